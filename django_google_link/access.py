@@ -1,0 +1,284 @@
+"""``request.google``: what this request may do at Google, and for whom."""
+
+from __future__ import annotations
+
+import inspect
+import unicodedata
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+from django.contrib.auth.views import redirect_to_login
+from django.http import Http404, HttpRequest
+from django.shortcuts import resolve_url
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme, urlencode
+
+from .authorize_request import AuthorizeRequest
+from .clients import OAuthClient, get_client
+from .conf import conf
+from .exceptions import (
+    AccountChoiceRequiredError,
+    ConsentRequiredError,
+    MissingScopesError,
+    NotLinkedError,
+)
+from .models import GoogleAccount
+from .scopes import IDENTITY_SCOPES, missing_scopes, parse_scopes
+from .services import (
+    authorized_session,
+    build_service,
+    choose_account,
+    credentials_for,
+    require_ready,
+)
+from .state import declined
+
+if TYPE_CHECKING:
+    from google.auth.transport.requests import AuthorizedSession
+    from googleapiclient.discovery import Resource
+
+    from .credentials import AccountCredentials
+
+AccountChooser = Callable[[HttpRequest], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requirement:
+    """What a decorator was told: constants, shared by all requests of its view."""
+
+    scopes: tuple[str, ...] | None = None
+    optional_scopes: tuple[str, ...] = ()
+    client: str | None = None
+    account: AccountChooser | None = None
+    return_url: str | None = None
+
+
+class GoogleAccess:
+    """The linked Google accounts of the user of this request.
+
+    Nothing is looked up before it is asked for, and the accounts are looked up once. True in a
+    boolean context when the view's requirement is met.
+    """
+
+    def __init__(self, request: HttpRequest, requirement: Requirement) -> None:
+        self._request = request
+        self._requirement = requirement
+
+    def __bool__(self) -> bool:
+        return self.has_credentials()
+
+    def has_credentials(self) -> bool:
+        """Return whether an account is linked, active, and has all required scopes."""
+        return self._problem is None
+
+    @property
+    def status(self) -> str:
+        """One word: ``ready``, ``anonymous``, ``not_linked``, ``missing_scopes``,
+        ``needs_reauthorization`` or ``account_choice_required``."""
+        problem = self._problem
+        if problem is None:
+            return "ready"
+        if self._user is None:
+            return "anonymous"
+        if isinstance(problem, NotLinkedError | MissingScopesError | AccountChoiceRequiredError):
+            return problem.reason
+        return "needs_reauthorization"
+
+    @property
+    def account(self) -> GoogleAccount | None:
+        """The account that is used, or would be if it were ready."""
+        return self._outcome[0]
+
+    @cached_property
+    def accounts(self) -> Sequence[GoogleAccount]:
+        """All accounts of this user that are linked through this client, the default one first."""
+        if self._user is None:
+            return ()
+        return list(self._rows)
+
+    @property
+    def granted_scopes(self) -> frozenset[str]:
+        """The scopes that the account has granted."""
+        return frozenset(self.account.granted_scopes) if self.account else frozenset()
+
+    @property
+    def missing_scopes(self) -> frozenset[str]:
+        """The required scopes that the account has yet to grant."""
+        return missing_scopes(self.required_scopes, self.granted_scopes)
+
+    def has_scopes(self, *scopes: str) -> bool:
+        """Return whether the account is active and has granted all these scopes."""
+        return self.account is not None and self.account.is_ready(*parse_scopes(scopes))
+
+    def authorize_url(self, *scopes: str, return_url: str | None = None) -> str:
+        """Return our own address where linking starts.
+
+        It is signed, and good for this user and for a day. An anonymous visitor gets the login
+        page, and comes back here.
+
+        Args:
+            scopes: to be asked for as well.
+            return_url: where the user goes afterwards, on this site; by default to this page.
+        """
+        return_url = self._safe(return_url) or self.return_url
+        if self._user is None:
+            return redirect_to_login(return_url).url
+        if self.status == "account_choice_required":
+            return f"{reverse('google_link:accounts')}?{urlencode({'next': return_url})}"
+        required = parse_scopes((*self.required_scopes, *scopes))
+        wish = AuthorizeRequest(
+            user=str(self._user.pk),
+            client=self.client.name,
+            scopes=parse_scopes(
+                (
+                    *IDENTITY_SCOPES,
+                    *required,
+                    *self._requirement.optional_scopes,
+                    *self.client.scopes,
+                )
+            ),
+            required=required,
+            return_url=return_url,
+            account=self.account.sub if self.account else "",
+        )
+        return wish.url()
+
+    @property
+    def credentials(self) -> AccountCredentials:
+        """google-auth credentials of the account.
+
+        Raises:
+            ConsentRequiredError: when the user must act first; which of its kinds says why.
+        """
+        return credentials_for(self._ready_account())
+
+    def session(self) -> AuthorizedSession:
+        """Return a ``requests`` session that sends the account's access token.
+
+        Raises:
+            ConsentRequiredError: when the user must act first; which of its kinds says why.
+        """
+        return authorized_session(self._ready_account())
+
+    def service(self, name: str, version: str, **kwargs: Any) -> Resource:
+        """Return googleapiclient's client of an API, authorized for the account.
+
+        Arguments as ``services.build_service``.
+
+        Raises:
+            ConsentRequiredError: when the user must act first; which of its kinds says why.
+        """
+        return build_service(self._ready_account(), name, version, **kwargs)
+
+    @cached_property
+    def client(self) -> OAuthClient:
+        """The OAuth client through which accounts are linked here."""
+        return get_client(self._requirement.client or client_name(self._request))
+
+    @cached_property
+    def required_scopes(self) -> tuple[str, ...]:
+        """What the view cannot do without: the scopes it names, or else the client's."""
+        scopes = self._requirement.scopes
+        return self.client.scopes if scopes is None else scopes
+
+    @property
+    def return_url(self) -> str:
+        """Where to come back to: this page, if it can be visited with GET."""
+        chosen = self._safe(self._requirement.return_url)
+        if chosen:
+            return chosen
+        if self._request.method in {"GET", "HEAD"}:
+            return self._request.get_full_path()
+        return default_return_url()
+
+    def was_declined(self) -> bool:
+        """Return whether this user has just not granted what is needed here."""
+        if self.status == "missing_scopes":
+            needed: Sequence[str] = tuple(self.missing_scopes)
+        else:
+            needed = (*self.required_scopes, *IDENTITY_SCOPES)
+        return not declined(self._request.session, self.client.name).isdisjoint(needed)
+
+    def looked_up_again(self) -> GoogleAccess:
+        """Return the same, with what the database says by now."""
+        return GoogleAccess(self._request, self._requirement)
+
+    async def alook_up(self) -> None:
+        """Look up everything now, so that nothing asks the database in the event loop later."""
+        if hasattr(self._request, "auser"):
+            self.__dict__["_user"] = _authenticated(await self._request.auser())
+        if self._user is not None:
+            self.accounts = [account async for account in self._rows]
+        chooser = self._requirement.account
+        if inspect.iscoroutinefunction(chooser):
+            self.__dict__["_chosen"] = await chooser(self._request)
+        elif chooser:
+            self.__dict__["_chosen"] = await sync_to_async(chooser)(self._request)
+
+    @cached_property
+    def _user(self) -> Any:
+        return _authenticated(getattr(self._request, "user", None))
+
+    @property
+    def _rows(self) -> Any:
+        return GoogleAccount.objects.for_user(self._user, client=self.client.name)
+
+    @cached_property
+    def _chosen(self) -> Any:
+        chooser = self._requirement.account
+        return chooser(self._request) if chooser and self._user is not None else None
+
+    @cached_property
+    def _outcome(self) -> tuple[GoogleAccount | None, ConsentRequiredError | None]:
+        try:
+            return self._ready_account(), None
+        except ConsentRequiredError as problem:
+            return problem.account, problem
+
+    @property
+    def _problem(self) -> ConsentRequiredError | None:
+        return self._outcome[1]
+
+    def _ready_account(self) -> GoogleAccount:
+        if self._chosen is None:
+            return choose_account(self.accounts, self.required_scopes)
+        return require_ready(self._own(self._chosen), self.required_scopes)
+
+    def _own(self, chosen: GoogleAccount | uuid.UUID | str) -> GoogleAccount:
+        """Return the user's account that a view's chooser meant; nobody else's."""
+        id = str(chosen.pk if isinstance(chosen, GoogleAccount) else chosen)
+        for account in self.accounts:
+            if str(account.pk) == id:
+                return account
+        raise Http404("This user has no such Google account.")
+
+    def _safe(self, url: str | None) -> str | None:
+        return url if url and is_safe_url(self._request, url) else None
+
+
+def client_name(request: HttpRequest) -> str:
+    """Return the name of the client of this request, as ``CLIENT_RESOLVER`` says."""
+    resolver = conf.client_resolver
+    return resolver(request) if resolver else "default"
+
+
+def default_return_url() -> str:
+    """Return where to go when nothing else was said."""
+    return resolve_url(conf.redirect_url or "google_link:accounts")
+
+
+def is_safe_url(request: HttpRequest, url: str) -> bool:
+    """Return whether an address lies on this site and does not leave https."""
+    if any(unicodedata.category(character)[0] == "C" for character in url):
+        return False
+    return url_has_allowed_host_and_scheme(
+        url, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    )
+
+
+def _authenticated(user: Any) -> Any:
+    return user if user is not None and user.is_authenticated else None

@@ -1,0 +1,146 @@
+"""System checks: what is wrong with the set-up, before a user finds out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from difflib import get_close_matches
+from functools import partial
+from itertools import chain
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.urls import NoReverseMatch, reverse
+from django.utils.module_loading import import_string
+
+from . import clients
+from . import conf as conf_module
+from .conf import SettingsError, conf
+from .crypto import decode_key
+
+NAMESPACE = "django_google_link"
+
+_SETTINGS = (
+    "clients",
+    "encryption_keys",
+    "request_attribute",
+    "refresh_leeway",
+    "http_timeout",
+    "state_max_age",
+    "redirect_url",
+    "client_resolver",
+    "service_accounts",
+)
+
+_MIDDLEWARE = (
+    ("E020", "django.contrib.sessions.middleware.SessionMiddleware"),
+    ("E021", "django.contrib.auth.middleware.AuthenticationMiddleware"),
+)
+
+
+@register(Tags.security)
+def check_settings(**kwargs: Any) -> list[CheckMessage]:
+    """Check that every key of ``GOOGLE_LINK`` can work."""
+    try:
+        names = conf.keys
+    except SettingsError as problem:
+        return [_error(problem)]
+    readers = [partial(getattr, conf, name) for name in _SETTINGS]
+    readers += [partial(clients.get_client, name) for name in _client_settings()]
+    readers += [partial(decode_key, key) for key in _encryption_keys()]
+    unknown = [
+        _unknown_keys("GOOGLE_LINK", names, conf_module.KEYS),
+        *(
+            _unknown_keys(f'GOOGLE_LINK["CLIENTS"]["{name}"]', settings, clients.KEYS)
+            for name, settings in _client_settings().items()
+        ),
+    ]
+    return [*_errors(readers), *chain.from_iterable(unknown), *_weak_keys()]
+
+
+@register(Tags.urls)
+def check_installation(**kwargs: Any) -> list[CheckMessage]:
+    """Check that the pages are reachable, with the middleware that they need."""
+    messages: list[CheckMessage] = []
+    try:
+        reverse("google_link:callback")
+    except NoReverseMatch:
+        messages.append(
+            Error(
+                "The URLs of django_google_link are not included.",
+                hint='Add path("google/", include("django_google_link.urls")) to your URLconf.',
+                id=f"{NAMESPACE}.E019",
+            )
+        )
+    installed = [import_string(path) for path in conf.middleware]
+    for id, path in _MIDDLEWARE:
+        wanted = import_string(path)
+        if not any(isinstance(item, type) and issubclass(item, wanted) for item in installed):
+            messages.append(
+                Error(
+                    f"{path} is not among the MIDDLEWARE.",
+                    hint="Add it, or a subclass of it.",
+                    id=f"{NAMESPACE}.{id}",
+                )
+            )
+    return messages
+
+
+def _errors(readers: Iterable[Callable[[], Any]]) -> Iterator[CheckMessage]:
+    for read in readers:
+        try:
+            read()
+        except SettingsError as problem:
+            yield _error(problem)
+
+
+def _error(problem: SettingsError) -> CheckMessage:
+    return Error(problem.message, hint=problem.hint, id=f"{NAMESPACE}.{problem.id}")
+
+
+def _client_settings() -> dict[str, Any]:
+    try:
+        return dict(conf.clients)
+    except SettingsError:
+        return {}
+
+
+def _encryption_keys() -> tuple[str, ...]:
+    try:
+        return conf.encryption_keys
+    except SettingsError:
+        return ()
+
+
+def _unknown_keys(where: str, names: Iterable[str], known: Iterable[str]) -> Iterator[CheckMessage]:
+    for name in sorted(set(map(str, names)).difference(known)):
+        close = get_close_matches(name, known, n=1)
+        yield Warning(
+            f"{where} has a key {name!r} that nobody reads.",
+            hint=f"Did you mean {close[0]!r}?" if close else "Remove it.",
+            id=f"{NAMESPACE}.W001",
+        )
+
+
+def _weak_keys() -> Iterator[CheckMessage]:
+    for position, key in enumerate(_encryption_keys(), start=1):
+        if key in conf.secret_keys:
+            yield Warning(
+                f"Encryption key {position} is the SECRET_KEY too.",
+                hint="Make a key of its own, so that one leak does not open both.",
+                id=f"{NAMESPACE}.W002",
+            )
+        elif _is_weak(key):
+            yield Warning(
+                f"Encryption key {position} was not made at random.",
+                hint="Make one with base64.urlsafe_b64encode(os.urandom(32)).",
+                id=f"{NAMESPACE}.W003",
+            )
+
+
+def _is_weak(key: str) -> bool:
+    """Tell whether the bytes repeat or are typed text: 32 random bytes do neither."""
+    try:
+        data = decode_key(key)
+    except SettingsError:
+        return False
+    return len(set(data)) < 16 or data.isascii()

@@ -1,0 +1,222 @@
+"""OAuth clients: this site's registrations at Google, with the endpoints they talk to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from .conf import SettingsError, conf
+from .scopes import parse_scopes
+from .secret import Secret
+from .secrets_file import read_secrets_file
+
+GOOGLE_ISSUER = "https://accounts.google.com"
+
+DEFAULT_ENDPOINTS = {
+    "AUTHORIZATION_ENDPOINT": "https://accounts.google.com/o/oauth2/v2/auth",
+    "TOKEN_ENDPOINT": "https://oauth2.googleapis.com/token",
+    "REVOCATION_ENDPOINT": "https://oauth2.googleapis.com/revoke",
+    "JWKS_URI": "https://www.googleapis.com/oauth2/v3/certs",
+    "ISSUER": GOOGLE_ISSUER,
+}
+
+KEYS = frozenset(
+    {
+        "CLIENT_SECRETS_FILE",
+        "CLIENT_ID",
+        "CLIENT_SECRET",
+        "SCOPES",
+        "API_ENDPOINT",
+        "REDIRECT_URI",
+        "HOSTED_DOMAIN",
+        "AUTHORIZATION_PARAMS",
+        *DEFAULT_ENDPOINTS,
+    }
+)
+
+#: What the flow itself sets: overriding these would break it or its protection.
+RESERVED_PARAMS = frozenset(
+    {
+        "client_id",
+        "client_secret",
+        "code_challenge",
+        "code_challenge_method",
+        "nonce",
+        "redirect_uri",
+        "response_mode",
+        "response_type",
+        "scope",
+        "state",
+    }
+)
+
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OAuthClient:
+    """One client of ``GOOGLE_LINK["CLIENTS"]``, ready for use."""
+
+    name: str
+    client_id: str
+    client_secret: Secret
+    scopes: tuple[str, ...]
+    authorization_endpoint: str
+    token_endpoint: str
+    revocation_endpoint: str
+    jwks_uri: str
+    issuer: str
+    api_endpoint: str | None
+    redirect_uri: str | None
+    redirect_uris: tuple[str, ...]
+    hosted_domain: str | None
+    authorization_params: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def issuers(self) -> tuple[str, ...]:
+        """The values of ``iss`` to accept: Google's ID tokens may leave the scheme out."""
+        if self.issuer == GOOGLE_ISSUER:
+            return (GOOGLE_ISSUER, GOOGLE_ISSUER.removeprefix("https://"))
+        return (self.issuer,)
+
+
+def get_client(name: str = "default") -> OAuthClient:
+    """Return the configured client of that name.
+
+    Args:
+        name: a key of ``GOOGLE_LINK["CLIENTS"]``.
+
+    Raises:
+        SettingsError: (an ``ImproperlyConfigured``) when it is missing or cannot work.
+    """
+    clients = conf.clients
+    if name not in clients:
+        raise SettingsError(
+            "E002",
+            f"There is no Google client {name!r}.",
+            hint=f'Add it to GOOGLE_LINK["CLIENTS"], which has {", ".join(sorted(clients))}.',
+        )
+    settings = clients[name]
+    secrets = _credentials(name, settings)
+    endpoints = {
+        key.lower(): _url(name, key, settings.get(key) or secrets.get(key) or default)
+        for key, default in DEFAULT_ENDPOINTS.items()
+    }
+    return OAuthClient(
+        name=name,
+        client_id=_text(name, "CLIENT_ID", secrets["CLIENT_ID"]),
+        client_secret=Secret(_text(name, "CLIENT_SECRET", secrets["CLIENT_SECRET"])),
+        scopes=_scopes(name, settings.get("SCOPES", ())),
+        api_endpoint=_optional_url(name, "API_ENDPOINT", settings),
+        redirect_uri=_optional_url(name, "REDIRECT_URI", settings),
+        redirect_uris=tuple(secrets.get("REDIRECT_URIS", ())),
+        hosted_domain=_hosted_domain(name, settings.get("HOSTED_DOMAIN")),
+        authorization_params=_params(name, settings.get("AUTHORIZATION_PARAMS", {})),
+        **endpoints,
+    )
+
+
+def _credentials(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    path = settings.get("CLIENT_SECRETS_FILE")
+    if path:
+        return _file_secrets(name, path)
+    if settings.get("CLIENT_ID") and settings.get("CLIENT_SECRET"):
+        return settings
+    raise SettingsError(
+        "E012",
+        f"The Google client {name!r} has no credentials.",
+        hint="Give it CLIENT_SECRETS_FILE, or both CLIENT_ID and CLIENT_SECRET.",
+    )
+
+
+def _file_secrets(name: str, path: Any) -> Mapping[str, Any]:
+    try:
+        return read_secrets_file(path)
+    except (OSError, TypeError, ValueError) as error:
+        raise SettingsError(
+            "E013",
+            f"The secrets file {path} of the Google client {name!r} cannot be used: {error}.",
+            hint="Download the JSON file again from the Google console: "
+            'Clients, the client of type "Web application", its download button.',
+        ) from None
+
+
+def _text(name: str, key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise SettingsError(
+            "E012", f"{key} of the Google client {name!r} is not a string.", hint="Use a string."
+        )
+    return value
+
+
+def _scopes(name: str, value: Any) -> tuple[str, ...]:
+    try:
+        return parse_scopes(value)
+    except TypeError:
+        raise SettingsError(
+            "E014",
+            f"SCOPES of the Google client {name!r} is not a list of scopes.",
+            hint='Use ["https://www.googleapis.com/auth/calendar.readonly"].',
+        ) from None
+
+
+def _optional_url(name: str, key: str, settings: Mapping[str, Any]) -> str | None:
+    value = settings.get(key)
+    return None if value is None else _url(name, key, value)
+
+
+def _url(name: str, key: str, value: Any) -> str:
+    if isinstance(value, str) and _is_safe(value):
+        return value
+    raise SettingsError(
+        "E015",
+        f"{key} of the Google client {name!r} is {value!r}.",
+        hint="Use an absolute https address without a fragment; http is for loopback only.",
+    )
+
+
+def _is_safe(url: str) -> bool:
+    if url in _DEFAULT_URLS:
+        return True
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        return False
+    if not host or parts.fragment or parts.username or not url.isprintable() or " " in url:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK)
+
+
+_DEFAULT_URLS = frozenset(DEFAULT_ENDPOINTS.values())
+
+
+def _hosted_domain(name: str, value: Any) -> str | None:
+    if value is None or (isinstance(value, str) and value):
+        return value
+    raise SettingsError(
+        "E016",
+        f"HOSTED_DOMAIN of the Google client {name!r} is {value!r}.",
+        hint='Use a domain such as "example.com", or leave it out.',
+    )
+
+
+def _params(name: str, value: Any) -> Mapping[str, str]:
+    if not isinstance(value, Mapping) or not all(
+        isinstance(key, str) and isinstance(item, str) for key, item in value.items()
+    ):
+        raise SettingsError(
+            "E017",
+            f"AUTHORIZATION_PARAMS of the Google client {name!r} is not a dict of strings.",
+            hint='Use a dict such as {"prompt": "select_account"}.',
+        )
+    reserved = sorted(RESERVED_PARAMS.intersection(value))
+    if reserved:
+        raise SettingsError(
+            "E017",
+            f"AUTHORIZATION_PARAMS of the Google client {name!r} sets {', '.join(reserved)}.",
+            hint="Leave these out: the flow sets them itself.",
+        )
+    return value

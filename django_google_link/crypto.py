@@ -1,0 +1,176 @@
+"""Tokens at rest: AES-256-GCM, bound to the row, its owner and the Google account.
+
+A sealed token reads ``gl1.<key id>.<base64url(nonce + ciphertext + tag)>``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django.views.decorators.debug import sensitive_variables
+
+from .conf import SettingsError, conf
+from .exceptions import EncryptionKeyUnavailableError, TokenUndecryptableError
+from .secret import Secret
+
+FORMAT = "gl1"
+KEY_BYTES = 32
+_NONCE_BYTES = 12
+_TAG_BYTES = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Binding:
+    """What a sealed token belongs to: opened anywhere else, it fails.
+
+    Args:
+        purpose: a frozen literal such as ``"account.refresh_token"``.
+        row_id: the primary key of the row.
+        owner: the primary key of the local user.
+        sub: the Google account's subject identifier.
+    """
+
+    purpose: str
+    row_id: str
+    owner: str
+    sub: str
+
+
+class _Key:
+    """One encryption key, with the id that is derived from it."""
+
+    __slots__ = ("_key", "id")
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self.id = _encode(_derive(key, 6, "key id"))
+
+    def cipher(self, binding: Binding) -> AESGCM:
+        """Return the cipher of this row: a key of its own, so that random nonces never run out."""
+        return AESGCM(_derive(self._key, KEY_BYTES, "row key", binding.purpose, binding.row_id))
+
+    def associated_data(self, binding: Binding) -> bytes:
+        return _framed(FORMAT, self.id, binding.purpose, binding.row_id, binding.owner, binding.sub)
+
+
+def seal(secret: Secret, binding: Binding) -> str:
+    """Encrypt a token under the first of ``ENCRYPTION_KEYS``.
+
+    Raises:
+        SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
+    """
+    key = _keys()[0]
+    nonce = os.urandom(_NONCE_BYTES)
+    ciphertext = key.cipher(binding).encrypt(
+        nonce, secret.reveal().encode(), key.associated_data(binding)
+    )
+    return f"{FORMAT}.{key.id}.{_encode(nonce + ciphertext)}"
+
+
+@sensitive_variables()
+def unseal(sealed: str, binding: Binding) -> Secret:
+    """Decrypt a token that :func:`seal` made for the same binding.
+
+    Raises:
+        EncryptionKeyUnavailableError: when its key is not among ``ENCRYPTION_KEYS``.
+        TokenUndecryptableError: when it is not what that key sealed for this row and owner.
+        SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
+    """
+    key_id, data = _parse(sealed)
+    key = next((key for key in _keys() if key.id == key_id), None)
+    if key is None:
+        raise EncryptionKeyUnavailableError(
+            f"A token was sealed with the key {key_id[:20]!r}, which is not configured. "
+            'Put that key back into GOOGLE_LINK["ENCRYPTION_KEYS"].'
+        )
+    nonce, ciphertext = data[:_NONCE_BYTES], data[_NONCE_BYTES:]
+    try:
+        plaintext = key.cipher(binding).decrypt(nonce, ciphertext, key.associated_data(binding))
+    except InvalidTag:
+        raise TokenUndecryptableError from None
+    return Secret(plaintext.decode())
+
+
+def key_id_of(sealed: str) -> str:
+    """Return the id of the key that sealed this token.
+
+    Raises:
+        TokenUndecryptableError: when it is not a sealed token.
+    """
+    return _parse(sealed)[0]
+
+
+def key_ids() -> tuple[str, ...]:
+    """Return the ids of the configured keys; the first one seals.
+
+    Raises:
+        SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
+    """
+    return tuple(key.id for key in _keys())
+
+
+def decode_key(text: str) -> bytes:
+    """Read a key from its url-safe base64 form.
+
+    Raises:
+        SettingsError: (an ``ImproperlyConfigured``) when it is not 32 bytes.
+    """
+    try:
+        key = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise SettingsError(
+            "E004",
+            'A key in GOOGLE_LINK["ENCRYPTION_KEYS"] is not 32 bytes in url-safe base64.',
+            hint="Make it with base64.urlsafe_b64encode(os.urandom(32)): it has 44 characters.",
+        )
+    return key
+
+
+def _keys() -> tuple[_Key, ...]:
+    return _key_ring(conf.encryption_keys)
+
+
+@lru_cache(maxsize=8)
+def _key_ring(keys: tuple[str, ...]) -> tuple[_Key, ...]:
+    return tuple(_Key(decode_key(key)) for key in keys)
+
+
+def _parse(sealed: str) -> tuple[str, bytes]:
+    parts = sealed.split(".")
+    if len(parts) != 3 or parts[0] != FORMAT or not parts[1]:
+        raise TokenUndecryptableError
+    try:
+        data = base64.b64decode(_padded(parts[2]), altchars=b"-_", validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        raise TokenUndecryptableError from None
+    if len(data) < _NONCE_BYTES + _TAG_BYTES:
+        raise TokenUndecryptableError
+    return parts[1], data
+
+
+def _derive(key: bytes, length: int, *info: str) -> bytes:
+    return HKDF(hashes.SHA256(), length, salt=None, info=_framed(FORMAT, *info)).derive(key)
+
+
+def _framed(*parts: str) -> bytes:
+    """Join with the length before each part, so that no two lists give the same bytes."""
+    encoded = [part.encode() for part in parts]
+    return b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _padded(text: str) -> bytes:
+    return (text + "=" * (-len(text) % 4)).encode("ascii")

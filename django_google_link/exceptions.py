@@ -1,0 +1,169 @@
+"""What can go wrong, as a tree: catch as much of it as you can deal with."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from functools import cache
+from typing import TYPE_CHECKING, Any, Self, cast
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from .models import GoogleAccount
+
+
+class GoogleLinkError(Exception):
+    """Superclass of all errors of this app. Never raised itself."""
+
+
+class ConsentRequiredError(GoogleLinkError):
+    """The user must act before Google can be called on their behalf.
+
+    Every instance is a ``google.auth.exceptions.RefreshError`` too, so that code written for
+    google-auth's own credentials catches it.
+
+    Args:
+        message: for the developer; defaults to the class's own sentence.
+        reason: a word for programs, such as ``"not_linked"`` or ``"revoked"``.
+        missing_scopes: the scopes that the user has yet to grant.
+        account: the ``GoogleAccount`` concerned, if there is one.
+    """
+
+    default_message = "The user has to give consent at Google."
+    default_reason = "consent_required"
+
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
+        # google-auth costs a tenth of a second to import, so it becomes a base on the first raise.
+        instance: Self = super().__new__(_also_refresh_error(cast("Hashable", cls)))
+        return instance
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        reason: str = "",
+        missing_scopes: Iterable[str] = (),
+        account: GoogleAccount | None = None,
+    ) -> None:
+        super().__init__(message or self.default_message)
+        self.reason = reason or self.default_reason
+        self.missing_scopes = frozenset(missing_scopes)
+        self.account = account
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self).__bases__[0], self.args, self.__dict__)
+
+
+@cache
+def _also_refresh_error(cls: Any) -> Any:
+    from google.auth.exceptions import RefreshError
+
+    return type(cls.__name__, (cls, RefreshError), {"__module__": cls.__module__})
+
+
+class NotLinkedError(ConsentRequiredError):
+    """The user has linked no Google account, or has unlinked it since."""
+
+    default_message = "This user has no linked Google account."
+    default_reason = "not_linked"
+
+
+class MissingScopesError(ConsentRequiredError):
+    """The linked account lacks scopes that this call needs."""
+
+    default_message = "The linked Google account has not granted all the scopes needed."
+    default_reason = "missing_scopes"
+
+
+class GrantLostError(ConsentRequiredError):
+    """Google no longer honours the grant: it was revoked, it expired, or a policy ended it.
+
+    ``reason`` is ``"revoked"`` or ``"session_policy"`` (the Workspace session length policy).
+    """
+
+    default_message = "Google no longer honours this grant. The user has to link the account again."
+    default_reason = "revoked"
+
+
+class AccountChoiceRequiredError(ConsentRequiredError):
+    """The user has several linked accounts that would do, and none of them is the default."""
+
+    default_message = "Several linked Google accounts would do: the user has to choose one."
+    default_reason = "account_choice_required"
+
+
+class TokenEndpointError(GoogleLinkError):
+    """An OAuth endpoint answered with an error (RFC 6749 section 5.2).
+
+    Args:
+        error: the error code, such as ``"invalid_grant"``.
+        error_description: the provider's text, cut to 200 characters.
+        status: the HTTP status, or ``None`` without an answer.
+    """
+
+    def __init__(
+        self, error: str = "", error_description: str = "", status: int | None = None
+    ) -> None:
+        self.error = error[:100]
+        self.error_description = error_description[:200]
+        self.status = status
+        super().__init__(self.error, self.error_description, status)
+
+    def __str__(self) -> str:
+        text = f"{self.error}: {self.error_description}" if self.error_description else self.error
+        return f"{text} (HTTP {self.status})" if self.status else text
+
+
+class ClientMisconfiguredError(TokenEndpointError):
+    """Google refuses our client, not the user's grant. The accounts stay as they are."""
+
+
+class RefreshUnavailableError(TokenEndpointError):
+    """Google cannot be reached or does not make sense at present: try again later.
+
+    Args:
+        retry_at: when it makes sense to try again (aware), if that is known.
+    """
+
+    def __init__(
+        self,
+        error: str = "",
+        error_description: str = "",
+        status: int | None = None,
+        retry_at: datetime | None = None,
+    ) -> None:
+        super().__init__(error, error_description, status)
+        self.retry_at = retry_at
+
+
+class StateError(GoogleLinkError):
+    """The callback's ``state`` is unknown, used, expired, or another user's."""
+
+
+class IDTokenError(GoogleLinkError):
+    """The ID token cannot be trusted (OpenID Connect Core section 3.1.3.7)."""
+
+
+class HostedDomainError(IDTokenError):
+    """The account does not belong to the organization that ``HOSTED_DOMAIN`` names."""
+
+    def __init__(self, hosted_domain: str) -> None:
+        super().__init__(f"Only accounts of {hosted_domain} can be linked here.")
+        self.hosted_domain = hosted_domain
+
+
+class TokenDecryptionError(GoogleLinkError):
+    """Superclass of the two ways in which a stored token cannot be read."""
+
+
+class EncryptionKeyUnavailableError(TokenDecryptionError):
+    """The key that sealed this token is not configured: the operator's fault, the row is fine."""
+
+
+class TokenUndecryptableError(TokenDecryptionError, ConsentRequiredError):
+    """The key is here, and the stored token is not what it sealed: this row needs a new link."""
+
+    default_message = (
+        "The stored token cannot be decrypted. The user has to link the account again."
+    )
+    default_reason = "undecryptable"

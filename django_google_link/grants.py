@@ -1,0 +1,242 @@
+"""What a user has granted: saved, renewed, lost, and given back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import IntegrityError, router, transaction
+from django.db.models import F
+from django.dispatch import Signal
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+
+from . import oauth, signals
+from .clients import OAuthClient, get_client
+from .exceptions import GoogleLinkError
+from .models import GoogleAccount, GoogleAccountQuerySet, Status
+from .scopes import parse_scopes
+from .signals import send_on_commit
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+    from django.http import HttpRequest
+
+    from .id_token import Identity
+    from .oauth import TokenResponse
+
+logger = logging.getLogger("django_google_link")
+
+_IDENTITY_FIELDS = ("email", "email_verified", "name", "picture", "hosted_domain")
+_ANSWER_FIELDS = (
+    "sealed_refresh_token",
+    "refresh_token_expires_at",
+    "sealed_access_token",
+    "access_token_expires_at",
+    "granted_scopes",
+    "refreshed_at",
+    "status",
+    "status_reason",
+    "status_changed_at",
+)
+
+_News = list[tuple[Signal, dict[str, Any]]]
+
+
+@sensitive_variables()
+def save_grant(
+    user: AbstractBaseUser | AnonymousUser,
+    client: OAuthClient,
+    identity: Identity,
+    response: TokenResponse,
+    *,
+    requested_scopes: Iterable[str],
+    request: HttpRequest | None = None,
+) -> GoogleAccount:
+    """Store what the user has just granted, in one transaction.
+
+    The granted scopes replace the stored ones. An answer without a refresh token keeps the stored
+    one, which belongs to the same ``sub``.
+
+    Args:
+        requested_scopes: what was granted where the answer does not say (RFC 6749 section 5.1).
+        request: handed on to the receivers of ``account_linked``.
+    """
+    using = router.db_for_write(GoogleAccount)
+    key: dict[str, Any] = {"user_id": user.pk, "client": client.name, "sub": identity.sub}
+    rows = GoogleAccount.objects.using(using).filter(**key)
+    next_version = {"grant_version": F("grant_version") + 1}
+    with transaction.atomic(using=using):
+        # A write comes first: it locks the row, and SQLite cannot turn a reader into a writer.
+        created = False
+        if not rows.update(**next_version):
+            _, created = rows.get_or_create(**key)
+            rows.update(**next_version)
+        account = rows.get()
+        news = _apply(account, response, scopes=response.scopes or parse_scopes(requested_scopes))
+        account.email, account.email_verified = identity.email, identity.email_verified
+        account.name, account.picture = identity.name, identity.picture
+        account.hosted_domain = identity.hosted_domain
+        account.save(using=using, update_fields=[*_ANSWER_FIELDS, *_IDENTITY_FIELDS])
+        _become_default_if_only(account)
+        linked = (signals.account_linked, {"created": created, "request": request})
+        _send(account, [linked, *news])
+    return account
+
+
+@sensitive_variables()
+def save_refresh(row: GoogleAccount, response: TokenResponse) -> None:
+    """Store the answer to a refresh, unless the grant was renewed or the row deleted since.
+
+    Args:
+        row: as it was read before the attempt.
+    """
+    news = _apply(row, response, scopes=response.scopes or tuple(row.granted_scopes))
+    values = {name: getattr(row, name) for name in _ANSWER_FIELDS}
+    with transaction.atomic(using=router.db_for_write(GoogleAccount)):
+        if _same_grant(row).update(**values):
+            _send(row, [(signals.token_refreshed, {}), *news])
+
+
+def mark_lost(account: GoogleAccount, reason: str) -> None:
+    """Note that a grant is dead, and tell it once.
+
+    Nothing is deleted and nothing revoked: the user may link the account again.
+
+    Args:
+        account: as it was read before the attempt; a grant that was renewed since stays untouched.
+        reason: a word for ``status_reason``.
+    """
+    using = router.db_for_write(GoogleAccount)
+    with transaction.atomic(using=using):
+        changed = (
+            _same_grant(account)
+            .filter(status=Status.ACTIVE)
+            .update(
+                status=Status.NEEDS_REAUTHORIZATION,
+                status_reason=reason,
+                status_changed_at=timezone.now(),
+                sealed_access_token="",
+                access_token_expires_at=None,
+            )
+        )
+        if changed:
+            logger.warning("The grant of the account %s is lost: %s.", account.pk, reason)
+            _send(account, [(signals.authorization_lost, {"reason": reason})])
+
+
+@sensitive_variables()
+def unlink(account: GoogleAccount) -> None:
+    """Delete a link, and revoke its grant at Google unless another link lives on it.
+
+    Google ends all that this Google account has granted to this client, so the grant is left
+    alone while another local user has the same Google account linked.
+    """
+    using = router.db_for_write(GoogleAccount)
+    siblings = GoogleAccount.objects.using(using).filter(client=account.client)
+    with transaction.atomic(using=using):
+        deleted, _ = siblings.filter(pk=account.pk).delete()
+        if not deleted:
+            return
+        _promote_the_last(siblings.filter(user_id=account.user_id))
+        if not siblings.filter(sub=account.sub).exists():
+            transaction.on_commit(partial(_revoke, account), using=using)
+        send_on_commit(
+            signals.account_unlinked,
+            GoogleAccount,
+            using=using,
+            user_id=account.user_id,
+            client=account.client,
+            sub=account.sub,
+            email=account.email,
+        )
+    logger.info("The account %s was unlinked.", account.pk)
+
+
+def make_default(account: GoogleAccount) -> None:
+    """Make this the account of its user and client that is used where none was chosen."""
+    using = router.db_for_write(GoogleAccount)
+    rows = GoogleAccount.objects.using(using).filter(user_id=account.user_id, client=account.client)
+    with transaction.atomic(using=using):
+        rows.update(is_default=False)  # All rows, so that two of these wait for one another.
+        rows.filter(pk=account.pk).update(is_default=True)
+    account.is_default = True
+
+
+@sensitive_variables()
+def _apply(account: GoogleAccount, response: TokenResponse, *, scopes: Iterable[str]) -> _News:
+    """Put an answer into the fields of a row, and return the signals that it calls for."""
+    if response.refresh_token:
+        account.seal_token("refresh_token", response.refresh_token)
+        account.refresh_token_expires_at = response.refresh_token_expires_at
+    account.seal_token("access_token", response.access_token)
+    account.access_token_expires_at = response.access_token_expires_at
+    account.refreshed_at = timezone.now()
+    return [*_take_scopes(account, frozenset(scopes)), *_recover(account)]
+
+
+def _take_scopes(account: GoogleAccount, after: frozenset[str]) -> _News:
+    before, account.granted_scopes = frozenset(account.granted_scopes), sorted(after)
+    if not before or before == after:
+        return []
+    changes = {"added": after - before, "removed": before - after}
+    return [(signals.scopes_changed, changes)]
+
+
+def _recover(account: GoogleAccount) -> _News:
+    if account.status == Status.ACTIVE:
+        return []
+    account.status, account.status_reason = Status.ACTIVE, ""
+    account.status_changed_at = timezone.now()
+    return [(signals.authorization_recovered, {})]
+
+
+def _send(account: GoogleAccount, news: _News) -> None:
+    for signal, arguments in news:
+        send_on_commit(
+            signal,
+            GoogleAccount,
+            using=router.db_for_write(GoogleAccount),
+            account=account,
+            **arguments,
+        )
+
+
+def _same_grant(account: GoogleAccount) -> GoogleAccountQuerySet:
+    """Return the row, if it still holds the grant that was read."""
+    return GoogleAccount.objects.using(router.db_for_write(GoogleAccount)).filter(
+        pk=account.pk, grant_version=account.grant_version
+    )
+
+
+def _become_default_if_only(account: GoogleAccount) -> None:
+    using = router.db_for_write(GoogleAccount)
+    rows = GoogleAccount.objects.using(using).filter(user_id=account.user_id, client=account.client)
+    if rows.exclude(pk=account.pk).exists():
+        return
+    # Two first links in the same moment: the other one became the default.
+    with suppress(IntegrityError), transaction.atomic(using=using):
+        rows.filter(pk=account.pk).update(is_default=True)
+        account.is_default = True
+
+
+def _promote_the_last(rows: GoogleAccountQuerySet) -> None:
+    """Make the only account that is left the default. Among several, the user has to choose."""
+    if len(left := list(rows[:2])) == 1:
+        rows.filter(pk=left[0].pk).update(is_default=True)
+
+
+@sensitive_variables()
+def _revoke(account: GoogleAccount) -> None:
+    try:
+        token = account.open_token("refresh_token") or account.open_token("access_token")
+        if token:
+            oauth.revoke(get_client(account.client), token=token)
+    except (GoogleLinkError, ImproperlyConfigured) as error:
+        logger.warning(
+            "The unlinked account %s could not be revoked at Google: %s", account.pk, error
+        )

@@ -1,0 +1,177 @@
+"""The linked accounts, and what a row may answer about itself."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from .conf import conf
+from .crypto import Binding, seal, unseal
+from .scopes import missing_scopes
+from .secret import Secret
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+TokenName = Literal["refresh_token", "access_token"]
+
+# Part of every ciphertext: never change these, whatever is renamed.
+_PURPOSES: dict[TokenName, str] = {
+    "refresh_token": "account.refresh_token",
+    "access_token": "account.access_token",
+}
+
+
+class Status(models.TextChoices):
+    """Whether Google still honours the grant, as far as we know."""
+
+    ACTIVE = "active", _("active")
+    NEEDS_REAUTHORIZATION = "needs_reauthorization", _("needs to be linked again")
+
+
+class GoogleAccountQuerySet(models.QuerySet["GoogleAccount"]):
+    def for_user(
+        self, user: AbstractBaseUser | AnonymousUser, *, client: str | None = None
+    ) -> GoogleAccountQuerySet:
+        """Return the accounts that this user has linked, the default one first.
+
+        Args:
+            user: a user of this site.
+            client: only those linked through this OAuth client.
+        """
+        owner: Any = user.pk
+        accounts = self.filter(user_id=owner).order_by("-is_default", "linked_at", "pk")
+        return accounts if client is None else accounts.filter(client=client)
+
+
+class GoogleAccount(models.Model):
+    """One local user's link to one Google account, through one OAuth client.
+
+    Tokens stand here sealed: :meth:`open_token` is the way to one of them.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(
+        conf.auth_user_model,
+        on_delete=models.CASCADE,
+        related_name="google_accounts",
+        verbose_name=_("user"),
+        editable=False,
+    )
+    client = models.CharField(_("client"), max_length=100, editable=False)
+    sub = models.CharField(_("subject"), max_length=255, editable=False)
+    email = models.EmailField(_("e-mail address"), blank=True)
+    email_verified = models.BooleanField(_("e-mail address verified"), default=False)
+    name = models.CharField(_("name"), max_length=200, blank=True)
+    picture = models.URLField(_("picture"), max_length=1000, blank=True)
+    hosted_domain = models.CharField(_("hosted domain"), max_length=253, blank=True)
+    is_default = models.BooleanField(_("default"), default=False)
+    granted_scopes = models.JSONField(_("granted scopes"), default=list)
+    status = models.CharField(
+        _("status"), max_length=30, choices=Status.choices, default=Status.ACTIVE
+    )
+    status_reason = models.CharField(_("reason"), max_length=30, blank=True)
+    status_changed_at = models.DateTimeField(_("status changed"), default=timezone.now)
+
+    sealed_refresh_token = models.TextField(blank=True, editable=False)
+    refresh_token_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    sealed_access_token = models.TextField(blank=True, editable=False)
+    access_token_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # Counts the grants this row has held, so that a slow refresh of an old one is not written.
+    grant_version = models.PositiveIntegerField(default=1, editable=False)
+    refreshed_at = models.DateTimeField(_("last refresh"), null=True, blank=True, editable=False)
+
+    linked_at = models.DateTimeField(_("linked"), default=timezone.now, editable=False)
+
+    objects = GoogleAccountQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("Google account")
+        verbose_name_plural = _("Google accounts")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "client", "sub"], name="google_link_account_unique"
+            ),
+            models.UniqueConstraint(
+                fields=["user", "client"],
+                condition=models.Q(is_default=True),
+                name="google_link_account_one_default",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status__in=Status.values), name="google_link_account_status"
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(client="") & ~models.Q(sub=""),
+                name="google_link_account_identity",
+            ),
+        ]
+        indexes = [models.Index(fields=["client", "sub"], name="google_link_account_grant")]
+
+    def __str__(self) -> str:
+        return self.email or self.sub
+
+    def __repr__(self) -> str:
+        return f"<GoogleAccount {self.pk}>"
+
+    @property
+    def display_name(self) -> str:
+        """What to call this account in front of its user."""
+        return self.email or self.name or self.sub
+
+    @property
+    def is_active(self) -> bool:
+        """Whether Google honours the grant, as far as we know."""
+        return self.status == Status.ACTIVE and bool(self.sealed_refresh_token)
+
+    def is_ready(self, *scopes: str) -> bool:
+        """Whether the account can be used for these scopes, as far as we know."""
+        return self.is_active and not self.missing_scopes(*scopes)
+
+    def missing_scopes(self, *scopes: str) -> frozenset[str]:
+        """Return those of the scopes that the user has not granted; aliases count as equal."""
+        return missing_scopes(scopes, self.granted_scopes)
+
+    def access_token_lives(self, *, leeway: timedelta = timedelta()) -> bool:
+        """Return whether an access token is stored that lives longer than the leeway."""
+        return bool(self.sealed_access_token) and lives(self.access_token_expires_at, leeway=leeway)
+
+    def seal_token(self, name: TokenName, token: Secret) -> None:
+        """Put a token into its column, sealed for this row. Does not save."""
+        setattr(self, f"sealed_{name}", seal(token, self._binding(name)))
+
+    def open_token(self, name: TokenName) -> Secret | None:
+        """Decrypt a token, or return ``None`` where none is stored.
+
+        Raises:
+            EncryptionKeyUnavailableError: when its key is not configured.
+            TokenUndecryptableError: when it is not what was sealed for this row and owner.
+        """
+        sealed = getattr(self, f"sealed_{name}")
+        return unseal(sealed, self._binding(name)) if sealed else None
+
+    def unlink(self) -> None:
+        """Revoke the grant at Google and delete this link."""
+        from .grants import unlink
+
+        unlink(self)
+
+    def make_default(self) -> None:
+        """Make this the account that is used where its user did not choose one."""
+        from .grants import make_default
+
+        make_default(self)
+
+    def _binding(self, name: TokenName) -> Binding:
+        user: Any = self._meta.get_field("user")
+        owner = user.target_field.to_python(self.user_id)
+        return Binding(purpose=_PURPOSES[name], row_id=str(self.pk), owner=str(owner), sub=self.sub)
+
+
+def lives(expires_at: datetime | None, *, leeway: timedelta = timedelta()) -> bool:
+    """Return whether something lives longer than the leeway; without an expiry it does."""
+    return expires_at is None or timezone.now() + leeway < expires_at

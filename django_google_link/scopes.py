@@ -1,0 +1,78 @@
+"""What a scope means: its normal form, which are missing, and its words for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+PREFIX = "https://www.googleapis.com/auth/"
+
+#: Asked at every link: they tell who the linked account is (OpenID Connect Core section 5.4).
+IDENTITY_SCOPES = ("openid", "email", "profile")
+
+_ALIASES = {f"{PREFIX}userinfo.email": "email", f"{PREFIX}userinfo.profile": "profile"}
+
+_DESCRIPTIONS: dict[str, Promise] = {
+    "openid": _("Know which Google account you linked"),
+    "email": _("See your e-mail address"),
+    "profile": _("See your name and picture"),
+    f"{PREFIX}calendar": _("See, change and delete all your calendars"),
+    f"{PREFIX}calendar.readonly": _("See your calendars and their events"),
+    f"{PREFIX}calendar.events": _("See and change the events of your calendars"),
+    f"{PREFIX}calendar.events.readonly": _("See the events of your calendars"),
+    f"{PREFIX}contacts": _("See, change and delete your contacts"),
+    f"{PREFIX}contacts.readonly": _("See your contacts"),
+    f"{PREFIX}documents": _("See, change and delete all your Google Docs documents"),
+    f"{PREFIX}documents.readonly": _("See all your Google Docs documents"),
+    f"{PREFIX}drive": _("See, change and delete all your files in Google Drive"),
+    f"{PREFIX}drive.appdata": _("Keep this site’s own data in your Google Drive"),
+    f"{PREFIX}drive.file": _(
+        "See and change the files in Google Drive that you use with this site"
+    ),
+    f"{PREFIX}drive.metadata.readonly": _(
+        "See the names and details of your files in Google Drive"
+    ),
+    f"{PREFIX}drive.readonly": _("See all your files in Google Drive"),
+    "https://mail.google.com/": _("Read, write, send and delete all your mail"),
+    f"{PREFIX}gmail.modify": _("Read, write and send mail, but not delete it for good"),
+    f"{PREFIX}gmail.readonly": _("Read your mail"),
+    f"{PREFIX}gmail.send": _("Send mail in your name"),
+    f"{PREFIX}spreadsheets": _("See, change and delete all your Google Sheets spreadsheets"),
+    f"{PREFIX}spreadsheets.readonly": _("See all your Google Sheets spreadsheets"),
+    f"{PREFIX}tasks": _("See, change and delete your tasks"),
+    f"{PREFIX}tasks.readonly": _("See your tasks"),
+    f"{PREFIX}youtube": _("Manage your YouTube account"),
+    f"{PREFIX}youtube.readonly": _("See your YouTube account"),
+    f"{PREFIX}youtube.upload": _("Upload videos to your YouTube channel"),
+}
+
+
+def parse_scopes(scopes: str | Iterable[str]) -> tuple[str, ...]:
+    """Read scopes in any of their forms.
+
+    Args:
+        scopes: the wire form, separated by spaces (RFC 6749 section 3.3), or one scope per item.
+
+    Returns:
+        The scopes in their order, aliases replaced, each once.
+
+    Raises:
+        TypeError: for anything that is not a string or strings.
+    """
+    items = scopes.split() if isinstance(scopes, str) else list(scopes)
+    if not all(isinstance(item, str) for item in items):
+        raise TypeError(f"Scopes are strings, not {items!r}.")
+    names = " ".join(items).split()
+    return tuple(dict.fromkeys(_ALIASES.get(name, name) for name in names))
+
+
+def missing_scopes(required: Iterable[str], granted: Iterable[str]) -> frozenset[str]:
+    """Return those of the required scopes that were not granted."""
+    return frozenset(parse_scopes(required)) - frozenset(parse_scopes(granted))
+
+
+def describe_scope(scope: str) -> str:
+    """Return what a scope allows, in words for the user, or its short name if we have none."""
+    return str(_DESCRIPTIONS.get(scope, scope.removeprefix(PREFIX)))

@@ -1,0 +1,45 @@
+"""A value that must not be seen."""
+
+from __future__ import annotations
+
+import hmac
+from typing import NoReturn, final
+
+
+@final
+class Secret:
+    """A token, code or key that no ``repr``, log line, error page or pickle can show.
+
+    ``reveal()`` is the only way out. Two secrets compare in constant time.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the bare value, to be sent and forgotten."""
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return "Secret('**********')"
+
+    def __str__(self) -> str:
+        return "**********"
+
+    def __format__(self, format_spec: str) -> str:
+        return format(str(self), format_spec)
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("A Secret cannot be pickled or copied out of the process.")

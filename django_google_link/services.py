@@ -1,0 +1,223 @@
+"""Authorized API clients for a user's linked account: in a view, a task, a command or the shell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+from django.core.exceptions import ImproperlyConfigured
+
+from .clients import get_client
+from .exceptions import (
+    AccountChoiceRequiredError,
+    GrantLostError,
+    MissingScopesError,
+    NotLinkedError,
+)
+from .models import GoogleAccount
+from .scopes import parse_scopes
+from .tokens import fresh_access_token, refresh_leeway, stored_access_token
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+    from google.auth.transport.requests import AuthorizedSession
+    from googleapiclient.discovery import Resource
+
+    from .credentials import AccountCredentials
+
+    Owner = AbstractBaseUser | AnonymousUser | GoogleAccount
+
+Scopes = str | Iterable[str]
+
+
+def build_service(
+    owner: Owner,
+    name: str,
+    version: str,
+    *,
+    scopes: Scopes = (),
+    client: str = "default",
+    **kwargs: Any,
+) -> Resource:
+    """Return googleapiclient's client of an API, authorized for the linked account.
+
+    The discovery document is parsed once per process; the client is yours alone, since its
+    HTTP connection may not be shared between threads.
+
+    Args:
+        owner: a user, or one of their ``GoogleAccount`` rows.
+        name: of the API, ``"calendar"``.
+        version: of the API, ``"v3"``.
+        scopes: that the call needs.
+        client: the OAuth client through which the account was linked, for a user as the owner.
+        kwargs: for ``googleapiclient.discovery.build_from_document``.
+
+    Raises:
+        ConsentRequiredError: when the user must act first; which of its kinds says why.
+        ImproperlyConfigured: when the extra ``api`` is not installed.
+        ValueError: when googleapiclient knows no such API.
+    """
+    account = get_account(owner, scopes=scopes, client=client)
+    document = _document(name, version, get_client(account.client).api_endpoint)
+    from googleapiclient.discovery import build_from_document
+
+    service: Resource = build_from_document(document, credentials=_credentials(account), **kwargs)
+    return service
+
+
+def authorized_session(
+    owner: Owner, *, scopes: Scopes = (), client: str = "default"
+) -> AuthorizedSession:
+    """Return a ``requests`` session that sends the linked account's access token.
+
+    Arguments and errors as :func:`credentials_for`.
+    """
+    credentials = credentials_for(owner, scopes=scopes, client=client)
+    from google.auth.transport.requests import AuthorizedSession
+
+    session: AuthorizedSession = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
+    return session
+
+
+def credentials_for(
+    owner: Owner, *, scopes: Scopes = (), client: str = "default"
+) -> AccountCredentials:
+    """Return google-auth credentials, for ``google-cloud-*`` and gRPC clients.
+
+    Args:
+        owner: a user, or one of their ``GoogleAccount`` rows.
+        scopes: that the call needs.
+        client: the OAuth client through which the account was linked, for a user as the owner.
+
+    Raises:
+        ConsentRequiredError: when the user must act first; which of its kinds says why.
+    """
+    return _credentials(get_account(owner, scopes=scopes, client=client))
+
+
+def access_token(owner: Owner, *, scopes: Scopes = (), client: str = "default") -> str:
+    """Return a fresh access token, for anything else that speaks HTTP.
+
+    Use it at once and do not keep it. Arguments and errors as :func:`credentials_for`, and those
+    of a refresh: ``RefreshUnavailableError``, ``ClientMisconfiguredError``.
+    """
+    account = get_account(owner, scopes=scopes, client=client)
+    stored = stored_access_token(account, leeway=refresh_leeway())
+    return (stored or fresh_access_token(account)).value.reveal()
+
+
+async def aaccess_token(owner: Owner, *, scopes: Scopes = (), client: str = "default") -> str:
+    """Return a fresh access token; the asynchronous :func:`access_token`."""
+    return await sync_to_async(access_token)(owner, scopes=scopes, client=client)
+
+
+async def acredentials_for(
+    owner: Owner, *, scopes: Scopes = (), client: str = "default"
+) -> AccountCredentials:
+    """Return google-auth credentials that hold a fresh token; see :func:`credentials_for`.
+
+    A later refresh asks the database, so use them in a thread or for less than an hour.
+    """
+    return await sync_to_async(_fresh_credentials)(owner, scopes=scopes, client=client)
+
+
+def get_account(owner: Owner, *, scopes: Scopes = (), client: str = "default") -> GoogleAccount:
+    """Return the linked account to use, ready and with all the scopes.
+
+    For a user it is the default one, or the only one that has the scopes.
+
+    Raises:
+        ConsentRequiredError: when there is none.
+    """
+    required = parse_scopes(scopes)
+    if isinstance(owner, GoogleAccount):
+        return require_ready(owner, required)
+    if not owner.is_authenticated:
+        raise NotLinkedError(missing_scopes=required)
+    return choose_account(list(GoogleAccount.objects.for_user(owner, client=client)), required)
+
+
+def choose_account(accounts: Sequence[GoogleAccount], required: Sequence[str]) -> GoogleAccount:
+    """Return the one of a user's accounts that is to be used: never by guessing.
+
+    Args:
+        accounts: the default one first.
+        required: the scopes that it must have.
+
+    Raises:
+        NotLinkedError: when there are none.
+        GrantLostError, MissingScopesError: when the one that would be used cannot be.
+        AccountChoiceRequiredError: when there are several, and nothing says which.
+    """
+    if not accounts:
+        raise NotLinkedError(missing_scopes=required)
+    ready = [account for account in accounts if account.is_ready(*required)]
+    if ready and (len(ready) == 1 or ready[0].is_default):
+        return ready[0]
+    if ready or (len(accounts) > 1 and not accounts[0].is_default):
+        raise AccountChoiceRequiredError
+    return require_ready(accounts[0], required)
+
+
+def require_ready(account: GoogleAccount, required: Sequence[str]) -> GoogleAccount:
+    """Return this account if it can be used.
+
+    Raises:
+        GrantLostError: when it must be linked again.
+        MissingScopesError: when it lacks a scope.
+    """
+    if account.is_ready(*required):
+        return account
+    missing = account.missing_scopes(*required)
+    if account.is_active:
+        raise MissingScopesError(missing_scopes=missing, account=account)
+    raise GrantLostError(reason=account.status_reason, missing_scopes=missing, account=account)
+
+
+def _credentials(account: GoogleAccount) -> AccountCredentials:
+    from .credentials import AccountCredentials
+
+    return AccountCredentials.of(account)
+
+
+def _fresh_credentials(owner: Owner, *, scopes: Scopes, client: str) -> AccountCredentials:
+    credentials = credentials_for(owner, scopes=scopes, client=client)
+    if not credentials.valid:
+        credentials.refresh(None)
+    return credentials
+
+
+@lru_cache(maxsize=64)
+def _document(name: str, version: str, api_endpoint: str | None) -> Mapping[str, Any]:
+    """Return the parsed discovery document that comes with googleapiclient, ready to be shared."""
+    try:
+        from googleapiclient.discovery_cache import get_static_doc
+    except ImportError as error:
+        raise ImproperlyConfigured(
+            'build_service needs google-api-python-client: pip install "django-google-link[api]".'
+        ) from error
+    text = get_static_doc(name, version)
+    if text is None:
+        raise ValueError(f"googleapiclient knows no API {name!r} in version {version!r}.")
+    document: dict[str, Any] = json.loads(text)
+    if api_endpoint:
+        # Media uploads start from rootUrl, which client_options.api_endpoint does not reach.
+        document["rootUrl"] = api_endpoint.rstrip("/") + "/"
+        document.pop("mtlsRootUrl", None)
+    _touch_every_method(document)
+    return document
+
+
+def _touch_every_method(document: dict[str, Any]) -> None:
+    """Let googleapiclient complete the document now: it does so in place, at the first use."""
+    import httplib2
+    from googleapiclient.discovery import build_from_document, fix_method_name
+
+    def walk(resource: Any, description: Mapping[str, Any]) -> None:
+        for name, nested in description.get("resources", {}).items():
+            walk(getattr(resource, fix_method_name(name))(), nested)
+
+    walk(build_from_document(document, http=httplib2.Http()), document)

@@ -1,0 +1,35 @@
+"""What other apps can listen to.
+
+All are sent with ``send_robust`` after the database has committed, with ``GoogleAccount`` as the
+sender, and carry no token.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+from django.dispatch import Signal
+
+#: A user linked or re-linked an account: ``account``, ``created``, ``request`` (or ``None``).
+account_linked = Signal()
+#: An account's granted scopes are others than before: ``account``, ``added``, ``removed``.
+scopes_changed = Signal()
+#: A new access token was stored: ``account``.
+token_refreshed = Signal()
+#: The user or Google refused to link: ``user``, ``client``, ``error``, ``request``.
+authorization_denied = Signal()
+#: Google no longer honours a grant, once per transition: ``account``, ``reason``.
+authorization_lost = Signal()
+#: A lost grant works again: ``account``.
+authorization_recovered = Signal()
+#: A link is gone: ``user_id``, ``client``, ``sub``, ``email``.
+account_unlinked = Signal()
+
+
+def send_on_commit(
+    signal: Signal, sender: type[Any], *, using: str | None = None, **kwargs: Any
+) -> None:
+    """Send a signal once the surrounding transaction has committed; never, if it rolls back."""
+    transaction.on_commit(partial(signal.send_robust, sender, **kwargs), using=using)

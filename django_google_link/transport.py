@@ -1,0 +1,83 @@
+"""One HTTP request to an OAuth endpoint: bounded in time and size, never redirected, never logged.
+
+``google.auth.transport`` is not used here: its debug log writes the ``code``, the
+``code_verifier`` and the ``token`` of a revocation in full.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.views.decorators.debug import sensitive_variables
+
+from .conf import conf
+from .exceptions import RefreshUnavailableError
+
+_MAX_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What an endpoint said; ``document`` is the JSON object in it, or an empty one."""
+
+    status: int
+    document: Mapping[str, Any] = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+
+
+@sensitive_variables()
+def fetch(url: str, *, form: Mapping[str, str] | None = None) -> Answer:
+    """POST a form, or GET without one.
+
+    Args:
+        url: of the endpoint.
+        form: the parameters of the body.
+
+    Raises:
+        RefreshUnavailableError: when no whole answer came within ``HTTP_TIMEOUT`` seconds.
+    """
+    import requests
+
+    deadline = time.monotonic() + conf.http_timeout
+    try:
+        with (
+            requests.Session() as session,
+            session.request(
+                "GET" if form is None else "POST",
+                url,
+                data=form,
+                headers={"Accept": "application/json"},
+                timeout=conf.http_timeout,
+                allow_redirects=False,
+                stream=True,
+            ) as response,
+        ):
+            body = _read(response, deadline)
+            return Answer(
+                status=response.status_code, document=_object(body), headers=response.headers
+            )
+    except requests.RequestException as error:
+        raise RefreshUnavailableError("unreachable", type(error).__name__) from None
+
+
+def _read(response: Any, deadline: float) -> bytes:
+    body = b""
+    for chunk in response.iter_content(65_536):
+        body += chunk
+        if len(body) > _MAX_BYTES:
+            raise RefreshUnavailableError("answer_too_long", status=response.status_code)
+        if time.monotonic() > deadline:
+            raise RefreshUnavailableError("timeout", status=response.status_code)
+    return body
+
+
+def _object(body: bytes) -> Mapping[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}

@@ -1,0 +1,102 @@
+"""The page on which users look after their links."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from ..access import client_name, is_safe_url
+from ..authorize_request import AuthorizeRequest
+from ..clients import get_client
+from ..models import GoogleAccount
+from ..responses import describe
+from ..scopes import IDENTITY_SCOPES, parse_scopes
+
+
+@require_http_methods(["GET", "HEAD"])
+@never_cache
+@login_required
+def accounts(request: HttpRequest) -> HttpResponse:
+    """Show what is linked and what was granted."""
+    linked = list(GoogleAccount.objects.for_user(request.user))
+    context = {
+        "accounts": [_entry(request, account) for account in linked],
+        "add_url": _add_url(request),
+        "choice_required": _choice_required(linked),
+        "next": _next(request.GET.get("next", ""), request),
+    }
+    return render(request, "django_google_link/accounts.html", context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+@login_required
+def unlink(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """Ask before unlinking, and do it on POST."""
+    account = _own_account(request, pk)
+    if request.method != "POST":
+        return render(request, "django_google_link/unlink.html", {"account": account})
+    account.unlink()
+    return redirect("google_link:accounts")
+
+
+@require_http_methods(["POST"])
+@never_cache
+@login_required
+def make_default(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """Make this the account that is used where none was chosen."""
+    _own_account(request, pk).make_default()
+    following = _next(request.POST.get("next", ""), request)
+    return HttpResponseRedirect(following) if following else redirect("google_link:accounts")
+
+
+def _own_account(request: HttpRequest, pk: uuid.UUID) -> GoogleAccount:
+    return get_object_or_404(GoogleAccount.objects.for_user(request.user), pk=pk)
+
+
+def _next(url: str, request: HttpRequest) -> str:
+    return url if url and is_safe_url(request, url) else ""
+
+
+def _entry(request: HttpRequest, account: GoogleAccount) -> dict[str, Any]:
+    others = [scope for scope in account.granted_scopes if scope not in IDENTITY_SCOPES]
+    return {
+        "account": account,
+        "scopes": describe(others),
+        "authorize_url": "" if account.is_active else _again_url(request, account),
+    }
+
+
+def _again_url(request: HttpRequest, account: GoogleAccount) -> str:
+    return _wish_url(
+        request, account.client, scopes=account.granted_scopes, account=account.sub, add=False
+    )
+
+
+def _add_url(request: HttpRequest) -> str:
+    return _wish_url(request, client_name(request), scopes=(), account="", add=True)
+
+
+def _wish_url(request: HttpRequest, client: str, *, scopes: Any, account: str, add: bool) -> str:
+    asked = parse_scopes((*IDENTITY_SCOPES, *get_client(client).scopes, *scopes))
+    return AuthorizeRequest(
+        user=str(request.user.pk),
+        client=client,
+        scopes=asked,
+        required=asked,
+        return_url=request.path,
+        account=account,
+        add=add,
+    ).url()
+
+
+def _choice_required(linked: list[GoogleAccount]) -> bool:
+    """Return whether a client has several accounts, none of them the default one."""
+    clients = {account.client for account in linked}
+    return clients != {account.client for account in linked if account.is_default}

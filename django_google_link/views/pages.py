@@ -1,0 +1,130 @@
+"""What the user is told when linking did not work out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from ..exceptions import (
+    ClientMisconfiguredError,
+    GoogleLinkError,
+    HostedDomainError,
+    RefreshUnavailableError,
+    StateError,
+)
+from ..responses import describe
+from ..scopes import IDENTITY_SCOPES
+
+if TYPE_CHECKING:
+    from ..id_token import Identity
+    from ..models import GoogleAccount
+    from ..state import PendingAuthorization
+
+
+def failure(request: HttpRequest, error: GoogleLinkError, *, try_url: str = "") -> HttpResponse:
+    """Say what went wrong, by the kind of error; what Google said stays in the log."""
+    status, title, text = _explain(error)
+    return _render(request, status=status, title=title, text=text, try_url=try_url)
+
+
+def refused(request: HttpRequest, error: str, *, try_url: str) -> HttpResponse:
+    """Say that Google sent the user back with an error."""
+    return _render(
+        request,
+        status=400,
+        title=_("Google did not link your account"),
+        text=_("Google sent you back with an error. Nothing was linked, and nothing has changed."),
+        detail=error[:100],
+        try_url=try_url,
+    )
+
+
+def no_refresh_token(request: HttpRequest, *, try_url: str) -> HttpResponse:
+    """Say that Google gave no lasting access."""
+    return _render(
+        request,
+        status=400,
+        title=_("Google gave no lasting access"),
+        text=_(
+            "Your account could not be linked. Remove this site from the apps with access to your "
+            "Google Account, in the security settings at Google, and try again."
+        ),
+        try_url=try_url,
+    )
+
+
+def denied(request: HttpRequest, pending: PendingAuthorization, *, try_url: str) -> HttpResponse:
+    """Say that all is as before, after the user has cancelled."""
+    asked = [scope for scope in pending.scopes if scope not in IDENTITY_SCOPES]
+    context = {
+        "scopes": describe(asked),
+        "try_url": try_url,
+        "back_url": reverse("google_link:accounts"),
+    }
+    return render(request, "django_google_link/denied.html", context, status=403)
+
+
+def other_account(
+    request: HttpRequest,
+    *,
+    expected: GoogleAccount | None,
+    identity: Identity,
+    try_url: str,
+    add_url: str,
+) -> HttpResponse:
+    """Offer the choice between the account that was expected and the one that came."""
+    context = {
+        "expected": expected,
+        "other": identity.email or identity.name or identity.sub,
+        "try_url": try_url,
+        "add_url": add_url,
+        "back_url": reverse("google_link:accounts"),
+    }
+    return render(request, "django_google_link/other_account.html", context, status=409)
+
+
+def _explain(error: GoogleLinkError) -> tuple[int, str, str]:
+    match error:
+        case StateError():
+            return (
+                400,
+                _("This did not work out"),
+                _(
+                    "The link is too old, was used before, or was started in another browser or by "
+                    "another user. Nothing has changed. Please start again."
+                ),
+            )
+        case HostedDomainError():
+            return (
+                403,
+                _("This account could not be linked"),
+                _("Only Google accounts of {domain} can be linked here.").format(
+                    domain=error.hosted_domain
+                ),
+            )
+        case RefreshUnavailableError():
+            return (
+                503,
+                _("Google cannot be reached"),
+                _("Google did not answer as it should. Nothing has changed. Try again soon."),
+            )
+        case ClientMisconfiguredError():
+            return (
+                503,
+                _("This site is not set up for Google"),
+                _("Google does not accept this site now. Its operators have to correct that."),
+            )
+    return (
+        400,
+        _("Google did not link your account"),
+        _("Google did not accept the answer. Nothing has changed. Please try again."),
+    )
+
+
+def _render(request: HttpRequest, *, status: int, **context: Any) -> HttpResponse:
+    context["back_url"] = reverse("google_link:accounts")
+    return render(request, "django_google_link/error.html", context, status=status)
