@@ -1,0 +1,75 @@
+"""Linked accounts for tests, without any flow."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.utils import timezone
+
+from ..models import GoogleAccount, Status
+from ..scopes import IDENTITY_SCOPES, parse_scopes
+from ..secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from django.contrib.auth.models import AbstractBaseUser
+
+_IN_AN_HOUR = object()
+
+
+def make_google_account(
+    user: AbstractBaseUser,
+    *,
+    scopes: str | Iterable[str] = (),
+    email: str = "user@gmail.com",
+    sub: str = "",
+    refresh_token: str = "1//refresh-token",
+    access_token: str = "ya29.access-token",
+    access_token_expires_at: Any = _IN_AN_HOUR,
+    client: str = "default",
+    status: str = Status.ACTIVE,
+    status_reason: str = "",
+) -> GoogleAccount:
+    """Make a linked account, as if this user had gone through the flow.
+
+    Args:
+        user: a saved user.
+        scopes: what was granted, besides who the account is.
+        email: the address of the Google account.
+        sub: its lasting id; made up if not given.
+        refresh_token: stored sealed; an empty one stores none.
+        access_token: stored sealed; an empty one stores none.
+        access_token_expires_at: a datetime, or ``None`` for unknown; in an hour if not given.
+        client: the name of the OAuth client.
+        status: ``"active"`` or ``"needs_reauthorization"``.
+        status_reason: why, such as ``"revoked"``.
+    """
+    others = GoogleAccount.objects.for_user(user, client=client)
+    account = GoogleAccount(
+        user_id=user.pk,
+        client=client,
+        sub=sub or str(secrets.randbelow(10**21)),
+        email=email,
+        email_verified=True,
+        is_default=not others.exists(),
+        granted_scopes=sorted(parse_scopes((*IDENTITY_SCOPES, *parse_scopes(scopes)))),
+        status=status,
+        status_reason=status_reason,
+        access_token_expires_at=_expiry(access_token_expires_at) if access_token else None,
+    )
+    if refresh_token:
+        account.seal_token("refresh_token", Secret(refresh_token))
+    if access_token:
+        account.seal_token("access_token", Secret(access_token))
+    account.save(force_insert=True)
+    return account
+
+
+def _expiry(value: Any) -> datetime | None:
+    if value is _IN_AN_HOUR:
+        return timezone.now() + timedelta(hours=1)
+    expiry: datetime | None = value
+    return expiry

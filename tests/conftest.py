@@ -1,0 +1,70 @@
+"""What most tests start from: a FakeGoogle on a socket, a user, and a browser's cookie jar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.test import Client
+from pytest_django import Settings
+
+from django_google_link import id_token
+from django_google_link.testing import FakeGoogle, FakeUser
+
+CALENDAR = "https://www.googleapis.com/auth/calendar.readonly"
+DRIVE = "https://www.googleapis.com/auth/drive.file"
+CALLBACK = "http://testserver/google/callback/"
+
+
+@pytest.fixture
+def google(settings: Settings) -> Iterator[FakeGoogle]:
+    """A Google of this test's own, which the settings point to."""
+    id_token._cache.clear()
+    with FakeGoogle() as google:
+        google.client.redirect_uris.append(CALLBACK)
+        settings.GOOGLE_LINK = {
+            **settings.GOOGLE_LINK,
+            "CLIENTS": {"default": {**google.client_settings(), "SCOPES": [CALENDAR]}},
+        }
+        yield google
+
+
+@pytest.fixture
+def configure(settings: Settings) -> Callable[..., None]:
+    """Change keys of the default client."""
+
+    def configure(**keys: Any) -> None:
+        clients = settings.GOOGLE_LINK["CLIENTS"]
+        settings.GOOGLE_LINK = {
+            **settings.GOOGLE_LINK,
+            "CLIENTS": {**clients, "default": {**clients["default"], **keys}},
+        }
+
+    return configure
+
+
+@pytest.fixture
+def alice(google: FakeGoogle) -> FakeUser:
+    """Alice's account at Google."""
+    return google.add_user("alice@gmail.com", name="Alice Example")
+
+
+@pytest.fixture
+def user(db: None) -> Any:
+    """A user of this site."""
+    return get_user_model().objects.create_user("anna", "anna@example.com", "pw")
+
+
+@pytest.fixture
+def other_user(db: None) -> Any:
+    """Another user of this site."""
+    return get_user_model().objects.create_user("ben", "ben@example.com", "pw")
+
+
+@pytest.fixture
+def browser(client: Client, user: Any) -> Client:
+    """A browser in which the user is logged in."""
+    client.force_login(user)
+    return client
