@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from django.contrib.auth.decorators import login_not_required, login_required
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_variables
@@ -82,25 +82,24 @@ def authorize(request: HttpRequest) -> HttpResponse:
 @sensitive_variables()
 def callback(request: HttpRequest) -> HttpResponse:
     """Take what Google sends back: once, for the user who asked, and nothing else."""
+    query = _take_query(request)
     if not request.user.is_authenticated:
         return redirect_to_login(reverse("google_link:accounts"))
     try:
-        pending = state.pop(
-            request.session, request.GET.get("state", ""), user=str(request.user.pk)
-        )
+        pending = state.pop(request.session, query.get("state", ""), user=str(request.user.pk))
     except StateError as error:
         return pages.failure(request, error)
-    if "error" in request.GET:
-        return _refused(request, pending, request.GET["error"])
-    return _accepted(request, get_client(pending.client), pending)
+    if "error" in query:
+        return _refused(request, pending, query["error"])
+    return _accepted(request, get_client(pending.client), pending, query)
 
 
 @sensitive_variables()
 def _accepted(
-    request: HttpRequest, client: OAuthClient, pending: PendingAuthorization
+    request: HttpRequest, client: OAuthClient, pending: PendingAuthorization, query: dict[str, str]
 ) -> HttpResponse:
     try:
-        response, identity = _exchange(client, pending, request)
+        response, identity = _exchange(client, pending, query)
     except GoogleLinkError as error:
         logger.warning("Linking through the client %r failed: %s", client.name, error)
         return pages.failure(request, error, try_url=_retry_url(pending))
@@ -109,6 +108,16 @@ def _accepted(
     if not response.refresh_token and not _holds_refresh_token(request, client, identity):
         return _without_refresh_token(request, client, pending, identity)
     return _linked(request, client, pending, identity, response)
+
+
+def _take_query(request: HttpRequest) -> dict[str, str]:
+    """Take the query out of the request, so that no log and no error report repeats the code."""
+    query = {name: str(value) for name, value in request.GET.items()}
+    request.GET = QueryDict()
+    request.META["QUERY_STRING"] = ""
+    for copy in ("RAW_URI", "REQUEST_URI"):
+        request.META.pop(copy, None)
+    return query
 
 
 def _wish(request: HttpRequest) -> AuthorizeRequest:
@@ -164,16 +173,16 @@ def _to_google(
 
 @sensitive_variables()
 def _exchange(
-    client: OAuthClient, pending: PendingAuthorization, request: HttpRequest
+    client: OAuthClient, pending: PendingAuthorization, query: dict[str, str]
 ) -> tuple[TokenResponse, Identity]:
     # RFC 9207: an answer that names another issuer was meant for another client.
-    if request.GET.get("iss", client.issuer) != client.issuer:
+    if query.get("iss", client.issuer) != client.issuer:
         raise StateError("The answer came from another authorization server than was asked.")
-    if not request.GET.get("code"):
+    if not query.get("code"):
         raise StateError("The answer carries no code.")
     response = oauth.exchange_code(
         client,
-        code=Secret(request.GET["code"]),
+        code=Secret(query["code"]),
         redirect_uri=pending.redirect_uri,
         code_verifier=pending.code_verifier,
     )
