@@ -14,6 +14,7 @@ from django.views.decorators.http import require_http_methods
 from ..access import client_name, is_safe_url
 from ..authorize_request import AuthorizeRequest
 from ..clients import get_client
+from ..conf import conf
 from ..models import GoogleAccount
 from ..responses import describe
 from ..scopes import IDENTITY_SCOPES, parse_scopes
@@ -69,11 +70,14 @@ def _entry(request: HttpRequest, account: GoogleAccount) -> dict[str, Any]:
     return {
         "account": account,
         "scopes": describe(others),
-        "authorize_url": "" if account.is_active else _again_url(request, account),
+        "authorize_url": _again_url(request, account),
     }
 
 
 def _again_url(request: HttpRequest, account: GoogleAccount) -> str:
+    # A client that is gone from the settings must not take the page with it.
+    if account.is_active or account.client not in conf.clients:
+        return ""
     return _wish_url(
         request, account.client, scopes=account.granted_scopes, account=account.sub, add=False
     )
