@@ -195,12 +195,12 @@ class GoogleAccess:
             return self._request.get_full_path()
         return default_return_url()
 
-    def was_declined(self) -> bool:
-        """Return whether this user has just not granted what is needed here."""
-        if self.status == "missing_scopes":
-            needed: Sequence[str] = tuple(self.missing_scopes)
+    def was_declined(self, *scopes: str) -> bool:
+        """Return whether this user has just not granted what is needed here, or these scopes."""
+        if self.status in {"ready", "missing_scopes"}:
+            needed = (*self.missing_scopes, *scopes)
         else:
-            needed = (*self.required_scopes, *IDENTITY_SCOPES)
+            needed = (*self.required_scopes, *IDENTITY_SCOPES, *scopes)
         return not declined(self._request.session, self.client.name).isdisjoint(needed)
 
     def looked_up_again(self) -> GoogleAccess:

@@ -27,19 +27,22 @@ def consent_response(
         access: what was looked up for the request.
         error: what the view raised, when it got as far as that.
     """
-    scopes = error.missing_scopes if error else frozenset()
-    url = access.authorize_url(*sorted(scopes))
-    missing = sorted(access.missing_scopes | scopes)
-    reason = error.reason if error else access.status
+    further = sorted(error.missing_scopes) if error else []
+    declined = access.was_declined(*further)
+    content: dict[str, Any] = {
+        "reason": error.reason if error and access else access.status,
+        "missing_scopes": sorted({*access.missing_scopes, *further}),
+        "authorize_url": access.authorize_url(*further),
+    }
     response: HttpResponse
     if is_programmatic(request):
-        response = _json(request, reason=reason, missing_scopes=missing, authorize_url=url)
-    elif access.status == "anonymous" or _may_redirect(request, access):
-        response = HttpResponseRedirect(url)
+        response = _json(request, content)
+    elif access.status == "anonymous" or (request.method in SAFE_METHODS and not declined):
+        response = HttpResponseRedirect(content["authorize_url"])
     else:
-        response = _page(request, access, reason=reason, missing=missing, url=url)
+        response = _page(request, access, {**content, "declined": declined})
     add_never_cache_headers(response)
-    patch_vary_headers(response, ["Accept", "HX-Request", "X-Requested-With"])
+    patch_vary_headers(response, ["Accept", "HX-Request", "Sec-Fetch-Mode", "X-Requested-With"])
     return response
 
 
@@ -55,32 +58,23 @@ def is_programmatic(request: HttpRequest) -> bool:
     )
 
 
-def _may_redirect(request: HttpRequest, access: GoogleAccess) -> bool:
-    """Return whether the page can be visited again with GET, and Google was not just refused."""
-    return request.method in SAFE_METHODS and not access.was_declined()
-
-
 def describe(scopes: list[str]) -> list[dict[str, str]]:
     """Return scopes for a template: each with its description."""
     return [{"scope": scope, "description": describe_scope(scope)} for scope in scopes]
 
 
-def _json(request: HttpRequest, **content: Any) -> JsonResponse:
+def _json(request: HttpRequest, content: dict[str, Any]) -> JsonResponse:
     response = JsonResponse({"error": "google_authorization_required", **content}, status=403)
     if request.headers.get("HX-Request") == "true":
         response["HX-Redirect"] = content["authorize_url"]
     return response
 
 
-def _page(
-    request: HttpRequest, access: GoogleAccess, *, reason: str, missing: list[str], url: str
-) -> HttpResponse:
+def _page(request: HttpRequest, access: GoogleAccess, content: dict[str, Any]) -> HttpResponse:
     context = {
+        **content,
         "account": access.account,
-        "authorize_url": url,
         "back_url": default_return_url(),
-        "declined": access.was_declined(),
-        "missing_scopes": describe(missing),
-        "reason": reason,
+        "missing_scopes": describe(content["missing_scopes"]),
     }
     return render(request, "django_google_link/consent_required.html", context, status=403)

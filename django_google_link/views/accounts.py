@@ -26,11 +26,12 @@ from ..scopes import IDENTITY_SCOPES, parse_scopes
 def accounts(request: HttpRequest) -> HttpResponse:
     """Show what is linked and what was granted."""
     linked = list(GoogleAccount.objects.for_user(request.user))
+    following = _next(request.GET.get("next", ""), request)
     context = {
         "accounts": [_entry(request, account) for account in linked],
         "add_url": _add_url(request),
-        "choice_required": _choice_required(linked),
-        "next": _next(request.GET.get("next", ""), request),
+        "choice_required": bool(following) or _choice_required(linked),
+        "next": following,
     }
     return render(request, "django_google_link/accounts.html", context)
 
