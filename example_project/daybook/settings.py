@@ -1,0 +1,114 @@
+"""Settings of the example.
+
+With no environment at all the site talks to the Google that ``manage.py demo`` brings along. With
+``GOOGLE_CLIENT_SECRETS_FILE`` and ``GOOGLE_LINK_ENCRYPTION_KEY`` it talks to the real one: see
+the README.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+from .keys import encryption_key, kept
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATA_DIR = Path(os.environ.get("DEMO_DIR", BASE_DIR / ".demo"))
+
+SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY") or kept(
+    DATA_DIR / "secret_key", secrets.token_urlsafe
+)
+DEBUG = os.environ.get("DJANGO_DEBUG") == "1"
+ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
+
+ROOT_URLCONF = "daybook.urls"
+WSGI_APPLICATION = "daybook.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "home"
+LOGOUT_REDIRECT_URL = "home"
+
+INSTALLED_APPS = [
+    "pages",  # before the app, whose base template it replaces
+    "django_google_link",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "pages.middleware.ContentSecurityPolicyMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+            ]
+        },
+    }
+]
+
+STATIC_URL = "static/"
+WHITENOISE_USE_FINDERS = True
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {
+        "console": {"class": "logging.StreamHandler"},
+        "nowhere": {"class": "logging.NullHandler"},
+    },
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {
+        "django.request": {"level": "ERROR"},
+        # The request line of the callback has the authorization code in it.
+        "django.server": {"handlers": ["nowhere"], "propagate": False},
+    },
+}
+
+if "GOOGLE_CLIENT_SECRETS_FILE" in os.environ:
+    database = DATA_DIR / "google.sqlite3"
+    google_client = {"CLIENT_SECRETS_FILE": os.environ["GOOGLE_CLIENT_SECRETS_FILE"]}
+    google_link_key = os.environ.get("GOOGLE_LINK_ENCRYPTION_KEY", "")
+else:
+    from demo.client import client_settings
+
+    INSTALLED_APPS.append("demo")
+    DEMO_PORT = int(os.environ.get("DEMO_PORT", "8000"))
+    DEMO_GOOGLE_PORT = int(os.environ.get("DEMO_GOOGLE_PORT", "8765"))
+    database = DATA_DIR / "demo.sqlite3"
+    google_client = client_settings(f"http://127.0.0.1:{DEMO_GOOGLE_PORT}")
+    google_link_key = kept(DATA_DIR / "encryption_key", encryption_key)
+
+GOOGLE_LINK = {
+    "CLIENTS": {
+        "default": {
+            **google_client,
+            "SCOPES": ["https://www.googleapis.com/auth/calendar.readonly"],
+        }
+    },
+    "ENCRYPTION_KEYS": [google_link_key],
+}
+
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": database,
+        "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20},
+    }
+}

@@ -1,0 +1,14 @@
+"""The addresses of the site. The app's own are under ``google/``."""
+
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import include, path
+from pages import views
+
+urlpatterns = [
+    path("", views.home, name="home"),
+    path("agenda/", views.agenda, name="agenda"),
+    path("files/", views.files, name="files"),
+    path("google/", include("django_google_link.urls")),
+    path("login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("logout/", LogoutView.as_view(), name="logout"),
+]

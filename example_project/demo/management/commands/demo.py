@@ -1,0 +1,137 @@
+"""``manage.py demo``: the site with a Google of its own, in one process."""
+
+import os
+import signal
+from argparse import ArgumentParser
+from contextlib import ExitStack
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.hashers import make_password
+from django.core.management import BaseCommand, CommandError, call_command
+from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
+from django.core.wsgi import get_wsgi_application
+from django.urls import reverse
+
+from demo.client import client_settings
+from demo.google_answers import add_routes
+from django_google_link.testing import FakeGoogle
+
+HOST = "127.0.0.1"
+USERS = ("anna", "ben")
+PASSWORD = "daybook"
+
+WELCOME = """\
+Daybook, the example site of django-google-link
+
+  Open    {site}/
+  Log in  {users}, with the password {password}
+  Google  {google} stands in for the real one: no account and no network are needed.
+          It knows {accounts}.
+
+Stop with Ctrl-C.
+"""
+
+
+class Command(BaseCommand):
+    help = "Run this site with a Google of its own, until Ctrl-C."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--port", type=int, default=settings.DEMO_PORT, help="of the site (default %(default)s)"
+        )
+        parser.add_argument(
+            "--google-port",
+            type=int,
+            default=settings.DEMO_GOOGLE_PORT,
+            help="of the demo's Google (default %(default)s)",
+        )
+        parser.add_argument(
+            "--keep",
+            action="store_true",
+            help="keep the users and links of the last run; the new Google does not know these "
+            "links, so they are as dead as if they had been revoked",
+        )
+
+    def handle(self, *, port: int, google_port: int, keep: bool, **options: Any) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
+        try:
+            with ExitStack() as stack:
+                site = self._site(port)
+                stack.callback(site.server_close)
+                google = self._google(google_port)
+                stack.callback(google.stop)
+                self._set_up(site, google, keep=keep)
+                site.serve_forever(poll_interval=0.1)
+        except KeyboardInterrupt:
+            self.stdout.write("Stopped.")
+
+    def _site(self, port: int) -> ThreadedWSGIServer:
+        try:
+            return ThreadedWSGIServer((HOST, port), WSGIRequestHandler)
+        except (OSError, OverflowError) as error:
+            raise CommandError(_cannot_listen(port, "--port", error)) from None
+
+    def _google(self, port: int) -> FakeGoogle:
+        try:
+            return FakeGoogle(port).start()
+        except (OSError, OverflowError) as error:
+            raise CommandError(_cannot_listen(port, "--google-port", error)) from None
+
+    def _set_up(self, site: ThreadedWSGIServer, google: FakeGoogle, *, keep: bool) -> None:
+        client = client_settings(google.url)
+        settings.GOOGLE_LINK["CLIENTS"]["default"].update(client)
+        google.add_client(
+            client_id=client["CLIENT_ID"],
+            client_secret=client["CLIENT_SECRET"],
+            redirect_uris=[
+                f"http://{host}:{site.server_port}{reverse('google_link:callback')}"
+                for host in settings.ALLOWED_HOSTS
+            ],
+        )
+        add_routes(google)
+        accounts = _add_accounts(google)
+        _prepare_database(keep=keep)
+        site.set_app(get_wsgi_application())
+        welcome = WELCOME.format(
+            site=f"http://{HOST}:{site.server_port}",
+            users=" or ".join(USERS),
+            password=PASSWORD,
+            google=google.url,
+            accounts=", ".join(accounts),
+        )
+        self.stdout.write(welcome)
+        self.stdout.flush()
+
+
+def _add_accounts(google: FakeGoogle) -> list[str]:
+    """Open accounts at Google. Their ids are the same in every run, as ``--keep`` needs."""
+    accounts = [
+        google.add_user("anna@example.com", name="Anna Example", sub="104300000000000000001"),
+        google.add_user(
+            "anna.work@example.org",
+            name="Anna Example",
+            sub="104300000000000000002",
+            hosted_domain="example.org",
+        ),
+        google.add_user("ben@example.com", name="Ben Example", sub="104300000000000000003"),
+    ]
+    return [account.email for account in accounts]
+
+
+def _prepare_database(*, keep: bool) -> None:
+    call_command("migrate", verbosity=0)
+    if not keep:
+        call_command("flush", interactive=False, verbosity=0)
+    password = make_password(PASSWORD)
+    for name in USERS:
+        get_user_model().objects.get_or_create(
+            username=name, defaults={"first_name": name.title(), "password": password}
+        )
+
+
+def _cannot_listen(port: int, option: str, error: Exception) -> str:
+    reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else "no such port"
+    return f"Cannot listen on {HOST}:{port}: {reason}. Choose another port with {option}."

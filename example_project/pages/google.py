@@ -1,0 +1,81 @@
+"""What the site asks Google for, and the answers in a form that templates can show."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+CALENDAR = "https://www.googleapis.com/auth/calendar.readonly"
+DRIVE = "https://www.googleapis.com/auth/drive.metadata.readonly"
+
+KINDS = {
+    "application/vnd.google-apps.document": "Document",
+    "application/vnd.google-apps.folder": "Folder",
+    "application/vnd.google-apps.presentation": "Slides",
+    "application/vnd.google-apps.spreadsheet": "Spreadsheet",
+    "application/pdf": "PDF",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """An event of a calendar. One that lasts all day starts on a date, not at a time."""
+
+    summary: str
+    location: str
+    day: date
+    start: datetime | None
+    end: datetime | None
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any]) -> "Event":
+        """Read https://developers.google.com/workspace/calendar/api/v3/reference/events."""
+        start = _moment(item["start"])
+        return cls(
+            summary=item.get("summary") or "Busy",
+            location=item.get("location", ""),
+            day=start.date() if start else date.fromisoformat(item["start"]["date"]),
+            start=start,
+            end=_moment(item["end"]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A file in Drive."""
+
+    name: str
+    kind: str
+    modified: datetime
+    size: int | None
+    url: str
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any]) -> "File":
+        """Read https://developers.google.com/workspace/drive/api/reference/rest/v3/files."""
+        return cls(
+            name=item["name"],
+            kind=KINDS.get(item["mimeType"]) or _subtype(item["mimeType"]),
+            modified=datetime.fromisoformat(item["modifiedTime"]),
+            size=int(item["size"]) if "size" in item else None,
+            url=item.get("webViewLink", ""),
+        )
+
+
+def drive_query(words: str) -> str:
+    """Return Drive's query for files with these words in their name.
+
+    See https://developers.google.com/workspace/drive/api/guides/search-files.
+    """
+    if not words:
+        return "trashed = false"
+    quoted = words.replace("\\", "\\\\").replace("'", "\\'")
+    return f"trashed = false and name contains '{quoted}'"
+
+
+def _moment(value: Mapping[str, str]) -> datetime | None:
+    return datetime.fromisoformat(value["dateTime"]) if "dateTime" in value else None
+
+
+def _subtype(mime_type: str) -> str:
+    return mime_type.rpartition("/")[2].rpartition(".")[2].upper()

@@ -1,0 +1,98 @@
+"""A real browser, and the example project as it really runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from example_project.demo.process import Demo, running_demo
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """One browser for a module. Its event loop must not outlive it: Django would notice."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    executable = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if executable is None:
+        pytest.skip("There is no Chromium: install it, or name it in CHROMIUM.")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    """The example, with its own Google."""
+    with running_demo(tmp_path) as demo:
+        yield demo
+
+
+@pytest.fixture
+def open_browser(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
+    """Open browser windows that share no cookies, and watch what they do."""
+    contexts: list[BrowserContext] = []
+    elsewhere: list[str] = []
+    complaints: list[str] = []
+
+    def on_request(request: Any) -> None:
+        url = urlsplit(request.url)
+        if url.scheme != "data" and url.hostname != "127.0.0.1":
+            elsewhere.append(request.url)
+
+    def on_console(message: Any) -> None:
+        # The browser reports every status from 400 on, and some of our pages have one.
+        if not message.text.startswith("Failed to load resource"):
+            complaints.append(message.text)
+
+    def open_browser(**options: Any) -> BrowserContext:
+        context = chromium.new_context(**options)
+        context.set_default_timeout(10_000)
+        context.on("request", on_request)
+        context.on("console", on_console)
+        context.on("weberror", lambda error: complaints.append(str(error.error)))
+        contexts.append(context)
+        return context
+
+    yield open_browser
+
+    for context in contexts:
+        context.close()
+    assert elsewhere == []
+    assert complaints == []
+
+
+@pytest.fixture
+def page(demo: Demo, open_browser: Callable[..., BrowserContext]) -> Page:
+    """A tab in which Anna is logged in to the example."""
+    page = open_browser(base_url=demo.site).new_page()
+    log_in(page)
+    return page
+
+
+def log_in(page: Page) -> None:
+    """Log in as Anna."""
+    page.goto("/login/")
+    page.get_by_label("Username").fill("anna")
+    page.get_by_label("Password").fill("daybook")
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url("**/")

@@ -1,0 +1,363 @@
+"""What people do on the example site, in a real browser and against its own Google."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from django_google_link.testing import FakeGoogle
+from example_project.demo.client import client_settings
+from example_project.demo.google_answers import add_routes
+from example_project.demo.process import PROJECT, Demo, running_demo
+
+from .conftest import log_in
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext, Page
+
+playwright = pytest.importorskip("playwright.sync_api")
+expect = playwright.expect
+expect.set_options(timeout=10_000)
+
+pytestmark = pytest.mark.browser
+
+ANNA = "anna@example.com"
+WORK = "anna.work@example.org"
+DRIVE = "drive.metadata.readonly"
+
+PRINT_TOKEN = """
+from django.contrib.auth import get_user_model
+from django_google_link.services import access_token
+print(access_token(get_user_model().objects.get(username="anna")))
+"""
+
+# The contrast of each text with what lies under it (WCAG 2.2, 1.4.3), where it is too little.
+TOO_FAINT = """() => {
+    const parse = color => color.match(/[\\d.]+/g).map(Number);
+    const linear = c => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+    const luminance = ([r, g, b]) =>
+        0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+    const ground = element => {
+        for (let e = element; e; e = e.parentElement) {
+            const color = parse(getComputedStyle(e).backgroundColor);
+            if (color.length === 3 || color[3] > 0) return color;
+        }
+        return [255, 255, 255];
+    };
+    const hasText = e =>
+        [...e.childNodes].some(n => n.nodeType === Node.TEXT_NODE && n.data.trim());
+    return [...document.body.querySelectorAll("*")].filter(hasText).map(e => {
+        const [a, b] = [parse(getComputedStyle(e).color), ground(e)].map(luminance);
+        const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        return [ratio, e.textContent.trim()];
+    }).filter(([ratio]) => ratio < 4.5);
+}"""
+
+
+def button(page: Page, name: str) -> None:
+    """Press a button, or a link that looks like one."""
+    main = page.get_by_role("main")
+    main.get_by_role("link", name=name).or_(main.get_by_role("button", name=name)).click()
+
+
+def allow(page: Page, *, account: str = ANNA, without: str | None = None) -> None:
+    """Answer the question of the demo's Google."""
+    page.get_by_role("radio", name=re.compile(re.escape(account))).check()
+    if without:
+        page.get_by_role("checkbox", name=without).uncheck()
+    page.get_by_role("button", name="Allow").click()
+
+
+def link(page: Page, account: str = ANNA) -> None:
+    """Link a Google account on the connections page."""
+    page.goto("/google/")
+    button(page, "Google account")
+    allow(page, account=account)
+    expect(page.get_by_role("heading", name=account, exact=True)).to_be_visible()
+
+
+def test_agenda_after_consent(page: Page) -> None:
+    """From the home page through Google's question to the events."""
+    page.goto("/")
+    page.get_by_role("navigation").get_by_role("link", name="Agenda").click()
+    expect(page.get_by_role("heading", name="An app wants access")).to_be_visible()
+    allow(page)
+
+    page.wait_for_url("**/agenda/")
+    expect(page.get_by_text(f"From {ANNA}")).to_be_visible()
+    expect(page.get_by_text("Dentist")).to_be_visible()
+
+    button(page, "Later events")
+    expect(page.get_by_text("Choir concert")).to_be_visible()
+
+
+def test_login_on_the_way_to_google(
+    demo: Demo, open_browser: Callable[..., BrowserContext]
+) -> None:
+    """The redirects after the login form go as far as Google, whatever form-action says."""
+    page = open_browser(base_url=demo.site).new_page()
+    page.goto("/agenda/")
+    page.get_by_label("Username").fill("anna")
+    page.get_by_label("Password").fill("daybook")
+    page.get_by_role("button", name="Log in").click()
+
+    expect(page.get_by_role("heading", name="An app wants access")).to_be_visible()
+    allow(page)
+    expect(page.get_by_role("heading", name="Agenda")).to_be_visible()
+
+
+def test_one_scope_more(page: Page) -> None:
+    """A scope left out is explained, asked for again on request, and kept beside the others."""
+    link(page)
+    page.goto("/files/")
+    allow(page, without=DRIVE)
+
+    page.wait_for_url("**/files/")
+    expect(page.get_by_role("heading", name="Your permission is needed")).to_be_visible()
+    expect(page.get_by_text("See the names and details of your files")).to_be_visible()
+    assert page.goto("/files/").status == 403
+
+    button(page, "Continue to Google")
+    allow(page)
+    expect(page.get_by_text("Household budget")).to_be_visible()
+
+    page.get_by_label("Name").fill("choir")
+    button(page, "Find")
+    expect(page.get_by_text("Choir: address list")).to_be_visible()
+    expect(page.get_by_text("Household budget")).to_have_count(0)
+
+    page.goto("/agenda/")
+    expect(page.get_by_text("Dentist")).to_be_visible()
+
+
+def test_cancel(page: Page) -> None:
+    """Whoever cancels is not sent to Google again until they say so."""
+    page.goto("/agenda/")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("heading", name="You cancelled")).to_be_visible()
+
+    page.goto("/agenda/")
+    expect(page.get_by_role("heading", name="Your permission is needed")).to_be_visible()
+
+    button(page, "Continue to Google")
+    allow(page)
+    expect(page.get_by_text("Dentist")).to_be_visible()
+
+
+def test_second_account(page: Page) -> None:
+    """Two accounts: choose one on a page, make one the default, unlink one."""
+    link(page)
+    link(page, WORK)
+
+    page.goto("/agenda/")
+    page.get_by_role("link", name=WORK).click()
+    expect(page.get_by_text("All hands")).to_be_visible()
+
+    page.goto("/google/")
+    button(page, "Make default")
+    expect(page.get_by_role("heading", name=f"{WORK} default")).to_be_visible()
+    page.goto("/agenda/")
+    expect(page.get_by_text("All hands")).to_be_visible()
+
+    page.goto("/google/")
+    page.get_by_role("listitem").filter(has_text=WORK).get_by_role("link", name="Unlink").click()
+    expect(page.get_by_role("heading", name=f"Unlink {WORK}?")).to_be_visible()
+    button(page, "Unlink")
+    expect(page.get_by_role("heading", name=ANNA)).to_be_visible()
+    expect(page.get_by_text(WORK)).to_have_count(0)
+
+
+def test_unlink_revokes_at_google(page: Page, demo: Demo) -> None:
+    """An access token that works stops working when its account is unlinked."""
+    link(page)
+    token = demo.manage("shell", "--no-imports", "-c", PRINT_TOKEN).strip()
+    assert userinfo_status(demo, token) == 200
+
+    page.goto("/google/")
+    button(page, "Unlink")
+    button(page, "Unlink")
+
+    expect(page.get_by_text("You have not linked a Google account yet.")).to_be_visible()
+    assert userinfo_status(demo, token) == 401
+
+
+def userinfo_status(demo: Demo, token: str) -> int:
+    """Return what Google thinks of an access token."""
+    headers = {"Authorization": f"Bearer {token}"}
+    request = urllib.request.Request(f"{demo.google}/v1/userinfo", headers=headers)
+    try:
+        with urllib.request.urlopen(request) as response:
+            return response.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_two_tabs(page: Page, first: int) -> None:
+    """Two flows that were started in parallel both come to their end, in any order."""
+    tabs = [page, page.context.new_page()]
+    tabs[0].goto("/agenda/")
+    tabs[1].goto("/files/")
+    texts = ["Dentist", "Household budget"]
+
+    for tab, text in sorted(zip(tabs, texts, strict=True), key=lambda pair: pair[0] != tabs[first]):
+        allow(tab)
+        expect(tab.get_by_text(text)).to_be_visible()
+
+
+def test_keyboard_only(page: Page) -> None:
+    """Tab reaches the link button, which shows its focus, and Enter presses it."""
+    page.goto("/")
+    tab_to(page, "Link a Google account")
+    outline = "getComputedStyle(document.activeElement).outlineStyle"
+    assert page.evaluate(outline) == "solid"
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="An app wants access")).to_be_visible()
+
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    tab_to(page, "Allow")
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_role("heading", name="Linked with Google")).to_be_visible()
+
+
+def tab_to(page: Page, name: str) -> None:
+    """Press Tab until something of this name has the focus."""
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.innerText").strip() == name:
+            return
+    pytest.fail(f"Tab does not reach {name!r}.")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_small_screen(demo: Demo, open_browser: Callable[..., BrowserContext], scheme: str) -> None:
+    """On a small phone nothing sticks out sideways, and every text can be read."""
+    context = open_browser(
+        base_url=demo.site, color_scheme=scheme, viewport={"width": 360, "height": 640}
+    )
+    page = context.new_page()
+    seen: list[str] = []
+
+    def look(name: str) -> None:
+        expect(page.get_by_role("heading", name=name).first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, name
+        assert page.evaluate(TOO_FAINT) == [], name
+        seen.append(name)
+
+    page.goto("/")
+    look("Your days and your files")
+    page.goto("/login/")
+    look("Log in")
+    log_in(page)
+    look("First, link a Google account")
+    page.goto("/agenda/")
+    page.get_by_role("button", name="Cancel").click()
+    look("You cancelled")
+    page.goto("/agenda/")
+    look("Your permission is needed")
+    button(page, "Continue to Google")
+    allow(page)
+    look("Agenda")
+    link(page, WORK)
+    look("Linked Google accounts")
+    page.get_by_role("link", name="Unlink").first.click()
+    look("Unlink")
+    page.goto("/")
+    look("Linked with Google")
+    page.goto("/files/")
+    allow(page)
+    look("Files")
+    page.goto("/files/?page=nonsense")
+    look("Google would not answer that")
+    page.goto("/google/callback/?state=nonsense")
+    look("This did not work out")
+    page.goto("/nowhere/")
+    look("Page not found")
+
+    assert len(seen) == 13
+
+
+def test_link_that_died_between_two_runs(
+    tmp_path: Path, open_browser: Callable[..., BrowserContext]
+) -> None:
+    """With --keep the links are still there, and the new Google has never heard of them."""
+    with running_demo(tmp_path) as demo:
+        page = open_browser(base_url=demo.site).new_page()
+        log_in(page)
+        link(page)
+
+    with running_demo(tmp_path, "--keep") as demo:
+        page = open_browser(base_url=demo.site).new_page()
+        log_in(page)
+        page.goto("/agenda/")
+        expect(page.get_by_role("heading", name="An app wants access")).to_be_visible()
+        allow(page)
+        expect(page.get_by_text("Dentist")).to_be_visible()
+
+
+@pytest.fixture
+def google() -> Iterator[FakeGoogle]:
+    """The demo's Google in this process, where it can be made to fail."""
+    with FakeGoogle() as google:
+        client = client_settings(google.url)
+        google.client = google.add_client(
+            client_id=client["CLIENT_ID"], client_secret=client["CLIENT_SECRET"]
+        )
+        google.add_user(ANNA)
+        add_routes(google)
+        yield google
+
+
+@pytest.fixture
+def site(tmp_path: Path, google: FakeGoogle) -> Iterator[str]:
+    """The example under Django's own server, with that Google."""
+    with running_demo(tmp_path) as demo:
+        environment = {**demo.environment, "DEMO_GOOGLE_PORT": google.url.rpartition(":")[2]}
+    command = [sys.executable, "-u", str(PROJECT / "manage.py"), "runserver", "--noreload"]
+    process = subprocess.Popen(
+        [*command, "127.0.0.1:0"], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout
+        url = next(filter(None, (re.search(r"http://[\d.:]+", s) for s in process.stdout)))[0]
+        google.client.redirect_uris.append(f"{url}/google/callback/")
+        yield url
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def test_google_fails(
+    site: str, google: FakeGoogle, open_browser: Callable[..., BrowserContext]
+) -> None:
+    """While Google's API or its token endpoint is down there is a page, and then all is well."""
+    page = open_browser(base_url=site).new_page()
+    log_in(page)
+    link(page)
+
+    google.fail_next(endpoint="/calendar/v3/calendars/primary/events", status=503)
+    assert page.goto("/agenda/").status == 503
+    expect(page.get_by_role("heading", name="Google cannot be reached")).to_be_visible()
+
+    google.expire_access_tokens()
+    google.fail_next(endpoint="token", status=500)
+    assert page.goto("/agenda/").status == 503
+    expect(page.get_by_role("heading", name="Google cannot be reached")).to_be_visible()
+
+    google.stop()
+    assert page.goto("/agenda/").status == 503
+    expect(page.get_by_role("heading", name="Google cannot be reached")).to_be_visible()
+
+    google.start()
+    button(page, "Try again")
+    expect(page.get_by_text("Dentist")).to_be_visible()
