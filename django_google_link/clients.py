@@ -177,6 +177,11 @@ def _url(name: str, key: str, value: Any) -> str:
     )
 
 
+def is_loopback(url: str) -> bool:
+    """Return whether an address is on this machine."""
+    return urlsplit(url).hostname in _LOOPBACK
+
+
 def _is_safe(url: str) -> bool:
     if url in _DEFAULT_URLS:
         return True
@@ -187,7 +192,7 @@ def _is_safe(url: str) -> bool:
         return False
     if not host or parts.fragment or parts.username or not url.isprintable() or " " in url:
         return False
-    return parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK)
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(url))
 
 
 _DEFAULT_URLS = frozenset(DEFAULT_ENDPOINTS.values())

@@ -360,6 +360,19 @@ def test_redirect_uri_that_google_does_not_know_is_a_configuration_error(
         browser.get("/google/authorize/")
 
 
+def test_redirect_uri_on_loopback_is_never_another_port(
+    browser: Client, google: FakeGoogle, configure: Callable[..., None], tmp_path: Any
+) -> None:
+    """A developer on another port than Google knows is told so, and not sent there."""
+    google.client.redirect_uris[:] = ["http://127.0.0.1:8000/google/callback/"]
+    path = tmp_path / "client_secret.json"
+    path.write_text(json.dumps(google.client_secrets()))
+    configure(CLIENT_SECRETS_FILE=path)
+
+    with pytest.raises(ImproperlyConfigured, match=r"127\.0\.0\.1:8001"):
+        browser.get("/google/authorize/", headers={"host": "127.0.0.1:8001"})
+
+
 def test_authorization_params_are_sent(
     browser: Client, google: FakeGoogle, configure: Callable[..., None]
 ) -> None:

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_http_methods
 from .. import oauth, signals, state
 from ..access import client_name, default_return_url, is_safe_url
 from ..authorize_request import AuthorizeRequest
-from ..clients import OAuthClient, get_client
+from ..clients import OAuthClient, get_client, is_loopback
 from ..conf import SettingsError
 from ..exceptions import ConsentRequiredError, GoogleLinkError, IDTokenError, StateError
 from ..grants import save_grant
@@ -289,7 +289,7 @@ def _redirect_uri(request: HttpRequest, client: OAuthClient) -> str:
         return built
     # Behind a proxy we may not see our own scheme and host; the file knows them.
     listed = [uri for uri in client.redirect_uris if urlsplit(uri).path == urlsplit(built).path]
-    if len(listed) == 1:
+    if len(listed) == 1 and not is_loopback(built):
         return listed[0]
     raise SettingsError(
         "E018",

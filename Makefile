@@ -1,0 +1,42 @@
+# The short way in: make and Python 3.11 or newer are all it takes.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.SILENT:
+.DELETE_ON_ERROR:
+.PHONY: test demo lint types check-all matrix
+
+# Run the suite on SQLite, with coverage of every line and branch.
+test: .venv/test.stamp
+	$(BIN)/pytest --quiet --numprocesses auto --cov -m "not postgresql and not browser"
+
+# Show the example project, with a Google of its own.
+demo: .venv/example.stamp
+	$(BIN)/python example_project/manage.py demo
+
+lint: .venv/lint.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-logo
+
+types: .venv/types.stamp
+	$(BIN)/mypy
+
+check-all: lint types test
+
+# What CI runs: every Python and Django, PostgreSQL, a browser, and the wheel.
+matrix: .venv/tox.stamp
+	$(BIN)/tox run-parallel --parallel 2 --parallel-no-spinner
+
+.venv/test.stamp .venv/example.stamp .venv/lint.stamp .venv/types.stamp .venv/tox.stamp: \
+.venv/%.stamp: pyproject.toml setup.cfg | $(BIN)/python
+	echo "Installing what '$*' needs into .venv"
+	# Older versions of pip do not know dependency groups.
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[api,testing]' --group $*
+	touch $@
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("This needs Python 3.11 or newer: make PYTHON=python3.13")'
+	$(PYTHON) -m venv .venv

@@ -1,0 +1,89 @@
+"""The drawing of the house, and the rules about it that import-linter cannot say."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "django_google_link"
+
+# What sees a request. All the rest must work in a worker, where there is none.
+WEB = {"access", "admin", "contrib", "decorators", "responses", "state", "views"}
+
+# Other rules hold for these: migrations are generated, and the kit is a program of its own.
+OUTSIDE = {"migrations", "testing"}
+
+MODULES = {
+    path.relative_to(PACKAGE): ast.parse(path.read_text())
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path.relative_to(PACKAGE).parts[0] not in OUTSIDE
+}
+
+
+def room(path: Path) -> str:
+    """Return the module of the drawing that a file belongs to."""
+    return path.parts[0].removesuffix(".py")
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Yield the dotted name of everything imported, wherever in the file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def without_type_checking(tree: ast.Module) -> ast.Module:
+    """Return a module without its ``if TYPE_CHECKING:`` blocks."""
+    body = [
+        node
+        for node in tree.body
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    ]
+    return ast.Module(body=body, type_ignores=[])
+
+
+def uses_request(tree: ast.AST) -> bool:
+    """Return whether requests or sessions are named."""
+    named = any(
+        name.startswith(
+            ("django.http.HttpRequest", "django.http.request", "django.contrib.sessions")
+        )
+        for name in imports(tree)
+    )
+    return named or any(
+        isinstance(node, ast.Attribute)
+        and node.attr in {"session", "GET", "POST", "META", "headers"}
+        and ast.unparse(node.value).endswith("request")
+        for node in ast.walk(tree)
+    )
+
+
+def test_contracts() -> None:
+    """A line of the drawing imports the lines below it, never above, never sideways."""
+    assert lint_imports(str(ROOT / "pyproject.toml"), no_cache=True) == EXIT_STATUS_SUCCESS
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_django_settings_only_in_conf(path: Path) -> None:
+    """Settings are read in one place, where each has its type."""
+    users = any(name.startswith("django.conf.") for name in imports(MODULES[path]))
+
+    assert not users or room(path) == "conf"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_requests_only_in_the_web_layer(path: Path) -> None:
+    """Whatever has no request in its name works without one."""
+    tree = MODULES[path]
+    if room(path) == "grants":
+        # It passes a request on to the receivers of a signal, and annotates it.
+        tree = without_type_checking(tree)
+
+    assert not uses_request(tree) or room(path) in WEB

@@ -1,0 +1,71 @@
+"""The README says what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from django_google_link import clients, conf
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def section(title: str) -> str:
+    """Return the text under a heading."""
+    _, _, rest = README.partition(f"\n## {title}\n")
+    assert rest
+    return rest.partition("\n## ")[0]
+
+
+def first_column(table: str) -> set[str]:
+    """Return the names in the first column of a Markdown table."""
+    cells = re.findall(r"^\| ([^|]+) \|", table, flags=re.MULTILINE)
+    return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+
+
+def test_settings_tables_name_every_key() -> None:
+    """No key is missing from the README, and none is made up."""
+    of_the_app, of_a_client = section("Settings").split("Keys of a client:")
+    of_a_client, _ = of_a_client.split("`manage.py check` reports")
+
+    assert first_column(of_the_app) == conf.KEYS
+    assert first_column(of_a_client) == clients.KEYS
+
+
+def test_checks_table_names_every_id() -> None:
+    """Ranges are read as ranges: E005 to E011."""
+    table = section("Settings").split("`manage.py check` reports")[1]
+    text = re.sub(
+        r"`E(\d+)` to `E(\d+)`",
+        lambda match: " ".join(f"`E{n:03}`" for n in range(int(match[1]), int(match[2]) + 1)),
+        table,
+    )
+    sources = "".join(
+        (ROOT / "django_google_link" / name).read_text(encoding="utf-8")
+        for name in ("conf.py", "clients.py", "checks.py", "crypto.py", "views/linking.py")
+    )
+
+    assert set(re.findall(r"`([EW]\d{3})`", text)) == set(re.findall(r"\b([EW]\d{3})\b", sources))
+
+
+@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL))
+def test_code_blocks_are_python(block: str) -> None:
+    """Every block compiles."""
+    compile(block, "README.md", "exec")
+
+
+def test_commands_exist() -> None:
+    """The two commands are targets of the Makefile."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+    for target in re.findall(r"^make (\w+)", README, flags=re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
+
+
+def test_pictures_exist() -> None:
+    """No broken picture on the front page."""
+    for path in re.findall(r"!\[[^]]+\]\(([^)]+)\)", README):
+        assert (ROOT / path).is_file()
