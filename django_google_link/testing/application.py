@@ -1,0 +1,77 @@
+"""The WSGI application: which endpoint a request goes to, and what happens to it before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map, Rule
+from werkzeug.wrappers import Request, Response
+
+from . import pages
+from .consent import authorize, decide
+from .discovery import certs, discovery
+from .endpoints import PATHS
+from .recording import record
+from .resources import Endpoint, userinfo
+from .revocation import revoke
+from .token_endpoint import token
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from .provider import Provider
+
+
+class Application:
+    """Serves one provider.
+
+    Args:
+        provider: the state to work on.
+    """
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+        self._map = Map()
+        self._endpoints: dict[tuple[str, str], Endpoint] = {}
+        self.add(PATHS["discovery"], "GET", discovery)
+        self.add(PATHS["authorize"], "GET", authorize)
+        self.add(PATHS["consent"], "POST", decide)
+        self.add(PATHS["token"], "POST", token)
+        self.add(PATHS["revoke"], "POST", revoke)
+        self.add(PATHS["certs"], "GET", certs)
+        self.add(PATHS["userinfo"], "GET", userinfo)
+        self.add(PATHS["style"], "GET", lambda provider, request: pages.stylesheet())
+
+    def add(self, rule: str, method: str, endpoint: Endpoint) -> None:
+        """Serve an endpoint at a path. The last one added for a path and method answers.
+
+        Args:
+            rule: in werkzeug's syntax, such as ``"/calendar/v3/calendars/<id>/events"``.
+            method: the HTTP method.
+            endpoint: called with the provider, the request, and the path's arguments.
+        """
+        self._endpoints[rule, method] = endpoint
+        self._map.add(Rule(rule, methods=[method], endpoint=(rule, method)))
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            answer: WSGIApplication = self._answer(Request(environ))
+        except HTTPException as error:
+            answer = error
+        return answer(environ, start_response)
+
+    def _answer(self, request: Request) -> Response:
+        recorded = record(request, self._provider.now())
+        with self._provider.lock:
+            self._provider.requests.add(recorded)
+        if request.path == PATHS["token"]:
+            time.sleep(self._provider.behaviour.delay)
+        with self._provider.lock:
+            fault = self._provider.faults.take(request.path)
+        if fault:
+            return fault.answer()
+        name, path_args = self._map.bind_to_environ(request.environ).match()
+        return self._endpoints[name](self._provider, request, **path_args)

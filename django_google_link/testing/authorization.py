@@ -1,0 +1,129 @@
+"""The authorization request (RFC 6749 section 4.1.1) and what Google checks in it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from werkzeug.datastructures import MultiDict
+
+from .errors import OAuthError
+from .identities import Directory, FakeClient, FakeUser
+from .scopes import normalize_scopes
+
+PROMPTS = frozenset({"none", "consent", "select_account"})
+_S256_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuthorizationRequest:
+    """A request that passed all checks. Scopes are in their long form."""
+
+    client: FakeClient
+    redirect_uri: str
+    scopes: tuple[str, ...]
+    state: str | None
+    nonce: str | None
+    code_challenge: str | None
+    prompt: frozenset[str]
+    login_hint: str
+    hosted_domain: str | None
+    offline: bool
+    include_granted_scopes: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuthorizationCode:
+    """What the token endpoint has to know of a finished authorization."""
+
+    user: FakeUser
+    client: FakeClient
+    redirect_uri: str
+    scopes: tuple[str, ...]
+    nonce: str | None
+    code_challenge: str | None
+    with_refresh_token: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsentTicket:
+    """A consent page that was shown, and the accounts on it."""
+
+    asked: AuthorizationRequest
+    accounts: tuple[FakeUser, ...]
+
+
+def parse_authorization_request(
+    args: MultiDict[str, str], directory: Directory
+) -> AuthorizationRequest:
+    """Check the parameters one by one.
+
+    See https://developers.google.com/identity/protocols/oauth2/web-server#creatingclient.
+
+    Raises:
+        OAuthError: to be shown to the user; nothing is sent to an address that is not registered.
+    """
+    for name, values in args.lists():
+        if len(values) > 1:
+            raise OAuthError("invalid_request", f"Parameter given more than once: {name}")
+    client = directory.clients.get(_required(args, "client_id"))
+    if client is None:
+        raise OAuthError("invalid_client", "The OAuth client was not found.")
+    redirect_uri = _required(args, "redirect_uri")
+    if not _may_return_to(client, redirect_uri):
+        raise OAuthError("redirect_uri_mismatch", f"Not registered: {redirect_uri}")
+    if _required(args, "response_type") != "code":
+        raise OAuthError("unsupported_response_type", f"Not code: {args['response_type']}")
+    return AuthorizationRequest(
+        client=client,
+        redirect_uri=redirect_uri,
+        scopes=normalize_scopes(_required(args, "scope").split()),
+        state=args.get("state"),
+        nonce=args.get("nonce"),
+        code_challenge=_code_challenge(args),
+        prompt=_prompt(args),
+        login_hint=args.get("login_hint", ""),
+        hosted_domain=args.get("hd"),
+        offline=_one_of(args, "access_type", "online", "offline") == "offline",
+        include_granted_scopes=_one_of(args, "include_granted_scopes", "false", "true") == "true",
+    )
+
+
+def _required(args: MultiDict[str, str], name: str) -> str:
+    value = args.get(name, "").strip()
+    if not value:
+        raise OAuthError("invalid_request", f"Missing required parameter: {name}")
+    return value
+
+
+def _one_of(args: MultiDict[str, str], name: str, *choices: str) -> str:
+    value = args.get(name, choices[0])
+    if value not in choices:
+        raise OAuthError("invalid_request", f"Invalid parameter value for {name}: {value}")
+    return value
+
+
+def _may_return_to(client: FakeClient, redirect_uri: str) -> bool:
+    if redirect_uri in client.redirect_uris:
+        return True
+    parts = urlsplit(redirect_uri)
+    on_loopback = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
+    return client.type == "installed" and on_loopback
+
+
+def _code_challenge(args: MultiDict[str, str]) -> str | None:
+    challenge, method = args.get("code_challenge"), args.get("code_challenge_method")
+    if challenge is None and method is None:
+        return None
+    # RFC 7636 section 4.3 reads a missing method as "plain", which nobody should use.
+    if method != "S256" or challenge is None or not _S256_CHALLENGE.fullmatch(challenge):
+        raise OAuthError("invalid_request", "code_challenge with code_challenge_method=S256 needed")
+    return challenge
+
+
+def _prompt(args: MultiDict[str, str]) -> frozenset[str]:
+    prompt = frozenset(args.get("prompt", "").split())
+    if prompt - PROMPTS or ("none" in prompt and len(prompt) > 1):
+        raise OAuthError("invalid_request", f"Invalid parameter value for prompt: {args['prompt']}")
+    return prompt

@@ -1,0 +1,142 @@
+"""What is set up at Google beforehand: users and clients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .behaviour import Behaviour
+from .endpoints import PATHS
+from .errors import FakeGoogleError
+from .identities import (
+    ClientType,
+    FakeClient,
+    FakeUser,
+    random_client_id,
+    random_client_secret,
+    random_sub,
+)
+from .provider import Provider
+
+
+class Console(Behaviour):
+    """The part of ``FakeGoogle`` that registers, as Google's console does.
+
+    Attributes:
+        client: the client that is meant wherever none is named.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._provider = Provider(self)
+        self.client = self.add_client()
+
+    @property
+    def url(self) -> str:
+        """The base URL and issuer, such as ``http://127.0.0.1:8001``.
+
+        Raises:
+            FakeGoogleError: before the first start.
+        """
+        if not self._provider.issuer:
+            raise FakeGoogleError("Start this FakeGoogle first, or use it in a with statement.")
+        return self._provider.issuer
+
+    def add_user(
+        self,
+        email: str,
+        *,
+        sub: str | None = None,
+        name: str = "",
+        picture: str = "",
+        hosted_domain: str | None = None,
+        email_verified: bool = True,
+    ) -> FakeUser:
+        """Open a Google account.
+
+        Args:
+            email: the address.
+            sub: the lasting id; made up if not given.
+            name: the full name.
+            picture: the URL of the profile picture.
+            hosted_domain: the Workspace domain, sent as ``hd``.
+            email_verified: the claim of this name.
+
+        Raises:
+            ValueError: if another account has this ``sub`` or e-mail address.
+        """
+        user = FakeUser(
+            email=email,
+            sub=sub or random_sub(),
+            name=name,
+            picture=picture,
+            hosted_domain=hosted_domain,
+            email_verified=email_verified,
+        )
+        with self._provider.lock:
+            self._provider.directory.add_user(user)
+        return user
+
+    def add_client(
+        self,
+        *,
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        redirect_uris: Iterable[str] = (),
+        type: ClientType = "web",
+    ) -> FakeClient:
+        """Register a client, as in Google's console. What is not given is made up.
+
+        Args:
+            client_id: as it should be.
+            client_secret: as it should be.
+            redirect_uris: where the user may be sent back to, exactly.
+            type: ``"web"``, or ``"installed"`` for programs that listen on any loopback port.
+
+        Raises:
+            ValueError: if another client has this id.
+        """
+        client = FakeClient(
+            client_id=client_id or random_client_id(),
+            client_secret=client_secret or random_client_secret(),
+            redirect_uris=list(redirect_uris),
+            type=type,
+        )
+        with self._provider.lock:
+            self._provider.directory.add_client(client)
+        return client
+
+    def client_settings(self, client: FakeClient | None = None) -> dict[str, Any]:
+        """Return the settings of a client, ready for ``GOOGLE_LINK["CLIENTS"]``."""
+        client = client or self.client
+        return {
+            "CLIENT_ID": client.client_id,
+            "CLIENT_SECRET": client.client_secret,
+            "AUTHORIZATION_ENDPOINT": self.url + PATHS["authorize"],
+            "TOKEN_ENDPOINT": self.url + PATHS["token"],
+            "REVOCATION_ENDPOINT": self.url + PATHS["revoke"],
+            "JWKS_URI": self.url + PATHS["certs"],
+            "ISSUER": self.url,
+            "API_ENDPOINT": self.url,
+        }
+
+    def client_secrets(
+        self, client: FakeClient | None = None, type: ClientType | None = None
+    ) -> dict[str, Any]:
+        """Return the content of the file that Google's console lets one download.
+
+        Args:
+            client: the client, if not the default one.
+            type: the file's only key; the client's own type if not given.
+        """
+        client = client or self.client
+        content = {
+            "client_id": client.client_id,
+            "project_id": "fake-google",
+            "auth_uri": self.url + PATHS["authorize"],
+            "token_uri": self.url + PATHS["token"],
+            "auth_provider_x509_cert_url": self.url + PATHS["certs"],
+            "client_secret": client.client_secret,
+            "redirect_uris": list(client.redirect_uris),
+        }
+        return {type or client.type: content}

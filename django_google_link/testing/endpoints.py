@@ -1,0 +1,30 @@
+"""Where things are. The paths are Google's own, gathered on one host."""
+
+from __future__ import annotations
+
+PATHS = {
+    "discovery": "/.well-known/openid-configuration",
+    "authorize": "/o/oauth2/v2/auth",
+    "consent": "/o/oauth2/v2/auth/consent",
+    "token": "/token",
+    "revoke": "/revoke",
+    "certs": "/oauth2/v3/certs",
+    "userinfo": "/v1/userinfo",
+    "style": "/fake-google.css",
+}
+
+
+def path_of(endpoint: str) -> str:
+    """Return the path of an endpoint.
+
+    Args:
+        endpoint: a name in ``PATHS``, or an API path such as ``"/calendar/v3/calendars"``.
+
+    Raises:
+        ValueError: for a name that is neither.
+    """
+    if endpoint.startswith("/"):
+        return endpoint
+    if endpoint not in PATHS:
+        raise ValueError(f"Unknown endpoint {endpoint!r}: use a path or one of {', '.join(PATHS)}.")
+    return PATHS[endpoint]

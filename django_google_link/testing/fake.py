@@ -1,0 +1,138 @@
+"""FakeGoogle: the whole of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+from .application import Application
+from .browser import Answer, give_consent
+from .errors import FakeGoogleError
+from .identities import FakeUser
+from .resources import Handler, protected
+from .server import HOST, LoopbackServer
+from .token_controls import TokenControls
+from .traffic import Traffic
+
+H = TypeVar("H", bound=Handler)
+
+
+class FakeGoogle(TokenControls, Traffic):
+    """An OAuth 2.0 and OpenID Connect provider on loopback, which behaves as Google does.
+
+    Browsers, ``requests`` and other processes can use it, and Python sets who its users are and
+    what goes wrong::
+
+        with FakeGoogle() as google:
+            alice = google.add_user("alice@example.com")
+            google.client.redirect_uris.append("http://testserver/callback/")
+            location = google.consent(authorization_url, user=alice)
+
+    Args:
+        port: where to listen on 127.0.0.1; 0 picks a free port.
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__()
+        self._port = port
+        self._application = Application(self._provider)
+        self._server: LoopbackServer | None = None
+        self._next_answer = Answer()
+
+    def __repr__(self) -> str:
+        return f"<FakeGoogle {self._provider.issuer or 'not started'}>"
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> Self:
+        """Start to serve. After ``stop()`` the port stays the same, and nothing is forgotten.
+
+        Raises:
+            OSError: if the port is taken.
+        """
+        if self._server is None:
+            self._server = LoopbackServer(self._application, self._port)
+            self._port = self._server.port
+            self._provider.issuer = f"http://{HOST}:{self._port}"
+        return self
+
+    def stop(self) -> None:
+        """Stop to serve: connections are refused from now on."""
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+
+    def consent(
+        self,
+        authorization_url: str,
+        *,
+        user: FakeUser | None = None,
+        grant: Collection[str] | None = None,
+        deny: bool = False,
+    ) -> str:
+        """Do what the user's browser would, and return the URL that it is sent back to.
+
+        Where Google asks nothing, since all is granted already, the answer is not needed.
+
+        Args:
+            authorization_url: the URL at this fake that the application redirects to.
+            user: the account to choose; if not given, the one that the page preselects.
+            grant: the scopes to leave ticked; if not given, all.
+            deny: press Cancel.
+
+        Raises:
+            FakeGoogleError: with the text of the error page, if one is shown; if the page does not
+                offer this answer; if the URL is not this fake's.
+        """
+        if not authorization_url.startswith(f"{self.url}/"):
+            raise FakeGoogleError(f"Not a URL of this fake: {authorization_url}")
+        prepared, self._next_answer = self._next_answer, Answer()
+        answer = Answer(
+            user=user,
+            grant=prepared.grant if grant is None else grant,
+            deny=deny or prepared.deny,
+        )
+        return give_consent(authorization_url, answer)
+
+    def deny_next(self) -> None:
+        """Let the next ``consent()`` press Cancel."""
+        self._next_answer = Answer(deny=True)
+
+    def grant_only(self, *scopes: str) -> None:
+        """Let the next ``consent()`` leave only these scopes ticked."""
+        self._next_answer = Answer(grant=scopes)
+
+    def route(
+        self, path: str, *, methods: Sequence[str] = ("GET",), scopes: Sequence[str] = ()
+    ) -> Callable[[H], H]:
+        """Register an API method, which answers to those with a live access token only::
+
+            @google.route("/calendar/v3/calendars/<id>/events", scopes=[CALENDAR])
+            def events(request, user, id):
+                return {"items": []}
+
+        The handler gets werkzeug's ``Request``, the ``FakeUser``, and the path's arguments; it
+        returns JSON data or a werkzeug ``Response``. It runs in the server's threads.
+
+        Args:
+            path: in werkzeug's syntax. What was registered for it earlier is replaced.
+            methods: the HTTP methods.
+            scopes: any one of these is enough; none means that any token is.
+        """
+
+        def register(handler: H) -> H:
+            for method in methods:
+                self._application.add(path, method, protected(handler, scopes))
+            return handler
+
+        return register

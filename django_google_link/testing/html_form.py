@@ -1,0 +1,66 @@
+"""Reads the one form of a page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+
+
+@dataclass(kw_only=True)
+class Page:
+    """What a page shows and asks. Disabled inputs are left out, since browsers send none of them.
+
+    Attributes:
+        action: where the form goes; empty without a form.
+        hidden: names and values of hidden inputs.
+        radios: values of the radio buttons.
+        selected_radio: the value of the one that is selected, if any.
+        checkboxes: values of the ticked checkboxes.
+        text: what people read, of the page's main part if it has one.
+    """
+
+    action: str = ""
+    hidden: list[tuple[str, str]] = field(default_factory=list)
+    radios: list[str] = field(default_factory=list)
+    selected_radio: str | None = None
+    checkboxes: list[str] = field(default_factory=list)
+    text: str = ""
+
+
+def parse_page(html: str) -> Page:
+    """Return what stands on a page."""
+    parser = _PageParser()
+    parser.feed(html)
+    parser.close()
+    parser.page.text = " ".join(" ".join(parser.words).split())
+    return parser.page
+
+
+class _PageParser(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.page = Page()
+        self.words: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        if tag == "main":
+            self.words.clear()
+        elif tag == "form":
+            self.page.action = values.get("action", "")
+        elif tag == "input" and "disabled" not in values:
+            self._input(values)
+
+    def _input(self, values: dict[str, str]) -> None:
+        kind, value = values.get("type"), values.get("value", "")
+        if kind == "hidden":
+            self.page.hidden.append((values.get("name", ""), value))
+        elif kind == "radio":
+            self.page.radios.append(value)
+            if "checked" in values:
+                self.page.selected_radio = value
+        elif kind == "checkbox" and "checked" in values:
+            self.page.checkboxes.append(value)
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)

@@ -1,0 +1,103 @@
+"""Who there is: users with Google accounts, and clients registered in Google's console."""
+
+from __future__ import annotations
+
+import secrets
+import string
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+_LOWER = string.ascii_lowercase + string.digits
+ClientType = Literal["web", "installed"]
+
+
+def random_client_id() -> str:
+    """Return a client id in the form of Google's."""
+    return f"{_pick(string.digits, 12)}-{_pick(_LOWER, 32)}.apps.googleusercontent.com"
+
+
+def random_client_secret() -> str:
+    """Return a client secret in the form of Google's."""
+    return f"GOCSPX-{_pick(string.ascii_letters + string.digits, 28)}"
+
+
+def random_sub() -> str:
+    """Return a ``sub`` in the form of Google's: a number too long for any integer column."""
+    return f"1{_pick(string.digits, 20)}"
+
+
+def _pick(alphabet: str, length: int) -> str:
+    return "".join(secrets.choice(alphabet) for _ in range(length))
+
+
+@dataclass(eq=False, kw_only=True)
+class FakeUser:
+    """A Google account. Its ``sub`` stays; every other attribute may be changed at any time."""
+
+    email: str
+    sub: str
+    name: str = ""
+    picture: str = ""
+    hosted_domain: str | None = None
+    email_verified: bool = True
+
+
+@dataclass(eq=False, kw_only=True)
+class FakeClient:
+    """An OAuth client. Add to ``redirect_uris`` whenever an address becomes known.
+
+    A client of type ``"installed"`` may come back to any port and path on loopback
+    (RFC 8252 section 7.3); a ``"web"`` client only to its ``redirect_uris``, exactly.
+    """
+
+    client_id: str
+    client_secret: str = field(repr=False)
+    redirect_uris: list[str] = field(default_factory=list)
+    type: ClientType = "web"
+
+
+class Directory:
+    """The registered users and clients. The caller holds the provider's lock."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, FakeUser] = {}
+        self.clients: dict[str, FakeClient] = {}
+
+    def add_user(self, user: FakeUser) -> None:
+        """Register an account.
+
+        Raises:
+            ValueError: if another account has this ``sub`` or e-mail address.
+        """
+        if user.sub in self.users or self.find_user(user.email):
+            raise ValueError(f"There is already an account {user.email} or {user.sub}.")
+        self.users[user.sub] = user
+
+    def add_client(self, client: FakeClient) -> None:
+        """Register a client.
+
+        Raises:
+            ValueError: if another client has this id.
+        """
+        if client.client_id in self.clients:
+            raise ValueError(f"There is already a client {client.client_id}.")
+        self.clients[client.client_id] = client
+
+    def find_user(self, hint: str) -> FakeUser | None:
+        """Return the user with this ``sub`` or e-mail address, if there is one."""
+        hint = hint.casefold()
+        users = self.users.values()
+        return next((user for user in users if hint in (user.sub, user.email.casefold())), None)
+
+    def users_in(self, hosted_domain: str | None) -> list[FakeUser]:
+        """Return the accounts that an ``hd`` parameter leaves: ``"*"`` is any Workspace domain."""
+        return list(_in_domain(self.users.values(), hosted_domain))
+
+
+def _in_domain(users: Iterable[FakeUser], hosted_domain: str | None) -> Iterable[FakeUser]:
+    if not hosted_domain:
+        return users
+    if hosted_domain == "*":
+        return (user for user in users if user.hosted_domain)
+    return (user for user in users if user.hosted_domain == hosted_domain)

@@ -1,0 +1,78 @@
+"""What people see: the consent page and the error page."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from werkzeug.wrappers import Response
+
+from .endpoints import PATHS
+from .responses import NO_STORE
+from .scopes import IDENTITY, scope_label
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .authorization import AuthorizationRequest
+    from .errors import OAuthError
+    from .identities import FakeUser
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_HEADERS = {
+    **NO_STORE,
+    # No form-action: browsers apply it to the redirect that follows the form too.
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src data:; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def consent_page(
+    asked: AuthorizationRequest,
+    *,
+    accounts: Sequence[FakeUser],
+    selected: FakeUser | None,
+    ticket: str,
+) -> Response:
+    """Ask which account to use, and which scopes to grant."""
+    return _page(
+        "consent.html",
+        200,
+        asked=asked,
+        accounts=accounts,
+        selected=selected,
+        ticket=ticket,
+        identity_scopes=IDENTITY.intersection(asked.scopes),
+    )
+
+
+def error_page(error: OAuthError) -> Response:
+    """Say what is wrong with the request, to the user and not to the client, as Google does."""
+    return _page("error.html", error.status, error=error)
+
+
+def stylesheet() -> Response:
+    """Return the style of the pages."""
+    return Response((_TEMPLATES / "fake-google.css").read_bytes(), mimetype="text/css")
+
+
+def _page(template: str, status: int, **context: object) -> Response:
+    html = _environment().get_template(template).render(paths=PATHS, **context)
+    return Response(html, status, _HEADERS, mimetype="text/html")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["scope_label"] = scope_label
+    return environment

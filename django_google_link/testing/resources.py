@@ -1,0 +1,99 @@
+"""What an access token opens: userinfo, and the API routes that a test registers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from werkzeug.wrappers import Request, Response
+
+from .id_tokens import user_claims
+from .responses import NO_STORE, json_response
+from .scopes import EMAIL, OPENID, PROFILE, normalize_scopes
+
+if TYPE_CHECKING:
+    from .grants import Token
+    from .provider import Provider
+
+Endpoint = Callable[..., Response]
+Handler = Callable[..., dict[str, Any] | list[Any] | Response]
+_REALM = 'Bearer realm="https://accounts.google.com/"'
+
+
+def protected(handler: Handler, scopes: Sequence[str]) -> Endpoint:
+    """Return an endpoint that lets the handler answer those with a live and sufficient token.
+
+    The token stands in the Authorization header (RFC 6750 section 2.1), and has any of the scopes.
+    Other requests get an error in the shape of https://cloud.google.com/apis/design/errors.
+    """
+    sufficient = frozenset(normalize_scopes(scopes))
+
+    def endpoint(provider: Provider, request: Request, /, **path_args: Any) -> Response:
+        token = _presented_token(provider, request)
+        if token is None:
+            return _unauthenticated(request)
+        if sufficient and sufficient.isdisjoint(token.scopes):
+            return _insufficient(sufficient)
+        answer = handler(request, token.user, **path_args)
+        return answer if isinstance(answer, Response) else json_response(answer)
+
+    return endpoint
+
+
+def userinfo(provider: Provider, request: Request) -> Response:
+    """Tell who the token's user is (OpenID Connect Core section 5.3)."""
+    token = _presented_token(provider, request)
+    if token is None:
+        return _unauthenticated(request)
+    if not {OPENID, EMAIL, PROFILE}.intersection(token.scopes):
+        return _insufficient(frozenset({OPENID, EMAIL, PROFILE}))
+    return json_response(user_claims(token))
+
+
+def _presented_token(provider: Provider, request: Request) -> Token | None:
+    authorization = request.authorization
+    if authorization is None or authorization.type != "bearer" or not authorization.token:
+        return None
+    with provider.lock:
+        return provider.grants.access_token(authorization.token, provider.now())
+
+
+def _unauthenticated(request: Request) -> Response:
+    presented = "Authorization" in request.headers
+    return _api_error(
+        401,
+        status="UNAUTHENTICATED",
+        reason="ACCESS_TOKEN_EXPIRED" if presented else "CREDENTIALS_MISSING",
+        old_reason="authError" if presented else "required",
+        message="Request had invalid authentication credentials.",
+        challenge=f'{_REALM}, error="invalid_token"' if presented else _REALM,
+    )
+
+
+def _insufficient(scopes: frozenset[str]) -> Response:
+    return _api_error(
+        403,
+        status="PERMISSION_DENIED",
+        reason="ACCESS_TOKEN_SCOPE_INSUFFICIENT",
+        old_reason="insufficientPermissions",
+        message="Request had insufficient authentication scopes.",
+        challenge=f'{_REALM}, error="insufficient_scope", scope="{" ".join(sorted(scopes))}"',
+    )
+
+
+def _api_error(
+    code: int, *, status: str, reason: str, old_reason: str, message: str, challenge: str
+) -> Response:
+    details = {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": reason,
+        "domain": "googleapis.com",
+    }
+    error = {
+        "code": code,
+        "message": message,
+        "errors": [{"message": message, "domain": "global", "reason": old_reason}],
+        "status": status,
+        "details": [details],
+    }
+    return json_response({"error": error}, code, {**NO_STORE, "WWW-Authenticate": challenge})

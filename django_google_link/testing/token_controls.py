@@ -1,0 +1,112 @@
+"""What happens to grants and tokens at Google, behind the application's back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .console import Console
+from .errors import FakeGoogleError
+from .grants import FakeGrantTokens
+from .id_tokens import ALGORITHMS, Tampering
+from .identities import FakeClient, FakeUser
+from .scopes import normalize_scopes
+
+
+class TokenControls(Console):
+    """The part of ``FakeGoogle`` that gives, takes, and spoils."""
+
+    def grant(
+        self, user: FakeUser, scopes: Iterable[str], *, client: FakeClient | None = None
+    ) -> FakeGrantTokens:
+        """Let a user grant these scopes without any flow, and return the tokens."""
+        client, scopes = client or self.client, normalize_scopes(scopes)
+        provider, lifetime = self._provider, self.refresh_token_lifetime
+        with provider.lock:
+            now = provider.now()
+            ends_at = None if lifetime is None else now + lifetime
+            provider.grants.add(user, client, scopes)
+            refresh_token = provider.grants.add_refresh_token(user, client, scopes, ends_at)
+            access_token = provider.grants.add_access_token(
+                user, client, scopes, now + self.access_token_lifetime
+            )
+        return FakeGrantTokens(
+            refresh_token=refresh_token.value,
+            access_token=access_token.value,
+            expires_in=self.access_token_lifetime,
+        )
+
+    def granted_scopes(
+        self, user: FakeUser, client: FakeClient | None = None
+    ) -> frozenset[str] | None:
+        """Return what the user has granted to the client so far, or ``None`` without a grant."""
+        with self._provider.lock:
+            scopes = self._provider.grants.scopes(user, client or self.client)
+        return None if scopes is None else frozenset(scopes)
+
+    def revoke(self, user: FakeUser, client: FakeClient | None = None) -> None:
+        """Let the user take back the grant, as at https://myaccount.google.com/connections."""
+        with self._provider.lock:
+            self._provider.end_grant(user, client or self.client)
+
+    def set_scopes(
+        self, user: FakeUser, scopes: Iterable[str], client: FakeClient | None = None
+    ) -> None:
+        """Change the scopes of a grant and of its tokens, as when an administrator cuts them.
+
+        Raises:
+            FakeGoogleError: if the user has granted nothing to this client.
+        """
+        client, scopes = client or self.client, normalize_scopes(scopes)
+        with self._provider.lock:
+            if self._provider.grants.scopes(user, client) is None:
+                raise FakeGoogleError(f"{user.email} has granted nothing to this client.")
+            self._provider.grants.replace(user, client, scopes)
+
+    def expire_access_tokens(self, user: FakeUser | None = None) -> None:
+        """Let the API refuse every access token given out so far, of this user or of all."""
+        with self._provider.lock:
+            self._provider.grants.drop_access_tokens(lambda token: token.is_of(user, None))
+
+    def tamper_next_id_token(
+        self,
+        *,
+        claims: Mapping[str, Any] | None = None,
+        remove: Iterable[str] = (),
+        foreign_key: bool = False,
+        alg: str | None = None,
+        raw: str | None = None,
+    ) -> None:
+        """Spoil the next ID token. Several calls queue up, one for each token.
+
+        Args:
+            claims: claims to set.
+            remove: claims to leave out.
+            foreign_key: sign with a key that is not published, under the name of one that is.
+            alg: another algorithm: ``"none"`` leaves the signature out; ``"HS256"`` takes the
+                published key for a shared secret (RFC 8725 section 2.1); or one for RSA keys.
+            raw: sent instead of any token.
+
+        Raises:
+            ValueError: for an algorithm that the fake does not know.
+        """
+        if alg is not None and alg not in ALGORITHMS:
+            raise ValueError(f"Unknown algorithm {alg!r}: use one of {sorted(ALGORITHMS)}.")
+        tampering = Tampering(
+            claims=dict(claims or {}),
+            remove=tuple(remove),
+            foreign_key=foreign_key,
+            alg=alg or "RS256",
+            raw=raw,
+        )
+        with self._provider.lock:
+            self._provider.tamperings.append(tampering)
+
+    def rotate_signing_key(self, *, drop_old: bool = False) -> None:
+        """Sign ID tokens with a new key from now on.
+
+        Args:
+            drop_old: stop publishing the earlier keys, as when one is withdrawn.
+        """
+        with self._provider.lock:
+            self._provider.keys.rotate(drop_old=drop_old)

@@ -1,0 +1,215 @@
+"""Outages, nonsense and slowness; and the request log."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from .app import CALENDAR
+
+
+@pytest.fixture
+def tokens(google, alice):
+    return google.grant(alice, [CALENDAR])
+
+
+def test_fail_next(app, tokens):
+    """The next requests fail, and the one after them works."""
+    app.google.fail_next(2)
+
+    answers = [app.refresh(tokens.refresh_token).status_code for _ in range(3)]
+
+    assert answers == [503, 503, 200]
+
+
+@pytest.mark.parametrize(
+    ("body", "content"),
+    [
+        ("text ä", "text ä".encode()),
+        (b"\xff\x00", b"\xff\x00"),
+        ({"a": 1}, b'{"a": 1}'),
+        ([1], b"[1]"),
+    ],
+)
+def test_fail_next_with_a_body(app, body, content):
+    """The body goes out as it is, or as JSON, under any status and type."""
+    app.google.fail_next(
+        status=200, body=body, content_type="text/html", headers={"Retry-After": "7"}
+    )
+
+    response = app.refresh("1//unknown")
+
+    assert response.status_code == 200
+    assert response.content == content
+    assert response.headers["Content-Type"] == "text/html"
+    assert response.headers["Retry-After"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "path"),
+    [
+        ("authorize", "/o/oauth2/v2/auth"),
+        ("revoke", "/revoke"),
+        ("certs", "/oauth2/v3/certs"),
+        ("userinfo", "/v1/userinfo"),
+        ("/calendar/v3/lists", "/calendar/v3/lists"),
+    ],
+)
+def test_fail_next_elsewhere(app, endpoint, path):
+    """Each endpoint fails by itself, by name or by path."""
+    app.google.fail_next(endpoint=endpoint, status=500)
+
+    other = app.http.get(f"{app.google.url}/.well-known/openid-configuration")
+    response = app.http.get(app.google.url + path)
+
+    assert (other.status_code, response.status_code) == (200, 500)
+
+
+def test_unknown_endpoint(google):
+    """A misspelt endpoint is an error, not a fault that never happens."""
+    with pytest.raises(ValueError, match="Unknown endpoint 'tokens'"):
+        google.fail_next(endpoint="tokens")
+    with pytest.raises(ValueError, match="Unknown endpoint 'tokens'"):
+        google.requests_to("tokens")
+
+
+def test_faults_queue(app, tokens):
+    """Several calls queue up."""
+    app.google.fail_next(status=500)
+    app.google.error_next("invalid_grant")
+
+    answers = [app.refresh(tokens.refresh_token).status_code for _ in range(3)]
+
+    assert answers == [500, 400, 200]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "body"),
+    [
+        ({}, 400, {"error": "invalid_grant"}),
+        (
+            {"description": "Reauth", "subtype": "invalid_rapt", "status": 403},
+            403,
+            {
+                "error": "invalid_grant",
+                "error_description": "Reauth",
+                "error_subtype": "invalid_rapt",
+            },
+        ),
+    ],
+)
+def test_error_next(app, tokens, arguments, status, body):
+    """A token error in Google's shape, once, with what is given and nothing else."""
+    app.google.error_next("invalid_grant", **arguments)
+
+    response = app.refresh(tokens.refresh_token)
+
+    assert (response.status_code, response.json()) == (status, body)
+    assert app.refresh(tokens.refresh_token).status_code == 200
+
+
+def test_error_next_several_times(app, tokens):
+    """A token error may come several times."""
+    app.google.error_next("internal_failure", count=2)
+
+    answers = [app.refresh(tokens.refresh_token).status_code for _ in range(3)]
+
+    assert answers == [400, 400, 200]
+
+
+def test_drop(app, tokens):
+    """A dropped connection is closed without an answer, at once."""
+    app.google.fail_next(drop=True)
+
+    began = time.monotonic()
+    with pytest.raises(requests.ConnectionError, match=r"without response|reset"):
+        app.refresh(tokens.refresh_token)
+
+    assert time.monotonic() - began < 2
+    assert app.refresh(tokens.refresh_token).status_code == 200
+
+
+def test_drop_in_the_body(app, tokens):
+    """A connection may break in the middle of the answer."""
+    app.google.fail_next(drop=True, status=200, body={"access_token": "ya29.never"})
+
+    with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
+        app.refresh(tokens.refresh_token)
+
+
+def test_slow_answer(app, tokens):
+    """A fault may take its time."""
+    app.google.fail_next(delay=0.2)
+
+    with pytest.raises(requests.ReadTimeout):
+        app.http.post(f"{app.google.url}/token", timeout=0.05)
+
+    assert app.refresh(tokens.refresh_token).status_code == 200
+
+
+def test_delay(app, tokens):
+    """Each token request takes longer by the delay; other requests do not."""
+    app.google.delay = 0.2
+
+    began = time.monotonic()
+    app.http.get(f"{app.google.url}/oauth2/v3/certs")
+    in_between = time.monotonic()
+    app.refresh(tokens.refresh_token)
+
+    assert in_between - began < 0.2 <= time.monotonic() - in_between
+
+
+def test_delays_overlap(app, tokens):
+    """Nobody waits for another one's delay."""
+    app.google.delay = 0.2
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(app.refresh, [tokens.refresh_token] * 16))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["access_token"] for answer in answers}) == 16
+    assert time.monotonic() - began < 2
+
+
+def test_requests(app, tokens, clock):
+    """Each request is recorded, whether it failed or not."""
+    app.google.now = clock
+    app.google.fail_next()
+
+    app.refresh("1//a-refresh-token")
+    app.http.get(f"{app.google.url}/nothing%20here?a=1&a=2&b=", headers={"X-Test": "yes"})
+
+    first, second = app.google.requests
+    assert (first.method, first.path, first.query) == ("POST", "/token", {})
+    assert first.form["refresh_token"] == "1//a-refresh-token"
+    assert (second.method, second.path) == ("GET", "/nothing here")
+    assert second.query == {"a": "1", "b": ""}
+    assert (second.form, second.headers["x-test"], second.at) == ({}, "yes", clock.time)
+
+
+def test_requests_to(app, tokens):
+    """Requests are found by the names of endpoints, or by path."""
+    app.refresh(tokens.refresh_token)
+    app.call("/calendar", tokens.access_token)
+    app.refresh(tokens.refresh_token)
+
+    paths = [request.path for request in app.google.requests_to("token")]
+    assert paths == ["/token", "/token"]
+    assert len(app.google.requests_to("/calendar")) == 1
+    assert app.google.requests_to("revoke") == []
+
+
+def test_requests_is_a_snapshot(app, tokens):
+    """A list that was taken does not grow, and clearing leaves it alone."""
+    app.refresh(tokens.refresh_token)
+    before = app.google.requests
+
+    app.refresh(tokens.refresh_token)
+    after = app.google.requests
+    app.google.clear_requests()
+
+    assert (len(before), len(after), app.google.requests) == (1, 2, [])
