@@ -33,8 +33,8 @@ matrix: .venv/tox.stamp
 .venv/%.stamp: pyproject.toml setup.cfg | $(BIN)/python
 	echo "Installing what '$*' needs into .venv"
 	# Older versions of pip do not know dependency groups.
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[api,testing]' --group $*
+	$(BIN)/python -m pip install -qq --upgrade pip
+	$(BIN)/python -m pip install -qq --editable '.[api,testing]' --group $*
 	touch $@
 
 $(BIN)/python:

@@ -227,7 +227,7 @@ def test_authorize_with_a_request_signed_for_something_else_is_refused(
     browser: Client, google: FakeGoogle, user: Any
 ) -> None:
     """A value that another part of the site signed is not a request."""
-    response = browser.get("/google/authorize/", {"request": signing.dumps({"user": user.pk})})
+    response = browser.get("/google/authorize/", {"request": signing.dumps({"user": str(user.pk)})})
 
     assert response.status_code == 400
 
