@@ -189,11 +189,6 @@ class Settings:
         return django_settings.AUTH_USER_MODEL
 
     @property
-    def debug(self) -> bool:
-        """Django's ``DEBUG``."""
-        return django_settings.DEBUG
-
-    @property
     def middleware(self) -> Sequence[str]:
         """Django's ``MIDDLEWARE``."""
         return django_settings.MIDDLEWARE

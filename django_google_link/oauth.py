@@ -126,7 +126,7 @@ def exchange_code(
     return _request_token(
         client,
         grant_type="authorization_code",
-        code=code.reveal(),
+        code=code,
         redirect_uri=redirect_uri,
         code_verifier=code_verifier,
     )
@@ -142,9 +142,7 @@ def refresh(client: OAuthClient, *, refresh_token: Secret) -> TokenResponse:
         RefreshUnavailableError: when Google cannot be reached or makes no sense.
     """
     try:
-        return _request_token(
-            client, grant_type="refresh_token", refresh_token=refresh_token.reveal()
-        )
+        return _request_token(client, grant_type="refresh_token", refresh_token=refresh_token)
     except _InvalidGrantError as error:
         if error.subtype in SESSION_POLICY_SUBTYPES:
             raise GrantLostError(
@@ -163,7 +161,7 @@ def revoke(client: OAuthClient, *, token: Secret) -> None:
         RefreshUnavailableError: when Google cannot be reached or makes no sense.
         TokenEndpointError: for every other refusal.
     """
-    answer = fetch(client.revocation_endpoint, form={"token": token.reveal()})
+    answer = fetch(client.revocation_endpoint, form={"token": token})
     if answer.status == 200 or answer.document.get("error") == "invalid_token":
         return
     raise _error(answer)
@@ -176,18 +174,18 @@ class _InvalidGrantError(TokenEndpointError):
 
 
 @sensitive_variables()
-def _request_token(client: OAuthClient, **params: str) -> TokenResponse:
+def _request_token(client: OAuthClient, **params: str | Secret) -> TokenResponse:
     answer = fetch(
         client.token_endpoint,
         form={
             "client_id": client.client_id,
-            "client_secret": client.client_secret.reveal(),
+            "client_secret": client.client_secret,
             **params,
         },
     )
     if answer.status != 200:
         raise _error(answer)
-    return _token_response(answer.document)
+    return _token_response(answer)
 
 
 def _error(answer: Answer) -> TokenEndpointError:
@@ -208,19 +206,24 @@ def _error(answer: Answer) -> TokenEndpointError:
 
 
 @sensitive_variables()
-def _token_response(document: Mapping[str, Any]) -> TokenResponse:
-    access_token = _text(document, "access_token")
-    if not access_token or _text(document, "token_type").lower() not in {"", "bearer"}:
+def _token_response(answer: Answer) -> TokenResponse:
+    access_token = _secret(answer, "access_token")
+    if access_token is None or _text(answer.document, "token_type").lower() not in {"", "bearer"}:
         raise RefreshUnavailableError("no_access_token", status=200)
-    refresh_token, id_token = _text(document, "refresh_token"), _text(document, "id_token")
+    scope = _text(answer.document, "scope")
     return TokenResponse(
-        access_token=Secret(access_token),
-        access_token_expires_at=_expires_at(document.get("expires_in")),
-        refresh_token=Secret(refresh_token) if refresh_token else None,
-        refresh_token_expires_at=_expires_at(document.get("refresh_token_expires_in")),
-        scopes=parse_scopes(document["scope"]) if _text(document, "scope") else None,
-        id_token=Secret(id_token) if id_token else None,
+        access_token=access_token,
+        access_token_expires_at=_expires_at(answer.document.get("expires_in")),
+        refresh_token=_secret(answer, "refresh_token"),
+        refresh_token_expires_at=_expires_at(answer.document.get("refresh_token_expires_in")),
+        scopes=parse_scopes(scope) if scope else None,
+        id_token=_secret(answer, "id_token"),
     )
+
+
+def _secret(answer: Answer, key: str) -> Secret | None:
+    text = _text(answer.document, key)
+    return Secret(text) if text else None
 
 
 def _text(document: Mapping[str, Any], key: str) -> str:

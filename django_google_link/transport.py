@@ -16,6 +16,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from .conf import conf
 from .exceptions import RefreshUnavailableError
+from .secret import Secret
 
 _MAX_BYTES = 1_000_000
 
@@ -30,7 +31,7 @@ class Answer:
 
 
 @sensitive_variables()
-def fetch(url: str, *, form: Mapping[str, str] | None = None) -> Answer:
+def fetch(url: str, *, form: Mapping[str, str | Secret] | None = None) -> Answer:
     """POST a form, or GET without one.
 
     Args:
@@ -49,7 +50,7 @@ def fetch(url: str, *, form: Mapping[str, str] | None = None) -> Answer:
             session.request(
                 "GET" if form is None else "POST",
                 url,
-                data=form,
+                data=_bare(form),
                 headers={"Accept": "application/json"},
                 timeout=conf.http_timeout,
                 allow_redirects=False,
@@ -60,8 +61,17 @@ def fetch(url: str, *, form: Mapping[str, str] | None = None) -> Answer:
             return Answer(
                 status=response.status_code, document=_object(body), headers=response.headers
             )
-    except requests.RequestException as error:
+    except (requests.RequestException, OSError, ValueError) as error:
         raise RefreshUnavailableError("unreachable", type(error).__name__) from None
+
+
+def _bare(form: Mapping[str, str | Secret] | None) -> dict[str, str] | None:
+    """Reveal the secrets at the last moment: Django's debug page shows the frames above."""
+    if form is None:
+        return None
+    return {
+        key: value.reveal() if isinstance(value, Secret) else value for key, value in form.items()
+    }
 
 
 def _read(response: Any, deadline: float) -> bytes:

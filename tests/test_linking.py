@@ -951,8 +951,6 @@ def test_another_account_than_expected_changes_nothing_and_is_offered(
 
     response = browser.get(local(google.consent(to_google, user=alice)))
     added = link(browser, google, alice, response.context["add_url"])
-    if "callback" not in added["Location"] and added["Location"].startswith(google.url):
-        added = browser.get(local(google.consent(added["Location"], user=alice)))
 
     assert response.status_code == 409
     assert b"expected@gmail.com" in response.content
@@ -982,8 +980,6 @@ def test_same_google_account_for_two_users_is_two_links(
     browser.force_login(other_user)
 
     response = link(browser, google, alice)
-    if response["Location"].startswith(google.url):
-        response = browser.get(local(google.consent(response["Location"], user=alice)))
 
     assert response.status_code == 302
     assert {row.user for row in GoogleAccount.objects.all()} == {user, other_user}

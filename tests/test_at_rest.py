@@ -1,0 +1,238 @@
+"""Acceptance 93: the tokens and the client secret, looked for wherever they must not be."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import logging
+import pickle
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.test import RequestFactory
+from django.views.debug import ExceptionReporter
+from pytest_django import Settings
+
+from django_google_link import oauth
+from django_google_link.clients import get_client
+from django_google_link.exceptions import ConsentRequiredError, GoogleLinkError
+from django_google_link.models import GoogleAccount
+from django_google_link.secret import Secret
+from django_google_link.services import credentials_for
+from django_google_link.testing import FakeGoogle, FakeUser, make_google_account
+from django_google_link.tokens import fresh_access_token
+from django_google_link.transport import Answer
+
+REFRESH, ACCESS, SECRET = "1//refresh-me-not", "ya29.access-me-not", "GOCSPX-tell-me-not"
+
+
+@pytest.fixture
+def account(google: FakeGoogle, user: Any, configure: Callable[..., None]) -> GoogleAccount:
+    """A link with tokens that are easy to find."""
+    configure(CLIENT_SECRET=SECRET)
+    return make_google_account(user, refresh_token=REFRESH, access_token=ACCESS)
+
+
+def is_clean(text: str | bytes) -> bool:
+    """Return whether a text shows none of the secrets."""
+    written = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    return not any(secret in written for secret in (REFRESH, ACCESS, SECRET))
+
+
+def error_reports() -> str:
+    """Return Django's error page and mail, from the frame below the test's own."""
+    kind, error, traceback = sys.exc_info()
+    assert traceback
+    reporter = ExceptionReporter(RequestFactory().get("/"), kind, error, traceback.tb_next)
+    return reporter.get_traceback_html() + reporter.get_traceback_text()
+
+
+def test_database_holds_ciphertext_only(account: GoogleAccount) -> None:
+    """Every column of the row, by raw SQL."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM google_link_googleaccount")
+        [row] = cursor.fetchall()
+
+    assert is_clean(repr(row))
+    assert repr(row).count("gl1.") == 2
+
+
+def test_dumpdata_holds_ciphertext_only(account: GoogleAccount) -> None:
+    """A fixture that somebody mails around."""
+    out = io.StringIO()
+
+    call_command("dumpdata", "google_link", stdout=out)
+
+    assert is_clean(out.getvalue())
+    assert json.loads(out.getvalue())[0]["pk"] == str(account.pk)
+
+
+def test_account_shows_nothing(account: GoogleAccount) -> None:
+    """Neither itself, nor its attributes, nor a pickle of it, after a token was opened."""
+    account.open_token("refresh_token")
+
+    for text in (repr(account), str(account), repr(vars(account)), pickle.dumps(account)):
+        assert is_clean(text)
+
+
+def test_secret_shows_nothing() -> None:
+    """However it is written."""
+    secret = Secret(REFRESH)
+
+    for text in (
+        repr(secret),
+        str(secret),
+        f"{secret}",
+        f"{secret:>40}",
+        f"{secret!r}",
+    ):
+        assert is_clean(text)
+        assert "*" in text
+    assert secret.reveal() == REFRESH
+    assert bool(secret)
+    assert not Secret("")
+
+
+def test_secret_cannot_be_carried_away() -> None:
+    """Not into a pickle, a copy, JSON, or a set."""
+    secret = Secret(REFRESH)
+
+    for carry in (pickle.dumps, copy.copy, copy.deepcopy, json.dumps, hash):
+        with pytest.raises(TypeError):
+            carry(secret)
+
+
+def test_secrets_compare_by_value() -> None:
+    """Equal tokens are equal; a bare string is not a secret."""
+    assert Secret("a") == Secret("a")
+    assert Secret("a") != Secret("b")
+    assert Secret("é") == Secret("é")
+    assert Secret("a") != "a"
+
+
+def test_client_and_answers_show_nothing(account: GoogleAccount) -> None:
+    """What travels through the frames of the protocol."""
+    response = oauth._token_response(
+        Answer(status=200, document={"access_token": ACCESS, "refresh_token": REFRESH}, headers={})
+    )
+
+    assert is_clean(repr(get_client()))
+    assert is_clean(repr(response))
+
+
+def test_credentials_show_nothing(account: GoogleAccount) -> None:
+    """What a caller receives has the access token on it, and no other; its repr has none."""
+    credentials = credentials_for(account)
+
+    assert credentials.token == ACCESS
+    assert REFRESH not in repr(vars(credentials))
+    assert SECRET not in repr(vars(credentials))
+    assert is_clean(repr(credentials))
+    assert is_clean(pickle.dumps(credentials))
+
+
+FAULTS: list[dict[str, Any]] = [
+    {"status": 400, "body": {"error": "invalid_grant"}},
+    {"status": 401, "body": {"error": "invalid_client"}},
+    {"status": 503, "body": f"<html>{REFRESH}</html>"},
+    {"status": 200, "body": {"access_token": "", "refresh_token": REFRESH}},
+    {"drop": True},
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("debug", [True, False])
+def test_error_reports_show_nothing(
+    account: GoogleAccount,
+    google: FakeGoogle,
+    settings: Settings,
+    fault: dict[str, Any],
+    debug: bool,
+) -> None:
+    """Django's error page and mail, with all local variables of all frames."""
+    settings.DEBUG = debug
+    google.fail_next(**fault)
+    account.access_token_expires_at = None
+
+    try:
+        fresh_access_token(account, rejected=Secret(ACCESS))
+    except GoogleLinkError:
+        reports = error_reports()
+
+    assert "fresh_access_token" in reports
+    assert is_clean(reports)
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_error_reports_of_a_failed_exchange_show_nothing(
+    account: GoogleAccount, google: FakeGoogle, settings: Settings, debug: bool
+) -> None:
+    """The code is as good as a token until it is used."""
+    settings.DEBUG = debug
+
+    try:
+        oauth.exchange_code(
+            get_client(), code=Secret(REFRESH), redirect_uri="x", code_verifier=ACCESS
+        )
+    except GoogleLinkError:
+        reports = error_reports()
+
+    assert "exchange_code" in reports
+    assert REFRESH not in reports
+    assert SECRET not in reports
+
+
+def test_errors_show_nothing(account: GoogleAccount, google: FakeGoogle) -> None:
+    """Messages, and what an exception carries along."""
+    google.error_next("invalid_grant", description="Bad Request")
+
+    with pytest.raises(ConsentRequiredError) as caught:
+        fresh_access_token(account, rejected=Secret(ACCESS))
+
+    error = caught.value
+    for text in (str(error), repr(error), repr(vars(error)), pickle.dumps(error)):
+        assert is_clean(text)
+
+
+def test_logs_show_nothing(
+    account: GoogleAccount,
+    google: FakeGoogle,
+    alice: FakeUser,
+    caplog: pytest.LogCaptureFixture,
+    settings: Settings,
+) -> None:
+    """All loggers at DEBUG, through a refresh, a failure, an exchange and a revocation."""
+    caplog.set_level(logging.DEBUG)
+    configured = settings.GOOGLE_LINK["CLIENTS"]["default"]
+    configured["CLIENT_SECRET"] = google.client.client_secret
+    tokens = google.grant(alice, ["openid"])
+    account.seal_token("refresh_token", Secret(tokens.refresh_token))
+    account.save()
+
+    fresh = fresh_access_token(account, rejected=Secret(ACCESS))
+    google.fail_next()
+    with pytest.raises(GoogleLinkError):
+        fresh_access_token(account, rejected=fresh.value)
+    with pytest.raises(GoogleLinkError):
+        oauth.exchange_code(
+            get_client(), code=Secret(REFRESH), redirect_uri="x", code_verifier="verifier-me-not"
+        )
+    oauth.revoke(get_client(), token=Secret(tokens.refresh_token))
+
+    written = "".join(f"{record.getMessage()} {vars(record)}" for record in caplog.records)
+    assert "POST /token" in written
+    assert "POST /revoke" in written
+    for secret in (
+        REFRESH,
+        ACCESS,
+        "verifier-me-not",
+        tokens.refresh_token,
+        fresh.value.reveal(),
+        google.client.client_secret,
+    ):
+        assert secret not in written
