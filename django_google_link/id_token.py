@@ -25,6 +25,9 @@ CLOCK_SKEW = 10
 
 #: Seconds between two fetches for a key id that is not in the cached set.
 _MIN_REFETCH = 60
+#: As long as RFC 5321 lets an address be, and our column is.
+_MAX_EMAIL = 254
+
 _DEFAULT_KEYS_AGE, _MAX_KEYS_AGE = 300, 24 * 3600
 
 
@@ -105,7 +108,7 @@ def _email(value: object) -> str:
         validate_email(text)
     except ValidationError:
         return ""
-    return text
+    return text if len(text) <= _MAX_EMAIL else ""
 
 
 def _https(value: object) -> str:
@@ -120,10 +123,10 @@ def _signing_key(jwks_uri: str, id_token: Secret) -> PyJWK:
         kid = jwt.get_unverified_header(id_token.reveal()).get("kid")
     except jwt.PyJWTError:
         raise IDTokenError("The ID token is malformed.") from None
-    for keys in (_keys(jwks_uri), _keys(jwks_uri, must_hold=kid)):
-        for key in keys.keys:
-            if key.key_id == kid or (kid is None and len(keys.keys) == 1):
-                return key
+    keys = _keys(jwks_uri, must_hold=kid).keys
+    for key in keys:
+        if key.key_id == kid or (kid is None and len(keys) == 1):
+            return key
     raise IDTokenError("The ID token is signed with a key that its issuer does not publish.")
 
 
@@ -138,7 +141,7 @@ _cache: dict[str, _CachedKeys] = {}
 _cache_lock = threading.Lock()
 
 
-def _keys(jwks_uri: str, *, must_hold: str | None = None) -> PyJWKSet:
+def _keys(jwks_uri: str, *, must_hold: str | None) -> PyJWKSet:
     """Return the issuer's keys: fetched when the cached ones are too old, or lack the one named."""
     cached, now = _cache.get(jwks_uri), time.monotonic()
     if cached and now < cached.expires_at:
