@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import unicodedata
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest
 from django.shortcuts import resolve_url
@@ -126,7 +125,7 @@ class GoogleAccess:
         """
         return_url = self._safe(return_url) or self.return_url
         if self._user is None:
-            return redirect_to_login(return_url).url
+            return self._login_url(return_url)
         if self.status == "account_choice_required":
             return f"{reverse('google_link:accounts')}?{urlencode({'next': return_url})}"
         required = parse_scopes((*self.required_scopes, *scopes))
@@ -191,33 +190,46 @@ class GoogleAccess:
         chosen = self._safe(self._requirement.return_url)
         if chosen:
             return chosen
-        if self._request.method in {"GET", "HEAD"}:
-            return self._request.get_full_path()
-        return default_return_url()
+        # The path of a request may be "//evil.example".
+        here = self._request.get_full_path() if self._request.method in {"GET", "HEAD"} else None
+        return self._safe(here) or default_return_url()
 
     def was_declined(self, *scopes: str) -> bool:
         """Return whether this user has just not granted what is needed here, or these scopes."""
+        if self.status == "account_choice_required":
+            return False
         if self.status in {"ready", "missing_scopes"}:
             needed = (*self.missing_scopes, *scopes)
         else:
             needed = (*self.required_scopes, *IDENTITY_SCOPES, *scopes)
-        return not declined(self._request.session, self.client.name).isdisjoint(needed)
+        session = getattr(self._request, "session", None)
+        return session is not None and not declined(session, self.client.name).isdisjoint(needed)
 
-    def looked_up_again(self) -> GoogleAccess:
-        """Return the same, with what the database says by now."""
-        return GoogleAccess(self._request, self._requirement)
+    def owns(self, account: GoogleAccount) -> bool:
+        """Return whether an account is linked by the user of this request."""
+        return self._user is not None and account.user_id == self._user.pk
+
+    def looked_up_again(self, error: ConsentRequiredError) -> GoogleAccess:
+        """Return what the database says by now, about the account that a view had trouble with."""
+        requirement, chosen = self._requirement, self._chosen
+        if isinstance(error, AccountChoiceRequiredError):
+            requirement, chosen = replace(requirement, scopes=(), account=None), None
+        elif error.account and error.account != self.account:
+            # What the view requires, it requires of its own account.
+            requirement = replace(
+                requirement, scopes=(), optional_scopes=(), client=error.account.client
+            )
+        again = GoogleAccess(self._request, requirement)
+        again._chosen = error.account if error.account in again.accounts else chosen
+        return again
 
     async def alook_up(self) -> None:
         """Look up everything now, so that nothing asks the database in the event loop later."""
-        if hasattr(self._request, "auser"):
-            self.__dict__["_user"] = _authenticated(await self._request.auser())
-        if self._user is not None:
-            self.accounts = [account async for account in self._rows]
-        chooser = self._requirement.account
-        if inspect.iscoroutinefunction(chooser):
-            self.__dict__["_chosen"] = await chooser(self._request)
-        elif chooser:
-            self.__dict__["_chosen"] = await sync_to_async(chooser)(self._request)
+        await sync_to_async(self._look_up)()
+
+    def _look_up(self) -> None:
+        for name in ("client", "accounts", "_chosen"):
+            getattr(self, name)
 
     @cached_property
     def _user(self) -> Any:
@@ -230,7 +242,9 @@ class GoogleAccess:
     @cached_property
     def _chosen(self) -> Any:
         chooser = self._requirement.account
-        return chooser(self._request) if chooser and self._user is not None else None
+        if chooser is None or self._user is None:
+            return None
+        return (async_to_sync(chooser) if iscoroutinefunction(chooser) else chooser)(self._request)
 
     @cached_property
     def _outcome(self) -> tuple[GoogleAccount | None, ConsentRequiredError | None]:
@@ -256,8 +270,15 @@ class GoogleAccess:
                 return account
         raise Http404("This user has no such Google account.")
 
+    def _login_url(self, return_url: str) -> str:
+        url = redirect_to_login(return_url).url
+        if is_safe_url(self._request, url):
+            return url
+        # The login page of another site has to know which one to come back to.
+        return redirect_to_login(self._request.build_absolute_uri(return_url)).url
+
     def _safe(self, url: str | None) -> str | None:
-        return url if url and is_safe_url(self._request, url) else None
+        return str(url) if url and is_safe_url(self._request, str(url)) else None
 
 
 def client_name(request: HttpRequest) -> str:

@@ -67,7 +67,8 @@ class AccountCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
         connection = connections[router.db_for_write(GoogleAccount)]
         came_without = connection.connection is None
         try:
-            rejected = Secret(self.token) if self.token else None
+            # A token that is only about to expire still serves, should Google give no other.
+            rejected = Secret(self.token) if self.token and self.valid else None
             self._take(fresh_access_token(GoogleAccount(pk=self.account_id), rejected=rejected))
         finally:
             # gRPC refreshes on threads of its own, which nobody tells to close connections.

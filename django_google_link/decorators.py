@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, TypeVar, overload
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from .access import AccountChooser, GoogleAccess, Requirement
 from .conf import conf
-from .exceptions import ConsentRequiredError
+from .exceptions import ConsentRequiredError, GrantLostError, TokenUndecryptableError
+from .grants import mark_lost
 from .responses import consent_response
 from .scopes import parse_scopes
 
@@ -71,7 +71,7 @@ def _decorate(view: Any, options: dict[str, Any], *, required: bool) -> Any:
     requirement = _requirement(**options)
 
     def decorate(view: Any) -> Any:
-        if inspect.iscoroutinefunction(view):
+        if _is_async(view):
             return _async_view(view, requirement, required=required)
         return _sync_view(view, requirement, required=required)
 
@@ -93,6 +93,13 @@ def _requirement(
         account=account,
         return_url=return_url,
     )
+
+
+def _is_async(view: Any) -> bool:
+    # method_decorator(…, name="dispatch") hands over a partial of a method that is no coroutine
+    # function itself, and yet returns a coroutine where the handlers of its class do.
+    instance = getattr(getattr(view, "func", None), "__self__", None)
+    return iscoroutinefunction(view) or bool(getattr(instance, "view_is_async", False))
 
 
 def _sync_view(view: Any, requirement: Requirement, *, required: bool) -> Any:
@@ -135,7 +142,13 @@ def _attach(request: HttpRequest, requirement: Requirement) -> GoogleAccess:
 def _response_to(
     error: ConsentRequiredError, request: HttpRequest, access: GoogleAccess
 ) -> HttpResponseBase:
-    access = access.looked_up_again()
+    if error.account:
+        if not access.owns(error.account):
+            raise error
+        if isinstance(error, GrantLostError | TokenUndecryptableError) and error.account.is_active:
+            # A transaction of the view's has taken back what was noted when the grant was lost.
+            mark_lost(error.account, error.reason)
+    access = access.looked_up_again(error)
     if access and access.has_scopes(*error.missing_scopes):
         # It is not this user who can help: to send them to consent would send them in a circle.
         raise error

@@ -138,10 +138,13 @@ def unlink(account: GoogleAccount) -> None:
     """
     using = router.db_for_write(GoogleAccount)
     siblings = GoogleAccount.objects.using(using).filter(client=account.client)
+    row = siblings.filter(pk=account.pk)
     with transaction.atomic(using=using):
-        deleted, _ = siblings.filter(pk=account.pk).delete()
-        if not deleted:
+        # Read under the lock of a write: a renewed grant is revoked by its own token only.
+        if not row.update(grant_version=F("grant_version") + 1):
             return
+        account = row.get()
+        row.delete()
         _promote_the_last(siblings.filter(user_id=account.user_id))
         if not siblings.filter(sub=account.sub).exists():
             transaction.on_commit(partial(_revoke, account), using=using)
@@ -163,8 +166,9 @@ def make_default(account: GoogleAccount) -> None:
     rows = GoogleAccount.objects.using(using).filter(user_id=account.user_id, client=account.client)
     with transaction.atomic(using=using):
         rows.update(is_default=False)  # All rows, so that two of these wait for one another.
-        rows.filter(pk=account.pk).update(is_default=True)
-    account.is_default = True
+        account.is_default = bool(rows.filter(pk=account.pk).update(is_default=True))
+        if not account.is_default:
+            transaction.set_rollback(True, using=using)  # It is gone: the default stays.
 
 
 @sensitive_variables()

@@ -53,8 +53,8 @@ def is_programmatic(request: HttpRequest) -> bool:
         headers.get("HX-Request") == "true"
         or headers.get("X-Requested-With") == "XMLHttpRequest"
         or headers.get("Sec-Fetch-Mode", "navigate") != "navigate"
-        or request.content_type == "application/json"
-        or not request.accepts("text/html")
+        or (request.content_type or "").endswith(("/json", "+json"))
+        or request.get_preferred_type(["text/html", "application/json"]) != "text/html"
     )
 
 

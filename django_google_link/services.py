@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
     from google.auth.transport.requests import AuthorizedSession
     from googleapiclient.discovery import Resource
+    from requests import Response
 
     from .credentials import AccountCredentials
 
@@ -79,6 +80,7 @@ def authorized_session(
     from google.auth.transport.requests import AuthorizedSession
 
     session: AuthorizedSession = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
+    session.hooks["response"].append(_rewind)
     return session
 
 
@@ -188,6 +190,15 @@ def _fresh_credentials(owner: Owner, *, scopes: Scopes, client: str) -> AccountC
     if not credentials.valid:
         credentials.refresh(None)
     return credentials
+
+
+def _rewind(response: Response, **kwargs: Any) -> None:
+    """Let google-auth repeat a refused request: without this it sends a stream from its end."""
+    from requests.utils import rewind_body
+
+    body = response.request.body
+    if response.status_code == 401 and body is not None and not isinstance(body, bytes | str):
+        rewind_body(response.request)
 
 
 @lru_cache(maxsize=64)

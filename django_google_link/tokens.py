@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import cast
 
 from django.views.decorators.debug import sensitive_variables
 
@@ -98,9 +99,8 @@ def fresh_access_token(account: GoogleAccount, *, rejected: Secret | None = None
 def _refresh(row: GoogleAccount) -> AccessToken:
     client = get_client(row.client)
     try:
-        refresh_token = row.open_token("refresh_token")
-        if refresh_token is None:
-            raise GrantLostError
+        # An active row has one.
+        refresh_token = cast("Secret", row.open_token("refresh_token"))
         response = oauth.refresh(client, refresh_token=refresh_token)
     except (GrantLostError, TokenUndecryptableError) as error:
         error.account = row

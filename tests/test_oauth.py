@@ -168,7 +168,7 @@ def test_dripping_answer_is_unavailability(
 
 @pytest.fixture
 def drip() -> Any:
-    """An endpoint whose answer comes a bit at a time, for five seconds."""
+    """An endpoint whose answer comes a bit at a time, without end."""
     from threading import Thread
 
     from werkzeug.serving import make_server
@@ -177,7 +177,7 @@ def drip() -> Any:
     @Request.application
     def application(request: Request) -> Response:
         def body() -> Any:
-            for _ in range(50):
+            while True:
                 time.sleep(0.1)
                 yield b" " * 70_000
 

@@ -1,0 +1,796 @@
+"""Authorized clients for an owner: which account is used, and what goes to Google for it."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync, sync_to_async
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+from django.utils.functional import SimpleLazyObject
+from googleapiclient.errors import HttpError
+from googleapiclient.http import MediaInMemoryUpload, MediaIoBaseUpload
+from pytest_django import DjangoAssertNumQueries, Settings
+from requests.exceptions import UnrewindableBodyError
+from werkzeug.wrappers import Request, Response
+
+from django_google_link import services
+from django_google_link.exceptions import (
+    AccountChoiceRequiredError,
+    ClientMisconfiguredError,
+    ConsentRequiredError,
+    GrantLostError,
+    MissingScopesError,
+    NotLinkedError,
+    RefreshUnavailableError,
+)
+from django_google_link.models import GoogleAccount, Status
+from django_google_link.scopes import PREFIX
+from django_google_link.services import (
+    aaccess_token,
+    access_token,
+    acredentials_for,
+    authorized_session,
+    build_service,
+    credentials_for,
+)
+from django_google_link.testing import FakeGoogle, FakeUser
+from django_google_link.testing.accounts import make_google_account
+
+from . import test_grants
+from .conftest import CALENDAR, DRIVE
+from .test_grants import OPENID, at_once, in_seconds, linked, new_user, token_of
+
+pytestmark = pytest.mark.django_db
+
+on_file = test_grants.on_file
+
+HELPERS: dict[str, Callable[..., Any]] = {
+    "build_service": lambda owner, **how: build_service(owner, "calendar", "v3", **how),
+    "authorized_session": authorized_session,
+    "credentials_for": credentials_for,
+    "access_token": access_token,
+    "aaccess_token": async_to_sync(aaccess_token),
+    "acredentials_for": async_to_sync(acredentials_for),
+}
+
+every_helper = pytest.mark.parametrize("helper", HELPERS.values(), ids=HELPERS)
+
+
+@pytest.fixture
+def calendar(google: FakeGoogle) -> FakeGoogle:
+    """A Google whose Calendar knows one event, named after the one who asks."""
+
+    @google.route("/calendar/v3/calendars/<id>/events", scopes=[CALENDAR])
+    def events(request: Request, user: FakeUser, id: str) -> dict[str, Any]:
+        return {"items": [{"summary": f"{id} of {user.email}"}]}
+
+    return google
+
+
+@pytest.fixture
+def inbox(google: FakeGoogle) -> list[bytes]:
+    """What was sent to /inbox at Google."""
+    bodies: list[bytes] = []
+
+    @google.route("/inbox", methods=["POST"])
+    def receive(request: Request, user: FakeUser) -> dict[str, Any]:
+        bodies.append(request.get_data())
+        return {}
+
+    return bodies
+
+
+@pytest.fixture
+def no_documents() -> Iterator[None]:
+    """No discovery document is in the cache, neither before nor after."""
+    services._document.cache_clear()
+    yield
+    services._document.cache_clear()
+
+
+def summary(service: Any) -> str:
+    """Return the only event of a service's primary calendar."""
+    [event] = service.events().list(calendarId="primary").execute()["items"]
+    text: str = event["summary"]
+    return text
+
+
+# Whose account
+
+
+@every_helper
+def test_helper_of_a_user_without_a_link(google: FakeGoogle, user: Any, helper: Any) -> None:
+    """Acceptance 87: a specific error, with what would be needed."""
+    make_google_account(user, client="other")
+
+    with pytest.raises(NotLinkedError) as caught:
+        helper(user, scopes=[CALENDAR])
+
+    assert caught.value.missing_scopes == {CALENDAR}
+
+
+@every_helper
+def test_helper_of_an_anonymous_user(
+    google: FakeGoogle, db: None, helper: Any, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    """Acceptance 82, 87: nobody has linked nothing, and no query is needed to know."""
+    with django_assert_num_queries(0), pytest.raises(NotLinkedError):
+        helper(AnonymousUser())
+
+
+@every_helper
+def test_helper_of_an_account_that_is_lost(google: FakeGoogle, user: Any, helper: Any) -> None:
+    """The reason is the one that was noted."""
+    account = make_google_account(
+        user,
+        scopes=[CALENDAR],
+        status=Status.NEEDS_REAUTHORIZATION,
+        status_reason="session_policy",
+    )
+
+    for owner in (user, account):
+        with pytest.raises(GrantLostError) as caught:
+            helper(owner, scopes=[DRIVE])
+
+        assert caught.value.reason == "session_policy"
+        assert caught.value.account == account
+        assert caught.value.missing_scopes == {DRIVE}
+
+
+@every_helper
+def test_helper_of_an_account_that_lacks_a_scope(
+    google: FakeGoogle, user: Any, helper: Any
+) -> None:
+    """Acceptance 67: some of the scopes are not enough."""
+    account = make_google_account(user, scopes=[CALENDAR])
+
+    for owner in (user, account):
+        with pytest.raises(MissingScopesError) as caught:
+            helper(owner, scopes=[CALENDAR, DRIVE])
+
+        assert caught.value.missing_scopes == {DRIVE}
+        assert caught.value.account == account
+
+
+@every_helper
+def test_helper_of_a_request_s_user(google: FakeGoogle, user: Any, helper: Any) -> None:
+    """request.user is lazy, and may be anybody."""
+    make_google_account(user)
+
+    assert helper(SimpleLazyObject(lambda: user))
+
+    with pytest.raises(NotLinkedError):
+        helper(SimpleLazyObject(AnonymousUser))
+
+
+@every_helper
+def test_helper_of_another_client(
+    google: FakeGoogle, user: Any, settings: Settings, helper: Any
+) -> None:
+    """A user's link through another client is another link; an account knows its own."""
+    clients = settings.GOOGLE_LINK["CLIENTS"]
+    both = {**clients, "other": google.client_settings(google.add_client())}
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": both}
+    account = make_google_account(user, client="other")
+
+    assert helper(user, client="other")
+    assert helper(account)
+
+    with pytest.raises(NotLinkedError):
+        helper(user)
+
+
+@pytest.mark.parametrize(
+    "scopes",
+    [
+        CALENDAR,
+        f"{CALENDAR} openid",
+        [CALENDAR, f"{PREFIX}userinfo.email"],
+        {CALENDAR},
+        (scope for scope in [CALENDAR]),
+    ],
+    ids=["string", "wire form", "alias", "set", "generator"],
+)
+def test_scopes_may_come_in_any_form(google: FakeGoogle, user: Any, scopes: Any) -> None:
+    """Acceptance 10, 78: a string is never taken for its letters."""
+    make_google_account(user, scopes=[CALENDAR], access_token="ya29.stored")
+
+    assert access_token(user, scopes=scopes) == "ya29.stored"
+
+
+def test_another_user_s_account_is_never_used(user: Any, other_user: Any) -> None:
+    """Neither first come nor only one."""
+    make_google_account(other_user)
+
+    with pytest.raises(NotLinkedError):
+        access_token(user)
+
+
+# Which of several
+
+
+def test_the_default_account_is_used(user: Any) -> None:
+    """Though another one has the scopes as well."""
+    make_google_account(user, scopes=[CALENDAR])
+    second = make_google_account(user, scopes=[CALENDAR], access_token="ya29.second")
+    second.make_default()
+
+    assert access_token(user, scopes=[CALENDAR]) == "ya29.second"
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [{"scopes": []}, {"status": Status.NEEDS_REAUTHORIZATION}, {"refresh_token": ""}],
+    ids=["scope", "lost", "no token"],
+)
+@pytest.mark.parametrize("default", [True, False])
+def test_the_only_account_that_can_is_used(user: Any, unfit: dict[str, Any], default: bool) -> None:
+    """Where the default one cannot, or there is none, nobody has to choose."""
+    make_google_account(user, **{"scopes": [CALENDAR], **unfit})
+    make_google_account(user, scopes=[CALENDAR], access_token="ya29.second")
+    GoogleAccount.objects.filter(is_default=True).update(is_default=default)
+
+    assert access_token(user, scopes=[CALENDAR]) == "ya29.second"
+
+
+def test_several_accounts_without_a_default_need_a_choice(user: Any) -> None:
+    """Never by guessing."""
+    for _ in range(2):
+        make_google_account(user, scopes=[CALENDAR])
+    GoogleAccount.objects.update(is_default=False)
+
+    with pytest.raises(AccountChoiceRequiredError):
+        access_token(user, scopes=[CALENDAR])
+
+
+def test_several_accounts_that_can_beside_a_default_that_cannot_need_a_choice(user: Any) -> None:
+    """Which of the two stands in for the default one is not ours to say."""
+    for scopes in ([], [CALENDAR], [CALENDAR]):
+        make_google_account(user, scopes=scopes)
+
+    with pytest.raises(AccountChoiceRequiredError):
+        access_token(user, scopes=[CALENDAR])
+
+
+def test_no_account_that_can_leads_to_the_default_one(user: Any) -> None:
+    """It is the one to ask the user about."""
+    make_google_account(user, scopes=[DRIVE])
+    second = make_google_account(user)
+    second.make_default()
+
+    with pytest.raises(MissingScopesError) as caught:
+        access_token(user, scopes=[CALENDAR])
+
+    assert caught.value.account == second
+
+
+def test_no_account_that_can_and_no_default_need_a_choice(user: Any) -> None:
+    """There is none to ask the user about."""
+    for _ in range(2):
+        make_google_account(user)
+    GoogleAccount.objects.update(is_default=False)
+
+    with pytest.raises(AccountChoiceRequiredError):
+        access_token(user, scopes=[CALENDAR])
+
+
+def test_the_only_account_that_cannot_says_why(user: Any) -> None:
+    """Also without being the default."""
+    account = make_google_account(user)
+    GoogleAccount.objects.update(is_default=False)
+
+    with pytest.raises(MissingScopesError) as caught:
+        access_token(user, scopes=[CALENDAR])
+
+    assert caught.value.account == account
+
+
+# How much is asked
+
+
+@every_helper
+def test_helper_of_a_user_asks_the_database_once(
+    google: FakeGoogle,
+    user: Any,
+    helper: Any,
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    """Acceptance 77: with a fresh token, one query and no request."""
+    for _ in range(3):
+        make_google_account(user, scopes=[CALENDAR])
+
+    with django_assert_num_queries(1):
+        helper(user, scopes=[CALENDAR])
+
+    assert google.requests == []
+
+
+@every_helper
+def test_helper_of_an_account_asks_nobody(
+    google: FakeGoogle,
+    user: Any,
+    helper: Any,
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    """The row is at hand."""
+    account = make_google_account(user, scopes=[CALENDAR])
+
+    with django_assert_num_queries(0):
+        helper(account, scopes=[CALENDAR])
+
+    assert google.requests == []
+
+
+@every_helper
+def test_helper_never_falls_back_to_the_server_s_own_credentials(
+    calendar: FakeGoogle, user: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, helper: Any
+) -> None:
+    """What the server may do is not what the user may do."""
+    tokens = calendar.grant(calendar.add_user("server@example.com"), [CALENDAR])
+    path = tmp_path / "application_default_credentials.json"
+    path.write_text(
+        json.dumps(
+            {
+                "type": "authorized_user",
+                "client_id": calendar.client.client_id,
+                "client_secret": calendar.client.client_secret,
+                "refresh_token": tokens.refresh_token,
+                "token_uri": f"{calendar.url}/token",
+            }
+        )
+    )
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+
+    for changes in ({"status": Status.NEEDS_REAUTHORIZATION}, {"refresh_token": ""}, {}):
+        with pytest.raises(ConsentRequiredError):
+            helper(user, scopes=[DRIVE])
+        make_google_account(user, scopes=[CALENDAR], **changes)
+
+    assert calendar.requests == []
+
+
+# Tokens
+
+
+def test_access_token_that_has_expired_is_refreshed(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Acceptance 109, 112: without any request of a visitor."""
+    account = linked(user, google, alice, access_token_expires_at=in_seconds(290))
+
+    token = access_token(user, scopes=[CALENDAR])
+
+    assert token == token_of(account, "access_token")
+    assert len(google.requests_to("token")) == 1
+
+
+def test_access_token_of_a_stale_account_object_asks_the_row_first(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Acceptance 100: what another worker stored serves."""
+    account = linked(user, google, alice, access_token_expires_at=in_seconds(-60))
+    first = access_token(GoogleAccount.objects.get())
+
+    assert access_token(account) == first
+    assert len(google.requests_to("token")) == 1
+
+
+def test_access_token_errors_carry_code_and_status(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Acceptance 106: for the operator to look up."""
+    account = linked(user, google, alice, access_token="")
+    google.error_next("deleted_client", status=401)
+    google.fail_next(status=503, body={"error": "backend_error"})
+
+    with pytest.raises(ClientMisconfiguredError) as caught:
+        access_token(account)
+    with pytest.raises(RefreshUnavailableError) as caught_next:
+        access_token(account)
+
+    assert (caught.value.error, caught.value.status) == ("deleted_client", 401)
+    assert (caught_next.value.error, caught_next.value.status) == ("backend_error", 503)
+
+
+def test_async_helpers_refresh_in_an_event_loop(
+    on_file: None, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """Acceptance 75: awaited where the database may not be touched, a loop of their own."""
+    user = new_user()
+    account = linked(user, google, alice, access_token="")
+
+    async def tokens() -> list[Any]:
+        try:
+            token = await aaccess_token(user, scopes=[CALENDAR])
+            credentials = await acredentials_for(account)
+            return [token, credentials.token]
+        finally:
+            await sync_to_async(connections.close_all)()
+
+    first, second = asyncio.run(tokens())
+
+    assert first == second == token_of(account, "access_token")
+    assert len(google.requests_to("token")) == 1
+
+
+def test_acredentials_for_an_account_with_an_old_token_holds_a_fresh_one(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """So that nothing is refreshed in the event loop for the next hour."""
+    account = linked(user, google, alice, access_token_expires_at=in_seconds(-60))
+
+    credentials = async_to_sync(acredentials_for)(account)
+
+    assert credentials.valid
+    assert credentials.token == token_of(account, "access_token")
+
+
+# Sessions
+
+
+def test_authorized_session_sends_the_token_in_the_header_only(
+    calendar: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """The API knows whose call it is; the address does not tell."""
+    account = linked(user, calendar, alice)
+
+    with authorized_session(user, scopes=[CALENDAR]) as session:
+        answer = session.get(f"{calendar.url}/calendar/v3/calendars/primary/events").json()
+
+    assert answer["items"][0]["summary"] == "primary of alice@gmail.com"
+    [request] = calendar.requests
+    assert request.headers["Authorization"] == f"Bearer {token_of(account, 'access_token')}"
+    assert request.query == {}
+
+
+def test_authorized_session_refused_by_the_api_refreshes_and_retries(
+    calendar: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Acceptance 104: the caller does not notice."""
+    account = linked(user, calendar, alice)
+    calendar.expire_access_tokens()
+    path = "/calendar/v3/calendars/primary/events"
+
+    with authorized_session(account) as session:
+        response = session.get(calendar.url + path)
+
+    assert response.status_code == 200
+    assert [request.path for request in calendar.requests] == [path, "/token", path]
+
+
+def test_authorized_session_refused_by_the_api_sends_a_stream_again(
+    google: FakeGoogle, alice: FakeUser, user: Any, inbox: list[bytes]
+) -> None:
+    """Acceptance 104: from where it began, and not from its end."""
+    account = linked(user, google, alice)
+    stream = io.BytesIO(b"--- the whole of it")
+    stream.seek(4)
+    google.expire_access_tokens()
+
+    with authorized_session(account) as session:
+        response = session.post(f"{google.url}/inbox", data=stream)
+
+    assert response.status_code == 200
+    assert inbox == [b"the whole of it"]
+
+
+@pytest.mark.parametrize(
+    "body", [{"data": b'{"a": 1}'}, {"data": '{"a": 1}'}, {"json": {"a": 1}}, {"data": None}]
+)
+def test_authorized_session_refused_by_the_api_sends_other_bodies_again(
+    google: FakeGoogle, alice: FakeUser, user: Any, inbox: list[bytes], body: Any
+) -> None:
+    """Acceptance 104: these need no rewinding."""
+    account = linked(user, google, alice)
+    google.expire_access_tokens()
+
+    with authorized_session(account) as session:
+        response = session.post(f"{google.url}/inbox", **body)
+
+    assert response.status_code == 200
+    assert inbox == [b"" if body == {"data": None} else b'{"a": 1}']
+    assert len(google.requests_to("/inbox")) == 2
+
+
+def test_authorized_session_refused_by_the_api_never_sends_half_a_stream(
+    google: FakeGoogle, alice: FakeUser, user: Any, inbox: list[bytes]
+) -> None:
+    """Acceptance 104: what cannot be rewound is an error, not an empty upload."""
+    account = linked(user, google, alice)
+    google.expire_access_tokens()
+
+    with pytest.raises(UnrewindableBodyError), authorized_session(account) as session:
+        session.post(f"{google.url}/inbox", data=(part for part in [b"gone ", b"for good"]))
+
+    assert inbox == []
+
+
+def test_authorized_session_returns_other_refusals_as_they_are(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Acceptance 104: a 403 is not the token's fault."""
+    account = linked(user, google, alice)
+    google.fail_next(endpoint="/drive", status=403)
+
+    with authorized_session(account) as session:
+        assert session.get(f"{google.url}/drive").status_code == 403
+
+    assert len(google.requests) == 1
+
+
+def test_authorized_session_gives_up_on_an_api_that_always_refuses(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Acceptance 104: once or twice, and then the API has the last word."""
+    account = linked(user, google, alice)
+    google.fail_next(5, endpoint="/always", status=401)
+
+    with authorized_session(account) as session:
+        assert session.get(f"{google.url}/always").status_code == 401
+
+    assert len(google.requests_to("/always")) <= 3
+    assert len(google.requests_to("token")) <= 2
+
+
+# googleapiclient
+
+
+def test_build_service_calls_the_api_for_the_user(
+    calendar: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Acceptance 80: Calendar, through API_ENDPOINT."""
+    linked(user, calendar, alice)
+
+    with build_service(user, "calendar", "v3", scopes=[CALENDAR]) as service:
+        assert summary(service) == "primary of alice@gmail.com"
+
+
+def test_build_service_refreshes_through_the_database(
+    calendar: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Acceptance 104, 109: before the first call, and when the API says 401."""
+    account = linked(user, calendar, alice, access_token_expires_at=in_seconds(-60))
+
+    with build_service(account, "calendar", "v3") as service:
+        assert summary(service)
+        calendar.expire_access_tokens()
+        assert summary(service)
+
+    path = "/calendar/v3/calendars/primary/events"
+    assert [r.path for r in calendar.requests] == ["/token", path, path, "/token", path]
+    assert token_of(account, "access_token") in calendar.requests[-1].headers["Authorization"]
+
+
+def test_build_service_returns_other_refusals_as_they_are(
+    calendar: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Acceptance 104: googleapiclient's own error."""
+    account = linked(user, calendar, alice)
+    calendar.set_scopes(alice, [*OPENID, DRIVE])
+
+    with build_service(account, "calendar", "v3") as service, pytest.raises(HttpError) as caught:
+        summary(service)
+
+    assert caught.value.status_code == 403
+    assert len(calendar.requests) == 1
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_build_service_uploads_to_the_api_endpoint_too(
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    configure: Callable[..., None],
+    slash: str,
+) -> None:
+    """Drive has another path for media, which client_options does not reach."""
+    configure(API_ENDPOINT=google.url + slash)
+    account = linked(user, google, alice)
+    uploads: list[bytes] = []
+
+    @google.route("/upload/drive/v3/files", methods=["POST"])
+    def create(request: Request, user: FakeUser) -> dict[str, Any]:
+        uploads.append(request.get_data())
+        return {"id": "file-1"}
+
+    with build_service(account, "drive", "v3") as service:
+        media = MediaInMemoryUpload(b"the content", mimetype="text/plain")
+        answer = service.files().create(body={"name": "a.txt"}, media_body=media).execute()
+
+    assert answer == {"id": "file-1"}
+    assert b"the content" in uploads[0]
+    assert google.requests[0].query["uploadType"] == "multipart"
+
+
+def test_build_service_refused_by_the_api_sends_a_stream_again(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Acceptance 104: a resumable upload whose token ends between its two requests."""
+    account = linked(user, google, alice)
+    uploads: list[bytes] = []
+
+    @google.route("/upload/drive/v3/files", methods=["POST"])
+    def begin(request: Request, user: FakeUser) -> Response:
+        google.expire_access_tokens()
+        return Response(headers={"Location": f"{google.url}/upload/drive/v3/files"})
+
+    @google.route("/upload/drive/v3/files", methods=["PUT"])
+    def put(request: Request, user: FakeUser) -> dict[str, Any]:
+        uploads.append(request.get_data())
+        return {"id": "file-1"}
+
+    stream = io.BytesIO(b"the whole of it")
+    media = MediaIoBaseUpload(stream, mimetype="text/plain", chunksize=-1, resumable=True)
+    with build_service(account, "drive", "v3") as service:
+        answer = service.files().create(body={"name": "a.txt"}, media_body=media).execute()
+
+    assert answer == {"id": "file-1"}
+    assert uploads == [b"the whole of it"]
+    assert len(google.requests_to("token")) == 1
+
+
+def test_build_service_without_an_api_endpoint_calls_google(
+    user: Any, configure: Callable[..., None]
+) -> None:
+    """Each API at its own address."""
+    account = make_google_account(user)
+
+    with build_service(account, "calendar", "v3") as calendar:
+        request = calendar.events().list(calendarId="primary")
+    with build_service(account, "drive", "v3") as drive:
+        media = MediaInMemoryUpload(b"")
+        upload = drive.files().create(media_body=media)
+    with build_service(account, "tasks", "v1") as tasks:
+        lists = tasks.tasklists().list()
+
+    assert request.uri.startswith("https://www.googleapis.com/calendar/v3/")
+    assert upload.uri.startswith("https://www.googleapis.com/upload/drive/v3/")
+    assert lists.uri.startswith("https://tasks.googleapis.com/")
+
+
+def test_build_service_heeds_the_api_endpoint_of_now(
+    google: FakeGoogle, user: Any, configure: Callable[..., None]
+) -> None:
+    """Acceptance 8: settings are read at each call, also when the document is known."""
+    account = make_google_account(user)
+    uris = []
+
+    for endpoint in ("http://127.0.0.1:1", "http://127.0.0.1:2"):
+        configure(API_ENDPOINT=endpoint)
+        with build_service(account, "calendar", "v3") as service:
+            uris.append(service.events().list(calendarId="primary").uri[: len(endpoint)])
+
+    assert uris == ["http://127.0.0.1:1", "http://127.0.0.1:2"]
+
+
+def test_build_service_passes_what_else_is_given(google: FakeGoogle, user: Any) -> None:
+    """For googleapiclient: here what makes the requests."""
+    account = make_google_account(user)
+
+    def build_request(*args: Any, **kwargs: Any) -> str:
+        return f"{kwargs['methodId']} by our own builder"
+
+    with build_service(account, "calendar", "v3", requestBuilder=build_request) as service:
+        request = service.events().list(calendarId="primary")
+
+    assert request == "calendar.events.list by our own builder"
+
+
+def test_build_service_parses_a_document_once(
+    google: FakeGoogle, user: Any, other_user: Any, no_documents: None
+) -> None:
+    """Per process and API, whoever asks."""
+    for owner in (make_google_account(user), make_google_account(other_user)):
+        for name, version in (("calendar", "v3"), ("tasks", "v1")):
+            build_service(owner, name, version).close()
+
+    assert services._document.cache_info().misses == 2
+
+
+def test_build_service_never_shares_a_client(
+    calendar: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """httplib2 is not for two threads, and a token is not for two users."""
+    account = linked(user, calendar, alice)
+
+    with (
+        build_service(account, "calendar", "v3") as first,
+        build_service(account, "calendar", "v3") as second,
+    ):
+        assert first is not second
+        assert first._http is not second._http
+        assert first._http.http is not second._http.http
+        assert first._http.credentials is not second._http.credentials
+
+
+def test_build_service_leaves_the_shared_document_as_it_is(
+    google: FakeGoogle, alice: FakeUser, user: Any, no_documents: None
+) -> None:
+    """googleapiclient completes a document in place: that is over before anybody shares it."""
+    account = linked(user, google, alice)
+    with build_service(account, "drive", "v3") as service:
+        before = copy.deepcopy(services._document("drive", "v3", google.url))
+        for name in ("about", "changes", "files", "permissions", "revisions"):
+            assert getattr(service, name)()
+
+    with build_service(account, "drive", "v3") as service:
+        service.files().list(pageSize=1)
+
+    assert services._document("drive", "v3", google.url) == before
+
+
+def test_build_service_in_many_threads_on_a_cold_cache(
+    google: FakeGoogle, alice: FakeUser, user: Any, no_documents: None
+) -> None:
+    """A process that has just started gets many requests at once."""
+    account = linked(user, google, alice)
+
+    @google.route("/calendar/v3/<path:rest>")
+    def anything(request: Request, user: FakeUser, rest: str) -> dict[str, Any]:
+        return {"kind": rest}
+
+    calls: list[tuple[str, str, dict[str, str]]] = [
+        ("acl", "list", {"calendarId": "c"}),
+        ("calendarList", "list", {}),
+        ("calendars", "get", {"calendarId": "c"}),
+        ("colors", "get", {}),
+        ("events", "get", {"calendarId": "c", "eventId": "e"}),
+        ("events", "instances", {"calendarId": "c", "eventId": "e"}),
+        ("events", "list", {"calendarId": "c"}),
+        ("settings", "list", {}),
+    ]
+
+    def call(resource: str, method: str, arguments: dict[str, str]) -> str:
+        with build_service(account, "calendar", "v3") as service:
+            answer = getattr(getattr(service, resource)(), method)(**arguments).execute()
+        kind: str = answer["kind"]
+        return kind
+
+    kinds = at_once(*[lambda it=it: call(*it) for it in calls * 2])
+
+    assert kinds == 2 * [
+        "calendars/c/acl",
+        "users/me/calendarList",
+        "calendars/c",
+        "colors",
+        "calendars/c/events/e",
+        "calendars/c/events/e/instances",
+        "calendars/c/events",
+        "users/me/settings",
+    ]
+
+
+@pytest.mark.parametrize(("name", "version"), [("calendar", "v99"), ("calender", "v3"), ("", "")])
+def test_build_service_of_an_unknown_api(
+    google: FakeGoogle, user: Any, name: str, version: str
+) -> None:
+    """A typing error is a ValueError, not a look into the network."""
+    account = make_google_account(user)
+
+    with pytest.raises(ValueError, match=f"{name!r} in version {version!r}"):
+        build_service(account, name, version)
+
+
+def test_build_service_without_the_extra_says_what_to_install(
+    google: FakeGoogle, user: Any, no_documents: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """googleapiclient is optional, and the rest works without it."""
+    account = make_google_account(user, access_token="ya29.stored")
+    for name in [name for name in sys.modules if name.startswith("googleapiclient")]:
+        monkeypatch.setitem(sys.modules, name, None)
+
+    with pytest.raises(ImproperlyConfigured, match=r"django-google-link\[api\]"):
+        build_service(account, "calendar", "v3")
+
+    assert access_token(account) == "ya29.stored"
+    authorized_session(account).close()
