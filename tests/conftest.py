@@ -13,9 +13,7 @@ from pytest_django import Settings
 from django_google_link import id_token
 from django_google_link.testing import FakeGoogle, FakeUser
 
-CALENDAR = "https://www.googleapis.com/auth/calendar.readonly"
-DRIVE = "https://www.googleapis.com/auth/drive.file"
-CALLBACK = "http://testserver/google/callback/"
+from .constants import CALENDAR, CALLBACK
 
 
 @pytest.fixture

@@ -9,23 +9,32 @@ from urllib.parse import urlencode
 from uuid import uuid4
 
 import pytest
+from django.contrib.auth.models import AnonymousUser
 from django.core import signing
 from django.http import Http404
 from django.test import Client, RequestFactory
+from google.auth.exceptions import RefreshError
 from pytest_django import Settings
 
 from django_google_link.access import GoogleAccess, Requirement, is_safe_url
 from django_google_link.authorize_request import AuthorizeRequest
-from django_google_link.exceptions import StateError
+from django_google_link.exceptions import (
+    AccountChoiceRequiredError,
+    ConsentRequiredError,
+    GrantLostError,
+    MissingScopesError,
+    NotLinkedError,
+    StateError,
+)
 from django_google_link.models import GoogleAccount, Status
 from django_google_link.scopes import IDENTITY_SCOPES
 from django_google_link.state import DECLINED_SESSION_KEY
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 
-from .conftest import CALENDAR, DRIVE
+from .constants import CALENDAR, DRIVE
 from .test_linking import query_of
-from .test_responses import EVENTS, TASKS, link_account, visit, wish_of
+from .test_responses import EVENTS, STATUSES, TASKS, link_account, visit, wish_of
 
 pytestmark = pytest.mark.django_db
 
@@ -147,6 +156,44 @@ def test_session_and_credentials_reach_google(
     link_account(google, user, alice, CALENDAR)
 
     assert browser.get("/sessions/").json() == {"items": EVENTS}
+
+
+@pytest.mark.parametrize("ask", ["credentials", "session", "service"])
+@pytest.mark.parametrize(
+    ("status", "kind", "reason"),
+    [
+        ("anonymous", NotLinkedError, "not_linked"),
+        ("not_linked", NotLinkedError, "not_linked"),
+        ("missing_scopes", MissingScopesError, "missing_scopes"),
+        ("needs_reauthorization", GrantLostError, "revoked"),
+        ("account_choice_required", AccountChoiceRequiredError, "account_choice_required"),
+    ],
+)
+def test_clients_are_refused_for_a_reason(
+    rf: RequestFactory,
+    user: Any,
+    status: str,
+    kind: type[ConsentRequiredError],
+    reason: str,
+    ask: str,
+) -> None:
+    """Acceptance 79, 87: the error says why, and is what code written for google-auth catches."""
+    STATUSES[status][0](user)
+    request = rf.get("/")
+    request.user = AnonymousUser() if status == "anonymous" else user
+    access = GoogleAccess(request, Requirement(scopes=(CALENDAR,)))
+    asked = {
+        "credentials": lambda: access.credentials,
+        "session": access.session,
+        "service": lambda: access.service("calendar", "v3"),
+    }
+
+    with pytest.raises(kind) as caught:
+        asked[ask]()
+
+    assert isinstance(caught.value, RefreshError)
+    assert caught.value.reason == reason
+    assert caught.value.account == access.account
 
 
 # Which account

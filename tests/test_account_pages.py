@@ -16,7 +16,7 @@ from django_google_link.models import GoogleAccount, Status
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 
-from .conftest import CALENDAR, DRIVE
+from .constants import CALENDAR, DRIVE
 from .test_linking import link, local, query_of
 
 pytestmark = pytest.mark.django_db

@@ -14,13 +14,13 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from django_google_link.decorators import google_aware, google_required
-from django_google_link.exceptions import MissingScopesError
+from django_google_link.exceptions import GrantLostError, MissingScopesError
 from django_google_link.models import GoogleAccount, Status
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 
 from . import views
-from .conftest import CALENDAR, DRIVE
+from .constants import CALENDAR, DRIVE
 from .test_decorators import queries_of_ours
 from .test_linking import query_of
 from .test_responses import EVENTS, HTML, STATUSES, assert_leads_on, link_account, wish_of
@@ -178,7 +178,7 @@ def test_async_error_of_somebody_elses_account_is_not_this_users(
     theirs = link_account(google, other_user, google.add_user("bob@gmail.com"))
     GoogleAccount.objects.filter(pk=theirs.pk).update(status=Status.NEEDS_REAUTHORIZATION)
 
-    with pytest.raises(Exception, match="no longer honours"):
+    with pytest.raises(GrantLostError):
         get(async_browser, f"/async/agenda-of/{theirs.pk}/")
 
 

@@ -28,7 +28,7 @@ from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 
 from . import test_grants
-from .conftest import CALENDAR, DRIVE
+from .constants import CALENDAR, DRIVE
 from .test_grants import OPENID, at_once, in_seconds, linked, new_user, save, token_of
 
 pytestmark = pytest.mark.django_db

@@ -32,7 +32,7 @@ from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 
 from . import views
-from .conftest import CALENDAR, CALLBACK, DRIVE
+from .constants import CALENDAR, CALLBACK, DRIVE
 from .test_linking import local, query_of
 from .test_responses import (
     EVENTS,

@@ -31,7 +31,7 @@ from django_google_link.secret import Secret
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 
-from .conftest import CALENDAR, DRIVE
+from .constants import CALENDAR, DRIVE
 
 pytestmark = pytest.mark.django_db
 
@@ -163,6 +163,7 @@ def just_before(*sql_parts: str, act: Callable[[], Any]) -> Iterator[None]:
 def file_database(path: Path) -> Iterator[None]:
     """Work on an SQLite file: what is done there is committed, and threads may share it.
 
+    Transactions begin as they do without any options: who reads first cannot write afterwards.
     At its end a thread has to close its connections.
     """
     before, settings = connections["default"], connections.settings["default"]
@@ -170,7 +171,7 @@ def file_database(path: Path) -> Iterator[None]:
         **settings,
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": path,
-        "OPTIONS": {"transaction_mode": "IMMEDIATE"},
+        "OPTIONS": {},
     }
     connections["default"] = connections.create_connection("default")
     try:
@@ -205,9 +206,9 @@ def at_once(*calls: Callable[[], Any]) -> list[Any]:
         return list(pool.map(run, calls))
 
 
-def new_user() -> Any:
+def new_user(name: str = "clara") -> Any:
     """Make a user in whichever database is in use."""
-    return get_user_model().objects.create_user("clara", "clara@example.com", "pw")
+    return get_user_model().objects.create_user(name, f"{name}@example.com", "pw")
 
 
 # Saving
@@ -362,8 +363,8 @@ def test_save_grant_of_another_client_has_its_own_default(user: Any) -> None:
     assert sorted(account.client for account in defaults) == ["default", "other"]
 
 
-def test_save_grant_only_account_stays_without_default_when_linked_again(user: Any) -> None:
-    """The only account of a user becomes the default, also when it was not."""
+def test_save_grant_of_an_only_account_makes_it_the_default_again(user: Any) -> None:
+    """Linked again, the only account becomes the default, though it was not."""
     save(user)
     GoogleAccount.objects.update(is_default=False)
 
@@ -411,7 +412,9 @@ def test_save_grant_while_the_same_account_is_linked(
     ):
         save(user)
 
-    assert token_of(GoogleAccount.objects.get(), "refresh_token") == "1//new"
+    account = GoogleAccount.objects.get()
+    assert token_of(account, "refresh_token") == "1//new"
+    assert account.grant_version > 1
     assert news[0][1]["created"] is False
 
 
@@ -887,24 +890,54 @@ def test_make_default_of_an_account_that_is_gone_changes_nothing(user: Any) -> N
     assert GoogleAccount.objects.get().is_default
 
 
-def test_make_default_in_many_threads_leaves_one(on_file: None) -> None:
-    """Whoever comes last wins; never two, never none, never an error."""
+def make_default_in_many_threads() -> None:
+    """Let many make their account the default in the same moment, again and again."""
     user = new_user()
     accounts = [make_google_account(user) for _ in range(4)]
 
-    at_once(*[account.make_default for account in accounts])
+    for _ in range(10):
+        at_once(*[account.make_default for account in accounts * 2])
 
-    assert GoogleAccount.objects.filter(is_default=True).count() == 1
+        assert GoogleAccount.objects.filter(is_default=True).count() == 1
+
+
+def test_make_default_in_many_threads_leaves_one(on_file: None) -> None:
+    """Whoever comes last wins; never two, never none, never an error."""
+    make_default_in_many_threads()
 
 
 @pytest.mark.postgresql
 @pytest.mark.django_db(transaction=True)
 def test_make_default_in_many_threads_leaves_one_on_postgresql() -> None:
-    """The same, on a database where transactions run side by side."""
-    user = new_user()
-    accounts = [make_google_account(user) for _ in range(4)]
+    """The same, where transactions run side by side: they must not wait in a circle."""
+    make_default_in_many_threads()
 
-    for _ in range(5):
-        at_once(*[account.make_default for account in accounts * 2])
 
-        assert GoogleAccount.objects.filter(is_default=True).count() == 1
+def unlink_in_many_threads(google: FakeGoogle, alice: FakeUser) -> None:
+    """Let two users unlink all they have in the same moment, again and again."""
+    users = [new_user(), new_user("dora")]
+
+    for _ in range(10):
+        accounts = [linked(user, google, alice) for user in users]
+        accounts += [make_google_account(user, refresh_token="") for user in users]
+
+        at_once(*[account.unlink for account in accounts], accounts[-1].make_default)
+
+        assert not GoogleAccount.objects.exists()
+        assert google.granted_scopes(alice) is None
+
+
+def test_unlink_in_many_threads_revokes_what_is_shared(
+    on_file: None, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """Acceptance 120: of two that go at once one is the last, and nobody waits in a circle."""
+    unlink_in_many_threads(google, alice)
+
+
+@pytest.mark.postgresql
+@pytest.mark.django_db(transaction=True)
+def test_unlink_in_many_threads_revokes_what_is_shared_on_postgresql(
+    google: FakeGoogle, alice: FakeUser
+) -> None:
+    """The same, where neither sees what the other has not committed."""
+    unlink_in_many_threads(google, alice)

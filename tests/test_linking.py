@@ -23,7 +23,7 @@ from django_google_link.state import DECLINED_SESSION_KEY, SESSION_KEY
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 
-from .conftest import CALENDAR, CALLBACK, DRIVE
+from .constants import CALENDAR, CALLBACK, DRIVE
 
 pytestmark = pytest.mark.django_db
 

@@ -12,7 +12,7 @@ from django_google_link.models import GoogleAccount
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 
-from .conftest import CALENDAR
+from .constants import CALENDAR
 from .test_linking import query_of
 from .test_responses import EVENTS, PROGRAMS, ask, serve_apis, visit, wish_of
 

@@ -47,7 +47,7 @@ from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 
 from . import test_grants
-from .conftest import CALENDAR, DRIVE
+from .constants import CALENDAR, DRIVE
 from .test_grants import OPENID, at_once, in_seconds, linked, new_user, token_of
 
 pytestmark = pytest.mark.django_db
@@ -515,6 +515,19 @@ def test_authorized_session_refused_by_the_api_never_sends_half_a_stream(
     assert inbox == []
 
 
+def test_authorized_session_sends_any_stream_once(
+    google: FakeGoogle, alice: FakeUser, user: Any, inbox: list[bytes]
+) -> None:
+    """Where the API does not refuse, nothing has to be rewound."""
+    account = linked(user, google, alice)
+
+    with authorized_session(account) as session:
+        session.post(f"{google.url}/inbox", data=io.BytesIO(b"a file"))
+        session.post(f"{google.url}/inbox", data=(part for part in [b"in ", b"parts"]))
+
+    assert inbox == [b"a file", b"in parts"]
+
+
 def test_authorized_session_returns_other_refusals_as_they_are(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
@@ -605,8 +618,10 @@ def test_build_service_uploads_to_the_api_endpoint_too(
 
     with build_service(account, "drive", "v3") as service:
         media = MediaInMemoryUpload(b"the content", mimetype="text/plain")
-        answer = service.files().create(body={"name": "a.txt"}, media_body=media).execute()
+        request = service.files().create(body={"name": "a.txt"}, media_body=media)
+        answer = request.execute()
 
+    assert request.uri.startswith(f"{google.url}/upload/drive/v3/files?")
     assert answer == {"id": "file-1"}
     assert b"the content" in uploads[0]
     assert google.requests[0].query["uploadType"] == "multipart"
@@ -671,6 +686,28 @@ def test_build_service_heeds_the_api_endpoint_of_now(
             uris.append(service.events().list(calendarId="primary").uri[: len(endpoint)])
 
     assert uris == ["http://127.0.0.1:1", "http://127.0.0.1:2"]
+
+
+def test_build_service_of_an_account_heeds_its_own_client(
+    google: FakeGoogle, user: Any, settings: Settings
+) -> None:
+    """Whatever client is named beside it, which by default is another one."""
+    clients = settings.GOOGLE_LINK["CLIENTS"]
+    other = {**clients["default"], "API_ENDPOINT": "http://127.0.0.1:1"}
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": {**clients, "other": other}}
+
+    with build_service(make_google_account(user, client="other"), "drive", "v3") as service:
+        assert service.files().list().uri.startswith("http://127.0.0.1:1/drive/v3/files")
+
+
+def test_build_service_never_leaves_the_api_endpoint_for_mtls(
+    google: FakeGoogle, user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An emulator has no mutual TLS, whatever the machine's environment says."""
+    monkeypatch.setenv("GOOGLE_API_USE_MTLS_ENDPOINT", "always")
+
+    with build_service(make_google_account(user), "drive", "v3") as service:
+        assert service.files().list().uri.startswith(f"{google.url}/drive/v3/files")
 
 
 def test_build_service_passes_what_else_is_given(google: FakeGoogle, user: Any) -> None:

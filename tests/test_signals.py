@@ -18,7 +18,7 @@ from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.tokens import fresh_access_token
 
 from . import test_grants
-from .conftest import CALENDAR, DRIVE
+from .constants import CALENDAR, DRIVE
 from .test_grants import OPENID, heard, linked, new_user, save, token_of
 
 pytestmark = pytest.mark.django_db

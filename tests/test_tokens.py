@@ -31,7 +31,7 @@ from django_google_link.testing.accounts import make_google_account
 from django_google_link.tokens import fresh_access_token, refresh_leeway, stored_access_token
 
 from . import test_grants
-from .conftest import CALENDAR, DRIVE
+from .constants import CALENDAR, DRIVE
 from .test_grants import (
     OPENID,
     OTHER_KEY,
@@ -736,6 +736,25 @@ def test_refresh_of_a_dead_grant_while_it_is_renewed_loses_nothing(
     assert token_of(account, "refresh_token") == "1//new"
     assert GoogleAccount.objects.get().status == Status.ACTIVE
     assert [name for name, _ in news] == ["account_linked"]
+
+
+def test_refresh_of_a_dead_grant_that_another_worker_has_noted_is_not_told_again(
+    on_file: None, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """Acceptance 105: one signal for one transition, however many learn of it at once."""
+    account = stale(new_user(), google, alice)
+    google.error_next("invalid_grant")
+    lost = {"status": Status.NEEDS_REAUTHORIZATION, "status_reason": "session_policy"}
+
+    with (
+        heard() as news,
+        during_refresh(google, lambda: GoogleAccount.objects.update(**lost)),
+        pytest.raises(GrantLostError),
+    ):
+        fresh_access_token(account)
+
+    assert news == []
+    assert GoogleAccount.objects.get().status_reason == "session_policy"
 
 
 @pytest.mark.parametrize("answer", ["success", "invalid_grant"])

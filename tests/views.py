@@ -18,7 +18,7 @@ from django_google_link.exceptions import ConsentRequiredError
 from django_google_link.models import GoogleAccount
 from django_google_link.services import build_service, credentials_for
 
-from .conftest import CALENDAR, DRIVE
+from .constants import CALENDAR, DRIVE
 
 
 def events_of(service: Any) -> list[Any]:

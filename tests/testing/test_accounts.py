@@ -14,7 +14,7 @@ from django_google_link.models import GoogleAccount, Status
 from django_google_link.services import access_token, credentials_for
 from django_google_link.testing.accounts import make_google_account
 
-from ..conftest import CALENDAR, DRIVE
+from ..constants import CALENDAR, DRIVE
 
 pytestmark = pytest.mark.django_db
 
