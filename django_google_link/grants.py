@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, router, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.dispatch import Signal
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
@@ -138,13 +138,13 @@ def unlink(account: GoogleAccount) -> None:
     """
     using = router.db_for_write(GoogleAccount)
     siblings = GoogleAccount.objects.using(using).filter(client=account.client)
-    row = siblings.filter(pk=account.pk)
     with transaction.atomic(using=using):
-        # Read under the lock of a write: a renewed grant is revoked by its own token only.
-        if not row.update(grant_version=F("grant_version") + 1):
+        locked = _lock(siblings.filter(Q(user_id=account.user_id) | Q(sub=account.sub)))
+        if account not in locked:
             return
-        account = row.get()
-        row.delete()
+        # As it is now: a grant that was renewed is revoked by its new token only.
+        account = locked[locked.index(account)]
+        siblings.filter(pk=account.pk).delete()
         _promote_the_last(siblings.filter(user_id=account.user_id))
         if not siblings.filter(sub=account.sub).exists():
             transaction.on_commit(partial(_revoke, account), using=using)
@@ -165,10 +165,18 @@ def make_default(account: GoogleAccount) -> None:
     using = router.db_for_write(GoogleAccount)
     rows = GoogleAccount.objects.using(using).filter(user_id=account.user_id, client=account.client)
     with transaction.atomic(using=using):
-        rows.update(is_default=False)  # All rows, so that two of these wait for one another.
-        account.is_default = bool(rows.filter(pk=account.pk).update(is_default=True))
-        if not account.is_default:
-            transaction.set_rollback(True, using=using)  # It is gone: the default stays.
+        if account not in _lock(rows):
+            return
+        rows.update(is_default=False)
+        rows.filter(pk=account.pk).update(is_default=True)
+    account.is_default = True
+
+
+def _lock(rows: GoogleAccountQuerySet) -> list[GoogleAccount]:
+    """Lock all these rows in one order, so that nobody waits in a circle, and return them."""
+    # SQLite has no row locks: there a write has to come first, though it finds nothing.
+    rows.filter(grant_version=0).update(grant_version=0)
+    return list(rows.select_for_update().order_by("pk"))
 
 
 @sensitive_variables()
