@@ -11,9 +11,9 @@ BIN := .venv/bin
 test: .venv/test.stamp
 	$(BIN)/pytest --quiet --numprocesses auto --cov -m "not postgresql and not browser"
 
-# Show the example project, with a Google of its own.
+# Show the example project, with a Google of its own: make demo [PORT=8001] [GOOGLE_PORT=8766]
 demo: .venv/example.stamp
-	$(BIN)/python example_project/manage.py demo
+	$(BIN)/python example_project/manage.py demo $(PORT:%=--port %) $(GOOGLE_PORT:%=--google-port %)
 
 lint: .venv/lint.stamp
 	$(BIN)/ruff check

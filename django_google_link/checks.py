@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import partial
 from itertools import chain
@@ -16,6 +17,7 @@ from . import clients
 from . import conf as conf_module
 from .conf import SettingsError, conf
 from .crypto import decode_key
+from .scopes import IDENTITY_SCOPES, PREFIX, parse_scopes
 
 NAMESPACE = "django_google_link"
 
@@ -30,6 +32,9 @@ _SETTINGS = (
     "client_resolver",
     "service_accounts",
 )
+
+#: Those that OpenID Connect defines; all of Google's are addresses.
+_SHORT_SCOPES = frozenset({*IDENTITY_SCOPES, "address", "offline_access", "phone"})
 
 _MIDDLEWARE = (
     ("E020", "django.contrib.sessions.middleware.SessionMiddleware"),
@@ -54,7 +59,13 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
             for name, settings in _client_settings().items()
         ),
     ]
-    return [*_errors(readers), *chain.from_iterable(unknown), *_weak_keys()]
+    return [
+        *_errors(readers),
+        *chain.from_iterable(unknown),
+        *_weak_keys(),
+        *_odd_scopes(),
+        *_no_default(),
+    ]
 
 
 @register(Tags.urls)
@@ -113,7 +124,7 @@ def _encryption_keys() -> tuple[str, ...]:
 
 def _unknown_keys(where: str, names: Iterable[str], known: Iterable[str]) -> Iterator[CheckMessage]:
     for name in sorted(set(map(str, names)).difference(known)):
-        close = get_close_matches(name, known, n=1)
+        close = get_close_matches(name.upper(), known, n=1)
         yield Warning(
             f"{where} has a key {name!r} that nobody reads.",
             hint=f"Did you mean {close[0]!r}?" if close else "Remove it.",
@@ -135,6 +146,28 @@ def _weak_keys() -> Iterator[CheckMessage]:
                 hint="Make one with base64.urlsafe_b64encode(os.urandom(32)).",
                 id=f"{NAMESPACE}.W003",
             )
+
+
+def _odd_scopes() -> Iterator[CheckMessage]:
+    for name, settings in _client_settings().items():
+        with suppress(TypeError):
+            for scope in parse_scopes(settings.get("SCOPES", ())):
+                if "://" not in scope and scope not in _SHORT_SCOPES:
+                    yield Warning(
+                        f"The Google client {name!r} asks for {scope!r}, which is no scope.",
+                        hint=f"Write it in full, as {PREFIX}calendar.readonly.",
+                        id=f"{NAMESPACE}.W004",
+                    )
+
+
+def _no_default() -> Iterator[CheckMessage]:
+    names = _client_settings()
+    if names and "default" not in names and "CLIENT_RESOLVER" not in conf.keys:
+        yield Warning(
+            "There is no Google client 'default', which is used where none is named.",
+            hint=f"Give that name to one of {', '.join(names)}, or name one wherever you use it.",
+            id=f"{NAMESPACE}.W005",
+        )
 
 
 def _is_weak(key: str) -> bool:

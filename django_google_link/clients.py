@@ -134,6 +134,12 @@ def _credentials(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
 def _file_secrets(name: str, path: Any) -> Mapping[str, Any]:
     try:
         return read_secrets_file(path)
+    except FileNotFoundError:
+        raise SettingsError(
+            "E013",
+            f"There is no secrets file {path} for the Google client {name!r}.",
+            hint="Put the JSON file from the Google console there, or correct the path.",
+        ) from None
     except (OSError, TypeError, ValueError) as error:
         raise SettingsError(
             "E013",

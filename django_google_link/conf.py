@@ -106,7 +106,7 @@ class Settings:
         ):
             raise SettingsError(
                 "E003",
-                'GOOGLE_LINK["ENCRYPTION_KEYS"] is not a list of keys.',
+                'GOOGLE_LINK["ENCRYPTION_KEYS"] is not a list of keys, or one of them is empty.',
                 hint=_KEY_HINT,
             )
         return tuple(value)

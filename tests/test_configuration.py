@@ -183,7 +183,7 @@ def test_secrets_file_that_is_not_there_says_so(change: Change, path: Any) -> No
     """Acceptance 5: never a bare FileNotFoundError."""
     change(CLIENTS={"default": {"CLIENT_SECRETS_FILE": path}})
 
-    with pytest.raises(ImproperlyConfigured, match="cannot be used"):
+    with pytest.raises(ImproperlyConfigured, match=r"cannot be used|There is no secrets file"):
         get_client()
 
 
@@ -306,6 +306,8 @@ def test_setting_that_cannot_work_is_found(change: Change, keys: dict[str, Any],
         ({"AUTHORIZATION_PARAMS": {"hl": 5}}, "E017"),
         ({"AUTHORIZATION_PARAMS": {"state": "x"}}, "E017"),
         ({"SCOPE": [CALENDAR]}, "W001"),
+        ({"scopes": [CALENDAR]}, "W001"),
+        ({"SCOPES": ["openid calendar.readonly"]}, "W004"),
     ],
 )
 def test_client_that_cannot_work_is_found(
@@ -378,10 +380,21 @@ def test_client_resolver_is_imported(change: Change) -> None:
 
 def test_unknown_key_is_compared_with_known_ones(change: Change) -> None:
     """Did you mean."""
-    change(ENCRYPTION_KEYZ=[KEY], XYZZY=1)
+    change(ENCRYPTION_KEYZ=[KEY], http_timeout=5, XYZZY=1)
 
     assert "Did you mean 'ENCRYPTION_KEYS'?" in hints()
+    assert "Did you mean 'HTTP_TIMEOUT'?" in hints()
     assert "Remove it." in hints()
+
+
+def test_clients_without_a_default_are_found(change: Change) -> None:
+    """Nobody wants to learn at run time that the one client goes by another name."""
+    client = {"CLIENT_ID": "id", "CLIENT_SECRET": "secret"}
+    change(CLIENTS={"calendar": client})
+
+    assert "W005" in ids()
+    change(CLIENTS={"calendar": client}, CLIENT_RESOLVER=f"{__name__}.resolve")
+    assert "W005" not in ids()
 
 
 def test_key_that_is_the_secret_key_is_found(change: Change, settings: Settings) -> None:

@@ -373,6 +373,42 @@ def test_redirect_uri_on_loopback_is_never_another_port(
         browser.get("/google/authorize/", headers={"host": "127.0.0.1:8001"})
 
 
+def test_redirect_uri_on_loopback_is_not_for_the_public(
+    browser: Client, google: FakeGoogle, configure: Callable[..., None], tmp_path: Any
+) -> None:
+    """The developer's file in production is an error, and sends nobody to their own machine."""
+    google.client.redirect_uris[:] = ["http://127.0.0.1:8000/google/callback/"]
+    path = tmp_path / "client_secret.json"
+    path.write_text(json.dumps(google.client_secrets()))
+    configure(CLIENT_SECRETS_FILE=path)
+
+    with pytest.raises(ImproperlyConfigured, match="testserver"):
+        browser.get("/google/authorize/")
+
+
+def test_redirect_uri_without_tls_is_warned_of(
+    user: Any, google: FakeGoogle, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Google will refuse it: the proxy's headers are not heeded, as a rule."""
+    client = Client()
+    client.force_login(user)
+
+    client.get("/google/authorize/", headers={"host": "127.0.0.1:8000"})
+    assert caplog.text == ""
+    client.get("/google/authorize/")
+    assert "SECURE_PROXY_SSL_HEADER" in caplog.text
+
+
+def test_authorize_without_an_encryption_key_sends_nobody_to_google(
+    browser: Client, google: FakeGoogle, settings: Settings
+) -> None:
+    """They would come back with a grant that nobody can keep."""
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": []}
+
+    with pytest.raises(ImproperlyConfigured, match="ENCRYPTION_KEYS"):
+        browser.get("/google/authorize/")
+
+
 def test_authorization_params_are_sent(
     browser: Client, google: FakeGoogle, configure: Callable[..., None]
 ) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
@@ -15,7 +15,7 @@ from .consent import authorize, decide
 from .discovery import certs, discovery
 from .endpoints import PATHS
 from .recording import record
-from .resources import Endpoint, userinfo
+from .resources import Endpoint, unknown_method, userinfo
 from .revocation import revoke
 from .token_endpoint import token
 
@@ -43,6 +43,7 @@ class Application:
         self.add(PATHS["revoke"], "POST", revoke)
         self.add(PATHS["certs"], "GET", certs)
         self.add(PATHS["userinfo"], "GET", userinfo)
+        self.add("/", "GET", _start)
         self.add(PATHS["style"], "GET", lambda provider, request: pages.stylesheet())
 
     def add(self, rule: str, method: str, endpoint: Endpoint) -> None:
@@ -73,5 +74,14 @@ class Application:
             fault = self._provider.faults.take(request.path)
         if fault:
             return fault.answer()
-        name, path_args = self._map.bind_to_environ(request.environ).match()
+        try:
+            name, path_args = self._map.bind_to_environ(request.environ).match()
+        except NotFound:
+            return unknown_method(request)
         return self._endpoints[name](self._provider, request, **path_args)
+
+
+def _start(provider: Provider, request: Request) -> Response:
+    with provider.lock:
+        accounts = provider.directory.users_in(None)
+    return pages.start_page(accounts)

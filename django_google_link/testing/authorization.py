@@ -10,7 +10,7 @@ from werkzeug.datastructures import MultiDict
 
 from .errors import OAuthError
 from .identities import Directory, FakeClient, FakeUser
-from .scopes import normalize_scopes
+from .scopes import OPENID, normalize_scopes
 
 PROMPTS = frozenset({"none", "consent", "select_account"})
 _S256_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -78,7 +78,7 @@ def parse_authorization_request(
     return AuthorizationRequest(
         client=client,
         redirect_uri=redirect_uri,
-        scopes=normalize_scopes(_required(args, "scope").split()),
+        scopes=_scopes(args),
         state=args.get("state"),
         nonce=args.get("nonce"),
         code_challenge=_code_challenge(args),
@@ -95,6 +95,14 @@ def _required(args: MultiDict[str, str], name: str) -> str:
     if not value:
         raise OAuthError("invalid_request", f"Missing required parameter: {name}")
     return value
+
+
+def _scopes(args: MultiDict[str, str]) -> tuple[str, ...]:
+    scopes = normalize_scopes(_required(args, "scope").split())
+    invalid = [scope for scope in scopes if "://" not in scope and scope != OPENID]
+    if invalid:
+        raise OAuthError("invalid_scope", f"Some requested scopes were invalid: {invalid}")
+    return scopes
 
 
 def _one_of(args: MultiDict[str, str], name: str, *choices: str) -> str:

@@ -95,7 +95,10 @@ class FakeGoogle(TokenControls, Traffic):
                 offer this answer; if the URL is not this fake's.
         """
         if not authorization_url.startswith(f"{self.url}/"):
-            raise FakeGoogleError(f"Not a URL of this fake: {authorization_url}")
+            raise FakeGoogleError(
+                f"Not a URL of this fake: {authorization_url}. "
+                "Follow the redirects of your own site first."
+            )
         prepared, self._next_answer = self._next_answer, Answer()
         answer = Answer(
             user=user,

@@ -50,6 +50,11 @@ def consent_page(
     )
 
 
+def start_page(accounts: Sequence[FakeUser]) -> Response:
+    """Say what this is, to those who open its address."""
+    return _page("start.html", 200, accounts=accounts)
+
+
 def error_page(error: OAuthError) -> Response:
     """Say what is wrong with the request, to the user and not to the client, as Google does."""
     return _page("error.html", error.status, error=error)

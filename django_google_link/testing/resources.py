@@ -50,6 +50,12 @@ def userinfo(provider: Provider, request: Request) -> Response:
     return json_response(user_claims(token))
 
 
+def unknown_method(request: Request) -> Response:
+    """Answer a call of an API method that nobody has registered."""
+    message = f"This fake knows no {request.path}: register it with google.route()."
+    return json_response({"error": {"code": 404, "message": message, "status": "NOT_FOUND"}}, 404)
+
+
 def _presented_token(provider: Provider, request: Request) -> Token | None:
     authorization = request.authorization
     if authorization is None or authorization.type != "bearer" or not authorization.token:

@@ -15,7 +15,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_http_methods
 
-from .. import oauth, signals, state
+from .. import crypto, oauth, signals, state
 from ..access import client_name, default_return_url, is_safe_url
 from ..authorize_request import AuthorizeRequest
 from ..clients import OAuthClient, get_client, is_loopback
@@ -57,6 +57,7 @@ def authorize(request: HttpRequest) -> HttpResponse:
     except StateError as error:
         return pages.failure(request, error)
     client = get_client(wish.client)
+    crypto.key_ids()  # Without a key there is nowhere to keep what the user would bring back.
     linked = list(GoogleAccount.objects.for_user(request.user, client=client.name))
     expected, prompt = _expected(wish, linked)
     if expected and expected.is_ready(*wish.required):
@@ -285,10 +286,22 @@ def _redirect_uri(request: HttpRequest, client: OAuthClient) -> str:
     if client.redirect_uri:
         return client.redirect_uri
     built = request.build_absolute_uri(reverse("google_link:callback"))
-    if not client.redirect_uris or built in client.redirect_uris:
+    if built in client.redirect_uris:
+        return built
+    if not client.redirect_uris:
+        if not request.is_secure() and not is_loopback(built):
+            logger.warning(
+                "Google accepts no redirect URI like %s: only https, unless on loopback. Behind a "
+                "proxy set SECURE_PROXY_SSL_HEADER, or the client's REDIRECT_URI.",
+                built,
+            )
         return built
     # Behind a proxy we may not see our own scheme and host; the file knows them.
-    listed = [uri for uri in client.redirect_uris if urlsplit(uri).path == urlsplit(built).path]
+    listed = [
+        uri
+        for uri in client.redirect_uris
+        if urlsplit(uri).path == urlsplit(built).path and not is_loopback(uri)
+    ]
     if len(listed) == 1 and not is_loopback(built):
         return listed[0]
     raise SettingsError(

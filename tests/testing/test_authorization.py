@@ -20,6 +20,7 @@ from .app import CALENDAR, DRIVE, EMAIL, REDIRECT_URI, params_of
         ({"response_type": None}, "invalid_request Missing required parameter: response_type"),
         ({"response_type": "token"}, "unsupported_response_type Not code: token"),
         ({"scope": None}, "invalid_request Missing required parameter: scope"),
+        ({"scope": "calendar.readonly"}, "invalid_scope Some requested scopes were invalid"),
         ({"scope": " "}, "invalid_request Missing required parameter: scope"),
         ({"code_challenge": "x" * 43}, "invalid_request code_challenge"),
         ({"code_challenge_method": "S256"}, "invalid_request code_challenge"),

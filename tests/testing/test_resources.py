@@ -84,8 +84,22 @@ def test_route_returns_the_handler(google):
 
 
 def test_unknown_path(app, token):
-    """What nobody registered is not there."""
-    assert app.call("/nothing", token).status_code == 404
+    """What nobody registered is not there, and the answer says how to change that."""
+    answer = app.call("/nothing", token)
+
+    assert answer.status_code == 404
+    assert answer.json()["error"]["message"] == (
+        "This fake knows no /nothing: register it with google.route()."
+    )
+
+
+def test_start_page(google, http):
+    """Who opens the address learns what it is, and which accounts there are."""
+    assert "no accounts yet" in http.get(google.url).text
+
+    google.add_user("eve@gmail.com")
+
+    assert "eve@gmail.com" in http.get(google.url).text
 
 
 @pytest.mark.parametrize("path", ["/calendar", "/v1/userinfo"])
