@@ -18,6 +18,7 @@ from . import conf as conf_module
 from .conf import SettingsError, conf
 from .crypto import decode_key
 from .scopes import IDENTITY_SCOPES, PREFIX, parse_scopes
+from .secret import Secret
 
 NAMESPACE = "django_google_link"
 
@@ -115,7 +116,7 @@ def _client_settings() -> dict[str, Any]:
         return {}
 
 
-def _encryption_keys() -> tuple[str, ...]:
+def _encryption_keys() -> tuple[Secret, ...]:
     try:
         return conf.encryption_keys
     except SettingsError:
@@ -134,7 +135,7 @@ def _unknown_keys(where: str, names: Iterable[str], known: Iterable[str]) -> Ite
 
 def _weak_keys() -> Iterator[CheckMessage]:
     for position, key in enumerate(_encryption_keys(), start=1):
-        if key in conf.secret_keys:
+        if key.reveal() in conf.secret_keys:
             yield Warning(
                 f"Encryption key {position} is the SECRET_KEY too.",
                 hint="Make a key of its own, so that one leak does not open both.",
@@ -170,7 +171,7 @@ def _no_default() -> Iterator[CheckMessage]:
         )
 
 
-def _is_weak(key: str) -> bool:
+def _is_weak(key: Secret) -> bool:
     """Tell whether the bytes repeat or are typed text: 32 random bytes do neither."""
     try:
         data = decode_key(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -107,7 +108,7 @@ def get_client(name: str = "default") -> OAuthClient:
     return OAuthClient(
         name=name,
         client_id=_text(name, "CLIENT_ID", secrets["CLIENT_ID"]),
-        client_secret=Secret(_text(name, "CLIENT_SECRET", secrets["CLIENT_SECRET"])),
+        client_secret=_secret(name, secrets["CLIENT_SECRET"]),
         scopes=_scopes(name, settings.get("SCOPES", ())),
         api_endpoint=_optional_url(name, "API_ENDPOINT", settings),
         redirect_uri=_optional_url(name, "REDIRECT_URI", settings),
@@ -116,6 +117,15 @@ def get_client(name: str = "default") -> OAuthClient:
         authorization_params=_params(name, settings.get("AUTHORIZATION_PARAMS", {})),
         **endpoints,
     )
+
+
+def names_like(name: str) -> list[str]:
+    """Return the names of all clients with the client id of this one: Google knows no others."""
+    ids = {}
+    for other in {*conf.clients, name}:
+        with suppress(SettingsError):
+            ids[other] = get_client(other).client_id
+    return [name, *(other for other in ids if other != name and ids[other] == ids.get(name))]
 
 
 def _credentials(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -155,6 +165,16 @@ def _text(name: str, key: str, value: Any) -> str:
             "E012", f"{key} of the Google client {name!r} is not a string.", hint="Use a string."
         )
     return value
+
+
+def _secret(name: str, value: Any) -> Secret:
+    if isinstance(value, Secret):
+        return value
+    raise SettingsError(
+        "E012",
+        f"CLIENT_SECRET of the Google client {name!r} is not a string.",
+        hint="Use a string.",
+    )
 
 
 def _scopes(name: str, value: Any) -> tuple[str, ...]:

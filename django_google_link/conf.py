@@ -10,6 +10,8 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
+from .secret import Secret
+
 #: google-auth treats a token with less life than this as expired.
 MINIMUM_REFRESH_LEEWAY = 225
 
@@ -62,7 +64,7 @@ class Settings:
                 "The setting GOOGLE_LINK is missing or not a dict.",
                 hint='Add GOOGLE_LINK = {"CLIENTS": {"default": {...}}, "ENCRYPTION_KEYS": [...]}.',
             )
-        return value
+        return _masked(value)
 
     @property
     def keys(self) -> frozenset[str]:
@@ -93,23 +95,22 @@ class Settings:
         return value
 
     @property
-    def encryption_keys(self) -> tuple[str, ...]:
+    def encryption_keys(self) -> tuple[Secret, ...]:
         """The encryption keys as written: the first encrypts, all decrypt."""
         value = self._dict.get("ENCRYPTION_KEYS")
         if isinstance(value, str) and "." in value:
             value = _called_once(value)
         if (
-            isinstance(value, str)
-            or not isinstance(value, Sequence)
+            not isinstance(value, tuple)
             or not value
-            or not all(isinstance(key, str) and key for key in value)
+            or not all(isinstance(key, Secret) and key for key in value)
         ):
             raise SettingsError(
                 "E003",
                 'GOOGLE_LINK["ENCRYPTION_KEYS"] is not a list of keys, or one of them is empty.',
                 hint=_KEY_HINT,
             )
-        return tuple(value)
+        return value
 
     @property
     def request_attribute(self) -> str:
@@ -228,7 +229,31 @@ def _imported(id: str, key: str, path: object) -> Callable[..., Any]:
 @cache
 def _called_once(path: str) -> Any:
     """Call a function once per process: it may unwrap keys over the network."""
-    return _imported("E003", "ENCRYPTION_KEYS", path)()
+    return _masked_keys(_imported("E003", "ENCRYPTION_KEYS", path)())
+
+
+def _masked(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a copy that may stand in a frame: Django's debug page shows all that do."""
+    masked = dict(settings)
+    if "ENCRYPTION_KEYS" in masked:
+        masked["ENCRYPTION_KEYS"] = _masked_keys(masked["ENCRYPTION_KEYS"])
+    if isinstance(masked.get("CLIENTS"), Mapping):
+        masked["CLIENTS"] = {
+            name: _masked_client(client) for name, client in masked["CLIENTS"].items()
+        }
+    return masked
+
+
+def _masked_keys(keys: Any) -> Any:
+    if isinstance(keys, str) or not isinstance(keys, Sequence):
+        return keys
+    return tuple(Secret(key) if isinstance(key, str) else key for key in keys)
+
+
+def _masked_client(client: Any) -> Any:
+    if not isinstance(client, Mapping) or not isinstance(client.get("CLIENT_SECRET"), str):
+        return client
+    return {**client, "CLIENT_SECRET": Secret(client["CLIENT_SECRET"])}
 
 
 conf = Settings()

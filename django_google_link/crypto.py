@@ -117,17 +117,18 @@ def key_ids() -> tuple[str, ...]:
     return tuple(key.id for key in _keys())
 
 
-def decode_key(text: str) -> bytes:
+def decode_key(text: Secret) -> bytes:
     """Read a key from its url-safe base64 form.
 
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when it is not 32 bytes.
     """
     try:
-        key = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
+        key = base64.b64decode(text.reveal().encode("ascii"), altchars=b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error):
         key = b""
     if len(key) != KEY_BYTES:
+        del key
         raise SettingsError(
             "E004",
             'A key in GOOGLE_LINK["ENCRYPTION_KEYS"] is not 32 bytes in url-safe base64.',
@@ -141,7 +142,7 @@ def _keys() -> tuple[_Key, ...]:
 
 
 @lru_cache(maxsize=8)
-def _key_ring(keys: tuple[str, ...]) -> tuple[_Key, ...]:
+def _key_ring(keys: tuple[Secret, ...]) -> tuple[_Key, ...]:
     return tuple(_Key(decode_key(key)) for key in keys)
 
 

@@ -104,14 +104,19 @@ class TokenEndpointError(GoogleLinkError):
     def __init__(
         self, error: str = "", error_description: str = "", status: int | None = None
     ) -> None:
-        self.error = error[:100]
-        self.error_description = error_description[:200]
+        self.error = _one_line(error[:100])
+        self.error_description = _one_line(error_description[:200])
         self.status = status
         super().__init__(self.error, self.error_description, status)
 
     def __str__(self) -> str:
         text = f"{self.error}: {self.error_description}" if self.error_description else self.error
         return f"{text} (HTTP {self.status})" if self.status else text
+
+
+def _one_line(text: str) -> str:
+    """Keep a stranger's text from writing lines of its own into the log."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 class ClientMisconfiguredError(TokenEndpointError):

@@ -16,10 +16,11 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from . import oauth, signals
-from .clients import OAuthClient, get_client
-from .exceptions import GoogleLinkError
+from .clients import OAuthClient, get_client, names_like
+from .exceptions import GoogleLinkError, TokenUndecryptableError
 from .models import GoogleAccount, GoogleAccountQuerySet, Status
 from .scopes import parse_scopes
+from .secret import Secret
 from .signals import send_on_commit
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def unlink(account: GoogleAccount) -> None:
         account = locked[locked.index(account)]
         siblings.filter(pk=account.pk).delete()
         _promote_the_last(siblings.filter(user_id=account.user_id))
-        if not siblings.filter(sub=account.sub).exists():
+        if not _is_shared(account):
             transaction.on_commit(partial(_revoke, account), using=using)
         send_on_commit(
             signals.account_unlinked,
@@ -242,13 +243,32 @@ def _promote_the_last(rows: GoogleAccountQuerySet) -> None:
         rows.filter(pk=left[0].pk).update(is_default=True)
 
 
+def _is_shared(account: GoogleAccount) -> bool:
+    """Say whether a link that works lives on the same grant: another local user's, as a rule."""
+    using = router.db_for_write(GoogleAccount)
+    rows = GoogleAccount.objects.using(using).filter(
+        client__in=names_like(account.client), sub=account.sub, status=Status.ACTIVE
+    )
+    return rows.exclude(pk=account.pk).exists()
+
+
 @sensitive_variables()
 def _revoke(account: GoogleAccount) -> None:
+    if _is_shared(account):
+        return  # Somebody has linked it since.
     try:
-        token = account.open_token("refresh_token") or account.open_token("access_token")
+        token = _token_to_revoke(account)
         if token:
             oauth.revoke(get_client(account.client), token=token)
     except (GoogleLinkError, ImproperlyConfigured) as error:
         logger.warning(
             "The unlinked account %s could not be revoked at Google: %s", account.pk, error
         )
+
+
+def _token_to_revoke(account: GoogleAccount) -> Secret | None:
+    """Return either token: each of them ends the whole grant."""
+    try:
+        return account.open_token("refresh_token") or account.open_token("access_token")
+    except TokenUndecryptableError:
+        return account.open_token("access_token")

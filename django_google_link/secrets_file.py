@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from .secret import Secret
+
 _MAX_BYTES = 100_000
 
 #: Google still writes its first-version address into the file.
@@ -44,7 +46,7 @@ def _parse(path: str, modified_ns: int, size: int) -> Mapping[str, Any]:
     auth_uri = content.get("auth_uri")
     return {
         "CLIENT_ID": content["client_id"],
-        "CLIENT_SECRET": content["client_secret"],
+        "CLIENT_SECRET": Secret(content["client_secret"]),
         "AUTHORIZATION_ENDPOINT": None if auth_uri == _OUTDATED_AUTH_URI else auth_uri,
         "TOKEN_ENDPOINT": content.get("token_uri"),
         "REDIRECT_URIS": _redirect_uris(content.get("redirect_uris", [])),

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.backends.base import SessionBase, UpdateError
 
 from .conf import conf
 from .exceptions import StateError
@@ -46,8 +46,8 @@ class PendingAuthorization:
     account: str = ""
     add: bool = False
     consent_repeated: bool = False
-    nonce: str = field(default_factory=lambda: secrets.token_urlsafe(32))
-    code_verifier: str = field(default_factory=lambda: secrets.token_urlsafe(64))
+    nonce: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+    code_verifier: str = field(default_factory=lambda: secrets.token_urlsafe(64), repr=False)
     created_at: float = field(default_factory=time.time)
 
     def repeated(self, *, account: str) -> PendingAuthorization:
@@ -96,7 +96,10 @@ def pop(session: SessionBase, state: str, *, user: str) -> PendingAuthorization:
     if entry is None:
         raise StateError("The state is unknown in this session, or was used before.")
     session[SESSION_KEY] = entries
-    session.save()
+    try:
+        session.save()
+    except UpdateError:
+        raise StateError("The session has ended in the meantime.") from None
     try:
         pending = PendingAuthorization(**entry)
     except TypeError:

@@ -46,7 +46,7 @@ def fetch(url: str, *, form: Mapping[str, str | Secret] | None = None) -> Answer
     deadline = time.monotonic() + conf.http_timeout
     try:
         with (
-            requests.Session() as session,
+            _session() as session,
             session.request(
                 "GET" if form is None else "POST",
                 url,
@@ -63,6 +63,14 @@ def fetch(url: str, *, form: Mapping[str, str | Secret] | None = None) -> Answer
             )
     except (requests.RequestException, OSError, ValueError) as error:
         raise RefreshUnavailableError("unreachable", type(error).__name__) from None
+
+
+def _session() -> Any:
+    import requests
+
+    session = requests.Session()
+    session.auth = lambda request: request  # Or a .netrc would add what it knows of this host.
+    return session
 
 
 def _bare(form: Mapping[str, str | Secret] | None) -> dict[str, str] | None:

@@ -307,3 +307,19 @@ def test_client_resolver_names_the_client(
 def resolve(request: Any) -> str:
     """Name the client of a request, as a multi-tenant site would."""
     return str(request.headers.get("x-tenant", "default"))
+
+
+def test_pages_are_protected_whatever_the_site_does(
+    user: Any, google: FakeGoogle, settings: Settings
+) -> None:
+    """Without the middleware too: no forged form unlinks, and no frame shows the buttons."""
+    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "Csrf" not in name]
+    account = make_google_account(user)
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(user)
+
+    for action in ("unlink", "make-default"):
+        assert client.post(f"/google/{account.pk}/{action}/").status_code == 403
+    for page in ("/google/", f"/google/{account.pk}/unlink/"):
+        assert client.get(page)["X-Frame-Options"] == "DENY"
+    assert GoogleAccount.objects.exists()

@@ -12,13 +12,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connection
 from django.test import RequestFactory
 from django.views.debug import ExceptionReporter
 from pytest_django import Settings
 
-from django_google_link import oauth
+from django_google_link import crypto, oauth
 from django_google_link.clients import get_client
 from django_google_link.exceptions import ConsentRequiredError, GoogleLinkError
 from django_google_link.models import GoogleAccount
@@ -99,10 +100,10 @@ def test_secret_shows_nothing() -> None:
 
 
 def test_secret_cannot_be_carried_away() -> None:
-    """Not into a pickle, a copy, JSON, or a set."""
+    """Not into a pickle, a copy, or JSON."""
     secret = Secret(REFRESH)
 
-    for carry in (pickle.dumps, copy.copy, copy.deepcopy, json.dumps, hash):
+    for carry in (pickle.dumps, copy.copy, copy.deepcopy, json.dumps):
         with pytest.raises(TypeError):
             carry(secret)
 
@@ -185,6 +186,42 @@ def test_error_reports_of_a_failed_exchange_show_nothing(
     assert "exchange_code" in reports
     assert REFRESH not in reports
     assert SECRET not in reports
+
+
+TYPO = "c2VjcmV0LCBidXQgc2hvcnQ="
+
+
+@pytest.mark.parametrize("debug", [True, False])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda kept: {"ENCRYPTION_KEYS": [*kept["ENCRYPTION_KEYS"], ""]},
+        lambda kept: {"ENCRYPTION_KEYS": [*kept["ENCRYPTION_KEYS"], TYPO]},
+        lambda kept: {"CLIENTS": {**kept["CLIENTS"], 5: {}}},
+        lambda kept: {"CLIENTS": {"default": {**kept["CLIENTS"]["default"], "HOSTED_DOMAIN": ""}}},
+    ],
+    ids=["an empty key", "a short key", "a client without a name", "a bad client"],
+)
+def test_error_reports_of_a_mistaken_setting_show_nothing(
+    settings: Settings, change: Callable[[Any], Any], debug: bool
+) -> None:
+    """The keys and the client's secret stand beside the mistake."""
+    settings.DEBUG = debug
+    kept = settings.GOOGLE_LINK
+    settings.GOOGLE_LINK = {**kept, **change(kept)}
+
+    def use() -> None:
+        crypto.key_ids()
+        get_client()
+
+    try:
+        use()
+    except ImproperlyConfigured:
+        reports = error_reports()
+
+    assert "SettingsError" in reports
+    for secret in (*kept["ENCRYPTION_KEYS"], TYPO, kept["CLIENTS"]["default"]["CLIENT_SECRET"]):
+        assert secret not in reports
 
 
 def test_errors_show_nothing(account: GoogleAccount, google: FakeGoogle) -> None:

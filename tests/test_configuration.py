@@ -272,9 +272,17 @@ def test_setting_that_cannot_work_is_found(change: Change, keys: dict[str, Any],
     assert all(message.hint for message in run_checks())
 
 
+def test_keys_that_are_not_there_are_found(settings: Settings) -> None:
+    """A setting that has only clients."""
+    settings.GOOGLE_LINK = {"CLIENTS": settings.GOOGLE_LINK["CLIENTS"]}
+
+    assert "E003" in ids()
+
+
 @pytest.mark.parametrize(
     ("keys", "id"),
     [
+        ({"CLIENT_SECRET": 5}, "E012"),
         ({"SCOPES": 5}, "E014"),
         ({"SCOPES": [5]}, "E014"),
         ({"SCOPES": None}, "E014"),

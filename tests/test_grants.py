@@ -789,7 +789,9 @@ def test_unlink_when_google_fails_forgets_the_link_all_the_same(
 
 
 def _tamper(settings: Settings) -> None:
-    GoogleAccount.objects.update(sealed_refresh_token="gl1.unknown")
+    GoogleAccount.objects.update(
+        sealed_refresh_token="gl1.unknown", sealed_access_token="gl1.unknown"
+    )
 
 
 def _lose_the_key(settings: Settings) -> None:
@@ -825,6 +827,84 @@ def test_unlink_what_cannot_be_revoked_forgets_the_link_all_the_same(
     assert not GoogleAccount.objects.exists()
     assert google.requests == []
     assert "could not be revoked" in caplog.text
+
+
+def test_unlink_with_a_damaged_refresh_token_revokes_by_the_other(
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    """Either token ends the whole grant."""
+    linked(user, google, alice)
+    GoogleAccount.objects.update(sealed_refresh_token="gl1.unknown")
+
+    with django_capture_on_commit_callbacks(execute=True):
+        unlink(GoogleAccount.objects.get())
+
+    assert google.granted_scopes(alice) is None
+
+
+def test_unlink_keeps_a_grant_that_another_name_of_the_client_shares(
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    other_user: Any,
+    settings: Settings,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    """Google knows the client by its id, and not by what we call it here."""
+    clients = settings.GOOGLE_LINK["CLIENTS"]
+    settings.GOOGLE_LINK = {
+        **settings.GOOGLE_LINK,
+        "CLIENTS": {
+            **clients,
+            "second": clients["default"],
+            "third": {**clients["default"], "CLIENT_ID": "another"},
+            "broken": {},
+        },
+    }
+    account = linked(user, google, alice)
+    linked(other_user, google, alice, client="second")
+
+    with django_capture_on_commit_callbacks(execute=True):
+        unlink(account)
+
+    assert google.granted_scopes(alice)
+
+
+def test_unlink_revokes_though_a_dead_link_is_left(
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    other_user: Any,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    """Whoever has to link again anyway loses nothing."""
+    account = linked(user, google, alice)
+    linked(other_user, google, alice, status=Status.NEEDS_REAUTHORIZATION)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        unlink(account)
+
+    assert google.granted_scopes(alice) is None
+
+
+def test_unlink_spares_a_grant_that_is_linked_in_between(
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    other_user: Any,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    """After the commit, and before Google is told."""
+    account = linked(user, google, alice)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        unlink(account)
+        linked(other_user, google, alice)
+
+    assert google.granted_scopes(alice)
 
 
 def test_unlink_promotes_the_account_that_is_left(user: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from django_google_link.exceptions import (
 )
 from django_google_link.secret import Secret
 from django_google_link.testing import FakeGoogle, FakeUser
+from django_google_link.transport import fetch
 
 TOKEN = Secret("1//token")
 
@@ -293,3 +295,21 @@ def test_code_challenge_is_that_of_the_rfc() -> None:
     verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 
     assert oauth.code_challenge(verifier) == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+
+
+def test_error_text_writes_no_lines_of_its_own() -> None:
+    """The log is ours."""
+    error = TokenEndpointError("invalid\nrequest", "It was\r\nCRITICAL all is lost\x1b[2J", 400)
+
+    assert str(error) == "invalid request: It was  CRITICAL all is lost [2J (HTTP 400)"
+
+
+def test_netrc_is_not_sent(google: FakeGoogle, tmp_path: Path, monkeypatch: Any) -> None:
+    """What a user of this machine keeps for a host is none of Google's business."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login operator password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+
+    fetch(f"{google.url}/token", form={})
+
+    assert "Authorization" not in google.requests_to("token")[0].headers

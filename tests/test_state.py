@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from django.contrib.sessions.backends.db import SessionStore as DatabaseSession
 from django.contrib.sessions.backends.signed_cookies import SessionStore
 from pytest_django import Settings
 
@@ -138,3 +139,15 @@ def test_outcome_without_news_leaves_the_session_alone(session: SessionStore) ->
     state.remember_outcome(session, "default", asked=["a"], granted=["a"])
 
     assert not session.modified
+
+
+@pytest.mark.django_db
+def test_session_that_ends_meanwhile_is_a_state_error() -> None:
+    """The user has logged out in another tab, in this very second."""
+    session = DatabaseSession()
+    value = state.stash(session, pending())
+    session.save()
+    DatabaseSession(session.session_key).delete()
+
+    with pytest.raises(StateError, match="ended"):
+        state.pop(session, value, user="1")

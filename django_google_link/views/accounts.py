@@ -9,6 +9,8 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
+from django.views.decorators.clickjacking import xframe_options_deny
+from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_http_methods
 
 from ..access import client_name, is_safe_url
@@ -20,6 +22,8 @@ from ..responses import describe
 from ..scopes import IDENTITY_SCOPES, parse_scopes
 
 
+@csrf_protect
+@xframe_options_deny
 @require_http_methods(["GET", "HEAD"])
 @never_cache
 @login_required
@@ -36,6 +40,8 @@ def accounts(request: HttpRequest) -> HttpResponse:
     return render(request, "django_google_link/accounts.html", context)
 
 
+@csrf_protect
+@xframe_options_deny
 @require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
 @login_required
@@ -48,6 +54,7 @@ def unlink(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return redirect("google_link:accounts")
 
 
+@csrf_protect
 @require_http_methods(["POST"])
 @never_cache
 @login_required

@@ -83,7 +83,7 @@ def authorize(request: HttpRequest) -> HttpResponse:
 @sensitive_variables()
 def callback(request: HttpRequest) -> HttpResponse:
     """Take what Google sends back: once, for the user who asked, and nothing else."""
-    query = _take_query(request)
+    query, code = _take_query(request)
     if not request.user.is_authenticated:
         return redirect_to_login(reverse("google_link:accounts"))
     try:
@@ -92,15 +92,19 @@ def callback(request: HttpRequest) -> HttpResponse:
         return pages.failure(request, error)
     if "error" in query:
         return _refused(request, pending, query["error"])
-    return _accepted(request, get_client(pending.client), pending, query)
+    return _accepted(request, get_client(pending.client), pending, code, query.get("iss"))
 
 
 @sensitive_variables()
 def _accepted(
-    request: HttpRequest, client: OAuthClient, pending: PendingAuthorization, query: dict[str, str]
+    request: HttpRequest,
+    client: OAuthClient,
+    pending: PendingAuthorization,
+    code: Secret,
+    issuer: str | None,
 ) -> HttpResponse:
     try:
-        response, identity = _exchange(client, pending, query)
+        response, identity = _exchange(client, pending, code, issuer)
     except GoogleLinkError as error:
         logger.warning("Linking through the client %r failed: %s", client.name, error)
         return pages.failure(request, error, try_url=_retry_url(pending))
@@ -111,14 +115,15 @@ def _accepted(
     return _linked(request, client, pending, identity, response)
 
 
-def _take_query(request: HttpRequest) -> dict[str, str]:
+def _take_query(request: HttpRequest) -> tuple[dict[str, str], Secret]:
     """Take the query out of the request, so that no log and no error report repeats the code."""
     query = {name: str(value) for name, value in request.GET.items()}
+    code = Secret(query.pop("code", ""))
     request.GET = QueryDict()
     request.META["QUERY_STRING"] = ""
     for copy in ("RAW_URI", "REQUEST_URI"):
         request.META.pop(copy, None)
-    return query
+    return query, code
 
 
 def _wish(request: HttpRequest) -> AuthorizeRequest:
@@ -174,16 +179,16 @@ def _to_google(
 
 @sensitive_variables()
 def _exchange(
-    client: OAuthClient, pending: PendingAuthorization, query: dict[str, str]
+    client: OAuthClient, pending: PendingAuthorization, code: Secret, issuer: str | None
 ) -> tuple[TokenResponse, Identity]:
     # RFC 9207: an answer that names another issuer was meant for another client.
-    if query.get("iss", client.issuer) != client.issuer:
+    if issuer not in {None, client.issuer}:
         raise StateError("The answer came from another authorization server than was asked.")
-    if not query.get("code"):
+    if not code:
         raise StateError("The answer carries no code.")
     response = oauth.exchange_code(
         client,
-        code=Secret(query["code"]),
+        code=code,
         redirect_uri=pending.redirect_uri,
         code_verifier=pending.code_verifier,
     )
