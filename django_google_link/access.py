@@ -32,6 +32,7 @@ from .services import (
     build_service,
     choose_account,
     credentials_for,
+    linked_accounts,
     require_ready,
 )
 from .state import declined
@@ -97,7 +98,7 @@ class GoogleAccess:
         """All accounts of this user that are linked through this client, the default one first."""
         if self._user is None:
             return ()
-        return list(self._rows)
+        return linked_accounts(self._user, client=self.client.name)
 
     @property
     def granted_scopes(self) -> frozenset[str]:
@@ -234,10 +235,6 @@ class GoogleAccess:
     @cached_property
     def _user(self) -> Any:
         return _authenticated(getattr(self._request, "user", None))
-
-    @property
-    def _rows(self) -> Any:
-        return GoogleAccount.objects.for_user(self._user, client=self.client.name)
 
     @cached_property
     def _chosen(self) -> Any:

@@ -30,6 +30,7 @@ _SETTINGS = (
     "http_timeout",
     "state_max_age",
     "redirect_url",
+    "refresh_using",
     "client_resolver",
     "service_accounts",
 )

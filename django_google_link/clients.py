@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -208,9 +209,8 @@ def is_loopback(url: str) -> bool:
     return urlsplit(url).hostname in _LOOPBACK
 
 
+@lru_cache(maxsize=256)
 def _is_safe(url: str) -> bool:
-    if url in _DEFAULT_URLS:
-        return True
     try:
         parts = urlsplit(url)
         host = parts.hostname
@@ -219,9 +219,6 @@ def _is_safe(url: str) -> bool:
     if not host or parts.fragment or parts.username or not url.isprintable() or " " in url:
         return False
     return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(url))
-
-
-_DEFAULT_URLS = frozenset(DEFAULT_ENDPOINTS.values())
 
 
 def _hosted_domain(name: str, value: Any) -> str | None:

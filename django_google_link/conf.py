@@ -8,6 +8,7 @@ from typing import Any
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
 from django.utils.module_loading import import_string
 
 from .secret import Secret
@@ -24,6 +25,7 @@ KEYS = frozenset(
         "HTTP_TIMEOUT",
         "STATE_MAX_AGE",
         "REDIRECT_URL",
+        "REFRESH_USING",
         "CLIENT_RESOLVER",
         "SERVICE_ACCOUNTS",
     }
@@ -148,6 +150,26 @@ class Settings:
                 "E009",
                 f'GOOGLE_LINK["REDIRECT_URL"] is {value!r}, not a path or a URL name.',
                 hint='Use a path such as "/" or the name of a URL.',
+            )
+        return value
+
+    @property
+    def refresh_using(self) -> str | None:
+        """The alias of a second connection to the same database, for refreshes in transactions."""
+        value = self._dict.get("REFRESH_USING")
+        if value is None:
+            return None
+        if not isinstance(value, str) or value not in connections.settings:
+            raise SettingsError(
+                "E022",
+                f'GOOGLE_LINK["REFRESH_USING"] is {value!r}, not an alias in DATABASES.',
+                hint="Add that alias, with the settings of the database that holds the accounts.",
+            )
+        if connections.settings[value]["ENGINE"] == "django.db.backends.sqlite3":
+            raise SettingsError(
+                "E022",
+                'GOOGLE_LINK["REFRESH_USING"] names an SQLite database.',
+                hint="SQLite lets one connection write at a time: leave the key out.",
             )
         return value
 

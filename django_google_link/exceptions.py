@@ -78,7 +78,8 @@ class MissingScopesError(ConsentRequiredError):
 class GrantLostError(ConsentRequiredError):
     """Google no longer honours the grant: it was revoked, it expired, or a policy ended it.
 
-    ``reason`` is ``"revoked"`` or ``"session_policy"`` (the Workspace session length policy).
+    ``reason`` is ``"revoked"``, ``"session_policy"`` (the Workspace session length policy) or
+    ``"no_refresh_token"`` (none is stored).
     """
 
     default_message = "Google no longer honours this grant. The user has to link the account again."

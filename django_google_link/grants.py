@@ -9,13 +9,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import IntegrityError, router, transaction
+from django.db import IntegrityError, connections, router, transaction
 from django.db.models import F, Q
 from django.dispatch import Signal
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from . import oauth, signals
+from . import lease, oauth, signals
 from .clients import OAuthClient, get_client, names_like
 from .exceptions import GoogleLinkError, TokenUndecryptableError
 from .models import GoogleAccount, GoogleAccountQuerySet, Status
@@ -70,13 +70,13 @@ def save_grant(
     using = router.db_for_write(GoogleAccount)
     key: dict[str, Any] = {"user_id": user.pk, "client": client.name, "sub": identity.sub}
     rows = GoogleAccount.objects.using(using).filter(**key)
-    next_version = {"grant_version": F("grant_version") + 1}
+    renewed = {"grant_version": F("grant_version") + 1, **lease.AT_REST}
     with transaction.atomic(using=using):
         # A write comes first: it locks the row, and SQLite cannot turn a reader into a writer.
         created = False
-        if not rows.update(**next_version):
+        if not rows.update(**renewed):
             _, created = rows.get_or_create(**key)
-            rows.update(**next_version)
+            rows.update(**renewed)
         account = rows.get()
         news = _apply(account, response, scopes=response.scopes or parse_scopes(requested_scopes))
         account.email, account.email_verified = identity.email, identity.email_verified
@@ -85,25 +85,38 @@ def save_grant(
         account.save(using=using, update_fields=[*_ANSWER_FIELDS, *_IDENTITY_FIELDS])
         _become_default_if_only(account)
         linked = (signals.account_linked, {"created": created, "request": request})
-        _send(account, [linked, *news])
+        _send(account, [linked, *news], using=using)
     return account
 
 
 @sensitive_variables()
-def save_refresh(row: GoogleAccount, response: TokenResponse) -> None:
+def save_refresh(
+    row: GoogleAccount, response: TokenResponse, *, held: GoogleAccountQuerySet, forced: bool
+) -> bool:
     """Store the answer to a refresh, unless the grant was renewed or the row deleted since.
 
     Args:
         row: as it was read before the attempt.
+        held: the row, as long as it is ours to write; see ``lease.held``.
+        forced: whether the stored token looked fresh.
+
+    Returns:
+        Whether it was stored.
     """
     news = _apply(row, response, scopes=response.scopes or tuple(row.granted_scopes))
     values = {name: getattr(row, name) for name in _ANSWER_FIELDS}
-    with transaction.atomic(using=router.db_for_write(GoogleAccount)):
-        if _same_grant(row).update(**values):
-            _send(row, [(signals.token_refreshed, {}), *news])
+    if forced:
+        values["refresh_forced_at"] = lease.clock(held)
+    with transaction.atomic(using=held.db):
+        stored = held.update(**values, **lease.AT_REST)
+        if stored:
+            _send(row, [(signals.token_refreshed, {}), *news], using=held.db)
+    return bool(stored)
 
 
-def mark_lost(account: GoogleAccount, reason: str) -> None:
+def mark_lost(
+    account: GoogleAccount, reason: str, *, held: GoogleAccountQuerySet | None = None
+) -> bool:
     """Note that a grant is dead, and tell it once.
 
     Nothing is deleted and nothing revoked: the user may link the account again.
@@ -111,23 +124,27 @@ def mark_lost(account: GoogleAccount, reason: str) -> None:
     Args:
         account: as it was read before the attempt; a grant that was renewed since stays untouched.
         reason: a word for ``status_reason``.
+        held: the row, as long as it is ours to write; see ``lease.held``.
+
+    Returns:
+        Whether it was this call that noted it.
     """
-    using = router.db_for_write(GoogleAccount)
-    with transaction.atomic(using=using):
-        changed = (
-            _same_grant(account)
-            .filter(status=Status.ACTIVE)
-            .update(
-                status=Status.NEEDS_REAUTHORIZATION,
-                status_reason=reason,
-                status_changed_at=timezone.now(),
-                sealed_access_token="",
-                access_token_expires_at=None,
-            )
+    if held is None:
+        rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
+        held = lease.held(rows, account, owner=None)
+    with transaction.atomic(using=held.db):
+        changed = held.filter(status=Status.ACTIVE).update(
+            status=Status.NEEDS_REAUTHORIZATION,
+            status_reason=reason,
+            status_changed_at=timezone.now(),
+            sealed_access_token="",
+            access_token_expires_at=None,
+            **lease.AT_REST,
         )
         if changed:
             logger.warning("The grant of the account %s is lost: %s.", account.pk, reason)
-            _send(account, [(signals.authorization_lost, {"reason": reason})])
+            _send(account, [(signals.authorization_lost, {"reason": reason})], using=held.db)
+    return bool(changed)
 
 
 @sensitive_variables()
@@ -166,18 +183,24 @@ def make_default(account: GoogleAccount) -> None:
     using = router.db_for_write(GoogleAccount)
     rows = GoogleAccount.objects.using(using).filter(user_id=account.user_id, client=account.client)
     with transaction.atomic(using=using):
-        if account not in _lock(rows):
+        locked = _lock(rows)
+        if account not in locked:
             return
-        rows.update(is_default=False)
-        rows.filter(pk=account.pk).update(is_default=True)
+        every = GoogleAccount.objects.using(using)
+        every.filter(pk__in=[row.pk for row in locked]).update(is_default=False)
+        every.filter(pk=account.pk).update(is_default=True)
     account.is_default = True
 
 
 def _lock(rows: GoogleAccountQuerySet) -> list[GoogleAccount]:
     """Lock all these rows in one order, so that nobody waits in a circle, and return them."""
-    # SQLite has no row locks: there a write has to come first, though it finds nothing.
-    rows.filter(grant_version=0).update(grant_version=0)
-    return list(rows.select_for_update().order_by("pk"))
+    if not connections[rows.db].features.has_select_for_update:
+        # On SQLite a write has to come first, though it finds nothing.
+        rows.filter(grant_version=0).update(grant_version=0)
+    # By their keys: MySQL locks in the order of the index by which it finds them.
+    keys = sorted(rows.values_list("pk", flat=True))
+    locked = GoogleAccount.objects.using(rows.db).filter(pk__in=keys).select_for_update()
+    return list(locked.order_by("pk"))
 
 
 @sensitive_variables()
@@ -208,22 +231,9 @@ def _recover(account: GoogleAccount) -> _News:
     return [(signals.authorization_recovered, {})]
 
 
-def _send(account: GoogleAccount, news: _News) -> None:
+def _send(account: GoogleAccount, news: _News, *, using: str) -> None:
     for signal, arguments in news:
-        send_on_commit(
-            signal,
-            GoogleAccount,
-            using=router.db_for_write(GoogleAccount),
-            account=account,
-            **arguments,
-        )
-
-
-def _same_grant(account: GoogleAccount) -> GoogleAccountQuerySet:
-    """Return the row, if it still holds the grant that was read."""
-    return GoogleAccount.objects.using(router.db_for_write(GoogleAccount)).filter(
-        pk=account.pk, grant_version=account.grant_version
-    )
+        send_on_commit(signal, GoogleAccount, using=using, account=account, **arguments)
 
 
 def _become_default_if_only(account: GoogleAccount) -> None:

@@ -84,6 +84,13 @@ class GoogleAccount(models.Model):
     access_token_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     # Counts the grants this row has held, so that a slow refresh of an old one is not written.
     grant_version = models.PositiveIntegerField(default=1, editable=False)
+    refresh_lease = models.UUIDField(null=True, blank=True, editable=False)
+    refresh_lease_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    refresh_failures = models.PositiveSmallIntegerField(default=0, editable=False)
+    refresh_retry_at = models.DateTimeField(
+        _("next attempt"), null=True, blank=True, editable=False
+    )
+    refresh_forced_at = models.DateTimeField(null=True, blank=True, editable=False)
     refreshed_at = models.DateTimeField(_("last refresh"), null=True, blank=True, editable=False)
 
     linked_at = models.DateTimeField(_("linked"), default=timezone.now, editable=False)

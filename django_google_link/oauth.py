@@ -151,6 +151,11 @@ def refresh(client: OAuthClient, *, refresh_token: Secret) -> TokenResponse:
                 reason="session_policy",
             ) from None
         raise GrantLostError(reason="revoked") from None
+    except (ClientMisconfiguredError, RefreshUnavailableError):
+        raise
+    except TokenEndpointError as error:
+        # An error code that nobody has heard of is no word on the grant.
+        raise RefreshUnavailableError(error.error, error.error_description, error.status) from None
 
 
 @sensitive_variables()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections, router
 
 from .clients import get_client
 from .exceptions import (
@@ -139,7 +140,26 @@ def get_account(owner: Owner, *, scopes: Scopes = (), client: str = "default") -
         return require_ready(owner, required)
     if not owner.is_authenticated:
         raise NotLinkedError(missing_scopes=required)
-    return choose_account(list(GoogleAccount.objects.for_user(owner, client=client)), required)
+    return choose_account(linked_accounts(owner, client=client), required)
+
+
+def linked_accounts(
+    user: AbstractBaseUser | AnonymousUser, *, client: str
+) -> Sequence[GoogleAccount]:
+    """Return what a user has linked through a client, the default one first."""
+    using = router.db_for_read(GoogleAccount)
+    owner = GoogleAccount._meta.get_field("user").get_db_prep_value(user.pk, connections[using])
+    rows = GoogleAccount.objects.using(using).raw(_accounts_query(using), [owner, client])
+    return sorted(rows, key=lambda row: (not row.is_default, row.linked_at, row.pk))
+
+
+@cache
+def _accounts_query(using: str) -> str:
+    """Return the one query of a view. Django takes longer to write it than it takes to run."""
+    quote = connections[using].ops.quote_name
+    columns = ", ".join(quote(str(field.column)) for field in GoogleAccount._meta.concrete_fields)
+    table, user, client = quote(GoogleAccount._meta.db_table), quote("user_id"), quote("client")
+    return f"SELECT {columns} FROM {table} WHERE {user} = %s AND {client} = %s"  # noqa: S608
 
 
 def choose_account(accounts: Sequence[GoogleAccount], required: Sequence[str]) -> GoogleAccount:

@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from threading import Thread
 from typing import Any
 
 from django.views.decorators.debug import sensitive_variables
@@ -41,9 +42,28 @@ def fetch(url: str, *, form: Mapping[str, str | Secret] | None = None) -> Answer
     Raises:
         RefreshUnavailableError: when no whole answer came within ``HTTP_TIMEOUT`` seconds.
     """
+    # A socket's time-out is for each of its steps. This one is for all: the look-up of the name,
+    # one address after the other, and an answer that comes a byte at a time.
+    answer: Future[Answer] = Future()
+    Thread(target=_keep, args=(answer, url, form), name="google-link-http", daemon=True).start()
+    try:
+        return answer.result(conf.http_timeout)
+    except TimeoutError:
+        raise RefreshUnavailableError("timeout") from None
+
+
+@sensitive_variables()
+def _keep(answer: Future[Answer], url: str, form: Mapping[str, str | Secret] | None) -> None:
+    try:
+        answer.set_result(_ask(url, form))
+    except BaseException as error:
+        answer.set_exception(error)
+
+
+@sensitive_variables()
+def _ask(url: str, form: Mapping[str, str | Secret] | None) -> Answer:
     import requests
 
-    deadline = time.monotonic() + conf.http_timeout
     try:
         with (
             _session() as session,
@@ -57,7 +77,7 @@ def fetch(url: str, *, form: Mapping[str, str | Secret] | None = None) -> Answer
                 stream=True,
             ) as response,
         ):
-            body = _read(response, deadline)
+            body = _read(response)
             return Answer(
                 status=response.status_code, document=_object(body), headers=response.headers
             )
@@ -82,14 +102,12 @@ def _bare(form: Mapping[str, str | Secret] | None) -> dict[str, str] | None:
     }
 
 
-def _read(response: Any, deadline: float) -> bytes:
+def _read(response: Any) -> bytes:
     body = b""
     for chunk in response.iter_content(65_536):
         body += chunk
         if len(body) > _MAX_BYTES:
             raise RefreshUnavailableError("answer_too_long", status=response.status_code)
-        if time.monotonic() > deadline:
-            raise RefreshUnavailableError("timeout", status=response.status_code)
     return body
 
 

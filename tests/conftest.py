@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from django_google_link import id_token
 from django_google_link.testing import FakeGoogle, FakeUser
 
 from .constants import CALENDAR, CALLBACK
+from .databases import file_database
 
 
 @pytest.fixture
@@ -66,3 +69,18 @@ def browser(client: Client, user: Any) -> Client:
     """A browser in which the user is logged in."""
     client.force_login(user)
     return client
+
+
+if os.environ.get("TEST_DATABASE"):
+
+    @pytest.fixture
+    def shared_database(transactional_db: None) -> None:
+        """A database that threads and processes share, in which all is committed."""
+
+else:
+
+    @pytest.fixture
+    def shared_database(db: None, tmp_path: Path) -> Iterator[None]:
+        """A database that threads and processes share, in which all is committed."""
+        with file_database(tmp_path / "db.sqlite3"):
+            yield

@@ -44,8 +44,23 @@ TEMPLATES: list[dict[str, Any]] = [
     }
 ]
 
-if os.environ.get("TEST_DATABASE") == "postgresql":
+if os.environ.get("TEST_DATABASE") == "mysql":
+    import pymysql
+
+    pymysql.install_as_MySQLdb()
     DATABASES: dict[str, dict[str, Any]] = {
+        "default": {
+            "ENGINE": "django.db.backends.mysql",
+            "NAME": os.environ.get("MYSQL_DATABASE", "google_link"),
+            "USER": os.environ.get("MYSQL_USER", "google_link"),
+            "PASSWORD": os.environ.get("MYSQL_PASSWORD", "google_link"),
+            "HOST": os.environ.get("MYSQL_HOST", "127.0.0.1"),
+            "PORT": os.environ.get("MYSQL_PORT", "3306"),
+            "OPTIONS": {"charset": "utf8mb4"},
+        }
+    }
+elif os.environ.get("TEST_DATABASE") == "postgresql":
+    DATABASES = {
         "default": {
             "ENGINE": "django.db.backends.postgresql",
             "NAME": os.environ.get("PGDATABASE", "google_link"),

@@ -253,8 +253,9 @@ def test_logs_show_nothing(
 
     fresh = fresh_access_token(account, rejected=Secret(ACCESS))
     google.fail_next()
+    GoogleAccount.objects.update(access_token_expires_at=None, sealed_access_token="")
     with pytest.raises(GoogleLinkError):
-        fresh_access_token(account, rejected=fresh.value)
+        fresh_access_token(account)
     with pytest.raises(GoogleLinkError):
         oauth.exchange_code(
             get_client(), code=Secret(REFRESH), redirect_uri="x", code_verifier="verifier-me-not"

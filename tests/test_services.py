@@ -46,13 +46,11 @@ from django_google_link.services import (
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 
-from . import test_grants
 from .constants import CALENDAR, DRIVE
-from .test_grants import OPENID, at_once, in_seconds, linked, new_user, token_of
+from .databases import at_once, new_user
+from .test_grants import OPENID, in_seconds, linked, token_of
 
 pytestmark = pytest.mark.django_db
-
-on_file = test_grants.on_file
 
 HELPERS: dict[str, Callable[..., Any]] = {
     "build_service": lambda owner, **how: build_service(owner, "calendar", "v3", **how),
@@ -403,7 +401,7 @@ def test_access_token_errors_carry_code_and_status(
 
 
 def test_async_helpers_refresh_in_an_event_loop(
-    on_file: None, google: FakeGoogle, alice: FakeUser
+    shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
     """Acceptance 75: awaited where the database may not be touched, a loop of their own."""
     user = new_user()

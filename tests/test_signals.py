@@ -17,13 +17,11 @@ from django_google_link.signals import send_on_commit
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.tokens import fresh_access_token
 
-from . import test_grants
 from .constants import CALENDAR, DRIVE
-from .test_grants import OPENID, heard, linked, new_user, save, token_of
+from .databases import new_user
+from .test_grants import OPENID, heard, linked, save, token_of
 
 pytestmark = pytest.mark.django_db
-
-on_file = test_grants.on_file
 
 
 def test_signals_are_those_of_the_contract() -> None:
@@ -63,7 +61,7 @@ def test_send_on_commit_is_silent_after_a_rollback() -> None:
     assert connection.run_on_commit == []
 
 
-def test_send_on_commit_without_a_transaction_sends_at_once(on_file: None) -> None:
+def test_send_on_commit_without_a_transaction_sends_at_once(shared_database: None) -> None:
     """There is nothing to wait for."""
     with heard() as news:
         send_on_commit(signals.account_unlinked, GoogleAccount, using="default", sub="42")
@@ -72,7 +70,7 @@ def test_send_on_commit_without_a_transaction_sends_at_once(on_file: None) -> No
 
 
 def test_send_on_commit_asks_every_receiver(
-    on_file: None, caplog: pytest.LogCaptureFixture
+    shared_database: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Acceptance 58: one that raises spoils it neither for the others nor for the caller."""
 
@@ -91,7 +89,7 @@ def test_send_on_commit_asks_every_receiver(
 
 
 def test_receivers_find_what_they_are_told_in_the_database(
-    on_file: None, google: FakeGoogle, alice: FakeUser
+    shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
     """Acceptance 123: the account they get is the one that was committed."""
     found: list[str | None] = []
@@ -109,7 +107,9 @@ def test_receivers_find_what_they_are_told_in_the_database(
     assert found == [token.value.reveal()]
 
 
-def test_signals_carry_no_secret(on_file: None, google: FakeGoogle, alice: FakeUser) -> None:
+def test_signals_carry_no_secret(
+    shared_database: None, google: FakeGoogle, alice: FakeUser
+) -> None:
     """Acceptance 93: a receiver may log or queue what it gets."""
     user = new_user()
     account = linked(user, google, alice)

@@ -1,0 +1,100 @@
+"""``manage.py google_link_refresh``: fresh tokens before anybody needs them."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from typing import Any
+
+from django.core.management import BaseCommand, CommandError
+
+from django_google_link.tokens import refresh_leeway
+from django_google_link.upkeep import TROUBLES, Outcome, due_accounts, refresh_accounts
+
+#: Google's access tokens live an hour: one that has just come must not be due again.
+_LONGEST_MINUTES = 50
+
+
+class Command(BaseCommand):
+    """Refresh what is due, and say what became of it."""
+
+    help = (
+        "Use refresh tokens before Google drops them for disuse, and on request replace access "
+        "tokens before they expire. Any number of these may run at once, on any number of "
+        "machines; Ctrl-C is safe."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the options."""
+        parser.add_argument(
+            "--unused-for",
+            type=int,
+            default=90,
+            metavar="DAYS",
+            help="refresh accounts unused for so long; Google drops refresh tokens after six "
+            "months without use (default %(default)s)",
+        )
+        parser.add_argument(
+            "--expiring-within",
+            type=int,
+            metavar="MINUTES",
+            help="refresh accounts too whose access token has expired or will have by then, "
+            f"at most {_LONGEST_MINUTES}",
+        )
+        parser.add_argument(
+            "--workers",
+            type=int,
+            default=4,
+            help="requests at a time, each with a database connection (default %(default)s)",
+        )
+
+    def handle(
+        self, *, unused_for: int, expiring_within: int | None, workers: int, **options: Any
+    ) -> None:
+        """Run, with an exit code for those who only look at that.
+
+        Raises:
+            CommandError: when an option cannot work, or when accounts had to be left as they are.
+        """
+        if unused_for < 1 or workers < 1:
+            raise CommandError("--unused-for and --workers take a number from 1 on.")
+        if expiring_within is not None and not 0 <= expiring_within <= _LONGEST_MINUTES:
+            raise CommandError(f"--expiring-within takes 0 to {_LONGEST_MINUTES} minutes.")
+        window = None if expiring_within is None else timedelta(minutes=expiring_within)
+        accounts = due_accounts(expiring_within=window, unused_for=timedelta(days=unused_for))
+        total = accounts.count()
+        if not total:
+            self.stdout.write("Nothing is due.")
+            return
+        counts = Counter[Outcome]()
+        refreshing = refresh_accounts(
+            accounts, leeway=max(refresh_leeway(), window or timedelta()), workers=workers
+        )
+        try:
+            with closing(refreshing) as outcomes:
+                for outcome in _with_bar(outcomes, total):
+                    counts[outcome] += 1
+        except KeyboardInterrupt:
+            self._sum_up(counts)
+            raise CommandError(
+                "Stopped: what was done is done. Run it again for the rest.", returncode=130
+            ) from None
+        self._sum_up(counts)
+        troubled = sum(counts[outcome] for outcome in TROUBLES)
+        if troubled:
+            raise CommandError(f"{troubled:,} of the accounts stay as they are: see the log.")
+
+    def _sum_up(self, counts: Counter[Outcome]) -> None:
+        for outcome in Outcome:
+            if counts[outcome]:
+                self.stdout.write(f"{counts[outcome]:>8,} {outcome}")
+
+
+def _with_bar(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
+    """Show a bar on a terminal, and nothing elsewhere."""
+    from tqdm import tqdm
+
+    return iter(tqdm(outcomes, total=total, unit=" accounts", disable=None, leave=False))

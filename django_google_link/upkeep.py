@@ -1,0 +1,172 @@
+"""Refreshing many accounts ahead of time, on as many machines as there are."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from enum import StrEnum
+from queue import SimpleQueue
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+from django.db.models import Q
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from .exceptions import (
+    ConsentRequiredError,
+    EncryptionKeyUnavailableError,
+    GoogleLinkError,
+    NotLinkedError,
+    RefreshUnavailableError,
+)
+from .models import GoogleAccount, GoogleAccountQuerySet, Status
+from .tokens import fresh_access_token
+
+logger = logging.getLogger("django_google_link")
+
+_CHUNK = 500
+
+
+class Outcome(StrEnum):
+    """What became of an account that was due."""
+
+    REFRESHED = "refreshed"
+    SHARED = "seen to by others"
+    LOST = "lost: their users have to link again"
+    UNREACHABLE = "postponed: Google could not be reached"
+    REFUSED = "left alone: Google refuses their client, or it is not configured"
+    UNREADABLE = "left alone: their encryption key is not configured"
+
+
+_FAILURES: dict[type[Exception], Outcome] = {
+    NotLinkedError: Outcome.SHARED,
+    ConsentRequiredError: Outcome.LOST,
+    RefreshUnavailableError: Outcome.UNREACHABLE,
+    EncryptionKeyUnavailableError: Outcome.UNREADABLE,
+    GoogleLinkError: Outcome.REFUSED,
+    ImproperlyConfigured: Outcome.REFUSED,
+}
+
+TROUBLES = frozenset({Outcome.UNREACHABLE, Outcome.REFUSED, Outcome.UNREADABLE})
+
+
+def due_accounts(
+    *, expiring_within: timedelta | None, unused_for: timedelta
+) -> GoogleAccountQuerySet:
+    """Return the active accounts that should be refreshed now.
+
+    Args:
+        expiring_within: those without an access token that lives longer; ``None`` for none of them.
+        unused_for: those whose refresh token has not been used for so long. Google drops it after
+            six months: https://developers.google.com/identity/protocols/oauth2#expiration.
+    """
+    now = timezone.now()
+    due = Q(last_used_at__lt=now - unused_for)
+    if expiring_within is not None:
+        due |= Q(sealed_access_token="") | Q(access_token_expires_at__lt=now + expiring_within)
+    return (
+        GoogleAccount.objects.filter(status=Status.ACTIVE)
+        .exclude(sealed_refresh_token="")
+        .alias(last_used_at=Coalesce("refreshed_at", "linked_at"))
+        .filter(due)
+    )
+
+
+def refresh_accounts(
+    accounts: GoogleAccountQuerySet, *, leeway: timedelta, workers: int
+) -> Generator[Outcome, None, None]:
+    """Refresh these accounts, and yield an outcome for each as it comes.
+
+    Any number of processes may do so at the same time: they start in different places, and what
+    one of them has done or is about to do the others leave alone. Closing the iterator lets the
+    requests that are under way come to their end, and begins no other.
+
+    Args:
+        accounts: that are due when their turn comes, in any order.
+        leeway: the life below which their access tokens are replaced.
+        workers: the number of threads, each with a database connection of its own.
+    """
+    run = _Run(accounts, leeway, workers)
+    outcomes: SimpleQueue[Outcome | None] = SimpleQueue()
+    with ThreadPoolExecutor(workers, "google-link-refresh") as pool:
+        jobs = [pool.submit(run.work, outcomes) for _ in range(workers)]
+        try:
+            for _ in jobs:
+                yield from iter(outcomes.get, None)
+        finally:
+            run.stopped.set()
+    for job in jobs:
+        job.result()
+
+
+class _Run:
+    """What the threads of one call share."""
+
+    def __init__(self, accounts: GoogleAccountQuerySet, leeway: timedelta, workers: int) -> None:
+        self.stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._accounts = _around(accounts)
+        self._leeway = leeway
+        self._refused: set[str] = set()
+        # So many in a row say that it is not the accounts: the rest is for the next run.
+        self._failures_left = self._patience = 3 * workers
+
+    def work(self, outcomes: SimpleQueue[Outcome | None]) -> None:
+        """See to one account after the other. ``None`` says that this thread is done."""
+        try:
+            while account := self._next():
+                outcome = self._see_to(account)
+                self._learn(outcome, account)
+                outcomes.put(outcome)
+        finally:
+            outcomes.put(None)
+            connections.close_all()
+
+    def _next(self) -> GoogleAccount | None:
+        with self._lock:
+            return None if self.stopped.is_set() else next(self._accounts, None)
+
+    def _see_to(self, account: GoogleAccount) -> Outcome:
+        if account.client in self._refused:
+            return Outcome.REFUSED
+        try:
+            token = fresh_access_token(account, leeway=self._leeway, wait=False)
+        except (GoogleLinkError, ImproperlyConfigured) as error:
+            return _outcome_of(error, account)
+        return Outcome.REFRESHED if token.is_new else Outcome.SHARED
+
+    def _learn(self, outcome: Outcome, account: GoogleAccount) -> None:
+        with self._lock:
+            if outcome == Outcome.REFUSED:
+                self._refused.add(account.client)
+            if outcome == Outcome.UNREACHABLE:
+                self._failures_left -= 1
+            elif outcome == Outcome.REFRESHED:
+                self._failures_left = self._patience
+            if not self._failures_left:
+                self.stopped.set()
+
+
+def _outcome_of(error: Exception, account: GoogleAccount) -> Outcome:
+    if isinstance(error, RefreshUnavailableError) and error.error == "refresh_under_way":
+        return Outcome.SHARED
+    outcome = next(outcome for kind, outcome in _FAILURES.items() if isinstance(error, kind))
+    if outcome in {Outcome.REFUSED, Outcome.UNREADABLE}:
+        logger.error("The account %s was not refreshed: %s", account.pk, error)
+    return outcome
+
+
+def _around(accounts: GoogleAccountQuerySet) -> Iterator[GoogleAccount]:
+    """Yield the accounts once, a chunk at a time, from somewhere in the middle on."""
+    rows = accounts.only("pk", "client").order_by("pk")
+    start = uuid.uuid4()
+    for part in (rows.filter(pk__gte=start), rows.filter(pk__lt=start)):
+        chunk = list(part[:_CHUNK])
+        while chunk:
+            yield from chunk
+            chunk = list(part.filter(pk__gt=chunk[-1].pk)[:_CHUNK])

@@ -1,0 +1,344 @@
+"""One account, many workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import connection, transaction
+from pytest_django import Settings
+
+from django_google_link.models import GoogleAccount, Status
+from django_google_link.testing import FakeGoogle, FakeUser
+
+from ..databases import new_user
+from ..test_grants import in_seconds, linked, save, table, token_of
+from .workers import Worker, results_of, working
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
+
+
+@pytest.fixture
+def account(shared_database: None, google: FakeGoogle, alice: FakeUser) -> GoogleAccount:
+    """Alice's account, whose access token has expired."""
+    return linked(new_user(), google, alice, access_token_expires_at=in_seconds(-60))
+
+
+def until(condition: Callable[[], Any], seconds: float = 20) -> None:
+    """Wait for something to happen elsewhere."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def asked(google: FakeGoogle) -> int:
+    """Return how often Google was asked for a token."""
+    return len(google.requests_to("token"))
+
+
+def set_key(settings: Settings, **keys: Any) -> None:
+    """Change keys of ``GOOGLE_LINK``."""
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, **keys}
+
+
+def test_callers_at_expiry_ask_google_once(google: FakeGoogle, account: GoogleAccount) -> None:
+    """Acceptance 102: 24 callers in 6 processes, one token request, one token, no error."""
+    google.delay = 0.1
+
+    results = results_of(*[Worker("fresh", account, threads=4) for _ in range(6)])
+
+    assert len(results) == 24
+    assert {result.error for result in results} == {None}
+    assert {result.value for result in results} == {token_of(account, "access_token")}
+    assert asked(google) == 1
+
+
+def test_callers_before_expiry_do_not_wait(
+    google: FakeGoogle, alice: FakeUser, settings: Settings
+) -> None:
+    """A token that still lives serves, while one of them fetches the next."""
+    account = linked(new_user(), google, alice, access_token_expires_at=in_seconds(120))
+    google.delay = 2
+
+    results = results_of(*[Worker("fresh", account, threads=4) for _ in range(3)])
+
+    assert {result.error for result in results} == {None}
+    assert asked(google) == 1
+    assert sum(result.seconds > 1.5 for result in results) == 1
+
+
+def test_worker_that_is_killed_leaves_its_turn_to_others(
+    google: FakeGoogle, account: GoogleAccount, settings: Settings
+) -> None:
+    """SIGKILL in the middle of the request: after the lease, one of the others asks, once."""
+    set_key(settings, HTTP_TIMEOUT=1)
+    google.delay = 0.9
+    killed = Worker("fresh", account)
+
+    with working(killed):
+        until(lambda: asked(google))
+        os.kill(killed.process.pid, signal.SIGKILL)
+        google.delay = 0
+        results = results_of(*[Worker("fresh", account, threads=2) for _ in range(2)])
+
+    assert {result.error for result in results} == {None}
+    assert {result.value for result in results} == {token_of(account, "access_token")}
+    assert asked(google) == 2
+
+
+def test_worker_that_is_told_to_stop_leaves_its_turn_at_once(
+    google: FakeGoogle, account: GoogleAccount
+) -> None:
+    """SIGINT, as at a deployment: nobody waits for a lease to end."""
+    google.delay = 1
+    stopped = Worker("fresh", account)
+
+    with working(stopped):
+        until(lambda: asked(google))
+        os.kill(stopped.process.pid, signal.SIGINT)
+        assert stopped.results()[0].error == "KeyboardInterrupt: "
+
+    assert GoogleAccount.objects.get().refresh_lease is None
+
+
+def test_consent_renewed_meanwhile_survives(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser
+) -> None:
+    """Acceptance 52, 54: the answer to the old grant is not written over the new one."""
+    google.delay = 0.5
+    worker = Worker("fresh", account)
+
+    with working(worker):
+        until(lambda: asked(google))
+        save(account.user, alice.sub)
+        [result] = worker.results()
+
+    assert result.error is None
+    assert result.value == "ya29.new"
+    assert token_of(account, "refresh_token") == "1//new"
+
+
+@pytest.mark.parametrize("gone", ["row", "user"])
+def test_account_that_goes_meanwhile_stays_gone(
+    google: FakeGoogle, account: GoogleAccount, gone: str
+) -> None:
+    """An error that a view can answer, and nothing that comes back from the dead."""
+    google.delay = 0.5
+    worker = Worker("fresh", account)
+
+    with working(worker):
+        until(lambda: asked(google))
+        (account if gone == "row" else account.user).delete()
+        [result] = worker.results()
+
+    assert result.error
+    assert result.error.startswith("NotLinkedError")
+    assert not GoogleAccount.objects.exists()
+    assert get_user_model().objects.exists() == (gone == "row")
+
+
+def test_grant_that_is_dead_is_known_once(google: FakeGoogle, account: GoogleAccount) -> None:
+    """Acceptance 105: one request for all; everybody else reads it in the row."""
+    google.error_next("invalid_grant", count=100)
+    google.delay = 0.1
+
+    results = results_of(*[Worker("fresh", account, threads=4, times=5) for _ in range(3)])
+
+    assert {str(result.error).partition(":")[0] for result in results} == {"GrantLostError"}
+    assert asked(google) == 1
+    assert GoogleAccount.objects.get().status == Status.NEEDS_REAUTHORIZATION
+
+
+def test_outage_is_not_a_storm(google: FakeGoogle, account: GoogleAccount) -> None:
+    """Of 1,000 calls while the token endpoint says 503 it sees one; the account is unharmed."""
+    google.fail_next(status=503, count=1000)
+    before = token_of(account, "refresh_token")
+
+    results = results_of(*[Worker("fresh", account, threads=5, times=50) for _ in range(4)])
+
+    assert len(results) == 1000
+    errors = {str(result.error).partition(":")[0] for result in results}
+    assert errors == {"RefreshUnavailableError"}
+    assert asked(google) == 1
+    row = GoogleAccount.objects.get()
+    assert (row.status, row.refresh_failures) == (Status.ACTIVE, 1)
+    assert token_of(account, "refresh_token") == before
+
+
+def test_client_that_is_refused_changes_no_account(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser
+) -> None:
+    """A secret that was rotated at Google and not here: every call fails, no row is touched."""
+    linked(new_user("dora"), google, alice, access_token_expires_at=in_seconds(-60))
+    google.error_next("invalid_client", status=401, count=1000)
+    before = table()
+
+    results = results_of(*[Worker("fresh", account, threads=4, times=5) for _ in range(2)])
+
+    errors = {str(result.error).partition(":")[0] for result in results}
+    assert errors == {"ClientMisconfiguredError"}
+    assert table() == before
+
+
+def test_api_that_always_says_401_is_not_a_storm(google: FakeGoogle, alice: FakeUser) -> None:
+    """One forced refresh per account and minute; every call gets its 401."""
+    account = linked(new_user(), google, alice)
+    google.fail_next(endpoint="/drive", status=401, count=1000)
+
+    results = results_of(
+        *[Worker("get", account, threads=3, times=4, url=f"{google.url}/drive") for _ in range(3)]
+    )
+
+    assert len(results) == 36
+    assert {(result.value, result.error) for result in results} == {("401", None)}
+    assert asked(google) == 1
+
+
+def test_transaction_that_is_rolled_back_loses_the_token_and_nothing_else(
+    google: FakeGoogle, account: GoogleAccount
+) -> None:
+    """Acceptance 113: the next caller gets another."""
+    [result] = results_of(Worker("fresh_then_rolled_back", account))
+    assert result.error is None
+    assert token_of(account, "access_token") != result.value
+
+    [result] = results_of(Worker("fresh", account))
+
+    assert result.value == token_of(account, "access_token")
+    assert asked(google) == 2
+
+
+def test_commands_on_several_machines_share_the_work(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser
+) -> None:
+    """Three of them on 60 accounts: 60 token requests, and none that is left."""
+    for n in range(59):
+        linked(account.user, google, alice, sub=str(n), access_token_expires_at=in_seconds(-60))
+    google.delay = 0.02
+
+    results = results_of(*[Worker("command", account) for _ in range(3)])
+
+    assert {result.error for result in results} == {None}
+    assert asked(google) == 60
+    assert not GoogleAccount.objects.filter(access_token_expires_at__lt=in_seconds(0)).exists()
+
+
+def test_command_that_is_killed_is_run_again(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser, settings: Settings
+) -> None:
+    """SIGKILL in the middle: nothing is lost but what was under way."""
+    set_key(settings, HTTP_TIMEOUT=1)
+    for n in range(39):
+        linked(account.user, google, alice, sub=str(n), access_token_expires_at=in_seconds(-60))
+    google.delay = 0.1
+    killed = Worker("command", account)
+
+    with working(killed):
+        until(lambda: asked(google) >= 8)
+        os.kill(killed.process.pid, signal.SIGKILL)
+    until(lambda: not GoogleAccount.objects.filter(refresh_lease_expires_at__gt=in_seconds(0)))
+    [result] = results_of(Worker("command", account))
+
+    assert result.error is None
+    assert 40 <= asked(google) <= 44 + 4
+    assert not GoogleAccount.objects.filter(access_token_expires_at__lt=in_seconds(0)).exists()
+
+
+if os.environ.get("TEST_DATABASE"):
+    ACTIVITY = {
+        "postgresql": "SELECT state, xact_start FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        "mysql": "SELECT IF(command = 'Sleep', 'idle', command), trx_started"
+        " FROM information_schema.processlist"
+        " LEFT JOIN information_schema.innodb_trx ON trx_mysql_thread_id = id"
+        " WHERE db = DATABASE() AND id <> CONNECTION_ID()",
+    }
+
+    def activity() -> list[tuple[Any, ...]]:
+        """Return the state of every other session in this database, and of its transaction."""
+        with connection.cursor() as cursor:
+            cursor.execute(ACTIVITY[connection.vendor])
+            return list(cursor.fetchall())
+
+    def test_slow_endpoint_holds_no_transaction_open(
+        google: FakeGoogle, account: GoogleAccount
+    ) -> None:
+        """While Google takes its time, the workers' sessions are idle and the row is free."""
+        google.delay = 1
+        worker = Worker("fresh", account)
+
+        with working(worker):
+            until(lambda: asked(google))
+            assert activity() == [("idle", None)]
+            with transaction.atomic():
+                assert GoogleAccount.objects.select_for_update(nowait=True).get() == account
+            [result] = worker.results()
+
+        assert result.error is None
+        until(lambda: activity() == [])
+
+    @pytest.mark.parametrize("skews", [(-180, 0, 180), (-600, 600, 0)])
+    def test_clocks_that_disagree(
+        google: FakeGoogle, account: GoogleAccount, skews: tuple[int, ...]
+    ) -> None:
+        """Minutes fast or slow, they agree on whose turn it is, and on how long to back off."""
+        google.delay = 0.2
+
+        results = results_of(*[Worker("fresh", account, threads=2, skew=skew) for skew in skews])
+        assert {result.error for result in results} == {None}
+        assert asked(google) == 1
+
+        GoogleAccount.objects.update(access_token_expires_at=in_seconds(-3600))
+        google.fail_next(count=100)
+        results = results_of(
+            *[Worker("fresh", account, threads=2, times=3, skew=skew) for skew in skews]
+        )
+        errors = {str(result.error).partition(":")[0] for result in results}
+        assert errors == {"RefreshUnavailableError"}
+        assert asked(google) == 2
+
+    def test_second_connection_keeps_what_a_transaction_loses(
+        google: FakeGoogle, account: GoogleAccount, settings: Settings
+    ) -> None:
+        """Acceptance 113: the token is there, and Google is asked once, however many roll back."""
+        set_key(settings, REFRESH_USING="apart")
+
+        results = results_of(
+            *[
+                Worker("fresh_then_rolled_back", account, aliases=["apart"], threads=3)
+                for _ in range(3)
+            ]
+        )
+
+        assert {result.error for result in results} == {None}
+        assert {result.value for result in results} == {token_of(account, "access_token")}
+        assert asked(google) == 1
+
+    def test_second_connection_keeps_the_news_of_a_dead_grant(
+        google: FakeGoogle, account: GoogleAccount, settings: Settings
+    ) -> None:
+        """A view that fails in its transaction has said so all the same."""
+        set_key(settings, REFRESH_USING="apart")
+        google.error_next("invalid_grant")
+
+        [result] = results_of(Worker("fresh_then_rolled_back", account, aliases=["apart"]))
+
+        assert str(result.error).startswith("GrantLostError")
+        assert GoogleAccount.objects.get().status == Status.NEEDS_REAUTHORIZATION
+
+    def test_second_connection_never_waits_for_the_first(
+        google: FakeGoogle, account: GoogleAccount, settings: Settings
+    ) -> None:
+        """A view that has locked the row itself gets an error, and is not stuck for ever."""
+        set_key(settings, REFRESH_USING="apart", HTTP_TIMEOUT=1)
+
+        [result] = results_of(Worker("fresh_while_locked", account, aliases=["apart"]))
+
+        assert str(result.error).startswith("RefreshUnavailableError: refresh_under_way")
+        assert asked(google) == 0

@@ -1,0 +1,120 @@
+"""One worker process: does what it is told, when it is told, and says what came of it.
+
+The order is a JSON object in the first argument. ``databases`` and ``google_link`` are settings;
+``call`` names one of the functions here; ``threads`` make it at once, ``times`` in a row each;
+``skew`` is the number of seconds by which this worker's clock is fast.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import django
+from django.conf import settings
+
+ORDER: dict[str, Any] = json.loads(sys.argv[1])
+
+
+def fresh(account: str) -> str:
+    """Get a fresh access token."""
+    from django_google_link.models import GoogleAccount
+    from django_google_link.tokens import fresh_access_token
+
+    return fresh_access_token(GoogleAccount(pk=account)).value.reveal()
+
+
+def fresh_then_rolled_back(account: str) -> str:
+    """Get a fresh access token in a transaction that comes to nothing."""
+    from django.db import transaction
+
+    with transaction.atomic():
+        token = fresh(account)
+        transaction.set_rollback(True)
+    return token
+
+
+def fresh_while_locked(account: str) -> str:
+    """Get a fresh access token in a transaction that has locked the row."""
+    from django.db import transaction
+
+    from django_google_link.models import GoogleAccount
+
+    with transaction.atomic():
+        GoogleAccount.objects.select_for_update().get(pk=account)
+        return fresh(account)
+
+
+def get(account: str) -> str:
+    """Call an API whose address is in the order, as a view would."""
+    from django_google_link.models import GoogleAccount
+    from django_google_link.services import authorized_session
+
+    with authorized_session(GoogleAccount.objects.get(pk=account)) as session:
+        return str(session.get(ORDER["url"]).status_code)
+
+
+def command(account: str) -> str:
+    """Run ``google_link_refresh`` on all accounts."""
+    from django.core.management import call_command
+
+    out = io.StringIO()
+    call_command("google_link_refresh", expiring_within=0, workers=4, stdout=out)
+    return out.getvalue()
+
+
+def attempt(call: Callable[[str], str]) -> list[dict[str, Any]]:
+    """Make the calls of one thread, and note how each went and how long it took in seconds."""
+    from django.db import connections
+
+    results = []
+    for _ in range(ORDER["times"]):
+        started, result = time.perf_counter(), {}
+        try:
+            result["value"] = call(ORDER["account"])
+        except (Exception, KeyboardInterrupt) as error:
+            result["error"] = f"{type(error).__name__}: {error}"
+        results.append({**result, "seconds": time.perf_counter() - started})
+    connections.close_all()
+    return results
+
+
+@contextmanager
+def skewed(seconds: float) -> Any:
+    """Put this worker's clock ahead."""
+    from django.utils import timezone
+
+    right = timezone.now
+    timezone.now = lambda: right() + timedelta(seconds=seconds)
+    yield
+    timezone.now = right
+
+
+def main() -> None:
+    """Get ready, wait for the word, and work."""
+    from tests import settings as base
+
+    values = {name: value for name, value in vars(base).items() if name.isupper()}
+    values |= {"DATABASES": ORDER["databases"], "GOOGLE_LINK": ORDER["google_link"]}
+    settings.configure(**values)
+    django.setup()
+    call = globals()[ORDER["call"]]
+    with ThreadPoolExecutor(ORDER["threads"]) as pool, skewed(ORDER["skew"]):
+        print("ready", flush=True)
+        sys.stdin.readline()
+        if ORDER["threads"] == 1:  # Signals reach the main thread alone.
+            results = [attempt(call)]
+        else:
+            results = list(pool.map(lambda _: attempt(call), range(ORDER["threads"])))
+    print(json.dumps([result for part in results for result in part]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Start worker processes, let them loose at the same moment, and gather what came of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Any, cast
+
+from django.conf import settings
+from django.db import connections
+
+from django_google_link.models import GoogleAccount
+
+_DATABASE_KEYS = ("ENGINE", "NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one call went: its value, or the name and text of its error; and its duration."""
+
+    value: str | None
+    error: str | None
+    seconds: float
+
+
+class Worker:
+    """A process that waits for the word.
+
+    Args:
+        call: the name of a function in ``worker.py``.
+        account: which it is called with.
+        aliases: of further connections to the same database.
+        options: the rest of the order.
+    """
+
+    def __init__(
+        self, call: str, account: GoogleAccount, *, aliases: Iterable[str] = (), **options: Any
+    ) -> None:
+        order = {
+            "call": call,
+            "account": str(account.pk),
+            "threads": 1,
+            "times": 1,
+            "skew": 0,
+            "databases": {alias: _database() for alias in ("default", *aliases)},
+            "google_link": settings.GOOGLE_LINK,
+            **options,
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "tests.concurrency.worker", json.dumps(order)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait_until_ready(self) -> None:
+        """Return as soon as it waits for the word."""
+        assert self._stdout.readline() == "ready\n"
+
+    def start(self) -> None:
+        """Give the word."""
+        stdin = cast("IO[str]", self.process.stdin)
+        stdin.write("\n")
+        stdin.flush()
+
+    def results(self) -> list[Result]:
+        """Wait until it has done its work, and return what came of it."""
+        found = [
+            Result(result.get("value"), result.get("error"), result["seconds"])
+            for result in json.loads(self._stdout.read())
+        ]
+        assert self.process.wait() == 0
+        return found
+
+    def close(self) -> None:
+        """End it in any case."""
+        self.process.kill()
+        self.process.communicate()
+
+    @property
+    def _stdout(self) -> IO[str]:
+        return cast("IO[str]", self.process.stdout)
+
+
+@contextmanager
+def working(*workers: Worker) -> Iterator[None]:
+    """Let all these workers loose at once, and end them afterwards."""
+    try:
+        for worker in workers:
+            worker.wait_until_ready()
+        for worker in workers:
+            worker.start()
+        yield
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+def results_of(*workers: Worker) -> list[Result]:
+    """Let all these workers loose at once, and return the results of all."""
+    with working(*workers):
+        return [result for worker in workers for result in worker.results()]
+
+
+def _database() -> dict[str, Any]:
+    current = connections["default"].settings_dict
+    return {name: current[name] for name in _DATABASE_KEYS} | {"NAME": str(current["NAME"])}

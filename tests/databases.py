@@ -1,0 +1,59 @@
+"""Databases in which what is done is committed, so that other threads and processes see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.db import connection, connections
+
+
+@contextmanager
+def file_database(path: Path) -> Iterator[None]:
+    """Work on an SQLite file: what is done there is committed, and threads may share it.
+
+    Transactions begin as they do without any options: who reads first cannot write afterwards.
+    At its end a thread has to close its connections.
+    """
+    before, settings = connections["default"], connections.settings["default"]
+    connections.settings["default"] = {
+        **settings,
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": path,
+        "OPTIONS": {},
+    }
+    connections["default"] = connections.create_connection("default")
+    try:
+        with connection.schema_editor() as editor:
+            for model in apps.get_models():
+                editor.create_model(model)
+        yield
+    finally:
+        connection.close()
+        connections.settings["default"], connections["default"] = settings, before
+
+
+def at_once(*calls: Callable[[], Any]) -> list[Any]:
+    """Make these calls in the same moment, each in its thread, and return their results."""
+    barrier = Barrier(len(calls))
+
+    def run(call: Callable[[], Any]) -> Any:
+        barrier.wait()
+        try:
+            return call()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+def new_user(name: str = "clara") -> Any:
+    """Make a user in whichever database is in use."""
+    return get_user_model().objects.create_user(name, f"{name}@example.com", "pw")
