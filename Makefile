@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 .SILENT:
 .DELETE_ON_ERROR:
-.PHONY: test demo lint types check-all matrix
+.PHONY: test demo lint types check-all matrix bench
 
 # Run the suite on SQLite, with coverage of every line and branch.
 test: .venv/test.stamp
@@ -25,11 +25,15 @@ types: .venv/types.stamp
 
 check-all: lint types test
 
+# Measure speed and memory beside the peers, into benchmarks/results.md. Needs PostgreSQL.
+bench: .venv/bench.stamp
+	$(BIN)/python -m benchmarks
+
 # What CI runs: every Python and Django, PostgreSQL, a browser, and the wheel.
 matrix: .venv/tox.stamp
 	$(BIN)/tox run-parallel --parallel 2 --parallel-no-spinner
 
-.venv/test.stamp .venv/example.stamp .venv/lint.stamp .venv/types.stamp .venv/tox.stamp: \
+.venv/test.stamp .venv/example.stamp .venv/lint.stamp .venv/types.stamp .venv/tox.stamp .venv/bench.stamp: \
 .venv/%.stamp: pyproject.toml setup.cfg | $(BIN)/python
 	echo "Installing what '$*' needs into .venv"
 	# Older versions of pip do not know dependency groups.

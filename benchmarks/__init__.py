@@ -1,0 +1,1 @@
+"""How fast it is, beside what people use today and beside the least that any code must do."""

@@ -1,0 +1,79 @@
+"""A Google in a process of its own, so that it takes no time from what is measured."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
+from uuid import uuid4
+
+from django_google_link.testing import FakeGoogle
+
+SCOPES = ["openid", "email", "profile", "https://www.googleapis.com/auth/drive.file"]
+
+
+class RemoteGoogle:
+    """Gives orders to that process.
+
+    Args:
+        pipe: to it.
+    """
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self.settings: dict[str, str] = self._ask("settings")
+
+    def grant(self, count: int) -> list[tuple[str, str]]:
+        """Return the refresh and the access token of each of so many new users."""
+        tokens: list[tuple[str, str]] = self._ask("grant", count)
+        return tokens
+
+    def slow_down(self, seconds: float) -> None:
+        """Let each token request take so much longer."""
+        self._ask("slow_down", seconds)
+
+    def token_requests(self) -> int:
+        """Return how many token requests there were since the last time this was asked."""
+        count: int = self._ask("token_requests")
+        return count
+
+    def _ask(self, *order: Any) -> Any:
+        self._pipe.send(order)
+        return self._pipe.recv()
+
+
+@contextmanager
+def google_apart() -> Any:
+    """Start that process, and end it."""
+    spawn = get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    process = spawn.Process(target=_serve, args=(theirs,), daemon=True)
+    process.start()
+    try:
+        yield RemoteGoogle(ours)
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _serve(pipe: Connection) -> None:
+    with FakeGoogle() as google:
+        while True:
+            match pipe.recv():
+                case ["settings"]:
+                    answer: Any = google.client_settings()
+                case ["grant", count]:
+                    answer = [_tokens(google) for _ in range(count)]
+                case ["slow_down", seconds]:
+                    answer, google.delay = None, seconds
+                case ["token_requests"]:
+                    answer = len(google.requests_to("token"))
+                    google.clear_requests()
+            pipe.send(answer)
+
+
+def _tokens(google: FakeGoogle) -> tuple[str, str]:
+    user = google.add_user(f"{uuid4()}@example.com")
+    tokens = google.grant(user, SCOPES)
+    return tokens.refresh_token, tokens.access_token

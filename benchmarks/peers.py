@@ -1,0 +1,153 @@
+"""The same work as people do it today: what a view gets from each, with a fresh Drive client.
+
+Each function takes a user and returns an authorized client; ``*_token`` returns an access token.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+from social_core.backends.google import GoogleOAuth2
+
+DRIVE = "https://www.googleapis.com/auth/drive.file"
+
+
+class LoopbackGoogle(GoogleOAuth2):
+    """social-auth's backend, which asks our Google."""
+
+    ACCESS_TOKEN_URL = settings.GOOGLE.get("TOKEN_ENDPOINT", "")
+    REFRESH_TOKEN_URL = ACCESS_TOKEN_URL
+
+
+def ours(user: Any) -> Any:
+    """django-google-link, in a view."""
+    from django.http import HttpRequest
+
+    request = HttpRequest()
+    request.user = user
+    return _our_view()(request)
+
+
+@cache
+def _our_view() -> Any:
+    from django_google_link.decorators import google_required
+
+    @google_required(scopes=[DRIVE])
+    def view(request: Any) -> Any:
+        return request.google.service("drive", "v3")
+
+    return view
+
+
+def floor(user: Any) -> Any:
+    """The least that any code must do: one query by an index, and a parsed document."""
+    from allauth.socialaccount.models import SocialToken
+    from googleapiclient.discovery import build_from_document
+
+    token = SocialToken.objects.get(account__user=user)
+    return build_from_document(_document(), credentials=_credentials(token))
+
+
+@cache
+def _document() -> Any:
+    import json
+
+    from googleapiclient.discovery_cache import get_static_doc
+
+    return json.loads(get_static_doc("drive", "v3"))
+
+
+def allauth(user: Any) -> Any:
+    """django-allauth and the lines that its users write after it."""
+    from allauth.socialaccount.models import SocialToken
+    from googleapiclient.discovery import build
+
+    token = SocialToken.objects.get(account__user=user, account__provider="google")
+    return build("drive", "v3", credentials=_credentials(token))
+
+
+def social_auth(user: Any) -> Any:
+    """social-auth and the lines that its users write after it."""
+    from google.oauth2.credentials import Credentials
+    from googleapiclient.discovery import build
+
+    return build("drive", "v3", credentials=Credentials(social_auth_token(user)))
+
+
+def our_token(user: Any) -> str:
+    """A fresh access token from django-google-link."""
+    from django_google_link.services import access_token
+
+    return access_token(user, scopes=[DRIVE])
+
+
+def allauth_token(user: Any) -> str:
+    """A fresh access token from django-allauth's row, as its users get and store one."""
+    from allauth.socialaccount.models import SocialToken
+    from google.auth.transport.requests import Request
+
+    token = SocialToken.objects.get(account__user=user, account__provider="google")
+    credentials = _credentials(token)
+    if not credentials.valid:
+        credentials.refresh(Request())
+        token.token, token.expires_at = credentials.token, credentials.expiry.replace(tzinfo=UTC)
+        token.save()
+    return str(token.token)
+
+
+def social_auth_token(user: Any) -> str:
+    """A fresh access token from social-auth."""
+    from social_django.utils import load_strategy
+
+    return str(user.social_auth.get(provider="google-oauth2").get_access_token(load_strategy()))
+
+
+def _credentials(token: Any) -> Any:
+    from google.oauth2.credentials import Credentials
+
+    google = settings.GOOGLE
+    return Credentials(
+        token=token.token,
+        refresh_token=token.token_secret,
+        token_uri=google["TOKEN_ENDPOINT"],
+        client_id=google["CLIENT_ID"],
+        client_secret=google["CLIENT_SECRET"],
+        expiry=token.expires_at.astimezone(UTC).replace(tzinfo=None),
+    )
+
+
+def link(user: Any, refresh_token: str, access_token: str, expires_at: datetime) -> None:
+    """Give this user the same grant in all three."""
+    from allauth.socialaccount.models import SocialAccount, SocialToken
+    from social_django.models import UserSocialAuth
+
+    from django_google_link.testing import make_google_account
+
+    make_google_account(
+        user,
+        scopes=[DRIVE],
+        sub=str(user.pk),
+        refresh_token=refresh_token,
+        access_token=access_token,
+        access_token_expires_at=expires_at,
+    )
+    account = SocialAccount.objects.create(user=user, provider="google", uid=str(user.pk))
+    SocialToken.objects.create(
+        account=account, token=access_token, token_secret=refresh_token, expires_at=expires_at
+    )
+    now = datetime.now(UTC)
+    UserSocialAuth.objects.create(
+        user=user,
+        provider="google-oauth2",
+        uid=str(user.pk),
+        extra_data={
+            "access_token": access_token,
+            "refresh_token": refresh_token,
+            "auth_time": int(now.timestamp()),
+            "expires": int((expires_at - now).total_seconds()),
+            "token_type": "Bearer",
+        },
+    )

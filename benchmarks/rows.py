@@ -1,0 +1,187 @@
+"""What is measured. Each row runs in a process of its own, and prints its figures as JSON."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from contextlib import contextmanager
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import django
+from django.conf import settings
+
+Figures = dict[str, Any]
+
+DELAY = 0.1  # seconds that the token endpoint takes
+
+
+def view_with_a_fresh_token() -> Figures:
+    """Row 1: the time of a view's authorized Drive client, interleaved, the median of many."""
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    from . import peers
+
+    with _google() as google:
+        [user] = _users(1, expires_in=3000, google=google)
+    works = {work.__name__: work for work in (peers.floor, peers.ours, peers.allauth)}
+    works["social_auth"] = peers.social_auth
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(320):
+        for name, work in works.items():
+            seconds = _timed(lambda work=work: work(_fresh(user)))
+            if turn >= 20:
+                times[name].append(seconds)
+    with CaptureQueriesContext(connection) as queries:
+        peers.ours(_fresh(user))
+    return {name: median(values) for name, values in times.items()} | {"queries": len(queries)}
+
+
+def callers_at_expiry() -> Figures:
+    """Row 2: 24 callers in 6 processes, at the second in which the token has expired."""
+    figures = {}
+    for name in ("our_token", "allauth_token", "social_auth_token"):
+        with _google() as google:
+            [known] = _users(1, expires_in=3000, google=google)
+            [user] = _users(1, expires_in=-60, google=google)
+            google.slow_down(DELAY)
+            google.token_requests()
+            seconds = _callers(name, known.pk, user.pk, processes=6, threads=4)
+            figures[name] = {"requests": google.token_requests(), "slowest": max(seconds) / DELAY}
+    return figures
+
+
+def many_accounts() -> Figures:
+    """Row 3: ``google_link_refresh`` with 16 workers on 2,000 accounts."""
+    from django.core.management import call_command
+
+    count, workers = 2000, 16
+    with _google() as google:
+        _users(count, expires_in=60, google=google)
+        google.slow_down(DELAY)
+        google.token_requests()
+        options = {"expiring_within": 10, "workers": workers, "stdout": StringIO()}
+        seconds = _timed(lambda: call_command("google_link_refresh", **options))
+        requests = google.token_requests()
+    return {"requests": requests, "ratio": seconds / (count * DELAY / workers)}
+
+
+def memory_of_services() -> Figures:
+    """Row 7: what 1,000 service objects hold, in bytes each."""
+    from . import peers
+
+    with _google() as google:
+        [user] = _users(1, expires_in=3000, google=google)
+    return {work.__name__: _bytes_of(work, user) for work in (peers.ours, peers.allauth)}
+
+
+def _bytes_of(work: Callable[[Any], Any], user: Any, count: int = 1000) -> float:
+    held = [work(_fresh(user))]
+    gc.collect()
+    tracemalloc.start()
+    held += [work(_fresh(user)) for _ in range(count)]
+    gc.collect()
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return size / count
+
+
+def _timed(work: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _fresh(user: Any) -> Any:
+    """Return the user as the next request would have it: nothing is remembered."""
+    return type(user)(pk=user.pk, username=user.username)
+
+
+def _users(count: int, *, expires_in: float, google: Any) -> list[Any]:
+    """Make users who have granted the same to us and to the peers."""
+    from django.contrib.auth import get_user_model
+    from django.utils import timezone
+
+    from . import peers
+
+    model = get_user_model()
+    start = model.objects.count()
+    expires_at = timezone.now() + timedelta(seconds=expires_in)
+    users = []
+    for n, (refresh_token, access_token) in enumerate(google.grant(count), start):
+        user = model.objects.create(username=f"user-{n}")
+        peers.link(user, refresh_token, access_token, expires_at)
+        users.append(user)
+    return users
+
+
+def _callers(name: str, known: int, user: int, *, processes: int, threads: int) -> list[float]:
+    """Let callers loose at the same moment, and return how long each took, in seconds."""
+    environment = {
+        **os.environ,
+        "BENCH_NAME": str(settings.DATABASES["default"]["NAME"]),
+        "BENCH_GOOGLE": json.dumps(settings.GOOGLE),
+    }
+    command = [sys.executable, "-m", "benchmarks.caller", name, str(known), str(user), str(threads)]
+    workers = [
+        subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(processes)
+    ]
+    pipes: list[Any] = [(worker.stdin, worker.stdout) for worker in workers]
+    for _, stdout in pipes:
+        stdout.readline()
+    for stdin, _ in pipes:
+        stdin.write("\n")
+        stdin.flush()
+    return [seconds for worker in workers for seconds in json.loads(worker.communicate()[0])]
+
+
+@contextmanager
+def _google() -> Any:
+    """Play Google in another process, which the settings of all three point to."""
+    from . import peers
+    from .google import google_apart
+
+    with google_apart() as google:
+        settings.GOOGLE.update(google.settings)
+        settings.GOOGLE_LINK["CLIENTS"]["default"].update(google.settings)
+        peers.LoopbackGoogle.ACCESS_TOKEN_URL = google.settings["TOKEN_ENDPOINT"]
+        yield google
+
+
+def main() -> None:
+    """Run the row that the first argument names, in a database of its own."""
+    with TemporaryDirectory() as folder:
+        os.environ.setdefault("BENCH_SQLITE", str(Path(folder) / "bench.sqlite3"))
+        os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
+        django.setup()
+        from django.db import connection
+
+        if connection.vendor == "sqlite":
+            from django.core.management import call_command
+
+            call_command("migrate", verbosity=0)
+            print(json.dumps(globals()[sys.argv[1]]()))
+            return
+        connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
+        try:
+            print(json.dumps(globals()[sys.argv[1]]()))
+        finally:
+            connection.creation.destroy_test_db("", verbosity=0)
+
+
+if __name__ == "__main__":
+    main()
