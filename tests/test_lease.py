@@ -272,10 +272,12 @@ def test_client_that_is_refused_leaves_what_still_lives(
 def test_clock_is_utc_on_mysql_too() -> None:
     """Its CURRENT_TIMESTAMP would jump in spring."""
     now: Any = lease._UTCNow()
+    compiler = connection.ops.compiler("SQLCompiler")(None, connection, "default")
 
-    assert now.as_mysql(
-        connection.ops.compiler("SQLCompiler")(None, connection, "default"), connection
-    ) == ("UTC_TIMESTAMP(6)", [])
+    sql, params = now.as_mysql(compiler, connection)
+
+    assert sql == "UTC_TIMESTAMP(6)"
+    assert not params
 
 
 # How long Google is left alone
