@@ -194,9 +194,10 @@ def make_default(account: GoogleAccount) -> None:
 
 def _lock(rows: GoogleAccountQuerySet) -> list[GoogleAccount]:
     """Lock all these rows in one order, so that nobody waits in a circle, and return them."""
-    if not connections[rows.db].features.has_select_for_update:
-        # On SQLite a write has to come first, though it finds nothing.
-        rows.filter(grant_version=0).update(grant_version=0)
+    # SQLite has no row locks: there a write has to come first, though it finds nothing.
+    has_row_locks = connections[rows.db].features.has_select_for_update
+    nothing = rows.none() if has_row_locks else rows.filter(grant_version=0)
+    nothing.update(grant_version=0)
     # By their keys: MySQL locks in the order of the index by which it finds them.
     keys = sorted(rows.values_list("pk", flat=True))
     locked = GoogleAccount.objects.using(rows.db).filter(pk__in=keys).select_for_update()
