@@ -10,4 +10,9 @@ class GoogleLinkConfig(AppConfig):
     verbose_name = _("Linked Google accounts")
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401  registers itself
+        from django.db.models.signals import pre_delete
+
+        from . import checks, revocations  # noqa: F401  checks register themselves
+        from .models import GoogleAccount
+
+        pre_delete.connect(revocations.keep_tokens, sender=GoogleAccount)

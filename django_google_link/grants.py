@@ -5,28 +5,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, connections, router, transaction
-from django.db.models import F, Q
+from django.db.models import F
 from django.dispatch import Signal
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from . import lease, oauth, signals
-from .clients import OAuthClient, get_client, names_like
-from .exceptions import GoogleLinkError, TokenUndecryptableError
+from . import lease, revocations, signals
 from .models import GoogleAccount, GoogleAccountQuerySet, Status
 from .scopes import parse_scopes
-from .secret import Secret
 from .signals import send_on_commit
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
     from django.http import HttpRequest
 
+    from .clients import OAuthClient
     from .id_token import Identity
     from .oauth import TokenResponse
 
@@ -73,6 +69,7 @@ def save_grant(
     renewed = {"grant_version": F("grant_version") + 1, **lease.AT_REST}
     with transaction.atomic(using=using):
         # A write comes first: it locks the row, and SQLite cannot turn a reader into a writer.
+        revocations.cancel(client.name, identity.sub, using=using)
         created = False
         if not rows.update(**renewed):
             _, created = rows.get_or_create(**key)
@@ -147,35 +144,16 @@ def mark_lost(
     return bool(changed)
 
 
-@sensitive_variables()
 def unlink(account: GoogleAccount) -> None:
-    """Delete a link, and revoke its grant at Google unless another link lives on it.
-
-    Google ends all that this Google account has granted to this client, so the grant is left
-    alone while another local user has the same Google account linked.
-    """
+    """Delete a link. ``revocations`` sees to it that its grant ends at Google."""
     using = router.db_for_write(GoogleAccount)
-    siblings = GoogleAccount.objects.using(using).filter(client=account.client)
+    rows = GoogleAccount.objects.using(using).filter(user_id=account.user_id, client=account.client)
     with transaction.atomic(using=using):
-        locked = _lock(siblings.filter(Q(user_id=account.user_id) | Q(sub=account.sub)))
+        locked = _lock(rows)
         if account not in locked:
             return
-        # As it is now: a grant that was renewed is revoked by its new token only.
-        account = locked[locked.index(account)]
-        siblings.filter(pk=account.pk).delete()
-        _promote_the_last(siblings.filter(user_id=account.user_id))
-        if not _is_shared(account):
-            transaction.on_commit(partial(_revoke, account), using=using)
-        send_on_commit(
-            signals.account_unlinked,
-            GoogleAccount,
-            using=using,
-            user_id=account.user_id,
-            client=account.client,
-            sub=account.sub,
-            email=account.email,
-        )
-    logger.info("The account %s was unlinked.", account.pk)
+        locked[locked.index(account)].delete(using=using)
+        _promote_the_last(rows)
 
 
 def make_default(account: GoogleAccount) -> None:
@@ -252,34 +230,3 @@ def _promote_the_last(rows: GoogleAccountQuerySet) -> None:
     """Make the only account that is left the default. Among several, the user has to choose."""
     if len(left := list(rows[:2])) == 1:
         rows.filter(pk=left[0].pk).update(is_default=True)
-
-
-def _is_shared(account: GoogleAccount) -> bool:
-    """Say whether a link that works lives on the same grant: another local user's, as a rule."""
-    using = router.db_for_write(GoogleAccount)
-    rows = GoogleAccount.objects.using(using).filter(
-        client__in=names_like(account.client), sub=account.sub, status=Status.ACTIVE
-    )
-    return rows.exclude(pk=account.pk).exists()
-
-
-@sensitive_variables()
-def _revoke(account: GoogleAccount) -> None:
-    if _is_shared(account):
-        return  # Somebody has linked it since.
-    try:
-        token = _token_to_revoke(account)
-        if token:
-            oauth.revoke(get_client(account.client), token=token)
-    except (GoogleLinkError, ImproperlyConfigured) as error:
-        logger.warning(
-            "The unlinked account %s could not be revoked at Google: %s", account.pk, error
-        )
-
-
-def _token_to_revoke(account: GoogleAccount) -> Secret | None:
-    """Return either token: each of them ends the whole grant."""
-    try:
-        return account.open_token("refresh_token") or account.open_token("access_token")
-    except TokenUndecryptableError:
-        return account.open_token("access_token")

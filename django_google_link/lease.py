@@ -14,7 +14,7 @@ from random import uniform
 from typing import Any
 
 from django.db import connections, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -128,7 +128,7 @@ def longest_wait() -> float:
     return _duration().total_seconds() + conf.http_timeout
 
 
-def clock(rows: GoogleAccountQuerySet) -> Any:
+def clock(rows: QuerySet[Any]) -> Any:
     """Return the present by the clock that all workers share."""
     # SQLite is on this machine, and keeps times as text which its own clock writes otherwise.
     return timezone.now() if connections[rows.db].vendor == "sqlite" else _UTCNow()

@@ -173,10 +173,61 @@ class GoogleAccount(models.Model):
 
         make_default(self)
 
-    def _binding(self, name: TokenName) -> Binding:
+    @property
+    def owner(self) -> str:
+        """The primary key of the user, as text: the tokens are bound to it."""
         user: Any = self._meta.get_field("user")
-        owner = user.target_field.to_python(self.user_id)
-        return Binding(purpose=_PURPOSES[name], row_id=str(self.pk), owner=str(owner), sub=self.sub)
+        return str(user.target_field.to_python(self.user_id))
+
+    def _binding(self, name: TokenName) -> Binding:
+        return Binding(purpose=_PURPOSES[name], row_id=str(self.pk), owner=self.owner, sub=self.sub)
+
+
+class PendingRevocation(models.Model):
+    """The tokens of a link that is gone, kept until Google has been told to end the grant.
+
+    They stay sealed for the account that they belonged to, so that nothing has to be decrypted to
+    delete one, and a key that is missing today can be put back tomorrow.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    account_id = models.UUIDField(_("account"), editable=False)
+    owner = models.CharField(_("user"), max_length=255, editable=False)
+    client = models.CharField(_("client"), max_length=100, editable=False)
+    sub = models.CharField(_("subject"), max_length=255, editable=False)
+    sealed_refresh_token = models.TextField(blank=True, editable=False)
+    sealed_access_token = models.TextField(blank=True, editable=False)
+    attempts = models.PositiveIntegerField(_("attempts"), default=0, editable=False)
+    retry_at = models.DateTimeField(_("next attempt"), editable=False)
+    last_error = models.CharField(_("last error"), max_length=300, blank=True, editable=False)
+    created_at = models.DateTimeField(_("unlinked"), default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name = _("pending revocation")
+        verbose_name_plural = _("pending revocations")
+        indexes = [
+            models.Index(fields=["client", "sub"], name="google_link_pending_grant"),
+            models.Index(fields=["retry_at"], name="google_link_pending_due"),
+        ]
+
+    def __str__(self) -> str:
+        return self.sub
+
+    def __repr__(self) -> str:
+        return f"<PendingRevocation {self.pk}>"
+
+    def open_token(self, name: TokenName) -> Secret | None:
+        """Decrypt a token, or return ``None`` where none is stored.
+
+        Raises:
+            EncryptionKeyUnavailableError: when its key is not configured.
+            TokenUndecryptableError: when it is not what was sealed for that account.
+        """
+        sealed = getattr(self, f"sealed_{name}")
+        binding = Binding(
+            purpose=_PURPOSES[name], row_id=str(self.account_id), owner=self.owner, sub=self.sub
+        )
+        return unseal(sealed, binding) if sealed else None
 
 
 def lives(expires_at: datetime | None, *, leeway: timedelta = timedelta()) -> bool:

@@ -6,13 +6,10 @@ import logging
 import threading
 import uuid
 from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from enum import StrEnum
-from queue import SimpleQueue
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
 from django.db.models import Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -25,6 +22,7 @@ from .exceptions import (
     RefreshUnavailableError,
 )
 from .models import GoogleAccount, GoogleAccountQuerySet, Status
+from .parallel import in_parallel
 from .tokens import fresh_access_token
 
 logger = logging.getLogger("django_google_link")
@@ -91,45 +89,26 @@ def refresh_accounts(
         leeway: the life below which their access tokens are replaced.
         workers: the number of threads, each with a database connection of its own.
     """
-    run = _Run(accounts, leeway, workers)
-    outcomes: SimpleQueue[Outcome | None] = SimpleQueue()
-    with ThreadPoolExecutor(workers, "google-link-refresh") as pool:
-        jobs = [pool.submit(run.work, outcomes) for _ in range(workers)]
-        try:
-            for _ in jobs:
-                yield from iter(outcomes.get, None)
-        finally:
-            run.stopped.set()
-    for job in jobs:
-        job.result()
+    run = _Run(leeway, workers)
+    return in_parallel(run.see_to, _around(accounts), workers=workers, stopped=run.stopped)
 
 
 class _Run:
-    """What the threads of one call share."""
+    """What the threads of one call learn from one another."""
 
-    def __init__(self, accounts: GoogleAccountQuerySet, leeway: timedelta, workers: int) -> None:
+    def __init__(self, leeway: timedelta, workers: int) -> None:
         self.stopped = threading.Event()
         self._lock = threading.Lock()
-        self._accounts = _around(accounts)
         self._leeway = leeway
         self._refused: set[str] = set()
         # So many in a row say that it is not the accounts: the rest is for the next run.
         self._failures_left = self._patience = 3 * workers
 
-    def work(self, outcomes: SimpleQueue[Outcome | None]) -> None:
-        """See to one account after the other. ``None`` says that this thread is done."""
-        try:
-            while account := self._next():
-                outcome = self._see_to(account)
-                self._learn(outcome, account)
-                outcomes.put(outcome)
-        finally:
-            outcomes.put(None)
-            connections.close_all()
-
-    def _next(self) -> GoogleAccount | None:
-        with self._lock:
-            return None if self.stopped.is_set() else next(self._accounts, None)
+    def see_to(self, account: GoogleAccount) -> Outcome:
+        """Refresh an account."""
+        outcome = self._see_to(account)
+        self._learn(outcome, account)
+        return outcome
 
     def _see_to(self, account: GoogleAccount) -> Outcome:
         if account.client in self._refused:

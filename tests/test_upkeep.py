@@ -126,7 +126,9 @@ def test_command_tells_outcomes_apart(
     )
 
 
-def test_command_leaves_to_others_what_they_do(google: FakeGoogle, alice: FakeUser) -> None:
+def test_command_leaves_to_others_what_they_do(
+    google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A lease is held, a token has come, a row has gone since the list was made."""
     leased, fresh, gone, _ = link_many(4, google, alice)
     accounts = list(GoogleAccount.objects.all())
@@ -134,20 +136,13 @@ def test_command_leaves_to_others_what_they_do(google: FakeGoogle, alice: FakeUs
         refresh_lease=leased.pk, refresh_lease_expires_at=in_seconds(60)
     )
     GoogleAccount.objects.filter(pk=fresh.pk).update(access_token_expires_at=in_seconds(3599))
-    gone.delete()
+    GoogleAccount.objects.filter(pk=gone.pk).delete()
 
-    class Listed(upkeep._Run):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args)
-            self._accounts = iter(accounts)
+    monkeypatch.setattr(upkeep, "_around", lambda _: iter(accounts))
 
-    original, upkeep._Run = upkeep._Run, Listed  # type: ignore[misc]
-    try:
-        outcomes = Counter(
-            refresh_accounts(GoogleAccount.objects.all(), leeway=timedelta(minutes=5), workers=2)
-        )
-    finally:
-        upkeep._Run = original  # type: ignore[misc]
+    outcomes = Counter(
+        refresh_accounts(GoogleAccount.objects.all(), leeway=timedelta(minutes=5), workers=2)
+    )
 
     assert outcomes == {Outcome.SHARED: 3, Outcome.REFRESHED: 1}
     assert asked(google) == 1
@@ -218,7 +213,7 @@ def test_command_that_is_interrupted_says_what_it_has_done(
         yield next(outcomes)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"{module}._with_bar", interrupted)
+    monkeypatch.setattr(f"{module}.with_bar", interrupted)
 
     with pytest.raises(CommandError, match="Stopped") as caught:
         call_command("google_link_refresh", expiring_within=0, workers=2, stdout=io.StringIO())

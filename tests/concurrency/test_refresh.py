@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import time
@@ -10,10 +11,11 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.core.management import call_command
 from django.db import connection, transaction
 from pytest_django import Settings
 
-from django_google_link.models import GoogleAccount, Status
+from django_google_link.models import GoogleAccount, PendingRevocation, Status
 from django_google_link.testing import FakeGoogle, FakeUser
 
 from ..databases import new_user
@@ -212,6 +214,24 @@ def test_transaction_that_is_rolled_back_loses_the_token_and_nothing_else(
 
     assert result.value == token_of(account, "access_token")
     assert asked(google) == 2
+
+
+def test_worker_that_is_killed_while_it_revokes_loses_nothing(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser
+) -> None:
+    """SIGKILL after the link is gone and before Google has answered: the command tells Google."""
+    google.fail_next(endpoint="revoke", delay=5)
+    killed = Worker("unlink", account)
+
+    with working(killed):
+        until(lambda: google.requests_to("revoke"))
+        os.kill(killed.process.pid, signal.SIGKILL)
+    assert not GoogleAccount.objects.exists()
+    PendingRevocation.objects.update(retry_at=in_seconds(-1))
+    call_command("google_link_revoke_pending", stdout=io.StringIO())
+
+    assert google.granted_scopes(alice) is None
+    assert not PendingRevocation.objects.exists()
 
 
 def test_commands_on_several_machines_share_the_work(

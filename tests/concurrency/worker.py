@@ -52,6 +52,14 @@ def fresh_while_locked(account: str) -> str:
         return fresh(account)
 
 
+def unlink(account: str) -> str:
+    """Unlink the account, as its user would."""
+    from django_google_link.models import GoogleAccount
+
+    GoogleAccount.objects.get(pk=account).unlink()
+    return "unlinked"
+
+
 def get(account: str) -> str:
     """Call an API whose address is in the order, as a view would."""
     from django_google_link.models import GoogleAccount

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from typing import Any
@@ -13,6 +12,8 @@ from django.core.management import BaseCommand, CommandError
 
 from django_google_link.tokens import refresh_leeway
 from django_google_link.upkeep import TROUBLES, Outcome, due_accounts, refresh_accounts
+
+from ._progress import with_bar
 
 #: Google's access tokens live an hour: one that has just come must not be due again.
 _LONGEST_MINUTES = 50
@@ -75,7 +76,7 @@ class Command(BaseCommand):
         )
         try:
             with closing(refreshing) as outcomes:
-                for outcome in _with_bar(outcomes, total):
+                for outcome in with_bar(outcomes, total):
                     counts[outcome] += 1
         except KeyboardInterrupt:
             self._sum_up(counts)
@@ -91,10 +92,3 @@ class Command(BaseCommand):
         for outcome in Outcome:
             if counts[outcome]:
                 self.stdout.write(f"{counts[outcome]:>8,} {outcome}")
-
-
-def _with_bar(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
-    """Show a bar on a terminal, and nothing elsewhere."""
-    from tqdm import tqdm
-
-    return iter(tqdm(outcomes, total=total, unit=" accounts", disable=None, leave=False))

@@ -1,0 +1,59 @@
+"""``manage.py google_link_revoke_pending``: end at Google what was unlinked here."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections import Counter
+from contextlib import closing
+from typing import Any
+
+from django.core.management import BaseCommand, CommandError
+
+from django_google_link.models import PendingRevocation
+from django_google_link.revocations import Outcome, due_revocations, revoke_pending
+
+from ._progress import with_bar
+
+
+class Command(BaseCommand):
+    """Attempt what is due, and say what became of it."""
+
+    help = (
+        "Revoke at Google the grants of links that are gone, as far as that has not worked at "
+        "once. Any number of these may run at once, on any number of machines; Ctrl-C is safe."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the options."""
+        parser.add_argument(
+            "--workers",
+            type=int,
+            default=4,
+            help="requests at a time, each with a database connection (default %(default)s)",
+        )
+
+    def handle(self, *, workers: int, **options: Any) -> None:
+        """Run, with an exit code for those who only look at that.
+
+        Raises:
+            CommandError: when an option cannot work, or when something is left to do.
+        """
+        if workers < 1:
+            raise CommandError("--workers takes a number from 1 on.")
+        counts = Counter[Outcome]()
+        try:
+            with closing(revoke_pending(workers=workers)) as outcomes:
+                for outcome in with_bar(outcomes, due_revocations().count()):
+                    counts[outcome] += 1
+        except KeyboardInterrupt:
+            raise CommandError(
+                "Stopped: what was done is done. Run it again for the rest.", returncode=130
+            ) from None
+        finally:
+            for outcome in Outcome:
+                if counts[outcome]:
+                    self.stdout.write(f"{counts[outcome]:>8,} {outcome}")
+        left = PendingRevocation.objects.count()
+        self.stdout.write(f"{left:>8,} left")
+        if left:
+            raise CommandError("Some have to wait: run this again, every few minutes.")

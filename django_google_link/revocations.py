@@ -1,0 +1,195 @@
+"""Grants that are to end at Google: nothing of a link that is gone may live on there.
+
+Whatever deletes an account, its tokens move to the outbox ``PendingRevocation`` in the same
+transaction. There is one attempt as soon as that has committed; ``google_link_revoke_pending``
+makes the others, until Google has said yes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Generator
+from datetime import timedelta
+from enum import StrEnum
+from functools import partial
+from random import uniform
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import models, transaction
+from django.db.models import F
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+
+from . import oauth, signals
+from .clients import get_client, names_like
+from .conf import conf
+from .exceptions import GoogleLinkError, TokenUndecryptableError
+from .lease import clock
+from .models import GoogleAccount, PendingRevocation, Status
+from .parallel import in_parallel
+from .secret import Secret
+from .signals import send_on_commit
+
+logger = logging.getLogger("django_google_link")
+
+#: Google drops a refresh token that nobody has used for six months: then there is nothing to end.
+_LONGEST_AGE = timedelta(days=190)
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 60, 86_400  # seconds
+
+
+class Outcome(StrEnum):
+    """What became of a pending revocation."""
+
+    REVOKED = "revoked"
+    CANCELLED = "not revoked: another link lives on the same grant"
+    ABANDONED = "given up: see the log"
+    POSTPONED = "postponed: see the log"
+    SHARED = "seen to by others"
+
+
+def keep_tokens(
+    sender: type[GoogleAccount], instance: GoogleAccount, using: str, origin: Any, **kwargs: Any
+) -> None:
+    """Move the tokens of an account that is about to be deleted to the outbox (``pre_delete``).
+
+    The first attempt follows the commit where one account or its user is deleted. What a queryset
+    deletes may be much, and is left to the command.
+    """
+    rows = GoogleAccount.objects.using(using).filter(pk=instance.pk)
+    # A write comes first: it locks the row, and no refresh that is under way brings it back.
+    if not rows.update(grant_version=F("grant_version") + 1):
+        return
+    account = rows.get()  # As it is now: the grant may have been renewed since.
+    send_on_commit(
+        signals.account_unlinked,
+        GoogleAccount,
+        using=using,
+        user_id=account.user_id,
+        client=account.client,
+        sub=account.sub,
+        email=account.email,
+    )
+    logger.info("The account %s is unlinked.", account.pk)
+    if not account.sealed_refresh_token and not account.sealed_access_token:
+        return
+    outbox = PendingRevocation.objects.using(using)
+    pending = outbox.create(
+        account_id=account.pk,
+        owner=account.owner,
+        client=account.client,
+        sub=account.sub,
+        sealed_refresh_token=account.sealed_refresh_token,
+        sealed_access_token=account.sealed_access_token,
+        retry_at=clock(outbox.all()),
+    )
+    if isinstance(origin, models.Model):
+        transaction.on_commit(partial(attempt, pending.pk, using=using), using=using)
+
+
+def cancel(client: str, sub: str, *, using: str) -> None:
+    """Forget the revocations of a grant that has been renewed: they would end the new one."""
+    PendingRevocation.objects.using(using).filter(client__in=names_like(client), sub=sub).delete()
+
+
+def due_revocations(*, using: str | None = None) -> models.QuerySet[PendingRevocation]:
+    """Return the revocations whose next attempt is due."""
+    outbox = PendingRevocation.objects.using(using)
+    return outbox.filter(retry_at__lte=clock(outbox.all()))
+
+
+def revoke_pending(*, workers: int) -> Generator[Outcome, None, None]:
+    """Attempt what is due, each once, and yield an outcome for each as it comes.
+
+    Any number of processes may do so at the same time.
+
+    Args:
+        workers: the number of threads, each with a database connection of its own.
+    """
+    keys = iter(list(due_revocations().order_by("retry_at").values_list("pk", flat=True)))
+    return in_parallel(attempt, keys, workers=workers, stopped=threading.Event())
+
+
+@sensitive_variables()
+def attempt(pk: uuid.UUID, *, using: str | None = None) -> Outcome:
+    """Tell Google to end a grant, unless another link lives on it.
+
+    Whoever dies in the middle leaves the revocation to the next one, after ``HTTP_TIMEOUT`` and a
+    few seconds more. No transaction is open while Google is asked.
+    """
+    outbox = PendingRevocation.objects.using(using)
+    rows = outbox.filter(pk=pk)
+    now = clock(outbox.all())
+    claim = timedelta(seconds=conf.http_timeout + 5)
+    if not rows.filter(retry_at__lte=now).update(attempts=F("attempts") + 1, retry_at=now + claim):
+        return Outcome.SHARED
+    pending = rows.first()
+    if pending is None:
+        return Outcome.SHARED
+    try:
+        outcome = _revoke(pending)
+    except TokenUndecryptableError:
+        outcome = Outcome.ABANDONED
+        logger.error(
+            "The unlinked account %s could not be revoked at Google: its tokens are damaged.",
+            pending.account_id,
+        )
+    except (GoogleLinkError, ImproperlyConfigured) as error:
+        if not _is_too_old(pending):
+            _postpone(pending, error)
+            return Outcome.POSTPONED
+        outcome = Outcome.ABANDONED
+        logger.error(
+            "The unlinked account %s could not be revoked at Google in half a year: %s",
+            pending.account_id,
+            error,
+        )
+    rows.delete()
+    return outcome
+
+
+@sensitive_variables()
+def _revoke(pending: PendingRevocation) -> Outcome:
+    if _is_shared(pending):
+        return Outcome.CANCELLED
+    token = _token_of(pending)
+    if token is None:
+        raise TokenUndecryptableError
+    oauth.revoke(get_client(pending.client), token=token)
+    return Outcome.REVOKED
+
+
+def _is_shared(pending: PendingRevocation) -> bool:
+    """Say whether a link that works lives on the same grant: Google would end that as well."""
+    return (
+        GoogleAccount.objects.using(pending._state.db)
+        .filter(client__in=names_like(pending.client), sub=pending.sub, status=Status.ACTIVE)
+        .exists()
+    )
+
+
+def _token_of(pending: PendingRevocation) -> Secret | None:
+    """Return either token: each of them ends the whole grant, the refresh token for sure."""
+    try:
+        return pending.open_token("refresh_token") or pending.open_token("access_token")
+    except TokenUndecryptableError:
+        return pending.open_token("access_token")
+
+
+def _is_too_old(pending: PendingRevocation) -> bool:
+    return bool(timezone.now() - pending.created_at > _LONGEST_AGE)
+
+
+def _postpone(pending: PendingRevocation, error: Exception) -> None:
+    seconds = min(_FIRST_BACKOFF * 2 ** min(pending.attempts - 1, 20), _LONGEST_BACKOFF)
+    rows = PendingRevocation.objects.using(pending._state.db).filter(pk=pending.pk)
+    delay = timedelta(seconds=seconds * uniform(0.8, 1.2))  # noqa: S311  no secret
+    rows.update(retry_at=clock(rows) + delay, last_error=str(error)[:300])
+    logger.warning(
+        "The unlinked account %s could not be revoked at Google, next attempt in %d s: %s",
+        pending.account_id,
+        delay.total_seconds(),
+        error,
+    )
