@@ -72,7 +72,7 @@ def seal(secret: Secret, binding: Binding) -> str:
     ciphertext = key.cipher(binding).encrypt(
         nonce, secret.reveal().encode(), key.associated_data(binding)
     )
-    return f"{FORMAT}.{key.id}.{_encode(nonce + ciphertext)}"
+    return f"{sealed_prefix(key.id)}{_encode(nonce + ciphertext)}"
 
 
 @sensitive_variables()
@@ -106,6 +106,16 @@ def key_id_of(sealed: str) -> str:
         TokenUndecryptableError: when it is not a sealed token.
     """
     return _parse(sealed)[0]
+
+
+def sealed_prefix(key_id: str) -> str:
+    """Return how everything begins that the key of this id has sealed."""
+    return f"{FORMAT}.{key_id}."
+
+
+def make_key() -> str:
+    """Return a new encryption key, for ``ENCRYPTION_KEYS``."""
+    return base64.urlsafe_b64encode(os.urandom(KEY_BYTES)).decode("ascii")
 
 
 def key_ids() -> tuple[str, ...]:

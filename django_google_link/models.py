@@ -224,10 +224,23 @@ class PendingRevocation(models.Model):
             TokenUndecryptableError: when it is not what was sealed for that account.
         """
         sealed = getattr(self, f"sealed_{name}")
-        binding = Binding(
+        return unseal(sealed, self._binding(name)) if sealed else None
+
+    def _binding(self, name: TokenName) -> Binding:
+        return Binding(
             purpose=_PURPOSES[name], row_id=str(self.account_id), owner=self.owner, sub=self.sub
         )
-        return unseal(sealed, binding) if sealed else None
+
+
+def sealed_anew(row: GoogleAccount | PendingRevocation, name: TokenName) -> str:
+    """Return a token of this row under the newest key; nothing where none is stored.
+
+    Raises:
+        EncryptionKeyUnavailableError: when its key is not configured.
+        TokenUndecryptableError: when it is not what was sealed for this row.
+    """
+    token = row.open_token(name)
+    return seal(token, row._binding(name)) if token else ""
 
 
 def lives(expires_at: datetime | None, *, leeway: timedelta = timedelta()) -> bool:
