@@ -23,6 +23,9 @@ from .secret import Secret
 
 FORMAT = "gl1"
 KEY_BYTES = 32
+_KEY_ID_BYTES = 6
+#: The characters of ``gl1.<key id>.`` without its last point.
+PREFIX_LENGTH = len(FORMAT) + 1 + _KEY_ID_BYTES * 4 // 3
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
 
@@ -51,7 +54,7 @@ class _Key:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
-        self.id = _encode(_derive(key, 6, "key id"))
+        self.id = _encode(_derive(key, _KEY_ID_BYTES, "key id"))
 
     def cipher(self, binding: Binding) -> AESGCM:
         """Return the cipher of this row: a key of its own, so that random nonces never run out."""

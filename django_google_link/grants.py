@@ -14,6 +14,7 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from . import lease, revocations, signals
+from .exceptions import TokenDecryptionError
 from .models import GoogleAccount, GoogleAccountQuerySet, Status
 from .scopes import parse_scopes
 from .signals import send_on_commit
@@ -168,6 +169,60 @@ def make_default(account: GoogleAccount) -> None:
         every.filter(pk__in=[row.pk for row in locked]).update(is_default=False)
         every.filter(pk=account.pk).update(is_default=True)
     account.is_default = True
+
+
+@sensitive_variables()
+def reassign(account: GoogleAccount, user: AbstractBaseUser) -> None:
+    """Move a link to another user, and seal its tokens for them.
+
+    Args:
+        account: brought up to date, too.
+        user: who has it from now on.
+
+    Raises:
+        GoogleAccount.DoesNotExist: when the row is gone.
+        ValueError: when that user has linked the same Google account already.
+        TokenDecryptionError: when the refresh token cannot be read; then nothing has changed.
+    """
+    using = router.db_for_write(GoogleAccount)
+    rows = GoogleAccount.objects.using(using).filter(client=account.client)
+    with transaction.atomic(using=using):
+        locked = _lock(rows.filter(user_id__in=[account.user_id, user.pk]))
+        row = next((row for row in locked if row == account), None)
+        if row is None:
+            raise GoogleAccount.DoesNotExist(f"The account {account.pk} is gone.")
+        theirs = [other.sub for other in locked if other.user_id == user.pk and other != row]
+        if row.sub in theirs:
+            raise ValueError("This user has linked the same Google account: unlink it first.")
+        former, values = row.user_id, _sealed_for(row, user)
+        rows.filter(pk=row.pk).update(
+            **values,
+            **lease.AT_REST,
+            user_id=user.pk,
+            is_default=not theirs,
+            # A refresh that is under way has sealed its answer for the former owner.
+            grant_version=F("grant_version") + 1,
+        )
+        _promote_the_last(rows.filter(user_id=former))
+        revocations.tell_unlinked(account, user_id=former, using=using)
+        account.refresh_from_db(using=using)
+        _send(account, [(signals.account_linked, {"created": True, "request": None})], using=using)
+    logger.info("The account %s was moved to another user.", account.pk)
+
+
+@sensitive_variables()
+def _sealed_for(row: GoogleAccount, user: AbstractBaseUser) -> dict[str, str]:
+    """Return the columns of the tokens, sealed for this user."""
+    refresh_token, access_token = row.open_token("refresh_token"), None
+    with suppress(TokenDecryptionError):  # The next refresh brings another one.
+        access_token = row.open_token("access_token")
+    row.user_id = user.pk
+    row.sealed_refresh_token = row.sealed_access_token = ""
+    if refresh_token:
+        row.seal_token("refresh_token", refresh_token)
+    if access_token:
+        row.seal_token("access_token", access_token)
+    return {name: getattr(row, name) for name in ("sealed_refresh_token", "sealed_access_token")}
 
 
 def _lock(rows: GoogleAccountQuerySet) -> list[GoogleAccount]:

@@ -32,6 +32,7 @@ AT_REST: dict[str, Any] = {
     "refresh_lease": None,
     "refresh_lease_expires_at": None,
     "refresh_failures": 0,
+    "refresh_failing_since": None,
     "refresh_retry_at": None,
 }
 
@@ -115,6 +116,7 @@ def back_off(rows: GoogleAccountQuerySet, account: GoogleAccount, owner: uuid.UU
         refresh_lease=None,
         refresh_lease_expires_at=None,
         refresh_failures=min(account.refresh_failures + 1, 10),
+        refresh_failing_since=account.refresh_failing_since or clock(rows),
         refresh_retry_at=clock(rows) + delay,
     )
     return delay

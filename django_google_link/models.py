@@ -7,11 +7,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from django.db import models
+from django.db.models.functions import Left
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .conf import conf
-from .crypto import Binding, seal, unseal
+from .crypto import PREFIX_LENGTH, Binding, seal, unseal
 from .scopes import missing_scopes
 from .secret import Secret
 
@@ -65,7 +66,7 @@ class GoogleAccount(models.Model):
     )
     client = models.CharField(_("client"), max_length=100, editable=False)
     sub = models.CharField(_("subject"), max_length=255, editable=False)
-    email = models.EmailField(_("e-mail address"), blank=True)
+    email = models.EmailField(_("e-mail address"), blank=True, db_index=True)
     email_verified = models.BooleanField(_("e-mail address verified"), default=False)
     name = models.CharField(_("name"), max_length=200, blank=True)
     picture = models.URLField(_("picture"), max_length=1000, blank=True)
@@ -73,12 +74,19 @@ class GoogleAccount(models.Model):
     is_default = models.BooleanField(_("default"), default=False)
     granted_scopes = models.JSONField(_("granted scopes"), default=list)
     status = models.CharField(
-        _("status"), max_length=30, choices=Status.choices, default=Status.ACTIVE
+        _("status"), max_length=30, choices=Status.choices, default=Status.ACTIVE, db_index=True
     )
     status_reason = models.CharField(_("reason"), max_length=30, blank=True)
     status_changed_at = models.DateTimeField(_("status changed"), default=timezone.now)
 
     sealed_refresh_token = models.TextField(blank=True, editable=False)
+    # Kept by the database: which key sealed it, without reading every token to count them.
+    sealed_by = models.GeneratedField(
+        expression=Left("sealed_refresh_token", PREFIX_LENGTH),
+        output_field=models.CharField(max_length=PREFIX_LENGTH),
+        db_persist=True,
+        db_index=True,
+    )
     refresh_token_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     sealed_access_token = models.TextField(blank=True, editable=False)
     access_token_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -87,13 +95,18 @@ class GoogleAccount(models.Model):
     refresh_lease = models.UUIDField(null=True, blank=True, editable=False)
     refresh_lease_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     refresh_failures = models.PositiveSmallIntegerField(default=0, editable=False)
+    refresh_failing_since = models.DateTimeField(
+        _("refresh fails since"), null=True, blank=True, editable=False, db_index=True
+    )
     refresh_retry_at = models.DateTimeField(
         _("next attempt"), null=True, blank=True, editable=False
     )
     refresh_forced_at = models.DateTimeField(null=True, blank=True, editable=False)
     refreshed_at = models.DateTimeField(_("last refresh"), null=True, blank=True, editable=False)
 
-    linked_at = models.DateTimeField(_("linked"), default=timezone.now, editable=False)
+    linked_at = models.DateTimeField(
+        _("linked"), default=timezone.now, editable=False, db_index=True
+    )
 
     objects = GoogleAccountQuerySet.as_manager()
 
@@ -117,7 +130,20 @@ class GoogleAccount(models.Model):
                 name="google_link_account_identity",
             ),
         ]
-        indexes = [models.Index(fields=["client", "sub"], name="google_link_account_grant")]
+        indexes = [
+            models.Index(fields=["sub", "client"], name="google_link_account_grant"),
+            models.Index(
+                fields=["client", "status", "status_reason", "sealed_by"],
+                name="google_link_account_counts",
+            ),
+        ]
+        permissions = [
+            ("check_googleaccount", "Can ask Google whether it honours a grant"),
+            ("refresh_googleaccount", "Can refresh the access token of a Google account"),
+            ("reauthorize_googleaccount", "Can ask a user for consent again"),
+            ("unlink_googleaccount", "Can revoke and unlink Google accounts"),
+            ("reencrypt_googleaccount", "Can encrypt the tokens of a Google account anew"),
+        ]
 
     def __str__(self) -> str:
         return self.email or self.sub
@@ -173,6 +199,12 @@ class GoogleAccount(models.Model):
 
         make_default(self)
 
+    def reassign(self, user: AbstractBaseUser) -> None:
+        """Move this link to another user of the site, for whom its tokens are sealed anew."""
+        from .grants import reassign
+
+        reassign(self, user)
+
     @property
     def owner(self) -> str:
         """The primary key of the user, as text: the tokens are bound to it."""
@@ -208,6 +240,11 @@ class PendingRevocation(models.Model):
         indexes = [
             models.Index(fields=["client", "sub"], name="google_link_pending_grant"),
             models.Index(fields=["retry_at"], name="google_link_pending_due"),
+        ]
+        permissions = [
+            ("revoke_pendingrevocation", "Can revoke at Google what is pending"),
+            ("abandon_pendingrevocation", "Can give up a pending revocation"),
+            ("reencrypt_pendingrevocation", "Can encrypt the tokens of a revocation anew"),
         ]
 
     def __str__(self) -> str:

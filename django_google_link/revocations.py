@@ -12,7 +12,6 @@ import threading
 import uuid
 from collections.abc import Generator
 from datetime import timedelta
-from enum import StrEnum
 from functools import partial
 from random import uniform
 from typing import Any
@@ -21,6 +20,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import models, transaction
 from django.db.models import F
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
 from . import oauth, signals
@@ -40,14 +40,14 @@ _LONGEST_AGE = timedelta(days=190)
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 60, 86_400  # seconds
 
 
-class Outcome(StrEnum):
+class Outcome(models.TextChoices):
     """What became of a pending revocation."""
 
-    REVOKED = "revoked"
-    CANCELLED = "not revoked: another link lives on the same grant"
-    ABANDONED = "given up: see the log"
-    POSTPONED = "postponed: see the log"
-    SHARED = "seen to by others"
+    REVOKED = "revoked", _("revoked")
+    CANCELLED = "cancelled", _("not revoked: another link lives on the same grant")
+    ABANDONED = "abandoned", _("given up: see the log")
+    POSTPONED = "postponed", _("postponed: see the log")
+    SHARED = "shared", _("seen to by others")
 
 
 def keep_tokens(
@@ -63,15 +63,7 @@ def keep_tokens(
     if not rows.update(grant_version=F("grant_version") + 1):
         return
     account = rows.get()  # As it is now: the grant may have been renewed since.
-    send_on_commit(
-        signals.account_unlinked,
-        GoogleAccount,
-        using=using,
-        user_id=account.user_id,
-        client=account.client,
-        sub=account.sub,
-        email=account.email,
-    )
+    tell_unlinked(account, user_id=account.user_id, using=using)
     logger.info("The account %s is unlinked.", account.pk)
     if not account.sealed_refresh_token and not account.sealed_access_token:
         return
@@ -87,6 +79,19 @@ def keep_tokens(
     )
     if isinstance(origin, models.Model):
         transaction.on_commit(partial(attempt, pending.pk, using=using), using=using)
+
+
+def tell_unlinked(account: GoogleAccount, *, user_id: Any, using: str) -> None:
+    """Send ``account_unlinked`` after the commit: this user has the link no more."""
+    send_on_commit(
+        signals.account_unlinked,
+        GoogleAccount,
+        using=using,
+        user_id=user_id,
+        client=account.client,
+        sub=account.sub,
+        email=account.email,
+    )
 
 
 def cancel(client: str, sub: str, *, using: str) -> None:

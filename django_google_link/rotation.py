@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator
-from enum import StrEnum
 from typing import Any
 
-from django.db.models import Case, F, Q, QuerySet, TextField, Value, When
+from django.db.models import Case, F, Q, QuerySet, TextChoices, TextField, Value, When
+from django.utils.translation import gettext_lazy as _
 
 from .crypto import key_ids, sealed_prefix
 from .exceptions import EncryptionKeyUnavailableError, TokenUndecryptableError
@@ -22,13 +22,13 @@ _COLUMNS: dict[TokenName, str] = {
 }
 
 
-class Outcome(StrEnum):
+class Outcome(TextChoices):
     """What became of a row with a token that the newest key did not seal."""
 
-    ROTATED = "sealed anew"
-    CHANGED = "changed in the same moment"
-    UNREADABLE = "left: their key is not configured"
-    DAMAGED = "left: no key opens them"
+    ROTATED = "rotated", _("sealed anew")
+    CHANGED = "changed", _("changed in the same moment")
+    UNREADABLE = "unreadable", _("left: their key is not configured")
+    DAMAGED = "damaged", _("left: no key opens them")
 
 
 def rows_left() -> list[QuerySet[Any]]:
@@ -42,6 +42,12 @@ def rows_left() -> list[QuerySet[Any]]:
     for column in _COLUMNS.values():
         old |= ~Q(**{column: ""}) & ~Q(**{f"{column}__startswith": newest})
     return [GoogleAccount.objects.filter(old), PendingRevocation.objects.filter(old)]
+
+
+def reseal(row: GoogleAccount | PendingRevocation) -> Outcome:
+    """Seal the tokens of this row anew, whichever key has sealed them."""
+    [outcome] = _rotate(type(row), [row])
+    return outcome
 
 
 def rotate() -> Generator[Outcome, None, None]:

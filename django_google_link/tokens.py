@@ -125,6 +125,43 @@ def fresh_access_token(
 
 
 @sensitive_variables()
+def check_grant(account: GoogleAccount) -> None:
+    """Ask Google at once whether it honours a grant, whatever is known of it.
+
+    What it says is noted as at any refresh: a grant that was lost and works again is recovered.
+
+    Args:
+        account: whose row is read again first.
+
+    Raises:
+        NotLinkedError: when the row is gone.
+        GrantLostError: when Google does not honour the grant, or no refresh token is stored.
+        RefreshUnavailableError: when Google cannot be reached, or another worker asks it now.
+
+    And as :func:`fresh_access_token`.
+    """
+    rows = _rows(account)
+    situation = _look(rows, account)
+    row = situation.account
+    if not row.sealed_refresh_token:
+        raise GrantLostError(reason="no_refresh_token", account=row)
+    if situation.is_leased:
+        raise RefreshUnavailableError("refresh_under_way")
+    owner = None
+    if not connections[rows.db].in_atomic_block:
+        owner = lease.take(rows, row)
+        if owner is None:
+            raise RefreshUnavailableError("refresh_under_way")
+    if _ask(rows, row, owner, forced=True):
+        return
+    if owner:  # It was lost before, so that nothing was written.
+        lease.give_back(rows, row, owner)
+    row = _look(rows, account).account
+    if not row.is_active:
+        raise GrantLostError(reason=row.status_reason, account=row)
+
+
+@sensitive_variables()
 def _attempt(
     rows: GoogleAccountQuerySet,
     account: GoogleAccount,
@@ -213,7 +250,20 @@ def _from_google(
         if owner is None:
             return alive
     try:
-        return _refresh(rows, row, owner, forced=_is_forced(row, rejected))
+        return _ask(rows, row, owner, forced=_is_forced(row, rejected))
+    except (RefreshUnavailableError, ClientMisconfiguredError):
+        if not alive:
+            raise
+    return alive
+
+
+@sensitive_variables()
+def _ask(
+    rows: GoogleAccountQuerySet, row: GoogleAccount, owner: uuid.UUID | None, *, forced: bool
+) -> AccessToken | None:
+    """Ask Google, and give the lease back however that ends."""
+    try:
+        return _refresh(rows, row, owner, forced=forced)
     except RefreshUnavailableError as error:
         if owner:
             delay = lease.back_off(rows, row, owner)
@@ -224,14 +274,11 @@ def _from_google(
                 delay.total_seconds(),
                 error,
             )
-        if not alive:
-            raise
-    except BaseException as error:  # A worker that is told to stop gives it back as well.
+        raise
+    except BaseException:  # A worker that is told to stop gives it back as well.
         if owner:
             lease.give_back(rows, row, owner)
-        if not (alive and isinstance(error, ClientMisconfiguredError)):
-            raise
-    return alive
+        raise
 
 
 def _refuse_until(retry_at: datetime | None) -> NoReturn:

@@ -7,12 +7,12 @@ import threading
 import uuid
 from collections.abc import Generator, Iterator
 from datetime import timedelta
-from enum import StrEnum
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db.models import Q
+from django.db.models import Q, TextChoices
 from django.db.models.functions import Coalesce
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from .exceptions import (
     ConsentRequiredError,
@@ -23,22 +23,22 @@ from .exceptions import (
 )
 from .models import GoogleAccount, GoogleAccountQuerySet, Status
 from .parallel import in_parallel
-from .tokens import fresh_access_token
+from .tokens import check_grant, fresh_access_token
 
 logger = logging.getLogger("django_google_link")
 
 _CHUNK = 500
 
 
-class Outcome(StrEnum):
-    """What became of an account that was due."""
+class Outcome(TextChoices):
+    """What became of an account."""
 
-    REFRESHED = "refreshed"
-    SHARED = "seen to by others"
-    LOST = "lost: their users have to link again"
-    UNREACHABLE = "postponed: Google could not be reached"
-    REFUSED = "left alone: Google refuses their client, or it is not configured"
-    UNREADABLE = "left alone: their encryption key is not configured"
+    REFRESHED = "refreshed", _("refreshed")
+    SHARED = "shared", _("seen to by others")
+    LOST = "lost", _("lost: their users have to link again")
+    UNREACHABLE = "unreachable", _("postponed: Google could not be reached")
+    REFUSED = "refused", _("left alone: Google refuses their client, or it is not configured")
+    UNREADABLE = "unreadable", _("left alone: their encryption key is not configured")
 
 
 _FAILURES: dict[type[Exception], Outcome] = {
@@ -93,6 +93,24 @@ def refresh_accounts(
     return in_parallel(run.see_to, _around(accounts), workers=workers, stopped=run.stopped)
 
 
+def refresh(account: GoogleAccount, *, leeway: timedelta) -> Outcome:
+    """Refresh an account, unless its access token lives longer or Google is to be left alone."""
+    try:
+        token = fresh_access_token(account, leeway=leeway, wait=False)
+    except (GoogleLinkError, ImproperlyConfigured) as error:
+        return _outcome_of(error, account)
+    return Outcome.REFRESHED if token.is_new else Outcome.SHARED
+
+
+def check(account: GoogleAccount) -> Outcome:
+    """Ask Google at once whether it honours the grant, also of an account that was lost."""
+    try:
+        check_grant(account)
+    except (GoogleLinkError, ImproperlyConfigured) as error:
+        return _outcome_of(error, account)
+    return Outcome.REFRESHED
+
+
 class _Run:
     """What the threads of one call learn from one another."""
 
@@ -106,18 +124,11 @@ class _Run:
 
     def see_to(self, account: GoogleAccount) -> Outcome:
         """Refresh an account."""
-        outcome = self._see_to(account)
-        self._learn(outcome, account)
-        return outcome
-
-    def _see_to(self, account: GoogleAccount) -> Outcome:
         if account.client in self._refused:
             return Outcome.REFUSED
-        try:
-            token = fresh_access_token(account, leeway=self._leeway, wait=False)
-        except (GoogleLinkError, ImproperlyConfigured) as error:
-            return _outcome_of(error, account)
-        return Outcome.REFRESHED if token.is_new else Outcome.SHARED
+        outcome = refresh(account, leeway=self._leeway)
+        self._learn(outcome, account)
+        return outcome
 
     def _learn(self, outcome: Outcome, account: GoogleAccount) -> None:
         with self._lock:

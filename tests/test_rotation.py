@@ -238,3 +238,16 @@ def test_command_that_is_interrupted(
 
     assert caught.value.returncode == 130
     assert run() == "       2 sealed anew\n       0 left\n"
+
+
+def test_reseal_of_one_row(use: Callable[..., None]) -> None:
+    """With the newest key or anew with the same one; a row that was changed meanwhile is left."""
+    make_many(1)
+    stale, before = GoogleAccount.objects.get(), tokens()
+    use(NEW, OLD)
+
+    assert rotation.reseal(GoogleAccount.objects.get()) == Outcome.ROTATED
+    assert rotation.reseal(stale) == Outcome.CHANGED
+
+    use(NEW)
+    assert tokens() == before

@@ -268,3 +268,16 @@ def test_command_shows_a_bar_on_a_terminal(
     run(expiring_within=0)
 
     assert ("/2 " in sys.stderr.getvalue()) is is_terminal
+
+
+def test_check_of_one_account(google: FakeGoogle, alice: FakeUser) -> None:
+    """As the admin asks for it: with a word for each end."""
+    [account] = link_many(1, google, alice)
+
+    assert upkeep.check(account) == Outcome.REFRESHED
+    google.fail_next(status=503)
+    assert upkeep.check(account) == Outcome.UNREACHABLE
+    google.error_next("invalid_client", status=401)
+    assert upkeep.check(account) == Outcome.REFUSED
+    google.revoke(alice)
+    assert upkeep.check(account) == Outcome.LOST

@@ -91,4 +91,4 @@ class Command(BaseCommand):
     def _sum_up(self, counts: Counter[Outcome]) -> None:
         for outcome in Outcome:
             if counts[outcome]:
-                self.stdout.write(f"{counts[outcome]:>8,} {outcome}")
+                self.stdout.write(f"{counts[outcome]:>8,} {outcome.label}")

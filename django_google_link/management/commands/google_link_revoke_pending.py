@@ -52,7 +52,7 @@ class Command(BaseCommand):
         finally:
             for outcome in Outcome:
                 if counts[outcome]:
-                    self.stdout.write(f"{counts[outcome]:>8,} {outcome}")
+                    self.stdout.write(f"{counts[outcome]:>8,} {outcome.label}")
         left = PendingRevocation.objects.count()
         self.stdout.write(f"{left:>8,} left")
         if left:

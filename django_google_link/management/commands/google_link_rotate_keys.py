@@ -44,7 +44,7 @@ class Command(BaseCommand):
                 ) from None
         for outcome in Outcome:
             if counts[outcome]:
-                self.stdout.write(f"{counts[outcome]:>8,} {outcome}")
+                self.stdout.write(f"{counts[outcome]:>8,} {outcome.label}")
         left = _count()
         self.stdout.write(f"{left:>8,} left")
         if left:
