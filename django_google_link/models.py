@@ -35,6 +35,15 @@ class Status(models.TextChoices):
     NEEDS_REAUTHORIZATION = "needs_reauthorization", _("needs to be linked again")
 
 
+class Reason(models.TextChoices):
+    """Why an account needs to be linked again."""
+
+    REVOKED = "revoked", _("revoked or expired at Google")
+    SESSION_POLICY = "session_policy", _("session policy of the Workspace")
+    UNDECRYPTABLE = "undecryptable", _("the stored token was damaged")
+    REQUESTED = "requested", _("asked for by an operator")
+
+
 class GoogleAccountQuerySet(models.QuerySet["GoogleAccount"]):
     def for_user(
         self, user: AbstractBaseUser | AnonymousUser, *, client: str | None = None
@@ -141,7 +150,6 @@ class GoogleAccount(models.Model):
             ("check_googleaccount", "Can ask Google whether it honours a grant"),
             ("refresh_googleaccount", "Can refresh the access token of a Google account"),
             ("reauthorize_googleaccount", "Can ask a user for consent again"),
-            ("unlink_googleaccount", "Can revoke and unlink Google accounts"),
             ("reencrypt_googleaccount", "Can encrypt the tokens of a Google account anew"),
         ]
 
@@ -243,7 +251,6 @@ class PendingRevocation(models.Model):
         ]
         permissions = [
             ("revoke_pendingrevocation", "Can revoke at Google what is pending"),
-            ("abandon_pendingrevocation", "Can give up a pending revocation"),
             ("reencrypt_pendingrevocation", "Can encrypt the tokens of a revocation anew"),
         ]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from datetime import timedelta
 from functools import partial
 from random import uniform
@@ -115,6 +115,22 @@ def revoke_pending(*, workers: int) -> Generator[Outcome, None, None]:
     """
     keys = iter(list(due_revocations().order_by("retry_at").values_list("pk", flat=True)))
     return in_parallel(attempt, keys, workers=workers, stopped=threading.Event())
+
+
+def attempt_each(accounts: Iterable[uuid.UUID], *, using: str | None = None) -> list[Outcome]:
+    """Attempt at once what is pending of these accounts, until Google cannot be reached.
+
+    Args:
+        accounts: the primary keys that they had.
+    """
+    rows = PendingRevocation.objects.using(using).filter(account_id__in=list(accounts))
+    rows.update(retry_at=clock(rows))
+    outcomes = []
+    for pk in list(rows.values_list("pk", flat=True)):
+        outcomes.append(attempt(pk, using=using))
+        if outcomes[-1] == Outcome.POSTPONED:
+            break
+    return outcomes
 
 
 @sensitive_variables()

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
+from django.contrib.contenttypes.models import ContentType
 from django.db import connection, connections
 
 
@@ -33,8 +34,10 @@ def file_database(path: Path) -> Iterator[None]:
         with connection.schema_editor() as editor:
             for model in apps.get_models():
                 editor.create_model(model)
+        ContentType.objects.clear_cache()
         yield
     finally:
+        ContentType.objects.clear_cache()
         connection.close()
         connections.settings["default"], connections["default"] = settings, before
 

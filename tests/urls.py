@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib import admin
 from django.contrib.auth.views import LoginView
 from django.urls import include, path, re_path
 
@@ -11,6 +12,7 @@ from . import views
 
 urlpatterns = [
     path("google/", include("django_google_link.urls")),
+    path("admin/", admin.site.urls),
     path("login/", LoginView.as_view(), name="login"),
     path("bare/", views.bare, name="bare"),
     path("agenda/", views.agenda, name="agenda"),

@@ -16,11 +16,11 @@ class Migration(migrations.Migration):
     operations = [
         migrations.AlterModelOptions(
             name='googleaccount',
-            options={'permissions': [('check_googleaccount', 'Can ask Google whether it honours a grant'), ('refresh_googleaccount', 'Can refresh the access token of a Google account'), ('reauthorize_googleaccount', 'Can ask a user for consent again'), ('unlink_googleaccount', 'Can revoke and unlink Google accounts'), ('reencrypt_googleaccount', 'Can encrypt the tokens of a Google account anew')], 'verbose_name': 'Google account', 'verbose_name_plural': 'Google accounts'},
+            options={'permissions': [('check_googleaccount', 'Can ask Google whether it honours a grant'), ('refresh_googleaccount', 'Can refresh the access token of a Google account'), ('reauthorize_googleaccount', 'Can ask a user for consent again'), ('reencrypt_googleaccount', 'Can encrypt the tokens of a Google account anew')], 'verbose_name': 'Google account', 'verbose_name_plural': 'Google accounts'},
         ),
         migrations.AlterModelOptions(
             name='pendingrevocation',
-            options={'permissions': [('revoke_pendingrevocation', 'Can revoke at Google what is pending'), ('abandon_pendingrevocation', 'Can give up a pending revocation'), ('reencrypt_pendingrevocation', 'Can encrypt the tokens of a revocation anew')], 'verbose_name': 'pending revocation', 'verbose_name_plural': 'pending revocations'},
+            options={'permissions': [('revoke_pendingrevocation', 'Can revoke at Google what is pending'), ('reencrypt_pendingrevocation', 'Can encrypt the tokens of a revocation anew')], 'verbose_name': 'pending revocation', 'verbose_name_plural': 'pending revocations'},
         ),
         migrations.RemoveIndex(
             model_name='googleaccount',

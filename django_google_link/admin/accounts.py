@@ -1,0 +1,202 @@
+"""The linked accounts."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.actions import delete_selected as confirm_and_delete
+from django.contrib.auth import get_user_model
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
+from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from .. import upkeep
+from ..grants import mark_lost
+from ..models import GoogleAccount, Reason
+from ..revocations import Outcome, attempt_each
+from ..scopes import describe_scope
+from .base import LinkAdmin, key_of
+from .filters import ClientFilter, FailingFilter, KeyFilter, ReasonFilter
+
+#: Longer than any access token of Google's lives, so that none is left as it is.
+_LONGER_THAN_A_TOKEN = timedelta(hours=2)
+
+#: What speaks of Google or of our settings, and will be the same for the next account.
+_OF_GOOGLE = upkeep.TROUBLES
+
+
+@admin.register(GoogleAccount)
+class GoogleAccountAdmin(LinkAdmin):
+    """The links, what Google said of each, and what an operator can do about it."""
+
+    actions = ("check_now", "refresh_now", "reauthorize", "reencrypt", "delete_selected")
+    delete_confirmation_template = "django_google_link/admin/delete_account.html"
+    delete_selected_confirmation_template = "django_google_link/admin/delete_accounts.html"
+    list_display = (
+        "__str__",
+        "user",
+        "client",
+        "state",
+        "scope_count",
+        "key",
+        "refreshed_at",
+        "refresh_retry_at",
+    )
+    list_filter = ("status", ReasonFilter, FailingFilter, ClientFilter, KeyFilter)
+    list_select_related = ("user",)
+    lookup_fields = ("status", "status_reason", "refresh", "client", "key", "user")
+    ordering = ("-linked_at",)
+    search_fields = ("email",)  # Shows the box; get_search_results looks.
+    search_help_text = gettext_lazy(
+        "A whole user name, a whole subject, or the beginning of an e-mail address"
+    )
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    "user",
+                    "email",
+                    "email_verified",
+                    "name",
+                    "hosted_domain",
+                    "sub",
+                    "client",
+                    "is_default",
+                )
+            },
+        ),
+        (gettext_lazy("Grant"), {"fields": ("state", "status_changed_at", "scopes")}),
+        (
+            gettext_lazy("Tokens"),
+            {
+                "fields": (
+                    "refresh_token",
+                    "refresh_token_expires_at",
+                    "access_token",
+                    "access_token_expires_at",
+                )
+            },
+        ),
+        (
+            gettext_lazy("Course of the grant"),
+            {
+                "fields": (
+                    "linked_at",
+                    "refreshed_at",
+                    "refresh_failing_since",
+                    "refresh_failures",
+                    "refresh_retry_at",
+                    "refresh_forced_at",
+                )
+            },
+        ),
+    )
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Search by what an index answers."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        users = get_user_model()._default_manager
+        name = {get_user_model().USERNAME_FIELD: term}
+        found = Q(user_id__in=list(users.filter(**name).values_list("pk", flat=True)))
+        found |= Q(email__startswith=term) | Q(email__startswith=term.lower())
+        return queryset.filter(found | Q(sub=term)), False
+
+    def has_check_permission(self, request: HttpRequest) -> bool:
+        """Whether this operator may ask Google about grants."""
+        return self.may(request, "check")
+
+    def has_refresh_permission(self, request: HttpRequest) -> bool:
+        """Whether this operator may refresh access tokens."""
+        return self.may(request, "refresh")
+
+    def has_reauthorize_permission(self, request: HttpRequest) -> bool:
+        """Whether this operator may have users asked for consent again."""
+        return self.may(request, "reauthorize")
+
+    @admin.action(
+        permissions=["check"], description=gettext_lazy("Check at Google whether the grant lives")
+    )
+    def check_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Ask Google about each, also about those that were lost."""
+        self.act(request, queryset, upkeep.check, _("Check at Google"), failures=_OF_GOOGLE)
+
+    @admin.action(permissions=["refresh"], description=gettext_lazy("Refresh the access token"))
+    def refresh_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Bring a new access token for each that is active and that Google may be asked for."""
+        refresh = partial(upkeep.refresh, leeway=_LONGER_THAN_A_TOKEN)
+        self.act(request, queryset, refresh, _("Refresh"), failures=_OF_GOOGLE)
+
+    @admin.action(permissions=["reauthorize"], description=gettext_lazy("Ask for consent again"))
+    def reauthorize(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Treat the grants as lost, until their users or a check at Google say otherwise."""
+        if self.too_many(request, queryset):
+            return
+        asked = [row for row in queryset if mark_lost(row, Reason.REQUESTED)]
+        for row in asked:
+            self.log_change(request, row, _("Ask for consent again"))
+        text = ngettext(
+            "{count} user is asked for consent at the next use.",
+            "{count} users are asked for consent at the next use.",
+            len(asked),
+        )
+        self.message_user(request, text.format(count=len(asked)))
+
+    @admin.action(permissions=["delete"], description=gettext_lazy("Revoke and unlink"))
+    def delete_selected(
+        self, request: HttpRequest, queryset: QuerySet[Any]
+    ) -> TemplateResponse | None:
+        """Unlink after a confirmation, and end the grants at Google."""
+        if self.too_many(request, queryset):
+            return None
+        return confirm_and_delete(self, request, queryset)
+
+    def delete_model(self, request: HttpRequest, obj: GoogleAccount) -> None:
+        """Unlink an account, as its user would."""
+        obj.unlink()
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Unlink these accounts at once, and end their grants at Google as far as it answers."""
+        accounts = [account.pk for account in queryset]
+        queryset.delete()
+        transaction.on_commit(partial(self._revoke, request, accounts))
+
+    def _revoke(self, request: HttpRequest, accounts: list[Any]) -> None:
+        if Outcome.POSTPONED in attempt_each(accounts):
+            text = _(
+                "Google has not been told of all of them yet: google_link_revoke_pending will."
+            )
+            self.message_user(request, text, messages.WARNING)
+
+    @admin.display(description=gettext_lazy("status"))
+    def state(self, account: GoogleAccount) -> str:
+        """Return the status, with its reason."""
+        reason = dict(Reason.choices).get(account.status_reason, account.status_reason)
+        return ": ".join(filter(None, [account.get_status_display(), str(reason)]))
+
+    @admin.display(description=gettext_lazy("scopes"))
+    def scope_count(self, account: GoogleAccount) -> int:
+        """Return how many scopes were granted."""
+        return len(account.granted_scopes)
+
+    @admin.display(description=gettext_lazy("granted scopes"))
+    def scopes(self, account: GoogleAccount) -> str:
+        """Return the scopes with their names for people."""
+        names = [(describe_scope(scope), scope) for scope in account.granted_scopes]
+        return format_html("<ul>{}</ul>", format_html_join("", "<li>{}<br>{}</li>", names))
+
+    @admin.display(description=gettext_lazy("key"))
+    def key(self, account: GoogleAccount) -> str:
+        """Return the id of the key that opens the refresh token."""
+        return key_of(account.sealed_refresh_token)

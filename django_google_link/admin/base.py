@@ -1,0 +1,159 @@
+"""What the pages of both models have in common: nothing is edited by hand, and no token shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection
+from typing import Any, ClassVar
+
+from django.contrib import admin, messages
+from django.core.exceptions import ImproperlyConfigured
+from django.core.paginator import Paginator
+from django.db.models import Model, QuerySet, TextChoices
+from django.http import HttpRequest
+from django.utils.functional import cached_property
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from .. import rotation
+from ..crypto import key_id_of
+from ..exceptions import EncryptionKeyUnavailableError, TokenUndecryptableError
+from ..models import TokenName
+
+#: Google is asked about one after the other, and a page cannot take for ever.
+MOST_AT_ONCE = 100
+
+
+class ShortPaginator(Paginator):  # type: ignore[type-arg]
+    """Counts no further than anybody turns pages: to count a million rows takes a second."""
+
+    LONGEST = 5_000
+
+    @cached_property
+    def count(self) -> int:
+        """The number of rows, up to ``LONGEST``."""
+        rows: Any = self.object_list
+        return int(rows.order_by()[: self.LONGEST].count())
+
+
+class LinkAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Shows rows that only the app writes, and acts on them."""
+
+    change_list_template = "django_google_link/admin/change_list.html"
+    list_per_page = 50
+    paginator = ShortPaginator
+    show_facets = admin.ShowFacets.NEVER
+    show_full_result_count = False
+    sortable_by = ()
+    #: The fields and filters by which an address may select rows.
+    lookup_fields: ClassVar[Collection[str]] = ()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Only users link accounts."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nothing in these rows is for anybody to write."""
+        return False
+
+    def has_reencrypt_permission(self, request: HttpRequest) -> bool:
+        """Whether this operator may encrypt tokens anew."""
+        return self.may(request, "reencrypt")
+
+    def may(self, request: HttpRequest, verb: str) -> bool:
+        """Whether this operator has the permission for an action."""
+        user: Any = request.user
+        return bool(user.has_perm(f"{self.opts.app_label}.{verb}_{self.opts.model_name}"))
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Refuse to look rows up by anything else: a token could be guessed letter by letter."""
+        field, *_rest = lookup.split("__")
+        return field in self.lookup_fields and super().lookup_allowed(lookup, value, request)
+
+    @admin.action(
+        permissions=["reencrypt"], description=gettext_lazy("Encrypt tokens with the newest key")
+    )
+    def reencrypt(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Seal the tokens of these rows anew."""
+        self.act(request, queryset, rotation.reseal, _("Encrypt anew"))
+
+    def too_many(self, request: HttpRequest, queryset: QuerySet[Any]) -> bool:
+        """Refuse what would take longer than a page may."""
+        if len(queryset.order_by()[: MOST_AT_ONCE + 1].values_list("pk")) <= MOST_AT_ONCE:
+            return False
+        text = _("Choose {count} at most. The management commands take any number.")
+        self.message_user(request, text.format(count=MOST_AT_ONCE), messages.ERROR)
+        return True
+
+    def act(
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[Any],
+        action: Callable[[Any], TextChoices],
+        name: str,
+        *,
+        failures: Collection[TextChoices] = (),
+    ) -> None:
+        """Do the same to each row, keep in its history what came of it, and sum up.
+
+        Args:
+            action: takes a row and returns an outcome.
+            name: of the action, for the history.
+            failures: outcomes that speak of Google rather than of the row: three in a row end it.
+        """
+        if self.too_many(request, queryset):
+            return
+        counts, left, patience = Counter[TextChoices](), queryset.count(), 3
+        for row in queryset:
+            outcome = action(row)
+            counts[outcome] += 1
+            self.log_change(request, row, f"{name}: {outcome.label}")
+            patience = patience - 1 if outcome in failures else 3
+            left -= 1
+            if not patience:
+                break
+        for outcome, count in counts.items():
+            self.message_user(request, f"{count}: {outcome.label}")
+        if left:
+            text = ngettext("{left} was not tried.", "{left} were not tried.", left)
+            self.message_user(request, text.format(left=left), messages.WARNING)
+
+    @admin.display(description=gettext_lazy("refresh token"))
+    def refresh_token(self, row: Any) -> str:
+        """Say what is known of the refresh token."""
+        return describe_token(row, "refresh_token")
+
+    @admin.display(description=gettext_lazy("access token"))
+    def access_token(self, row: Any) -> str:
+        """Say what is known of the access token."""
+        return describe_token(row, "access_token")
+
+
+def describe_token(row: Any, name: TokenName) -> str:
+    """Say of a stored token that it is there, which key opens it, and if not why not."""
+    sealed = getattr(row, f"sealed_{name}")
+    if not sealed:
+        return _("not stored")
+    try:
+        row.open_token(name)
+    except EncryptionKeyUnavailableError:
+        text = _(
+            "stored, but its key {key} is not configured: put it back into the ENCRYPTION_KEYS"
+        )
+        return text.format(key=key_of(sealed))
+    except TokenUndecryptableError:
+        return _("damaged: no key opens it, and its user has to link the account again")
+    except ImproperlyConfigured as error:
+        return _("stored, but not to be read: {error}").format(error=error)
+    text = _("stored, key {key}, {length} characters")
+    return text.format(key=key_of(sealed), length=len(sealed))
+
+
+def key_of(sealed: str) -> str:
+    """Return the id of the key of a sealed token, or what to show in its place."""
+    if not sealed:
+        return "–"
+    try:
+        return key_id_of(sealed)
+    except TokenUndecryptableError:
+        return _("damaged")

@@ -1,0 +1,104 @@
+"""Filters whose choices come from the settings: to ask the database would read every row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import ImproperlyConfigured
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from ..conf import conf
+from ..crypto import key_ids, sealed_prefix
+from ..models import Reason
+
+_OTHER = "other"
+
+
+class ClientFilter(admin.SimpleListFilter):
+    """By OAuth client."""
+
+    title = gettext_lazy("client")
+    parameter_name = "client"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the configured clients."""
+        return [*((name, name) for name in _client_names()), (_OTHER, _("not configured"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the accounts of one."""
+        if self.value() is None:
+            return queryset
+        if self.value() == _OTHER:
+            return queryset.exclude(client__in=_client_names())
+        return queryset.filter(client=self.value())
+
+
+class ReasonFilter(admin.SimpleListFilter):
+    """By the reason why an account needs to be linked again."""
+
+    title = gettext_lazy("reason")
+    parameter_name = "status_reason"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """Return the reasons that we write."""
+        return list(Reason.choices)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the accounts with one."""
+        return queryset.filter(status_reason=self.value()) if self.value() else queryset
+
+
+class FailingFilter(admin.SimpleListFilter):
+    """By whether the last refresh has failed."""
+
+    title = gettext_lazy("refresh")
+    parameter_name = "refresh"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the one choice."""
+        return [("failing", _("fails at present"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return those that Google gave no token the last time."""
+        return queryset.exclude(refresh_failing_since=None) if self.value() else queryset
+
+
+class KeyFilter(admin.SimpleListFilter):
+    """By the key that has sealed the refresh token."""
+
+    title = gettext_lazy("key")
+    parameter_name = "key"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the configured keys, the newest first."""
+        return [*((key, key) for key in _key_ids()), (_OTHER, _("not configured"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the accounts whose refresh token this key opens."""
+        if self.value() is None:
+            return queryset
+        if self.value() == _OTHER:
+            return queryset.exclude(sealed_by__in=["", *map(_sealed_by, _key_ids())])
+        return queryset.filter(sealed_by=_sealed_by(str(self.value())))
+
+
+def _client_names() -> list[str]:
+    try:
+        return sorted(conf.clients)
+    except ImproperlyConfigured:
+        return []
+
+
+def _key_ids() -> tuple[str, ...]:
+    try:
+        return key_ids()
+    except ImproperlyConfigured:
+        return ()
+
+
+def _sealed_by(key_id: str) -> str:
+    return sealed_prefix(key_id).rstrip(".")

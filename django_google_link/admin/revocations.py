@@ -1,0 +1,66 @@
+"""The outbox: grants whose end Google has not confirmed yet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.actions import delete_selected as confirm_and_delete
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from ..models import PendingRevocation
+from ..revocations import Outcome, attempt_each
+from .base import LinkAdmin, key_of
+from .filters import ClientFilter
+
+
+@admin.register(PendingRevocation)
+class PendingRevocationAdmin(LinkAdmin):
+    """What waits, and why."""
+
+    actions = ("revoke_now", "reencrypt", "delete_selected")
+    delete_confirmation_template = "django_google_link/admin/delete_revocation.html"
+    delete_selected_confirmation_template = "django_google_link/admin/delete_revocations.html"
+    list_display = ("__str__", "owner", "client", "key", "created_at", "attempts", "retry_at")
+    list_filter = (ClientFilter,)
+    lookup_fields = ("client",)
+    ordering = ("created_at",)
+    search_fields = ("=sub", "=owner")
+    search_help_text = gettext_lazy("A whole subject, or the key of the user who had the link")
+    fieldsets = (
+        (None, {"fields": ("sub", "client", "owner", "account_id", "created_at")}),
+        (gettext_lazy("Attempts"), {"fields": ("attempts", "retry_at", "last_error")}),
+        (gettext_lazy("Tokens"), {"fields": ("refresh_token", "access_token")}),
+    )
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        """Whether this operator may have Google told at once."""
+        return self.may(request, "revoke")
+
+    @admin.action(permissions=["revoke"], description=gettext_lazy("Revoke at Google now"))
+    def revoke_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Attempt each at once, however long it should wait."""
+        self.act(request, queryset, _revoke, _("Revoke"), failures=[Outcome.POSTPONED])
+
+    @admin.action(permissions=["delete"], description=gettext_lazy("Give up"))
+    def delete_selected(
+        self, request: HttpRequest, queryset: QuerySet[Any]
+    ) -> TemplateResponse | None:
+        """Forget these after a confirmation: the grants live on."""
+        if self.too_many(request, queryset):
+            return None
+        return confirm_and_delete(self, request, queryset)
+
+    @admin.display(description=gettext_lazy("key"))
+    def key(self, pending: PendingRevocation) -> str:
+        """Return the id of the key that opens the refresh token."""
+        return key_of(pending.sealed_refresh_token)
+
+
+def _revoke(pending: PendingRevocation) -> Outcome:
+    [outcome] = attempt_each([pending.account_id]) or [Outcome.SHARED]
+    return outcome
