@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -42,12 +42,12 @@ class GoogleAccountAdmin(LinkAdmin):
     list_display = (
         "__str__",
         "user",
-        "client",
         "state",
-        "scope_count",
-        "key",
         "refreshed_at",
         "refresh_retry_at",
+        "key",
+        "client",
+        "scope_count",
     )
     list_filter = ("status", ReasonFilter, FailingFilter, ClientFilter, KeyFilter)
     list_select_related = ("user",)
@@ -193,8 +193,8 @@ class GoogleAccountAdmin(LinkAdmin):
     @admin.display(description=gettext_lazy("granted scopes"))
     def scopes(self, account: GoogleAccount) -> str:
         """Return the scopes with their names for people."""
-        names = [(describe_scope(scope), scope) for scope in account.granted_scopes]
-        return format_html("<ul>{}</ul>", format_html_join("", "<li>{}<br>{}</li>", names))
+        names = ((describe_scope(scope), scope) for scope in account.granted_scopes)
+        return format_html_join("", "{} ({})<br>", names)
 
     @admin.display(description=gettext_lazy("key"))
     def key(self, account: GoogleAccount) -> str:

@@ -1,5 +1,6 @@
 """The addresses of the site. The app's own are under ``google/``."""
 
+from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 from pages import views
@@ -8,6 +9,7 @@ urlpatterns = [
     path("", views.home, name="home"),
     path("agenda/", views.agenda, name="agenda"),
     path("files/", views.files, name="files"),
+    path("admin/", admin.site.urls),
     path("google/", include("django_google_link.urls")),
     path("login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),

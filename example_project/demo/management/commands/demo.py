@@ -20,6 +20,7 @@ from django_google_link.testing import FakeGoogle
 
 HOST = "127.0.0.1"
 USERS = ("anna", "ben")
+OPERATOR = "olga"
 PASSWORD = "daybook"
 
 WELCOME = """\
@@ -27,6 +28,7 @@ Daybook, the example site of django-google-link
 
   Open    {site}/
   Log in  {users}, with the password {password}
+  Admin   {site}/admin/ for {operator}, with the same password
   Google  {google} stands in for the real one: no account and no network are needed.
           It knows {accounts}.
 
@@ -98,6 +100,7 @@ class Command(BaseCommand):
         welcome = WELCOME.format(
             site=f"http://{HOST}:{site.server_port}",
             users=" or ".join(USERS),
+            operator=OPERATOR,
             password=PASSWORD,
             google=google.url,
             accounts=", ".join(accounts),
@@ -126,9 +129,16 @@ def _prepare_database(*, keep: bool) -> None:
     if not keep:
         call_command("flush", interactive=False, verbosity=0)
     password = make_password(PASSWORD)
-    for name in USERS:
+    for name in (*USERS, OPERATOR):
+        is_operator = name == OPERATOR
         get_user_model().objects.get_or_create(
-            username=name, defaults={"first_name": name.title(), "password": password}
+            username=name,
+            defaults={
+                "first_name": name.title(),
+                "password": password,
+                "is_staff": is_operator,
+                "is_superuser": is_operator,
+            },
         )
 
 
