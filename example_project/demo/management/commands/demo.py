@@ -28,7 +28,7 @@ Daybook, the example site of django-google-link
 
   Open    {site}/
   Log in  {users}, with the password {password}
-  Admin   {site}/admin/ for {operator}, with the same password
+          {operator}, with the same password, looks after the links under /admin/
   Google  {google} stands in for the real one: no account and no network are needed.
           It knows {accounts}.
 
