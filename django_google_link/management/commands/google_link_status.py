@@ -1,0 +1,71 @@
+"""``manage.py google_link_status``: how the links are."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management import BaseCommand, CommandError
+from django.core.serializers.json import DjangoJSONEncoder
+
+from django_google_link.overview import Backlog, Overview, overview
+
+
+class Command(BaseCommand):
+    """Count, and say what is wrong."""
+
+    help = "Say how many links there are, by client, status, reason and key, and what waits."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the options."""
+        parser.add_argument("--json", action="store_true", help="for programs")
+        parser.add_argument(
+            "--check", action="store_true", help="for monitoring: exit with 1 on trouble"
+        )
+
+    def handle(self, *, json: bool, check: bool, **options: Any) -> None:
+        """Print it.
+
+        Raises:
+            CommandError: on ``--check``, when an operator has to do something.
+        """
+        found = overview()
+        troubles = list(found.troubles())
+        self.stdout.write(_as_json(found, troubles) if json else "\n".join(_as_text(found)))
+        if check and troubles:
+            raise CommandError("\n".join(troubles))
+        if not json:
+            self.stdout.write("\n".join(troubles) or "No trouble.")
+
+
+def _as_json(found: Overview, troubles: list[str]) -> str:
+    content = {
+        "accounts": [asdict(group) for group in found.groups],
+        "failing_refreshes": asdict(found.failing_refreshes),
+        "pending_revocations": asdict(found.pending_revocations),
+        "troubles": troubles,
+    }
+    return json.dumps(content, cls=DjangoJSONEncoder)
+
+
+def _as_text(found: Overview) -> list[str]:
+    titles = ("client", "status", "reason", "key", "accounts")
+    rows = [titles, *(tuple(map(str, asdict(group).values())) for group in found.groups)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = [
+        "  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return [
+        *(table if found.groups else ["No accounts are linked."]),
+        "",
+        f"Refreshes that fail: {_since(found.failing_refreshes)}",
+        f"Pending revocations: {_since(found.pending_revocations)}",
+    ]
+
+
+def _since(backlog: Backlog) -> str:
+    since = f", the oldest since {backlog.since:%Y-%m-%d %H:%M}" if backlog.since else ""
+    return f"{backlog.count:,}{since}"
