@@ -217,6 +217,16 @@ class Settings:
         return django_settings.MIDDLEWARE
 
     @property
+    def secure_proxy_ssl_header(self) -> tuple[str, str] | None:
+        """Django's ``SECURE_PROXY_SSL_HEADER``."""
+        return django_settings.SECURE_PROXY_SSL_HEADER
+
+    @property
+    def debug(self) -> bool:
+        """Django's ``DEBUG``."""
+        return django_settings.DEBUG
+
+    @property
     def secret_keys(self) -> tuple[str, ...]:
         """Django's ``SECRET_KEY`` and its fallbacks."""
         keys = (django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS)

@@ -53,30 +53,25 @@ class Overview:
     pending_revocations: Backlog
     unknown_keys: dict[str, int]
 
-    @property
-    def accounts(self) -> int:
-        """The number of accounts."""
-        return sum(group.accounts for group in self.groups)
-
     def troubles(self) -> Iterator[str]:
         """Say what an operator has to do something about. That users revoke is none of it."""
         for key, count in self.unknown_keys.items():
             yield (
-                f"{count:,} tokens were sealed with the key {key}, which is not configured: "
-                "put it back into the ENCRYPTION_KEYS."
+                f"The key {key}, which is not configured, has sealed {count:,} of the stored "
+                "tokens: put it back into ENCRYPTION_KEYS."
             )
         for client in sorted({group.client for group in self.groups}.difference(_clients())):
             yield f"There are accounts of the client {client!r}, which is not configured."
         if self.failing_refreshes.is_older_than(_PATIENCE_WITH_REFRESHES):
             yield (
-                f"Refreshing {self.failing_refreshes.count:,} accounts fails, the first of them "
-                f"since {self.failing_refreshes.since:%Y-%m-%d %H:%M}: see the log."
+                f"Refreshes that fail: {self.failing_refreshes.count:,}, the oldest since "
+                f"{self.failing_refreshes.since:%Y-%m-%d %H:%M}: see the log."
             )
         if self.pending_revocations.is_older_than(_PATIENCE_WITH_REVOCATIONS):
             yield (
-                f"{self.pending_revocations.count:,} revocations wait, the first of them since "
-                f"{self.pending_revocations.since:%Y-%m-%d %H:%M}: "
-                "does google_link_revoke_pending run, and what does it say?"
+                f"Pending revocations: {self.pending_revocations.count:,}, the oldest since "
+                f"{self.pending_revocations.since:%Y-%m-%d %H:%M}: does google_link_revoke_pending "
+                "run, and what does it say?"
             )
 
 

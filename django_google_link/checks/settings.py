@@ -1,4 +1,4 @@
-"""System checks: what is wrong with the set-up, before a user finds out."""
+"""The keys of ``GOOGLE_LINK``, one by one."""
 
 from __future__ import annotations
 
@@ -9,18 +9,15 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
-from django.urls import NoReverseMatch, reverse
-from django.utils.module_loading import import_string
+from django.core.checks import CheckMessage, Tags, register
 
-from . import clients
-from . import conf as conf_module
-from .conf import SettingsError, conf
-from .crypto import decode_key
-from .scopes import IDENTITY_SCOPES, PREFIX, parse_scopes
-from .secret import Secret
-
-NAMESPACE = "django_google_link"
+from .. import clients
+from .. import conf as conf_module
+from ..conf import SettingsError, conf
+from ..crypto import decode_key
+from ..scopes import IDENTITY_SCOPES, PREFIX, parse_scopes
+from ..secret import Secret
+from .messages import error, warning
 
 _SETTINGS = (
     "clients",
@@ -37,11 +34,6 @@ _SETTINGS = (
 
 #: Those that OpenID Connect defines; all of Google's are addresses.
 _SHORT_SCOPES = frozenset({*IDENTITY_SCOPES, "address", "offline_access", "phone"})
-
-_MIDDLEWARE = (
-    ("E020", "django.contrib.sessions.middleware.SessionMiddleware"),
-    ("E021", "django.contrib.auth.middleware.AuthenticationMiddleware"),
-)
 
 
 @register(Tags.security)
@@ -70,34 +62,6 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register(Tags.urls)
-def check_installation(**kwargs: Any) -> list[CheckMessage]:
-    """Check that the pages are reachable, with the middleware that they need."""
-    messages: list[CheckMessage] = []
-    try:
-        reverse("google_link:callback")
-    except NoReverseMatch:
-        messages.append(
-            Error(
-                "The URLs of django_google_link are not included.",
-                hint='Add path("google/", include("django_google_link.urls")) to your URLconf.',
-                id=f"{NAMESPACE}.E019",
-            )
-        )
-    installed = [import_string(path) for path in conf.middleware]
-    for id, path in _MIDDLEWARE:
-        wanted = import_string(path)
-        if not any(isinstance(item, type) and issubclass(item, wanted) for item in installed):
-            messages.append(
-                Error(
-                    f"{path} is not among the MIDDLEWARE.",
-                    hint="Add it, or a subclass of it.",
-                    id=f"{NAMESPACE}.{id}",
-                )
-            )
-    return messages
-
-
 def _errors(readers: Iterable[Callable[[], Any]]) -> Iterator[CheckMessage]:
     for read in readers:
         try:
@@ -107,7 +71,7 @@ def _errors(readers: Iterable[Callable[[], Any]]) -> Iterator[CheckMessage]:
 
 
 def _error(problem: SettingsError) -> CheckMessage:
-    return Error(problem.message, hint=problem.hint, id=f"{NAMESPACE}.{problem.id}")
+    return error(problem.id, problem.message, hint=problem.hint)
 
 
 def _client_settings() -> dict[str, Any]:
@@ -127,26 +91,26 @@ def _encryption_keys() -> tuple[Secret, ...]:
 def _unknown_keys(where: str, names: Iterable[str], known: Iterable[str]) -> Iterator[CheckMessage]:
     for name in sorted(set(map(str, names)).difference(known)):
         close = get_close_matches(name.upper(), known, n=1)
-        yield Warning(
+        yield warning(
+            "W001",
             f"{where} has a key {name!r} that nobody reads.",
             hint=f"Did you mean {close[0]!r}?" if close else "Remove it.",
-            id=f"{NAMESPACE}.W001",
         )
 
 
 def _weak_keys() -> Iterator[CheckMessage]:
     for position, key in enumerate(_encryption_keys(), start=1):
         if key.reveal() in conf.secret_keys:
-            yield Warning(
+            yield warning(
+                "W002",
                 f"Encryption key {position} is the SECRET_KEY too.",
                 hint="Make a key of its own, so that one leak does not open both.",
-                id=f"{NAMESPACE}.W002",
             )
         elif _is_weak(key):
-            yield Warning(
+            yield warning(
+                "W003",
                 f"Encryption key {position} was not made at random.",
-                hint="Make one with base64.urlsafe_b64encode(os.urandom(32)).",
-                id=f"{NAMESPACE}.W003",
+                hint="Make one with manage.py google_link_generate_key.",
             )
 
 
@@ -155,20 +119,20 @@ def _odd_scopes() -> Iterator[CheckMessage]:
         with suppress(TypeError):
             for scope in parse_scopes(settings.get("SCOPES", ())):
                 if "://" not in scope and scope not in _SHORT_SCOPES:
-                    yield Warning(
+                    yield warning(
+                        "W004",
                         f"The Google client {name!r} asks for {scope!r}, which is no scope.",
                         hint=f"Write it in full, as {PREFIX}calendar.readonly.",
-                        id=f"{NAMESPACE}.W004",
                     )
 
 
 def _no_default() -> Iterator[CheckMessage]:
     names = _client_settings()
     if names and "default" not in names and "CLIENT_RESOLVER" not in conf.keys:
-        yield Warning(
+        yield warning(
+            "W005",
             "There is no Google client 'default', which is used where none is named.",
             hint=f"Give that name to one of {', '.join(names)}, or name one wherever you use it.",
-            id=f"{NAMESPACE}.W005",
         )
 
 

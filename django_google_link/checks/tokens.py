@@ -1,0 +1,41 @@
+"""What is stored, beside the keys that are configured: ``manage.py check --database default``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.core.checks import CheckMessage, Tags, register
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, router
+
+from ..crypto import key_ids
+from ..models import GoogleAccount
+from ..overview import overview
+from .messages import warning
+
+
+@register(Tags.database)
+def check_stored_keys(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check that every key is configured that has sealed something."""
+    try:
+        key_ids()
+    except ImproperlyConfigured:
+        return []  # Another check has said so.
+    return [message for alias in databases or () for message in _missing_keys(alias)]
+
+
+def _missing_keys(alias: str) -> Iterator[CheckMessage]:
+    if not router.allow_migrate_model(alias, GoogleAccount):
+        return
+    try:
+        counts = overview(using=alias).unknown_keys
+    except DatabaseError:
+        return  # Its tables are not there yet.
+    for key, count in counts.items():
+        yield warning(
+            "W007",
+            f"The key {key}, which is not configured, has sealed {count:,} of the stored tokens.",
+            hint="Put it back into ENCRYPTION_KEYS, behind the others, until "
+            "google_link_rotate_keys says that 0 are left.",
+        )
