@@ -77,6 +77,16 @@ class OAuthClient:
     authorization_params: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def grantor(self) -> tuple[str, str]:
+        """What a grant is given to, and where it is revoked: at Google, a project.
+
+        https://developers.google.com/identity/protocols/oauth2/web-server#incrementalAuth
+        """
+        project, _, rest = self.client_id.partition("-")
+        is_googles = project.isdecimal() and rest.endswith(".apps.googleusercontent.com")
+        return project if is_googles else self.client_id, self.revocation_endpoint
+
+    @property
     def issuers(self) -> tuple[str, ...]:
         """The values of ``iss`` to accept: Google's ID tokens may leave the scheme out."""
         if self.issuer == GOOGLE_ISSUER:
@@ -121,12 +131,13 @@ def get_client(name: str = "default") -> OAuthClient:
 
 
 def names_like(name: str) -> list[str]:
-    """Return the names of all clients with the client id of this one: Google knows no others."""
-    ids = {}
+    """Return the names of all clients that share their grants with this one, and its own."""
+    grantors = {}
     for other in {*conf.clients, name}:
         with suppress(SettingsError):
-            ids[other] = get_client(other).client_id
-    return [name, *(other for other in ids if other != name and ids[other] == ids.get(name))]
+            grantors[other] = get_client(other).grantor
+    mine = grantors.get(name)
+    return [name, *(other for other in grantors if other != name and grantors[other] == mine)]
 
 
 def _credentials(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -103,6 +103,9 @@ def save_refresh(
     """
     news = _apply(row, response, scopes=response.scopes or tuple(row.granted_scopes))
     values = {name: getattr(row, name) for name in _ANSWER_FIELDS}
+    if not response.refresh_token:
+        # The stored one may have been sealed anew since it was read.
+        del values["sealed_refresh_token"], values["refresh_token_expires_at"]
     if forced:
         values["refresh_forced_at"] = lease.clock(held)
     with transaction.atomic(using=held.db):

@@ -116,7 +116,7 @@ def back_off(rows: GoogleAccountQuerySet, account: GoogleAccount, owner: uuid.UU
         refresh_lease=None,
         refresh_lease_expires_at=None,
         refresh_failures=min(account.refresh_failures + 1, 10),
-        refresh_failing_since=account.refresh_failing_since or clock(rows),
+        refresh_failing_since=account.refresh_failing_since or timezone.now(),  # for people
         refresh_retry_at=clock(rows) + delay,
     )
     return delay
@@ -148,9 +148,12 @@ def _is_locked(rows: GoogleAccountQuerySet) -> bool:
 
     It might be our own caller's, on another connection, and would then wait for us.
     """
-    if not connections[rows.db].features.has_select_for_update_skip_locked:
+    features = connections[rows.db].features
+    if not features.has_select_for_update_skip_locked:
         return False
-    return not rows.select_for_update(skip_locked=True).values_list("pk")[:1]
+    # As an update that leaves the keys alone, it gets along with those who refer to the row.
+    free = rows.select_for_update(skip_locked=True, no_key=features.has_select_for_no_key_update)
+    return not free.values_list("pk")[:1]
 
 
 def _duration() -> timedelta:

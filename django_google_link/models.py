@@ -260,6 +260,10 @@ class PendingRevocation(models.Model):
     def __repr__(self) -> str:
         return f"<PendingRevocation {self.pk}>"
 
+    def seal_token(self, name: TokenName, token: Secret) -> None:
+        """Put a token into its column, sealed. Does not save."""
+        setattr(self, f"sealed_{name}", seal(token, self._binding(name)))
+
     def open_token(self, name: TokenName) -> Secret | None:
         """Decrypt a token, or return ``None`` where none is stored.
 

@@ -12,12 +12,11 @@ import threading
 import uuid
 from collections.abc import Generator, Iterable
 from datetime import timedelta
-from functools import partial
 from random import uniform
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import models, transaction
+from django.db import models, router, transaction
 from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -78,7 +77,29 @@ def keep_tokens(
         retry_at=clock(outbox.all()),
     )
     if isinstance(origin, models.Model):
-        transaction.on_commit(partial(attempt, pending.pk, using=using), using=using)
+        # Whatever goes wrong then is no concern of the one who unlinks: the command will see to it.
+        transaction.on_commit(lambda: _attempt_now(pending), using=using, robust=True)
+
+
+@sensitive_variables()
+def end_grant(client: str, sub: str, token: Secret, *, owner: str) -> None:
+    """End a grant that could not be stored: at once, or by the command.
+
+    Args:
+        client: the name of the OAuth client.
+        token: either of its tokens.
+        owner: the primary key of the user, as text.
+    """
+    outbox = outbox_of()
+    pending = PendingRevocation(account_id=uuid.uuid4(), owner=owner, client=client, sub=sub)
+    pending.seal_token("refresh_token", token)
+    pending.retry_at = clock(outbox)
+    pending.save(using=outbox.db)
+    _attempt_now(pending)
+
+
+def _attempt_now(pending: PendingRevocation) -> None:
+    attempt(pending.pk, using=pending._state.db)
 
 
 def tell_unlinked(account: GoogleAccount, *, user_id: Any, using: str) -> None:
@@ -99,9 +120,14 @@ def cancel(client: str, sub: str, *, using: str) -> None:
     PendingRevocation.objects.using(using).filter(client__in=names_like(client), sub=sub).delete()
 
 
+def outbox_of(using: str | None = None) -> models.QuerySet[PendingRevocation]:
+    """Return what is pending, in the named database or in the one that is written to."""
+    return PendingRevocation.objects.using(using or router.db_for_write(PendingRevocation))
+
+
 def due_revocations(*, using: str | None = None) -> models.QuerySet[PendingRevocation]:
     """Return the revocations whose next attempt is due."""
-    outbox = PendingRevocation.objects.using(using)
+    outbox = outbox_of(using)
     return outbox.filter(retry_at__lte=clock(outbox.all()))
 
 
@@ -123,7 +149,7 @@ def attempt_each(accounts: Iterable[uuid.UUID], *, using: str | None = None) -> 
     Args:
         accounts: the primary keys that they had.
     """
-    rows = PendingRevocation.objects.using(using).filter(account_id__in=list(accounts))
+    rows = outbox_of(using).filter(account_id__in=list(accounts))
     rows.update(retry_at=clock(rows))
     outcomes = []
     for pk in list(rows.values_list("pk", flat=True)):
@@ -140,7 +166,7 @@ def attempt(pk: uuid.UUID, *, using: str | None = None) -> Outcome:
     Whoever dies in the middle leaves the revocation to the next one, after ``HTTP_TIMEOUT`` and a
     few seconds more. No transaction is open while Google is asked.
     """
-    outbox = PendingRevocation.objects.using(using)
+    outbox = outbox_of(using)
     rows = outbox.filter(pk=pk)
     now = clock(outbox.all())
     claim = timedelta(seconds=conf.http_timeout + 5)

@@ -9,18 +9,21 @@ from collections.abc import Generator, Iterator
 from datetime import timedelta
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db import router
 from django.db.models import Q, TextChoices
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .exceptions import (
+    ClientMisconfiguredError,
     ConsentRequiredError,
     EncryptionKeyUnavailableError,
     GoogleLinkError,
     NotLinkedError,
     RefreshUnavailableError,
 )
+from .lease import clock
 from .models import GoogleAccount, GoogleAccountQuerySet, Status
 from .parallel import in_parallel
 from .tokens import check_grant, fresh_access_token
@@ -37,9 +40,13 @@ class Outcome(TextChoices):
     SHARED = "shared", _("seen to by others")
     LOST = "lost", _("lost: their users have to link again")
     UNREACHABLE = "unreachable", _("postponed: Google could not be reached")
+    FORBIDDEN = "forbidden", _("left alone: a policy of their organization forbids it")
     REFUSED = "refused", _("left alone: Google refuses their client, or it is not configured")
     UNREADABLE = "unreadable", _("left alone: their encryption key is not configured")
 
+
+#: What Google says of one organization's policy, and not of our client.
+_POLICIES = frozenset({"admin_policy_enforced", "org_internal"})
 
 _FAILURES: dict[type[Exception], Outcome] = {
     NotLinkedError: Outcome.SHARED,
@@ -56,7 +63,7 @@ TROUBLES = frozenset({Outcome.UNREACHABLE, Outcome.REFUSED, Outcome.UNREADABLE})
 def due_accounts(
     *, expiring_within: timedelta | None, unused_for: timedelta
 ) -> GoogleAccountQuerySet:
-    """Return the active accounts that should be refreshed now.
+    """Return the active accounts that should be refreshed now; not those that are waited out.
 
     Args:
         expiring_within: those without an access token that lives longer; ``None`` for none of them.
@@ -67,9 +74,11 @@ def due_accounts(
     due = Q(last_used_at__lt=now - unused_for)
     if expiring_within is not None:
         due |= Q(sealed_access_token="") | Q(access_token_expires_at__lt=now + expiring_within)
+    accounts = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
     return (
-        GoogleAccount.objects.filter(status=Status.ACTIVE)
+        accounts.filter(status=Status.ACTIVE)
         .exclude(sealed_refresh_token="")
+        .exclude(refresh_retry_at__gt=clock(accounts))
         .alias(last_used_at=Coalesce("refreshed_at", "linked_at"))
         .filter(due)
     )
@@ -145,6 +154,8 @@ class _Run:
 def _outcome_of(error: Exception, account: GoogleAccount) -> Outcome:
     if isinstance(error, RefreshUnavailableError) and error.error == "refresh_under_way":
         return Outcome.SHARED
+    if isinstance(error, ClientMisconfiguredError) and error.error in _POLICIES:
+        return Outcome.FORBIDDEN
     outcome = next(outcome for kind, outcome in _FAILURES.items() if isinstance(error, kind))
     if outcome in {Outcome.REFUSED, Outcome.UNREADABLE}:
         logger.error("The account %s was not refreshed: %s", account.pk, error)

@@ -775,6 +775,7 @@ def test_unlink_with_a_damaged_refresh_token_revokes_by_the_other(
     assert google.granted_scopes(alice) is None
 
 
+@pytest.mark.parametrize("is_project", [False, True])
 def test_unlink_keeps_a_grant_that_another_name_of_the_client_shares(
     google: FakeGoogle,
     alice: FakeUser,
@@ -782,14 +783,19 @@ def test_unlink_keeps_a_grant_that_another_name_of_the_client_shares(
     other_user: Any,
     settings: Settings,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+    is_project: bool,
 ) -> None:
-    """Google knows the client by its id, and not by what we call it here."""
+    """Google knows the project, and not what we call its clients."""
     clients = settings.GOOGLE_LINK["CLIENTS"]
+    project = {**clients["default"], "CLIENT_ID": "123-web.apps.googleusercontent.com"}
     settings.GOOGLE_LINK = {
         **settings.GOOGLE_LINK,
         "CLIENTS": {
             **clients,
-            "second": clients["default"],
+            "default": project if is_project else clients["default"],
+            "second": {**project, "CLIENT_ID": "123-reports.apps.googleusercontent.com"}
+            if is_project
+            else clients["default"],
             "third": {**clients["default"], "CLIENT_ID": "another"},
             "broken": {},
         },

@@ -32,6 +32,7 @@ def test_reassign_seals_the_tokens_for_the_new_owner(
 
     assert account.user == other_user
     assert account.is_default
+    assert account.grant_version == 2  # for a refresh that holds no lease, in a transaction
     assert token_of(account, "refresh_token") == before
     assert access_token(other_user)
     assert google.granted_scopes(alice)

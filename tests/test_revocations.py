@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
-from django.db import connection, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
+from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -20,8 +21,10 @@ from django_google_link.revocations import Outcome, attempt, revoke_pending
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 
+from .constants import CALLBACK
 from .databases import at_once, new_user
-from .test_grants import OTHER_KEY, heard, in_seconds, linked, save
+from .test_grants import OTHER_KEY, heard, in_seconds, just_before, linked, save
+from .test_tokens import during_refresh
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
@@ -473,3 +476,72 @@ def test_command_with_options_that_cannot_work() -> None:
     """Nobody is no worker."""
     with pytest.raises(CommandError, match="--workers"):
         run(workers=0)
+
+
+# Around it
+
+
+def test_failure_after_the_commit_is_not_the_users(
+    google: FakeGoogle, account: GoogleAccount, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The link is gone; the outbox has it, and what others wanted to do then is done."""
+    done: list[bool] = []
+
+    def break_down() -> None:
+        raise OperationalError("The database went away.")
+
+    with just_before("INSERT", 'UPDATE "google_link_pending', act=break_down), transaction.atomic():
+        account.unlink()
+        transaction.on_commit(lambda: done.append(True))
+
+    assert done == [True]
+    assert "The database went away." in caplog.text
+    assert PendingRevocation.objects.count() == 1
+
+
+def test_user_who_is_deleted_while_they_link_leaves_no_grant(
+    google: FakeGoogle, alice: FakeUser, client: Client
+) -> None:
+    """Google has granted it, and nobody else could ever end it."""
+    user = new_user()
+    google.client.redirect_uris.append(CALLBACK)
+    client.force_login(user)
+    to_google = client.get("/google/authorize/")["Location"]
+    back = google.consent(to_google, user=alice).removeprefix("http://testserver")
+
+    with during_refresh(google, user.delete):
+        response = client.get(back)
+
+    assert response.status_code == 400
+    assert google.granted_scopes(alice) is None
+    assert not GoogleAccount.objects.exists()
+    assert not PendingRevocation.objects.exists()
+
+
+class ReadFromReplica:
+    """A router that reads where nothing can be written."""
+
+    def db_for_read(self, model: Any, **hints: Any) -> str:
+        return "replica"
+
+    def db_for_write(self, model: Any, **hints: Any) -> str:
+        return "default"
+
+    def allow_relation(self, *args: Any, **hints: Any) -> bool:
+        return True
+
+
+def test_replica_is_never_written_to(
+    google: FakeGoogle, account: GoogleAccount, settings: Settings
+) -> None:
+    """What is pending is read where it is written, and counted there."""
+    account_pk = account.pk
+    settings.DATABASE_ROUTERS = [ReadFromReplica()]  # There is no such database.
+    google.fail_next(endpoint="revoke")
+
+    GoogleAccount.objects.using("default").get(pk=account_pk).delete()
+    with pytest.raises(CommandError, match="Some have to wait"):
+        run()
+    PendingRevocation.objects.using("default").update(retry_at=in_seconds(-1))
+
+    assert run() == "       1 revoked\n       0 left\n"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
+from collections import Counter
 from collections.abc import Callable
+from threading import Event
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
+from django.db import transaction
 from pytest_django import Settings
 
 from django_google_link import rotation
@@ -21,6 +25,7 @@ from django_google_link.tokens import fresh_access_token
 
 from .databases import at_once, new_user
 from .test_grants import in_seconds, linked, save, table
+from .test_tokens import during_refresh
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
@@ -251,3 +256,47 @@ def test_reseal_of_one_row(use: Callable[..., None]) -> None:
 
     use(NEW)
     assert tokens() == before
+
+
+def test_rotation_during_a_refresh_stays(
+    use: Callable[..., None], google: FakeGoogle, alice: FakeUser
+) -> None:
+    """Read under the old key, sealed anew while Google is asked: the answer leaves that alone."""
+    account = linked(new_user(), google, alice, access_token_expires_at=in_seconds(-60))
+    use(NEW, OLD)
+
+    with during_refresh(google, run):
+        fresh_access_token(account)
+
+    use(NEW)
+    assert run() == "       0 left\n"
+    GoogleAccount.objects.update(access_token_expires_at=in_seconds(-60))
+    assert fresh_access_token(account)
+
+
+if os.environ.get("TEST_DATABASE"):
+
+    def test_rotation_waits_for_nobody(use: Callable[..., None]) -> None:
+        """A row that somebody else has locked is left for the next run, and the others go on."""
+        make_many(5)
+        use(NEW, OLD)
+        locked, done = Event(), Event()
+
+        def hold() -> None:
+            with transaction.atomic():
+                GoogleAccount.objects.filter(pk=held.pk).update(refresh_failures=0)
+                locked.set()
+                done.wait(20)
+
+        def rotate_meanwhile() -> Counter[Outcome]:
+            locked.wait(20)
+            try:
+                return Counter(rotate())
+            finally:
+                done.set()
+
+        held = GoogleAccount.objects.order_by("pk")[2]
+        _, outcomes = at_once(hold, rotate_meanwhile)
+
+        assert outcomes == {Outcome.ROTATED: 4, Outcome.CHANGED: 1}
+        assert run() == "       1 sealed anew\n       0 left\n"

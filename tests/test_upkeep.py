@@ -281,3 +281,25 @@ def test_check_of_one_account(google: FakeGoogle, alice: FakeUser) -> None:
     assert upkeep.check(account) == Outcome.REFUSED
     google.revoke(alice)
     assert upkeep.check(account) == Outcome.LOST
+
+
+def test_policy_of_one_organization_is_not_everybodys(google: FakeGoogle, alice: FakeUser) -> None:
+    """Google refuses one user's token; nothing is wrong with the client."""
+    link_many(9, google, alice)
+    google.error_next("admin_policy_enforced")
+
+    assert run(expiring_within=0, workers=1) == (
+        "       8 refreshed\n       1 left alone: a policy of their organization forbids it\n"
+    )
+
+
+def test_due_accounts_are_not_those_that_are_waited_out(
+    google: FakeGoogle, alice: FakeUser
+) -> None:
+    """They would be counted as failures, though Google has not been asked."""
+    link_many(3, google, alice)
+    GoogleAccount.objects.update(refresh_retry_at=in_seconds(60))
+    assert run(expiring_within=0) == "Nothing is due.\n"
+
+    GoogleAccount.objects.update(refresh_retry_at=in_seconds(-1))
+    assert run(expiring_within=0) == "       3 refreshed\n"

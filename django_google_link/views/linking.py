@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from django.contrib.auth.decorators import login_not_required, login_required
 from django.contrib.auth.views import redirect_to_login
+from django.db import IntegrityError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
@@ -25,6 +26,7 @@ from ..grants import save_grant
 from ..id_token import Identity, verify_id_token
 from ..models import GoogleAccount
 from ..oauth import TokenResponse
+from ..revocations import end_grant
 from ..scopes import IDENTITY_SCOPES, parse_scopes
 from ..secret import Secret
 from ..services import choose_account
@@ -250,14 +252,19 @@ def _linked(
     identity: Identity,
     response: TokenResponse,
 ) -> HttpResponse:
-    account = save_grant(
-        request.user,
-        client,
-        identity,
-        response,
-        requested_scopes=pending.scopes,
-        request=request,
-    )
+    try:
+        account = save_grant(
+            request.user,
+            client,
+            identity,
+            response,
+            requested_scopes=pending.scopes,
+            request=request,
+        )
+    except IntegrityError:  # The user was deleted meanwhile: nobody else could end this grant.
+        token = response.refresh_token or response.access_token
+        end_grant(client.name, identity.sub, token, owner=pending.user)
+        return pages.failure(request, StateError("The user is gone."))
     state.remember_outcome(
         request.session, client.name, asked=pending.scopes, granted=account.granted_scopes
     )

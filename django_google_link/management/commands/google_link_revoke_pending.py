@@ -9,8 +9,12 @@ from typing import Any
 
 from django.core.management import BaseCommand, CommandError
 
-from django_google_link.models import PendingRevocation
-from django_google_link.revocations import Outcome, due_revocations, revoke_pending
+from django_google_link.revocations import (
+    Outcome,
+    due_revocations,
+    outbox_of,
+    revoke_pending,
+)
 
 from ._progress import with_bar
 
@@ -53,7 +57,7 @@ class Command(BaseCommand):
             for outcome in Outcome:
                 if counts[outcome]:
                     self.stdout.write(f"{counts[outcome]:>8,} {outcome.label}")
-        left = PendingRevocation.objects.count()
+        left = outbox_of().count()
         self.stdout.write(f"{left:>8,} left")
         if left:
             raise CommandError("Some have to wait: run this again, every few minutes.")
