@@ -270,6 +270,8 @@ def _recover(account: GoogleAccount) -> _News:
 
 def _send(account: GoogleAccount, news: _News, *, using: str) -> None:
     for signal, arguments in news:
+        if signal is signals.authorization_recovered:
+            logger.info("The grant of the account %s works again.", account.pk)
         send_on_commit(signal, GoogleAccount, using=using, account=account, **arguments)
 
 

@@ -205,6 +205,7 @@ def _revoke(pending: PendingRevocation) -> Outcome:
     if token is None:
         raise TokenUndecryptableError
     oauth.revoke(get_client(pending.client), token=token)
+    logger.info("The unlinked account %s is revoked at Google.", pending.account_id)
     return Outcome.REVOKED
 
 

@@ -21,7 +21,13 @@ from ..access import client_name, default_return_url, is_safe_url
 from ..authorize_request import AuthorizeRequest
 from ..clients import OAuthClient, get_client, is_loopback
 from ..conf import SettingsError
-from ..exceptions import ConsentRequiredError, GoogleLinkError, IDTokenError, StateError
+from ..exceptions import (
+    ClientMisconfiguredError,
+    ConsentRequiredError,
+    GoogleLinkError,
+    IDTokenError,
+    StateError,
+)
 from ..grants import save_grant
 from ..id_token import Identity, verify_id_token
 from ..models import GoogleAccount
@@ -108,7 +114,10 @@ def _accepted(
     try:
         response, identity = _exchange(client, pending, code, issuer)
     except GoogleLinkError as error:
-        logger.warning("Linking through the client %r failed: %s", client.name, error)
+        if isinstance(error, ClientMisconfiguredError):
+            logger.error("Google refuses the client %r: %s", client.name, error)
+        else:
+            logger.warning("Linking through the client %r failed: %s", client.name, error)
         return pages.failure(request, error, try_url=_retry_url(pending))
     if pending.account and identity.sub != pending.account:
         return _other_account(request, pending, identity)
@@ -209,6 +218,7 @@ def _refused(request: HttpRequest, pending: PendingAuthorization, error: str) ->
         request=request,
     )
     if error == "access_denied":
+        logger.info("A user refused to link through the client %r.", pending.client)
         return pages.denied(request, pending, try_url=_retry_url(pending))
     logger.warning("Google refused to link through the client %r: %.100r", pending.client, error)
     return pages.refused(request, error, try_url=_retry_url(pending))

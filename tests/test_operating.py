@@ -1,0 +1,140 @@
+"""The page for whoever is on call says what the code does."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import get_commands
+from django.dispatch import Signal
+from opentelemetry.metrics import set_meter_provider
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from prometheus_client import REGISTRY
+
+from django_google_link import signals
+from django_google_link.grants import mark_lost
+from django_google_link.models import GoogleAccount, PendingRevocation
+from django_google_link.testing.accounts import make_google_account
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "django_google_link"
+DOCS = ROOT / "docs"
+PAGE = (DOCS / "operating.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+
+SENT = [signal for signal in vars(signals).values() if isinstance(signal, Signal)]
+
+
+@pytest.fixture
+def receivers_of_this_test() -> Iterator[None]:
+    """Disconnect what the page connects for good."""
+    before = [list(signal.receivers) for signal in SENT]
+    yield
+    for signal, receivers in zip(SENT, before, strict=True):
+        signal.receivers = receivers
+        signal.sender_receivers_cache.clear()
+
+
+def run(text: str) -> dict[str, Any]:
+    """Run the code block in which this text stands, and return its names."""
+    blocks = re.findall(r"```python\n(.*?)```", re.sub(r"^ {3}", "", PAGE, flags=re.M), flags=re.S)
+    [block] = [block for block in blocks if text in block]
+    names: dict[str, Any] = {}
+    exec(block, names)
+    return names
+
+
+def logged() -> set[tuple[str, str]]:
+    """Return what the package logs: the level, and the message with an ellipsis for each value."""
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(
+                    func=ast.Attribute(value=ast.Name(id="logger"), attr=level),
+                    args=[ast.Constant(value=str(message)), *_],
+                ):
+                    found.add((level.upper(), re.sub(r"%[.\d]*[a-z]", "…", message)))
+    return found
+
+
+def test_log_table_has_every_line() -> None:
+    """Whoever greps for it finds it."""
+    rows = re.findall(r"^\| (INFO|WARNING|ERROR) \| `([^`]+)` \|", PAGE, flags=re.MULTILINE)
+
+    assert set(rows) == logged()
+    assert len(rows) == len(set(rows))
+
+
+def test_commands_and_permissions_exist() -> None:
+    """None is made up, and none forgotten."""
+    commands = {name for name, app in get_commands().items() if app == "django_google_link"}
+    permissions = {
+        name for model in (GoogleAccount, PendingRevocation) for name, _ in model._meta.permissions
+    }
+
+    assert set(re.findall(r"google_link_[a-z_]+", PAGE)) == commands | {"google_link_events"}
+    named = set(re.findall(r"`([a-z]+_(?:googleaccount|pendingrevocation))`", PAGE))
+    assert named == permissions | {"delete_googleaccount", "delete_pendingrevocation"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """To a file, and to a heading in it."""
+    for target, _, heading in re.findall(r"\]\((?!https?:)([^)#]*)(#([^)]*))?\)", page.read_text()):
+        file = (page.parent / target).resolve() if target else page
+        assert file.exists(), target
+        if heading:
+            headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), flags=re.M)
+            assert heading in {re.sub(r"\W+", "-", title.lower()).strip("-") for title in headings}
+
+
+def make_events(user: Any) -> None:
+    """Let a grant be lost."""
+    mark_lost(make_google_account(user), "revoked")
+
+
+@pytest.mark.usefixtures("receivers_of_this_test")
+@pytest.mark.django_db(transaction=True)
+def test_metrics_for_prometheus(user: Any) -> None:
+    """Ten lines, and the loss of a grant is counted."""
+    names = run("prometheus_client")
+    try:
+        make_events(user)
+        labels = {"event": "authorization_lost", "client": "default", "reason": "revoked"}
+        assert REGISTRY.get_sample_value("google_link_events_total", labels) == 1
+    finally:
+        REGISTRY.unregister(names["EVENTS"])
+
+
+@pytest.mark.usefixtures("receivers_of_this_test")
+@pytest.mark.django_db(transaction=True)
+def test_metrics_for_opentelemetry(user: Any) -> None:
+    """The same for the other."""
+    reader = InMemoryMetricReader()
+    set_meter_provider(MeterProvider([reader]))
+    run("opentelemetry")
+
+    make_events(user)
+
+    data: Any = reader.get_metrics_data()
+    [metric] = data.resource_metrics[0].scope_metrics[0].metrics
+    [point] = metric.data.data_points
+    assert (metric.name, point.value) == ("google_link.events", 1)
+    assert point.attributes["event"] == "authorization_lost"
+
+
+@pytest.mark.django_db
+def test_everything_is_revoked_when_a_key_has_leaked(user: Any) -> None:
+    """What the page says leaves nothing but the outbox."""
+    make_google_account(user)
+
+    run("objects.all().delete()")
+
+    assert not GoogleAccount.objects.exists()
+    assert PendingRevocation.objects.count() == 1
