@@ -217,6 +217,16 @@ class Settings:
         return django_settings.MIDDLEWARE
 
     @property
+    def session_cookie_is_strict(self) -> bool:
+        """Whether browsers keep Django's session cookie to themselves on the way from Google."""
+        return str(django_settings.SESSION_COOKIE_SAMESITE).lower() == "strict"
+
+    @property
+    def session_cookie_name(self) -> str:
+        """Django's ``SESSION_COOKIE_NAME``."""
+        return django_settings.SESSION_COOKIE_NAME
+
+    @property
     def secure_proxy_ssl_header(self) -> tuple[str, str] | None:
         """Django's ``SECURE_PROXY_SSL_HEADER``."""
         return django_settings.SECURE_PROXY_SSL_HEADER

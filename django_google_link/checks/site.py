@@ -23,7 +23,7 @@ _MIDDLEWARE = (
 @register(Tags.urls)
 def check_installation(**kwargs: Any) -> list[CheckMessage]:
     """Check that the pages are reachable, with the middleware that they need."""
-    return [*_urls(), *_middleware()]
+    return [*_urls(), *_middleware(), *_strict_cookie()]
 
 
 @register(Tags.security, deploy=True)
@@ -56,6 +56,16 @@ def _middleware() -> Iterator[CheckMessage]:
             yield error(
                 id, f"{path} is not among the MIDDLEWARE.", hint="Add it, or a subclass of it."
             )
+
+
+def _strict_cookie() -> Iterator[CheckMessage]:
+    if conf.session_cookie_is_strict:
+        yield warning(
+            "W006",
+            'With SESSION_COOKIE_SAMESITE = "Strict" users come back from Google without their '
+            "session, and see a page in between.",
+            hint='Use "Lax": the callback is protected by state, nonce and PKCE.',
+        )
 
 
 def _clients() -> Iterator[OAuthClient]:

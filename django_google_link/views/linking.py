@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import wraps
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from django.contrib.auth.decorators import login_not_required, login_required
 from django.contrib.auth.views import redirect_to_login
@@ -20,7 +20,7 @@ from .. import crypto, oauth, signals, state
 from ..access import client_name, default_return_url, is_safe_url
 from ..authorize_request import AuthorizeRequest
 from ..clients import OAuthClient, get_client, is_loopback
-from ..conf import SettingsError
+from ..conf import SettingsError, conf
 from ..exceptions import (
     ClientMisconfiguredError,
     ConsentRequiredError,
@@ -40,6 +40,10 @@ from ..state import PendingAuthorization
 from . import pages
 
 logger = logging.getLogger("django_google_link")
+
+#: What an authorization response carries besides the code: RFC 6749 section 4.1.2, RFC 9207.
+_RESPONSE_PARAMS = ("state", "error", "iss")
+_BOUNCED = "bounced"
 
 
 def no_referrer(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
@@ -93,6 +97,8 @@ def callback(request: HttpRequest) -> HttpResponse:
     """Take what Google sends back: once, for the user who asked, and nothing else."""
     query, code = _take_query(request)
     if not request.user.is_authenticated:
+        if _came_without_cookie(request) and query.pop(_BOUNCED, None) is None:
+            return _bounce(request, query, code)
         return redirect_to_login(reverse("google_link:accounts"))
     try:
         pending = state.pop(request.session, query.get("state", ""), user=str(request.user.pk))
@@ -101,6 +107,20 @@ def callback(request: HttpRequest) -> HttpResponse:
     if "error" in query:
         return _refused(request, pending, query["error"])
     return _accepted(request, get_client(pending.client), pending, code, query.get("iss"))
+
+
+def _came_without_cookie(request: HttpRequest) -> bool:
+    return conf.session_cookie_is_strict and conf.session_cookie_name not in request.COOKIES
+
+
+@sensitive_variables()
+def _bounce(request: HttpRequest, query: dict[str, str], code: Secret) -> HttpResponse:
+    """Have the browser come again, from a page of ours: then a strict cookie comes along."""
+    known = {name: query[name] for name in _RESPONSE_PARAMS if name in query}
+    if code:
+        known["code"] = code.reveal()
+    url = f"{reverse('google_link:callback')}?{urlencode({**known, _BOUNCED: '1'})}"
+    return pages.bounce(request, url)
 
 
 @sensitive_variables()

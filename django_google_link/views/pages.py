@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.views.decorators.debug import sensitive_variables
 
 from ..exceptions import (
     ClientMisconfiguredError,
@@ -29,6 +30,15 @@ def failure(request: HttpRequest, error: GoogleLinkError, *, try_url: str = "") 
     """Say what went wrong, by the kind of error; what Google said stays in the log."""
     status, title, text = _explain(error)
     return _render(request, status=status, title=title, text=text, try_url=try_url)
+
+
+@sensitive_variables()
+def bounce(request: HttpRequest, url: str) -> HttpResponse:
+    """Send the browser on from a page of ours. A redirect would still count as Google's."""
+    response = render(request, "django_google_link/continue.html", {"url": url})
+    # The header needs nothing of a project's own base template.
+    response["Refresh"] = f"0;url={url}"
+    return response
 
 
 def refused(request: HttpRequest, error: str, *, try_url: str) -> HttpResponse:

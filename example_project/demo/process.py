@@ -27,12 +27,15 @@ class Demo:
 
 
 @contextmanager
-def running_demo(data_dir: Path, *options: str) -> Iterator[Demo]:
+def running_demo(
+    data_dir: Path, *options: str, settings: str = "daybook.settings"
+) -> Iterator[Demo]:
     """Run ``manage.py demo`` on free ports.
 
     Args:
         data_dir: where its keys and its database are.
         options: further options of the command.
+        settings: the module of the settings.
 
     Raises:
         RuntimeError: if it does not start.
@@ -40,7 +43,7 @@ def running_demo(data_dir: Path, *options: str) -> Iterator[Demo]:
     environment = {
         **os.environ,
         "DEMO_DIR": str(data_dir),
-        "DJANGO_SETTINGS_MODULE": "daybook.settings",
+        "DJANGO_SETTINGS_MODULE": settings,
         "PYTHONPATH": str(PROJECT.parent),
     }
     command = [sys.executable, str(PROJECT / "manage.py"), "demo", "--port=0", "--google-port=0"]

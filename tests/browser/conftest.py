@@ -56,7 +56,7 @@ def open_browser(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
 
     def on_request(request: Any) -> None:
         url = urlsplit(request.url)
-        if url.scheme != "data" and url.hostname != "127.0.0.1":
+        if url.scheme != "data" and url.hostname not in {"127.0.0.1", "localhost"}:
             elsewhere.append(request.url)
 
     def on_console(message: Any) -> None:

@@ -365,3 +365,18 @@ def test_google_fails(
     assert google.requests_to("token")[-1].form["grant_type"] == "refresh_token"
     page.goto("/google/")
     expect(page.get_by_role("heading", name=ANNA, exact=True)).to_be_visible()
+
+
+def test_strict_cookies(tmp_path: Path, open_browser: Callable[..., BrowserContext]) -> None:
+    """Google is another site here, and the user arrives all the same."""
+    with running_demo(tmp_path, settings="tests.browser.strict_settings") as demo:
+        site = demo.site.replace("127.0.0.1", "localhost")
+        page = open_browser(base_url=site).new_page()
+        log_in(page)
+        page.goto("/agenda/")
+        assert page.url.startswith(demo.google)
+
+        allow(page)
+
+        expect(page.get_by_text("Dentist")).to_be_visible()
+        assert page.url == f"{site}/agenda/"
