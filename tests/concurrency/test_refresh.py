@@ -234,6 +234,25 @@ def test_worker_that_is_killed_while_it_revokes_loses_nothing(
     assert not PendingRevocation.objects.exists()
 
 
+def test_worker_that_is_killed_at_any_step_of_unlinking_loses_nothing(google: FakeGoogle) -> None:
+    """SIGKILL before each statement: the link is still there, or its grant ends at Google."""
+    owners = [google.add_user(f"user{n}@gmail.com") for n in range(1, 19)]
+    accounts = [linked(new_user(f"user{n}"), google, who) for n, who in enumerate(owners, start=1)]
+    workers = [Worker("unlink", row, die_at=n) for n, row in enumerate(accounts, start=1)]
+
+    with working(*workers):
+        ends = [worker.process.wait(60) for worker in workers]
+    PendingRevocation.objects.update(retry_at=in_seconds(-1))
+    call_command("google_link_revoke_pending", stdout=io.StringIO())
+
+    linked_still = [GoogleAccount.objects.filter(pk=account.pk).exists() for account in accounts]
+    granted_still = [google.granted_scopes(who) is not None for who in owners]
+    assert linked_still == granted_still
+    assert set(linked_still) == {True, False}
+    assert (ends[0], ends[-1]) == (-signal.SIGKILL, 0)
+    assert not PendingRevocation.objects.exists()
+
+
 def test_commands_on_several_machines_share_the_work(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser
 ) -> None:

@@ -8,7 +8,10 @@ The order is a JSON object in the first argument. ``databases`` and ``google_lin
 from __future__ import annotations
 
 import io
+import itertools
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -53,10 +56,20 @@ def fresh_while_locked(account: str) -> str:
 
 
 def unlink(account: str) -> str:
-    """Unlink the account, as its user would."""
+    """Unlink the account, as its user would; die at the statement of the number in the order."""
+    from django.db import connection
+
     from django_google_link.models import GoogleAccount
 
-    GoogleAccount.objects.get(pk=account).unlink()
+    numbers = itertools.count(1)
+
+    def die(execute: Any, *args: Any) -> Any:
+        if next(numbers) == ORDER.get("die_at"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return execute(*args)
+
+    with connection.execute_wrapper(die):
+        GoogleAccount.objects.get(pk=account).unlink()
     return "unlinked"
 
 
