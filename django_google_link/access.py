@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -55,6 +55,25 @@ class Requirement:
     client: str | None = None
     account: AccountChooser | None = None
     return_url: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        scopes: str | Iterable[str] | None = None,
+        optional_scopes: str | Iterable[str] = (),
+        client: str | None = None,
+        account: AccountChooser | None = None,
+        return_url: str | None = None,
+    ) -> Requirement:
+        """Read the options of a decorator, once for all requests."""
+        return cls(
+            scopes=None if scopes is None else parse_scopes(scopes),
+            optional_scopes=parse_scopes(optional_scopes),
+            client=client,
+            account=account,
+            return_url=return_url,
+        )
 
 
 class GoogleAccess:
@@ -215,11 +234,14 @@ class GoogleAccess:
         requirement, chosen = self._requirement, self._chosen
         if isinstance(error, AccountChoiceRequiredError):
             requirement, chosen = replace(requirement, scopes=(), account=None), None
-        elif error.account and error.account != self.account:
+        client = error.client or self.client.name
+        if client != self.client.name or (error.account and error.account != self.account):
             # What the view requires, it requires of its own account.
             requirement = replace(
-                requirement, scopes=(), optional_scopes=(), client=error.account.client
+                requirement, scopes=_had(error.account), optional_scopes=(), client=client
             )
+        if client != self.client.name:
+            chosen = None
         again = GoogleAccess(self._request, requirement)
         again._chosen = error.account if error.account in again.accounts else chosen
         return again
@@ -278,6 +300,12 @@ class GoogleAccess:
         return str(url) if url and is_safe_url(self._request, str(url)) else None
 
 
+def access_for(request: HttpRequest, error: ConsentRequiredError) -> GoogleAccess:
+    """Return what there is to say of an error for which no view has named a requirement."""
+    requirement = Requirement(scopes=_had(error.account), client=error.client or None)
+    return GoogleAccess(request, requirement)
+
+
 def client_name(request: HttpRequest) -> str:
     """Return the name of the client of this request, as ``CLIENT_RESOLVER`` says."""
     resolver = conf.client_resolver
@@ -296,6 +324,13 @@ def is_safe_url(request: HttpRequest, url: str) -> bool:
     return url_has_allowed_host_and_scheme(
         url, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     )
+
+
+def _had(account: GoogleAccount | None) -> tuple[str, ...]:
+    """Return what an account should have again, if it has to be linked again."""
+    if account is None or account.is_active:
+        return ()
+    return tuple(scope for scope in account.granted_scopes if scope not in IDENTITY_SCOPES)
 
 
 def _authenticated(user: Any) -> Any:

@@ -12,10 +12,8 @@ from django.http.response import HttpResponseBase
 
 from .access import AccountChooser, GoogleAccess, Requirement
 from .conf import conf
-from .exceptions import ConsentRequiredError, GrantLostError, TokenUndecryptableError
-from .grants import mark_lost
-from .responses import consent_response
-from .scopes import parse_scopes
+from .exceptions import ConsentRequiredError
+from .responses import consent_response, response_to
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -68,7 +66,7 @@ def google_aware(view: Any = None, /, **options: Any) -> Any:
 
 
 def _decorate(view: Any, options: dict[str, Any], *, required: bool) -> Any:
-    requirement = _requirement(**options)
+    requirement = Requirement.of(**options)
 
     def decorate(view: Any) -> Any:
         if _is_async(view):
@@ -78,27 +76,10 @@ def _decorate(view: Any, options: dict[str, Any], *, required: bool) -> Any:
     return decorate(view) if view else decorate
 
 
-def _requirement(
-    *,
-    scopes: str | Iterable[str] | None = None,
-    optional_scopes: str | Iterable[str] = (),
-    client: str | None = None,
-    account: AccountChooser | None = None,
-    return_url: str | None = None,
-) -> Requirement:
-    return Requirement(
-        scopes=None if scopes is None else parse_scopes(scopes),
-        optional_scopes=parse_scopes(optional_scopes),
-        client=client,
-        account=account,
-        return_url=return_url,
-    )
-
-
 def _is_async(view: Any) -> bool:
-    # method_decorator(…, name="dispatch") hands over a partial of a method that is no coroutine
-    # function itself, and yet returns a coroutine where the handlers of its class do.
-    instance = getattr(getattr(view, "func", None), "__self__", None)
+    # A mixin hands over a method and method_decorator(…, name="dispatch") a partial of one, which
+    # is no coroutine function and yet returns a coroutine where the handlers of its class do.
+    instance = getattr(getattr(view, "func", view), "__self__", None)
     return iscoroutinefunction(view) or bool(getattr(instance, "view_is_async", False))
 
 
@@ -111,7 +92,7 @@ def _sync_view(view: Any, requirement: Requirement, *, required: bool) -> Any:
         try:
             response: HttpResponseBase = view(request, *args, **kwargs)
         except ConsentRequiredError as error:
-            return _response_to(error, request, access)
+            return response_to(error, request, access)
         return response
 
     return wrapper
@@ -127,7 +108,7 @@ def _async_view(view: Any, requirement: Requirement, *, required: bool) -> Any:
         try:
             response: HttpResponseBase = await view(request, *args, **kwargs)
         except ConsentRequiredError as error:
-            return await sync_to_async(_response_to)(error, request, access)
+            return await sync_to_async(response_to)(error, request, access)
         return response
 
     return wrapper
@@ -137,19 +118,3 @@ def _attach(request: HttpRequest, requirement: Requirement) -> GoogleAccess:
     access = GoogleAccess(request, requirement)
     setattr(request, conf.request_attribute, access)
     return access
-
-
-def _response_to(
-    error: ConsentRequiredError, request: HttpRequest, access: GoogleAccess
-) -> HttpResponseBase:
-    if error.account:
-        if not access.owns(error.account):
-            raise error
-        if isinstance(error, GrantLostError | TokenUndecryptableError) and error.account.is_active:
-            # A transaction of the view's has taken back what was noted when the grant was lost.
-            mark_lost(error.account, error.reason)
-    access = access.looked_up_again(error)
-    if access and access.has_scopes(*error.missing_scopes):
-        # It is not this user who can help: to send them to consent would send them in a circle.
-        raise error
-    return consent_response(request, access, error)

@@ -27,6 +27,7 @@ class ConsentRequiredError(GoogleLinkError):
         reason: a word for programs, such as ``"not_linked"`` or ``"revoked"``.
         missing_scopes: the scopes that the user has yet to grant.
         account: the ``GoogleAccount`` concerned, if there is one.
+        client: the name of the OAuth client concerned, if one was named.
     """
 
     default_message = "The user has to give consent at Google."
@@ -44,11 +45,13 @@ class ConsentRequiredError(GoogleLinkError):
         reason: str = "",
         missing_scopes: Iterable[str] = (),
         account: GoogleAccount | None = None,
+        client: str = "",
     ) -> None:
         super().__init__(message or self.default_message)
         self.reason = reason or self.default_reason
         self.missing_scopes = frozenset(missing_scopes)
         self.account = account
+        self.client = account.client if account else client
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self).__bases__[0], self.args, self.__dict__)

@@ -14,6 +14,7 @@ from django.db import connections, router
 from .clients import get_client
 from .exceptions import (
     AccountChoiceRequiredError,
+    ConsentRequiredError,
     GrantLostError,
     MissingScopesError,
     NotLinkedError,
@@ -139,8 +140,12 @@ def get_account(owner: Owner, *, scopes: Scopes = (), client: str = "default") -
     if isinstance(owner, GoogleAccount):
         return require_ready(owner, required)
     if not owner.is_authenticated:
-        raise NotLinkedError(missing_scopes=required)
-    return choose_account(linked_accounts(owner, client=client), required)
+        raise NotLinkedError(missing_scopes=required, client=client)
+    try:
+        return choose_account(linked_accounts(owner, client=client), required)
+    except ConsentRequiredError as error:
+        error.client = client
+        raise
 
 
 def linked_accounts(

@@ -13,7 +13,17 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "django_google_link"
 
 # What sees a request. All the rest must work in a worker, where there is none.
-WEB = {"access", "admin", "contrib", "decorators", "responses", "state", "views"}
+WEB = {
+    "access",
+    "admin",
+    "contrib",
+    "decorators",
+    "middleware",
+    "mixins",
+    "responses",
+    "state",
+    "views",
+}
 
 # Other rules hold for these: migrations are generated, and the kit is a program of its own.
 OUTSIDE = {"migrations", "testing"}

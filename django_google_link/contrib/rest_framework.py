@@ -1,0 +1,98 @@
+"""Django REST framework: a permission, and an exception handler. Needs the extra ``drf``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import status
+from rest_framework.exceptions import APIException
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+from rest_framework.views import exception_handler as default_exception_handler
+
+from ..access import GoogleAccess, Requirement, access_for
+from ..conf import conf
+from ..exceptions import ConsentRequiredError
+from ..responses import consent_content, looked_into
+
+
+class GoogleAuthorizationRequired(APIException):
+    """The user has to give consent at Google. ``detail`` says where."""
+
+    status_code = status.HTTP_403_FORBIDDEN
+    default_code = "google_authorization_required"
+
+
+class GoogleRequired(BasePermission):
+    """Lets only users pass who have granted the scopes, and sets ``request.google`` for all.
+
+    Others get a 403 with ``reason``, ``missing_scopes`` and ``authorize_url``. The view may have
+    the attributes ``google_scopes``, ``google_optional_scopes``, ``google_client`` and
+    ``google_return_url``, and the method ``get_google_account(request)``, which mean what the
+    options of ``google_required`` do. Put ``IsAuthenticated`` before it.
+    """
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """Say whether the user is ready.
+
+        Raises:
+            GoogleAuthorizationRequired: when the user is known, and has to act first.
+        """
+        access = _attach(request, view)
+        if access:
+            return True
+        if access.status != "anonymous":
+            raise GoogleAuthorizationRequired(consent_content(access))
+        return False
+
+
+class GoogleAware(BasePermission):
+    """Lets everybody pass, and sets ``request.google``."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """Say yes."""
+        _attach(request, view)
+        return True
+
+
+def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
+    """Answer a ``ConsentRequiredError`` that a view has raised as :class:`GoogleRequired` does.
+
+    For ``REST_FRAMEWORK["EXCEPTION_HANDLER"]``; call it from your own, if you have one. All else,
+    and what the user of this request cannot help, is left to DRF's.
+    """
+    if isinstance(exc, ConsentRequiredError):
+        access = _access_of(context["request"], exc)
+        try:
+            exc = GoogleAuthorizationRequired(consent_content(looked_into(exc, access), exc))
+        except ConsentRequiredError as error:
+            exc = error
+    return default_exception_handler(exc, context)
+
+
+def _attach(request: Request, view: APIView) -> GoogleAccess:
+    requirement = Requirement.of(
+        scopes=getattr(view, "google_scopes", None),
+        optional_scopes=getattr(view, "google_optional_scopes", ()),
+        client=getattr(view, "google_client", None),
+        account=getattr(view, "get_google_account", None),
+        return_url=getattr(view, "google_return_url", None),
+    )
+    access = GoogleAccess(_with_user(request), requirement)
+    setattr(request, conf.request_attribute, access)
+    return access
+
+
+def _access_of(request: Request, error: ConsentRequiredError) -> GoogleAccess:
+    attached = getattr(request, conf.request_attribute, None)
+    if isinstance(attached, GoogleAccess):
+        return attached
+    return access_for(_with_user(request), error)
+
+
+def _with_user(request: Request) -> Any:
+    """Return Django's request, with the user as DRF knows them: by a token, perhaps."""
+    request._request.user = request.user
+    return request._request
