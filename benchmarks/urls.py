@@ -1,5 +1,9 @@
-"""The pages that linking needs."""
+"""The pages that linking needs, and the admin."""
 
+from django.contrib import admin
 from django.urls import include, path
 
-urlpatterns = [path("google/", include("django_google_link.urls"))]
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("google/", include("django_google_link.urls")),
+]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -56,11 +57,23 @@ class _Key:
         self._key = key
         self.id = _encode(_derive(key, _KEY_ID_BYTES, "key id"))
 
-    def cipher(self, binding: Binding) -> AESGCM:
+    def encrypt(self, plaintext: bytes, binding: Binding) -> str:
+        nonce = os.urandom(_NONCE_BYTES)
+        data = self._cipher(binding).encrypt(nonce, plaintext, self._associated_data(binding))
+        return f"{sealed_prefix(self.id)}{_encode(nonce + data)}"
+
+    def decrypt(self, data: bytes, binding: Binding) -> bytes:
+        nonce, ciphertext = data[:_NONCE_BYTES], data[_NONCE_BYTES:]
+        try:
+            return self._cipher(binding).decrypt(nonce, ciphertext, self._associated_data(binding))
+        except InvalidTag:
+            raise TokenUndecryptableError from None
+
+    def _cipher(self, binding: Binding) -> AESGCM:
         """Return the cipher of this row: a key of its own, so that random nonces never run out."""
         return AESGCM(_derive(self._key, KEY_BYTES, "row key", binding.purpose, binding.row_id))
 
-    def associated_data(self, binding: Binding) -> bytes:
+    def _associated_data(self, binding: Binding) -> bytes:
         return _framed(FORMAT, self.id, binding.purpose, binding.row_id, binding.owner, binding.sub)
 
 
@@ -70,12 +83,7 @@ def seal(secret: Secret, binding: Binding) -> str:
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
     """
-    key = _keys()[0]
-    nonce = os.urandom(_NONCE_BYTES)
-    ciphertext = key.cipher(binding).encrypt(
-        nonce, secret.reveal().encode(), key.associated_data(binding)
-    )
-    return f"{sealed_prefix(key.id)}{_encode(nonce + ciphertext)}"
+    return _keys()[0].encrypt(secret.reveal().encode(), binding)
 
 
 @sensitive_variables()
@@ -87,19 +95,27 @@ def unseal(sealed: str, binding: Binding) -> Secret:
         TokenUndecryptableError: when it is not what that key sealed for this row and owner.
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
     """
-    key_id, data = _parse(sealed)
-    key = next((key for key in _keys() if key.id == key_id), None)
-    if key is None:
-        raise EncryptionKeyUnavailableError(
-            f"A token was sealed with the key {key_id[:20]!r}, which is not configured. "
-            'Put that key back into GOOGLE_LINK["ENCRYPTION_KEYS"].'
-        )
-    nonce, ciphertext = data[:_NONCE_BYTES], data[_NONCE_BYTES:]
-    try:
-        plaintext = key.cipher(binding).decrypt(nonce, ciphertext, key.associated_data(binding))
-    except InvalidTag:
-        raise TokenUndecryptableError from None
-    return Secret(plaintext.decode())
+    key, data = _opened_by(_keys(), sealed)
+    return Secret(key.decrypt(data, binding).decode())
+
+
+def resealer() -> Callable[[str, Binding], str]:
+    """Return a function that seals tokens anew under the first of ``ENCRYPTION_KEYS``.
+
+    It takes a sealed token with its binding and raises what :func:`unseal` does; the settings are
+    read now, for as many tokens as there are. What that key has sealed it leaves as it is.
+
+    Raises:
+        SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
+    """
+    keys = _keys()
+
+    @sensitive_variables()
+    def reseal(sealed: str, binding: Binding) -> str:
+        key, data = _opened_by(keys, sealed)
+        return sealed if key is keys[0] else keys[0].encrypt(key.decrypt(data, binding), binding)
+
+    return reseal
 
 
 def key_id_of(sealed: str) -> str:
@@ -150,6 +166,18 @@ def decode_key(text: Secret) -> bytes:
     return key
 
 
+def _opened_by(keys: tuple[_Key, ...], sealed: str) -> tuple[_Key, bytes]:
+    """Return the key that opens a sealed token, and what it opens."""
+    key_id, data = _parse(sealed)
+    for key in keys:
+        if key.id == key_id:
+            return key, data
+    raise EncryptionKeyUnavailableError(
+        f"A token was sealed with the key {key_id[:20]!r}, which is not configured. "
+        'Put that key back into GOOGLE_LINK["ENCRYPTION_KEYS"].'
+    )
+
+
 def _keys() -> tuple[_Key, ...]:
     return _key_ring(conf.encryption_keys)
 
@@ -179,7 +207,7 @@ def _derive(key: bytes, length: int, *info: str) -> bytes:
 def _framed(*parts: str) -> bytes:
     """Join with the length before each part, so that no two lists give the same bytes."""
     encoded = [part.encode() for part in parts]
-    return b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
+    return b"".join([len(part).to_bytes(4, "big") + part for part in encoded])
 
 
 def _encode(data: bytes) -> str:

@@ -83,7 +83,7 @@ class GoogleAccount(models.Model):
     is_default = models.BooleanField(_("default"), default=False)
     granted_scopes = models.JSONField(_("granted scopes"), default=list)
     status = models.CharField(
-        _("status"), max_length=30, choices=Status.choices, default=Status.ACTIVE, db_index=True
+        _("status"), max_length=30, choices=Status.choices, default=Status.ACTIVE
     )
     status_reason = models.CharField(_("reason"), max_length=30, blank=True)
     status_changed_at = models.DateTimeField(_("status changed"), default=timezone.now)
@@ -141,6 +141,7 @@ class GoogleAccount(models.Model):
         ]
         indexes = [
             models.Index(fields=["sub", "client"], name="google_link_account_grant"),
+            models.Index(fields=["status", "linked_at"], name="google_link_account_newest"),
             models.Index(
                 fields=["client", "status", "status_reason", "sealed_by"],
                 name="google_link_account_counts",
@@ -183,7 +184,7 @@ class GoogleAccount(models.Model):
 
     def seal_token(self, name: TokenName, token: Secret) -> None:
         """Put a token into its column, sealed for this row. Does not save."""
-        setattr(self, f"sealed_{name}", seal(token, self._binding(name)))
+        setattr(self, f"sealed_{name}", seal(token, self.binding_of(name)))
 
     def open_token(self, name: TokenName) -> Secret | None:
         """Decrypt a token, or return ``None`` where none is stored.
@@ -193,7 +194,7 @@ class GoogleAccount(models.Model):
             TokenUndecryptableError: when it is not what was sealed for this row and owner.
         """
         sealed = getattr(self, f"sealed_{name}")
-        return unseal(sealed, self._binding(name)) if sealed else None
+        return unseal(sealed, self.binding_of(name)) if sealed else None
 
     def unlink(self) -> None:
         """Revoke the grant at Google and delete this link."""
@@ -219,7 +220,8 @@ class GoogleAccount(models.Model):
         user: Any = self._meta.get_field("user")
         return str(user.target_field.to_python(self.user_id))
 
-    def _binding(self, name: TokenName) -> Binding:
+    def binding_of(self, name: TokenName) -> Binding:
+        """Return what a token of this row is sealed for."""
         return Binding(purpose=_PURPOSES[name], row_id=str(self.pk), owner=self.owner, sub=self.sub)
 
 
@@ -262,7 +264,7 @@ class PendingRevocation(models.Model):
 
     def seal_token(self, name: TokenName, token: Secret) -> None:
         """Put a token into its column, sealed. Does not save."""
-        setattr(self, f"sealed_{name}", seal(token, self._binding(name)))
+        setattr(self, f"sealed_{name}", seal(token, self.binding_of(name)))
 
     def open_token(self, name: TokenName) -> Secret | None:
         """Decrypt a token, or return ``None`` where none is stored.
@@ -272,23 +274,13 @@ class PendingRevocation(models.Model):
             TokenUndecryptableError: when it is not what was sealed for that account.
         """
         sealed = getattr(self, f"sealed_{name}")
-        return unseal(sealed, self._binding(name)) if sealed else None
+        return unseal(sealed, self.binding_of(name)) if sealed else None
 
-    def _binding(self, name: TokenName) -> Binding:
+    def binding_of(self, name: TokenName) -> Binding:
+        """Return what a token of this row is sealed for."""
         return Binding(
             purpose=_PURPOSES[name], row_id=str(self.account_id), owner=self.owner, sub=self.sub
         )
-
-
-def sealed_anew(row: GoogleAccount | PendingRevocation, name: TokenName) -> str:
-    """Return a token of this row under the newest key; nothing where none is stored.
-
-    Raises:
-        EncryptionKeyUnavailableError: when its key is not configured.
-        TokenUndecryptableError: when it is not what was sealed for this row.
-    """
-    token = row.open_token(name)
-    return seal(token, row._binding(name)) if token else ""
 
 
 def lives(expires_at: datetime | None, *, leeway: timedelta = timedelta()) -> bool:

@@ -46,14 +46,13 @@ class Migration(migrations.Migration):
             name='linked_at',
             field=models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False, verbose_name='linked'),
         ),
-        migrations.AlterField(
-            model_name='googleaccount',
-            name='status',
-            field=models.CharField(choices=[('active', 'active'), ('needs_reauthorization', 'needs to be linked again')], db_index=True, default='active', max_length=30, verbose_name='status'),
-        ),
         migrations.AddIndex(
             model_name='googleaccount',
             index=models.Index(fields=['sub', 'client'], name='google_link_account_grant'),
+        ),
+        migrations.AddIndex(
+            model_name='googleaccount',
+            index=models.Index(fields=['status', 'linked_at'], name='google_link_account_newest'),
         ),
         migrations.AddIndex(
             model_name='googleaccount',

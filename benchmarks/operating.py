@@ -1,0 +1,218 @@
+"""What operators wait for: a rotation of the key, and pages about a million accounts."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from statistics import median
+from threading import Event, Thread
+from typing import Any
+
+from django.conf import settings
+
+Figures = dict[str, Any]
+
+_BATCH = 5000
+
+# Two million sealed tokens would take minutes to make, and nobody opens them here.
+_MANY_USERS = """
+INSERT INTO auth_user (username, password, first_name, last_name, email, is_superuser, is_staff,
+    is_active, date_joined)
+SELECT 'user' || n, '', '', '', '', false, false, true, now() FROM generate_series(%s, %s) n
+"""
+_MANY_ACCOUNTS = """
+INSERT INTO google_link_googleaccount (id, user_id, client, sub, email, email_verified, name,
+    picture, hosted_domain, is_default, granted_scopes, status, status_reason, status_changed_at,
+    sealed_refresh_token, sealed_access_token, grant_version, refresh_failures, linked_at)
+SELECT gen_random_uuid(), u.id, 'default', '1' || u.id, u.username || '@example.com', true,
+    u.username, '', '', true, '["email", "openid", "profile"]',
+    CASE WHEN u.id %% 10 = 0 THEN 'needs_reauthorization' ELSE 'active' END,
+    CASE WHEN u.id %% 10 = 0 THEN 'revoked' ELSE '' END, now(),
+    %s || repeat(md5(u.id::text), 5), %s || repeat(md5(u.id::text), 9), 1, 0,
+    now() - (random() * 1000) * interval '1 day'
+FROM auth_user u WHERE NOT EXISTS (SELECT FROM google_link_googleaccount a WHERE a.user_id = u.id)
+"""
+
+
+def key_rotation() -> Figures:
+    """Row 4: 20,000 accounts under a new key, and what is lost while others refresh them."""
+    from django_google_link.rotation import rotate
+
+    ways: dict[str, Callable[[], Any]] = {"ours": lambda: list(rotate()), "save": _save_each}
+    figures: Figures = {}
+    for name, way in ways.items():
+        _make_accounts(20_000)
+        with _new_key():
+            figures[name] = _timed(way)
+        _make_accounts(2_000)
+        with _new_key(), _refreshing() as refreshed:
+            way()
+        figures[f"lost_by_{name}"] = _count_lost(refreshed)
+        figures[f"refreshed_by_{name}"] = len(refreshed)
+    return figures
+
+
+def million_accounts() -> Figures:
+    """Row 6: the pages of the admin and the status command, with 1,000 accounts and 1,000,000."""
+    from django.contrib.auth import get_user_model
+    from django.test import Client
+
+    client = Client()
+    client.force_login(get_user_model().objects.create_superuser("olga"))
+    figures: Figures = {}
+    for count in (1_000, 1_000_000):
+        _grow_to(count)
+        works = {
+            "list": lambda: _look(client, ""),
+            "lost": lambda: _look(client, "?status__exact=needs_reauthorization"),
+            "search": lambda: _look(client, "?q=user77@"),
+            "status": _status_command,
+        }
+        for name, work in works.items():
+            figures.setdefault(name, []).append(_median(work))
+    return {name: after / before for name, (before, after) in figures.items()}
+
+
+def _timed(work: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _median(work: Callable[[], Any]) -> float:
+    work()
+    return median(_timed(work) for _ in range(9))
+
+
+def _make_accounts(count: int) -> None:
+    from django.contrib.auth import get_user_model
+    from django.utils import timezone
+
+    from django_google_link.models import GoogleAccount
+    from django_google_link.secret import Secret
+
+    now = timezone.now()
+    GoogleAccount.objects.all()._raw_delete("default")
+    user, _ = get_user_model().objects.get_or_create(username="owner")
+    rows = []
+    for n in range(count):
+        row = GoogleAccount(user=user, client="default", sub=str(n))
+        row.seal_token("refresh_token", Secret(f"1//{n}" * 20))
+        row.seal_token("access_token", Secret(f"ya29.{n}" * 25))
+        in_use = n % 10 == 0  # Access tokens live an hour.
+        row.access_token_expires_at = now + timedelta(hours=1 if in_use else -1)
+        rows.append(row)
+    GoogleAccount.objects.bulk_create(rows, batch_size=_BATCH)
+
+
+@contextmanager
+def _new_key() -> Iterator[None]:
+    """Put a new key before the others."""
+    from django_google_link.crypto import make_key
+
+    settings.GOOGLE_LINK["ENCRYPTION_KEYS"].insert(0, make_key())
+    yield
+
+
+def _save_each() -> None:
+    """Seal everything anew in the obvious way."""
+    from django_google_link.models import GoogleAccount
+
+    for row in GoogleAccount.objects.iterator():
+        for name in ("refresh_token", "access_token"):
+            row.seal_token(name, row.open_token(name))
+        row.save()
+
+
+@contextmanager
+def _refreshing() -> Iterator[dict[Any, str]]:
+    """Store answers of Google's for accounts at random, and note the last token of each."""
+    stopped, tokens = Event(), {}
+
+    def work() -> None:
+        from django.db import connection
+
+        while not stopped.is_set():
+            row, token = _refresh_one()
+            tokens[row] = token
+        connection.close()
+
+    thread = Thread(target=work)
+    thread.start()
+    try:
+        yield tokens
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def _refresh_one() -> tuple[Any, str]:
+    from django.utils import timezone
+
+    from django_google_link import lease
+    from django_google_link.grants import save_refresh
+    from django_google_link.models import GoogleAccount
+    from django_google_link.oauth import TokenResponse
+    from django_google_link.secret import Secret
+
+    rows = GoogleAccount.objects.using("default")
+    row = rows.get(sub=str(random.randrange(2_000)))
+    token = f"ya29.new.{random.random()}"
+    response = TokenResponse(
+        access_token=Secret(token),
+        access_token_expires_at=timezone.now() + timedelta(hours=1),
+        refresh_token=None,
+        refresh_token_expires_at=None,
+        scopes=(),
+        id_token=None,
+    )
+    save_refresh(row, response, held=lease.held(rows, row, None), forced=False)
+    return row.pk, token
+
+
+def _count_lost(refreshed: dict[Any, str]) -> int:
+    """Return how many tokens are not what the last refresh has brought."""
+    from django_google_link.models import GoogleAccount
+
+    rows = GoogleAccount.objects.in_bulk(list(refreshed))
+    return sum(
+        rows[pk].open_token("access_token").reveal() != token for pk, token in refreshed.items()
+    )
+
+
+def _grow_to(count: int) -> None:
+    from django.db import connection
+
+    from django_google_link.crypto import key_ids, sealed_prefix
+
+    seal = sealed_prefix(key_ids()[0])
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM auth_user")
+        [(there,)] = cursor.fetchall()
+        cursor.execute(_MANY_USERS, [there, count - 1])
+        cursor.execute(_MANY_ACCOUNTS, [seal, seal])
+        cursor.execute("VACUUM ANALYZE")
+
+
+def _look(client: Any, query: str) -> None:
+    response = client.get(f"/admin/google_link/googleaccount/{query}")
+    assert response.status_code == 200
+
+
+def _status_command() -> None:
+    """Ask as an operator does, in a process of its own."""
+    name = str(settings.DATABASES["default"]["NAME"])
+    client = {"CLIENT_ID": "id", "CLIENT_SECRET": "secret"}
+    subprocess.run(
+        [sys.executable, "-m", "django", "google_link_status", "--json"],
+        env={**os.environ, "BENCH_NAME": name, "BENCH_GOOGLE": json.dumps(client)},
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
