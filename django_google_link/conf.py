@@ -212,6 +212,11 @@ class Settings:
         return django_settings.AUTH_USER_MODEL
 
     @property
+    def has_urls(self) -> bool:
+        """Whether there is a ``ROOT_URLCONF``: a worker may do without."""
+        return bool(getattr(django_settings, "ROOT_URLCONF", None))
+
+    @property
     def middleware(self) -> Sequence[str]:
         """Django's ``MIDDLEWARE``."""
         return django_settings.MIDDLEWARE
@@ -271,7 +276,15 @@ def _imported(id: str, key: str, path: object) -> Callable[..., Any]:
 @cache
 def _called_once(path: str) -> Any:
     """Call a function once per process: it may unwrap keys over the network."""
-    return _masked_keys(_imported("E003", "ENCRYPTION_KEYS", path)())
+    unwrap = _imported("E003", "ENCRYPTION_KEYS", path)
+    try:
+        return _masked_keys(unwrap())
+    except Exception as error:
+        raise SettingsError(
+            "E003",
+            f"{path}, which should return the encryption keys, fails with {type(error).__name__}.",
+            hint="See what it needs; it is called again at the next use.",
+        ) from error
 
 
 def _masked(settings: Mapping[str, Any]) -> Mapping[str, Any]:

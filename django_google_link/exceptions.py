@@ -126,6 +126,11 @@ def _one_line(text: str) -> str:
 class ClientMisconfiguredError(TokenEndpointError):
     """Google refuses our client, not the user's grant. The accounts stay as they are."""
 
+    @property
+    def is_policy(self) -> bool:
+        """Whether it is the policy of one organization that refuses, for its own accounts."""
+        return self.error in {"admin_policy_enforced", "org_internal"}
+
 
 class RefreshUnavailableError(TokenEndpointError):
     """Google cannot be reached or does not make sense at present: try again later.

@@ -8,14 +8,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, connections, router, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.dispatch import Signal
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from . import lease, revocations, signals
 from .exceptions import TokenDecryptionError
-from .models import GoogleAccount, GoogleAccountQuerySet, Status
+from .models import GoogleAccount, GoogleAccountQuerySet, Reason, Status
 from .scopes import parse_scopes
 from .signals import send_on_commit
 
@@ -133,8 +133,9 @@ def mark_lost(
     if held is None:
         rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
         held = lease.held(rows, account, owner=None)
+    lost_by_us = Q(status_reason=Reason.REQUESTED) & ~Q(status_reason=reason)
     with transaction.atomic(using=held.db):
-        changed = held.filter(status=Status.ACTIVE).update(
+        changed = held.filter(Q(status=Status.ACTIVE) | lost_by_us).update(
             status=Status.NEEDS_REAUTHORIZATION,
             status_reason=reason,
             status_changed_at=timezone.now(),
@@ -144,6 +145,7 @@ def mark_lost(
         )
         if changed:
             logger.warning("The grant of the account %s is lost: %s.", account.pk, reason)
+        if changed and account.status == Status.ACTIVE:
             _send(account, [(signals.authorization_lost, {"reason": reason})], using=held.db)
     return bool(changed)
 
@@ -194,6 +196,8 @@ def reassign(account: GoogleAccount, user: AbstractBaseUser) -> None:
         row = next((row for row in locked if row == account), None)
         if row is None:
             raise GoogleAccount.DoesNotExist(f"The account {account.pk} is gone.")
+        if row.user_id == user.pk:
+            return
         theirs = [other.sub for other in locked if other.user_id == user.pk and other != row]
         if row.sub in theirs:
             raise ValueError("This user has linked the same Google account: unlink it first.")

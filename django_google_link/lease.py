@@ -97,10 +97,21 @@ def held(
     return same.filter(refresh_lease=owner) if owner else same
 
 
-def give_back(rows: GoogleAccountQuerySet, account: GoogleAccount, owner: uuid.UUID) -> None:
-    """Give the lease back, with nothing changed."""
+def give_back(
+    rows: GoogleAccountQuerySet,
+    account: GoogleAccount,
+    owner: uuid.UUID,
+    *,
+    is_failing: bool = False,
+) -> None:
+    """Give the lease back, with nothing changed; or with a note for operators since when it fails.
+
+    Args:
+        is_failing: through no fault of the account's or of Google's, so that nothing is waited out.
+    """
+    since = account.refresh_failing_since or (timezone.now() if is_failing else None)
     rows.filter(pk=account.pk, refresh_lease=owner).update(
-        refresh_lease=None, refresh_lease_expires_at=None
+        refresh_lease=None, refresh_lease_expires_at=None, refresh_failing_since=since
     )
 
 

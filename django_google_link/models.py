@@ -233,7 +233,7 @@ class PendingRevocation(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    account_id = models.UUIDField(_("account"), editable=False)
+    account_id = models.UUIDField(_("account"), editable=False, db_index=True)
     owner = models.CharField(_("user"), max_length=255, editable=False)
     client = models.CharField(_("client"), max_length=100, editable=False)
     sub = models.CharField(_("subject"), max_length=255, editable=False)
@@ -242,7 +242,9 @@ class PendingRevocation(models.Model):
     attempts = models.PositiveIntegerField(_("attempts"), default=0, editable=False)
     retry_at = models.DateTimeField(_("next attempt"), editable=False)
     last_error = models.CharField(_("last error"), max_length=300, blank=True, editable=False)
-    created_at = models.DateTimeField(_("unlinked"), default=timezone.now, editable=False)
+    created_at = models.DateTimeField(
+        _("unlinked"), default=timezone.now, editable=False, db_index=True
+    )
 
     class Meta:
         verbose_name = _("pending revocation")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
@@ -166,10 +166,11 @@ def revoke(client: OAuthClient, *, token: Secret) -> None:
         RefreshUnavailableError: when Google cannot be reached or makes no sense.
         TokenEndpointError: for every other refusal.
     """
-    answer = fetch(client.revocation_endpoint, form={"token": token})
+    form = {"token": token}
+    answer = fetch(client.revocation_endpoint, form=form)
     if answer.status == 200 or answer.document.get("error") == "invalid_token":
         return
-    raise _error(answer)
+    raise _error(answer, form)
 
 
 class _InvalidGrantError(TokenEndpointError):
@@ -180,22 +181,18 @@ class _InvalidGrantError(TokenEndpointError):
 
 @sensitive_variables()
 def _request_token(client: OAuthClient, **params: str | Secret) -> TokenResponse:
-    answer = fetch(
-        client.token_endpoint,
-        form={
-            "client_id": client.client_id,
-            "client_secret": client.client_secret,
-            **params,
-        },
-    )
+    form = {"client_id": client.client_id, "client_secret": client.client_secret, **params}
+    answer = fetch(client.token_endpoint, form=form)
     if answer.status != 200:
-        raise _error(answer)
+        raise _error(answer, form)
     return _token_response(answer)
 
 
-def _error(answer: Answer) -> TokenEndpointError:
+@sensitive_variables()
+def _error(answer: Answer, form: Mapping[str, str | Secret]) -> TokenEndpointError:
     error, description, subtype = (
-        _text(answer.document, key) for key in ("error", "error_description", "error_subtype")
+        _without_secrets(_text(answer.document, key), form)
+        for key in ("error", "error_description", "error_subtype")
     )
     if answer.status >= 500 or answer.status in _TRANSIENT_STATUSES or not error:
         return RefreshUnavailableError(error or "no_answer", description, answer.status)
@@ -208,6 +205,16 @@ def _error(answer: Answer) -> TokenEndpointError:
     if error == "temporarily_unavailable":
         return RefreshUnavailableError(error, description, answer.status)
     return TokenEndpointError(error, description, answer.status)
+
+
+@sensitive_variables()
+def _without_secrets(text: str, form: Mapping[str, str | Secret]) -> str:
+    """Blot out what we have sent: a provider may repeat it, and its text is logged and stored."""
+    for value in form.values():
+        if isinstance(value, Secret):
+            for spelling in (value.reveal(), quote(value.reveal(), safe="")):
+                text = text.replace(spelling, "…")
+    return text
 
 
 @sensitive_variables()

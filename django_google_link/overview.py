@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from .conf import conf
 from .crypto import FORMAT, PREFIX_LENGTH, key_ids
-from .models import GoogleAccount, PendingRevocation
+from .models import GoogleAccount, PendingRevocation, Status
 
 #: Google may be away for so long without anybody's being at fault.
 _PATIENCE_WITH_REFRESHES = timedelta(hours=1)
@@ -85,7 +85,7 @@ def overview(*, using: str | None = None) -> Overview:
         Group(client=client, status=status, reason=reason, key=_key(sealed_by), accounts=count)
         for client, status, reason, sealed_by, count in rows
     )
-    failing = accounts.exclude(refresh_failing_since=None)
+    failing = accounts.filter(status=Status.ACTIVE).exclude(refresh_failing_since=None)
     keys = [(group.key, group.accounts) for group in groups]
     return Overview(
         groups=groups,

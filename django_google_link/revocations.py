@@ -10,14 +10,14 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from datetime import timedelta
 from random import uniform
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import models, router, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
@@ -27,7 +27,7 @@ from .clients import get_client, names_like
 from .conf import conf
 from .exceptions import GoogleLinkError, TokenUndecryptableError
 from .lease import clock
-from .models import GoogleAccount, PendingRevocation, Status
+from .models import GoogleAccount, PendingRevocation, Reason, Status
 from .parallel import in_parallel
 from .secret import Secret
 from .signals import send_on_commit
@@ -143,17 +143,12 @@ def revoke_pending(*, workers: int) -> Generator[Outcome, None, None]:
     return in_parallel(attempt, keys, workers=workers, stopped=threading.Event())
 
 
-def attempt_each(accounts: Iterable[uuid.UUID], *, using: str | None = None) -> list[Outcome]:
-    """Attempt at once what is pending of these accounts, until Google cannot be reached.
-
-    Args:
-        accounts: the primary keys that they had.
-    """
-    rows = outbox_of(using).filter(account_id__in=list(accounts))
+def attempt_each(rows: models.QuerySet[PendingRevocation]) -> list[Outcome]:
+    """Attempt all of these at once, until Google cannot be reached."""
     rows.update(retry_at=clock(rows))
     outcomes = []
     for pk in list(rows.values_list("pk", flat=True)):
-        outcomes.append(attempt(pk, using=using))
+        outcomes.append(attempt(pk, using=rows.db))
         if outcomes[-1] == Outcome.POSTPONED:
             break
     return outcomes
@@ -211,11 +206,11 @@ def _revoke(pending: PendingRevocation) -> Outcome:
 
 def _is_shared(pending: PendingRevocation) -> bool:
     """Say whether a link that works lives on the same grant: Google would end that as well."""
-    return (
-        GoogleAccount.objects.using(pending._state.db)
-        .filter(client__in=names_like(pending.client), sub=pending.sub, status=Status.ACTIVE)
-        .exists()
-    )
+    # What an operator has asked to be linked again works as long as nobody does anything.
+    works = Q(status=Status.ACTIVE) | Q(status_reason=Reason.REQUESTED)
+    rows = GoogleAccount.objects.using(pending._state.db).exclude(sealed_refresh_token="")
+    same = rows.filter(client__in=names_like(pending.client), sub=pending.sub)
+    return same.filter(works).exists()
 
 
 def _token_of(pending: PendingRevocation) -> Secret | None:

@@ -275,9 +275,10 @@ def _ask(
                 error,
             )
         raise
-    except BaseException:  # A worker that is told to stop gives it back as well.
+    except BaseException as error:  # A worker that is told to stop gives it back as well.
         if owner:
-            lease.give_back(rows, row, owner)
+            is_failing = isinstance(error, ClientMisconfiguredError) and not error.is_policy
+            lease.give_back(rows, row, owner, is_failing=is_failing)
         raise
 
 

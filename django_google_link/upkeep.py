@@ -45,9 +45,6 @@ class Outcome(TextChoices):
     UNREADABLE = "unreadable", _("left alone: their encryption key is not configured")
 
 
-#: What Google says of one organization's policy, and not of our client.
-_POLICIES = frozenset({"admin_policy_enforced", "org_internal"})
-
 _FAILURES: dict[type[Exception], Outcome] = {
     NotLinkedError: Outcome.SHARED,
     ConsentRequiredError: Outcome.LOST,
@@ -69,9 +66,11 @@ def due_accounts(
         expiring_within: those without an access token that lives longer; ``None`` for none of them.
         unused_for: those whose refresh token has not been used for so long. Google drops it after
             six months: https://developers.google.com/identity/protocols/oauth2#expiration.
+
+    What failed the last time is always due.
     """
     now = timezone.now()
-    due = Q(last_used_at__lt=now - unused_for)
+    due = Q(last_used_at__lt=now - unused_for) | Q(refresh_failing_since__isnull=False)
     if expiring_within is not None:
         due |= Q(sealed_access_token="") | Q(access_token_expires_at__lt=now + expiring_within)
     accounts = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
@@ -154,7 +153,7 @@ class _Run:
 def _outcome_of(error: Exception, account: GoogleAccount) -> Outcome:
     if isinstance(error, RefreshUnavailableError) and error.error == "refresh_under_way":
         return Outcome.SHARED
-    if isinstance(error, ClientMisconfiguredError) and error.error in _POLICIES:
+    if isinstance(error, ClientMisconfiguredError) and error.is_policy:
         return Outcome.FORBIDDEN
     outcome = next(outcome for kind, outcome in _FAILURES.items() if isinstance(error, kind))
     if outcome in {Outcome.REFUSED, Outcome.UNREADABLE}:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.apps import apps
+from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
 from django.contrib.auth.management import create_permissions
 from django.contrib.auth.models import Permission
 from django.db import transaction
+from django.db.models import JSONField, Value
+from django.http import HttpRequest
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import escape
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from django_google_link.admin import GoogleAccountAdmin
 from django_google_link.admin.base import MOST_AT_ONCE, ShortPaginator
 from django_google_link.crypto import key_id_of, key_ids
 from django_google_link.grants import mark_lost
@@ -577,3 +582,62 @@ def test_many_revocations_are_for_the_command(desk: Client, pending: PendingRevo
 
     assert "Choose" in page
     assert PendingRevocation.objects.count() == MOST_AT_ONCE + 1
+
+
+# What somebody has broken
+
+
+def test_reencrypt_with_broken_settings_says_so(
+    desk: Client, account: GoogleAccount, settings: Settings
+) -> None:
+    """No error page."""
+    use_keys(settings)
+
+    assert "ENCRYPTION_KEYS" in act(desk, "reencrypt", account)
+    assert history() == []
+
+
+@pytest.mark.parametrize("scopes", [None, 5, "openid"])
+def test_scopes_that_somebody_has_written_by_hand(
+    desk: Client, account: GoogleAccount, scopes: Any
+) -> None:
+    """One bad row breaks no list."""
+    GoogleAccount.objects.update(granted_scopes=Value(scopes, JSONField()))
+
+    assert list(list_of(desk).result_list) == [account]
+    assert "Granted scopes" in page_of(desk, account)
+
+
+@pytest.mark.parametrize("name", ["client", "key", "status_reason"])
+def test_filter_value_that_nobody_offers_finds_nothing(
+    desk: Client, account: GoogleAccount, name: str
+) -> None:
+    """NUL is a character that PostgreSQL does not take."""
+    assert list_of(desk, **{name: "\0"}).result_count == 0
+    assert list_of(desk, **{name: "made-up"}).result_count == 0
+
+
+def test_search_where_users_have_no_text_for_a_name(
+    account: GoogleAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address is not the name of any of them."""
+    monkeypatch.setattr(get_user_model(), "USERNAME_FIELD", "date_joined")
+    page = GoogleAccountAdmin(GoogleAccount, admin.site)
+
+    rows, _ = page.get_search_results(HttpRequest(), GoogleAccount.objects.all(), "alice")
+
+    assert list(rows) == [account]
+
+
+def test_two_revocations_of_one_account(desk: Client, pending: PendingRevocation) -> None:
+    """A row that was restored from a backup, and unlinked again."""
+    PendingRevocation.objects.bulk_create([copy_of(pending)])
+
+    assert "2: revoked" in act(desk, "revoke_now", *PendingRevocation.objects.all())
+
+
+def copy_of(pending: PendingRevocation) -> PendingRevocation:
+    """Return the same with another key."""
+    pending = PendingRevocation.objects.get(pk=pending.pk)
+    pending.pk = uuid.uuid4()
+    return pending

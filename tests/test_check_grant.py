@@ -12,7 +12,7 @@ from django_google_link.exceptions import (
     RefreshUnavailableError,
 )
 from django_google_link.grants import mark_lost
-from django_google_link.models import GoogleAccount, Status
+from django_google_link.models import GoogleAccount, Reason, Status
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.tokens import check_grant
 
@@ -187,3 +187,18 @@ def test_check_of_what_is_gone(google: FakeGoogle, account: GoogleAccount) -> No
 
     with pytest.raises(NotLinkedError):
         check_grant(account)
+
+
+def test_check_finds_out_why_it_is_lost_by_now(
+    google: FakeGoogle, alice: FakeUser, account: GoogleAccount
+) -> None:
+    """An operator had asked for consent, and then the user revoked: that is the reason now."""
+    mark_lost(account, Reason.REQUESTED)
+    google.revoke(alice)
+
+    with heard() as news, pytest.raises(GrantLostError):
+        check_grant(account)
+
+    assert row().status_reason == Reason.REVOKED
+    assert row().refresh_lease is None
+    assert news == []

@@ -208,3 +208,20 @@ def test_stored_keys_of_a_database_without_accounts(user: Any, settings: Setting
     settings.DATABASE_ROUTERS = [Elsewhere()]
 
     assert "W007" not in ids(databases=["default"])
+
+
+# Settings that are for something else
+
+
+def test_worker_without_urls_is_well(settings: Settings) -> None:
+    """It serves nothing."""
+    del settings.ROOT_URLCONF
+
+    assert ids(tags=["urls"]) == set()
+
+
+def test_middleware_that_is_not_there_is_for_django_to_tell(settings: Settings) -> None:
+    """Not a traceback from here."""
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "nowhere.Middleware"]
+
+    assert ids() == set()

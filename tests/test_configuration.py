@@ -427,3 +427,19 @@ def test_settings_error_tells_what_and_what_to_do() -> None:
 
     assert str(error) == "It is broken. Mend it."
     assert (error.id, error.message, error.hint) == ("E999", "It is broken.", "Mend it.")
+
+
+def fail() -> list[str]:
+    """Fail, as a key management service may."""
+    raise ConnectionError("kms.example, with the token hush-hush")
+
+
+def test_encryption_keys_of_a_callable_that_fails_say_so(change: Change) -> None:
+    """What failed, and not what it said: that may be a secret."""
+    change(ENCRYPTION_KEYS=f"{__name__}.fail")
+
+    with pytest.raises(ImproperlyConfigured, match="fails with ConnectionError") as error:
+        key_ids()
+
+    assert "hush" not in str(error.value)
+    assert "E003" in ids()

@@ -118,6 +118,12 @@ def table() -> list[tuple[Any, ...]]:
         return cursor.fetchall()
 
 
+def links() -> list[dict[str, Any]]:
+    """Return all that matters of the accounts: not since when refreshing them fails."""
+    rows = list(GoogleAccount.objects.order_by("pk").values())
+    return [{**row, "refresh_failing_since": None} for row in rows]
+
+
 @contextmanager
 def heard() -> Iterator[list[tuple[str, dict[str, Any]]]]:
     """Listen to all signals of the app, and note the name and arguments of each."""

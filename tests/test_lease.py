@@ -30,7 +30,7 @@ from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.tokens import fresh_access_token
 
 from .databases import at_once, new_user
-from .test_grants import OTHER_KEY, heard, in_seconds, just_before, linked, save, table
+from .test_grants import OTHER_KEY, heard, in_seconds, just_before, linked, links, save, table
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
@@ -249,12 +249,12 @@ def test_worker_that_fails_in_any_way_gives_the_lease_back(
 def test_client_that_is_refused_leaves_no_trace(google: FakeGoogle, account: GoogleAccount) -> None:
     """Nor does it make anybody wait when the operator has put it right."""
     google.error_next("invalid_client", status=401)
-    before = table()
+    before = links()
 
     with pytest.raises(ClientMisconfiguredError):
         fresh_access_token(account)
 
-    assert table() == before
+    assert links() == before
     assert fresh_access_token(account).value
 
 

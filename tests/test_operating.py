@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import get_commands
 from django.dispatch import Signal
+from django.utils import timezone
 from opentelemetry.metrics import set_meter_provider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -40,11 +42,10 @@ def receivers_of_this_test() -> Iterator[None]:
         signal.sender_receivers_cache.clear()
 
 
-def run(text: str) -> dict[str, Any]:
+def run(text: str, **names: Any) -> dict[str, Any]:
     """Run the code block in which this text stands, and return its names."""
     blocks = re.findall(r"```python\n(.*?)```", re.sub(r"^ {3}", "", PAGE, flags=re.M), flags=re.S)
     [block] = [block for block in blocks if text in block]
-    names: dict[str, Any] = {}
     exec(block, names)
     return names
 
@@ -134,7 +135,23 @@ def test_everything_is_revoked_when_a_key_has_leaked(user: Any) -> None:
     """What the page says leaves nothing but the outbox."""
     make_google_account(user)
 
-    run("objects.all().delete()")
+    run("while keys")
 
     assert not GoogleAccount.objects.exists()
     assert PendingRevocation.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_whole_grants_are_revoked_when_some_have_leaked(user: Any, other_user: Any) -> None:
+    """A link that was made later shares the grant, and would spare it."""
+    leaked = make_google_account(user, sub="1")
+    stopped_at = timezone.now() + timedelta(hours=1)
+    sibling, later = (make_google_account(other_user, sub=sub) for sub in ("1", "2"))
+    for row in (sibling, later):
+        GoogleAccount.objects.filter(pk=row.pk).update(linked_at=stopped_at)
+
+    run("leaked =", GoogleAccount=GoogleAccount, stopped_at=stopped_at)
+
+    assert list(GoogleAccount.objects.all()) == [later]
+    gone = PendingRevocation.objects.values_list("account_id", flat=True)
+    assert set(gone) == {leaked.pk, sibling.pk}

@@ -13,11 +13,15 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from django_google_link.crypto import key_ids
+from django_google_link.exceptions import ClientMisconfiguredError
 from django_google_link.grants import mark_lost
 from django_google_link.models import GoogleAccount, PendingRevocation
+from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
+from django_google_link.tokens import fresh_access_token
 
-from .test_grants import OTHER_KEY
+from .databases import new_user
+from .test_grants import OTHER_KEY, linked
 
 pytestmark = pytest.mark.django_db
 
@@ -147,3 +151,42 @@ def test_status_does_not_mind_what_users_do(user: Any) -> None:
     mark_lost(make_google_account(user), "revoked")
 
     assert "No trouble." in run(check=True)
+
+
+def test_status_knows_that_google_refuses_the_client(
+    shared_database: None, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """No account changes, but nobody gets a token either."""
+    account = linked(new_user(), google, alice, access_token_expires_at=ago(minutes=1))
+    google.error_next("invalid_client", status=401, count=2)
+    with pytest.raises(ClientMisconfiguredError):
+        fresh_access_token(account)
+    assert "Refreshes that fail: 1" in run(check=True)
+
+    GoogleAccount.objects.update(refresh_failing_since=ago(hours=2))
+    with pytest.raises(ClientMisconfiguredError):
+        fresh_access_token(account)
+    assert "Refreshes that fail: 1, the oldest since" in trouble()
+
+    fresh_access_token(account)
+    assert "Refreshes that fail: 0" in run(check=True)
+
+
+def test_status_does_not_mind_the_policy_of_one_organization(
+    shared_database: None, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """It may last for years, and no operator can help."""
+    account = linked(new_user(), google, alice, access_token_expires_at=ago(minutes=1))
+    google.error_next("admin_policy_enforced")
+    with pytest.raises(ClientMisconfiguredError):
+        fresh_access_token(account)
+
+    assert "Refreshes that fail: 0" in run(check=True)
+
+
+def test_status_does_not_mind_a_lost_account_that_was_checked_in_vain(user: Any) -> None:
+    """Nobody refreshes it any more, and its user has to act anyway."""
+    mark_lost(make_google_account(user), "revoked")
+    GoogleAccount.objects.update(refresh_failing_since=ago(hours=2))
+
+    assert "Refreshes that fail: 0" in run(check=True)

@@ -163,3 +163,17 @@ def test_reassign_during_a_refresh(google: FakeGoogle, alice: FakeUser) -> None:
     assert token_of(account, "access_token") == token.value.reveal()
     assert access_token(ben) == token.value.reveal()
     assert len(google.requests_to("token")) == 2
+
+
+def test_reassign_to_the_owner_keeps_the_default(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """A script that runs twice changes nothing the second time."""
+    account = linked(user, google, alice)
+    linked(user, google, alice, sub="2")
+
+    with heard() as news:
+        account.reassign(user)
+
+    assert GoogleAccount.objects.get(is_default=True) == account
+    assert news == []

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -17,14 +18,15 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from django_google_link import revocations
-from django_google_link.models import GoogleAccount, PendingRevocation, Status
+from django_google_link.grants import mark_lost
+from django_google_link.models import GoogleAccount, PendingRevocation, Reason, Status
 from django_google_link.revocations import Outcome, attempt, revoke_pending
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 
 from .constants import CALLBACK
 from .databases import at_once, new_user
-from .test_grants import OTHER_KEY, heard, in_seconds, just_before, linked, save
+from .test_grants import OTHER_KEY, heard, in_seconds, just_before, linked, save, token_of
 from .test_tokens import during_refresh
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
@@ -534,3 +536,31 @@ def test_replica_is_never_written_to(
     PendingRevocation.objects.using("default").update(retry_at=in_seconds(-1))
 
     assert run() == "       1 revoked\n       0 left\n"
+
+
+def test_link_that_an_operator_wants_renewed_spares_the_grant(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser
+) -> None:
+    """A check would bring it back: somebody else's unlinking must not end it."""
+    mark_lost(account, Reason.REQUESTED)
+
+    linked(new_user("dora"), google, alice).unlink()
+
+    assert google.granted_scopes(alice)
+    assert asked(google) == 0
+
+
+def test_token_that_the_provider_repeats_is_not_kept(
+    google: FakeGoogle, account: GoogleAccount, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its text stands in the log, and in the outbox for operators to see."""
+    token = token_of(account, "refresh_token")
+    said = f"Invalid token: {token} / {quote(str(token), safe='')}"
+    google.fail_next(
+        endpoint="revoke", status=400, body={"error": "other", "error_description": said}
+    )
+
+    account.unlink()
+
+    assert PendingRevocation.objects.get().last_error.startswith("other: Invalid token: … / …")
+    assert str(token) not in caplog.text

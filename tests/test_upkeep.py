@@ -21,7 +21,7 @@ from django_google_link.testing.accounts import make_google_account
 from django_google_link.upkeep import Outcome, due_accounts, refresh_accounts
 
 from .databases import new_user
-from .test_grants import OTHER_KEY, in_seconds, linked, table
+from .test_grants import OTHER_KEY, in_seconds, linked, links, table
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
@@ -154,13 +154,13 @@ def test_command_asks_nothing_more_for_a_client_that_is_refused(
     """The log gets a line or two, and not a hundred thousand."""
     link_many(20, google, alice)
     google.error_next("invalid_client", status=401, count=100)
-    before = table()
+    before = links()
 
     said = failed("20 of the accounts stay as they are", expiring_within=0, workers=2)
 
     assert said.strip().startswith("20 left alone: Google refuses their client")
     assert asked(google) <= 2
-    assert table() == before
+    assert links() == before
 
 
 def test_command_knows_a_client_that_is_not_configured(
@@ -303,3 +303,14 @@ def test_due_accounts_are_not_those_that_are_waited_out(
 
     GoogleAccount.objects.update(refresh_retry_at=in_seconds(-1))
     assert run(expiring_within=0) == "       3 refreshed\n"
+
+
+def test_what_has_failed_is_tried_again(google: FakeGoogle, alice: FakeUser) -> None:
+    """Nobody uses it, and so nobody else would find out that Google is back."""
+    link_many(1, google, alice)
+    GoogleAccount.objects.update(
+        refresh_failing_since=in_seconds(-7200), refresh_retry_at=in_seconds(-60)
+    )
+
+    assert run() == "       1 refreshed\n"
+    assert GoogleAccount.objects.get().refresh_failing_since is None

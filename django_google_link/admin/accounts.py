@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected as confirm_and_delete
 from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
@@ -20,7 +21,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from .. import upkeep
 from ..grants import mark_lost
 from ..models import GoogleAccount, Reason
-from ..revocations import Outcome, attempt_each
+from ..revocations import Outcome, attempt_each, outbox_of
 from ..scopes import describe_scope
 from .base import LinkAdmin, key_of
 from .filters import ClientFilter, FailingFilter, KeyFilter, ReasonFilter
@@ -107,11 +108,8 @@ class GoogleAccountAdmin(LinkAdmin):
         term = search_term.strip()
         if not term:
             return queryset, False
-        users = get_user_model()._default_manager
-        name = {get_user_model().USERNAME_FIELD: term}
-        found = Q(user_id__in=list(users.filter(**name).values_list("pk", flat=True)))
-        found |= Q(email__startswith=term) | Q(email__startswith=term.lower())
-        return queryset.filter(found | Q(sub=term)), False
+        found = Q(email__startswith=term) | Q(email__startswith=term.lower()) | Q(sub=term)
+        return queryset.filter(found | Q(user_id__in=_users_named(term))), False
 
     def has_check_permission(self, request: HttpRequest) -> bool:
         """Whether this operator may ask Google about grants."""
@@ -168,12 +166,12 @@ class GoogleAccountAdmin(LinkAdmin):
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Unlink these accounts at once, and end their grants at Google as far as it answers."""
-        accounts = [account.pk for account in queryset]
+        pending = outbox_of().filter(account_id__in=[account.pk for account in queryset])
         queryset.delete()
-        transaction.on_commit(partial(self._revoke, request, accounts))
+        transaction.on_commit(lambda: self._revoke(request, pending))
 
-    def _revoke(self, request: HttpRequest, accounts: list[Any]) -> None:
-        if Outcome.POSTPONED in attempt_each(accounts):
+    def _revoke(self, request: HttpRequest, pending: QuerySet[Any]) -> None:
+        if Outcome.POSTPONED in attempt_each(pending):
             text = _(
                 "Google has not been told of all of them yet: google_link_revoke_pending will."
             )
@@ -188,15 +186,31 @@ class GoogleAccountAdmin(LinkAdmin):
     @admin.display(description=gettext_lazy("scopes"))
     def scope_count(self, account: GoogleAccount) -> int:
         """Return how many scopes were granted."""
-        return len(account.granted_scopes)
+        return len(_granted(account))
 
     @admin.display(description=gettext_lazy("granted scopes"))
     def scopes(self, account: GoogleAccount) -> str:
         """Return the scopes with their names for people."""
-        names = ((describe_scope(scope), scope) for scope in account.granted_scopes)
+        names = ((describe_scope(scope), scope) for scope in _granted(account))
         return format_html_join("", "{} ({})<br>", names)
 
     @admin.display(description=gettext_lazy("key"))
     def key(self, account: GoogleAccount) -> str:
         """Return the id of the key that opens the refresh token."""
         return key_of(account.sealed_refresh_token)
+
+
+def _users_named(name: str) -> list[Any]:
+    model = get_user_model()
+    field: Any = model._meta.get_field(model.USERNAME_FIELD)
+    try:
+        value = field.to_python(name)
+    except (ValidationError, ValueError):
+        return []
+    users = model._default_manager.filter(**{model.USERNAME_FIELD: value})
+    return list(users.values_list("pk", flat=True))
+
+
+def _granted(account: GoogleAccount) -> list[str]:
+    """Return the scopes, of a row that somebody has written by hand as well."""
+    return account.granted_scopes if isinstance(account.granted_scopes, list) else []

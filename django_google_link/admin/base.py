@@ -75,7 +75,10 @@ class LinkAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     )
     def reencrypt(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Seal the tokens of these rows anew."""
-        self.act(request, queryset, rotation.reseal, _("Encrypt anew"))
+        try:
+            self.act(request, queryset, rotation.reseal, _("Encrypt anew"))
+        except ImproperlyConfigured as error:
+            self.message_user(request, str(error), messages.ERROR)
 
     def too_many(self, request: HttpRequest, queryset: QuerySet[Any]) -> bool:
         """Refuse what would take longer than a page may."""

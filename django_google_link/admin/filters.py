@@ -34,7 +34,7 @@ class ClientFilter(admin.SimpleListFilter):
             return queryset
         if self.value() == _OTHER:
             return queryset.exclude(client__in=_client_names())
-        return queryset.filter(client=self.value())
+        return queryset.filter(client=self.value()) if _is_offered(self) else queryset.none()
 
 
 class ReasonFilter(admin.SimpleListFilter):
@@ -49,7 +49,9 @@ class ReasonFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Return the accounts with one."""
-        return queryset.filter(status_reason=self.value()) if self.value() else queryset
+        if self.value() is None:
+            return queryset
+        return queryset.filter(status_reason=self.value()) if _is_offered(self) else queryset.none()
 
 
 class FailingFilter(admin.SimpleListFilter):
@@ -83,7 +85,13 @@ class KeyFilter(admin.SimpleListFilter):
             return queryset
         if self.value() == _OTHER:
             return queryset.exclude(sealed_by__in=["", *map(_sealed_by, _key_ids())])
-        return queryset.filter(sealed_by=_sealed_by(str(self.value())))
+        sealed_by = _sealed_by(str(self.value()))
+        return queryset.filter(sealed_by=sealed_by) if _is_offered(self) else queryset.none()
+
+
+def _is_offered(chosen: admin.SimpleListFilter) -> bool:
+    """Say whether a value comes from the page, and not from somebody who plays with addresses."""
+    return chosen.value() in dict(chosen.lookup_choices)
 
 
 def _client_names() -> list[str]:

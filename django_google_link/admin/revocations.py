@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..models import PendingRevocation
-from ..revocations import Outcome, attempt_each
+from ..revocations import Outcome, attempt_each, outbox_of
 from .base import LinkAdmin, key_of
 from .filters import ClientFilter
 
@@ -62,5 +62,5 @@ class PendingRevocationAdmin(LinkAdmin):
 
 
 def _revoke(pending: PendingRevocation) -> Outcome:
-    [outcome] = attempt_each([pending.account_id]) or [Outcome.SHARED]
+    [outcome] = attempt_each(outbox_of().filter(pk=pending.pk)) or [Outcome.SHARED]
     return outcome

@@ -38,6 +38,8 @@ def check_deployment(**kwargs: Any) -> list[CheckMessage]:
 
 
 def _urls() -> Iterator[CheckMessage]:
+    if not conf.has_urls:
+        return
     try:
         reverse("google_link:callback")
     except NoReverseMatch:
@@ -49,13 +51,20 @@ def _urls() -> Iterator[CheckMessage]:
 
 
 def _middleware() -> Iterator[CheckMessage]:
-    installed = [import_string(path) for path in conf.middleware]
+    installed = [_imported(path) for path in conf.middleware]
     for id, path in _MIDDLEWARE:
         wanted = import_string(path)
         if not any(isinstance(item, type) and issubclass(item, wanted) for item in installed):
             yield error(
                 id, f"{path} is not among the MIDDLEWARE.", hint="Add it, or a subclass of it."
             )
+
+
+def _imported(path: str) -> Any:
+    try:
+        return import_string(path)
+    except ImportError:
+        return None  # Django says so when it starts to serve.
 
 
 def _strict_cookie() -> Iterator[CheckMessage]:

@@ -19,7 +19,7 @@ from django_google_link.models import GoogleAccount, PendingRevocation, Status
 from django_google_link.testing import FakeGoogle, FakeUser
 
 from ..databases import new_user
-from ..test_grants import in_seconds, linked, save, table, token_of
+from ..test_grants import in_seconds, linked, links, save, token_of
 from .workers import Worker, results_of, working
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
@@ -179,13 +179,13 @@ def test_client_that_is_refused_changes_no_account(
     """A secret that was rotated at Google and not here: every call fails, no row is touched."""
     linked(new_user("dora"), google, alice, access_token_expires_at=in_seconds(-60))
     google.error_next("invalid_client", status=401, count=1000)
-    before = table()
+    before = links()
 
     results = results_of(*[Worker("fresh", account, threads=4, times=5) for _ in range(2)])
 
     errors = {str(result.error).partition(":")[0] for result in results}
     assert errors == {"ClientMisconfiguredError"}
-    assert table() == before
+    assert links() == before
 
 
 def test_api_that_always_says_401_is_not_a_storm(google: FakeGoogle, alice: FakeUser) -> None:
