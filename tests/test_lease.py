@@ -153,6 +153,18 @@ def test_callers_of_one_process_give_up_in_time(
     assert time.monotonic() - started < 2
 
 
+def test_caller_whose_turn_does_not_come_gives_up(
+    google: FakeGoogle, account: GoogleAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is at the head of the queue takes too long."""
+    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(3600))
+    monkeypatch.setattr(lease, "longest_wait", lambda: 0.05)
+    queue = tokens._queues.setdefault(account.pk, threading.Lock())
+
+    with queue, pytest.raises(RefreshUnavailableError, match="refresh_under_way"):
+        fresh_access_token(account)
+
+
 def test_caller_takes_a_lease_that_has_ended(google: FakeGoogle, account: GoogleAccount) -> None:
     """Its owner is dead, or late."""
     change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(-1))
