@@ -179,10 +179,11 @@ def test_stored_keys_are_not_compared_with_none(user: Any, settings: Settings) -
 
 
 def test_stored_keys_before_the_first_migration(
-    django_db_blocker: DjangoDbBlocker, monkeypatch: pytest.MonkeyPatch
+    django_db_blocker: DjangoDbBlocker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """``migrate`` runs these checks first."""
-    sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:", "OPTIONS": {}}
+    file = tmp_path / "empty.sqlite3"
+    sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": file, "OPTIONS": {}}
     empty = {**connections.settings["default"], **sqlite}
     monkeypatch.setitem(connections.settings, "empty", empty)
     try:
