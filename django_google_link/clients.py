@@ -73,6 +73,8 @@ class OAuthClient:
     api_endpoint: str | None
     redirect_uri: str | None
     redirect_uris: tuple[str, ...]
+    #: ``"web"`` or ``"installed"``, where a secrets file says so.
+    type: str | None
     hosted_domain: str | None
     authorization_params: Mapping[str, str] = field(default_factory=dict)
 
@@ -124,6 +126,7 @@ def get_client(name: str = "default") -> OAuthClient:
         api_endpoint=_optional_url(name, "API_ENDPOINT", settings),
         redirect_uri=_optional_url(name, "REDIRECT_URI", settings),
         redirect_uris=tuple(secrets.get("REDIRECT_URIS", ())),
+        type=secrets.get("TYPE"),
         hosted_domain=_hosted_domain(name, settings.get("HOSTED_DOMAIN")),
         authorization_params=_params(name, settings.get("AUTHORIZATION_PARAMS", {})),
         **endpoints,

@@ -38,13 +38,14 @@ def _parse(path: str, modified_ns: int, size: int) -> Mapping[str, Any]:
     if size > _MAX_BYTES:
         raise ValueError(f"it has {size} bytes, too many for a client secrets file")
     with open(path, encoding="utf-8") as file:
-        content = _content(_json(file.read()))
+        kind, content = _content(_json(file.read()))
     for key in ("client_id", "client_secret"):
         value = content.get(key)
         if not isinstance(value, str) or not value or value.startswith("[["):
             raise ValueError(f"{key} is missing in it or only a placeholder")
     auth_uri = content.get("auth_uri")
     return {
+        "TYPE": kind,
         "CLIENT_ID": content["client_id"],
         "CLIENT_SECRET": Secret(content["client_secret"]),
         "AUTHORIZATION_ENDPOINT": None if auth_uri == _OUTDATED_AUTH_URI else auth_uri,
@@ -60,7 +61,7 @@ def _json(text: str) -> Any:
         raise ValueError("it is not JSON") from None
 
 
-def _content(document: Any) -> Mapping[str, Any]:
+def _content(document: Any) -> tuple[str, Mapping[str, Any]]:
     if not isinstance(document, dict) or len(document) != 1:
         raise ValueError('it is not an object with the one key "web" or "installed"')
     [(kind, content)] = document.items()
@@ -68,7 +69,7 @@ def _content(document: Any) -> Mapping[str, Any]:
         raise ValueError(f'its type is {kind[:40]!r}, where "web" or "installed" is needed')
     if not isinstance(content, dict):
         raise ValueError(f"{kind!r} is not an object in it")
-    return content
+    return kind, content
 
 
 def _redirect_uris(value: Any) -> tuple[str, ...]:

@@ -25,11 +25,11 @@ from ..exceptions import (
     ClientMisconfiguredError,
     ConsentRequiredError,
     GoogleLinkError,
-    IDTokenError,
     StateError,
 )
+from ..exchange import exchange
 from ..grants import save_grant
-from ..id_token import Identity, verify_id_token
+from ..id_token import Identity
 from ..models import GoogleAccount
 from ..oauth import TokenResponse
 from ..revocations import end_grant
@@ -132,7 +132,14 @@ def _accepted(
     issuer: str | None,
 ) -> HttpResponse:
     try:
-        response, identity = _exchange(client, pending, code, issuer)
+        response, identity = exchange(
+            client,
+            code=code,
+            issuer=issuer,
+            redirect_uri=pending.redirect_uri,
+            code_verifier=pending.code_verifier,
+            nonce=pending.nonce,
+        )
     except GoogleLinkError as error:
         if isinstance(error, ClientMisconfiguredError):
             logger.error("Google refuses the client %r: %s", client.name, error)
@@ -206,26 +213,6 @@ def _to_google(
         login_hint=pending.account,
     )
     return HttpResponseRedirect(url)
-
-
-@sensitive_variables()
-def _exchange(
-    client: OAuthClient, pending: PendingAuthorization, code: Secret, issuer: str | None
-) -> tuple[TokenResponse, Identity]:
-    # RFC 9207: an answer that names another issuer was meant for another client.
-    if issuer not in {None, client.issuer}:
-        raise StateError("The answer came from another authorization server than was asked.")
-    if not code:
-        raise StateError("The answer carries no code.")
-    response = oauth.exchange_code(
-        client,
-        code=code,
-        redirect_uri=pending.redirect_uri,
-        code_verifier=pending.code_verifier,
-    )
-    if response.id_token is None:
-        raise IDTokenError("The answer carries no ID token.")
-    return response, verify_id_token(client, response.id_token, nonce=pending.nonce)
 
 
 def _refused(request: HttpRequest, pending: PendingAuthorization, error: str) -> HttpResponse:
