@@ -80,7 +80,9 @@ def save_grant(
         account.email, account.email_verified = identity.email, identity.email_verified
         account.name, account.picture = identity.name, identity.picture
         account.hosted_domain = identity.hosted_domain
-        account.save(using=using, update_fields=[*_ANSWER_FIELDS, *_IDENTITY_FIELDS])
+        account.client_id = client.client_id
+        fields = [*_ANSWER_FIELDS, *_IDENTITY_FIELDS, "client_id"]
+        account.save(using=using, update_fields=fields)
         _become_default_if_only(account)
         linked = (signals.account_linked, {"created": created, "request": request})
         _send(account, [linked, *news], using=using)

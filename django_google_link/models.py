@@ -74,6 +74,8 @@ class GoogleAccount(models.Model):
         editable=False,
     )
     client = models.CharField(_("client"), max_length=100, editable=False)
+    # To which Google gave the tokens: they are of no use to any other.
+    client_id = models.CharField(_("client id"), max_length=255, blank=True, editable=False)
     sub = models.CharField(_("subject"), max_length=255, editable=False)
     email = models.EmailField(_("e-mail address"), blank=True, db_index=True)
     email_verified = models.BooleanField(_("e-mail address verified"), default=False)

@@ -19,7 +19,7 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from . import lease, oauth
-from .clients import get_client
+from .clients import OAuthClient, get_client
 from .conf import conf
 from .exceptions import (
     ClientMisconfiguredError,
@@ -293,6 +293,16 @@ def _is_forced(row: GoogleAccount, rejected: Secret | None) -> bool:
     return rejected is not None and row.access_token_lives(leeway=refresh_leeway())
 
 
+def _require_same(client: OAuthClient, row: GoogleAccount) -> None:
+    """Ask nothing for another client's token: Google would call the grant invalid."""
+    if row.client_id not in {"", client.client_id}:
+        raise ClientMisconfiguredError(
+            "client_id_changed",
+            f"linked through {row.client_id}: put that back as {row.client!r}, or let the user "
+            "link it anew",
+        )
+
+
 @sensitive_variables()
 def _refresh(
     rows: GoogleAccountQuerySet, row: GoogleAccount, owner: uuid.UUID | None, *, forced: bool
@@ -301,6 +311,7 @@ def _refresh(
     client = get_client(row.client)
     held = lease.held(rows, row, owner)
     try:
+        _require_same(client, row)
         # An active row has one.
         refresh_token = cast("Secret", row.open_token("refresh_token"))
         response = oauth.refresh(client, refresh_token=refresh_token)

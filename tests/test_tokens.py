@@ -16,6 +16,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks, Settings
 
+from django_google_link.clients import get_client
 from django_google_link.exceptions import (
     ClientMisconfiguredError,
     EncryptionKeyUnavailableError,
@@ -795,3 +796,29 @@ def test_refresh_holds_no_transaction_open_over_the_request(
         fresh_access_token(account)
 
     assert GoogleAccount.objects.count() == 2
+
+
+def test_client_id_that_was_changed_costs_no_link(
+    google: FakeGoogle, alice: FakeUser, user: Any, configure: Callable[..., None]
+) -> None:
+    """Google would say invalid_grant of every account: so it is not asked."""
+    account = stale(user, google, alice)
+    mine = get_client().client_id
+    GoogleAccount.objects.update(client_id=mine)
+    configure(CLIENT_ID="another")
+    before = table()
+
+    with pytest.raises(ClientMisconfiguredError, match=f"linked through {mine}"):
+        fresh(account)
+    assert (table(), google.requests) == (before, [])
+
+    configure(CLIENT_ID=mine)
+    assert fresh(account)
+
+
+def test_client_id_is_that_of_the_last_consent(user: Any, configure: Callable[..., None]) -> None:
+    """Whoever links anew through another one can go on."""
+    assert save(user).client_id == get_client().client_id
+
+    configure(CLIENT_ID="another")
+    assert save(user).client_id == "another"

@@ -70,6 +70,7 @@ class GoogleAccountAdmin(LinkAdmin):
                     "hosted_domain",
                     "sub",
                     "client",
+                    "client_id",
                     "is_default",
                 )
             },
