@@ -8,14 +8,18 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.http import HttpRequest
 from django.test import AsyncClient, Client
 from django.urls import include, path
 from django.utils.module_loading import import_string
 from pytest_django import Settings
 
+from django_google_link.models import GoogleAccount
 from django_google_link.testing import FakeGoogle, FakeUser
+from django_google_link.testing.accounts import make_google_account
 
 from .constants import CALENDAR
+from .test_linking import query_of
 from .test_responses import EVENTS, HTML, link_account
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
@@ -39,6 +43,7 @@ def run(text: str, *, apis: str = "https://www.googleapis.com") -> dict[str, Any
 urlpatterns = [
     path("google/", include("django_google_link.urls")),
     path("class/", run("class Agenda(")["Agenda"].as_view()),
+    path("profile/", run("def from_address")["profile"]),
     path("drf/", run("class AgendaView")["AgendaView"].as_view()),
 ]
 
@@ -96,3 +101,55 @@ def test_drf_view(
     link_account(google, user, alice, CALENDAR)
 
     assert browser.get("/drf/").json() == EVENTS
+
+
+def test_background_task(google: FakeGoogle, alice: FakeUser, user: Any) -> None:
+    """It tells the user, waits for Google, and works."""
+    sync_calendar = run("def sync_calendar")["sync_calendar"]
+    said: list[Any] = []
+
+    def sync() -> Any:
+        return sync_calendar(user, tell=lambda _, reason: said.append(reason), retry=said.append)
+
+    assert sync() is None
+    account = link_account(google, user, alice, CALENDAR)
+    assert sync() == EVENTS
+
+    GoogleAccount.objects.update(access_token_expires_at=account.linked_at)
+    google.fail_next(status=503)
+    assert sync() is None
+    assert said[0] == "not_linked"
+    assert len(said) == 2
+
+
+def test_account_of_the_address(browser: Client, user: Any, other_user: Any) -> None:
+    """One's own, and nobody else's."""
+    first = make_google_account(user, email="a@example.com", scopes=[CALENDAR])
+    second = make_google_account(user, email="b@example.com", scopes=[CALENDAR])
+    foreign = make_google_account(other_user)
+
+    assert browser.get("/profile/").content.decode() == f"{first.email} of 2"
+    assert browser.get(f"/profile/?account={second.pk}").content.decode() == f"{second.email} of 2"
+    assert browser.get(f"/profile/?account={foreign.pk}").status_code == 404
+
+
+def client_of_tenant(request: HttpRequest) -> str:
+    """The resolver of the page."""
+    name: str = run("def client_of_tenant")["client_of_tenant"](request)
+    return name
+
+
+def test_client_of_a_tenant(browser: Client, user: Any, settings: Settings) -> None:
+    """Each host links through its own."""
+    settings.ALLOWED_HOSTS = ["*"]
+    [client] = settings.GOOGLE_LINK["CLIENTS"].values()
+    names = {name: {**client, "CLIENT_ID": name} for name in ("default", "blue", "red")}
+    settings.GOOGLE_LINK = {
+        **settings.GOOGLE_LINK,
+        "CLIENTS": names,
+        "CLIENT_RESOLVER": f"{__name__}.client_of_tenant",
+    }
+
+    for host, name in (("blue.example", "blue"), ("red.example", "red"), ("x.example", "default")):
+        location = browser.get("/google/authorize/", headers={"host": host})["Location"]
+        assert query_of(location)["client_id"] == name
