@@ -9,7 +9,7 @@ BIN := .venv/bin
 
 # Run the suite on SQLite, with coverage of every line and branch.
 test: .venv/test.stamp
-	$(BIN)/pytest --quiet --numprocesses auto --cov -m "not postgresql and not browser"
+	$(BIN)/pytest --quiet --numprocesses auto --cov -m "not postgresql and not browser and not node"
 
 # Show the example project, with a Google of its own: make demo [PORT=8001] [GOOGLE_PORT=8766]
 demo: .venv/example.stamp

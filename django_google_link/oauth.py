@@ -160,14 +160,19 @@ def refresh(client: OAuthClient, *, refresh_token: Secret) -> TokenResponse:
 
 @sensitive_variables()
 def revoke(client: OAuthClient, *, token: Secret) -> None:
-    """End a grant at Google (RFC 7009 section 2.1). A token that is already dead counts as done.
+    """End a grant (RFC 7009 section 2.1). A token that is already dead counts as done.
+
+    Google does not ask who wants it; who does is told at the second attempt.
 
     Raises:
         RefreshUnavailableError: when Google cannot be reached or makes no sense.
         TokenEndpointError: for every other refusal.
     """
-    form = {"token": token}
+    form: dict[str, str | Secret] = {"token": token}
     answer = fetch(client.revocation_endpoint, form=form)
+    if answer.document.get("error") in {"invalid_client", "invalid_request"}:
+        form |= {"client_id": client.client_id, "client_secret": client.client_secret}
+        answer = fetch(client.revocation_endpoint, form=form)
     if answer.status == 200 or answer.document.get("error") == "invalid_token":
         return
     raise _error(answer, form)

@@ -696,7 +696,7 @@ def test_unlink_of_a_grant_that_is_dead_already_is_done(
     "fault",
     [
         {"status": 503},
-        {"status": 400, "body": {"error": "invalid_request"}},
+        {"status": 400, "body": {"error": "unsupported_token_type"}},
         {"status": 200, "body": "half an answer", "drop": True},
         {"status": 429, "body": "<html>rate limit</html>", "content_type": "text/html"},
     ],

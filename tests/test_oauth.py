@@ -259,7 +259,7 @@ def test_revoke_of_a_dead_token_is_done(google: FakeGoogle) -> None:
     ("fault", "error"),
     [
         ({"status": 503}, RefreshUnavailableError),
-        ({"status": 400, "body": {"error": "invalid_request"}}, TokenEndpointError),
+        ({"status": 400, "body": {"error": "unsupported_token_type"}}, TokenEndpointError),
     ],
 )
 def test_revoke_that_fails_says_so(

@@ -213,7 +213,7 @@ def test_outbox_shows_no_token(google: FakeGoogle, account: GoogleAccount) -> No
     [
         {"status": 503},
         {"status": 429},
-        {"status": 400, "body": {"error": "invalid_request"}},
+        {"status": 400, "body": {"error": "unsupported_token_type"}},
         {"status": 403, "body": "<html>", "content_type": "text/html"},
         {"drop": True},
     ],
@@ -564,3 +564,18 @@ def test_token_that_the_provider_repeats_is_not_kept(
 
     assert PendingRevocation.objects.get().last_error.startswith("other: Invalid token: … / …")
     assert str(token) not in caplog.text
+
+
+@pytest.mark.parametrize("error", ["invalid_client", "invalid_request"])
+def test_provider_that_wants_to_know_who_asks_is_told(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser, error: str
+) -> None:
+    """RFC 7009 section 2.1: Google does not, others do."""
+    google.fail_next(endpoint="revoke", status=401, body={"error": error})
+
+    account.unlink()
+
+    first, second = google.requests_to("revoke")
+    assert set(first.form) == {"token"}
+    assert set(second.form) == {"token", "client_id", "client_secret"}
+    assert google.granted_scopes(alice) is None
