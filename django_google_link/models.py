@@ -82,6 +82,12 @@ class GoogleAccount(models.Model):
     name = models.CharField(_("name"), max_length=200, blank=True)
     picture = models.URLField(_("picture"), max_length=1000, blank=True)
     hosted_domain = models.CharField(_("hosted domain"), max_length=253, blank=True)
+    label = models.CharField(
+        _("label"),
+        max_length=60,
+        blank=True,
+        help_text=_("Your own name for this account, such as “Work”."),
+    )
     is_default = models.BooleanField(_("default"), default=False)
     granted_scopes = models.JSONField(_("granted scopes"), default=list)
     status = models.CharField(
@@ -164,7 +170,12 @@ class GoogleAccount(models.Model):
 
     @property
     def display_name(self) -> str:
-        """What to call this account in front of its user."""
+        """What its user calls this account, or else its name at Google."""
+        return self.label or self.name_at_google
+
+    @property
+    def name_at_google(self) -> str:
+        """What the account is known by at Google."""
         return self.email or self.name or self.sub
 
     @property

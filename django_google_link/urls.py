@@ -12,6 +12,7 @@ urlpatterns = [
     path("", views.accounts, name="accounts"),
     path("authorize/", views.authorize, name="authorize"),
     path("callback/", views.callback, name="callback"),
+    path("<uuid:pk>/label/", views.label, name="label"),
     path("<uuid:pk>/unlink/", views.unlink, name="unlink"),
     path("<uuid:pk>/make-default/", views.make_default, name="make-default"),
 ]

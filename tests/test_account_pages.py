@@ -217,7 +217,56 @@ def test_unlink_deletes_and_revokes(
     assert told[0]["sub"] == alice.sub
 
 
-@pytest.mark.parametrize("action", ["unlink", "make-default"])
+def test_label_tells_accounts_apart(browser: Client, google: FakeGoogle, user: Any) -> None:
+    """A name of the user's own stands first, and what Google calls the account stays with it."""
+    account = make_google_account(user, email="one@gmail.com")
+    form = browser.get(f"/google/{account.pk}/label/").content.decode()
+
+    response = browser.post(f"/google/{account.pk}/label/", {"label": " <b>Work</b> "})
+
+    page = browser.get("/google/").content.decode()
+    assert "What do you call one@gmail.com?" in form
+    assert response["Location"] == "/google/"
+    assert page.index("&lt;b&gt;Work&lt;/b&gt;") < page.index("one@gmail.com")
+
+
+def test_label_can_be_taken_back(browser: Client, google: FakeGoogle, user: Any) -> None:
+    """An empty one is none."""
+    account = make_google_account(user, email="one@gmail.com")
+    GoogleAccount.objects.update(label="Work")
+
+    browser.post(f"/google/{account.pk}/label/", {"label": ""})
+
+    account.refresh_from_db()
+    assert account.display_name == "one@gmail.com"
+
+
+def test_label_that_is_too_long_is_refused(browser: Client, google: FakeGoogle, user: Any) -> None:
+    """The page says so, beside the field, with what was typed; nothing is saved."""
+    account = make_google_account(user)
+
+    page = browser.post(f"/google/{account.pk}/label/", {"label": "x" * 61})
+
+    assert b"at most 60 characters" in page.content
+    assert b"x" * 61 in page.content
+    assert not GoogleAccount.objects.exclude(label="").exists()
+
+
+def test_label_outlives_linking_again_and_writes_nothing_else(
+    browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """What is the user's is not Google's to change, nor the other way round."""
+    link(browser, google, alice)
+    account = GoogleAccount.objects.get()
+    browser.post(f"/google/{account.pk}/label/", {"label": "Work", "email": "evil@gmail.com"})
+
+    link(browser, google, alice, browser.get("/google/").context["add_url"])
+
+    again = GoogleAccount.objects.get()
+    assert (again.label, again.email) == ("Work", account.email)
+
+
+@pytest.mark.parametrize("action", ["label", "unlink", "make-default"])
 def test_actions_on_somebody_elses_account_are_not_found(
     browser: Client, google: FakeGoogle, other_user: Any, action: str
 ) -> None:
@@ -233,7 +282,7 @@ def test_actions_on_somebody_elses_account_are_not_found(
     assert GoogleAccount.objects.get().is_default is False
 
 
-@pytest.mark.parametrize("action", ["unlink", "make-default"])
+@pytest.mark.parametrize("action", ["label", "unlink", "make-default"])
 def test_actions_need_the_csrf_token(google: FakeGoogle, user: Any, action: str) -> None:
     """Acceptance 119: another site cannot press the button."""
     account = make_google_account(user)
@@ -249,6 +298,7 @@ def test_actions_need_the_csrf_token(google: FakeGoogle, user: Any, action: str)
     [
         ("", "post"),
         ("", "delete"),
+        ("{pk}/label/", "delete"),
         ("{pk}/unlink/", "delete"),
         ("{pk}/make-default/", "get"),
         ("{pk}/make-default/", "head"),
@@ -275,8 +325,8 @@ def test_pages_are_never_cached(browser: Client, google: FakeGoogle, user: Any) 
     """What is linked is nobody else's business."""
     account = make_google_account(user)
 
-    for path in ("/google/", f"/google/{account.pk}/unlink/"):
-        assert "no-store" in browser.get(path)["Cache-Control"]
+    for path in ("", f"{account.pk}/label/", f"{account.pk}/unlink/"):
+        assert "no-store" in browser.get(f"/google/{path}")["Cache-Control"]
 
 
 def test_redirect_url_of_the_settings_is_the_default(
@@ -318,8 +368,8 @@ def test_pages_are_protected_whatever_the_site_does(
     client = Client(enforce_csrf_checks=True)
     client.force_login(user)
 
-    for action in ("unlink", "make-default"):
+    for action in ("label", "unlink", "make-default"):
         assert client.post(f"/google/{account.pk}/{action}/").status_code == 403
-    for page in ("/google/", f"/google/{account.pk}/unlink/"):
+    for page in ("/google/", f"/google/{account.pk}/label/", f"/google/{account.pk}/unlink/"):
         assert client.get(page)["X-Frame-Options"] == "DENY"
     assert GoogleAccount.objects.exists()

@@ -71,6 +71,7 @@ class GoogleAccountAdmin(LinkAdmin):
                     "sub",
                     "client",
                     "client_id",
+                    "label",
                     "is_default",
                 )
             },

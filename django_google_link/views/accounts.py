@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from django import forms
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect, render
@@ -20,6 +21,8 @@ from ..conf import conf
 from ..models import GoogleAccount
 from ..responses import describe
 from ..scopes import IDENTITY_SCOPES, parse_scopes
+
+_LabelForm = forms.modelform_factory(GoogleAccount, fields=["label"])
 
 
 @csrf_protect
@@ -38,6 +41,23 @@ def accounts(request: HttpRequest) -> HttpResponse:
         "next": following,
     }
     return render(request, "django_google_link/accounts.html", context)
+
+
+@csrf_protect
+@xframe_options_deny
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+@login_required
+def label(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """Let users call an account what they like, to tell it from their others."""
+    account = _own_account(request, pk)
+    form = _LabelForm(request.POST if request.method == "POST" else None, instance=account)
+    if not form.is_valid():
+        context = {"account": account, "form": form}
+        return render(request, "django_google_link/label.html", context)
+    # A refresh may be writing the other columns.
+    GoogleAccount.objects.for_user(request.user).filter(pk=pk).update(**form.cleaned_data)
+    return redirect("google_link:accounts")
 
 
 @csrf_protect
