@@ -191,7 +191,8 @@ def _count_lost(refreshed: dict[Any, str]) -> int:
 def _grow_to(count: int) -> None:
     from django.db import connection
 
-    from django_google_link.crypto import key_ids, sealed_prefix
+    from django_google_link.crypto import key_ids
+    from django_google_link.sealed import sealed_prefix
 
     seal = sealed_prefix(key_ids()[0])
     with connection.cursor() as cursor:

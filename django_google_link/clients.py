@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
 from .conf import SettingsError, conf
+from .exceptions import ClientMisconfiguredError
 from .scopes import parse_scopes
 from .secret import Secret
 from .secrets_file import read_secrets_file
@@ -54,6 +55,8 @@ RESERVED_PARAMS = frozenset(
     }
 )
 
+GOOGLE_CLIENT_ID_SUFFIX = ".apps.googleusercontent.com"
+
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -79,16 +82,6 @@ class OAuthClient:
     authorization_params: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def grantor(self) -> tuple[str, str]:
-        """What a grant is given to, and where it is revoked: at Google, a project.
-
-        https://developers.google.com/identity/protocols/oauth2/web-server#incrementalAuth
-        """
-        project, _, rest = self.client_id.partition("-")
-        is_googles = project.isdecimal() and rest.endswith(".apps.googleusercontent.com")
-        return project if is_googles else self.client_id, self.revocation_endpoint
-
-    @property
     def issuers(self) -> tuple[str, ...]:
         """The values of ``iss`` to accept: Google's ID tokens may leave the scheme out."""
         if self.issuer == GOOGLE_ISSUER:
@@ -105,14 +98,7 @@ def get_client(name: str = "default") -> OAuthClient:
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when it is missing or cannot work.
     """
-    clients = conf.clients
-    if name not in clients:
-        raise SettingsError(
-            "E002",
-            f"There is no Google client {name!r}.",
-            hint=f'Add it to GOOGLE_LINK["CLIENTS"], which has {", ".join(sorted(clients))}.',
-        )
-    settings = clients[name]
+    settings = _settings(name)
     secrets = _credentials(name, settings)
     endpoints = {
         key.lower(): _url(name, key, settings.get(key) or secrets.get(key) or default)
@@ -133,14 +119,78 @@ def get_client(name: str = "default") -> OAuthClient:
     )
 
 
-def names_like(name: str) -> list[str]:
-    """Return the names of all clients that share their grants with this one, and its own."""
-    grantors = {}
+def get_issuing_client(name: str, client_id: str) -> OAuthClient:
+    """Return the configured client of that name, if it is still the one that was given a token.
+
+    Google would call another client's grant invalid, and any other provider would keep it.
+
+    Args:
+        name: a key of ``GOOGLE_LINK["CLIENTS"]``.
+        client_id: to which the token was given.
+
+    Raises:
+        ClientMisconfiguredError: when it has another client id now.
+        SettingsError: as :func:`get_client`.
+    """
+    client = get_client(name)
+    if client.client_id != client_id:
+        raise ClientMisconfiguredError(
+            "client_id_changed",
+            f"linked through {client_id}: put that back as {name!r}, or let the user link it anew",
+        )
+    return client
+
+
+def get_revoking_client(name: str, client_id: str) -> OAuthClient:
+    """Return a client by which to revoke a token, whatever is configured under its name by now.
+
+    Google asks for no client to revoke, so its own endpoint will do for any client id of Google's.
+
+    Arguments and errors as :func:`get_issuing_client`.
+    """
+    for other in (name, *conf.clients):
+        with suppress(ClientMisconfiguredError, SettingsError):
+            return get_issuing_client(other, client_id)
+    if not googles_project(client_id):
+        return get_issuing_client(name, client_id)
+    return replace(
+        get_client(name),
+        client_id=client_id,
+        client_secret=Secret(""),
+        revocation_endpoint=DEFAULT_ENDPOINTS["REVOCATION_ENDPOINT"],
+    )
+
+
+def googles_project(client_id: str) -> str:
+    """Return the number of the Google Cloud project that a client id is of, or nothing.
+
+    Google gives a grant to a project, so that its clients share it:
+    https://developers.google.com/identity/protocols/oauth2/web-server#incrementalAuth
+    """
+    project, _, rest = client_id.partition("-")
+    is_googles = project.isdecimal() and rest.endswith(GOOGLE_CLIENT_ID_SUFFIX)
+    return project if is_googles else ""
+
+
+def names_beside(name: str) -> list[str]:
+    """Return the names of all clients that revoke where this one does, and its own."""
+    endpoints = {}
     for other in {*conf.clients, name}:
         with suppress(SettingsError):
-            grantors[other] = get_client(other).grantor
-    mine = grantors.get(name)
-    return [name, *(other for other in grantors if other != name and grantors[other] == mine)]
+            endpoints[other] = get_client(other).revocation_endpoint
+    mine = endpoints.get(name)
+    return [name, *(other for other in endpoints if other != name and endpoints[other] == mine)]
+
+
+def _settings(name: str) -> Mapping[str, Any]:
+    clients = conf.clients
+    if name in clients:
+        return clients[name]
+    raise SettingsError(
+        "E002",
+        f"There is no Google client {name!r}.",
+        hint=f'Add it to GOOGLE_LINK["CLIENTS"], which has {", ".join(sorted(clients))}.',
+    )
 
 
 def _credentials(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -209,7 +259,7 @@ def _optional_url(name: str, key: str, settings: Mapping[str, Any]) -> str | Non
 
 
 def _url(name: str, key: str, value: Any) -> str:
-    if isinstance(value, str) and _is_safe(value):
+    if isinstance(value, str) and is_endpoint(value):
         return value
     raise SettingsError(
         "E015",
@@ -224,19 +274,20 @@ def is_loopback(url: str) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _is_safe(url: str) -> bool:
+def is_endpoint(url: str) -> bool:
+    """Return whether tokens may be sent there: by https, or within this machine."""
     try:
         parts = urlsplit(url)
         host = parts.hostname
     except ValueError:
         return False
-    if not host or parts.fragment or parts.username or not url.isprintable() or " " in url:
+    if not host or parts.fragment or "@" in parts.netloc or not url.isprintable() or " " in url:
         return False
     return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(url))
 
 
 def _hosted_domain(name: str, value: Any) -> str | None:
-    if value is None or (isinstance(value, str) and value):
+    if value is None or (isinstance(value, str) and value and "@" not in value):
         return value
     raise SettingsError(
         "E016",

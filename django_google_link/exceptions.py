@@ -28,6 +28,8 @@ class ConsentRequiredError(GoogleLinkError):
         missing_scopes: the scopes that the user has yet to grant.
         account: the ``GoogleAccount`` concerned, if there is one.
         client: the name of the OAuth client concerned, if one was named.
+
+    ``user_id`` is the primary key of the user who must act, where that is known.
     """
 
     default_message = "The user has to give consent at Google."
@@ -52,6 +54,7 @@ class ConsentRequiredError(GoogleLinkError):
         self.missing_scopes = frozenset(missing_scopes)
         self.account = account
         self.client = account.client if account else client
+        self.user_id: Any = account.user_id if account else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self).__bases__[0], self.args, self.__dict__)
@@ -79,13 +82,14 @@ class MissingScopesError(ConsentRequiredError):
 
 
 class GrantLostError(ConsentRequiredError):
-    """Google no longer honours the grant: it was revoked, it expired, or a policy ended it.
+    """The account has to be linked again; mostly since Google no longer honours the grant.
 
-    ``reason`` is ``"revoked"``, ``"session_policy"`` (the Workspace session length policy) or
-    ``"no_refresh_token"`` (none is stored).
+    ``reason`` is ``"revoked"`` (it was revoked, or it expired), ``"session_policy"`` (the Workspace
+    session length policy), ``"undecryptable"`` (the stored token was damaged), ``"requested"`` (an
+    operator has asked for consent again) or ``"no_refresh_token"`` (none is stored).
     """
 
-    default_message = "Google no longer honours this grant. The user has to link the account again."
+    default_message = "This link does not work any more. The user has to link the account again."
     default_reason = "revoked"
 
 
@@ -136,7 +140,8 @@ class RefreshUnavailableError(TokenEndpointError):
     """Google cannot be reached or does not make sense at present: try again later.
 
     Args:
-        retry_at: when it makes sense to try again (aware), if that is known.
+        retry_at: when it makes sense to try again, if that is known: by this worker's clock, and
+            aware where ``USE_TZ`` is true.
     """
 
     def __init__(
@@ -148,6 +153,9 @@ class RefreshUnavailableError(TokenEndpointError):
     ) -> None:
         super().__init__(error, error_description, status)
         self.retry_at = retry_at
+
+    def __str__(self) -> str:
+        return f"Google cannot be reached at present ({super().__str__()})"
 
 
 class StateError(GoogleLinkError):

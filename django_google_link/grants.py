@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from . import lease, revocations, signals
-from .exceptions import TokenDecryptionError
+from .exceptions import ClientMisconfiguredError, TokenDecryptionError
 from .models import GoogleAccount, GoogleAccountQuerySet, Reason, Status
 from .scopes import parse_scopes
 from .signals import send_on_commit
@@ -70,23 +70,37 @@ def save_grant(
     renewed = {"grant_version": F("grant_version") + 1, **lease.AT_REST}
     with transaction.atomic(using=using):
         # A write comes first: it locks the row, and SQLite cannot turn a reader into a writer.
-        revocations.cancel(client.name, identity.sub, using=using)
+        revocations.cancel(client, identity.sub, using=using)
         created = False
         if not rows.update(**renewed):
             _, created = rows.get_or_create(**key)
             rows.update(**renewed)
         account = rows.get()
+        if account.client_id != client.client_id:
+            _leave_to(client, account, response, using=using)
         news = _apply(account, response, scopes=response.scopes or parse_scopes(requested_scopes))
         account.email, account.email_verified = identity.email, identity.email_verified
         account.name, account.picture = identity.name, identity.picture
         account.hosted_domain = identity.hosted_domain
-        account.client_id = client.client_id
         fields = [*_ANSWER_FIELDS, *_IDENTITY_FIELDS, "client_id"]
         account.save(using=using, update_fields=fields)
         _become_default_if_only(account)
         linked = (signals.account_linked, {"created": created, "request": request})
         _send(account, [linked, *news], using=using)
     return account
+
+
+def _leave_to(
+    client: OAuthClient, account: GoogleAccount, response: TokenResponse, *, using: str
+) -> None:
+    """Let go of what another client was given: it is of no use to this one."""
+    if account.sealed_refresh_token and not response.refresh_token:
+        raise ClientMisconfiguredError(
+            "client_id_changed", f"linked through {account.client_id}, and given nothing new"
+        )
+    revocations.keep(account, using=using, attempts_now=True)
+    account.client_id = client.client_id
+    account.sealed_refresh_token = account.sealed_access_token = ""
 
 
 @sensitive_variables()

@@ -43,13 +43,14 @@ class Identity:
     hosted_domain: str
 
 
-def verify_id_token(client: OAuthClient, id_token: Secret, *, nonce: str) -> Identity:
+def verify_id_token(client: OAuthClient, id_token: Secret, *, nonce: str | None) -> Identity:
     """Check an ID token and return whom it names.
 
     Args:
         client: whose ``client_id`` is the audience and whose issuer must have signed.
         id_token: as the token endpoint gave it.
-        nonce: as it was sent with the authorization request.
+        nonce: as it was sent with the authorization request; ``None`` for the answer to a refresh,
+            which has none (OpenID Connect Core section 12.2).
 
     Raises:
         IDTokenError: when it cannot be trusted.
@@ -71,7 +72,7 @@ def verify_id_token(client: OAuthClient, id_token: Secret, *, nonce: str) -> Ide
     except jwt.PyJWTError as error:
         raise IDTokenError(f"The ID token is not valid: {error}") from None
     _check_party(client, claims)
-    if not constant_time_compare(str(claims.get("nonce", "")), nonce):
+    if nonce is not None and not constant_time_compare(str(claims.get("nonce", "")), nonce):
         raise IDTokenError("The ID token carries another nonce than was sent.")
     return _identity(claims)
 

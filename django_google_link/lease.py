@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import uniform
 from typing import Any
 
 from django.db import connections, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import DateTimeField, Q, QuerySet, Value
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -26,6 +26,7 @@ from .models import GoogleAccount, GoogleAccountQuerySet
 FORCED_REFRESH_INTERVAL = timedelta(minutes=1)
 
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 30, 3600  # seconds
+_NO_TIME = timedelta()
 
 #: What a row says while nobody is at work on it and the last attempt went well.
 AT_REST: dict[str, Any] = {
@@ -39,33 +40,35 @@ AT_REST: dict[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Situation:
-    """A row as it was read, and what the database's clock makes of it."""
+    """A row as it was read, and what the database's clock makes of it.
+
+    ``retry_at`` is when Google may be asked again, by this worker's clock; ``None`` is at once.
+    """
 
     account: GoogleAccount
     is_leased: bool
-    is_backing_off: bool
+    retry_at: datetime | None
     was_forced: bool
 
 
 def look(rows: GoogleAccountQuerySet, pk: uuid.UUID) -> Situation | None:
     """Read a row anew, or return ``None`` if it is gone."""
     now = clock(rows)
-    account: Any = (
-        rows.filter(pk=pk)
-        .annotate(
-            is_leased=Q(refresh_lease_expires_at__gt=now),
-            is_backing_off=Q(refresh_retry_at__gt=now),
-            was_forced=Q(refresh_forced_at__gt=now - FORCED_REFRESH_INTERVAL),
-        )
-        .first()
-    )
+    present = Value(now, output_field=DateTimeField()) if isinstance(now, datetime) else now
+    account: Any = rows.filter(pk=pk).annotate(now=present).first()
     if account is None:
         return None
+
+    def time_left(until: datetime | None) -> timedelta:
+        return max(until - account.now, _NO_TIME) if until else _NO_TIME
+
+    left_alone = time_left(account.refresh_retry_at)
+    forced_at = account.refresh_forced_at
     return Situation(
         account=account,
-        is_leased=bool(account.is_leased),
-        is_backing_off=bool(account.is_backing_off),
-        was_forced=bool(account.was_forced),
+        is_leased=bool(time_left(account.refresh_lease_expires_at)),
+        retry_at=timezone.now() + left_alone if left_alone else None,
+        was_forced=bool(time_left(forced_at and forced_at + FORCED_REFRESH_INTERVAL)),
     )
 
 

@@ -6,14 +6,15 @@ import uuid
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from django.db import models
+from django.db import models, router
 from django.db.models.functions import Left
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .conf import conf
-from .crypto import PREFIX_LENGTH, Binding, seal, unseal
+from .crypto import seal, unseal
 from .scopes import missing_scopes
+from .sealed import PREFIX_LENGTH, Binding
 from .secret import Secret
 
 if TYPE_CHECKING:
@@ -50,19 +51,23 @@ class GoogleAccountQuerySet(models.QuerySet["GoogleAccount"]):
     ) -> GoogleAccountQuerySet:
         """Return the accounts that this user has linked, the default one first.
 
+        They are read where they are written: a replica may not have a link that was just made.
+
         Args:
             user: a user of this site.
             client: only those linked through this OAuth client.
         """
         owner: Any = user.pk
-        accounts = self.filter(user_id=owner).order_by("-is_default", "linked_at", "pk")
+        is_chosen = self._db is not None  # type: ignore[attr-defined]
+        rows = self if is_chosen else self.using(router.db_for_write(self.model))
+        accounts = rows.filter(user_id=owner).order_by("-is_default", "linked_at", "pk")
         return accounts if client is None else accounts.filter(client=client)
 
 
 class GoogleAccount(models.Model):
     """One local user's link to one Google account, through one OAuth client.
 
-    Tokens stand here sealed: :meth:`open_token` is the way to one of them.
+    Tokens stand here sealed, and are not for your code: ask ``services`` for what you need.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -235,7 +240,13 @@ class GoogleAccount(models.Model):
 
     def binding_of(self, name: TokenName) -> Binding:
         """Return what a token of this row is sealed for."""
-        return Binding(purpose=_PURPOSES[name], row_id=str(self.pk), owner=self.owner, sub=self.sub)
+        return Binding(
+            purpose=_PURPOSES[name],
+            row_id=str(self.pk),
+            owner=self.owner,
+            sub=self.sub,
+            client_id=self.client_id,
+        )
 
 
 class PendingRevocation(models.Model):
@@ -249,6 +260,7 @@ class PendingRevocation(models.Model):
     account_id = models.UUIDField(_("account"), editable=False, db_index=True)
     owner = models.CharField(_("user"), max_length=255, editable=False)
     client = models.CharField(_("client"), max_length=100, editable=False)
+    client_id = models.CharField(_("client id"), max_length=255, blank=True, editable=False)
     sub = models.CharField(_("subject"), max_length=255, editable=False)
     sealed_refresh_token = models.TextField(blank=True, editable=False)
     sealed_access_token = models.TextField(blank=True, editable=False)
@@ -294,7 +306,11 @@ class PendingRevocation(models.Model):
     def binding_of(self, name: TokenName) -> Binding:
         """Return what a token of this row is sealed for."""
         return Binding(
-            purpose=_PURPOSES[name], row_id=str(self.account_id), owner=self.owner, sub=self.sub
+            purpose=_PURPOSES[name],
+            row_id=str(self.account_id),
+            owner=self.owner,
+            sub=self.sub,
+            client_id=self.client_id,
         )
 
 

@@ -96,11 +96,13 @@ def authorization_url(
         "code_challenge_method": "S256",
         "access_type": "offline",
         "include_granted_scopes": "true",
-        "prompt": prompt,
         "login_hint": login_hint,
         "hd": client.hosted_domain or "",
         **client.authorization_params,
     }
+    # Without our "consent" there would be no refresh token, whatever else is wished.
+    prompts = [*prompt.split(), *params.get("prompt", "").split()]
+    params["prompt"] = " ".join(dict.fromkeys(prompts))
     query = urlencode({key: value for key, value in params.items() if value})
     separator = "&" if urlsplit(client.authorization_endpoint).query else "?"
     return f"{client.authorization_endpoint}{separator}{query}"
@@ -159,10 +161,13 @@ def refresh(client: OAuthClient, *, refresh_token: Secret) -> TokenResponse:
 
 
 @sensitive_variables()
-def revoke(client: OAuthClient, *, token: Secret) -> None:
+def revoke(client: OAuthClient, *, token: Secret) -> bool:
     """End a grant (RFC 7009 section 2.1). A token that is already dead counts as done.
 
     Google does not ask who wants it; who does is told at the second attempt.
+
+    Returns:
+        Whether the token was alive until now, as far as the provider says.
 
     Raises:
         RefreshUnavailableError: when Google cannot be reached or makes no sense.
@@ -173,9 +178,11 @@ def revoke(client: OAuthClient, *, token: Secret) -> None:
     if answer.document.get("error") in {"invalid_client", "invalid_request"}:
         form |= {"client_id": client.client_id, "client_secret": client.client_secret}
         answer = fetch(client.revocation_endpoint, form=form)
-    if answer.status == 200 or answer.document.get("error") == "invalid_token":
-        return
-    raise _error(answer, form)
+    if answer.status == 200:
+        return True
+    if answer.document.get("error") == "invalid_token":
+        return False
+    raise endpoint_error(answer, sent=form.values())
 
 
 class _InvalidGrantError(TokenEndpointError):
@@ -189,17 +196,24 @@ def _request_token(client: OAuthClient, **params: str | Secret) -> TokenResponse
     form = {"client_id": client.client_id, "client_secret": client.client_secret, **params}
     answer = fetch(client.token_endpoint, form=form)
     if answer.status != 200:
-        raise _error(answer, form)
+        raise endpoint_error(answer, sent=form.values())
     return _token_response(answer)
 
 
 @sensitive_variables()
-def _error(answer: Answer, form: Mapping[str, str | Secret]) -> TokenEndpointError:
+def endpoint_error(answer: Answer, *, sent: Iterable[str | Secret] = ()) -> TokenEndpointError:
+    """Return what an answer means that is not the one hoped for (RFC 6749 section 5.2).
+
+    Args:
+        answer: of an OAuth endpoint, or of a Google API.
+        sent: what was sent; the secrets among it are blotted out of the text.
+    """
+    secrets = [value for value in sent if isinstance(value, Secret)]
     error, description, subtype = (
-        _without_secrets(_text(answer.document, key), form)
+        _without_secrets(_text(answer.document, key), secrets)
         for key in ("error", "error_description", "error_subtype")
     )
-    if answer.status >= 500 or answer.status in _TRANSIENT_STATUSES or not error:
+    if is_transient(answer) or not error:
         return RefreshUnavailableError(error or "no_answer", description, answer.status)
     if error in CLIENT_ERRORS:
         return ClientMisconfiguredError(error, description, answer.status)
@@ -212,13 +226,17 @@ def _error(answer: Answer, form: Mapping[str, str | Secret]) -> TokenEndpointErr
     return TokenEndpointError(error, description, answer.status)
 
 
+def is_transient(answer: Answer) -> bool:
+    """Return whether an answer may be another one in a while."""
+    return answer.status >= 500 or answer.status in _TRANSIENT_STATUSES
+
+
 @sensitive_variables()
-def _without_secrets(text: str, form: Mapping[str, str | Secret]) -> str:
+def _without_secrets(text: str, secrets: Iterable[Secret]) -> str:
     """Blot out what we have sent: a provider may repeat it, and its text is logged and stored."""
-    for value in form.values():
-        if isinstance(value, Secret):
-            for spelling in (value.reveal(), quote(value.reveal(), safe="")):
-                text = text.replace(spelling, "…")
+    for secret in secrets:
+        for spelling in (secret.reveal(), quote(secret.reveal(), safe="")):
+            text = text.replace(spelling, "…")
     return text
 
 
@@ -244,10 +262,15 @@ def _secret(answer: Answer, key: str) -> Secret | None:
 
 
 def _text(document: Mapping[str, Any], key: str) -> str:
-    """Return a member that is text, or nothing. Some answers have their error one level deeper."""
-    value = document.get(key)
-    if key == "error" and isinstance(value, Mapping):
-        value = value.get("status") or value.get("code")
+    """Return a member that is text, or nothing. Google's APIs have their error one level deeper.
+
+    See https://cloud.google.com/apis/design/errors#http_mapping.
+    """
+    value, error = document.get(key), document.get("error")
+    if key == "error" and isinstance(error, Mapping):
+        value = error.get("status") or error.get("code")
+    if key == "error_description" and isinstance(error, Mapping):
+        value = error.get("message")
     return value if isinstance(value, str) else ""
 
 

@@ -13,8 +13,9 @@ from django.db.models.functions import Left
 from django.utils import timezone
 
 from .conf import conf
-from .crypto import FORMAT, PREFIX_LENGTH, key_ids
+from .crypto import key_ids
 from .models import GoogleAccount, PendingRevocation, Status
+from .sealed import FORMAT, PREFIX_LENGTH
 
 #: Google may be away for so long without anybody's being at fault.
 _PATIENCE_WITH_REFRESHES = timedelta(hours=1)
@@ -60,7 +61,9 @@ class Overview:
                 f"The key {key}, which is not configured, has sealed {count:,} of the stored "
                 "tokens: put it back into ENCRYPTION_KEYS."
             )
-        for client in sorted({group.client for group in self.groups}.difference(_clients())):
+        for client in sorted(
+            {group.client for group in self.groups}.difference(configured_clients())
+        ):
             yield f"There are accounts of the client {client!r}, which is not configured."
         if self.failing_refreshes.is_older_than(_PATIENCE_WITH_REFRESHES):
             yield (
@@ -106,7 +109,7 @@ def _backlog(rows: Any, column: str) -> Backlog:
 
 
 def _unknown(keys: list[tuple[str, int]]) -> dict[str, int]:
-    known = {"none", "damaged", *_configured_keys()}
+    known = {"none", "damaged", *configured_keys()}
     counts: dict[str, int] = {}
     for key, count in keys:
         if key not in known:
@@ -121,15 +124,17 @@ def _key(sealed_by: str) -> str:
     return key if format == FORMAT else "damaged"
 
 
-def _configured_keys() -> tuple[str, ...]:
+def configured_keys() -> tuple[str, ...]:
+    """Return the ids of the keys, the newest first; none while the settings are broken."""
     try:
         return key_ids()
     except ImproperlyConfigured:
         return ()
 
 
-def _clients() -> frozenset[str]:
+def configured_clients() -> list[str]:
+    """Return the names of the clients; none while the settings are broken."""
     try:
-        return frozenset(conf.clients)
+        return sorted(conf.clients)
     except ImproperlyConfigured:
-        return frozenset()
+        return []

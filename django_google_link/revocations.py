@@ -23,11 +23,17 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
 from . import oauth, signals
-from .clients import get_client, names_like
+from .clients import (
+    GOOGLE_CLIENT_ID_SUFFIX,
+    OAuthClient,
+    get_revoking_client,
+    googles_project,
+    names_beside,
+)
 from .conf import conf
 from .exceptions import GoogleLinkError, TokenUndecryptableError
 from .lease import clock
-from .models import GoogleAccount, PendingRevocation, Reason, Status
+from .models import GoogleAccount, PendingRevocation, Reason, Status, TokenName
 from .parallel import in_parallel
 from .secret import Secret
 from .signals import send_on_commit
@@ -64,6 +70,15 @@ def keep_tokens(
     account = rows.get()  # As it is now: the grant may have been renewed since.
     tell_unlinked(account, user_id=account.user_id, using=using)
     logger.info("The account %s is unlinked.", account.pk)
+    keep(account, using=using, attempts_now=isinstance(origin, models.Model))
+
+
+def keep(account: GoogleAccount, *, using: str, attempts_now: bool) -> None:
+    """Put an account's tokens into the outbox, as they are sealed.
+
+    Args:
+        attempts_now: whether Google is told as soon as the transaction has committed.
+    """
     if not account.sealed_refresh_token and not account.sealed_access_token:
         return
     outbox = PendingRevocation.objects.using(using)
@@ -71,27 +86,34 @@ def keep_tokens(
         account_id=account.pk,
         owner=account.owner,
         client=account.client,
+        client_id=account.client_id,
         sub=account.sub,
         sealed_refresh_token=account.sealed_refresh_token,
         sealed_access_token=account.sealed_access_token,
         retry_at=clock(outbox.all()),
     )
-    if isinstance(origin, models.Model):
+    if attempts_now:
         # Whatever goes wrong then is no concern of the one who unlinks: the command will see to it.
         transaction.on_commit(lambda: _attempt_now(pending), using=using, robust=True)
 
 
 @sensitive_variables()
-def end_grant(client: str, sub: str, token: Secret, *, owner: str) -> None:
+def end_grant(client: OAuthClient, sub: str, token: Secret, *, owner: str) -> None:
     """End a grant that could not be stored: at once, or by the command.
 
     Args:
-        client: the name of the OAuth client.
+        client: to which it was given.
         token: either of its tokens.
         owner: the primary key of the user, as text.
     """
     outbox = outbox_of()
-    pending = PendingRevocation(account_id=uuid.uuid4(), owner=owner, client=client, sub=sub)
+    pending = PendingRevocation(
+        account_id=uuid.uuid4(),
+        owner=owner,
+        client=client.name,
+        client_id=client.client_id,
+        sub=sub,
+    )
     pending.seal_token("refresh_token", token)
     pending.retry_at = clock(outbox)
     pending.save(using=outbox.db)
@@ -115,9 +137,21 @@ def tell_unlinked(account: GoogleAccount, *, user_id: Any, using: str) -> None:
     )
 
 
-def cancel(client: str, sub: str, *, using: str) -> None:
+def cancel(client: OAuthClient, sub: str, *, using: str) -> None:
     """Forget the revocations of a grant that has been renewed: they would end the new one."""
-    PendingRevocation.objects.using(using).filter(client__in=names_like(client), sub=sub).delete()
+    same = _of_grant(client.name, client.client_id, sub)
+    PendingRevocation.objects.using(using).filter(same).delete()
+
+
+def _of_grant(client: str, client_id: str, sub: str) -> Q:
+    """Find the rows of one grant: what ends for one of them ends for all."""
+    project = googles_project(client_id)
+    given_to = (
+        Q(client_id__startswith=f"{project}-", client_id__endswith=GOOGLE_CLIENT_ID_SUFFIX)
+        if project
+        else Q(client_id=client_id, client__in=names_beside(client))
+    )
+    return given_to & Q(sub=sub)
 
 
 def outbox_of(using: str | None = None) -> models.QuerySet[PendingRevocation]:
@@ -175,7 +209,7 @@ def attempt(pk: uuid.UUID, *, using: str | None = None) -> Outcome:
     except TokenUndecryptableError:
         outcome = Outcome.ABANDONED
         logger.error(
-            "The unlinked account %s could not be revoked at Google: its tokens are damaged.",
+            "The unlinked account %s could not be revoked at Google: its tokens are of no use.",
             pending.account_id,
         )
     except (GoogleLinkError, ImproperlyConfigured) as error:
@@ -196,10 +230,14 @@ def attempt(pk: uuid.UUID, *, using: str | None = None) -> Outcome:
 def _revoke(pending: PendingRevocation) -> Outcome:
     if _is_shared(pending):
         return Outcome.CANCELLED
-    token = _token_of(pending)
+    refresh_token = _opened(pending, "refresh_token")
+    token = refresh_token or _opened(pending, "access_token")
     if token is None:
         raise TokenUndecryptableError
-    oauth.revoke(get_client(pending.client), token=token)
+    client = get_revoking_client(pending.client, pending.client_id)
+    was_alive = oauth.revoke(client, token=token)
+    if not (was_alive or refresh_token):
+        raise TokenUndecryptableError  # Of an access token it says only that its hour is over.
     logger.info("The unlinked account %s is revoked at Google.", pending.account_id)
     return Outcome.REVOKED
 
@@ -209,16 +247,16 @@ def _is_shared(pending: PendingRevocation) -> bool:
     # What an operator has asked to be linked again works as long as nobody does anything.
     works = Q(status=Status.ACTIVE) | Q(status_reason=Reason.REQUESTED)
     rows = GoogleAccount.objects.using(pending._state.db).exclude(sealed_refresh_token="")
-    same = rows.filter(client__in=names_like(pending.client), sub=pending.sub)
-    return same.filter(works).exists()
+    same = _of_grant(pending.client, pending.client_id, pending.sub)
+    return rows.filter(same, works).exists()
 
 
-def _token_of(pending: PendingRevocation) -> Secret | None:
-    """Return either token: each of them ends the whole grant, the refresh token for sure."""
+def _opened(pending: PendingRevocation, name: TokenName) -> Secret | None:
+    """Return a token, if it is there and whole: either of them ends the grant while it lives."""
     try:
-        return pending.open_token("refresh_token") or pending.open_token("access_token")
+        return pending.open_token(name)
     except TokenUndecryptableError:
-        return pending.open_token("access_token")
+        return None
 
 
 def _is_too_old(pending: PendingRevocation) -> bool:

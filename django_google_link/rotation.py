@@ -13,10 +13,11 @@ from django.db import connections, router, transaction
 from django.db.models import Q, QuerySet, TextChoices
 from django.utils.translation import gettext_lazy as _
 
-from .crypto import Binding, key_ids, resealer, sealed_prefix
+from .crypto import key_ids, resealer
 from .exceptions import EncryptionKeyUnavailableError, TokenUndecryptableError
 from .models import GoogleAccount, PendingRevocation, TokenName
 from .parallel import in_parallel
+from .sealed import Binding, sealed_prefix
 
 logger = logging.getLogger("django_google_link")
 

@@ -20,7 +20,7 @@ scopes_changed = Signal()
 token_refreshed = Signal()
 #: The user or Google refused to link: ``user``, ``client``, ``error``, ``request``.
 authorization_denied = Signal()
-#: Google no longer honours a grant, once per transition: ``account``, ``reason``.
+#: An account has to be linked again, once per transition: ``account``, ``reason``.
 authorization_lost = Signal()
 #: A lost grant works again: ``account``.
 authorization_recovered = Signal()

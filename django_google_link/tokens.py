@@ -19,7 +19,7 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from . import lease, oauth
-from .clients import OAuthClient, get_client
+from .clients import get_issuing_client
 from .conf import conf
 from .exceptions import (
     ClientMisconfiguredError,
@@ -30,6 +30,7 @@ from .exceptions import (
 )
 from .grants import mark_lost, save_refresh
 from .models import GoogleAccount, GoogleAccountQuerySet
+from .revocations import end_grant
 from .secret import Secret
 
 logger = logging.getLogger("django_google_link")
@@ -240,8 +241,8 @@ def _from_google(
     """Ask Google, if it is our turn. Until it is, a stored token serves as long as it lives."""
     row = situation.account
     alive = _alive(situation, rejected)
-    if situation.is_backing_off:
-        return alive or _refuse_until(row.refresh_retry_at)
+    if situation.retry_at:
+        return alive or _refuse_until(situation.retry_at)
     if situation.is_leased:
         return alive
     owner = None
@@ -282,7 +283,7 @@ def _ask(
         raise
 
 
-def _refuse_until(retry_at: datetime | None) -> NoReturn:
+def _refuse_until(retry_at: datetime) -> NoReturn:
     raise RefreshUnavailableError(
         "backing_off", "Google could not be reached a moment ago.", retry_at=retry_at
     )
@@ -293,25 +294,14 @@ def _is_forced(row: GoogleAccount, rejected: Secret | None) -> bool:
     return rejected is not None and row.access_token_lives(leeway=refresh_leeway())
 
 
-def _require_same(client: OAuthClient, row: GoogleAccount) -> None:
-    """Ask nothing for another client's token: Google would call the grant invalid."""
-    if row.client_id not in {"", client.client_id}:
-        raise ClientMisconfiguredError(
-            "client_id_changed",
-            f"linked through {row.client_id}: put that back as {row.client!r}, or let the user "
-            "link it anew",
-        )
-
-
 @sensitive_variables()
 def _refresh(
     rows: GoogleAccountQuerySet, row: GoogleAccount, owner: uuid.UUID | None, *, forced: bool
 ) -> AccessToken | None:
     """Ask Google and store the answer; return nothing if the row has changed hands meanwhile."""
-    client = get_client(row.client)
     held = lease.held(rows, row, owner)
     try:
-        _require_same(client, row)
+        client = get_issuing_client(row.client, row.client_id)
         # An active row has one.
         refresh_token = cast("Secret", row.open_token("refresh_token"))
         response = oauth.refresh(client, refresh_token=refresh_token)
@@ -324,6 +314,8 @@ def _refresh(
         logger.error("Google refuses the client %r: %s", row.client, error)
         raise
     if not save_refresh(row, response, held=held, forced=forced):
+        if response.refresh_token:  # Nothing that is stored would end it any more.
+            end_grant(client, row.sub, response.refresh_token, owner=row.owner)
         return None
     return AccessToken(
         value=response.access_token, expires_at=response.access_token_expires_at, is_new=True

@@ -27,17 +27,43 @@ class Answer:
     """What an endpoint said; ``document`` is the JSON object in it, or an empty one."""
 
     status: int
+    body: bytes = field(repr=False)
     document: Mapping[str, Any] = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
 
 
+Body = Mapping[str, "str | Secret"] | bytes | None
+
+
 @sensitive_variables()
 def fetch(url: str, *, form: Mapping[str, str | Secret] | None = None) -> Answer:
-    """POST a form, or GET without one.
+    """POST a form, or GET without one. Errors as :func:`request`.
 
     Args:
         url: of the endpoint.
         form: the parameters of the body.
+    """
+    headers = {"Accept": "application/json"}
+    return request("GET" if form is None else "POST", url, body=form, headers=headers)
+
+
+@sensitive_variables()
+def request(
+    method: str,
+    url: str,
+    *,
+    body: Body = None,
+    headers: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+) -> Answer:
+    """Make one request of any kind.
+
+    Args:
+        method: the HTTP method.
+        url: of the endpoint.
+        body: the parameters of a form, or what to send as it is.
+        headers: to send.
+        timeout: in seconds, at most ``HTTP_TIMEOUT``.
 
     Raises:
         RefreshUnavailableError: when no whole answer came within ``HTTP_TIMEOUT`` seconds.
@@ -45,60 +71,66 @@ def fetch(url: str, *, form: Mapping[str, str | Secret] | None = None) -> Answer
     # A socket's time-out is for each of its steps. This one is for all: the look-up of the name,
     # one address after the other, and an answer that comes a byte at a time.
     answer: Future[Answer] = Future()
-    Thread(target=_keep, args=(answer, url, form), name="google-link-http", daemon=True).start()
+    arguments = (answer, method, url, body, headers)
+    Thread(target=_keep, args=arguments, name="google-link-http", daemon=True).start()
     try:
-        return answer.result(conf.http_timeout)
+        return answer.result(min(timeout or conf.http_timeout, conf.http_timeout))
     except TimeoutError:
         raise RefreshUnavailableError("timeout") from None
 
 
 @sensitive_variables()
-def _keep(answer: Future[Answer], url: str, form: Mapping[str, str | Secret] | None) -> None:
+def _keep(answer: Future[Answer], *arguments: Any) -> None:
     try:
-        answer.set_result(_ask(url, form))
+        answer.set_result(_ask(*arguments))
     except BaseException as error:
         answer.set_exception(error)
 
 
 @sensitive_variables()
-def _ask(url: str, form: Mapping[str, str | Secret] | None) -> Answer:
+def _ask(method: str, url: str, body: Body, headers: Mapping[str, str] | None) -> Answer:
     import requests
 
     try:
         with (
-            _session() as session,
+            _session(url) as session,
             session.request(
-                "GET" if form is None else "POST",
+                method,
                 url,
-                data=_bare(form),
-                headers={"Accept": "application/json"},
+                data=_bare(body),
+                headers=headers,
                 timeout=conf.http_timeout,
                 allow_redirects=False,
                 stream=True,
             ) as response,
         ):
-            body = _read(response)
+            answer = _read(response)
             return Answer(
-                status=response.status_code, document=_object(body), headers=response.headers
+                status=response.status_code,
+                body=answer,
+                document=_object(answer),
+                headers=response.headers,
             )
     except (requests.RequestException, OSError, ValueError) as error:
         raise RefreshUnavailableError("unreachable", type(error).__name__) from None
 
 
-def _session() -> Any:
+def _session(url: str) -> Any:
     import requests
 
     session = requests.Session()
+    # Plain HTTP is for this machine alone, and must not go through the environment's proxy.
+    session.trust_env = url.startswith("https:")
     session.auth = lambda request: request  # Or a .netrc would add what it knows of this host.
     return session
 
 
-def _bare(form: Mapping[str, str | Secret] | None) -> dict[str, str] | None:
+def _bare(body: Body) -> dict[str, str] | bytes | None:
     """Reveal the secrets at the last moment: Django's debug page shows the frames above."""
-    if form is None:
-        return None
+    if not isinstance(body, Mapping):
+        return body
     return {
-        key: value.reveal() if isinstance(value, Secret) else value for key, value in form.items()
+        key: value.reveal() if isinstance(value, Secret) else value for key, value in body.items()
     }
 
 

@@ -54,6 +54,7 @@ _FAILURES: dict[type[Exception], Outcome] = {
     ImproperlyConfigured: Outcome.REFUSED,
 }
 
+#: What speaks of Google or of our settings, and will be the same for the next account.
 TROUBLES = frozenset({Outcome.UNREACHABLE, Outcome.REFUSED, Outcome.UNREADABLE})
 
 
@@ -126,13 +127,13 @@ class _Run:
         self.stopped = threading.Event()
         self._lock = threading.Lock()
         self._leeway = leeway
-        self._refused: set[str] = set()
+        self._refused: set[tuple[str, str]] = set()
         # So many in a row say that it is not the accounts: the rest is for the next run.
         self._failures_left = self._patience = 3 * workers
 
     def see_to(self, account: GoogleAccount) -> Outcome:
         """Refresh an account."""
-        if account.client in self._refused:
+        if (account.client, account.client_id) in self._refused:
             return Outcome.REFUSED
         outcome = refresh(account, leeway=self._leeway)
         self._learn(outcome, account)
@@ -141,7 +142,8 @@ class _Run:
     def _learn(self, outcome: Outcome, account: GoogleAccount) -> None:
         with self._lock:
             if outcome == Outcome.REFUSED:
-                self._refused.add(account.client)
+                # Links of a former client id are refused for themselves alone.
+                self._refused.add((account.client, account.client_id))
             if outcome == Outcome.UNREACHABLE:
                 self._failures_left -= 1
             elif outcome == Outcome.REFRESHED:
@@ -163,7 +165,7 @@ def _outcome_of(error: Exception, account: GoogleAccount) -> Outcome:
 
 def _around(accounts: GoogleAccountQuerySet) -> Iterator[GoogleAccount]:
     """Yield the accounts once, a chunk at a time, from somewhere in the middle on."""
-    rows = accounts.only("pk", "client").order_by("pk")
+    rows = accounts.only("pk", "client", "client_id").order_by("pk")
     start = uuid.uuid4()
     for part in (rows.filter(pk__gte=start), rows.filter(pk__lt=start)):
         chunk = list(part[:_CHUNK])

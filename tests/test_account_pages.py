@@ -108,6 +108,21 @@ def test_accounts_of_a_client_that_is_gone_are_shown(
     assert b"Link again" not in page.content
 
 
+def test_accounts_without_a_default_client_offer_none(
+    browser: Client, google: FakeGoogle, user: Any, settings: Settings
+) -> None:
+    """Where every view names its client, there is none to offer here."""
+    [client] = settings.GOOGLE_LINK["CLIENTS"].values()
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": {"red": client}}
+    empty = browser.get("/google/")
+    make_google_account(user, client="red")
+
+    page = browser.get("/google/")
+
+    assert (empty.status_code, page.status_code) == (200, 200)
+    assert b"Link a" not in empty.content + page.content
+
+
 def test_accounts_that_cannot_be_decrypted_are_shown(
     browser: Client, google: FakeGoogle, user: Any
 ) -> None:

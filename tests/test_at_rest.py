@@ -119,7 +119,12 @@ def test_secrets_compare_by_value() -> None:
 def test_client_and_answers_show_nothing(account: GoogleAccount) -> None:
     """What travels through the frames of the protocol."""
     response = oauth._token_response(
-        Answer(status=200, document={"access_token": ACCESS, "refresh_token": REFRESH}, headers={})
+        Answer(
+            status=200,
+            body=f"{ACCESS} {REFRESH}".encode(),
+            document={"access_token": ACCESS, "refresh_token": REFRESH},
+            headers={},
+        )
     )
 
     assert is_clean(repr(get_client()))

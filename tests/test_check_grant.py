@@ -13,8 +13,9 @@ from django_google_link.exceptions import (
 )
 from django_google_link.grants import mark_lost
 from django_google_link.models import GoogleAccount, Reason, Status
+from django_google_link.secret import Secret
 from django_google_link.testing import FakeGoogle, FakeUser
-from django_google_link.tokens import check_grant
+from django_google_link.tokens import check_grant, fresh_access_token
 
 from .databases import new_user
 from .test_grants import heard, in_seconds, just_before, linked, save, token_of
@@ -44,6 +45,17 @@ def test_check_brings_a_new_token_though_the_old_one_lives(
 
     assert token_of(account, "access_token") != before
     assert row().refresh_lease is None
+    assert len(google.requests_to("token")) == 1
+
+
+def test_check_brings_a_token_that_is_served_though_it_is_rejected(
+    google: FakeGoogle, account: GoogleAccount
+) -> None:
+    """It is new: an API that says 401 to it will say so to the next one, for a minute."""
+    check_grant(account)
+    token = Secret(str(token_of(account, "access_token")))
+
+    assert fresh_access_token(account, rejected=token).value == token
     assert len(google.requests_to("token")) == 1
 
 
@@ -149,6 +161,21 @@ def test_check_in_a_transaction(google: FakeGoogle, account: GoogleAccount) -> N
         check_grant(account)
 
     assert row().is_active
+
+
+def test_check_in_a_transaction_while_another_worker_asks(
+    google: FakeGoogle, account: GoogleAccount
+) -> None:
+    """None is taken there, but those of others are heeded."""
+    GoogleAccount.objects.update(refresh_lease_expires_at=in_seconds(10))
+
+    with (
+        transaction.atomic(),
+        pytest.raises(RefreshUnavailableError, match="refresh_under_way"),
+    ):
+        check_grant(account)
+
+    assert google.requests == []
 
 
 def test_check_in_a_transaction_of_what_is_dead(

@@ -15,21 +15,24 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from pytest_django import Settings
 
-from django_google_link.crypto import Binding, key_id_of, key_ids, seal, unseal
+from django_google_link.crypto import key_ids, seal, unseal
 from django_google_link.exceptions import (
     EncryptionKeyUnavailableError,
     TokenDecryptionError,
     TokenUndecryptableError,
 )
 from django_google_link.models import GoogleAccount
+from django_google_link.sealed import Binding, key_id_of
 from django_google_link.secret import Secret
 from django_google_link.testing import make_google_account
 
 KEY = "kY3hQ0yJmWc1V7r8b2NnDq5sTz4uXe9fAg6LiPoRwEI="
-BINDING = Binding(purpose="account.refresh_token", row_id="row", owner="1", sub="42")
+BINDING = Binding(
+    purpose="account.refresh_token", row_id="row", owner="1", sub="42", client_id="id"
+)
 
 #: Made once. It has to open for ever: whatever changes, users' tokens stay readable.
-FROZEN = "gl1.QGErXm8m.AAECAwQFBgcICQoLLvVuXbsEBrVQdYEdqpS3f0rvrMR5ocANwh2rRZBddhpJiizJGuhw"
+FROZEN = "gl1.QGErXm8m.AAECAwQFBgcICQoLLvVuXbsEBrVQdYEdqpS3f0rvrMR5ocCTp7txkZrOGqQsiext3zAt"
 
 
 def make_key() -> str:
@@ -88,6 +91,8 @@ def test_first_key_seals_and_all_open(keys: Callable[..., None]) -> None:
         {"sub": "43"},
         {"row_id": "ro", "owner": "w1"},
         {"owner": "", "sub": "142"},
+        {"client_id": "other"},
+        {"sub": "42i", "client_id": "d"},
     ],
 )
 def test_sealed_token_opens_nowhere_else(change: dict[str, str]) -> None:
@@ -246,6 +251,14 @@ def test_row_of_another_google_account_does_not_open(accounts: Accounts) -> None
     """Swap four: the row claims to be another Google account."""
     victim, _ = accounts
     sql("UPDATE TABLE SET sub = 'other' WHERE id = %s", key_of(victim))
+
+    assert refuses_both_tokens(GoogleAccount.objects.get(pk=victim.pk))
+
+
+def test_row_of_another_client_does_not_open(accounts: Accounts) -> None:
+    """Swap five: the row claims that another client's provider gave the token."""
+    victim, _ = accounts
+    sql("UPDATE TABLE SET client = 'office', client_id = 'of the office'")
 
     assert refuses_both_tokens(GoogleAccount.objects.get(pk=victim.pk))
 

@@ -739,7 +739,7 @@ def _lose_all_keys(settings: Settings) -> None:
 
 
 def _lose_the_client(settings: Settings) -> None:
-    clients = {"other": settings.GOOGLE_LINK["CLIENTS"]["default"]}
+    clients = {"other": {**settings.GOOGLE_LINK["CLIENTS"]["default"], "CLIENT_ID": "another"}}
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": clients}
 
 

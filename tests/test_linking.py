@@ -13,6 +13,7 @@ import pytest
 from django.contrib.sessions.backends.db import SessionStore
 from django.core import signing
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
 from django.test import Client
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
@@ -24,6 +25,7 @@ from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 
 from .constants import CALENDAR, CALLBACK, DRIVE
+from .databases import new_user
 
 pytestmark = pytest.mark.django_db
 
@@ -387,12 +389,17 @@ def test_redirect_uri_on_loopback_is_not_for_the_public(
 
 
 def test_redirect_uri_without_tls_is_warned_of(
-    user: Any, google: FakeGoogle, caplog: pytest.LogCaptureFixture
+    user: Any,
+    google: FakeGoogle,
+    configure: Callable[..., None],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Google will refuse it: the proxy's headers are not heeded, as a rule."""
+    """Google will refuse it: the proxy's headers are not heeded, as a rule. An emulator may not."""
     client = Client()
     client.force_login(user)
 
+    client.get("/google/authorize/")
+    configure(AUTHORIZATION_ENDPOINT="https://accounts.google.com/o/oauth2/v2/auth")
     client.get("/google/authorize/", headers={"host": "127.0.0.1:8000"})
     assert caplog.text == ""
     client.get("/google/authorize/")
@@ -420,6 +427,21 @@ def test_authorization_params_are_sent(
     query = started(browser)
 
     assert (query["hl"], query["access_type"], query["hd"]) == ("de", "online", "example.com")
+
+
+def test_authorization_params_do_not_keep_the_refresh_token_away(
+    browser: Client, google: FakeGoogle, alice: FakeUser, configure: Callable[..., None]
+) -> None:
+    """A ``prompt`` of the settings comes beside ours, which asks for consent where it must."""
+    configure(AUTHORIZATION_PARAMS={"prompt": "select_account"})
+    browser.get(local(google.consent(browser.get("/google/authorize/")["Location"], user=alice)))
+    GoogleAccount.objects.all()._raw_delete("default")  # A backup was restored.
+
+    location = browser.get("/google/authorize/")["Location"]
+    browser.get(local(google.consent(location, user=alice)))
+
+    assert query_of(location)["prompt"] == "consent select_account"
+    assert GoogleAccount.objects.get().is_active
 
 
 # What is remembered
@@ -602,6 +624,14 @@ def test_callback_in_another_browser_is_refused(
     assert not google.requests_to("token")
 
 
+@pytest.mark.parametrize("copy", ["RAW_URI", "REQUEST_URI"])
+def test_callback_leaves_the_server_a_path_to_log(browser: Client, copy: str) -> None:
+    """gunicorn reads its own of these after the request, and would miss it."""
+    response: Any = browser.get("/google/callback/?code=4/secret", **{copy: "/google/callback/?c"})
+
+    assert response.wsgi_request.environ[copy] == "/google/callback/"
+
+
 def test_callback_twice_exchanges_once(
     browser: Client, google: FakeGoogle, alice: FakeUser
 ) -> None:
@@ -626,6 +656,26 @@ def test_callback_uses_the_state_up_before_the_exchange(
 
     assert (first.status_code, second.status_code) == (503, 400)
     assert len(google.requests_to("token")) == 1
+
+
+@pytest.mark.usefixtures("shared_database")
+def test_callback_uses_the_state_up_with_atomic_requests(
+    google: FakeGoogle, alice: FakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error rolls nothing back, and no transaction is open while Google is asked."""
+    browser = Client(raise_request_exception=False)
+    browser.force_login(new_user())
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    back = google.consent(browser.get("/google/authorize/")["Location"], user=alice)
+    configured = settings.GOOGLE_LINK
+    settings.GOOGLE_LINK = {**configured, "CLIENTS": {"other": {}}}
+    first = browser.get(local(back))
+    settings.GOOGLE_LINK = configured
+
+    second = browser.get(local(back))
+
+    assert (first.status_code, second.status_code) == (500, 400)
+    assert google.requests_to("token") == []
 
 
 def test_callback_as_another_user_stores_nothing(
@@ -1102,3 +1152,19 @@ def test_session_survives_pickling_and_json(browser: Client, google: FakeGoogle)
     content = SessionStore(browser.session.session_key).load()[SESSION_KEY]
 
     assert json.loads(json.dumps(content)) == pickle.loads(pickle.dumps(content)) == content
+
+
+def test_link_of_a_former_client_is_made_anew(
+    browser: Client, google: FakeGoogle, alice: FakeUser, configure: Callable[..., None]
+) -> None:
+    """As the error asks for: Google is asked for consent, since no usable token is held."""
+    browser.get(local(google.consent(browser.get("/google/authorize/")["Location"], user=alice)))
+    client = google.add_client(redirect_uris=[CALLBACK])
+    configure(CLIENT_ID=client.client_id, CLIENT_SECRET=client.client_secret)
+
+    location = browser.get("/google/authorize/")["Location"]
+    assert query_of(location)["prompt"] == "consent"
+    browser.get(local(google.consent(location, user=alice)))
+
+    account = GoogleAccount.objects.get()
+    assert (account.client_id, account.is_active) == (client.client_id, True)

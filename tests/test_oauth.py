@@ -38,6 +38,17 @@ def refresh() -> oauth.TokenResponse:
     return oauth.refresh(get_client(), refresh_token=TOKEN)
 
 
+def test_loopback_is_not_reached_through_a_proxy(
+    google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request is in plain text: the proxy would see the client's secret."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    token = Secret(google.grant(alice, ["openid"]).refresh_token)
+
+    assert oauth.refresh(get_client(), refresh_token=token).access_token
+
+
 def test_refresh_sends_no_scope(google: FakeGoogle, alice: FakeUser) -> None:
     """Acceptance 110: all that was granted is meant; the answer says what that is."""
     tokens = google.grant(alice, ["openid", "email"])

@@ -17,16 +17,17 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from django_google_link import revocations
+from django_google_link import clients, revocations
 from django_google_link.grants import mark_lost
 from django_google_link.models import GoogleAccount, PendingRevocation, Reason, Status
 from django_google_link.revocations import Outcome, attempt, revoke_pending
-from django_google_link.testing import FakeGoogle, FakeUser
+from django_google_link.secret import Secret
+from django_google_link.testing import FakeClient, FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 
 from .constants import CALLBACK
 from .databases import at_once, new_user
-from .test_grants import OTHER_KEY, heard, in_seconds, just_before, linked, save, token_of
+from .test_grants import OPENID, OTHER_KEY, heard, in_seconds, just_before, linked, save, token_of
 from .test_tokens import during_refresh
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
@@ -281,6 +282,17 @@ def test_revocation_is_given_up_when_google_has_forgotten(
     assert not PendingRevocation.objects.exists()
 
 
+def test_revocation_is_not_given_up_before(google: FakeGoogle, account: GoogleAccount) -> None:
+    """A day less than half a year, and the grant may live yet."""
+    google.fail_next(2, endpoint="revoke")
+    account.unlink()
+    PendingRevocation.objects.update(created_at=timezone.now() - timedelta(days=189))
+    make_due()
+
+    assert list(revoke_pending(workers=1)) == [Outcome.POSTPONED]
+    assert PendingRevocation.objects.get().attempts == 2
+
+
 @pytest.mark.parametrize("column", ["sealed_refresh_token", "sealed_access_token"])
 def test_damaged_token_leaves_the_other(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser, column: str
@@ -301,8 +313,22 @@ def test_damaged_tokens_are_given_up(
 
     account.unlink()
 
-    assert "its tokens are damaged" in caplog.text
+    assert "its tokens are of no use" in caplog.text
     assert not PendingRevocation.objects.exists()
+
+
+def test_access_token_whose_hour_is_over_ends_nothing(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Google knows it no more, which is no word about the grant: nobody is told that it ended."""
+    GoogleAccount.objects.update(sealed_refresh_token="gl1.x")
+    google.expire_access_tokens(alice)
+
+    account.unlink()
+
+    assert google.granted_scopes(alice)
+    assert "its tokens are of no use" in caplog.text
+    assert "is revoked" not in caplog.text
 
 
 # Grants that others live on
@@ -329,9 +355,10 @@ def test_shared_grant_whose_links_go_together_is_revoked(
     delete: Callable[[GoogleAccount], None],
 ) -> None:
     """None of them is left to spare it for."""
-    linked(new_user("dora"), google, alice)
+    other = linked(new_user("dora"), google, alice)
 
-    GoogleAccount.objects.all().delete()
+    delete(account)
+    delete(other)
     run()
 
     assert google.granted_scopes(alice) is None
@@ -343,6 +370,17 @@ def test_dead_link_does_not_spare_a_grant(
 ) -> None:
     """Its user has to link again anyway."""
     linked(new_user("dora"), google, alice, status=Status.NEEDS_REAUTHORIZATION)
+
+    account.unlink()
+
+    assert google.granted_scopes(alice) is None
+
+
+def test_link_without_a_refresh_token_does_not_spare_a_grant(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser
+) -> None:
+    """It ends within the hour anyway."""
+    linked(new_user("dora"), google, alice, refresh_token="")
 
     account.unlink()
 
@@ -579,3 +617,99 @@ def test_provider_that_wants_to_know_who_asks_is_told(
     assert set(first.form) == {"token"}
     assert set(second.form) == {"token", "client_id", "client_secret"}
     assert google.granted_scopes(alice) is None
+
+
+# A client id that has changed under the same name
+
+
+ANOTHER = "123456789012-another.apps.googleusercontent.com"
+
+
+@pytest.fixture
+def changed(
+    google: FakeGoogle, account: GoogleAccount, configure: Callable[..., None], monkeypatch: Any
+) -> FakeClient:
+    """The client that is configured now; Google itself stands where it always does."""
+    client = google.add_client(client_id=ANOTHER)
+    configure(CLIENT_ID=client.client_id, CLIENT_SECRET=client.client_secret)
+    monkeypatch.setitem(clients.DEFAULT_ENDPOINTS, "REVOCATION_ENDPOINT", f"{google.url}/revoke")
+    return client
+
+
+def test_link_of_the_former_client_is_revoked(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser, changed: FakeClient
+) -> None:
+    """Google asks for no client: so the operator need not put the former one back."""
+    account.unlink()
+
+    assert google.granted_scopes(alice) is None
+    assert not PendingRevocation.objects.exists()
+
+
+def test_link_of_a_former_client_elsewhere_waits(
+    google: FakeGoogle, account: GoogleAccount, configure: Callable[..., None]
+) -> None:
+    """Other providers' client ids say nothing of where they are known."""
+    GoogleAccount.objects.all().delete()
+    configure(CLIENT_ID="daybook")
+    account = save(account.user)
+    configure(CLIENT_ID="other")
+
+    account.unlink()
+
+    [pending] = PendingRevocation.objects.filter(client_id="daybook")
+    assert pending.last_error.startswith("client_id_changed")
+
+
+def test_link_at_another_provider_is_of_another_grant(
+    google: FakeGoogle, alice: FakeUser, configure: Callable[..., None], settings: Settings
+) -> None:
+    """Its client id and subject are the same by chance: it neither cancels nor spares."""
+    client = google.add_client(client_id="daybook")
+    configure(CLIENT_ID=client.client_id, CLIENT_SECRET=client.client_secret)
+    default = settings.GOOGLE_LINK["CLIENTS"]["default"]
+    office = {**default, "REVOCATION_ENDPOINT": f"{google.url}/office"}
+    settings.GOOGLE_LINK = {
+        **settings.GOOGLE_LINK,
+        "CLIENTS": {"default": default, "office": office},
+    }
+    tokens = google.grant(alice, [*OPENID], client=client)
+    google.fail_next(endpoint="revoke")
+    save(new_user(), alice.sub, refresh_token=Secret(tokens.refresh_token)).unlink()
+
+    save(new_user("dora"), alice.sub, client="office")
+    assert PendingRevocation.objects.count() == 1
+
+    make_due()
+    assert run() == "       1 revoked\n       0 left\n"
+    assert google.granted_scopes(alice, client) is None
+
+
+def test_new_link_ends_the_former_clients_grant(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser, changed: FakeClient
+) -> None:
+    """Nothing else would: the row has forgotten its token."""
+    tokens = google.grant(alice, [*OPENID], client=changed)
+
+    save(account.user, alice.sub, refresh_token=Secret(tokens.refresh_token))
+
+    assert google.granted_scopes(alice) is None
+    assert google.granted_scopes(alice, changed)
+    assert not PendingRevocation.objects.exists()
+
+
+def test_new_link_leaves_the_former_clients_revocation(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser, changed: FakeClient
+) -> None:
+    """It is another grant, whose end does the new one no harm."""
+    google.fail_next(endpoint="revoke")
+    account.unlink()
+    tokens = google.grant(alice, [*OPENID], client=changed)
+
+    save(new_user("dora"), alice.sub, refresh_token=Secret(tokens.refresh_token))
+
+    assert PendingRevocation.objects.count() == 1
+    make_due()
+    assert "1 revoked" in run()
+    assert google.granted_scopes(alice) is None
+    assert google.granted_scopes(alice, changed)

@@ -16,9 +16,10 @@ from django.db import transaction
 from pytest_django import Settings
 
 from django_google_link import rotation
-from django_google_link.crypto import key_id_of, key_ids, make_key
+from django_google_link.crypto import key_ids, make_key
 from django_google_link.models import GoogleAccount, PendingRevocation
 from django_google_link.rotation import Outcome, rotate
+from django_google_link.sealed import key_id_of
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 from django_google_link.tokens import fresh_access_token

@@ -25,7 +25,7 @@ from django_google_link.exceptions import (
     RefreshUnavailableError,
     TokenUndecryptableError,
 )
-from django_google_link.models import GoogleAccount, Status
+from django_google_link.models import GoogleAccount, PendingRevocation, Status
 from django_google_link.secret import Secret
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
@@ -318,6 +318,22 @@ def test_fresh_access_token_takes_a_rotated_refresh_token(
     account.refresh_from_db()
     assert token_of(account, "refresh_token") == "1//rotated"
     assert account.refresh_token_expires_at > in_seconds(604_000)
+
+
+@pytest.mark.usefixtures("shared_database")
+def test_rotated_refresh_token_of_a_link_that_is_gone_is_revoked(
+    google: FakeGoogle, alice: FakeUser
+) -> None:
+    """The old one, which the outbox has, would end nothing any more."""
+    account = stale(new_user(), google, alice)
+    rotated = {"access_token": "ya29.next", "expires_in": 3599, "refresh_token": "1//rotated"}
+    google.fail_next(status=200, body=rotated)
+
+    with during_refresh(google, account.unlink), pytest.raises(NotLinkedError):
+        fresh(account)
+
+    assert "1//rotated" in [request.form["token"] for request in google.requests_to("revoke")]
+    assert not PendingRevocation.objects.exists()
 
 
 def test_fresh_access_token_from_an_answer_without_expiry(
@@ -804,7 +820,6 @@ def test_client_id_that_was_changed_costs_no_link(
     """Google would say invalid_grant of every account: so it is not asked."""
     account = stale(user, google, alice)
     mine = get_client().client_id
-    GoogleAccount.objects.update(client_id=mine)
     configure(CLIENT_ID="another")
     before = table()
 
@@ -817,8 +832,15 @@ def test_client_id_that_was_changed_costs_no_link(
 
 
 def test_client_id_is_that_of_the_last_consent(user: Any, configure: Callable[..., None]) -> None:
-    """Whoever links anew through another one can go on."""
+    """Whoever links anew through another one can go on, but not with the former one's token."""
     assert save(user).client_id == get_client().client_id
 
     configure(CLIENT_ID="another")
-    assert save(user).client_id == "another"
+    account = save(user)
+    assert account.client_id == "another"
+    assert account.open_token("refresh_token")
+
+    configure(CLIENT_ID="a third one")
+    with pytest.raises(ClientMisconfiguredError, match="nothing new"):
+        save(user, refresh_token=None)
+    assert GoogleAccount.objects.get().open_token("refresh_token")

@@ -163,6 +163,19 @@ def test_command_asks_nothing_more_for_a_client_that_is_refused(
     assert links() == before
 
 
+def test_command_goes_on_behind_a_link_of_the_former_client(
+    google: FakeGoogle, alice: FakeUser
+) -> None:
+    """Of the users of a client whose id has changed, those who have linked anew miss nothing."""
+    former, *_ = link_many(12, google, alice)
+    GoogleAccount.objects.filter(pk=former.pk).update(client_id="former")
+
+    said = failed("1 of the accounts", expiring_within=0, workers=2)
+
+    assert "11 refreshed" in said
+    assert asked(google) == 11
+
+
 def test_command_knows_a_client_that_is_not_configured(
     google: FakeGoogle, alice: FakeUser, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -199,6 +212,20 @@ def test_command_stops_when_google_is_down(google: FakeGoogle, alice: FakeUser) 
     google.fail_next(0)
     failed("accounts stay as they are", expiring_within=0, workers=2)
     assert asked(google) >= before
+
+
+def test_command_goes_on_when_google_answers_in_between(
+    google: FakeGoogle, alice: FakeUser
+) -> None:
+    """A success says that Google is there, and the count begins anew."""
+    link_many(20, google, alice)
+    google.fail_next(2)
+    google.fail_next(status=200, body={"access_token": "ya29.next", "token_type": "Bearer"})
+    google.fail_next(2)
+
+    assert "16 refreshed" in failed("4 of the accounts", expiring_within=0, workers=1)
+
+    assert asked(google) == 20
 
 
 def test_command_that_is_interrupted_says_what_it_has_done(

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.actions import delete_selected as confirm_and_delete
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -28,9 +27,6 @@ from .filters import ClientFilter, FailingFilter, KeyFilter, ReasonFilter
 
 #: Longer than any access token of Google's lives, so that none is left as it is.
 _LONGER_THAN_A_TOKEN = timedelta(hours=2)
-
-#: What speaks of Google or of our settings, and will be the same for the next account.
-_OF_GOOGLE = upkeep.TROUBLES
 
 
 @admin.register(GoogleAccount)
@@ -130,13 +126,13 @@ class GoogleAccountAdmin(LinkAdmin):
     )
     def check_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Ask Google about each, also about those that were lost."""
-        self.act(request, queryset, upkeep.check, _("Check at Google"), failures=_OF_GOOGLE)
+        self.act(request, queryset, upkeep.check, _("Check at Google"), failures=upkeep.TROUBLES)
 
     @admin.action(permissions=["refresh"], description=gettext_lazy("Refresh the access token"))
     def refresh_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Bring a new access token for each that is active and that Google may be asked for."""
         refresh = partial(upkeep.refresh, leeway=_LONGER_THAN_A_TOKEN)
-        self.act(request, queryset, refresh, _("Refresh"), failures=_OF_GOOGLE)
+        self.act(request, queryset, refresh, _("Refresh"), failures=upkeep.TROUBLES)
 
     @admin.action(permissions=["reauthorize"], description=gettext_lazy("Ask for consent again"))
     def reauthorize(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
@@ -158,9 +154,7 @@ class GoogleAccountAdmin(LinkAdmin):
         self, request: HttpRequest, queryset: QuerySet[Any]
     ) -> TemplateResponse | None:
         """Unlink after a confirmation, and end the grants at Google."""
-        if self.too_many(request, queryset):
-            return None
-        return confirm_and_delete(self, request, queryset)
+        return self.confirm_and_delete(request, queryset)
 
     def delete_model(self, request: HttpRequest, obj: GoogleAccount) -> None:
         """Unlink an account, as its user would."""

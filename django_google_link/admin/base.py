@@ -7,18 +7,20 @@ from collections.abc import Callable, Collection
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
+from django.contrib.admin.actions import delete_selected
 from django.core.exceptions import ImproperlyConfigured
 from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet, TextChoices
 from django.http import HttpRequest
+from django.template.response import TemplateResponse
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from .. import rotation
-from ..crypto import key_id_of
 from ..exceptions import EncryptionKeyUnavailableError, TokenUndecryptableError
 from ..models import TokenName
+from ..sealed import key_id_of
 
 #: Google is asked about one after the other, and a page cannot take for ever.
 MOST_AT_ONCE = 100
@@ -87,6 +89,14 @@ class LinkAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         text = _("Choose {count} at most. The management commands take any number.")
         self.message_user(request, text.format(count=MOST_AT_ONCE), messages.ERROR)
         return True
+
+    def confirm_and_delete(
+        self, request: HttpRequest, queryset: QuerySet[Any]
+    ) -> TemplateResponse | None:
+        """Delete after a confirmation what a page can."""
+        if self.too_many(request, queryset):
+            return None
+        return delete_selected(self, request, queryset)
 
     def act(
         self,

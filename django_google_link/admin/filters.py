@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.core.exceptions import ImproperlyConfigured
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ..conf import conf
-from ..crypto import key_ids, sealed_prefix
 from ..models import Reason
+from ..overview import configured_clients, configured_keys
+from ..sealed import sealed_prefix
 
 _OTHER = "other"
 
@@ -26,14 +25,14 @@ class ClientFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Return the configured clients."""
-        return [*((name, name) for name in _client_names()), (_OTHER, _("not configured"))]
+        return [*((name, name) for name in configured_clients()), (_OTHER, _("not configured"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Return the accounts of one."""
         if self.value() is None:
             return queryset
         if self.value() == _OTHER:
-            return queryset.exclude(client__in=_client_names())
+            return queryset.exclude(client__in=configured_clients())
         return queryset.filter(client=self.value()) if _is_offered(self) else queryset.none()
 
 
@@ -66,7 +65,10 @@ class FailingFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Return those that Google gave no token the last time."""
-        return queryset.exclude(refresh_failing_since=None) if self.value() else queryset
+        if self.value() is None:
+            return queryset
+        failing = queryset.exclude(refresh_failing_since=None)
+        return failing if _is_offered(self) else queryset.none()
 
 
 class KeyFilter(admin.SimpleListFilter):
@@ -77,14 +79,14 @@ class KeyFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Return the configured keys, the newest first."""
-        return [*((key, key) for key in _key_ids()), (_OTHER, _("not configured"))]
+        return [*((key, key) for key in configured_keys()), (_OTHER, _("not configured"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Return the accounts whose refresh token this key opens."""
         if self.value() is None:
             return queryset
         if self.value() == _OTHER:
-            return queryset.exclude(sealed_by__in=["", *map(_sealed_by, _key_ids())])
+            return queryset.exclude(sealed_by__in=["", *map(_sealed_by, configured_keys())])
         sealed_by = _sealed_by(str(self.value()))
         return queryset.filter(sealed_by=sealed_by) if _is_offered(self) else queryset.none()
 
@@ -92,20 +94,6 @@ class KeyFilter(admin.SimpleListFilter):
 def _is_offered(chosen: admin.SimpleListFilter) -> bool:
     """Say whether a value comes from the page, and not from somebody who plays with addresses."""
     return chosen.value() in dict(chosen.lookup_choices)
-
-
-def _client_names() -> list[str]:
-    try:
-        return sorted(conf.clients)
-    except ImproperlyConfigured:
-        return []
-
-
-def _key_ids() -> tuple[str, ...]:
-    try:
-        return key_ids()
-    except ImproperlyConfigured:
-        return ()
 
 
 def _sealed_by(key_id: str) -> str:

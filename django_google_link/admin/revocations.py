@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.actions import delete_selected as confirm_and_delete
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
@@ -30,7 +29,9 @@ class PendingRevocationAdmin(LinkAdmin):
     lookup_fields = ("client",)
     ordering = ("created_at",)
     search_fields = ("=sub", "=owner")
-    search_help_text = gettext_lazy("A whole subject, or the key of the user who had the link")
+    search_help_text = gettext_lazy(
+        "A whole subject, or the primary key of the user who had the link"
+    )
     fieldsets = (
         (None, {"fields": ("sub", "client", "owner", "account_id", "created_at")}),
         (gettext_lazy("Attempts"), {"fields": ("attempts", "retry_at", "last_error")}),
@@ -51,9 +52,7 @@ class PendingRevocationAdmin(LinkAdmin):
         self, request: HttpRequest, queryset: QuerySet[Any]
     ) -> TemplateResponse | None:
         """Forget these after a confirmation: the grants live on."""
-        if self.too_many(request, queryset):
-            return None
-        return confirm_and_delete(self, request, queryset)
+        return self.confirm_and_delete(request, queryset)
 
     @admin.display(description=gettext_lazy("key"))
     def key(self, pending: PendingRevocation) -> str:

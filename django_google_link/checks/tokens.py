@@ -11,7 +11,6 @@ from django.db import DatabaseError, router
 
 from ..crypto import key_ids
 from ..models import GoogleAccount
-from ..overview import overview
 from .messages import warning
 
 
@@ -26,6 +25,8 @@ def check_stored_keys(databases: Sequence[str] | None = None, **kwargs: Any) -> 
 
 
 def _missing_keys(alias: str) -> Iterator[CheckMessage]:
+    from ..overview import overview
+
     if not router.allow_migrate_model(alias, GoogleAccount):
         return
     try:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
+from ..clients import get_client
 from ..models import GoogleAccount, Status
 from ..scopes import IDENTITY_SCOPES, parse_scopes
 from ..secret import Secret
@@ -51,6 +54,7 @@ def make_google_account(
     account = GoogleAccount(
         user_id=user.pk,
         client=client,
+        client_id=_client_id(client),
         sub=sub or str(secrets.randbelow(10**21)),
         email=email,
         email_verified=True,
@@ -66,6 +70,13 @@ def make_google_account(
         account.seal_token("access_token", Secret(access_token))
     account.save(force_insert=True)
     return account
+
+
+def _client_id(client: str) -> str:
+    # A page that shows what is linked needs no client.
+    with suppress(ImproperlyConfigured):
+        return get_client(client).client_id
+    return ""
 
 
 def _expiry(value: Any) -> datetime | None:

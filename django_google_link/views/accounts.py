@@ -112,7 +112,13 @@ def _again_url(request: HttpRequest, account: GoogleAccount) -> str:
 
 
 def _add_url(request: HttpRequest) -> str:
-    return _wish_url(request, client_name(request), scopes=(), account="", add=True)
+    client = client_name(request)
+    # A site may have none that is the default: its views name theirs.
+    return (
+        _wish_url(request, client, scopes=(), account="", add=True)
+        if client in conf.clients
+        else ""
+    )
 
 
 def _wish_url(request: HttpRequest, client: str, *, scopes: Any, account: str, add: bool) -> str:

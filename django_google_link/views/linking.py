@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 
 from django.contrib.auth.decorators import login_not_required, login_required
 from django.contrib.auth.views import redirect_to_login
-from django.db import IntegrityError
+from django.db import IntegrityError, router, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
@@ -71,8 +71,8 @@ def authorize(request: HttpRequest) -> HttpResponse:
     client = get_client(wish.client)
     crypto.key_ids()  # Without a key there is nowhere to keep what the user would bring back.
     linked = list(GoogleAccount.objects.for_user(request.user, client=client.name))
-    expected, prompt = _expected(wish, linked)
-    if expected and expected.is_ready(*wish.required):
+    expected, prompt = _expected(wish, linked, client)
+    if expected and _is_ours(expected, client) and expected.is_ready(*wish.required):
         return HttpResponseRedirect(_return_url(request, wish.return_url))
     sub = expected.sub if expected else wish.account
     pending = PendingAuthorization(
@@ -88,6 +88,9 @@ def authorize(request: HttpRequest) -> HttpResponse:
     return _to_google(request, client, pending, prompt=prompt)
 
 
+# No transaction is open while Google is asked, and a used state stays used.
+@transaction.non_atomic_requests
+@transaction.non_atomic_requests(using=router.db_for_write(GoogleAccount))
 @login_not_required  # LoginRequiredMiddleware would put the code into the login page's address.
 @require_http_methods(["GET"])
 @never_cache
@@ -159,8 +162,10 @@ def _take_query(request: HttpRequest) -> tuple[dict[str, str], Secret]:
     code = Secret(query.pop("code", ""))
     request.GET = QueryDict()
     request.META["QUERY_STRING"] = ""
+    # Servers read their own of these once more, for the access log.
     for copy in ("RAW_URI", "REQUEST_URI"):
-        request.META.pop(copy, None)
+        if copy in request.META:
+            request.META[copy] = request.path
     return query, code
 
 
@@ -179,7 +184,7 @@ def _wish(request: HttpRequest) -> AuthorizeRequest:
 
 
 def _expected(
-    wish: AuthorizeRequest, linked: list[GoogleAccount]
+    wish: AuthorizeRequest, linked: list[GoogleAccount], client: OAuthClient
 ) -> tuple[GoogleAccount | None, str]:
     """Return the account that the wish is about, and the ``prompt`` to send.
 
@@ -195,8 +200,13 @@ def _expected(
         except ConsentRequiredError as error:
             account = error.account
     if account:
-        return account, "" if account.is_active else "consent"
+        return account, "" if account.is_active and _is_ours(account, client) else "consent"
     return None, "consent" if wish.account or not linked else "select_account"
+
+
+def _is_ours(account: GoogleAccount, client: OAuthClient) -> bool:
+    """Say whether the client was given its tokens, and not one that was configured before."""
+    return account.client_id == client.client_id
 
 
 def _to_google(
@@ -249,7 +259,7 @@ def _other_account(
 def _holds_refresh_token(request: HttpRequest, client: OAuthClient, identity: Identity) -> bool:
     rows = GoogleAccount.objects.for_user(request.user, client=client.name)
     account = rows.filter(sub=identity.sub).first()
-    return account is not None and account.is_active
+    return account is not None and account.is_active and _is_ours(account, client)
 
 
 def _without_refresh_token(
@@ -280,7 +290,7 @@ def _linked(
         )
     except IntegrityError:  # The user was deleted meanwhile: nobody else could end this grant.
         token = response.refresh_token or response.access_token
-        end_grant(client.name, identity.sub, token, owner=pending.user)
+        end_grant(client, identity.sub, token, owner=pending.user)
         return pages.failure(request, StateError("The user is gone."))
     state.remember_outcome(
         request.session, client.name, asked=pending.scopes, granted=account.granted_scopes
@@ -318,7 +328,8 @@ def _redirect_uri(request: HttpRequest, client: OAuthClient) -> str:
     if built in client.redirect_uris:
         return built
     if not client.redirect_uris:
-        if not request.is_secure() and not is_loopback(built):
+        is_emulator = is_loopback(client.authorization_endpoint)
+        if not request.is_secure() and not is_loopback(built) and not is_emulator:
             logger.warning(
                 "Google accepts no redirect URI like %s: only https, unless on loopback. Behind a "
                 "proxy set SECURE_PROXY_SSL_HEADER, or the client's REDIRECT_URI.",
@@ -336,5 +347,6 @@ def _redirect_uri(request: HttpRequest, client: OAuthClient) -> str:
     raise SettingsError(
         "E018",
         f"{built} is not among the redirect URIs of the Google client {client.name!r}.",
-        hint="Add it in the Google console and download the file again, or set REDIRECT_URI.",
+        hint=f"The file has {', '.join(client.redirect_uris)}: open the site by that address, or "
+        "add this one in the Google console and download the file again, or set REDIRECT_URI.",
     )

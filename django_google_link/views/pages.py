@@ -104,8 +104,8 @@ def _explain(error: GoogleLinkError) -> tuple[int, str, str]:
                 400,
                 _("This did not work out"),
                 _(
-                    "The link is too old, was used before, or was started in another browser or by "
-                    "another user. Nothing has changed. Please start again."
+                    "This attempt is too old, was completed before, or was started in another "
+                    "browser or by another user. Nothing has changed. Please start again."
                 ),
             )
         case HostedDomainError():

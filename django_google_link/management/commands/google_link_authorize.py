@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
-from django.contrib.auth import get_user_model
-from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import BaseCommand, CommandError
+from django.db import IntegrityError
 from django.views.decorators.debug import sensitive_variables
 
 from django_google_link import crypto, oauth
@@ -23,8 +23,11 @@ from django_google_link.id_token import Identity
 from django_google_link.loopback import HOST, LoopbackServer
 from django_google_link.models import GoogleAccount
 from django_google_link.oauth import TokenResponse
+from django_google_link.revocations import end_grant
 from django_google_link.scopes import IDENTITY_SCOPES, missing_scopes, parse_scopes
 from django_google_link.secret import Secret
+
+from ._users import user_named
 
 _PORT = 8765
 
@@ -74,7 +77,7 @@ class Command(BaseCommand):
         Raises:
             CommandError: when it does not work out; nothing has changed then.
         """
-        owner = _user(user)
+        owner = user_named(user)
         try:
             oauth_client = get_client(client)
             crypto.key_ids()
@@ -124,10 +127,10 @@ class _Flow:
 
     @sensitive_variables()
     def link(self, owner: Any) -> GoogleAccount:
-        linked = list(GoogleAccount.objects.for_user(owner, client=self._client.name))
-        has_any = any(account.is_active for account in linked)
-        response, identity = self._ask("select_account" if has_any else "consent")
-        is_held = any(row.sub == identity.sub and row.is_active for row in linked)
+        rows = GoogleAccount.objects.for_user(owner, client=self._client.name)
+        linked = [row for row in rows.filter(client_id=self._client.client_id) if row.is_active]
+        response, identity = self._ask("select_account" if linked else "consent")
+        is_held = any(row.sub == identity.sub for row in linked)
         if not response.refresh_token and not is_held:
             response, identity = self._ask("consent", login_hint=identity.sub)
         if not response.refresh_token and not is_held:
@@ -135,7 +138,14 @@ class _Flow:
                 "Google gave no lasting access. Remove this site from the apps with access to the "
                 "Google Account, in its security settings, and try again."
             )
-        return save_grant(owner, self._client, identity, response, requested_scopes=self._scopes)
+        try:
+            return save_grant(
+                owner, self._client, identity, response, requested_scopes=self._scopes
+            )
+        except IntegrityError:  # The user was deleted meanwhile: nobody else could end this grant.
+            token = response.refresh_token or response.access_token
+            end_grant(self._client, identity.sub, token, owner=str(owner.pk))
+            raise CommandError("The user is gone, and so is the grant.") from None
 
     @sensitive_variables()
     def _ask(self, prompt: str, *, login_hint: str = "") -> tuple[TokenResponse, Identity]:
@@ -173,14 +183,6 @@ class _Flow:
             code_verifier=verifier,
             nonce=nonce,
         )
-
-
-def _user(name: str) -> Any:
-    users = get_user_model()._default_manager
-    try:
-        return users.get(**{get_user_model().USERNAME_FIELD: name})
-    except (get_user_model().DoesNotExist, ValidationError, ValueError):
-        raise CommandError(f"There is no user {name!r}.") from None
 
 
 def _address(client: OAuthClient, port: int | None) -> tuple[int, str]:
