@@ -207,6 +207,12 @@ def _credentials(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _file_secrets(name: str, path: Any) -> Mapping[str, Any]:
+    if isinstance(path, Secret):
+        raise SettingsError(
+            "E013",
+            f"CLIENT_SECRETS_FILE of the Google client {name!r} is the content of a file.",
+            hint="Give the path of the file, or CLIENT_ID and CLIENT_SECRET.",
+        )
     try:
         return read_secrets_file(path)
     except FileNotFoundError:
@@ -303,7 +309,7 @@ def _params(name: str, value: Any) -> Mapping[str, str]:
         raise SettingsError(
             "E017",
             f"AUTHORIZATION_PARAMS of the Google client {name!r} is not a dict of strings.",
-            hint='Use a dict such as {"prompt": "select_account"}.',
+            hint='Use a dict such as {"hl": "de"}.',
         )
     reserved = sorted(RESERVED_PARAMS.intersection(value))
     if reserved:
@@ -311,5 +317,11 @@ def _params(name: str, value: Any) -> Mapping[str, str]:
             "E017",
             f"AUTHORIZATION_PARAMS of the Google client {name!r} sets {', '.join(reserved)}.",
             hint="Leave these out: the flow sets them itself.",
+        )
+    if "none" in value.get("prompt", "").split():
+        raise SettingsError(
+            "E017",
+            f"AUTHORIZATION_PARAMS of the Google client {name!r} forbids to ask for consent.",
+            hint='Leave "none" out of prompt.',
         )
     return value

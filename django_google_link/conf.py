@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -11,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils.module_loading import import_string
 
-from .secret import Secret
+from .secret import Secret, masked
 
 #: google-auth treats a token with less life than this as expired.
 MINIMUM_REFRESH_LEEWAY = 225
@@ -66,7 +67,13 @@ class Settings:
                 "The setting GOOGLE_LINK is missing or not a dict.",
                 hint='Add GOOGLE_LINK = {"CLIENTS": {"default": {...}}, "ENCRYPTION_KEYS": [...]}.',
             )
-        return _masked(value)
+        return value
+
+    def _get(self, key: str, default: Any = None) -> Any:
+        """Return a value in a form that may stand in a frame: Django's debug page shows them."""
+        mask = _MASKS.get(key)
+        value = self._dict.get(key, default)
+        return mask(value) if mask else value
 
     @property
     def keys(self) -> frozenset[str]:
@@ -76,12 +83,18 @@ class Settings:
     @property
     def clients(self) -> Mapping[str, Mapping[str, Any]]:
         """The OAuth clients by name, as written; ``clients.py`` reads them."""
-        value = self._dict.get("CLIENTS")
+        value = self._get("CLIENTS")
         if not isinstance(value, Mapping) or not value:
             raise SettingsError(
                 "E002",
                 'GOOGLE_LINK["CLIENTS"] is missing, empty or not a dict.',
                 hint='Add {"default": {"CLIENT_SECRETS_FILE": "client_secret.json"}}.',
+            )
+        if not _CREDENTIALS.isdisjoint(value):
+            raise SettingsError(
+                "E002",
+                'GOOGLE_LINK["CLIENTS"] is one client, where clients by name are needed.',
+                hint='Give it a name: {"default": {"CLIENT_ID": …}}.',
             )
         for name, client in value.items():
             if (
@@ -99,25 +112,38 @@ class Settings:
     @property
     def encryption_keys(self) -> tuple[Secret, ...]:
         """The encryption keys as written: the first encrypts, all decrypt."""
-        value = self._dict.get("ENCRYPTION_KEYS")
-        if isinstance(value, str) and "." in value:
+        value = self._get("ENCRYPTION_KEYS")
+        if isinstance(value, str):
             value = _called_once(value)
-        if (
-            not isinstance(value, tuple)
-            or not value
-            or not all(isinstance(key, Secret) and key for key in value)
-        ):
+        if isinstance(value, Secret):
             raise SettingsError(
                 "E003",
-                'GOOGLE_LINK["ENCRYPTION_KEYS"] is not a list of keys, or one of them is empty.',
+                'GOOGLE_LINK["ENCRYPTION_KEYS"] is text, not a list.',
+                hint='Put the key into a list: "ENCRYPTION_KEYS": [key].',
+            )
+        if not isinstance(value, tuple) or not value:
+            raise SettingsError(
+                "E003",
+                'GOOGLE_LINK["ENCRYPTION_KEYS"] is missing, empty or not a list of keys.',
                 hint=_KEY_HINT,
+            )
+        for position, key in enumerate(value, start=1):
+            if isinstance(key, Secret) and key:
+                continue
+            is_empty = key is None or isinstance(key, Secret)
+            raise SettingsError(
+                "E003",
+                f"Encryption key {position} is {'empty' if is_empty else 'not text'}.",
+                hint="Is the environment variable set that it comes from?"
+                if is_empty
+                else "Bytes can be decoded: key.decode().",
             )
         return value
 
     @property
     def request_attribute(self) -> str:
         """The name of the attribute that the decorators set on the request."""
-        value = self._dict.get("REQUEST_ATTRIBUTE", "google")
+        value = self._get("REQUEST_ATTRIBUTE", "google")
         if not isinstance(value, str) or not value.isidentifier() or value in {"user", "session"}:
             raise SettingsError(
                 "E005",
@@ -144,7 +170,7 @@ class Settings:
     @property
     def redirect_url(self) -> str | None:
         """Where to go when nothing else was said: a URL, a path or a URL name."""
-        value = self._dict.get("REDIRECT_URL")
+        value = self._get("REDIRECT_URL")
         if value is not None and (not isinstance(value, str) or not value):
             raise SettingsError(
                 "E009",
@@ -156,7 +182,7 @@ class Settings:
     @property
     def refresh_using(self) -> str | None:
         """The alias of a second connection to the same database, for refreshes in transactions."""
-        value = self._dict.get("REFRESH_USING")
+        value = self._get("REFRESH_USING")
         if value is None:
             return None
         if not isinstance(value, str) or value not in connections.settings:
@@ -176,7 +202,7 @@ class Settings:
     @property
     def client_resolver(self) -> Callable[[Any], str] | None:
         """The function that names the client of a request, if there is one."""
-        path = self._dict.get("CLIENT_RESOLVER")
+        path = self._get("CLIENT_RESOLVER")
         if path is None:
             return None
         return _imported("E010", "CLIENT_RESOLVER", path)
@@ -184,7 +210,7 @@ class Settings:
     @property
     def service_accounts(self) -> Mapping[str, Mapping[str, Any]]:
         """The service accounts by name, as written."""
-        value = self._dict.get("SERVICE_ACCOUNTS", {})
+        value = self._get("SERVICE_ACCOUNTS", {})
         if not isinstance(value, Mapping) or not all(
             isinstance(name, str) and isinstance(account, Mapping)
             for name, account in value.items()
@@ -197,7 +223,7 @@ class Settings:
         return value
 
     def _seconds(self, id: str, key: str, default: int, *, minimum: int) -> int:
-        value = self._dict.get(key, default)
+        value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
             raise SettingsError(
                 id,
@@ -248,6 +274,7 @@ class Settings:
         return tuple(map(str, keys))
 
 
+_CREDENTIALS = frozenset({"CLIENT_ID", "CLIENT_SECRET", "CLIENT_SECRETS_FILE"})
 _KEY_HINT = (
     "Make a key with: python -c "
     '"import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())" '
@@ -287,28 +314,45 @@ def _called_once(path: str) -> Any:
         ) from error
 
 
-def _masked(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a copy that may stand in a frame: Django's debug page shows all that do."""
-    masked = dict(settings)
-    if "ENCRYPTION_KEYS" in masked:
-        masked["ENCRYPTION_KEYS"] = _masked_keys(masked["ENCRYPTION_KEYS"])
-    if isinstance(masked.get("CLIENTS"), Mapping):
-        masked["CLIENTS"] = {
-            name: _masked_client(client) for name, client in masked["CLIENTS"].items()
-        }
-    return masked
-
-
 def _masked_keys(keys: Any) -> Any:
-    if isinstance(keys, str) or not isinstance(keys, Sequence):
-        return keys
-    return tuple(Secret(key) if isinstance(key, str) else key for key in keys)
+    if isinstance(keys, str):
+        return keys if _DOTTED_PATH.fullmatch(keys) else Secret(keys)
+    if not isinstance(keys, list | tuple):
+        return None
+    # Of what is neither text nor missing no more is told than that.
+    return tuple(
+        Secret(key) if isinstance(key, str) else None if key is None else ... for key in keys
+    )
+
+
+def _masked_clients(clients: Any) -> Any:
+    if not isinstance(clients, Mapping):
+        return None
+    return {name: _masked_client(client) for name, client in clients.items()}
 
 
 def _masked_client(client: Any) -> Any:
-    if not isinstance(client, Mapping) or not isinstance(client.get("CLIENT_SECRET"), str):
-        return client
-    return {**client, "CLIENT_SECRET": Secret(client["CLIENT_SECRET"])}
+    if not isinstance(client, Mapping):
+        return None
+    client = masked(client, "CLIENT_SECRET")
+    if isinstance(client.get("CLIENT_SECRET"), bytes):
+        client["CLIENT_SECRET"] = None
+    return _masked_path("CLIENT_SECRETS_FILE", client)
 
+
+def _masked_path(key: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Hide what stands where a path should: the content of the file, by mistake."""
+    value = settings.get(key)
+    is_content = isinstance(value, Mapping) or (isinstance(value, str) and "{" in value)
+    return {**settings, key: Secret(str(value))} if is_content else settings
+
+
+_DOTTED_PATH = re.compile(r"[\w]+(\.[\w]+)+")
+
+# Frames stand on Django's debug page: what might be a secret in them is one, or is left out.
+_MASKS = {
+    "CLIENTS": _masked_clients,
+    "ENCRYPTION_KEYS": _masked_keys,
+}
 
 conf = Settings()

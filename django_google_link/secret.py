@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hmac
-from typing import NoReturn, final
+from collections.abc import Mapping
+from typing import Any, NoReturn, final
 
 
 @final
@@ -44,3 +45,9 @@ class Secret:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("A Secret cannot be pickled or copied out of the process.")
+
+
+def masked(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return a copy that may stand in a frame, with the text under this key as a ``Secret``."""
+    value = mapping.get(key)
+    return {**mapping, key: Secret(value)} if isinstance(value, str) else {**mapping}

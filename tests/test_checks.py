@@ -104,7 +104,10 @@ def test_redirect_uri_that_google_does_not_know(client_with: Callable[..., None]
 
 
 @pytest.mark.parametrize("kind", ["web", "installed"])
-@pytest.mark.parametrize("listed", [[LOOPBACK], ["http://site.example/cb", "https://localhost/cb"]])
+@pytest.mark.parametrize(
+    "listed",
+    [[LOOPBACK], ["http://site.example/google/callback/", "https://localhost/google/callback/"]],
+)
 def test_redirect_uri_of_a_laptop(
     client_with: Callable[..., None], kind: str, listed: list[str]
 ) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
+from django.test import RequestFactory
+from django.views.debug import ExceptionReporter
 from pytest_django import Settings
 
 from django_google_link.clients import DEFAULT_ENDPOINTS, get_client
@@ -19,6 +21,7 @@ from django_google_link.conf import SettingsError, conf
 from django_google_link.crypto import key_ids
 
 CALENDAR = "https://www.googleapis.com/auth/calendar.readonly"
+SECRET = "hush-hush-hush"
 KEY = "kY3hQ0yJmWc1V7r8b2NnDq5sTz4uXe9fAg6LiPoRwEI="
 WEB = {"client_id": "id", "client_secret": "hush-hush", "redirect_uris": ["https://a.example/cb"]}
 
@@ -151,7 +154,6 @@ def test_secrets_file_that_is_replaced_is_read_again(file_with: Callable[[Any], 
         ({}, "not an object"),
         ({"web": WEB, "installed": WEB}, "not an object"),
         ({"service_account": WEB}, "'service_account'"),
-        ({"type": "service_account"}, "'type'"),
         ({"web": ["hush-hush"]}, "is not an object"),
         ({"web": {**WEB, "client_id": ""}}, "client_id is missing"),
         ({"web": {"client_id": "id"}}, "client_secret is missing"),
@@ -232,6 +234,7 @@ def test_client_that_is_not_there_is_named_with_those_that_are(change: Change) -
         ({"CLIENTS": {5: {}}}, "E002"),
         ({"CLIENTS": {"x" * 101: {}}}, "E002"),
         ({"CLIENTS": {"default": "x"}}, "E002"),
+        ({"CLIENTS": {"CLIENT_ID": "x", "CLIENT_SECRET": "y"}}, "E002"),
         ({"ENCRYPTION_KEYS": None}, "E003"),
         ({"ENCRYPTION_KEYS": []}, "E003"),
         ({"ENCRYPTION_KEYS": KEY}, "E003"),
@@ -242,10 +245,13 @@ def test_client_that_is_not_there_is_named_with_those_that_are(change: Change) -
         ({"ENCRYPTION_KEYS": f"{__name__}.hints_of_nothing"}, "E003"),
         ({"ENCRYPTION_KEYS": ["short"]}, "E004"),
         ({"ENCRYPTION_KEYS": ["é" * 44]}, "E004"),
+        ({"ENCRYPTION_KEYS": [KEY.encode()]}, "E003"),
         ({"ENCRYPTION_KEYS": [base64.urlsafe_b64encode(os.urandom(16)).decode()]}, "E004"),
         ({"REQUEST_ATTRIBUTE": "a-b"}, "E005"),
         ({"REQUEST_ATTRIBUTE": "user"}, "E005"),
         ({"REQUEST_ATTRIBUTE": 5}, "E005"),
+        ({"REQUEST_ATTRIBUTE": "path"}, "E005"),
+        ({"REQUEST_ATTRIBUTE": "class"}, "E005"),
         ({"REFRESH_LEEWAY": 224}, "E006"),
         ({"REFRESH_LEEWAY": "300"}, "E006"),
         ({"HTTP_TIMEOUT": 0}, "E007"),
@@ -253,12 +259,14 @@ def test_client_that_is_not_there_is_named_with_those_that_are(change: Change) -
         ({"STATE_MAX_AGE": 5}, "E008"),
         ({"REDIRECT_URL": ""}, "E009"),
         ({"REDIRECT_URL": 5}, "E009"),
+        ({"REDIRECT_URL": "no-such-name"}, "E009"),
         ({"CLIENT_RESOLVER": "no.such.module"}, "E010"),
         ({"CLIENT_RESOLVER": 5}, "E010"),
         ({"CLIENT_RESOLVER": f"{__name__}.KEY"}, "E010"),
         ({"SERVICE_ACCOUNTS": []}, "E011"),
         ({"SERVICE_ACCOUNTS": {"reports": "file.json"}}, "E011"),
         ({"ENCRYPTION_KEY": KEY}, "W001"),
+        ({"CLIENT_ID": "x"}, "W001"),
     ],
 )
 def test_setting_that_cannot_work_is_found(change: Change, keys: dict[str, Any], id: str) -> None:
@@ -267,6 +275,30 @@ def test_setting_that_cannot_work_is_found(change: Change, keys: dict[str, Any],
 
     assert id in ids()
     assert all(message.hint for message in run_checks())
+
+
+def test_blanks_around_a_key_do_no_harm(change: Change) -> None:
+    """A file ends with a line break, and a list in the environment may have blanks."""
+    change(ENCRYPTION_KEYS=[f" {KEY}\n"])
+
+    assert ids() == set()
+
+
+def test_hints_tell_an_empty_key_from_one_of_bytes(change: Change) -> None:
+    """The first is a missing environment variable, the second wants to be decoded."""
+    for key, words in (("", "environment variable"), (None, "environment"), (b"x", "decode")):
+        change(ENCRYPTION_KEYS=[key])
+
+        assert words in " ".join(str(message.hint) for message in run_checks())
+
+
+def test_hints_say_where_a_key_belongs(change: Change) -> None:
+    """A client's key that stands one level too high."""
+    change(CLIENT_ID="x")
+
+    hints = " ".join(str(message.hint) for message in run_checks())
+
+    assert 'GOOGLE_LINK["CLIENTS"]["default"]["CLIENT_ID"]' in hints
 
 
 def test_keys_that_are_not_there_are_found(settings: Settings) -> None:
@@ -310,9 +342,13 @@ def test_keys_that_are_not_there_are_found(settings: Settings) -> None:
         ({"AUTHORIZATION_PARAMS": []}, "E017"),
         ({"AUTHORIZATION_PARAMS": {"hl": 5}}, "E017"),
         ({"AUTHORIZATION_PARAMS": {"state": "x"}}, "E017"),
+        ({"AUTHORIZATION_PARAMS": {"prompt": "none"}}, "E017"),
         ({"SCOPE": [CALENDAR]}, "W001"),
         ({"scopes": [CALENDAR]}, "W001"),
         ({"SCOPES": ["openid calendar.readonly"]}, "W004"),
+        ({"SCOPES": [CALENDAR + CALENDAR]}, "W004"),
+        ({"SCOPES": [f"{CALENDAR},{CALENDAR}"]}, "W004"),
+        ({"REDIRECT_URI": "https://a.example/oauth/callback/"}, "W012"),
     ],
 )
 def test_client_that_cannot_work_is_found(
@@ -442,3 +478,38 @@ def test_encryption_keys_of_a_callable_that_fails_say_so(change: Change) -> None
 
     assert "hush" not in str(error.value)
     assert "E003" in ids()
+
+
+@pytest.mark.parametrize(
+    ("keys", "id"),
+    [
+        ({"ENCRYPTION_KEYS": SECRET}, "E003"),
+        ({"ENCRYPTION_KEYS": {SECRET}}, "E003"),
+        ({"ENCRYPTION_KEYS": [SECRET.encode()]}, "E003"),
+        ({"CLIENTS": [SECRET]}, "E002"),
+        ({"CLIENTS": {"default": SECRET}}, "E002"),
+        ({"CLIENTS": {"default": {"CLIENT_ID": "id", "CLIENT_SECRET": SECRET.encode()}}}, "E012"),
+        ({"CLIENTS": {"default": {"CLIENT_SECRETS_FILE": f'{{"web": "{SECRET}"}}'}}}, "E013"),
+        ({"CLIENTS": {"default": {"CLIENT_SECRETS_FILE": {"web": SECRET}}}}, "E013"),
+    ],
+)
+def test_secret_in_the_wrong_place_is_not_shown(
+    settings: Settings, keys: dict[str, Any], id: str
+) -> None:
+    """Neither in the message nor in a frame, which Django's debug page would show."""
+    settings.DEBUG = True
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, **keys}
+
+    with pytest.raises(SettingsError) as caught:
+        (key_ids if "ENCRYPTION_KEYS" in keys else get_client)()
+
+    error = caught.value
+    assert error.id == id
+    assert error.__traceback__
+    reporter = ExceptionReporter(
+        RequestFactory().get("/"), type(error), error, error.__traceback__.tb_next
+    )
+    # The settings themselves, and this frame, are not what is looked at.
+    page = str(reporter.get_traceback_data()["frames"])
+    assert SECRET not in page
+    assert SECRET not in str(error)

@@ -7,9 +7,11 @@ from contextlib import suppress
 from difflib import get_close_matches
 from functools import partial
 from itertools import chain
+from keyword import iskeyword
 from typing import Any
 
 from django.core.checks import CheckMessage, Tags, register
+from django.http import HttpRequest
 
 from .. import clients
 from .. import conf as conf_module
@@ -56,6 +58,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     return [
         *_errors(readers),
         *chain.from_iterable(unknown),
+        *_taken_name(),
         *_weak_keys(),
         *_odd_scopes(),
         *_no_default(),
@@ -94,8 +97,25 @@ def _unknown_keys(where: str, names: Iterable[str], known: Iterable[str]) -> Ite
         yield warning(
             "W001",
             f"{where} has a key {name!r} that nobody reads.",
-            hint=f"Did you mean {close[0]!r}?" if close else "Remove it.",
+            hint=_hint_for(where, name, close),
         )
+
+
+def _hint_for(where: str, name: str, close: list[str]) -> str:
+    if where == "GOOGLE_LINK" and name in clients.KEYS:
+        return f'It belongs into a client: GOOGLE_LINK["CLIENTS"]["default"]["{name}"].'
+    return f"Did you mean {close[0]!r}?" if close else "Remove it."
+
+
+def _taken_name() -> Iterator[CheckMessage]:
+    with suppress(SettingsError):
+        name = conf.request_attribute
+        if iskeyword(name) or hasattr(HttpRequest(), name):
+            yield error(
+                "E005",
+                f'GOOGLE_LINK["REQUEST_ATTRIBUTE"] is {name!r}, which a request has already.',
+                hint='Use a name such as "google".',
+            )
 
 
 def _weak_keys() -> Iterator[CheckMessage]:
@@ -118,11 +138,13 @@ def _odd_scopes() -> Iterator[CheckMessage]:
     for name, settings in _client_settings().items():
         with suppress(TypeError):
             for scope in parse_scopes(settings.get("SCOPES", ())):
-                if "://" not in scope and scope not in _SHORT_SCOPES:
+                is_short = "://" not in scope and scope not in _SHORT_SCOPES
+                if is_short or scope.count("://") > 1 or "," in scope:
                     yield warning(
                         "W004",
                         f"The Google client {name!r} asks for {scope!r}, which is no scope.",
-                        hint=f"Write it in full, as {PREFIX}calendar.readonly.",
+                        hint="Write each in full, as an item of its own, such as "
+                        f"{PREFIX}calendar.readonly.",
                     )
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.core.checks import CheckMessage, Tags, register
 from django.core.exceptions import ImproperlyConfigured
+from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
@@ -47,6 +50,36 @@ def _urls() -> Iterator[CheckMessage]:
             "E019",
             "The URLs of django_google_link are not included.",
             hint='Add path("google/", include("django_google_link.urls")) to your URLconf.',
+        )
+        return
+    yield from _redirect_url()
+    for client in _clients():
+        yield from _callback(client)
+
+
+def _redirect_url() -> Iterator[CheckMessage]:
+    with suppress(ImproperlyConfigured):
+        url = conf.redirect_url
+        try:
+            resolve_url(url or "/")
+        except NoReverseMatch:
+            yield error(
+                "E009",
+                f'GOOGLE_LINK["REDIRECT_URL"] is {url!r}, and no URL has that name.',
+                hint='Use a path such as "/" or the name of a URL.',
+            )
+
+
+def _callback(client: OAuthClient) -> Iterator[CheckMessage]:
+    callback = reverse("google_link:callback")
+    known = [client.redirect_uri] if client.redirect_uri else client.redirect_uris
+    # An address on loopback may be one of google_link_authorize's.
+    paths = [urlsplit(uri).path for uri in known if not is_loopback(uri) and "://" in uri]
+    if client.type != "installed" and paths and not any(path.endswith(callback) for path in paths):
+        yield warning(
+            "W012",
+            f"No redirect URI of the Google client {client.name!r} leads to {callback}.",
+            hint="Use the path under which the URLs of django_google_link are included.",
         )
 
 
