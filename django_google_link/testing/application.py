@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from werkzeug.exceptions import HTTPException, NotFound
@@ -34,17 +35,17 @@ class Application:
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
-        self._map = Map()
-        self._endpoints: dict[tuple[str, str], Endpoint] = {}
-        self.add(PATHS["discovery"], "GET", discovery)
-        self.add(PATHS["authorize"], "GET", authorize)
-        self.add(PATHS["consent"], "POST", decide)
-        self.add(PATHS["token"], "POST", token)
-        self.add(PATHS["revoke"], "POST", revoke)
-        self.add(PATHS["certs"], "GET", certs)
-        self.add(PATHS["userinfo"], "GET", userinfo)
-        self.add("/", "GET", _start)
-        self.add(PATHS["style"], "GET", lambda provider, request: pages.stylesheet())
+        self._endpoints: dict[tuple[str, str], Endpoint] = {
+            ("/", "GET"): _start,
+            (PATHS["style"], "GET"): lambda provider, request: pages.stylesheet(),
+            (PATHS["discovery"], "GET"): discovery,
+            (PATHS["authorize"], "GET"): authorize,
+            (PATHS["consent"], "POST"): decide,
+            (PATHS["token"], "POST"): token,
+            (PATHS["revoke"], "POST"): revoke,
+            (PATHS["certs"], "GET"): certs,
+            (PATHS["userinfo"], "GET"): userinfo,
+        }
 
     def add(self, rule: str, method: str, endpoint: Endpoint) -> None:
         """Serve an endpoint at a path. The last one added for a path and method answers.
@@ -55,7 +56,6 @@ class Application:
             endpoint: called with the provider, the request, and the path's arguments.
         """
         self._endpoints[rule, method] = endpoint
-        self._map.add(Rule(rule, methods=[method], endpoint=(rule, method)))
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
@@ -75,10 +75,19 @@ class Application:
         if fault:
             return fault.answer()
         try:
-            name, path_args = self._map.bind_to_environ(request.environ).match()
+            routes = _routes(tuple(self._endpoints))
+            name, path_args = routes.bind_to_environ(request.environ).match()
         except NotFound:
             return unknown_method(request)
         return self._endpoints[name](self._provider, request, **path_args)
+
+
+@lru_cache(maxsize=64)
+def _routes(endpoints: tuple[tuple[str, str], ...]) -> Map:
+    """Return the map of these paths and methods: to make one takes longer than many a test."""
+    return Map(
+        [Rule(path, methods=[method], endpoint=(path, method)) for path, method in endpoints]
+    )
 
 
 def _start(provider: Provider, request: Request) -> Response:

@@ -117,7 +117,7 @@ def _may_return_to(client: FakeClient, redirect_uri: str) -> bool:
         return True
     parts = urlsplit(redirect_uri)
     on_loopback = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
-    return client.type == "installed" and on_loopback
+    return on_loopback and client.type == "installed"
 
 
 def _code_challenge(args: MultiDict[str, str]) -> str | None:

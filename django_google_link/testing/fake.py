@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from .application import Application
 from .browser import Answer, give_consent
@@ -107,13 +107,33 @@ class FakeGoogle(TokenControls, Traffic):
         )
         return give_consent(authorization_url, answer)
 
-    def deny_next(self) -> None:
+    def deny(self) -> None:
         """Let the next ``consent()`` press Cancel."""
         self._next_answer = Answer(deny=True)
 
     def grant_only(self, *scopes: str) -> None:
         """Let the next ``consent()`` leave only these scopes ticked."""
         self._next_answer = Answer(grant=scopes)
+
+    def answer(
+        self,
+        path: str,
+        answer: dict[str, Any] | list[Any],
+        *,
+        method: str = "GET",
+        scopes: Sequence[str] = (),
+    ) -> None:
+        """Let an API method answer this to everybody with a live access token.
+
+        What was asked is in ``requests_to(path)``. For more than one answer see :meth:`route`.
+
+        Args:
+            path: such as ``"/calendar/v3/calendars/primary/events"``.
+            answer: sent as JSON.
+            method: the HTTP method.
+            scopes: any one of these is needed; none means that any token is enough.
+        """
+        self.route(path, methods=[method], scopes=scopes)(lambda request, user, **args: answer)
 
     def route(
         self, path: str, *, methods: Sequence[str] = ("GET",), scopes: Sequence[str] = ()
@@ -131,7 +151,12 @@ class FakeGoogle(TokenControls, Traffic):
             path: in werkzeug's syntax. What was registered for it earlier is replaced.
             methods: the HTTP methods.
             scopes: any one of these is enough; none means that any token is.
+
+        Raises:
+            ValueError: for an address in place of a path.
         """
+        if not path.startswith("/"):
+            raise ValueError(f"The path {path!r} does not begin with a slash: leave out the host.")
 
         def register(handler: H) -> H:
             for method in methods:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from werkzeug.datastructures import Headers
 
@@ -21,6 +21,7 @@ class RecordedRequest:
         path: the path, decoded.
         query: the parameters in the address; of a repeated one the first.
         form: the parameters in an urlencoded body; of a repeated one the first.
+        json: what a JSON body says, or ``None``.
         headers: case-insensitive.
         at: when it came, by the fake's clock.
     """
@@ -29,6 +30,7 @@ class RecordedRequest:
     path: str
     query: dict[str, str] = field(repr=False)
     form: dict[str, str] = field(repr=False)
+    json: Any = field(repr=False)
     headers: Headers = field(repr=False)
     at: float
 
@@ -40,6 +42,7 @@ def record(request: Request, at: float) -> RecordedRequest:
         path=request.path,
         query=request.args.to_dict(),
         form=request.form.to_dict(),
+        json=request.get_json(silent=True) if request.is_json else None,
         headers=Headers(request.headers),
         at=at,
     )

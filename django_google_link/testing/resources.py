@@ -52,7 +52,7 @@ def userinfo(provider: Provider, request: Request) -> Response:
 
 def unknown_method(request: Request) -> Response:
     """Answer a call of an API method that nobody has registered."""
-    message = f"This fake knows no {request.path}: register it with google.route()."
+    message = f"This fake knows no {request.path}: register it with answer() or route()."
     return json_response({"error": {"code": 404, "message": message, "status": "NOT_FOUND"}}, 404)
 
 

@@ -119,9 +119,9 @@ def test_scopes_that_were_not_asked(app, alice):
     assert params_of(response.headers["Location"])["scope"] == CALENDAR
 
 
-def test_deny_next(app, alice):
-    """deny_next() presses Cancel once."""
-    app.google.deny_next()
+def test_deny(app, alice):
+    """deny() presses Cancel once."""
+    app.google.deny()
 
     first = app.google.consent(app.authorization_url())
     second = app.google.consent(app.authorization_url())

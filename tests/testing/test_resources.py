@@ -89,7 +89,7 @@ def test_unknown_path(app, token):
 
     assert answer.status_code == 404
     assert answer.json()["error"]["message"] == (
-        "This fake knows no /nothing: register it with google.route()."
+        "This fake knows no /nothing: register it with answer() or route()."
     )
 
 
@@ -206,3 +206,9 @@ def test_account_that_changes(google, app, alice):
     info = app.call("/v1/userinfo", tokens.access_token).json()
     assert (info["sub"], info["email"]) == (alice.sub, "doe@example.com")
     assert heir.sub != alice.sub
+
+
+def test_answer_at_an_address(google):
+    """The path alone is wanted: somebody has pasted where Google has it."""
+    with pytest.raises(ValueError, match="leave out the host"):
+        google.answer("https://www.googleapis.com/drive/v3/files", {})
