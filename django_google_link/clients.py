@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from .conf import SettingsError, conf
 from .exceptions import ClientMisconfiguredError
@@ -139,6 +139,19 @@ def get_issuing_client(name: str, client_id: str) -> OAuthClient:
             f"linked through {client_id}: put that back as {name!r}, or let the user link it anew",
         )
     return client
+
+
+def get_api_endpoint(name: str) -> str | None:
+    """Return the ``API_ENDPOINT`` of a client, without reading all of it. Errors as above."""
+    return _optional_url(name, "API_ENDPOINT", _settings(name))
+
+
+def emulated(url: str, api_endpoint: str | None) -> str:
+    """Return an address of Google's APIs at the emulator, if there is one; others as they are."""
+    parts = urlsplit(url)
+    if not api_endpoint or not (parts.hostname or "").endswith(".googleapis.com"):
+        return url
+    return api_endpoint.rstrip("/") + urlunsplit(("", "", *parts[2:]))
 
 
 def get_revoking_client(name: str, client_id: str) -> OAuthClient:

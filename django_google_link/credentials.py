@@ -1,8 +1,9 @@
-"""google-auth's view of a linked account. Imported late: it costs a tenth of a second."""
+"""google-auth's view of an account. Imported late: it costs a tenth of a second."""
 
 from __future__ import annotations
 
 import uuid
+from abc import abstractmethod
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -14,30 +15,67 @@ from .secret import Secret
 from .tokens import AccessToken, fresh_access_token, refresh_leeway, stored_access_token
 
 
-class AccountCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
-    """Credentials that refresh themselves through the database.
+class _HelperCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
+    """What the helpers hand out: it carries no standing key, and refreshes itself through us.
 
-    They carry no refresh token and no client secret; a copy or a pickle carries no token at all,
-    and gets a fresh one when it is used.
+    A copy or a pickle carries no token at all, and gets a fresh one when it is used.
 
     Args:
-        account_id: the primary key of the ``GoogleAccount``.
-        scopes: what it has granted.
+        owner: whose tokens these are; can be pickled.
+        scopes: of the tokens.
         quota_project_id: the project that API calls are billed to.
     """
 
     def __init__(
-        self,
-        account_id: uuid.UUID,
-        *,
-        scopes: list[str],
-        quota_project_id: str | None = None,
+        self, owner: Any, *, scopes: list[str], quota_project_id: str | None = None
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.account_id = account_id
+        self._owner = owner
         self.token: str | None = None
         self._scopes: list[str] = scopes
         self._quota_project_id = quota_project_id
+
+    @property
+    def requires_scopes(self) -> bool:
+        """Always false: the scopes are known already."""
+        return False
+
+    def refresh(self, request: object) -> None:
+        """Get a token that is newer than the one at hand.
+
+        Args:
+            request: google-auth's transport; not used, Google is asked by our own.
+
+        Raises:
+            ConsentRequiredError: (a ``RefreshError``) when the user must act.
+            GoogleLinkError: as ``tokens.fresh_access_token`` says.
+        """
+        # A token that is only about to expire still serves, should Google give no other.
+        rejected = Secret(self.token) if self.token and self.valid else None
+        self._take(self._fresh(rejected))
+
+    def with_quota_project(self, quota_project_id: str | None) -> Self:
+        """Return a copy that bills API calls to another project."""
+        copy = type(self)(self._owner, scopes=self._scopes, quota_project_id=quota_project_id)
+        copy.token, copy.expiry = self.token, self.expiry
+        return copy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_restore, (type(self), self._owner, self._scopes, self._quota_project_id))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._owner}>"
+
+    @abstractmethod
+    def _fresh(self, rejected: Secret | None) -> AccessToken:
+        """Return an access token that is good for now, and not the one that was rejected."""
+
+    def _take(self, token: AccessToken) -> None:
+        self.token, self.expiry = token.value.reveal(), _naive_utc(token.expires_at)
+
+
+class AccountCredentials(_HelperCredentials):
+    """Credentials of a linked account; its owner is the primary key of the ``GoogleAccount``."""
 
     @classmethod
     def of(cls, account: GoogleAccount) -> Self:
@@ -49,52 +87,26 @@ class AccountCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
         return credentials
 
     @property
-    def requires_scopes(self) -> bool:
-        """Always false: the scopes are what the user granted."""
-        return False
+    def account_id(self) -> uuid.UUID:
+        """The primary key of the account."""
+        account_id: uuid.UUID = self._owner
+        return account_id
 
-    def refresh(self, request: object) -> None:
-        """Get a token that is newer than the one at hand.
-
-        Args:
-            request: google-auth's transport; not used, the token endpoint is asked by
-                ``tokens.fresh_access_token``.
-
-        Raises:
-            ConsentRequiredError: (a ``RefreshError``) when the user must act.
-            GoogleLinkError: as ``tokens.fresh_access_token`` says.
-        """
+    def _fresh(self, rejected: Secret | None) -> AccessToken:
         connection = connections[router.db_for_write(GoogleAccount)]
         came_without = connection.connection is None
         try:
-            # A token that is only about to expire still serves, should Google give no other.
-            rejected = Secret(self.token) if self.token and self.valid else None
-            self._take(fresh_access_token(GoogleAccount(pk=self.account_id), rejected=rejected))
+            return fresh_access_token(GoogleAccount(pk=self.account_id), rejected=rejected)
         finally:
             # gRPC refreshes on threads of its own, which nobody tells to close connections.
             if came_without:
                 connection.close()
 
-    def with_quota_project(self, quota_project_id: str | None) -> Self:
-        """Return a copy that bills API calls to another project."""
-        copy = type(self)(self.account_id, scopes=self._scopes, quota_project_id=quota_project_id)
-        copy.token, copy.expiry = self.token, self.expiry
-        return copy
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (_restore, (self.account_id, self._scopes, self._quota_project_id))
-
-    def __repr__(self) -> str:
-        return f"<AccountCredentials of {self.account_id}>"
-
-    def _take(self, token: AccessToken) -> None:
-        self.token, self.expiry = token.value.reveal(), _naive_utc(token.expires_at)
-
 
 def _restore(
-    account_id: uuid.UUID, scopes: list[str], quota_project_id: str | None
-) -> AccountCredentials:
-    return AccountCredentials(account_id, scopes=scopes, quota_project_id=quota_project_id)
+    kind: type[_HelperCredentials], owner: Any, scopes: list[str], quota_project_id: str | None
+) -> _HelperCredentials:
+    return kind(owner, scopes=scopes, quota_project_id=quota_project_id)
 
 
 def _naive_utc(moment: datetime | None) -> datetime | None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 
-from .clients import get_client
+from .clients import get_api_endpoint, get_client, get_issuing_client
 from .exceptions import (
     AccountChoiceRequiredError,
     ConsentRequiredError,
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
     from google.auth.transport.requests import AuthorizedSession
     from googleapiclient.discovery import Resource
-    from requests import Response
 
     from .credentials import AccountCredentials
 
@@ -63,27 +62,31 @@ def build_service(
         ImproperlyConfigured: when the extra ``api`` is not installed.
         ValueError: when googleapiclient knows no such API.
     """
-    account = get_account(owner, scopes=scopes, client=client)
-    document = _document(name, version, get_client(account.client).api_endpoint)
+    credentials, api_endpoint = _credentials_and_endpoint(owner, scopes=scopes, client=client)
+    document = _document(name, version, api_endpoint)
     from googleapiclient.discovery import build_from_document
 
-    service: Resource = build_from_document(document, credentials=_credentials(account), **kwargs)
+    from .service_http import ServiceBatch, ServiceHttp
+
+    service: Resource = build_from_document(document, credentials=credentials, **kwargs)
+    # In place of google-auth's own, which googleapiclient has made as the environment wants it.
+    service._http = ServiceHttp(credentials, http=service._http.http)
+    batch_uri = document["rootUrl"] + document.get("batchPath", "batch")
+    service.new_batch_http_request = partial(ServiceBatch, batch_uri=batch_uri)
     return service
 
 
 def authorized_session(
     owner: Owner, *, scopes: Scopes = (), client: str = "default"
 ) -> AuthorizedSession:
-    """Return a ``requests`` session that sends the linked account's access token.
+    """Return a ``requests`` session that sends the account's access token.
 
     Arguments and errors as :func:`credentials_for`.
     """
-    credentials = credentials_for(owner, scopes=scopes, client=client)
-    from google.auth.transport.requests import AuthorizedSession
+    credentials, api_endpoint = _credentials_and_endpoint(owner, scopes=scopes, client=client)
+    from .api_http import ApiSession
 
-    session: AuthorizedSession = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
-    session.hooks["response"].append(_rewind)
-    return session
+    return ApiSession(credentials, api_endpoint=api_endpoint)
 
 
 def credentials_for(
@@ -99,7 +102,9 @@ def credentials_for(
     Raises:
         ConsentRequiredError: when the user must act first; which of its kinds says why.
     """
-    return _credentials(get_account(owner, scopes=scopes, client=client))
+    from .credentials import AccountCredentials
+
+    return AccountCredentials.of(get_account(owner, scopes=scopes, client=client))
 
 
 def access_token(owner: Owner, *, scopes: Scopes = (), client: str = "default") -> str:
@@ -135,16 +140,22 @@ def get_account(owner: Owner, *, scopes: Scopes = (), client: str = "default") -
 
     Raises:
         ConsentRequiredError: when there is none.
+        SettingsError: (an ``ImproperlyConfigured``) when the client is not configured.
+        TypeError: when the owner is something else.
     """
     required = parse_scopes(scopes)
     if isinstance(owner, GoogleAccount):
         return require_ready(owner, required)
+    if not hasattr(owner, "is_authenticated"):
+        raise TypeError(f"The owner is {owner!r}: pass a user or a GoogleAccount.")
     if not owner.is_authenticated:
         raise NotLinkedError(missing_scopes=required, client=client)
     try:
         return choose_account(linked_accounts(owner, client=client), required)
     except ConsentRequiredError as error:
-        error.client = client
+        if isinstance(error, NotLinkedError):
+            get_client(client)  # A name that is not configured is no matter of the user's.
+        error.client, error.user_id = client, owner.pk
         raise
 
 
@@ -152,7 +163,7 @@ def linked_accounts(
     user: AbstractBaseUser | AnonymousUser, *, client: str
 ) -> Sequence[GoogleAccount]:
     """Return what a user has linked through a client, the default one first."""
-    using = router.db_for_read(GoogleAccount)
+    using = router.db_for_write(GoogleAccount)  # A replica may not have what was just linked.
     owner = GoogleAccount._meta.get_field("user").get_db_prep_value(user.pk, connections[using])
     rows = GoogleAccount.objects.using(using).raw(_accounts_query(using), [owner, client])
     return sorted(rows, key=lambda row: (not row.is_default, row.linked_at, row.pk))
@@ -201,13 +212,19 @@ def require_ready(account: GoogleAccount, required: Sequence[str]) -> GoogleAcco
     missing = account.missing_scopes(*required)
     if account.is_active:
         raise MissingScopesError(missing_scopes=missing, account=account)
-    raise GrantLostError(reason=account.status_reason, missing_scopes=missing, account=account)
+    reason = account.status_reason or "no_refresh_token"
+    raise GrantLostError(reason=reason, missing_scopes=missing, account=account)
 
 
-def _credentials(account: GoogleAccount) -> AccountCredentials:
-    from .credentials import AccountCredentials
-
-    return AccountCredentials.of(account)
+def _credentials_and_endpoint(
+    owner: Owner, *, scopes: Scopes, client: str
+) -> tuple[AccountCredentials, str | None]:
+    account = get_account(owner, scopes=scopes, client=client)
+    api_endpoint = get_api_endpoint(account.client)
+    if api_endpoint:
+        # Nobody but Google is to see a token of Google's, whatever the row says.
+        get_issuing_client(account.client, account.client_id)
+    return credentials_for(account, scopes=scopes), api_endpoint
 
 
 def _fresh_credentials(owner: Owner, *, scopes: Scopes, client: str) -> AccountCredentials:
@@ -215,15 +232,6 @@ def _fresh_credentials(owner: Owner, *, scopes: Scopes, client: str) -> AccountC
     if not credentials.valid:
         credentials.refresh(None)
     return credentials
-
-
-def _rewind(response: Response, **kwargs: Any) -> None:
-    """Let google-auth repeat a refused request: without this it sends a stream from its end."""
-    from requests.utils import rewind_body
-
-    body = response.request.body
-    if response.status_code == 401 and body is not None and not isinstance(body, bytes | str):
-        rewind_body(response.request)
 
 
 @lru_cache(maxsize=64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,6 +14,7 @@ from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks
 
 from django_google_link import signals
 from django_google_link.models import GoogleAccount, Status
+from django_google_link.services import get_account
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 
@@ -388,3 +390,20 @@ def test_pages_are_protected_whatever_the_site_does(
     for page in ("/google/", f"/google/{account.pk}/label/", f"/google/{account.pk}/unlink/"):
         assert client.get(page)["X-Frame-Options"] == "DENY"
     assert GoogleAccount.objects.exists()
+
+
+def test_replica_that_lags_is_not_asked(
+    google: FakeGoogle, alice: FakeUser, browser: Client, user: Any, settings: Settings
+) -> None:
+    """Who has just linked is not sent to Google once more, and sees the link."""
+
+    def db_for_read(model: Any, **hints: Any) -> str | None:
+        return "replica" if model is GoogleAccount else None  # There is no such database.
+
+    settings.DATABASE_ROUTERS = [SimpleNamespace(db_for_read=db_for_read)]
+
+    link(browser, google, alice)
+
+    assert "alice@gmail.com" in browser.get("/google/").content.decode()
+    assert browser.get("/google/authorize/?next=/").status_code == 302
+    assert get_account(user, scopes=[CALENDAR]).email == "alice@gmail.com"

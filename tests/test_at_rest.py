@@ -24,11 +24,12 @@ from django_google_link.clients import get_client
 from django_google_link.exceptions import ConsentRequiredError, GoogleLinkError
 from django_google_link.models import GoogleAccount
 from django_google_link.secret import Secret
-from django_google_link.services import credentials_for
+from django_google_link.services import authorized_session, build_service, credentials_for
 from django_google_link.testing import FakeGoogle, FakeUser, make_google_account
 from django_google_link.tokens import fresh_access_token
 from django_google_link.transport import Answer
 
+EVENTS = "/calendar/v3/calendars/primary/events"
 REFRESH, ACCESS, SECRET = "1//refresh-me-not", "ya29.access-me-not", "GOCSPX-tell-me-not"
 
 
@@ -171,6 +172,47 @@ def test_error_reports_show_nothing(
         reports = error_reports()
 
     assert "fresh_access_token" in reports
+    assert is_clean(reports)
+
+
+def events_by_a_service(account: GoogleAccount) -> None:
+    build_service(account, "calendar", "v3").events().list(calendarId="primary").execute()
+
+
+def events_by_a_batch(account: GoogleAccount) -> None:
+    service = build_service(account, "calendar", "v3")
+    batch = service.new_batch_http_request()
+    batch.add(service.events().list(calendarId="primary"))
+    batch.execute()
+
+
+def events_by_a_session(account: GoogleAccount) -> None:
+    authorized_session(account).get(f"https://www.googleapis.com{EVENTS}").raise_for_status()
+
+
+@pytest.mark.parametrize("call", [events_by_a_service, events_by_a_batch, events_by_a_session])
+@pytest.mark.parametrize("fault", [{"drop": True}, {"status": 503}])
+@pytest.mark.parametrize("debug", [True, False])
+def test_error_reports_of_a_call_show_nothing(
+    account: GoogleAccount,
+    google: FakeGoogle,
+    settings: Settings,
+    call: Callable[[GoogleAccount], None],
+    fault: dict[str, Any],
+    debug: bool,
+) -> None:
+    """The HTTP libraries have the access token in their local variables."""
+    settings.DEBUG = debug
+    for path in (EVENTS, "/batch/calendar/v3"):
+        google.answer(path, {})
+        google.fail_next(endpoint=path, **fault)
+
+    try:
+        call(account)
+    except Exception:
+        reports = error_reports()
+
+    assert call.__name__ in reports
     assert is_clean(reports)
 
 

@@ -20,10 +20,12 @@ from django.utils.functional import SimpleLazyObject
 from googleapiclient.errors import HttpError
 from googleapiclient.http import MediaInMemoryUpload, MediaIoBaseUpload
 from pytest_django import DjangoAssertNumQueries, Settings
+from requests.adapters import HTTPAdapter
 from requests.exceptions import UnrewindableBodyError
 from werkzeug.wrappers import Request, Response
 
 from django_google_link import services
+from django_google_link.clients import emulated
 from django_google_link.exceptions import (
     AccountChoiceRequiredError,
     ClientMisconfiguredError,
@@ -451,6 +453,36 @@ def test_authorized_session_sends_the_token_in_the_header_only(
     assert request.query == {}
 
 
+@pytest.mark.parametrize(
+    ("url", "there"),
+    [
+        ("https://www.googleapis.com/drive/v3/files?q=a", "http://e/drive/v3/files?q=a"),
+        ("https://WWW.GoogleAPIs.com:443/x", "http://e/x"),
+        ("https://me@people.googleapis.com/v1/people", "http://e/v1/people"),
+        ("https://evil.example/https://www.googleapis.com/x", None),
+        ("https://googleapis.com.evil.example/x", None),
+        ("https://evilgoogleapis.com/x", None),
+    ],
+)
+def test_emulator_stands_in_for_google_alone(url: str, there: str | None) -> None:
+    """The host counts, however it is written."""
+    assert emulated(url, "http://e/") == (there or url)
+
+
+@pytest.mark.parametrize("is_emulated", [True, False])
+def test_authorized_session_goes_where_the_apis_are(
+    google: FakeGoogle, alice: FakeUser, user: Any, settings: Settings, is_emulated: bool
+) -> None:
+    """To Google's own address, unless the client has an API_ENDPOINT."""
+    account = linked(user, google, alice)
+    if not is_emulated:
+        del settings.GOOGLE_LINK["CLIENTS"]["default"]["API_ENDPOINT"]
+
+    with authorized_session(account) as session:
+        adapter = session.get_adapter("https://people.googleapis.com/v1/people/me")
+        assert (type(adapter) is HTTPAdapter) is not is_emulated
+
+
 def test_authorized_session_refused_by_the_api_refreshes_and_retries(
     calendar: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
@@ -537,6 +569,22 @@ def test_authorized_session_returns_other_refusals_as_they_are(
         assert session.get(f"{google.url}/drive").status_code == 403
 
     assert len(google.requests) == 1
+
+
+def test_authorized_session_keeps_the_cause_of_an_error(
+    calendar: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """What a caller's own stream raises says why."""
+
+    def stream() -> Iterator[bytes]:
+        yield b"begun"
+        raise ValueError("mine") from KeyError("why")
+
+    account = linked(user, calendar, alice)
+    with authorized_session(account) as session, pytest.raises(ValueError, match="mine") as caught:
+        session.post(f"{calendar.url}/calendar/v3/calendars/primary/events", data=stream())
+
+    assert isinstance(caught.value.__cause__, KeyError)
 
 
 def test_authorized_session_gives_up_on_an_api_that_always_refuses(
@@ -829,3 +877,16 @@ def test_build_service_without_the_extra_says_what_to_install(
 
     assert access_token(account) == "ya29.stored"
     authorized_session(account).close()
+
+
+def test_client_that_is_not_configured_is_no_matter_of_the_users(user: Any) -> None:
+    """A typo in a task is not a reason to write to everybody."""
+    with pytest.raises(ImproperlyConfigured, match="no Google client 'red'"):
+        access_token(user, client="red")
+
+
+@pytest.mark.parametrize("owner", [3, "reports", None])
+def test_owner_that_is_none(owner: Any) -> None:
+    """It is told what would be one."""
+    with pytest.raises(TypeError, match="pass a user or a GoogleAccount"):
+        access_token(owner)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks, Settings
 
+from django_google_link import revocations
 from django_google_link.clients import get_client
 from django_google_link.exceptions import (
     ClientMisconfiguredError,
@@ -27,6 +29,7 @@ from django_google_link.exceptions import (
 )
 from django_google_link.models import GoogleAccount, PendingRevocation, Status
 from django_google_link.secret import Secret
+from django_google_link.services import access_token, authorized_session, build_service
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 from django_google_link.tokens import fresh_access_token, refresh_leeway, stored_access_token
@@ -844,3 +847,27 @@ def test_client_id_is_that_of_the_last_consent(user: Any, configure: Callable[..
     with pytest.raises(ClientMisconfiguredError, match="nothing new"):
         save(user, refresh_token=None)
     assert GoogleAccount.objects.get().open_token("refresh_token")
+
+
+@pytest.mark.parametrize(
+    "helper", [partial(build_service, name="calendar", version="v3"), authorized_session]
+)
+def test_token_is_not_taken_to_another_provider(
+    google: FakeGoogle, alice: FakeUser, user: Any, settings: Settings, helper: Any
+) -> None:
+    """Whoever can write to the table points a row to a client whose endpoints are their own."""
+    linked(user, google, alice)
+    clients = settings.GOOGLE_LINK["CLIENTS"]
+    endpoints = {"CLIENT_ID": "of the office", "REVOCATION_ENDPOINT": f"{google.url}/office"}
+    office = {**clients["default"], **endpoints}
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": {**clients, "office": office}}
+    GoogleAccount.objects.update(client="office", access_token_expires_at=in_seconds(-60))
+
+    with pytest.raises(ClientMisconfiguredError, match="client_id_changed"):
+        helper(user, client="office")
+    with pytest.raises(ClientMisconfiguredError, match="client_id_changed"):
+        access_token(GoogleAccount.objects.get(), client="office")
+    GoogleAccount.objects.get().unlink()
+    revocations.attempt(PendingRevocation.objects.get().pk)
+
+    assert [request.path for request in google.requests] == ["/revoke"]
