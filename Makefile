@@ -7,9 +7,9 @@ BIN := .venv/bin
 .DELETE_ON_ERROR:
 .PHONY: test demo lint types check-all matrix bench
 
-# Run the suite on SQLite, with coverage of every line and branch.
+# Run the quick tests, on SQLite, with coverage of every line and branch.
 test: .venv/test.stamp
-	$(BIN)/pytest --quiet --numprocesses auto --cov -m "not postgresql and not browser and not node"
+	$(BIN)/pytest --quiet --numprocesses auto --cov -m "not postgresql and not browser and not node and not processes"
 
 # Show the example project, with a Google of its own: make demo [PORT=8001] [GOOGLE_PORT=8766]
 demo: .venv/example.stamp

@@ -34,6 +34,19 @@ def fresh(account: str) -> str:
     return fresh_access_token(GoogleAccount(pk=account)).value.reveal()
 
 
+def seconds_left(account: str) -> str:
+    """Return for how many seconds Google is left alone, as a task would reckon it."""
+    from django.utils import timezone
+
+    from django_google_link.exceptions import RefreshUnavailableError
+
+    try:
+        return fresh(account)
+    except RefreshUnavailableError as error:
+        retry_at = error.retry_at or timezone.now()
+        return str((retry_at - timezone.now()).total_seconds())
+
+
 def fresh_then_rolled_back(account: str) -> str:
     """Get a fresh access token in a transaction that comes to nothing."""
     from django.db import transaction
@@ -126,6 +139,8 @@ def main() -> None:
     values |= {"DATABASES": ORDER["databases"], "GOOGLE_LINK": ORDER["google_link"]}
     settings.configure(**values)
     django.setup()
+    # A shell lets what it starts in the background ignore the signal.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     call = globals()[ORDER["call"]]
     with ThreadPoolExecutor(ORDER["threads"]) as pool, skewed(ORDER["skew"]):
         print("ready", flush=True)

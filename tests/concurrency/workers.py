@@ -46,7 +46,7 @@ class Worker:
             "threads": 1,
             "times": 1,
             "skew": 0,
-            "databases": {alias: _database() for alias in ("default", *aliases)},
+            "databases": {alias: database_settings() for alias in ("default", *aliases)},
             "google_link": settings.GOOGLE_LINK,
             **options,
         }
@@ -106,6 +106,7 @@ def results_of(*workers: Worker) -> list[Result]:
         return [result for worker in workers for result in worker.results()]
 
 
-def _database() -> dict[str, Any]:
+def database_settings() -> dict[str, Any]:
+    """Return what another process needs to find this test's database."""
     current = connections["default"].settings_dict
     return {name: current[name] for name in _DATABASE_KEYS} | {"NAME": str(current["NAME"])}
