@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -43,7 +44,8 @@ def in_parallel(
             connections.close_all()
 
     with ThreadPoolExecutor(workers, "google-link") as pool:
-        jobs = [pool.submit(run) for _ in range(workers)]
+        # A router may go by the context: by the tenant for whom a command runs, say.
+        jobs = [pool.submit(copy_context().run, run) for _ in range(workers)]
         try:
             for _ in jobs:
                 yield from iter(results.get, None)
