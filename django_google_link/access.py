@@ -96,7 +96,7 @@ class GoogleAccess:
 
     @property
     def status(self) -> str:
-        """One word: ``ready``, ``anonymous``, ``not_linked``, ``missing_scopes``,
+        """``ready``, ``anonymous``, ``not_linked``, ``missing_scopes``,
         ``needs_reauthorization`` or ``account_choice_required``."""
         problem = self._problem
         if problem is None:
@@ -200,19 +200,20 @@ class GoogleAccess:
 
     @cached_property
     def required_scopes(self) -> tuple[str, ...]:
-        """What the view cannot do without: the scopes it names, or else the client's."""
+        """The scopes that the view names, or else the client's."""
         scopes = self._requirement.scopes
         return self.client.scopes if scopes is None else scopes
 
     @property
     def return_url(self) -> str:
-        """Where to come back to: this page, if it can be visited with GET."""
+        """The page to come back to; this one, if it can be visited with GET."""
         chosen = self._safe(self._requirement.return_url)
         if chosen:
             return chosen
-        # The path of a request may be "//evil.example".
+        # HTMX asks for a part of the page that it names. A path may be "//evil.example".
+        whole_page = self._request.headers.get("HX-Current-URL")
         here = self._request.get_full_path() if self._request.method in {"GET", "HEAD"} else None
-        return self._safe(here) or default_return_url()
+        return self._safe(whole_page) or self._safe(here) or default_return_url()
 
     def was_declined(self, *scopes: str) -> bool:
         """Return whether this user has just not granted what is needed here, or these scopes."""
@@ -225,9 +226,9 @@ class GoogleAccess:
         session = getattr(self._request, "session", None)
         return session is not None and not declined(session, self.client.name).isdisjoint(needed)
 
-    def owns(self, account: GoogleAccount) -> bool:
-        """Return whether an account is linked by the user of this request."""
-        return self._user is not None and account.user_id == self._user.pk
+    def is_for(self, user_id: Any) -> bool:
+        """Return whether this is the user of this request."""
+        return self._user is not None and self._user.pk == user_id
 
     def looked_up_again(self, error: ConsentRequiredError) -> GoogleAccess:
         """Return what the database says by now, about the account that a view had trouble with."""

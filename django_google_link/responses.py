@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .access import GoogleAccess
     from .exceptions import ConsentRequiredError
 
+_VARY = ["Accept", "HX-Current-URL", "HX-Request", "Sec-Fetch-Mode", "X-Requested-With"]
+
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -39,7 +41,7 @@ def consent_response(
     else:
         response = _page(request, access, {**content, "declined": declined})
     add_never_cache_headers(response)
-    patch_vary_headers(response, ["Accept", "HX-Request", "Sec-Fetch-Mode", "X-Requested-With"])
+    patch_vary_headers(response, _VARY)
     return response
 
 
@@ -73,12 +75,12 @@ def looked_into(error: ConsentRequiredError, access: GoogleAccess) -> GoogleAcce
     Raises:
         ConsentRequiredError: the same, when it is not the user of this request who can help.
     """
-    if error.account:
-        if not access.owns(error.account):
-            raise error
-        if isinstance(error, GrantLostError | TokenUndecryptableError) and error.account.is_active:
-            # A transaction of the view's has taken back what was noted when the grant was lost.
-            mark_lost(error.account, error.reason)
+    if error.user_id is not None and not access.is_for(error.user_id):
+        raise error
+    is_lost = isinstance(error, GrantLostError | TokenUndecryptableError)
+    if is_lost and error.account and error.account.is_active:
+        # A transaction of the view's has taken back what was noted when the grant was lost.
+        mark_lost(error.account, error.reason)
     access = access.looked_up_again(error)
     if access and access.has_scopes(*error.missing_scopes):
         # To send this user to consent would send them in a circle.

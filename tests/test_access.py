@@ -11,13 +11,14 @@ from uuid import UUID
 import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.core import signing
-from django.http import Http404
+from django.http import Http404, HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 from google.auth.exceptions import RefreshError
 from pytest_django import Settings
 
 from django_google_link.access import GoogleAccess, Requirement, is_safe_url
 from django_google_link.authorize_request import AuthorizeRequest
+from django_google_link.decorators import google_required
 from django_google_link.exceptions import (
     AccountChoiceRequiredError,
     ConsentRequiredError,
@@ -28,13 +29,22 @@ from django_google_link.exceptions import (
 )
 from django_google_link.models import GoogleAccount, Status
 from django_google_link.scopes import IDENTITY_SCOPES
+from django_google_link.services import credentials_for
 from django_google_link.state import DECLINED_SESSION_KEY
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 
 from .constants import CALENDAR, DRIVE
 from .test_linking import query_of
-from .test_responses import EVENTS, STATUSES, TASKS, link_account, visit, wish_of
+from .test_responses import (
+    EVENTS,
+    STATUSES,
+    TASKS,
+    assert_leads_on,
+    link_account,
+    visit,
+    wish_of,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -248,6 +258,40 @@ def test_chosen_account_of_another_client_is_a_404(browser: Client, user: Any) -
     account = make_google_account(user, scopes=[CALENDAR], client="second")
 
     assert browser.get(f"/chosen/{account.pk}/").status_code == 404
+
+
+def test_chosen_account_is_not_looked_for_at_another_client(
+    rf: RequestFactory, user: Any, settings: Settings
+) -> None:
+    """A view that finds out in the middle that it needs another client leads there."""
+    clients = settings.GOOGLE_LINK["CLIENTS"]
+    clients = {**clients, "second": clients["default"]}
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": clients}
+    account = make_google_account(user, scopes=[CALENDAR])
+    request = rf.get("/")
+    request.user = user
+
+    @google_required(account=lambda request: account.pk)
+    def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(credentials_for(user, client="second").token)
+
+    wish = wish_of(view(request)["Location"], user)
+
+    assert (wish.client, wish.account) == ("second", "")
+
+
+def test_chosen_account_is_no_choice_for_the_services(rf: RequestFactory, user: Any) -> None:
+    """Where the view leaves it to them, and they cannot tell, the user is asked."""
+    account, _ = (make_google_account(user, scopes=[CALENDAR]) for _ in range(2))
+    GoogleAccount.objects.update(is_default=False)
+    request = rf.get("/")
+    request.user = user
+
+    @google_required(account=lambda request: account.pk)
+    def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(credentials_for(user).token)
+
+    assert_leads_on(view(request)["Location"], "account_choice_required", user, back_to="/")
 
 
 @pytest.mark.parametrize("garbage", ["x", "0", "%00", "' or 1=1 --", "é", str(UUID(int=7))])

@@ -265,6 +265,18 @@ def test_async_client_resolver_may_ask_the_database(
     assert get(async_browser, "/async/home/").json()["status"] == "ready"
 
 
+def test_async_client_resolver_may_ask_the_database_for_nobody(
+    async_client: AsyncClient, settings: Settings
+) -> None:
+    """Acceptance 12, 75, 82: nor for a visitor whose accounts are not looked up."""
+    settings.GOOGLE_LINK = {
+        **settings.GOOGLE_LINK,
+        "CLIENT_RESOLVER": "tests.test_async.resolve_in_database",
+    }
+
+    assert get(async_client, "/async/home/").json()["status"] == "anonymous"
+
+
 @pytest.mark.parametrize("path", ["/async/dispatched/", "/async/gotten/", "/async/in-urls/"])
 def test_async_class_based_view(async_browser: AsyncClient, user: Any, path: str) -> None:
     """Acceptance 75: decorated as a whole, in part, or in the URLconf."""

@@ -30,6 +30,7 @@ from django_google_link.contrib.rest_framework import (
     GoogleRequired,
     exception_handler,
 )
+from django_google_link.decorators import google_aware
 from django_google_link.exceptions import NotLinkedError
 from django_google_link.mixins import GoogleAwareMixin, GoogleRequiredMixin
 from django_google_link.models import GoogleAccount, Status
@@ -37,9 +38,17 @@ from django_google_link.services import build_service, credentials_for
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 
-from .constants import CALENDAR
+from .constants import CALENDAR, DRIVE
 from .databases import new_user
-from .test_responses import EVENTS, HTML, STATUSES, assert_leads_on, link_account, wish_of
+from .test_responses import (
+    EVENTS,
+    HTML,
+    STATUSES,
+    TASKS,
+    assert_leads_on,
+    link_account,
+    wish_of,
+)
 from .views import events_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
@@ -124,6 +133,33 @@ class AwareOfDRF(APIView):
         return Response(request.google.status)
 
 
+class NeedsMore(GoogleRequired):
+    """A permission with options of its own."""
+
+    google_scopes = [DRIVE]
+    google_optional_scopes = [TASKS]
+
+
+class ByPermissionWithOptions(ByPermission):
+    """A view that says otherwise than its permission, in a part."""
+
+    permission_classes = [NeedsMore]
+
+
+class RaisingWithOptions(APIView):
+    """A view of Django REST framework's with options, that finds out in the middle."""
+
+    permission_classes = [GoogleAware]
+    google_scopes = [CALENDAR]
+    google_optional_scopes = [TASKS]
+    google_client = "second"
+    google_return_url = "/aware/"
+
+    def get(self, request: Any) -> Response:
+        """Say who it is."""
+        return Response(request.google.credentials.token)
+
+
 class OfOneAccount(GoogleRequiredMixin, View):
     """A view of the account that the address names."""
 
@@ -159,9 +195,24 @@ class ByTokenOnly(ByPermission):
     permission_classes = [IsAuthenticated, GoogleRequired]
 
 
+class AuthenticatingLate(ByPermission):
+    """Knows no user before one is asked for, as DRF lets a view choose."""
+
+    authentication_classes = [ByToken]
+
+    def perform_authentication(self, request: Request) -> None:
+        """Leave it for later."""
+
+
 def of_somebody_else(request: HttpRequest) -> HttpResponse:
     """Needs what this visitor cannot give."""
     return HttpResponse(credentials_for(GoogleAccount.objects.get()).token)
+
+
+def of_somebody_without(request: HttpRequest) -> HttpResponse:
+    """Needs what another user, who has linked nothing, would have to give."""
+    other = get_user_model().objects.exclude(pk=request.user.pk).get()
+    return HttpResponse(credentials_for(other).token)
 
 
 class OfSomebodyElse(APIView):
@@ -191,11 +242,16 @@ urlpatterns = [
     path("async-undecorated/", async_undecorated),
     path("by-permission/", ByPermission.as_view()),
     path("raising/", Raising.as_view()),
+    path("by-permission-with-options/", ByPermissionWithOptions.as_view()),
+    path("raising-with-options/", RaisingWithOptions.as_view()),
+    path("authenticating-late/", AuthenticatingLate.as_view()),
     path("aware/", Aware.as_view()),
     path("aware-of-drf/", AwareOfDRF.as_view()),
     path("of-one-account/", OfOneAccount.as_view()),
     path("by-token-only/", ByTokenOnly.as_view()),
     path("of-somebody-else/", of_somebody_else),
+    path("of-somebody-without/", of_somebody_without),
+    path("of-somebody-without-required/", google_aware(of_somebody_without)),
     path("of-somebody-else-by-drf/", OfSomebodyElse.as_view()),
     path("through-another-client/", through_another_client),
     path("broken/", broken),
@@ -309,6 +365,42 @@ def test_drf_user_is_the_one_that_drf_knows(
     assert refused.json()["reason"] == "not_linked"
 
 
+def test_drf_user_is_known_to_a_view_that_authenticates_late(
+    google: FakeGoogle, alice: FakeUser, other_user: Any, user: Any
+) -> None:
+    """Also where nobody has asked DRF before: it is not the user of the session."""
+    link_account(google, user, alice, CALENDAR)
+
+    response = wsgi("get", "/authenticating-late/", other_user, x_name=user.get_username())
+
+    assert response.json() == EVENTS[0]["summary"]
+
+
+def test_drf_options_of_the_view_come_before_those_of_the_permission(user: Any) -> None:
+    """What the view does not say, the permission says."""
+    content = wsgi("get", "/by-permission-with-options/", user).json()
+
+    wish = wish_of(content["authorize_url"], user)
+    assert list(wish.required) == content["missing_scopes"] == [CALENDAR]
+    assert TASKS in wish.scopes
+    assert DRIVE not in wish.scopes
+
+
+def test_drf_error_inside_a_view_is_answered_with_its_options(
+    user: Any, settings: Settings
+) -> None:
+    """A client, a return address and scopes of its own, as if the permission had refused."""
+    clients = settings.GOOGLE_LINK["CLIENTS"]
+    clients = {**clients, "second": clients["default"]}
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": clients}
+
+    content = wsgi("get", "/raising-with-options/", user).json()
+
+    wish = wish_of(content["authorize_url"], user)
+    assert (wish.client, wish.return_url) == ("second", "/aware/")
+    assert (list(wish.required), TASKS in wish.scopes) == ([CALENDAR], True)
+
+
 @pytest.mark.parametrize("url", ["/aware/", "/aware-of-drf/"])
 def test_aware_views_run_for_everybody(user: Any, url: str) -> None:
     """Also for those who are not known."""
@@ -330,6 +422,15 @@ def test_mixin_has_the_options_of_the_decorator(user: Any, settings: Settings) -
 
     response = wsgi("get", f"/of-one-account/?account={chosen.pk}", user)
     assert response.content.decode() == "b@example.com"
+
+
+@pytest.mark.parametrize("url", ["/of-somebody-without/", "/of-somebody-without-required/"])
+def test_link_that_another_user_lacks_is_an_error(user: Any, other_user: Any, url: str) -> None:
+    """To send this one to consent would not help the other."""
+    client = Client(raise_request_exception=False)
+    client.force_login(user)
+
+    assert client.get(url).status_code == 500
 
 
 @pytest.mark.parametrize("url", ["/of-somebody-else/", "/of-somebody-else-by-drf/"])

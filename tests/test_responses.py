@@ -191,7 +191,7 @@ def assert_is_private(response: Any) -> None:
     assert "no-store" in response["Cache-Control"]
     assert "private" in response["Cache-Control"]
     vary = {name.strip() for name in response["Vary"].split(",")}
-    assert vary >= {"Accept", "HX-Request", "Sec-Fetch-Mode", "X-Requested-With"}
+    assert vary >= {"Accept", "HX-Current-URL", "HX-Request", "Sec-Fetch-Mode", "X-Requested-With"}
 
 
 @pytest.mark.parametrize("caller", NAVIGATIONS)
@@ -252,6 +252,27 @@ def test_required_program_gets_json(client: Client, user: Any, status: str, call
     assert_leads_on(url, status, user, back_to=back_to)
     assert response.get("HX-Redirect") == (url if "hx-request" in headers else None)
     assert_is_private(response)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    ("current", "back_to"),
+    [
+        ("http://testserver/home/?day=1", "http://testserver/home/?day=1"),
+        ("http://evil.example/", None),
+        ("javascript:alert(1)", None),
+    ],
+)
+def test_htmx_comes_back_to_the_whole_page(
+    browser: Client, user: Any, method: str, current: str, back_to: str | None
+) -> None:
+    """Not to the part of it that was asked for; and not to another site."""
+    headers = {"accept": "*/*", "hx-request": "true", "hx-current-url": current}
+
+    response = ask(browser, (method, headers))
+
+    own = "/agenda/?day=1" if method == "GET" else "/google/"
+    assert wish_of(response["HX-Redirect"], user).return_url == (back_to or own)
 
 
 # No circles: acceptance 51, 76

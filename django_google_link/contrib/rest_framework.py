@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from rest_framework import status
@@ -31,7 +32,8 @@ class GoogleRequired(BasePermission):
     Others get a 403 with ``reason``, ``missing_scopes`` and ``authorize_url``. The view may have
     the attributes ``google_scopes``, ``google_optional_scopes``, ``google_client`` and
     ``google_return_url``, and the method ``get_google_account(request)``, which mean what the
-    options of ``google_required`` do. Put ``IsAuthenticated`` before it.
+    options of ``google_required`` do; so may a subclass of this one, for function views. Put
+    ``IsAuthenticated`` before it.
     """
 
     def has_permission(self, request: Request, view: APIView) -> bool:
@@ -40,7 +42,7 @@ class GoogleRequired(BasePermission):
         Raises:
             GoogleAuthorizationRequired: when the user is known, and has to act first.
         """
-        access = _attach(request, view)
+        access = _attach(request, view, self)
         if access:
             return True
         if access.status != "anonymous":
@@ -53,7 +55,7 @@ class GoogleAware(BasePermission):
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Say yes."""
-        _attach(request, view)
+        _attach(request, view, self)
         return True
 
 
@@ -65,20 +67,21 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     """
     if isinstance(exc, ConsentRequiredError):
         access = _access_of(context["request"], exc)
-        try:
+        with suppress(ConsentRequiredError):
             exc = GoogleAuthorizationRequired(consent_content(looked_into(exc, access), exc))
-        except ConsentRequiredError as error:
-            exc = error
     return default_exception_handler(exc, context)
 
 
-def _attach(request: Request, view: APIView) -> GoogleAccess:
+def _attach(request: Request, view: APIView, permission: BasePermission) -> GoogleAccess:
+    def option(name: str, default: Any = None) -> Any:
+        return getattr(view, name, getattr(permission, name, default))
+
     requirement = Requirement.of(
-        scopes=getattr(view, "google_scopes", None),
-        optional_scopes=getattr(view, "google_optional_scopes", ()),
-        client=getattr(view, "google_client", None),
-        account=getattr(view, "get_google_account", None),
-        return_url=getattr(view, "google_return_url", None),
+        scopes=option("google_scopes"),
+        optional_scopes=option("google_optional_scopes", ()),
+        client=option("google_client"),
+        account=option("get_google_account"),
+        return_url=option("google_return_url"),
     )
     access = GoogleAccess(_with_user(request), requirement)
     setattr(request, conf.request_attribute, access)
