@@ -15,6 +15,8 @@ from .conf import conf
 from .exceptions import ConsentRequiredError
 from .responses import consent_response, response_to
 
+_OPTIONS = ("scopes", "optional_scopes", "client", "account", "return_url")
+
 View = TypeVar("View", bound=Callable[..., Any])
 
 
@@ -66,9 +68,18 @@ def google_aware(view: Any = None, /, **options: Any) -> Any:
 
 
 def _decorate(view: Any, options: dict[str, Any], *, required: bool) -> Any:
+    unknown = sorted(set(options).difference(_OPTIONS))
+    if unknown:
+        raise TypeError(f"There is no option {unknown[0]!r}: there are {', '.join(_OPTIONS)}.")
+    if view is not None and not callable(view):
+        raise TypeError(f"Name the option: scopes={view!r}, and so on.")
+    if not callable(options.get("account") or print):
+        raise TypeError("account is a function that gets the request and names an account.")
     requirement = Requirement.of(**options)
 
     def decorate(view: Any) -> Any:
+        if isinstance(view, type):
+            raise TypeError(f"{view.__name__} is a class: use the mixins of django_google_link.")
         if _is_async(view):
             return _async_view(view, requirement, required=required)
         return _sync_view(view, requirement, required=required)
@@ -115,6 +126,11 @@ def _async_view(view: Any, requirement: Requirement, *, required: bool) -> Any:
 
 
 def _attach(request: HttpRequest, requirement: Requirement) -> GoogleAccess:
+    if not hasattr(request, "META"):
+        raise TypeError(
+            f"{type(request).__name__} is no request. On a method use method_decorator, or the "
+            "mixins of django_google_link on its class."
+        )
     access = GoogleAccess(request, requirement)
     setattr(request, conf.request_attribute, access)
     return access

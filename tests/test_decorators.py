@@ -777,3 +777,33 @@ def test_accounts_are_not_looked_up_for_nobody(client: Client, url: str) -> None
         client.get(url)
 
     assert len(captured) == 0
+
+
+@pytest.mark.parametrize("decorator", [google_required, google_aware])
+def test_scopes_without_their_name_are_refused(decorator: Any) -> None:
+    """As ``permission_required`` takes them: it is told at import."""
+    with pytest.raises(TypeError, match="Name the option: scopes="):
+        decorator([CALENDAR])
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [({"scope": [CALENDAR]}, "there are scopes,"), ({"account": "x"}, "a function")],
+)
+def test_options_that_cannot_be_meant(options: dict[str, Any], problem: str) -> None:
+    """They are told where they are written, and not at the first request."""
+    with pytest.raises(TypeError, match=problem):
+        google_required(**options)
+
+
+def test_classes_and_methods_have_mixins() -> None:
+    """A decorator for functions says so."""
+
+    class Page:
+        @google_required
+        def get(self, request: Any) -> None: ...
+
+    with pytest.raises(TypeError, match="method_decorator"):
+        Page().get(RequestFactory().get("/"))
+    with pytest.raises(TypeError, match="Page is a class"):
+        google_required(Page)
