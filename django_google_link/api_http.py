@@ -14,7 +14,9 @@ from .clients import emulated
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
 
-    from .credentials import AccountCredentials
+    from .credentials import AccountCredentials, ServiceAccountCredentials
+
+    Credentials = AccountCredentials | ServiceAccountCredentials
 
 
 class ApiSession(AuthorizedSession):
@@ -25,7 +27,7 @@ class ApiSession(AuthorizedSession):
         api_endpoint: of an emulator, to which everything for Google's APIs goes.
     """
 
-    def __init__(self, credentials: AccountCredentials, *, api_endpoint: str | None) -> None:
+    def __init__(self, credentials: Credentials, *, api_endpoint: str | None) -> None:
         super().__init__(credentials)  # type: ignore[no-untyped-call]
         self.hooks["response"].append(_rewind)
         if api_endpoint:

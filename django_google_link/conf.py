@@ -340,6 +340,21 @@ def _masked_client(client: Any) -> Any:
     return _masked_path("CLIENT_SECRETS_FILE", client)
 
 
+def _masked_service_accounts(accounts: Any) -> Any:
+    if not isinstance(accounts, Mapping):
+        return None
+    return {name: _masked_service_account(account) for name, account in accounts.items()}
+
+
+def _masked_service_account(account: Any) -> Any:
+    if not isinstance(account, Mapping):
+        return None
+    account = masked(_masked_path("FILE", account), "INFO")
+    if isinstance(account.get("INFO"), Mapping):
+        account["INFO"] = masked(account["INFO"], "private_key")
+    return account
+
+
 def _masked_path(key: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
     """Hide what stands where a path should: the content of the file, by mistake."""
     value = settings.get(key)
@@ -353,6 +368,7 @@ _DOTTED_PATH = re.compile(r"[\w]+(\.[\w]+)+")
 _MASKS = {
     "CLIENTS": _masked_clients,
     "ENCRYPTION_KEYS": _masked_keys,
+    "SERVICE_ACCOUNTS": _masked_service_accounts,
 }
 
 conf = Settings()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from abc import abstractmethod
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -12,6 +13,8 @@ from google.auth.credentials import CredentialsWithQuotaProject, ReadOnlyScoped
 
 from .models import GoogleAccount
 from .secret import Secret
+from .service_accounts import ServiceAccount
+from .service_tokens import held_service_token, service_token
 from .tokens import AccessToken, fresh_access_token, refresh_leeway, stored_access_token
 
 
@@ -48,7 +51,8 @@ class _HelperCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
 
         Raises:
             ConsentRequiredError: (a ``RefreshError``) when the user must act.
-            GoogleLinkError: as ``tokens.fresh_access_token`` says.
+            GoogleLinkError: as ``tokens.fresh_access_token`` and
+                ``service_tokens.service_token`` say.
         """
         # A token that is only about to expire still serves, should Google give no other.
         rejected = Secret(self.token) if self.token and self.valid else None
@@ -101,6 +105,22 @@ class AccountCredentials(_HelperCredentials):
             # gRPC refreshes on threads of its own, which nobody tells to close connections.
             if came_without:
                 connection.close()
+
+
+class ServiceAccountCredentials(_HelperCredentials):
+    """Credentials of a service account; its owner is the ``ServiceAccount``."""
+
+    @classmethod
+    def of(cls, account: ServiceAccount, scopes: Sequence[str]) -> Self:
+        """Return the credentials of an account, with its access token in the cache, if any."""
+        credentials = cls(account, scopes=list(scopes))
+        token = held_service_token(account, scopes)
+        if token:
+            credentials._take(token)
+        return credentials
+
+    def _fresh(self, rejected: Secret | None) -> AccessToken:
+        return service_token(self._owner, self._scopes, rejected=rejected)
 
 
 def _restore(

@@ -158,6 +158,16 @@ class RefreshUnavailableError(TokenEndpointError):
         return f"Google cannot be reached at present ({super().__str__()})"
 
 
+class SubjectNotAllowedError(GoogleLinkError):
+    """A service account is not to act for this user: see ``SUBJECTS`` in its settings."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The service account {name!r} may not act for this subject. If it should, add the "
+            "address to its SUBJECTS."
+        )
+
+
 class StateError(GoogleLinkError):
     """The callback's ``state`` is unknown, used, expired, or another user's."""
 

@@ -62,6 +62,8 @@ def _json(text: str) -> Any:
 
 
 def _content(document: Any) -> tuple[str, Mapping[str, Any]]:
+    if isinstance(document, dict) and document.get("type") == "service_account":
+        raise ValueError("it is the key of a service account, which belongs into SERVICE_ACCOUNTS")
     if not isinstance(document, dict) or len(document) != 1:
         raise ValueError('it is not an object with the one key "web" or "installed"')
     [(kind, content)] = document.items()

@@ -1,11 +1,11 @@
-"""Authorized API clients for a user's linked account: in a view, a task, a command or the shell."""
+"""Authorized API clients for a linked or a service account: in a view, a task or the shell."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
@@ -21,6 +21,8 @@ from .exceptions import (
 )
 from .models import GoogleAccount
 from .scopes import parse_scopes
+from .service_accounts import ServiceAccount, get_service_account
+from .service_tokens import service_token
 from .tokens import fresh_access_token, refresh_leeway, stored_access_token
 
 if TYPE_CHECKING:
@@ -28,9 +30,11 @@ if TYPE_CHECKING:
     from google.auth.transport.requests import AuthorizedSession
     from googleapiclient.discovery import Resource
 
-    from .credentials import AccountCredentials
+    from .credentials import AccountCredentials, ServiceAccountCredentials
 
-    Owner = AbstractBaseUser | AnonymousUser | GoogleAccount
+    LinkOwner = AbstractBaseUser | AnonymousUser | GoogleAccount
+    Owner = LinkOwner | ServiceAccount
+    Credentials = AccountCredentials | ServiceAccountCredentials
 
 Scopes = str | Iterable[str]
 
@@ -50,7 +54,7 @@ def build_service(
     HTTP connection may not be shared between threads.
 
     Args:
-        owner: a user, or one of their ``GoogleAccount`` rows.
+        owner: a user, one of their ``GoogleAccount`` rows, or a ``ServiceAccount``.
         name: of the API, ``"calendar"``.
         version: of the API, ``"v3"``.
         scopes: that the call needs.
@@ -59,6 +63,7 @@ def build_service(
 
     Raises:
         ConsentRequiredError: when the user must act first; which of its kinds says why.
+        SubjectNotAllowedError: when the service account may not act for this user.
         ImproperlyConfigured: when the extra ``api`` is not installed.
         ValueError: when googleapiclient knows no such API.
     """
@@ -89,19 +94,34 @@ def authorized_session(
     return ApiSession(credentials, api_endpoint=api_endpoint)
 
 
+@overload
+def credentials_for(
+    owner: LinkOwner, *, scopes: Scopes = (), client: str = "default"
+) -> AccountCredentials: ...
+@overload
+def credentials_for(
+    owner: ServiceAccount, *, scopes: Scopes = (), client: str = "default"
+) -> ServiceAccountCredentials: ...
+@overload
 def credentials_for(
     owner: Owner, *, scopes: Scopes = (), client: str = "default"
-) -> AccountCredentials:
+) -> Credentials: ...
+def credentials_for(owner: Owner, *, scopes: Scopes = (), client: str = "default") -> Credentials:
     """Return google-auth credentials, for ``google-cloud-*`` and gRPC clients.
 
     Args:
-        owner: a user, or one of their ``GoogleAccount`` rows.
+        owner: a user, one of their ``GoogleAccount`` rows, or a ``ServiceAccount``.
         scopes: that the call needs.
         client: the OAuth client through which the account was linked, for a user as the owner.
 
     Raises:
         ConsentRequiredError: when the user must act first; which of its kinds says why.
+        SubjectNotAllowedError: when the service account may not act for this user.
     """
+    if isinstance(owner, ServiceAccount):
+        from .credentials import ServiceAccountCredentials
+
+        return ServiceAccountCredentials.of(owner, parse_scopes(scopes))
     from .credentials import AccountCredentials
 
     return AccountCredentials.of(get_account(owner, scopes=scopes, client=client))
@@ -113,6 +133,8 @@ def access_token(owner: Owner, *, scopes: Scopes = (), client: str = "default") 
     Use it at once and do not keep it. Arguments and errors as :func:`credentials_for`, and those
     of a refresh: ``RefreshUnavailableError``, ``ClientMisconfiguredError``.
     """
+    if isinstance(owner, ServiceAccount):
+        return service_token(owner, parse_scopes(scopes)).value.reveal()
     account = get_account(owner, scopes=scopes, client=client)
     stored = stored_access_token(account, leeway=refresh_leeway())
     return (stored or fresh_access_token(account)).value.reveal()
@@ -125,7 +147,7 @@ async def aaccess_token(owner: Owner, *, scopes: Scopes = (), client: str = "def
 
 async def acredentials_for(
     owner: Owner, *, scopes: Scopes = (), client: str = "default"
-) -> AccountCredentials:
+) -> Credentials:
     """Return google-auth credentials that hold a fresh token; see :func:`credentials_for`.
 
     A later refresh asks the database, so use them in a thread or for less than an hour.
@@ -133,7 +155,7 @@ async def acredentials_for(
     return await sync_to_async(_fresh_credentials)(owner, scopes=scopes, client=client)
 
 
-def get_account(owner: Owner, *, scopes: Scopes = (), client: str = "default") -> GoogleAccount:
+def get_account(owner: LinkOwner, *, scopes: Scopes = (), client: str = "default") -> GoogleAccount:
     """Return the linked account to use, ready and with all the scopes.
 
     For a user it is the default one, or the only one that has the scopes.
@@ -147,7 +169,9 @@ def get_account(owner: Owner, *, scopes: Scopes = (), client: str = "default") -
     if isinstance(owner, GoogleAccount):
         return require_ready(owner, required)
     if not hasattr(owner, "is_authenticated"):
-        raise TypeError(f"The owner is {owner!r}: pass a user or a GoogleAccount.")
+        raise TypeError(
+            f"The owner is {owner!r}: pass a user, a GoogleAccount or a ServiceAccount."
+        )
     if not owner.is_authenticated:
         raise NotLinkedError(missing_scopes=required, client=client)
     try:
@@ -218,7 +242,10 @@ def require_ready(account: GoogleAccount, required: Sequence[str]) -> GoogleAcco
 
 def _credentials_and_endpoint(
     owner: Owner, *, scopes: Scopes, client: str
-) -> tuple[AccountCredentials, str | None]:
+) -> tuple[Credentials, str | None]:
+    if isinstance(owner, ServiceAccount):
+        credentials = credentials_for(owner, scopes=scopes)
+        return credentials, get_service_account(owner.name).api_endpoint
     account = get_account(owner, scopes=scopes, client=client)
     api_endpoint = get_api_endpoint(account.client)
     if api_endpoint:
@@ -227,7 +254,7 @@ def _credentials_and_endpoint(
     return credentials_for(account, scopes=scopes), api_endpoint
 
 
-def _fresh_credentials(owner: Owner, *, scopes: Scopes, client: str) -> AccountCredentials:
+def _fresh_credentials(owner: Owner, *, scopes: Scopes, client: str) -> Credentials:
     credentials = credentials_for(owner, scopes=scopes, client=client)
     if not credentials.valid:
         credentials.refresh(None)

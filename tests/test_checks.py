@@ -144,6 +144,24 @@ def test_endpoint_that_is_not_googles(
     assert deployed() == set()
 
 
+def test_service_account_of_an_emulator(
+    client_with: Callable[..., None], settings: Settings
+) -> None:
+    """It would get what opens the account."""
+    client_with(CALLBACK)
+    settings.GOOGLE_LINK = {
+        **settings.GOOGLE_LINK,
+        "SERVICE_ACCOUNTS": {"reports": {"DEFAULT_CREDENTIALS": True, "API_ENDPOINT": "https://e"}},
+    }
+    assert deployed() == {"W011"}
+
+    settings.DEBUG = True
+    assert deployed() == set()
+
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "SERVICE_ACCOUNTS": 5}
+    assert deployed() == {"E011"}
+
+
 def test_deployment_checks_leave_to_others_what_they_say(
     client_with: Callable[..., None], settings: Settings
 ) -> None:

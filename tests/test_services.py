@@ -888,5 +888,5 @@ def test_client_that_is_not_configured_is_no_matter_of_the_users(user: Any) -> N
 @pytest.mark.parametrize("owner", [3, "reports", None])
 def test_owner_that_is_none(owner: Any) -> None:
     """It is told what would be one."""
-    with pytest.raises(TypeError, match="pass a user or a GoogleAccount"):
+    with pytest.raises(TypeError, match="pass a user, a GoogleAccount or a ServiceAccount"):
         access_token(owner)

@@ -13,7 +13,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Tags, register
 from django.http import HttpRequest
 
-from .. import clients
+from .. import clients, service_accounts
 from .. import conf as conf_module
 from ..conf import SettingsError, conf
 from ..crypto import decode_key
@@ -47,12 +47,19 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         return [_error(problem)]
     readers = [partial(getattr, conf, name) for name in _SETTINGS]
     readers += [partial(clients.get_client, name) for name in _client_settings()]
+    readers += [partial(service_accounts.get_service_account, name) for name in _service_accounts()]
     readers += [partial(decode_key, key) for key in _encryption_keys()]
     unknown = [
         _unknown_keys("GOOGLE_LINK", names, conf_module.KEYS),
         *(
             _unknown_keys(f'GOOGLE_LINK["CLIENTS"]["{name}"]', settings, clients.KEYS)
             for name, settings in _client_settings().items()
+        ),
+        *(
+            _unknown_keys(
+                f'GOOGLE_LINK["SERVICE_ACCOUNTS"]["{name}"]', settings, service_accounts.KEYS
+            )
+            for name, settings in _service_accounts().items()
         ),
     ]
     return [
@@ -80,6 +87,13 @@ def _error(problem: SettingsError) -> CheckMessage:
 def _client_settings() -> dict[str, Any]:
     try:
         return dict(conf.clients)
+    except SettingsError:
+        return {}
+
+
+def _service_accounts() -> dict[str, Any]:
+    try:
+        return dict(conf.service_accounts)
     except SettingsError:
         return {}
 

@@ -33,10 +33,13 @@ def check_installation(**kwargs: Any) -> list[CheckMessage]:
 def check_deployment(**kwargs: Any) -> list[CheckMessage]:
     """Check what only matters where users are: ``manage.py check --deploy``."""
     return [
-        message
-        for client in _clients()
-        for check in (_redirect_uri, _proxy, _endpoints)
-        for message in check(client)
+        *(
+            message
+            for client in _clients()
+            for check in (_redirect_uri, _proxy, _endpoints)
+            for message in check(client)
+        ),
+        *_service_accounts(),
     ]
 
 
@@ -167,6 +170,18 @@ def _endpoints(client: OAuthClient) -> Iterator[CheckMessage]:
             f"The Google client {client.name!r} does not talk to Google: {', '.join(strange)}.",
             hint="Leave these out, unless another provider is meant: then silence this check.",
         )
+
+
+def _service_accounts() -> Iterator[CheckMessage]:
+    with suppress(ImproperlyConfigured):
+        for name, account in conf.service_accounts.items():
+            if account.get("API_ENDPOINT") and not conf.debug:
+                yield warning(
+                    "W011",
+                    f"The service account {name!r} does not talk to Google: API_ENDPOINT.",
+                    hint="Leave this out: it gets all that would go to https://*.googleapis.com, "
+                    "credentials too.",
+                )
 
 
 def _is_public(uri: str) -> bool:

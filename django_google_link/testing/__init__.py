@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from .fake import FakeGoogle
     from .identities import FakeClient, FakeUser
     from .recording import RecordedRequest
+    from .service_accounts import FakeServiceAccount
 
 __all__ = [
     "FakeClient",
     "FakeGoogle",
     "FakeGoogleError",
+    "FakeServiceAccount",
     "FakeUser",
     "RecordedRequest",
     "make_google_account",
@@ -29,6 +31,7 @@ _HOMES = {
     "FakeClient": "identities",
     "FakeGoogle": "fake",
     "FakeGoogleError": "errors",
+    "FakeServiceAccount": "service_accounts",
     "FakeUser": "identities",
     "RecordedRequest": "recording",
     "make_google_account": "accounts",

@@ -18,6 +18,7 @@ from .endpoints import PATHS
 from .recording import record
 from .resources import Endpoint, unknown_method, userinfo
 from .revocation import revoke
+from .service_accounts import generate_access_token, sign_jwt
 from .token_endpoint import token
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Application:
             (PATHS["revoke"], "POST"): revoke,
             (PATHS["certs"], "GET"): certs,
             (PATHS["userinfo"], "GET"): userinfo,
+            (PATHS["generate_access_token"], "POST"): generate_access_token(provider),
+            (PATHS["sign_jwt"], "POST"): sign_jwt(provider),
         }
 
     def add(self, rule: str, method: str, endpoint: Endpoint) -> None:

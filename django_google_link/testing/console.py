@@ -17,6 +17,7 @@ from .identities import (
     random_sub,
 )
 from .provider import Provider
+from .service_accounts import FakeServiceAccount
 
 
 class Console(Behaviour):
@@ -105,6 +106,42 @@ class Console(Behaviour):
         with self._provider.lock:
             self._provider.directory.add_client(client)
         return client
+
+    def add_service_account(
+        self,
+        name: str = "robot",
+        *,
+        delegated_scopes: Iterable[str] = (),
+        impersonators: Iterable[FakeServiceAccount] = (),
+    ) -> FakeServiceAccount:
+        """Make a service account with a key.
+
+        Args:
+            name: the first part of its address.
+            delegated_scopes: what it may do for every user who has a ``hosted_domain``; ``"*"``
+                is anything.
+            impersonators: the service accounts that may get tokens for this one.
+
+        Raises:
+            ValueError: if there is one of this name.
+        """
+        with self._provider.lock:
+            accounts = self._provider.directory.service_accounts
+            account = FakeServiceAccount(
+                email=f"{name}@fake-google.iam.gserviceaccount.com",
+                sub=random_sub(),
+                number=len(accounts),
+                delegated_scopes=list(delegated_scopes),
+                impersonators=list(impersonators),
+            )
+            if account.email in accounts:
+                raise ValueError(f"There is already a service account {account.email}.")
+            accounts[account.email] = account
+        return account
+
+    def service_account_info(self, account: FakeServiceAccount) -> dict[str, Any]:
+        """Return the content of the key file that Google's console lets one download."""
+        return account.info(self.url + PATHS["token"])
 
     def client_settings(self, client: FakeClient | None = None) -> dict[str, Any]:
         """Return the settings of a client, ready for ``GOOGLE_LINK["CLIENTS"]``."""

@@ -10,6 +10,8 @@ PATHS = {
     "revoke": "/revoke",
     "certs": "/oauth2/v3/certs",
     "userinfo": "/v1/userinfo",
+    "generate_access_token": "/v1/projects/-/serviceAccounts/<email>:generateAccessToken",
+    "sign_jwt": "/v1/projects/-/serviceAccounts/<email>:signJwt",
     "style": "/fake-google.css",
 }
 

@@ -6,7 +6,10 @@ import secrets
 import string
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from .service_accounts import FakeServiceAccount
 
 _LOWER = string.ascii_lowercase + string.digits
 ClientType = Literal["web", "installed"]
@@ -63,6 +66,7 @@ class Directory:
     def __init__(self) -> None:
         self.users: dict[str, FakeUser] = {}
         self.clients: dict[str, FakeClient] = {}
+        self.service_accounts: dict[str, FakeServiceAccount] = {}
 
     def add_user(self, user: FakeUser) -> None:
         """Register an account.

@@ -1,4 +1,4 @@
-"""The token endpoint (RFC 6749 sections 4.1.3 and 6, RFC 7636 section 4.6)."""
+"""The token endpoint (RFC 6749 sections 4.1.3 and 6, RFC 7523, RFC 7636 section 4.6)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .errors import OAuthError
 from .id_tokens import Tampering, id_token_claims, sign_id_token
 from .responses import json_response, oauth_error_response
 from .scopes import OPENID, normalize_scopes
+from .service_accounts import JWT_BEARER, exchange_assertion
 
 if TYPE_CHECKING:
     from .authorization import AuthorizationCode
@@ -27,6 +28,8 @@ def token(provider: Provider, request: Request) -> Response:
     """Answer a token request with tokens, or with an error in Google's words."""
     with provider.lock:
         try:
+            if request.form.get("grant_type") == JWT_BEARER:
+                return json_response(exchange_assertion(provider, request.form))
             client = authenticate_client(request, provider.directory)
             return json_response(_grant(provider, client, request.form))
         except OAuthError as error:
