@@ -54,6 +54,7 @@ def save_grant(
     *,
     requested_scopes: Iterable[str],
     request: HttpRequest | None = None,
+    seen: int | None = None,
 ) -> GoogleAccount:
     """Store what the user has just granted, in one transaction.
 
@@ -63,6 +64,8 @@ def save_grant(
     Args:
         requested_scopes: what was granted where the answer does not say (RFC 6749 section 5.1).
         request: handed on to the receivers of ``account_linked``.
+        seen: the ``grant_version`` of the row as it was looked at, 0 where there was none: what was
+            granted since is kept.
     """
     using = router.db_for_write(GoogleAccount)
     key: dict[str, Any] = {"user_id": user.pk, "client": client.name, "sub": identity.sub}
@@ -76,6 +79,8 @@ def save_grant(
             _, created = rows.get_or_create(**key)
             rows.update(**renewed)
         account = rows.get()
+        if seen is not None and not created and account.grant_version > seen + 1:
+            return account
         if account.client_id != client.client_id:
             _leave_to(client, account, response, using=using)
         news = _apply(account, response, scopes=response.scopes or parse_scopes(requested_scopes))

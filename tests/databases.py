@@ -36,7 +36,8 @@ def _tables() -> bytes:
         path = Path(folder) / "db.sqlite3"
         with _connected_to(path), connection.schema_editor() as editor:
             for model in apps.get_models():
-                editor.create_model(model)
+                if not model._meta.proxy:
+                    editor.create_model(model)
         return path.read_bytes()
 
 

@@ -1,0 +1,133 @@
+"""``manage.py google_link_import``: link what other packages hold in plain text."""
+
+from __future__ import annotations
+
+from argparse import SUPPRESS, ArgumentParser
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import BaseCommand, CommandError
+
+from django_google_link import crypto, sources
+from django_google_link.moving_in import TROUBLES, Outcome, move_in
+from django_google_link.sources import Source
+
+from ._progress import with_bar
+from ._users import user_named
+
+
+class Command(BaseCommand):
+    """Read another package's rows, and say what became of them."""
+
+    help = (
+        "Link the Google accounts whose refresh tokens another package holds. Each token is used "
+        "once, so that Google says whose it is and which scopes it has. It may be stopped, and "
+        "run again: what is linked stays as it is."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add a subcommand for each source."""
+        kinds = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
+        allauth = kinds.add_parser("allauth", help="SocialToken rows of django-allauth")
+        allauth.add_argument("--provider", default="google", help="default: %(default)s")
+        social = kinds.add_parser("social-auth", help="UserSocialAuth rows of social-auth")
+        social.add_argument("--provider", default="google-oauth2", help="default: %(default)s")
+        model = kinds.add_parser("oauth2client", help="what a CredentialsField has stored")
+        model.add_argument("model", help="app_label.Model")
+        model.add_argument("--field", default="credential", help="default: %(default)s")
+        model.add_argument("--user-field", help="the relation to the user, if there are several")
+        files = kinds.add_parser(
+            "files", help="authorized_user files, token.json, files of oauth2client"
+        )
+        files.add_argument("paths", nargs="+", type=Path, metavar="FILE")
+        files.add_argument("--user", required=True, help="the name of the user whose they are")
+        for kind in (allauth, social, model, files):
+            _take_common_options(kind)
+            kind.add_argument(
+                "--client", help="by default the one that has the client id of the token"
+            )
+            kind.add_argument("--dry-run", action="store_true", help="only say what would be done")
+            kind.add_argument(
+                "--wipe-source",
+                action="store_true",
+                help="remove the plain text of what is linked here; files are deleted",
+            )
+            kind.add_argument(
+                "--workers", type=int, default=4, help="requests at a time (default %(default)s)"
+            )
+
+    def handle(
+        self,
+        *,
+        client: str | None,
+        dry_run: bool,
+        wipe_source: bool,
+        workers: int,
+        **options: Any,
+    ) -> None:
+        """Run, with an exit code for those who only look at that.
+
+        Raises:
+            CommandError: when it cannot work, or when something may go better another time.
+        """
+        if workers < 1:
+            raise CommandError("--workers takes a number from 1 on.")
+        counts = Counter[Outcome]()
+        try:
+            crypto.key_ids()
+            source = _source(options)
+            moving = move_in(
+                source, client=client, dry_run=dry_run, wipe=wipe_source, workers=workers
+            )
+            with closing(moving) as outcomes:
+                for outcome in with_bar(outcomes, source.total):
+                    counts[outcome] += 1
+        except (ImproperlyConfigured, LookupError, ValueError) as error:
+            raise CommandError(str(error)) from None
+        except KeyboardInterrupt:
+            self._sum_up(counts)
+            raise CommandError(
+                "Stopped: what was done is done. Run it again for the rest.", returncode=130
+            ) from None
+        self._sum_up(counts)
+        troubled = sum(counts[outcome] for outcome in TROUBLES)
+        if troubled:
+            raise CommandError(f"{troubled:,} stay where they are: see the log.")
+
+    def _sum_up(self, counts: Counter[Outcome]) -> None:
+        if not counts:
+            self.stdout.write("Nothing was found: no such row, or none of this --provider.")
+        for outcome in Outcome:
+            if counts[outcome]:
+                self.stdout.write(f"{counts[outcome]:>8,} {outcome.label}")
+
+
+def _take_common_options(parser: ArgumentParser) -> None:
+    """Let Django's own options stand behind the source as well as before it."""
+    hidden: dict[str, Any] = {"default": SUPPRESS, "help": SUPPRESS}
+    parser.add_argument("-v", "--verbosity", type=int, **hidden)
+    for name in ("--settings", "--pythonpath"):
+        parser.add_argument(name, **hidden)
+    for name in ("--traceback", "--no-color", "--force-color", "--skip-checks"):
+        parser.add_argument(name, action="store_true", **hidden)
+
+
+def _source(options: dict[str, Any]) -> Source:
+    match options["source"]:
+        case "allauth":
+            return sources.allauth(provider=options["provider"])
+        case "social-auth":
+            return sources.social_auth(provider=options["provider"])
+        case "oauth2client":
+            return sources.oauth2client(
+                model=options["model"], field=options["field"], user_field=options["user_field"]
+            )
+        case _:
+            user = user_named(options["user"])
+            for path in options["paths"]:
+                if not path.is_file():
+                    raise CommandError(f"There is no file {path}.")
+            return sources.files(options["paths"], user_id=user.pk)

@@ -1,0 +1,1 @@
+"""An app from the days of oauth2client."""
