@@ -10,9 +10,13 @@ class GoogleLinkConfig(AppConfig):
     verbose_name = _("Linked Google accounts")
 
     def ready(self) -> None:
+        from django.apps import apps
         from django.db.models.signals import pre_delete
 
         from . import checks, revocations  # noqa: F401  checks register themselves
         from .models import GoogleAccount
 
-        pre_delete.connect(revocations.keep_tokens, sender=GoogleAccount)
+        # A project may have proxies of it, which send signals of their own.
+        for model in apps.get_models():
+            if model._meta.concrete_model is GoogleAccount:
+                pre_delete.connect(revocations.keep_tokens, sender=model)

@@ -27,6 +27,7 @@ from django_google_link.testing.accounts import make_google_account
 
 from .constants import CALLBACK
 from .databases import at_once, new_user
+from .legacy.models import LinkOfTheOffice
 from .test_grants import OPENID, OTHER_KEY, heard, in_seconds, just_before, linked, save, token_of
 from .test_tokens import during_refresh
 
@@ -79,8 +80,16 @@ def by_a_queryset_of_users(account: GoogleAccount) -> None:
     get_user_model().objects.all().delete()
 
 
-AT_ONCE = [by_unlinking, by_deleting, by_deleting_its_user]
-IN_BULK = [by_a_queryset, by_a_queryset_of_users]
+def by_deleting_a_proxy(account: GoogleAccount) -> None:
+    LinkOfTheOffice.objects.get(pk=account.pk).delete()
+
+
+def by_a_queryset_of_proxies(account: GoogleAccount) -> None:
+    LinkOfTheOffice.objects.filter(pk=account.pk).delete()
+
+
+AT_ONCE = [by_unlinking, by_deleting, by_deleting_its_user, by_deleting_a_proxy]
+IN_BULK = [by_a_queryset, by_a_queryset_of_users, by_a_queryset_of_proxies]
 
 
 @pytest.mark.parametrize("delete", AT_ONCE)
