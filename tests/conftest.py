@@ -18,6 +18,8 @@ from django_google_link.testing import FakeGoogle, FakeUser
 from .constants import CALENDAR, CALLBACK
 from .databases import file_database
 
+pytest_plugins = ["django_google_link.testing.pytest_plugin"]
+
 
 @pytest.fixture
 def google(settings: Settings) -> Iterator[FakeGoogle]:

@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .accounts import make_google_account
+    from .accounts import link_google_account, make_google_account
+    from .cases import FakeGoogleMixin, running_google
     from .errors import FakeGoogleError
     from .fake import FakeGoogle
     from .identities import FakeClient, FakeUser
@@ -21,24 +22,35 @@ __all__ = [
     "FakeClient",
     "FakeGoogle",
     "FakeGoogleError",
+    "FakeGoogleMixin",
     "FakeServiceAccount",
     "FakeUser",
     "RecordedRequest",
+    "link_google_account",
     "make_google_account",
+    "running_google",
 ]
 
 _HOMES = {
     "FakeClient": "identities",
     "FakeGoogle": "fake",
     "FakeGoogleError": "errors",
+    "FakeGoogleMixin": "cases",
     "FakeServiceAccount": "service_accounts",
     "FakeUser": "identities",
     "RecordedRequest": "recording",
+    "link_google_account": "accounts",
     "make_google_account": "accounts",
+    "running_google": "cases",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    try:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f'{name} needs {error.name}: pip install "django-google-link[testing]".'
+        ) from None

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from django.contrib.auth.models import AbstractBaseUser
 
+    from .fake import FakeGoogle
+
 _IN_AN_HOUR = object()
 
 
@@ -70,6 +72,42 @@ def make_google_account(
         account.seal_token("access_token", Secret(access_token))
     account.save(force_insert=True)
     return account
+
+
+def link_google_account(
+    google: FakeGoogle,
+    user: AbstractBaseUser,
+    *,
+    scopes: str | Iterable[str] | None = None,
+    email: str = "",
+    client: str = "default",
+    **values: Any,
+) -> GoogleAccount:
+    """Link a user to an account at a fake Google, which honours its tokens.
+
+    Args:
+        google: where the account is; ``GOOGLE_LINK`` leads there.
+        user: a saved user.
+        scopes: what was granted, besides who the account is; by default the client's ``SCOPES``.
+        email: of the account, which is opened if there is none.
+        client: the name of the OAuth client.
+        values: further ones for :func:`make_google_account`.
+    """
+    oauth_client = get_client(client)
+    scopes = oauth_client.scopes if scopes is None else parse_scopes(scopes)
+    holder = google.user_with(email or f"user-{user.pk}@gmail.com")
+    tokens = google.grant(
+        holder, (*IDENTITY_SCOPES, *scopes), client=google.client_with(oauth_client.client_id)
+    )
+    known = {"refresh_token": tokens.refresh_token, "access_token": tokens.access_token}
+    return make_google_account(
+        user,
+        scopes=scopes,
+        email=holder.email,
+        sub=holder.sub,
+        client=client,
+        **{**known, **values},
+    )
 
 
 def _client_id(client: str) -> str:

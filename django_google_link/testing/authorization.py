@@ -116,8 +116,10 @@ def _may_return_to(client: FakeClient, redirect_uri: str) -> bool:
     if redirect_uri in client.redirect_uris:
         return True
     parts = urlsplit(redirect_uri)
+    if client.any_host and parts.path in {urlsplit(known).path for known in client.redirect_uris}:
+        return True
     on_loopback = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
-    return on_loopback and client.type == "installed"
+    return on_loopback and (client.any_host or client.type == "installed")
 
 
 def _code_challenge(args: MultiDict[str, str]) -> str | None:

@@ -73,6 +73,8 @@ def _fill(page: Page, answer: Answer) -> list[tuple[str, str]]:
 
 def _account(page: Page, user: FakeUser | None) -> str:
     if user is None:
+        if not page.radios:
+            raise FakeGoogleError('Nobody has an account here: add_user("anna@gmail.com").')
         if page.selected_radio is None:
             raise FakeGoogleError("No account is preselected: pass user=.")
         return page.selected_radio

@@ -78,6 +78,24 @@ class Console(Behaviour):
             self._provider.directory.add_user(user)
         return user
 
+    def user_with(self, email: str) -> FakeUser:
+        """Return the account with this address, which is opened if there is none."""
+        with self._provider.lock:
+            user = self._provider.directory.find_user(email)
+        return user or self.add_user(email)
+
+    def client_with(self, client_id: str) -> FakeClient:
+        """Return the client with this id.
+
+        Raises:
+            FakeGoogleError: if there is none.
+        """
+        with self._provider.lock:
+            client = self._provider.directory.clients.get(client_id)
+        if client is None:
+            raise FakeGoogleError(f"No client has the id {client_id!r} here.")
+        return client
+
     def add_client(
         self,
         *,

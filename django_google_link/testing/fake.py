@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from .application import Application
 from .browser import Answer, give_consent
@@ -15,7 +16,12 @@ from .server import HOST, LoopbackServer
 from .token_controls import TokenControls
 from .traffic import Traffic
 
+if TYPE_CHECKING:
+    from django.http import HttpResponse
+    from django.test import Client
+
 H = TypeVar("H", bound=Handler)
+_MANY_REDIRECTS = 20
 
 
 class FakeGoogle(TokenControls, Traffic):
@@ -114,6 +120,39 @@ class FakeGoogle(TokenControls, Traffic):
     def grant_only(self, *scopes: str) -> None:
         """Let the next ``consent()`` leave only these scopes ticked."""
         self._next_answer = Answer(grant=scopes)
+
+    def browse(
+        self, client: Client, path: str, *, user: FakeUser | None = None, **extra: Any
+    ) -> HttpResponse:
+        """Visit a page as a browser does: to Google if it must, through consent, and back.
+
+        Args:
+            client: Django's test client.
+            path: of the page.
+            user: the account to choose; if not given, the one that the page has preselected.
+            extra: for ``client.get``: ``headers``, ``secure`` and the like; parameters are of the
+                first request alone.
+
+        Raises:
+            FakeGoogleError: as :meth:`consent`, if the page never comes, and if it leads to
+                another site.
+        """
+        response: Any = client.get(path, **{**extra, "follow": False})
+        for name in ("data", "query_params", "follow"):
+            extra.pop(name, None)
+        for _ in range(_MANY_REDIRECTS):
+            if response.status_code not in {301, 302, 303, 307, 308}:
+                return cast("HttpResponse", response)
+            here = response.wsgi_request.build_absolute_uri()
+            url = urljoin(here, response["Location"])
+            if url.startswith(f"{self.url}/"):
+                url = self.consent(url, user=user)
+            there = urlsplit(url)
+            if there.hostname != urlsplit(here).hostname:
+                raise FakeGoogleError(f"{here} leads to another site: {url}")
+            path = urlunsplit(("", "", *there[2:]))
+            response = client.get(path, **{**extra, "secure": there.scheme == "https"})
+        raise FakeGoogleError(f"{path} redirects for ever.")
 
     def answer(
         self,

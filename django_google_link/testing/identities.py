@@ -51,13 +51,15 @@ class FakeClient:
     """An OAuth client. Add to ``redirect_uris`` whenever an address becomes known.
 
     A client of type ``"installed"`` may come back to any port and path on loopback
-    (RFC 8252 section 7.3); a ``"web"`` client only to its ``redirect_uris``, exactly.
+    (RFC 8252 section 7.3); a ``"web"`` client only to its ``redirect_uris``, exactly. With
+    ``any_host`` their paths alone count, unlike at Google: a test site has many names.
     """
 
     client_id: str
     client_secret: str = field(repr=False)
     redirect_uris: list[str] = field(default_factory=list)
     type: ClientType = "web"
+    any_host: bool = False
 
 
 class Directory:

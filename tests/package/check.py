@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 PACKAGE = "django_google_link"
 ROOT = Path(__file__).parents[2]
 VISIT = Path(__file__).with_name("visit.py")
+SAMPLE = ROOT / "tests" / "sample_project"
 
 SETTINGS = """
 INSTALLED_APPS += ["django_google_link"]
@@ -50,6 +51,7 @@ def main() -> None:
         python = install(wheel, home / "venv")
         run(python, "-c", IMPORTS, cwd=home)
         use(python, home / "project")
+        print(test_a_sample(python, wheel, home / "sample"))
     print(f"{wheel.name}: complete, and works in a fresh project.")
 
 
@@ -119,10 +121,21 @@ def use(python: str, project: Path) -> None:
     run(python, "manage.py", "shell", "--command", "import visit", cwd=project)
 
 
-def run(*command: str, cwd: Path) -> None:
+def test_a_sample(python: str, wheel: Path, project: Path) -> str:
+    """Let another project test its views with the kit, and return how long each test took."""
+    kit = [f"{wheel}[api,testing]", "pytest", "pytest-django"]
+    run(python, "-m", "pip", "install", "--quiet", *kit, cwd=project.parent)
+    shutil.copytree(SAMPLE, project)
+    run(python, "manage.py", "test", cwd=project)
+    options = ["--quiet", "--durations=0", "--durations-min=0.02", "-p", "no:cacheprovider"]
+    return run(python, "-m", "pytest", *options, cwd=project)
+
+
+def run(*command: str, cwd: Path) -> str:
     result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     if result.returncode:
         sys.exit(f"{' '.join(command)}\n{result.stdout}{result.stderr}")
+    return result.stdout
 
 
 if __name__ == "__main__":

@@ -1,0 +1,64 @@
+"""Tests in classes, as Django's own test runner likes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.test import override_settings
+
+from .accounts import link_google_account
+from .errors import FakeGoogleError
+from .fake import FakeGoogle
+from .wiring import wired
+
+if TYPE_CHECKING:
+    from ..models import GoogleAccount
+
+
+@contextmanager
+def running_google() -> Iterator[FakeGoogle]:
+    """Run a fake Google, with all of ``GOOGLE_LINK`` leading to it meanwhile.
+
+    For other test runners, and for scripts.
+    """
+    with (
+        FakeGoogle() as google,
+        override_settings(GOOGLE_LINK=wired(google, getattr(settings, "GOOGLE_LINK", {}))),
+    ):
+        yield google
+
+
+class FakeGoogleMixin:
+    """Gives each test of a ``django.test.TestCase`` a Google of its own::
+
+        class AgendaTests(FakeGoogleMixin, TestCase):
+            def test_agenda(self):
+                self.link_google_account(self.anna, scopes=[CALENDAR])
+                self.fake_google.answer("/calendar/v3/calendars/primary/events", {"items": []})
+
+    It stands before ``TestCase``; a ``setUp`` of one's own calls ``super().setUp()`` first.
+    """
+
+    _google: FakeGoogle | None = None
+
+    @property
+    def fake_google(self) -> FakeGoogle:
+        """The Google of the test that runs."""
+        if self._google is None:
+            raise FakeGoogleError(
+                "This Google has not been started: name FakeGoogleMixin before TestCase, and call "
+                "super().setUp() first."
+            )
+        return self._google
+
+    def setUp(self) -> None:
+        """Start it."""
+        super().setUp()  # type: ignore[misc]
+        self._google = self.enterContext(running_google())  # type: ignore[attr-defined]
+
+    def link_google_account(self, user: Any, **values: Any) -> GoogleAccount:
+        """Link a user to an account at ``fake_google``; see ``link_google_account``."""
+        return link_google_account(self.fake_google, user, **values)

@@ -1,0 +1,66 @@
+"""Settings that lead to a fake Google, whatever the project's own say."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from django.urls import NoReverseMatch, reverse
+
+if TYPE_CHECKING:
+    from .fake import FakeGoogle
+
+_KEY = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+_CREDENTIALS = frozenset({"CLIENT_SECRETS_FILE", "REDIRECT_URI"})
+_SOURCES = frozenset({"FILE", "IMPERSONATE", "DEFAULT_CREDENTIALS"})
+
+
+def wired(google: FakeGoogle, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``GOOGLE_LINK`` with every client and service account at this Google.
+
+    Scopes, names and all else stay as the project has them; the encryption key is one of
+    this run, so that neither a secrets file nor the environment has to be there.
+
+    Args:
+        google: has been started.
+        settings: ``GOOGLE_LINK`` as the project has it.
+    """
+    clients = settings.get("CLIENTS") or {"default": {}}
+    accounts = settings.get("SERVICE_ACCOUNTS") or {}
+    return {
+        **settings,
+        "ENCRYPTION_KEYS": [_KEY],
+        "CLIENTS": {
+            name: _client(google, client, is_first=position == 0)
+            for position, (name, client) in enumerate(clients.items())
+        },
+        "SERVICE_ACCOUNTS": {
+            name: _service_account(google, account) for name, account in accounts.items()
+        },
+    }
+
+
+def _client(google: FakeGoogle, client: Mapping[str, Any], *, is_first: bool) -> dict[str, Any]:
+    fake = google.client if is_first else google.add_client()
+    fake.any_host = True
+    fake.redirect_uris += _callbacks()
+    kept = {key: value for key, value in client.items() if key not in _CREDENTIALS}
+    return {**kept, **google.client_settings(fake)}
+
+
+def _callbacks() -> list[str]:
+    try:
+        return [f"http://testserver{reverse('google_link:callback')}"]
+    except NoReverseMatch:
+        return []
+
+
+def _service_account(google: FakeGoogle, account: Mapping[str, Any]) -> dict[str, Any]:
+    # A name that no other test has had: access tokens outlive a test in the cache.
+    fake = google.add_service_account(f"robot-{secrets.token_hex(4)}")
+    if account.get("SUBJECTS"):
+        fake.delegated_scopes = ["*"]
+    kept = {key: value for key, value in account.items() if key not in _SOURCES}
+    return {**kept, "INFO": google.service_account_info(fake), "API_ENDPOINT": google.url}

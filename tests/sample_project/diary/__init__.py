@@ -1,0 +1,1 @@
+"""A project of somebody else's, which tests its own views with the kit."""
