@@ -1,4 +1,4 @@
-"""The settings of the test run, with what the import reads."""
+"""The settings of the test run: with what the import reads, and with the example's videos."""
 
 from __future__ import annotations
 
@@ -11,5 +11,6 @@ INSTALLED_APPS = [
     "allauth.socialaccount",
     "social_django",
     "tests.legacy",
+    "example_project.videos",
 ]
 MIDDLEWARE = [*MIDDLEWARE, "allauth.account.middleware.AccountMiddleware"]

@@ -32,6 +32,7 @@ LOGOUT_REDIRECT_URL = "home"
 
 INSTALLED_APPS = [
     "pages",  # before the app, whose base template it replaces
+    "videos",
     "django_google_link",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -67,6 +68,8 @@ TEMPLATES = [
     }
 ]
 
+EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+MEDIA_ROOT = DATA_DIR / "media"
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True
 
@@ -89,6 +92,7 @@ if "GOOGLE_CLIENT_SECRETS_FILE" in os.environ:
     database = DATA_DIR / "google.sqlite3"
     google_client = {"CLIENT_SECRETS_FILE": os.environ["GOOGLE_CLIENT_SECRETS_FILE"]}
     google_link_key = os.environ.get("GOOGLE_LINK_ENCRYPTION_KEY", "")
+    service_account = {"FILE": os.environ.get("GOOGLE_SERVICE_ACCOUNT_FILE", "")}
 else:
     from demo.client import client_settings
 
@@ -96,8 +100,11 @@ else:
     DEMO_PORT = int(os.environ.get("DEMO_PORT", "8000"))
     DEMO_GOOGLE_PORT = int(os.environ.get("DEMO_GOOGLE_PORT", "8765"))
     database = DATA_DIR / "demo.sqlite3"
-    google_client = client_settings(f"http://127.0.0.1:{DEMO_GOOGLE_PORT}")
+    google = f"http://127.0.0.1:{DEMO_GOOGLE_PORT}"
+    google_client = client_settings(google)
     google_link_key = kept(DATA_DIR / "encryption_key", encryption_key)
+    # The command demo writes the file.
+    service_account = {"FILE": DATA_DIR / "service_account.json", "API_ENDPOINT": google}
 
 GOOGLE_LINK = {
     "CLIENTS": {
@@ -108,6 +115,8 @@ GOOGLE_LINK = {
     },
     "ENCRYPTION_KEYS": [google_link_key],
 }
+if Path(service_account["FILE"]).is_file():
+    GOOGLE_LINK["SERVICE_ACCOUNTS"] = {"reports": service_account}
 
 DATABASES = {
     "default": {

@@ -4,11 +4,15 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 from pages import views
+from videos.views import carry_on, videos
 
 urlpatterns = [
     path("", views.home, name="home"),
     path("agenda/", views.agenda, name="agenda"),
-    path("files/", views.files, name="files"),
+    path("agenda.json", views.agenda_json, name="agenda-json"),
+    path("files/", views.Files.as_view(), name="files"),
+    path("videos/", videos, name="videos"),
+    path("videos/<int:pk>/", carry_on, name="carry-on"),
     path("admin/", admin.site.urls),
     path("google/", include("django_google_link.urls")),
     path("login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),

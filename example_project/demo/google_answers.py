@@ -1,4 +1,4 @@
-"""What the demo's Google answers: two APIs, three people, and what they have planned and kept.
+"""What the demo's Google answers: some APIs, three people, and what they have planned and kept.
 
 The answers have the shape of the real ones, as far as the site and a curious reader need:
 https://developers.google.com/workspace/calendar/api/v3/reference/events/list and
@@ -25,6 +25,11 @@ DRIVE_SCOPES = [
     "https://www.googleapis.com/auth/drive.readonly",
     "https://www.googleapis.com/auth/drive",
 ]
+TASKS_SCOPES = [
+    "https://www.googleapis.com/auth/tasks.readonly",
+    "https://www.googleapis.com/auth/tasks",
+]
+SHEETS_SCOPES = ["https://www.googleapis.com/auth/spreadsheets"]
 TIME_ZONE = ZoneInfo("Europe/Berlin")
 
 #: Days from today, time and minutes (no time: all day), summary, location.
@@ -87,8 +92,18 @@ FILES: dict[str, list[Kept]] = {
 }
 
 
+TASKS = {
+    "anna@example.com": ["Buy strings for the guitar", "Call the landlord"],
+    "anna.work@example.org": ["Write the release notes"],
+}
+
+
 def add_routes(google: FakeGoogle) -> None:
-    """Let this Google answer Calendar's and Drive's ``list`` methods."""
+    """Let this Google answer some methods of some APIs."""
+    google.route("/tasks/v1/lists/<tasklist>/tasks", scopes=TASKS_SCOPES)(tasks)
+    google.route(
+        "/v4/spreadsheets/<sheet>/values/<range>:append", methods=["POST"], scopes=SHEETS_SCOPES
+    )(append)
     google.route("/calendar/v3/calendars/<calendar_id>/events", scopes=CALENDAR_SCOPES)(events)
     google.route("/drive/v3/files", scopes=DRIVE_SCOPES)(files)
 
@@ -120,6 +135,18 @@ def files(request: Request, user: FakeUser) -> dict[str, Any] | Response:
     answer = {"kind": "drive#fileList", "incompleteSearch": False}
     size = request.args.get("pageSize", 100, int)
     return _page(request, answer, files=[file for file in found if wanted(file)], size=size)
+
+
+def tasks(request: Request, user: FakeUser, tasklist: str) -> dict[str, Any]:
+    """List what is still to be done."""
+    items = [{"title": title, "status": "needsAction"} for title in TASKS.get(user.email, [])]
+    return {"kind": "tasks#tasks", "items": items}
+
+
+def append(request: Request, user: Any, sheet: str, range: str) -> dict[str, Any]:
+    """Say that a row was added to a sheet."""
+    rows = request.get_json()["values"]
+    return {"spreadsheetId": sheet, "updates": {"updatedRows": len(rows)}}
 
 
 def _event(today: date, plan: Plan) -> dict[str, Any]:

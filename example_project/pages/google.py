@@ -5,8 +5,15 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from django.utils import timezone
+
+from django_google_link.access import GoogleAccess
+
 CALENDAR = "https://www.googleapis.com/auth/calendar.readonly"
 DRIVE = "https://www.googleapis.com/auth/drive.metadata.readonly"
+TASKS = "https://www.googleapis.com/auth/tasks.readonly"
+
+PAGE_SIZE = 8
 
 KINDS = {
     "application/vnd.google-apps.document": "Document",
@@ -60,6 +67,41 @@ class File:
             size=int(item["size"]) if "size" in item else None,
             url=item.get("webViewLink", ""),
         )
+
+
+def coming_events(google: GoogleAccess, *, page: str | None = None) -> dict[str, Any]:
+    """Ask for the events from today on."""
+    today = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    events = google.service("calendar", "v3").events()
+    answer: dict[str, Any] = events.list(
+        calendarId="primary",
+        timeMin=today.isoformat(),
+        singleEvents=True,
+        orderBy="startTime",
+        maxResults=PAGE_SIZE,
+        pageToken=page,
+    ).execute()
+    return answer
+
+
+def open_tasks(google: GoogleAccess) -> list[str]:
+    """Ask for the titles of what is still to be done."""
+    tasks = google.service("tasks", "v1").tasks()
+    answer = tasks.list(tasklist="@default", showCompleted=False, maxResults=PAGE_SIZE).execute()
+    return [task["title"] for task in answer.get("items", [])]
+
+
+def find_files(google: GoogleAccess, words: str, *, page: str | None = None) -> dict[str, Any]:
+    """Ask for the files with these words in their name, the newest first."""
+    files = google.service("drive", "v3").files()
+    answer: dict[str, Any] = files.list(
+        q=drive_query(words),
+        orderBy="modifiedTime desc",
+        pageSize=PAGE_SIZE,
+        pageToken=page,
+        fields="nextPageToken, files(name, mimeType, modifiedTime, size, webViewLink)",
+    ).execute()
+    return answer
 
 
 def drive_query(words: str) -> str:

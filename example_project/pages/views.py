@@ -1,15 +1,28 @@
 """The pages of the site."""
 
-from django.http import HttpRequest, HttpResponse
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
-from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.views.generic import TemplateView
+from videos.uploads import YOUTUBE_UPLOAD
 
 from django_google_link.decorators import google_aware, google_required
+from django_google_link.mixins import GoogleRequiredMixin
 
 from .failures import explain_google_failures
-from .google import CALENDAR, DRIVE, Event, File, drive_query
-
-PAGE_SIZE = 8
+from .google import (
+    CALENDAR,
+    DRIVE,
+    TASKS,
+    Event,
+    File,
+    coming_events,
+    find_files,
+    open_tasks,
+)
 
 
 def chosen_account(request: HttpRequest) -> str | None:
@@ -23,56 +36,52 @@ def home(request: HttpRequest) -> HttpResponse:
     context = {
         "agenda_allowed": request.google.has_scopes(CALENDAR),
         "files_allowed": request.google.has_scopes(DRIVE),
+        "videos_allowed": request.google.has_scopes(YOUTUBE_UPLOAD),
     }
     return render(request, "pages/home.html", context)
 
 
-@google_required(scopes=[CALENDAR], account=chosen_account)
+@google_required(scopes=[CALENDAR], optional_scopes=[TASKS], account=chosen_account)
 @explain_google_failures
 def agenda(request: HttpRequest) -> HttpResponse:
-    """Show the coming events of the user's calendar."""
-    calendar = request.google.service("calendar", "v3")
-    today = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
-    answer = (
-        calendar.events()
-        .list(
-            calendarId="primary",
-            timeMin=today.isoformat(),
-            singleEvents=True,
-            orderBy="startTime",
-            maxResults=PAGE_SIZE,
-            pageToken=request.GET.get("page"),
-        )
-        .execute()
-    )
+    """Show the coming events of the user's calendar, and their tasks if they let us."""
+    answer = coming_events(request.google, page=request.GET.get("page"))
+    tasks_allowed = request.google.has_scopes(TASKS)
     context = {
         "events": [Event.of(item) for item in answer["items"]],
         "next_page": answer.get("nextPageToken"),
+        "tasks": open_tasks(request.google) if tasks_allowed else [],
+        "tasks_url": None if tasks_allowed else request.google.authorize_url(TASKS),
         "time_zone": answer["timeZone"],
     }
     return render(request, "pages/agenda.html", context)
 
 
-@google_required(scopes=[DRIVE], account=chosen_account)
-@explain_google_failures
-def files(request: HttpRequest) -> HttpResponse:
-    """Show the user's files in Drive, or those with some words in their name."""
-    words = request.GET.get("q", "").strip()
-    drive = request.google.service("drive", "v3")
-    answer = (
-        drive.files()
-        .list(
-            q=drive_query(words),
-            orderBy="modifiedTime desc",
-            pageSize=PAGE_SIZE,
-            pageToken=request.GET.get("page"),
-            fields="nextPageToken, files(name, mimeType, modifiedTime, size, webViewLink)",
-        )
-        .execute()
-    )
-    context = {
-        "files": [File.of(item) for item in answer["files"]],
-        "next_page": answer.get("nextPageToken"),
-        "words": words,
-    }
-    return render(request, "pages/files.html", context)
+@google_required(scopes=[CALENDAR])
+async def agenda_json(request: HttpRequest) -> JsonResponse:
+    """Answer a script. One whose user has to give consent gets JSON that says where."""
+    answer = await sync_to_async(coming_events)(request.google)
+    return JsonResponse({"events": [item["summary"] for item in answer["items"]]})
+
+
+@method_decorator(explain_google_failures, name="get")
+class Files(GoogleRequiredMixin, TemplateView):
+    """The user's files in Drive, or those with some words in their name."""
+
+    template_name = "pages/files.html"
+    google_scopes = (DRIVE,)
+
+    def get_google_account(self, request: HttpRequest) -> str | None:
+        """Let the user choose, as on the other pages."""
+        return chosen_account(request)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Ask Drive."""
+        words = self.request.GET.get("q", "").strip()
+        answer = find_files(self.request.google, words, page=self.request.GET.get("page"))
+        return {
+            **super().get_context_data(**kwargs),
+            "files": [File.of(item) for item in answer["files"]],
+            "next_page": answer.get("nextPageToken"),
+            "words": words,
+        }

@@ -89,10 +89,10 @@ def page(demo: Demo, open_browser: Callable[..., BrowserContext]) -> Page:
     return page
 
 
-def log_in(page: Page) -> None:
-    """Log in as Anna."""
+def log_in(page: Page, name: str = "anna") -> None:
+    """Log in as one of the demo's users."""
     page.goto("/login/")
-    page.get_by_label("Username").fill("anna")
+    page.get_by_label("Username").fill(name)
     page.get_by_label("Password").fill("daybook")
     page.get_by_role("button", name="Log in").click()
     page.wait_for_url("**/")

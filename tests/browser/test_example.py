@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -17,20 +18,16 @@ from django_google_link.testing import FakeGoogle
 from example_project.demo.client import client_settings
 from example_project.demo.google_answers import add_routes
 from example_project.demo.process import PROJECT, Demo, running_demo
+from example_project.demo.youtube import YouTube
 
 from .conftest import log_in
+from .steps import ANNA, WORK, allow, button, choose_video, expect, link, video
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
-playwright = pytest.importorskip("playwright.sync_api")
-expect = playwright.expect
-expect.set_options(timeout=10_000)
-
 pytestmark = pytest.mark.browser
 
-ANNA = "anna@example.com"
-WORK = "anna.work@example.org"
 DRIVE = "drive.metadata.readonly"
 
 PRINT_TOKEN = """
@@ -38,50 +35,6 @@ from django.contrib.auth import get_user_model
 from django_google_link.services import access_token
 print(access_token(get_user_model().objects.get(username="anna")))
 """
-
-# The contrast of each text with what lies under it (WCAG 2.2, 1.4.3), where it is too little.
-TOO_FAINT = """() => {
-    const parse = color => color.match(/[\\d.]+/g).map(Number);
-    const linear = c => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
-    const luminance = ([r, g, b]) =>
-        0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
-    const ground = element => {
-        for (let e = element; e; e = e.parentElement) {
-            const color = parse(getComputedStyle(e).backgroundColor);
-            if (color.length === 3 || color[3] > 0) return color;
-        }
-        return [255, 255, 255];
-    };
-    const hasText = e =>
-        [...e.childNodes].some(n => n.nodeType === Node.TEXT_NODE && n.data.trim());
-    return [...document.body.querySelectorAll("*")].filter(hasText).map(e => {
-        const [a, b] = [parse(getComputedStyle(e).color), ground(e)].map(luminance);
-        const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-        return [ratio, e.textContent.trim()];
-    }).filter(([ratio]) => ratio < 4.5);
-}"""
-
-
-def button(page: Page, name: str) -> None:
-    """Press a button, or a link that looks like one."""
-    main = page.get_by_role("main")
-    main.get_by_role("link", name=name).or_(main.get_by_role("button", name=name)).click()
-
-
-def allow(page: Page, *, account: str = ANNA, without: str | None = None) -> None:
-    """Answer the question of the demo's Google."""
-    page.get_by_role("radio", name=re.compile(re.escape(account))).check()
-    if without:
-        page.get_by_role("checkbox", name=without).uncheck()
-    page.get_by_role("button", name="Allow").click()
-
-
-def link(page: Page, account: str = ANNA) -> None:
-    """Link a Google account on the connections page."""
-    page.goto("/google/")
-    button(page, "Google account")
-    allow(page, account=account)
-    expect(page.get_by_role("heading", name=account, exact=True)).to_be_visible()
 
 
 def test_agenda_after_consent(page: Page) -> None:
@@ -239,54 +192,6 @@ def tab_to(page: Page, name: str) -> None:
     pytest.fail(f"Tab does not reach {name!r}.")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_small_screen(demo: Demo, open_browser: Callable[..., BrowserContext], scheme: str) -> None:
-    """On a small phone nothing sticks out sideways, and every text can be read."""
-    context = open_browser(
-        base_url=demo.site, color_scheme=scheme, viewport={"width": 360, "height": 640}
-    )
-    page = context.new_page()
-    seen: list[str] = []
-
-    def look(name: str) -> None:
-        expect(page.get_by_role("heading", name=name).first).to_be_visible()
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360, name
-        assert page.evaluate(TOO_FAINT) == [], name
-        seen.append(name)
-
-    page.goto("/")
-    look("Your days and your files")
-    page.goto("/login/")
-    look("Log in")
-    log_in(page)
-    look("First, link a Google account")
-    page.goto("/agenda/")
-    page.get_by_role("button", name="Cancel").click()
-    look("You cancelled")
-    page.goto("/agenda/")
-    look("Your permission is needed")
-    button(page, "Continue to Google")
-    allow(page)
-    look("Agenda")
-    link(page, WORK)
-    look("Linked Google accounts")
-    page.get_by_role("link", name="Unlink").first.click()
-    look("Unlink")
-    page.goto("/")
-    look("Linked with Google")
-    page.goto("/files/")
-    allow(page)
-    look("Files")
-    page.goto("/files/?page=nonsense")
-    look("Google would not answer that")
-    page.goto("/google/callback/?state=nonsense")
-    look("This did not work out")
-    page.goto("/nowhere/")
-    look("Page not found")
-
-    assert len(seen) == 13
-
-
 def test_link_that_died_between_two_runs(
     tmp_path: Path, open_browser: Callable[..., BrowserContext]
 ) -> None:
@@ -315,6 +220,7 @@ def google() -> Iterator[FakeGoogle]:
         )
         google.add_user(ANNA)
         add_routes(google)
+        YouTube(google)
         yield google
 
 
@@ -365,6 +271,72 @@ def test_google_fails(
     assert google.requests_to("token")[-1].form["grant_type"] == "refresh_token"
     page.goto("/google/")
     expect(page.get_by_role("heading", name=ANNA, exact=True)).to_be_visible()
+
+
+def test_video(page: Page) -> None:
+    """Uploaded while its user looks on; what is no video is refused."""
+    page.goto("/videos/")
+    allow(page)
+    page.get_by_label("Title").fill("Letter")
+    page.get_by_label("File").set_input_files(
+        {"name": "letter.txt", "mimeType": "text/plain", "buffer": b"Dear Ben"}
+    )
+    button(page, "Upload")
+    expect(page.get_by_text("Choose a video.")).to_be_visible()
+
+    choose_video(page)
+
+    expect(page.get_by_role("heading", name="Holiday")).to_be_visible()
+    expect(page.get_by_text("uploaded", exact=True)).to_be_visible()
+
+
+def test_video_whose_user_has_taken_the_grant_back(
+    site: str, google: FakeGoogle, open_browser: Callable[..., BrowserContext]
+) -> None:
+    """It stops, they are asked again, and it goes on once they say so."""
+    page = open_browser(base_url=site).new_page()
+    log_in(page)
+    page.goto("/videos/")
+    allow(page)
+    [anna] = google._provider.directory.users.values()
+    google.revoke(anna)
+    choose_video(page)
+    allow(page)
+    expect(page.get_by_text("no longer lets this site upload")).to_be_visible()
+
+    button(page, "Carry on")
+
+    expect(page.get_by_text("uploaded", exact=True)).to_be_visible()
+
+
+def test_video_from_the_terminal(demo: Demo, page: Page, tmp_path: Path) -> None:
+    """The command does without a page."""
+    path = tmp_path / "holiday.mp4"
+    path.write_bytes(video()["buffer"])
+    command = [sys.executable, str(PROJECT / "manage.py"), "upload_video", "anna", str(path)]
+    page.goto("/videos/")
+    allow(page)
+
+    done = subprocess.run(command, env=demo.environment, check=True, capture_output=True, text=True)
+
+    assert done.stdout.startswith("https://www.youtube.com/watch?v=")
+
+
+def test_report_of_the_site_itself(demo: Demo) -> None:
+    """The command uses the service account whose key the demo has downloaded."""
+    assert demo.manage("report", "numbers").endswith(": 0 linked accounts\n")
+
+
+def test_tests_of_the_example(tmp_path: Path) -> None:
+    """They are written to be copied, too."""
+    environment = {**os.environ, "DEMO_DIR": str(tmp_path), "PYTHONPATH": str(PROJECT.parent)}
+    environment["DJANGO_SETTINGS_MODULE"] = "daybook.settings"
+    command = [sys.executable, str(PROJECT / "manage.py"), "test", "pages"]
+
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    assert "Ran 7 tests" in done.stderr
+    assert done.returncode == 0, done.stderr
 
 
 def test_strict_cookies(tmp_path: Path, open_browser: Callable[..., BrowserContext]) -> None:

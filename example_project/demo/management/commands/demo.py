@@ -1,11 +1,14 @@
 """``manage.py demo``: the site with a Google of its own, in one process."""
 
+import json
 import os
 import signal
 from argparse import ArgumentParser
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
+from daybook.keys import kept
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
@@ -16,6 +19,7 @@ from django.urls import reverse
 
 from demo.client import client_settings
 from demo.google_answers import add_routes
+from demo.youtube import YouTube
 from django_google_link.testing import FakeGoogle
 
 HOST = "127.0.0.1"
@@ -94,6 +98,8 @@ class Command(BaseCommand):
             ],
         )
         add_routes(google)
+        YouTube(google)
+        _add_service_account(google)
         accounts = _add_accounts(google)
         _prepare_database(keep=keep)
         site.set_app(get_wsgi_application())
@@ -107,6 +113,14 @@ class Command(BaseCommand):
         )
         self.stdout.write(welcome)
         self.stdout.flush()
+
+
+def _add_service_account(google: FakeGoogle) -> None:
+    """Make the site's own account at Google, and download its key."""
+    key = google.service_account_info(google.add_service_account("reports"))
+    file = settings.DATA_DIR / "service_account.json"
+    file.unlink(missing_ok=True)
+    kept(file, partial(json.dumps, key))
 
 
 def _add_accounts(google: FakeGoogle) -> list[str]:
@@ -135,6 +149,7 @@ def _prepare_database(*, keep: bool) -> None:
             username=name,
             defaults={
                 "first_name": name.title(),
+                "email": f"{name}@daybook.example",
                 "password": password,
                 "is_staff": is_operator,
                 "is_superuser": is_operator,

@@ -1,0 +1,13 @@
+"""The app of the pages."""
+
+from django.apps import AppConfig
+
+
+class PagesConfig(AppConfig):
+    """Connects what listens to the links."""
+
+    name = "pages"
+
+    def ready(self) -> None:
+        """Import the receivers, which connect themselves."""
+        from . import receivers  # noqa: F401

@@ -1,0 +1,107 @@
+"""The pages against a Google on this machine: ``manage.py test pages``."""
+
+from io import StringIO
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core import mail
+from django.core.management import call_command
+from django.test import TestCase, override_settings
+
+from django_google_link.testing import FakeGoogleMixin
+
+from .google import CALENDAR, DRIVE, TASKS
+
+EVENTS = "/calendar/v3/calendars/primary/events"
+DENTIST = {
+    "summary": "Dentist",
+    "start": {"dateTime": "2027-01-08T08:30:00+01:00"},
+    "end": {"dateTime": "2027-01-08T09:15:00+01:00"},
+}
+HTML = {"accept": "text/html"}
+
+
+# Without the key file, which only the demo has.
+WITH_SERVICE_ACCOUNT = {**settings.GOOGLE_LINK, "SERVICE_ACCOUNTS": {"reports": {}}}
+
+
+@override_settings(GOOGLE_LINK=WITH_SERVICE_ACCOUNT)
+class PageTests(FakeGoogleMixin, TestCase):
+    """What Anna sees."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.anna = User.objects.create_user("anna", email="anna@daybook.example")
+        self.client.force_login(self.anna)
+        self.fake_google.add_user("anna@example.com")
+        self.fake_google.answer(EVENTS, {"items": [DENTIST], "timeZone": "Europe/Berlin"})
+
+    def browse(self, path: str) -> Any:
+        """Visit a page, through Google if it wants to."""
+        return self.fake_google.browse(self.client, path, headers=HTML)
+
+    def test_agenda(self) -> None:
+        """After consent; the tasks were left out, and are offered."""
+        self.fake_google.grant_only(CALENDAR)
+
+        page = self.browse("/agenda/")
+
+        self.assertContains(page, "Dentist")
+        self.assertContains(page, "Show my tasks here, too")
+
+    def test_agenda_with_tasks(self) -> None:
+        """They stand below the events."""
+        self.fake_google.answer("/tasks/v1/lists/@default/tasks", {"items": [{"title": "Sweep"}]})
+        self.link_google_account(self.anna, scopes=[CALENDAR, TASKS])
+
+        self.assertContains(self.browse("/agenda/"), "Sweep")
+
+    def test_agenda_for_scripts(self) -> None:
+        """JSON: what is on, or where to get consent."""
+        refused = self.client.get("/agenda.json", headers={"accept": "application/json"})
+        self.link_google_account(self.anna, scopes=[CALENDAR])
+
+        answer = self.client.get("/agenda.json")
+
+        self.assertEqual(refused.status_code, 403)
+        self.assertIn("/google/authorize/", refused.json()["authorize_url"])
+        self.assertEqual(answer.json(), {"events": ["Dentist"]})
+
+    def test_files(self) -> None:
+        """What is searched for goes to Drive, quoted."""
+        self.link_google_account(self.anna, scopes=[DRIVE])
+        self.fake_google.answer("/drive/v3/files", {"files": []})
+
+        self.assertContains(self.browse("/files/?q=Ben's"), "No file has")
+
+        [request] = self.fake_google.requests_to("/drive/v3/files")
+        self.assertIn(r"name contains 'Ben\'s'", request.query["q"])
+
+    def test_google_is_down(self) -> None:
+        """A page, and no server error."""
+        self.link_google_account(self.anna, access_token="")
+        self.fake_google.fail_next(status=503)
+
+        self.assertContains(self.browse("/agenda/"), "Google", status_code=503)
+
+    def test_grant_that_was_revoked(self) -> None:
+        """The user gets a letter, and the page asks for consent again."""
+        self.link_google_account(self.anna, email="anna@example.com", access_token="")
+        self.fake_google.revoke(self.fake_google.user_with("anna@example.com"))
+
+        with self.captureOnCommitCallbacks(execute=True):
+            response = self.client.get("/agenda/", headers=HTML)
+
+        self.assertEqual(response.status_code, 302)
+        self.assertIn("does not work any more", mail.outbox[0].body)
+
+    def test_report(self) -> None:
+        """As the site itself."""
+        path = "/v4/spreadsheets/numbers/values/A1:append"
+        self.fake_google.answer(path, {}, method="POST")
+
+        call_command("report", "numbers", stdout=StringIO())
+
+        [request] = self.fake_google.requests_to(path)
+        self.assertEqual(request.json["values"][0][1], 0)
