@@ -28,7 +28,7 @@ DATABASES = ("postgresql", "sqlite")
 def main() -> None:
     """Measure, print and write."""
     lines = [*_heading()]
-    for row in (_fresh, _expiry, _many, _rotation, _million, _memory):
+    for row in (_fresh, _expiry, _many, _rotation, _start, _million, _memory):
         section = row()
         print("\n".join(section), flush=True)
         lines += section
@@ -118,6 +118,22 @@ def _rotation() -> list[str]:
         times = f"1/{found['save'] / found[name]:.1f}"
         lines.append(f"| {title} | {times} | {refreshed:,} | {lost:,} |")
     return [*lines, ""]
+
+
+def _start() -> list[str]:
+    found = _run("start_of_a_process", "sqlite")
+    return [
+        "## The start of a process",
+        "",
+        "`django.setup()` with the app, beside a site that has the admin. Aim: at most 15 ms more,",
+        "and no module of Google's or for HTTP.",
+        "",
+        "| time | more | with the garbage collector off | modules | Google's or for HTTP |",
+        "|---|---|---|---|---|",
+        f"| {found['ratio']:.2f} | {found['milliseconds']:.0f} ms "
+        f"| {found['milliseconds_without_gc']:.0f} ms | {found['modules']} | {found['heavy']} |",
+        "",
+    ]
 
 
 def _million() -> list[str]:

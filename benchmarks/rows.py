@@ -22,6 +22,7 @@ import django
 from django.conf import settings
 
 from .operating import key_rotation, million_accounts
+from .starting import start_of_a_process
 
 Figures = dict[str, Any]
 
@@ -171,6 +172,7 @@ ROWS = {
         callers_at_expiry,
         many_accounts,
         key_rotation,
+        start_of_a_process,
         million_accounts,
         memory_of_services,
     )
