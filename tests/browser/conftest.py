@@ -13,6 +13,8 @@ import pytest
 
 from example_project.demo.process import Demo, running_demo
 
+from ..node import install
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
@@ -38,6 +40,13 @@ def chromium() -> Iterator[Browser]:
         browser = driver.chromium.launch(executable_path=executable, args=ARGUMENTS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``package.json`` asks for, from the npm registry."""
+    folder = install(Path(__file__).with_name("package.json"), tmp_path_factory.mktemp("npm"))
+    return folder / "node_modules"
 
 
 @pytest.fixture

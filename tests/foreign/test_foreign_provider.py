@@ -23,6 +23,7 @@ from django_google_link.tokens import check_grant, fresh_access_token
 
 from ..constants import CALLBACK
 from ..databases import new_user
+from ..node import install
 from ..test_grants import in_seconds, token_of
 from ..test_linking import local
 
@@ -39,14 +40,8 @@ SECRET = "not-a-secret-but-long-enough-for-anybody"
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The provider with what it needs."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("There is no npm.")
-    folder = tmp_path_factory.mktemp("provider")
-    for name in ("package.json", "provider.mjs"):
-        shutil.copy(HERE / name, folder)
-    command = [npm, "install", "--no-audit", "--no-fund", "--silent"]
-    subprocess.run(command, cwd=folder, check=True, timeout=120)
+    folder = install(HERE / "package.json", tmp_path_factory.mktemp("provider"))
+    shutil.copy(HERE / "provider.mjs", folder)
     return folder
 
 
