@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 .SILENT:
 .DELETE_ON_ERROR:
-.PHONY: test demo lint types check-all matrix bench
+.PHONY: test demo lint types docs check-all matrix bench
 
 # Run the quick tests, on SQLite, with coverage of every line and branch.
 test: .venv/test.stamp
@@ -23,6 +23,10 @@ lint: .venv/lint.stamp
 types: .venv/types.stamp
 	$(BIN)/mypy
 
+# Build the documentation into docs/_build/html. Needs Graphviz.
+docs: .venv/docs.stamp
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --builder html docs docs/_build/html
+
 check-all: lint types test
 
 # Measure speed and memory beside the peers, into benchmarks/results.md. Needs PostgreSQL.
@@ -33,7 +37,7 @@ bench: .venv/bench.stamp
 matrix: .venv/tox.stamp
 	$(BIN)/tox run-parallel --parallel 2 --parallel-no-spinner
 
-.venv/test.stamp .venv/example.stamp .venv/lint.stamp .venv/types.stamp .venv/tox.stamp .venv/bench.stamp: \
+.venv/test.stamp .venv/example.stamp .venv/lint.stamp .venv/types.stamp .venv/tox.stamp .venv/bench.stamp .venv/docs.stamp: \
 .venv/%.stamp: pyproject.toml setup.cfg | $(BIN)/python
 	echo "Installing what '$*' needs into .venv"
 	# Older versions of pip do not know dependency groups.

@@ -14,6 +14,8 @@ import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tests.documentation.tutorial import follow
+
 PACKAGE = "django_google_link"
 ROOT = Path(__file__).parents[2]
 VISIT = Path(__file__).with_name("visit.py")
@@ -52,6 +54,8 @@ def main() -> None:
         run(python, "-c", IMPORTS, cwd=home)
         use(python, home / "project")
         print(test_a_sample(python, wheel, home / "sample"))
+        (home / "tutorial").mkdir()
+        print(follow(python, home / "tutorial")[-1])
     print(f"{wheel.name}: complete, and works in a fresh project.")
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import get_commands
 from django.dispatch import Signal
 from django.utils import timezone
 from opentelemetry.metrics import set_meter_provider
@@ -18,17 +17,15 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import REGISTRY
 
+import django_google_link
 from django_google_link import signals
 from django_google_link.grants import mark_lost
 from django_google_link.models import GoogleAccount, PendingRevocation
 from django_google_link.testing.accounts import make_google_account
 
-ROOT = Path(__file__).parent.parent
-PACKAGE = ROOT / "django_google_link"
-DOCS = ROOT / "docs"
-PAGE = (DOCS / "operating.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+from .pages import names_in, run, tables, text_of
 
+PACKAGE = Path(django_google_link.__file__).parent
 SENT = [signal for signal in vars(signals).values() if isinstance(signal, Signal)]
 
 
@@ -40,14 +37,6 @@ def receivers_of_this_test() -> Iterator[None]:
     for signal, receivers in zip(SENT, before, strict=True):
         signal.receivers = receivers
         signal.sender_receivers_cache.clear()
-
-
-def run(text: str, **names: Any) -> dict[str, Any]:
-    """Run the code block in which this text stands, and return its names."""
-    blocks = re.findall(r"```python\n(.*?)```", re.sub(r"^ {3}", "", PAGE, flags=re.M), flags=re.S)
-    [block] = [block for block in blocks if text in block]
-    exec(block, names)
-    return names
 
 
 def logged() -> set[tuple[str, str]]:
@@ -66,34 +55,11 @@ def logged() -> set[tuple[str, str]]:
 
 def test_log_table_has_every_line() -> None:
     """Whoever greps for it finds it."""
-    rows = re.findall(r"^\| (INFO|WARNING|ERROR) \| `([^`]+)` \|", PAGE, flags=re.MULTILINE)
+    table = next(table for table in tables(text_of("howto/operating")) if table[0][0] == "INFO")
+    rows = [(level, *names_in(message)) for level, message, _ in table]
 
     assert set(rows) == logged()
     assert len(rows) == len(set(rows))
-
-
-def test_commands_and_permissions_exist() -> None:
-    """None is made up, and none forgotten."""
-    commands = {name for name, app in get_commands().items() if app == "django_google_link"}
-    permissions = {
-        name for model in (GoogleAccount, PendingRevocation) for name, _ in model._meta.permissions
-    }
-
-    pages = "".join(page.read_text(encoding="utf-8") for page in PAGES)
-    assert set(re.findall(r"manage.py (google_link_[a-z_]+)", pages)) == commands
-    named = set(re.findall(r"`([a-z]+_(?:googleaccount|pendingrevocation))`", PAGE))
-    assert named == permissions | {"delete_googleaccount", "delete_pendingrevocation"}
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
-    """To a file, and to a heading in it."""
-    for target, _, heading in re.findall(r"\]\((?!https?:)([^)#]*)(#([^)]*))?\)", page.read_text()):
-        file = (page.parent / target).resolve() if target else page
-        assert file.exists(), target
-        if heading:
-            headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), flags=re.M)
-            assert heading in {re.sub(r"\W+", "-", title.lower()).strip("-") for title in headings}
 
 
 def make_events(user: Any) -> None:
@@ -105,7 +71,7 @@ def make_events(user: Any) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_metrics_for_prometheus(user: Any) -> None:
     """Ten lines, and the loss of a grant is counted."""
-    names = run("prometheus_client")
+    names = run("howto/operating", "prometheus_client")
     try:
         make_events(user)
         labels = {"event": "authorization_lost", "client": "default", "reason": "revoked"}
@@ -120,7 +86,7 @@ def test_metrics_for_opentelemetry(user: Any) -> None:
     """The same for the other."""
     reader = InMemoryMetricReader()
     set_meter_provider(MeterProvider([reader]))
-    run("opentelemetry")
+    run("howto/operating", "opentelemetry")
 
     make_events(user)
 
@@ -136,7 +102,7 @@ def test_everything_is_revoked_when_a_key_has_leaked(user: Any) -> None:
     """What the page says leaves nothing but the outbox."""
     make_google_account(user)
 
-    run("while keys")
+    run("howto/keys", "while keys")
 
     assert not GoogleAccount.objects.exists()
     assert PendingRevocation.objects.count() == 1
@@ -151,7 +117,7 @@ def test_whole_grants_are_revoked_when_some_have_leaked(user: Any, other_user: A
     for row in (sibling, later):
         GoogleAccount.objects.filter(pk=row.pk).update(linked_at=stopped_at)
 
-    run("leaked =", GoogleAccount=GoogleAccount, stopped_at=stopped_at)
+    run("howto/keys", "leaked =", GoogleAccount=GoogleAccount, stopped_at=stopped_at)
 
     assert list(GoogleAccount.objects.all()) == [later]
     gone = PendingRevocation.objects.values_list("account_id", flat=True)
