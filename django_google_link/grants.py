@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from django.db import IntegrityError, connections, router, transaction
+from django.db import IntegrityError, OperationalError, connections, router, transaction
 from django.db.models import F, Q
 from django.dispatch import Signal
 from django.utils import timezone
@@ -42,6 +43,9 @@ _ANSWER_FIELDS = (
     "status_changed_at",
 )
 
+# How often a database may end one of two transactions that wait for each other.
+_DEADLOCKS = 5
+
 _News = list[tuple[Signal, dict[str, Any]]]
 
 
@@ -68,6 +72,29 @@ def save_grant(
             granted since is kept.
     """
     using = router.db_for_write(GoogleAccount)
+    scopes = response.scopes or parse_scopes(requested_scopes)
+    save = partial(
+        _save, user, client, identity, response, scopes, request=request, seen=seen, using=using
+    )
+    if not connections[using].in_atomic_block:
+        for _ in range(_DEADLOCKS):
+            with suppress(OperationalError):
+                return save()
+    return save()
+
+
+@sensitive_variables()
+def _save(
+    user: AbstractBaseUser | AnonymousUser,
+    client: OAuthClient,
+    identity: Identity,
+    response: TokenResponse,
+    scopes: Iterable[str],
+    *,
+    request: HttpRequest | None,
+    seen: int | None,
+    using: str,
+) -> GoogleAccount:
     key: dict[str, Any] = {"user_id": user.pk, "client": client.name, "sub": identity.sub}
     rows = GoogleAccount.objects.using(using).filter(**key)
     renewed = {"grant_version": F("grant_version") + 1, **lease.AT_REST}
@@ -83,7 +110,7 @@ def save_grant(
             return account
         if account.client_id != client.client_id:
             _leave_to(client, account, response, using=using)
-        news = _apply(account, response, scopes=response.scopes or parse_scopes(requested_scopes))
+        news = _apply(account, response, scopes=scopes)
         account.email, account.email_verified = identity.email, identity.email_verified
         account.name, account.picture = identity.name, identity.picture
         account.hosted_domain = identity.hosted_domain

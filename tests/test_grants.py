@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.dispatch import Signal
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
@@ -381,6 +381,27 @@ def test_save_grant_in_many_threads_at_once(shared_database: None) -> None:
     assert {account.sub for account in saved} == {"42", "43", "44"}
     assert GoogleAccount.objects.count() == 3
     assert GoogleAccount.objects.filter(is_default=True).count() == 1 or MAY_HAVE_TWO_DEFAULTS
+
+
+@pytest.mark.parametrize(("deadlocks", "works"), [(1, True), (5, True), (6, False)])
+def test_save_grant_is_tried_again_after_a_deadlock(
+    shared_database: None, deadlocks: int, works: bool
+) -> None:
+    """The code is used by then: nobody else could save what the user has granted."""
+    user, asked = new_user(), 0
+
+    def watch(execute: Any, sql: str, *args: Any) -> Any:
+        nonlocal asked
+        asked += sql.startswith("INSERT")
+        if sql.startswith("INSERT") and asked <= deadlocks:
+            raise OperationalError(1213, "Deadlock found when trying to get lock")
+        return execute(sql, *args)
+
+    with connection.execute_wrapper(watch), suppress(OperationalError):
+        save(user)
+
+    assert GoogleAccount.objects.exists() is works
+    assert asked == min(deadlocks + 1, 6)
 
 
 # The news of a grant
