@@ -43,8 +43,8 @@ _ANSWER_FIELDS = (
     "status_changed_at",
 )
 
-# How often a database may end one of two transactions that wait for each other.
-_DEADLOCKS = 5
+# How often MySQL may end one of two transactions that wait for each other, and its word for it.
+_DEADLOCKS, _DEADLOCK = 5, 1213
 
 _News = list[tuple[Signal, dict[str, Any]]]
 
@@ -78,8 +78,11 @@ def save_grant(
     )
     if not connections[using].in_atomic_block:
         for _ in range(_DEADLOCKS):
-            with suppress(OperationalError):
+            try:
                 return save()
+            except OperationalError as error:
+                if error.args[:1] != (_DEADLOCK,):
+                    raise
     return save()
 
 
