@@ -8,9 +8,7 @@ makes the others, until Google has said yes.
 from __future__ import annotations
 
 import logging
-import threading
 import uuid
-from collections.abc import Generator
 from datetime import timedelta
 from random import uniform
 from typing import Any
@@ -34,7 +32,6 @@ from .conf import conf
 from .exceptions import GoogleLinkError, TokenUndecryptableError
 from .lease import clock
 from .models import GoogleAccount, PendingRevocation, Reason, Status, TokenName
-from .parallel import in_parallel
 from .secret import Secret
 from .signals import send_on_commit
 
@@ -157,35 +154,6 @@ def _of_grant(client: str, client_id: str, sub: str) -> Q:
 def outbox_of(using: str | None = None) -> models.QuerySet[PendingRevocation]:
     """Return what is pending, in the named database or in the one that is written to."""
     return PendingRevocation.objects.using(using or router.db_for_write(PendingRevocation))
-
-
-def due_revocations(*, using: str | None = None) -> models.QuerySet[PendingRevocation]:
-    """Return the revocations whose next attempt is due."""
-    outbox = outbox_of(using)
-    return outbox.filter(retry_at__lte=clock(outbox.all()))
-
-
-def revoke_pending(*, workers: int) -> Generator[Outcome, None, None]:
-    """Attempt what is due, each once, and yield an outcome for each as it comes.
-
-    Any number of processes may do so at the same time.
-
-    Args:
-        workers: the number of threads, each with a database connection of its own.
-    """
-    keys = iter(list(due_revocations().order_by("retry_at").values_list("pk", flat=True)))
-    return in_parallel(attempt, keys, workers=workers, stopped=threading.Event())
-
-
-def attempt_each(rows: models.QuerySet[PendingRevocation]) -> list[Outcome]:
-    """Attempt all of these at once, until Google cannot be reached."""
-    rows.update(retry_at=clock(rows))
-    outcomes = []
-    for pk in list(rows.values_list("pk", flat=True)):
-        outcomes.append(attempt(pk, using=rows.db))
-        if outcomes[-1] == Outcome.POSTPONED:
-            break
-    return outcomes
 
 
 @sensitive_variables()

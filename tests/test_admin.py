@@ -28,7 +28,8 @@ from django_google_link.admin.base import MOST_AT_ONCE, ShortPaginator
 from django_google_link.crypto import key_ids
 from django_google_link.grants import mark_lost
 from django_google_link.models import GoogleAccount, PendingRevocation, Reason, Status
-from django_google_link.revocations import Outcome, attempt_each
+from django_google_link.revocations import Outcome
+from django_google_link.revoke_pending import attempt_each
 from django_google_link.sealed import key_id_of
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account

@@ -20,7 +20,8 @@ from pytest_django import Settings
 from django_google_link import clients, revocations
 from django_google_link.grants import mark_lost
 from django_google_link.models import GoogleAccount, PendingRevocation, Reason, Status
-from django_google_link.revocations import Outcome, attempt, revoke_pending
+from django_google_link.revocations import Outcome, attempt
+from django_google_link.revoke_pending import revoke_pending
 from django_google_link.secret import Secret
 from django_google_link.testing import FakeClient, FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account

@@ -20,7 +20,8 @@ from django.utils.translation import gettext_lazy, ngettext
 from .. import upkeep
 from ..grants import mark_lost
 from ..models import GoogleAccount, Reason
-from ..revocations import Outcome, attempt_each, outbox_of
+from ..revocations import Outcome, outbox_of
+from ..revoke_pending import attempt_each
 from ..scopes import describe_scope
 from .base import LinkAdmin, key_of
 from .filters import ClientFilter, FailingFilter, KeyFilter, ReasonFilter

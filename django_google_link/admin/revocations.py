@@ -12,7 +12,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..models import PendingRevocation
-from ..revocations import Outcome, attempt_each, outbox_of
+from ..revocations import Outcome, outbox_of
+from ..revoke_pending import attempt_each
 from .base import LinkAdmin, key_of
 from .filters import ClientFilter
 
