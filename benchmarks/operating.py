@@ -44,7 +44,7 @@ FROM auth_user u WHERE NOT EXISTS (SELECT FROM google_link_googleaccount a WHERE
 
 def key_rotation() -> Figures:
     """Row 4: 20,000 accounts under a new key, and what is lost while others refresh them."""
-    from django_google_link.rotation import rotate
+    from django_google_link.operations.rotate_keys import rotate
 
     ways: dict[str, Callable[[], Any]] = {"ours": lambda: list(rotate()), "save": _save_each}
     figures: Figures = {}
@@ -116,7 +116,7 @@ def _make_accounts(count: int) -> None:
 @contextmanager
 def _new_key() -> Iterator[None]:
     """Put a new key before the others."""
-    from django_google_link.crypto import make_key
+    from django_google_link.encryption.keyring import make_key
 
     settings.GOOGLE_LINK["ENCRYPTION_KEYS"].insert(0, make_key())
     yield
@@ -157,10 +157,10 @@ def _refreshing() -> Iterator[dict[Any, str]]:
 def _refresh_one() -> tuple[Any, str]:
     from django.utils import timezone
 
-    from django_google_link import lease
-    from django_google_link.grants import save_refresh
+    from django_google_link.accounts import lease
+    from django_google_link.accounts.grants import save_refresh
     from django_google_link.models import GoogleAccount
-    from django_google_link.oauth import TokenResponse
+    from django_google_link.oauth.endpoints import TokenResponse
     from django_google_link.secret import Secret
 
     rows = GoogleAccount.objects.using("default")
@@ -191,8 +191,8 @@ def _count_lost(refreshed: dict[Any, str]) -> int:
 def _grow_to(count: int) -> None:
     from django.db import connection
 
-    from django_google_link.crypto import key_ids
-    from django_google_link.sealed import sealed_prefix
+    from django_google_link.encryption.format import sealed_prefix
+    from django_google_link.encryption.keyring import key_ids
 
     seal = sealed_prefix(key_ids()[0])
     with connection.cursor() as cursor:

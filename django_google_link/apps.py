@@ -13,7 +13,8 @@ class GoogleLinkConfig(AppConfig):
         from django.apps import apps
         from django.db.models.signals import pre_delete
 
-        from . import checks, revocations  # noqa: F401  checks register themselves
+        from . import checks  # noqa: F401  checks register themselves
+        from .accounts import revocations
         from .models import GoogleAccount
 
         # A project may have proxies of it, which send signals of their own.

@@ -10,10 +10,10 @@ from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from .access import AccountChooser, GoogleAccess, Requirement
-from .conf import conf
+from .conf.settings import conf
 from .exceptions import ConsentRequiredError
-from .responses import consent_response, response_to
+from .web.access import AccountChooser, GoogleAccess, Requirement
+from .web.responses import consent_response, response_to
 
 _OPTIONS = ("scopes", "optional_scopes", "client", "account", "return_url")
 
@@ -35,7 +35,7 @@ def google_required(view: Any = None, /, **options: Any) -> Any:
     """Run the view only for a user who has linked a Google account with these scopes.
 
     Others are sent to consent, or told how to get there, as befits the caller. ``request.google``
-    is a :class:`~django_google_link.access.GoogleAccess`.
+    is a :class:`~django_google_link.web.access.GoogleAccess`.
 
     Args:
         scopes: all of which are required; by default the client's ``SCOPES``.

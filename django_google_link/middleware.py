@@ -8,9 +8,9 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse
 
-from .access import access_for
 from .exceptions import ConsentRequiredError
-from .responses import response_to
+from .web.access import access_for
+from .web.responses import response_to
 
 
 class ConsentRequiredMiddleware:

@@ -11,10 +11,10 @@ from django.db.models.functions import Left
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .conf import conf
-from .crypto import seal, unseal
+from .conf.settings import conf
+from .encryption.format import PREFIX_LENGTH, Binding
+from .encryption.keyring import seal, unseal
 from .scopes import missing_scopes
-from .sealed import PREFIX_LENGTH, Binding
 from .secret import Secret
 
 if TYPE_CHECKING:
@@ -216,19 +216,19 @@ class GoogleAccount(models.Model):
 
     def unlink(self) -> None:
         """Revoke the grant at Google and delete this link."""
-        from .grants import unlink
+        from .accounts.grants import unlink
 
         unlink(self)
 
     def make_default(self) -> None:
         """Make this the account that is used where its user did not choose one."""
-        from .grants import make_default
+        from .accounts.grants import make_default
 
         make_default(self)
 
     def reassign(self, user: AbstractBaseUser) -> None:
         """Move this link to another user of the site, for whom its tokens are sealed anew."""
-        from .grants import reassign
+        from .accounts.grants import reassign
 
         reassign(self, user)
 

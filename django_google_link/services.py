@@ -11,7 +11,10 @@ from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 
-from .clients import get_api_endpoint, get_client, get_issuing_client
+from .accounts.access_tokens import fresh_access_token, refresh_leeway, stored_access_token
+from .api_clients.service_account_tokens import service_token
+from .conf.clients import get_api_endpoint, get_client, get_issuing_client
+from .conf.service_accounts import ServiceAccount, get_service_account
 from .exceptions import (
     AccountChoiceRequiredError,
     ConsentRequiredError,
@@ -21,16 +24,13 @@ from .exceptions import (
 )
 from .models import GoogleAccount
 from .scopes import parse_scopes
-from .service_accounts import ServiceAccount, get_service_account
-from .service_tokens import service_token
-from .tokens import fresh_access_token, refresh_leeway, stored_access_token
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
     from google.auth.transport.requests import AuthorizedSession
     from googleapiclient.discovery import Resource
 
-    from .credentials import AccountCredentials, ServiceAccountCredentials
+    from .api_clients.credentials import AccountCredentials, ServiceAccountCredentials
 
     LinkOwner = AbstractBaseUser | AnonymousUser | GoogleAccount
     Owner = LinkOwner | ServiceAccount
@@ -71,7 +71,7 @@ def build_service(
     document = _document(name, version, api_endpoint)
     from googleapiclient.discovery import build_from_document
 
-    from .service_http import ServiceBatch, ServiceHttp
+    from .api_clients.discovery import ServiceBatch, ServiceHttp
 
     service: Resource = build_from_document(document, credentials=credentials, **kwargs)
     # In place of google-auth's own, which googleapiclient has made as the environment wants it.
@@ -89,7 +89,7 @@ def authorized_session(
     Arguments and errors as :func:`credentials_for`.
     """
     credentials, api_endpoint = _credentials_and_endpoint(owner, scopes=scopes, client=client)
-    from .api_http import ApiSession
+    from .api_clients.sessions import ApiSession
 
     return ApiSession(credentials, api_endpoint=api_endpoint)
 
@@ -119,10 +119,10 @@ def credentials_for(owner: Owner, *, scopes: Scopes = (), client: str = "default
         SubjectNotAllowedError: when the service account may not act for this user.
     """
     if isinstance(owner, ServiceAccount):
-        from .credentials import ServiceAccountCredentials
+        from .api_clients.credentials import ServiceAccountCredentials
 
         return ServiceAccountCredentials.of(owner, parse_scopes(scopes))
-    from .credentials import AccountCredentials
+    from .api_clients.credentials import AccountCredentials
 
     return AccountCredentials.of(get_account(owner, scopes=scopes, client=client))
 

@@ -12,11 +12,10 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 from pytest_django import Settings
 
-from django_google_link import id_token
+from django_google_link.oauth import id_token
 from django_google_link.testing import FakeGoogle, FakeUser
-
-from .constants import CALENDAR, CALLBACK
-from .databases import file_database
+from tests.support.constants import CALENDAR, CALLBACK
+from tests.support.databases import file_database
 
 pytest_plugins = ["django_google_link.testing.pytest_plugin"]
 

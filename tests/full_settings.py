@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .settings import *  # noqa: F403
-from .settings import INSTALLED_APPS, MIDDLEWARE
+from tests.settings import *  # noqa: F403
+from tests.settings import INSTALLED_APPS, MIDDLEWARE
 
 INSTALLED_APPS = [
     *INSTALLED_APPS,

@@ -18,12 +18,11 @@ from django_google_link.exceptions import GrantLostError, MissingScopesError
 from django_google_link.models import GoogleAccount, Status
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
-
-from . import views
-from .constants import CALENDAR, DRIVE
-from .test_decorators import queries_of_ours
-from .test_linking import query_of
-from .test_responses import EVENTS, HTML, STATUSES, assert_leads_on, link_account, wish_of
+from tests.support import views
+from tests.support.constants import CALENDAR, DRIVE
+from tests.test_decorators import queries_of_ours
+from tests.views.test_linking import query_of
+from tests.web.test_responses import EVENTS, HTML, STATUSES, assert_leads_on, link_account, wish_of
 
 pytestmark = pytest.mark.django_db
 

@@ -17,7 +17,6 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
-from django_google_link.access import Requirement
 from django_google_link.decorators import google_aware, google_required
 from django_google_link.exceptions import (
     AccountChoiceRequiredError,
@@ -30,11 +29,11 @@ from django_google_link.models import GoogleAccount, Status
 from django_google_link.scopes import IDENTITY_SCOPES
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
-
-from . import views
-from .constants import CALENDAR, CALLBACK, DRIVE
-from .test_linking import local, query_of
-from .test_responses import (
+from django_google_link.web.access import Requirement
+from tests.support import views
+from tests.support.constants import CALENDAR, CALLBACK, DRIVE
+from tests.views.test_linking import local, query_of
+from tests.web.test_responses import (
     EVENTS,
     FORMS,
     PROGRAMS,
@@ -615,7 +614,10 @@ def test_client_resolver_is_asked_at_each_request(
     browser: Client, user: Any, second_client: str, settings: Settings
 ) -> None:
     """Acceptance 12: several tenants, several clients."""
-    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENT_RESOLVER": "tests.views.client_of"}
+    settings.GOOGLE_LINK = {
+        **settings.GOOGLE_LINK,
+        "CLIENT_RESOLVER": "tests.support.views.client_of",
+    }
     make_google_account(user, scopes=[DRIVE], client="second", email="b@gmail.com")
 
     first, second = (browser.get(f"/home/?client={name}") for name in ("default", "second"))

@@ -29,8 +29,9 @@ from importlib import import_module
 from pkgutil import walk_packages
 
 for module in walk_packages(django_google_link.__path__, "django_google_link."):
-    late = {"api_http", "contrib", "credentials", "keys", "service_http", "testing"}
-    if module.name.split(".")[1] not in late:
+    rooms = module.name.split(".")
+    late = {"contrib", "testing", "credentials", "discovery", "key", "sessions"}
+    if late.isdisjoint(rooms):
         import_module(module.name)
 """
 

@@ -37,10 +37,10 @@ from django_google_link.models import GoogleAccount, Status
 from django_google_link.services import build_service, credentials_for
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
-
-from .constants import CALENDAR, DRIVE
-from .databases import new_user
-from .test_responses import (
+from tests.support.constants import CALENDAR, DRIVE
+from tests.support.databases import new_user
+from tests.support.views import events_of
+from tests.web.test_responses import (
     EVENTS,
     HTML,
     STATUSES,
@@ -49,7 +49,6 @@ from .test_responses import (
     link_account,
     wish_of,
 )
-from .views import events_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 

@@ -25,7 +25,7 @@ from requests.exceptions import UnrewindableBodyError
 from werkzeug.wrappers import Request, Response
 
 from django_google_link import services
-from django_google_link.clients import emulated
+from django_google_link.conf.clients import emulated
 from django_google_link.exceptions import (
     AccountChoiceRequiredError,
     ClientMisconfiguredError,
@@ -47,10 +47,9 @@ from django_google_link.services import (
 )
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
-
-from .constants import CALENDAR, DRIVE
-from .databases import at_once, new_user
-from .test_grants import OPENID, in_seconds, linked, token_of
+from tests.accounts.test_grants import OPENID, in_seconds, linked, token_of
+from tests.support.constants import CALENDAR, DRIVE
+from tests.support.databases import at_once, new_user
 
 pytestmark = pytest.mark.django_db
 

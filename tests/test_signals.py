@@ -11,15 +11,14 @@ from django.dispatch import Signal
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from django_google_link import signals
+from django_google_link.accounts.access_tokens import fresh_access_token
 from django_google_link.exceptions import GrantLostError
 from django_google_link.models import GoogleAccount
 from django_google_link.signals import send_on_commit
 from django_google_link.testing import FakeGoogle, FakeUser
-from django_google_link.tokens import fresh_access_token
-
-from .constants import CALENDAR, DRIVE
-from .databases import new_user
-from .test_grants import OPENID, heard, linked, save, token_of
+from tests.accounts.test_grants import OPENID, heard, linked, save, token_of
+from tests.support.constants import CALENDAR, DRIVE
+from tests.support.databases import new_user
 
 pytestmark = pytest.mark.django_db
 

@@ -7,8 +7,7 @@ from django.contrib.auth.views import LoginView
 from django.urls import include, path, re_path
 
 from django_google_link.decorators import google_required
-
-from . import views
+from tests.support import views
 
 urlpatterns = [
     path("google/", include("django_google_link.urls")),

@@ -17,11 +17,11 @@ from django.utils.html import format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from .. import upkeep
-from ..grants import mark_lost
+from ..accounts.grants import mark_lost
+from ..accounts.revocations import Outcome, outbox_of
 from ..models import GoogleAccount, Reason
-from ..revocations import Outcome, outbox_of
-from ..revoke_pending import attempt_each
+from ..operations import refresh as upkeep
+from ..operations.revoke_pending import attempt_each
 from ..scopes import describe_scope
 from .base import LinkAdmin, key_of
 from .filters import ClientFilter, FailingFilter, KeyFilter, ReasonFilter

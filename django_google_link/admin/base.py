@@ -17,10 +17,10 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from .. import rotation
+from ..encryption.format import key_id_of
 from ..exceptions import EncryptionKeyUnavailableError, TokenUndecryptableError
 from ..models import TokenName
-from ..sealed import key_id_of
+from ..operations import rotate_keys as rotation
 
 #: Google is asked about one after the other, and a page cannot take for ever.
 MOST_AT_ONCE = 100

@@ -10,9 +10,9 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from ..encryption.format import sealed_prefix
 from ..models import Reason
-from ..overview import configured_clients, configured_keys
-from ..sealed import sealed_prefix
+from ..operations.status import configured_clients, configured_keys
 
 _OTHER = "other"
 

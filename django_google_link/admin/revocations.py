@@ -11,9 +11,9 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from ..accounts.revocations import Outcome, outbox_of
 from ..models import PendingRevocation
-from ..revocations import Outcome, outbox_of
-from ..revoke_pending import attempt_each
+from ..operations.revoke_pending import attempt_each
 from .base import LinkAdmin, key_of
 from .filters import ClientFilter
 

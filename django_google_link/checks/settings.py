@@ -13,10 +13,10 @@ from typing import Any
 from django.core.checks import CheckMessage, Tags, register
 from django.http import HttpRequest
 
-from .. import clients, service_accounts
-from .. import conf as conf_module
-from ..conf import SettingsError, conf
-from ..crypto import decode_key
+from ..conf import clients, service_accounts
+from ..conf import settings as conf_module
+from ..conf.settings import SettingsError, conf
+from ..encryption.keyring import decode_key
 from ..scopes import IDENTITY_SCOPES, PREFIX, parse_scopes
 from ..secret import Secret
 from .messages import error, warning

@@ -13,8 +13,8 @@ from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
-from ..clients import DEFAULT_ENDPOINTS, OAuthClient, get_client, is_loopback
-from ..conf import conf
+from ..conf.clients import DEFAULT_ENDPOINTS, OAuthClient, get_client, is_loopback
+from ..conf.settings import conf
 from .messages import error, warning
 
 _MIDDLEWARE = (

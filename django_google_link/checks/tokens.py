@@ -9,7 +9,7 @@ from django.core.checks import CheckMessage, Tags, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, router
 
-from ..crypto import key_ids
+from ..encryption.keyring import key_ids
 from ..models import GoogleAccount
 from .messages import warning
 
@@ -25,7 +25,7 @@ def check_stored_keys(databases: Sequence[str] | None = None, **kwargs: Any) -> 
 
 
 def _missing_keys(alias: str) -> Iterator[CheckMessage]:
-    from ..overview import overview
+    from ..operations.status import overview
 
     if not router.allow_migrate_model(alias, GoogleAccount):
         return

@@ -13,10 +13,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.views import exception_handler as default_exception_handler
 
-from ..access import GoogleAccess, Requirement, access_for
-from ..conf import conf
+from ..conf.settings import conf
 from ..exceptions import ConsentRequiredError
-from ..responses import consent_content, looked_into
+from ..web.access import GoogleAccess, Requirement, access_for
+from ..web.responses import consent_content, looked_into
 
 
 class GoogleAuthorizationRequired(APIException):

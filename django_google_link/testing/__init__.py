@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .accounts import link_google_account, make_google_account
     from .cases import FakeGoogleMixin, running_google
-    from .errors import FakeGoogleError
     from .fake import FakeGoogle
-    from .identities import FakeClient, FakeUser
-    from .recording import RecordedRequest
-    from .service_accounts import FakeServiceAccount
+    from .provider.errors import FakeGoogleError
+    from .provider.identities import FakeClient, FakeUser
+    from .provider.recording import RecordedRequest
+    from .provider.service_accounts import FakeServiceAccount
 
 __all__ = [
     "FakeClient",
@@ -32,13 +32,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "FakeClient": "identities",
+    "FakeClient": "provider.identities",
     "FakeGoogle": "fake",
-    "FakeGoogleError": "errors",
+    "FakeGoogleError": "provider.errors",
     "FakeGoogleMixin": "cases",
-    "FakeServiceAccount": "service_accounts",
-    "FakeUser": "identities",
-    "RecordedRequest": "recording",
+    "FakeServiceAccount": "provider.service_accounts",
+    "FakeUser": "provider.identities",
+    "RecordedRequest": "provider.recording",
     "link_google_account": "accounts",
     "make_google_account": "accounts",
     "running_google": "cases",

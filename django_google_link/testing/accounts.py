@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
-from ..clients import get_client
+from ..conf.clients import get_client
 from ..models import GoogleAccount, Status
 from ..scopes import IDENTITY_SCOPES, parse_scopes
 from ..secret import Secret

@@ -10,8 +10,8 @@ from django.conf import settings
 from django.test import override_settings
 
 from .accounts import link_google_account
-from .errors import FakeGoogleError
 from .fake import FakeGoogle
+from .provider.errors import FakeGoogleError
 from .wiring import wired
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .behaviour import Behaviour
-from .endpoints import PATHS
-from .errors import FakeGoogleError
-from .identities import (
+from .provider.behaviour import Behaviour
+from .provider.endpoints import PATHS
+from .provider.errors import FakeGoogleError
+from .provider.identities import (
     ClientType,
     FakeClient,
     FakeUser,
@@ -16,8 +16,8 @@ from .identities import (
     random_client_secret,
     random_sub,
 )
-from .provider import Provider
-from .service_accounts import FakeServiceAccount
+from .provider.provider import Provider
+from .provider.service_accounts import FakeServiceAccount
 
 
 class Console(Behaviour):

@@ -7,12 +7,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from .application import Application
-from .browser import Answer, give_consent
-from .errors import FakeGoogleError
-from .identities import FakeUser
-from .resources import Handler, protected
-from .server import HOST, LoopbackServer
+from .browser.consent import Answer, give_consent
+from .provider.application import Application
+from .provider.errors import FakeGoogleError
+from .provider.identities import FakeUser
+from .provider.resources import Handler, protected
+from .provider.server import HOST, LoopbackServer
 from .token_controls import TokenControls
 from .traffic import Traffic
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .console import Console
-from .errors import FakeGoogleError
-from .grants import FakeGrantTokens
-from .id_tokens import ALGORITHMS, Tampering
-from .identities import FakeClient, FakeUser
-from .scopes import normalize_scopes
+from .provider.errors import FakeGoogleError
+from .provider.grants import FakeGrantTokens
+from .provider.id_tokens import ALGORITHMS, Tampering
+from .provider.identities import FakeClient, FakeUser
+from .provider.scopes import normalize_scopes
 
 
 class TokenControls(Console):

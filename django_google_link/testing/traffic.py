@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .console import Console
-from .endpoints import path_of
-from .faults import Body, Fault
-from .recording import RecordedRequest
+from .provider.endpoints import path_of
+from .provider.faults import Body, Fault
+from .provider.recording import RecordedRequest
 
 
 class Traffic(Console):

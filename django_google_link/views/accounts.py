@@ -14,13 +14,13 @@ from django.views.decorators.clickjacking import xframe_options_deny
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_http_methods
 
-from ..access import client_name, is_safe_url
-from ..authorize_request import AuthorizeRequest
-from ..clients import get_client
-from ..conf import conf
+from ..accounts.authorize_links import AuthorizeRequest
+from ..conf.clients import get_client
+from ..conf.settings import conf
 from ..models import GoogleAccount
-from ..responses import describe
 from ..scopes import IDENTITY_SCOPES, parse_scopes
+from ..web.access import client_name, is_safe_url
+from ..web.responses import describe
 
 _LabelForm = forms.modelform_factory(GoogleAccount, fields=["label"])
 

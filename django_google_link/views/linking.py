@@ -16,27 +16,30 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_http_methods
 
-from .. import crypto, oauth, signals, state
-from ..access import client_name, default_return_url, is_safe_url
-from ..authorize_request import AuthorizeRequest
-from ..clients import OAuthClient, get_client, is_loopback
-from ..conf import SettingsError, conf
+from .. import signals
+from ..accounts.authorize_links import AuthorizeRequest
+from ..accounts.grants import save_grant
+from ..accounts.revocations import end_grant
+from ..conf.clients import OAuthClient, get_client, is_loopback
+from ..conf.settings import SettingsError, conf
+from ..encryption import keyring as crypto
 from ..exceptions import (
     ClientMisconfiguredError,
     ConsentRequiredError,
     GoogleLinkError,
     StateError,
 )
-from ..exchange import exchange
-from ..grants import save_grant
-from ..id_token import Identity
 from ..models import GoogleAccount
-from ..oauth import TokenResponse
-from ..revocations import end_grant
+from ..oauth import endpoints as oauth
+from ..oauth.authorization_response import exchange
+from ..oauth.endpoints import TokenResponse
+from ..oauth.id_token import Identity
 from ..scopes import IDENTITY_SCOPES, parse_scopes
 from ..secret import Secret
 from ..services import choose_account
-from ..state import PendingAuthorization
+from ..web import pending as state
+from ..web.access import client_name, default_return_url, is_safe_url
+from ..web.pending import PendingAuthorization
 from . import pages
 
 logger = logging.getLogger("django_google_link")

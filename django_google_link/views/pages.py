@@ -17,13 +17,13 @@ from ..exceptions import (
     RefreshUnavailableError,
     StateError,
 )
-from ..responses import describe
 from ..scopes import IDENTITY_SCOPES
+from ..web.responses import describe
 
 if TYPE_CHECKING:
-    from ..id_token import Identity
     from ..models import GoogleAccount
-    from ..state import PendingAuthorization
+    from ..oauth.id_token import Identity
+    from ..web.pending import PendingAuthorization
 
 
 def failure(request: HttpRequest, error: GoogleLinkError, *, try_url: str = "") -> HttpResponse:

@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from example_project.demo.process import Demo, running_demo
-
-from ..node import install
+from tests.support.node import install
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page

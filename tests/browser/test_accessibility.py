@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from example_project.demo.process import Demo
-
-from .conftest import log_in
-from .steps import WORK, allow, button, choose_video, expect, link
+from tests.browser.conftest import log_in
+from tests.browser.steps import WORK, allow, button, choose_video, expect, link
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page

@@ -19,9 +19,8 @@ from example_project.demo.client import client_settings
 from example_project.demo.google_answers import add_routes
 from example_project.demo.process import PROJECT, Demo, running_demo
 from example_project.demo.youtube import YouTube
-
-from .conftest import log_in
-from .steps import ANNA, WORK, allow, button, choose_video, expect, link, video
+from tests.browser.conftest import log_in
+from tests.browser.steps import ANNA, WORK, allow, button, choose_video, expect, link, video
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page

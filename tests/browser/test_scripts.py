@@ -15,10 +15,9 @@ from pytest_django.live_server_helper import LiveServer
 
 from django_google_link.decorators import google_required
 from django_google_link.testing import FakeGoogle
-
-from ..constants import CALENDAR
-from ..documentation.pages import blocks, text_of
-from .steps import expect
+from tests.browser.steps import expect
+from tests.documentation.pages import blocks, text_of
+from tests.support.constants import CALENDAR
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page

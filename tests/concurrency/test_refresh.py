@@ -17,10 +17,9 @@ from pytest_django import Settings
 
 from django_google_link.models import GoogleAccount, PendingRevocation, Status
 from django_google_link.testing import FakeGoogle, FakeUser
-
-from ..databases import new_user
-from ..test_grants import in_seconds, linked, links, save, token_of
-from .workers import Worker, results_of, working
+from tests.accounts.test_grants import in_seconds, linked, links, save, token_of
+from tests.concurrency.workers import Worker, results_of, working
+from tests.support.databases import new_user
 
 pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("shared_database")]
 

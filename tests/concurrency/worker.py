@@ -28,8 +28,8 @@ ORDER: dict[str, Any] = json.loads(sys.argv[1])
 
 def fresh(account: str) -> str:
     """Get a fresh access token."""
+    from django_google_link.accounts.access_tokens import fresh_access_token
     from django_google_link.models import GoogleAccount
-    from django_google_link.tokens import fresh_access_token
 
     return fresh_access_token(GoogleAccount(pk=account)).value.reveal()
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 
-from .pages import block_with, run
+from tests.documentation.pages import block_with, run
 
 GoogleOutageMiddleware = run("howto/outages", "class GoogleOutage")["GoogleOutageMiddleware"]
 

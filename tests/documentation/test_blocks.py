@@ -18,8 +18,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from django_google_link.testing import FakeGoogle
-
-from .pages import DOCS, PAGES, ROOT, blocks, name_of
+from tests.documentation.pages import DOCS, PAGES, ROOT, blocks, name_of
 
 # These are run by tests of their own.
 ELSEWHERE = {DOCS / "tutorial.md", DOCS / "howto" / "operating.md", DOCS / "howto" / "testing.md"}

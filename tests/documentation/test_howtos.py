@@ -21,11 +21,10 @@ from django_google_link.exceptions import RefreshUnavailableError
 from django_google_link.models import GoogleAccount
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
-
-from ..constants import CALENDAR
-from ..test_linking import query_of
-from ..test_responses import EVENTS, HTML, link_account
-from .pages import block_with, blocks, run, text_of, use_templates
+from tests.documentation.pages import block_with, blocks, run, text_of, use_templates
+from tests.support.constants import CALENDAR
+from tests.views.test_linking import query_of
+from tests.web.test_responses import EVENTS, HTML, link_account
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 

@@ -19,11 +19,10 @@ from prometheus_client import REGISTRY
 
 import django_google_link
 from django_google_link import signals
-from django_google_link.grants import mark_lost
+from django_google_link.accounts.grants import mark_lost
 from django_google_link.models import GoogleAccount, PendingRevocation
 from django_google_link.testing.accounts import make_google_account
-
-from .pages import names_in, run, tables, text_of
+from tests.documentation.pages import names_in, run, tables, text_of
 
 PACKAGE = Path(django_google_link.__file__).parent
 SENT = [signal for signal in vars(signals).values() if isinstance(signal, Signal)]

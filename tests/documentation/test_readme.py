@@ -9,8 +9,7 @@ import pytest
 from django.test import Client
 
 from django_google_link.testing import FakeGoogle
-
-from .pages import ROOT, block_with, text_of
+from tests.documentation.pages import ROOT, block_with, text_of
 
 
 @pytest.mark.django_db

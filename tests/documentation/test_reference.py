@@ -13,11 +13,12 @@ from django.core.management import get_commands, load_command_class
 from django.dispatch import Signal
 
 import django_google_link
-from django_google_link import clients, conf, exceptions, service_accounts, signals, urls
-from django_google_link.access import Requirement
+from django_google_link import exceptions, signals, urls
+from django_google_link.conf import clients, service_accounts
+from django_google_link.conf import settings as conf
 from django_google_link.models import GoogleAccount, PendingRevocation
-
-from .pages import PAGES, names_in, tables, text_of
+from django_google_link.web.access import Requirement
+from tests.documentation.pages import PAGES, names_in, tables, text_of
 
 PACKAGE = Path(django_google_link.__file__).parent
 SOURCES = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))

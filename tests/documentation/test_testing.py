@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pytest_django import Settings
 
-from .pages import blocks, text_of, use_templates
+from tests.documentation.pages import blocks, text_of, use_templates
 
 SITE = "tests.documentation.site"
 

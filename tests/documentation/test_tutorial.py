@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from ..concurrency.test_refresh import until
-from .pages import ROOT
-from .tutorial import follow
+from tests.concurrency.test_refresh import until
+from tests.documentation.pages import ROOT
+from tests.documentation.tutorial import follow
 
 pytestmark = pytest.mark.processes
 

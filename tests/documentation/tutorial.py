@@ -7,7 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from .pages import text_of
+from tests.documentation.pages import text_of
 
 # What pip brings is there already, and what asks a person has its own way in.
 _LEFT_OUT = ("python -m venv", ". .venv", "pip install", "python manage.py runserver")

@@ -16,16 +16,15 @@ import requests
 from django.test import Client
 from pytest_django import Settings
 
-from django_google_link import id_token
+from django_google_link.accounts.access_tokens import check_grant, fresh_access_token
 from django_google_link.exceptions import GrantLostError
 from django_google_link.models import GoogleAccount, PendingRevocation
-from django_google_link.tokens import check_grant, fresh_access_token
-
-from ..constants import CALLBACK
-from ..databases import new_user
-from ..node import install
-from ..test_grants import in_seconds, token_of
-from ..test_linking import local
+from django_google_link.oauth import id_token
+from tests.accounts.test_grants import in_seconds, token_of
+from tests.support.constants import CALLBACK
+from tests.support.databases import new_user
+from tests.support.node import install
+from tests.views.test_linking import local
 
 pytestmark = [
     pytest.mark.node,

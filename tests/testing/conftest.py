@@ -8,8 +8,7 @@ import pytest
 import requests
 
 from django_google_link.testing import FakeGoogle, FakeUser
-
-from .app import REDIRECT_URI, App
+from tests.testing.app import REDIRECT_URI, App
 
 
 class Clock:

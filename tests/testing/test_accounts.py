@@ -13,8 +13,7 @@ from django_google_link.exceptions import GrantLostError, MissingScopesError
 from django_google_link.models import GoogleAccount, Status
 from django_google_link.services import access_token, credentials_for
 from django_google_link.testing.accounts import make_google_account
-
-from ..constants import CALENDAR, DRIVE
+from tests.support.constants import CALENDAR, DRIVE
 
 pytestmark = pytest.mark.django_db
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from django_google_link.testing import FakeGoogleError
-
-from .app import CALENDAR, DRIVE, EMAIL, REDIRECT_URI, params_of
+from tests.testing.app import CALENDAR, DRIVE, EMAIL, REDIRECT_URI, params_of
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from django_google_link.testing import FakeGoogleError
-from django_google_link.testing.html_form import parse_page
-
-from .app import CALENDAR, DRIVE, EMAIL, PROFILE, REDIRECT_URI, params_of
+from django_google_link.testing.browser.html_form import parse_page
+from tests.testing.app import CALENDAR, DRIVE, EMAIL, PROFILE, REDIRECT_URI, params_of
 
 
 def submit(app, page, **form):

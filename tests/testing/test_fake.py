@@ -12,8 +12,7 @@ import requests
 
 from django_google_link import testing
 from django_google_link.testing import FakeGoogle, FakeGoogleError
-
-from .app import CALENDAR, REDIRECT_URI
+from tests.testing.app import CALENDAR, REDIRECT_URI
 
 
 def run_python(code):

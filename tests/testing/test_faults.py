@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from .app import CALENDAR
+from tests.testing.app import CALENDAR
 
 
 @pytest.fixture

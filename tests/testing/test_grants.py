@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from django_google_link.testing import FakeGoogleError
-from django_google_link.testing.grants import Token
-
-from .app import CALENDAR, DRIVE, EMAIL
+from django_google_link.testing.provider.grants import Token
+from tests.testing.app import CALENDAR, DRIVE, EMAIL
 
 
 @pytest.fixture(autouse=True)

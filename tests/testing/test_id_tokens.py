@@ -12,7 +12,7 @@ from joserfc import jwt
 from joserfc.errors import BadSignatureError
 from joserfc.jwk import KeySet
 
-from .app import CALENDAR
+from tests.testing.app import CALENDAR
 
 SCOPE = f"openid email profile {CALENDAR}"
 

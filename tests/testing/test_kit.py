@@ -15,7 +15,7 @@ from django.urls import path
 from pytest_django import Settings
 
 import django_google_link.testing as kit
-from django_google_link.conf import conf
+from django_google_link.conf.settings import conf
 from django_google_link.services import (
     ServiceAccount,
     access_token,

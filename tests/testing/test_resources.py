@@ -6,7 +6,7 @@ import pytest
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response
 
-from .app import CALENDAR, DRIVE
+from tests.testing.app import CALENDAR, DRIVE
 
 REALM = 'Bearer realm="https://accounts.google.com/"'
 REFUSED = (("ACCESS_TOKEN_EXPIRED", "authError"), f'{REALM}, error="invalid_token"')

@@ -14,8 +14,7 @@ from google.oauth2.service_account import Credentials
 from joserfc import jws
 
 from django_google_link.testing import FakeGoogle, FakeServiceAccount
-
-from .app import CALENDAR, DRIVE
+from tests.testing.app import CALENDAR, DRIVE
 
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"

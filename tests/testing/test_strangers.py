@@ -16,7 +16,7 @@ from googleapiclient import discovery_cache
 from googleapiclient.discovery import build_from_document
 from googleapiclient.errors import HttpError
 
-from .app import CALENDAR, DRIVE, REDIRECT_URI
+from tests.testing.app import CALENDAR, DRIVE, REDIRECT_URI
 
 SCOPES = ["openid", "https://www.googleapis.com/auth/userinfo.email", CALENDAR, DRIVE]
 

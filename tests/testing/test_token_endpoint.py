@@ -7,7 +7,7 @@ import hashlib
 
 import pytest
 
-from .app import CALENDAR, DRIVE, EMAIL, PROFILE, REDIRECT_URI, params_of
+from tests.testing.app import CALENDAR, DRIVE, EMAIL, PROFILE, REDIRECT_URI, params_of
 
 VERIFIER = "v" * 43
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).decode()[:43]

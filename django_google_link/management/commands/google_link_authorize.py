@@ -14,16 +14,17 @@ from django.core.management import BaseCommand, CommandError
 from django.db import IntegrityError
 from django.views.decorators.debug import sensitive_variables
 
-from django_google_link import crypto, oauth
-from django_google_link.clients import OAuthClient, get_client, is_loopback
+from django_google_link.accounts.grants import save_grant
+from django_google_link.accounts.revocations import end_grant
+from django_google_link.conf.clients import OAuthClient, get_client, is_loopback
+from django_google_link.encryption import keyring as crypto
 from django_google_link.exceptions import GoogleLinkError
-from django_google_link.exchange import exchange
-from django_google_link.grants import save_grant
-from django_google_link.id_token import Identity
-from django_google_link.loopback import HOST, LoopbackServer
+from django_google_link.management.loopback import HOST, LoopbackServer
 from django_google_link.models import GoogleAccount
-from django_google_link.oauth import TokenResponse
-from django_google_link.revocations import end_grant
+from django_google_link.oauth import endpoints as oauth
+from django_google_link.oauth.authorization_response import exchange
+from django_google_link.oauth.endpoints import TokenResponse
+from django_google_link.oauth.id_token import Identity
 from django_google_link.scopes import IDENTITY_SCOPES, missing_scopes, parse_scopes
 from django_google_link.secret import Secret
 

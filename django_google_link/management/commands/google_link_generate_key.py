@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management import BaseCommand
 
-from django_google_link.crypto import make_key
+from django_google_link.encryption.keyring import make_key
 
 
 class Command(BaseCommand):

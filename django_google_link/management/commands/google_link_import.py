@@ -11,9 +11,10 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import BaseCommand, CommandError
 
-from django_google_link import crypto, sources
-from django_google_link.moving_in import TROUBLES, Outcome, move_in
-from django_google_link.sources import Source
+from django_google_link.encryption import keyring as crypto
+from django_google_link.operations import import_sources as sources
+from django_google_link.operations.import_sources import Source
+from django_google_link.operations.import_tokens import TROUBLES, Outcome, move_in
 
 from ._progress import with_bar
 from ._users import user_named

@@ -10,8 +10,8 @@ from typing import Any
 
 from django.core.management import BaseCommand, CommandError
 
-from django_google_link.tokens import refresh_leeway
-from django_google_link.upkeep import TROUBLES, Outcome, due_accounts, refresh_accounts
+from django_google_link.accounts.access_tokens import refresh_leeway
+from django_google_link.operations.refresh import TROUBLES, Outcome, due_accounts, refresh_accounts
 
 from ._progress import with_bar
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from django.core.management import BaseCommand, CommandError
 
-from django_google_link.revocations import Outcome, outbox_of
-from django_google_link.revoke_pending import due_revocations, revoke_pending
+from django_google_link.accounts.revocations import Outcome, outbox_of
+from django_google_link.operations.revoke_pending import due_revocations, revoke_pending
 
 from ._progress import with_bar
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management import BaseCommand, CommandError
 
-from django_google_link.rotation import Outcome, rotate, rows_left
+from django_google_link.operations.rotate_keys import Outcome, rotate, rows_left
 
 from ._progress import with_bar
 

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management import BaseCommand, CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 
-from django_google_link.overview import Backlog, Overview, overview
+from django_google_link.operations.status import Backlog, Overview, overview
 
 
 class Command(BaseCommand):

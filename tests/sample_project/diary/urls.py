@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from . import views
+from tests.sample_project.diary import views
 
 urlpatterns = [
     path("agenda/", views.agenda),

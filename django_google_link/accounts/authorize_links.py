@@ -1,0 +1,69 @@
+"""What our own code asks the authorize view to do, signed: a visitor cannot make one up."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Self
+
+from django.core import signing
+from django.urls import reverse
+from django.utils.http import urlencode
+
+from ..exceptions import StateError
+
+#: Seconds: a page with such a link in it may lie open for a day.
+MAX_AGE = 24 * 3600
+
+_SALT = "django_google_link.authorize"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuthorizeRequest:
+    """One wish to link, with everything that must not come from a query string.
+
+    Args:
+        user: the primary key, as text, of the user it is for.
+        client: the name of the OAuth client.
+        scopes: all that is asked for.
+        required: those without which the page behind ``return_url`` does not work.
+        return_url: where to go afterwards.
+        account: the ``sub`` of the account that is expected, or nothing.
+        add: that a further account is wanted, though one is linked.
+    """
+
+    user: str
+    client: str
+    scopes: tuple[str, ...]
+    required: tuple[str, ...]
+    return_url: str
+    account: str = ""
+    add: bool = False
+
+    def url(self) -> str:
+        """Return the address of the authorize view, with this request signed in it."""
+        signed = signing.dumps(asdict(self), salt=_SALT, compress=True)
+        return f"{reverse('google_link:authorize')}?{urlencode({'request': signed})}"
+
+    @classmethod
+    def unsign(cls, text: str, *, user: str) -> Self:
+        """Read a signed request.
+
+        Args:
+            user: the primary key, as text, of the user who is logged in now.
+
+        Raises:
+            StateError: when it was not signed here, is too old, or is meant for another user.
+        """
+        try:
+            content = signing.loads(text, salt=_SALT, max_age=MAX_AGE)
+        except signing.SignatureExpired:
+            raise StateError("This link is too old.") from None
+        except signing.BadSignature:
+            raise StateError("This link was not made by this site.") from None
+        try:
+            request = cls(**content)
+        except TypeError:
+            raise StateError("This link was made by another version of this site.") from None
+        if request.user != user:
+            raise StateError("This link was made for another user of this site.")
+        return request

@@ -1,0 +1,175 @@
+"""The right to ask Google for a new access token: one caller has it at a time, in any process.
+
+It stands in the account's row and is taken and given back by conditional updates, so any database
+will do and nothing else is needed. Its times are written and judged by the database's clock, on
+SQLite by the one machine's: workers whose clocks disagree agree on who has it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import uniform
+from typing import Any
+
+from django.db import connections, transaction
+from django.db.models import DateTimeField, Q, QuerySet, Value
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from ..conf.settings import conf
+from ..models import GoogleAccount, GoogleAccountQuerySet
+
+#: A token that looks fresh is replaced once per account in this time, so that an API which says
+#: 401 to everything is no storm of refreshes.
+FORCED_REFRESH_INTERVAL = timedelta(minutes=1)
+
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 30, 3600  # seconds
+_NO_TIME = timedelta()
+
+#: What a row says while nobody is at work on it and the last attempt went well.
+AT_REST: dict[str, Any] = {
+    "refresh_lease": None,
+    "refresh_lease_expires_at": None,
+    "refresh_failures": 0,
+    "refresh_failing_since": None,
+    "refresh_retry_at": None,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """A row as it was read, and what the database's clock makes of it.
+
+    ``retry_at`` is when Google may be asked again, by this worker's clock; ``None`` is at once.
+    """
+
+    account: GoogleAccount
+    is_leased: bool
+    retry_at: datetime | None
+    was_forced: bool
+
+
+def look(rows: GoogleAccountQuerySet, pk: uuid.UUID) -> Situation | None:
+    """Read a row anew, or return ``None`` if it is gone."""
+    now = clock(rows)
+    present = Value(now, output_field=DateTimeField()) if isinstance(now, datetime) else now
+    account: Any = rows.filter(pk=pk).annotate(now=present).first()
+    if account is None:
+        return None
+
+    def time_left(until: datetime | None) -> timedelta:
+        return max(until - account.now, _NO_TIME) if until else _NO_TIME
+
+    left_alone = time_left(account.refresh_retry_at)
+    forced_at = account.refresh_forced_at
+    return Situation(
+        account=account,
+        is_leased=bool(time_left(account.refresh_lease_expires_at)),
+        retry_at=timezone.now() + left_alone if left_alone else None,
+        was_forced=bool(time_left(forced_at and forced_at + FORCED_REFRESH_INTERVAL)),
+    )
+
+
+def take(rows: GoogleAccountQuerySet, account: GoogleAccount) -> uuid.UUID | None:
+    """Take the lease of a row, if it is free and the row is as it was read. Never waits.
+
+    Returns:
+        The owner to name from now on, or ``None`` if somebody else was faster.
+    """
+    owner, now = uuid.uuid4(), clock(rows)
+    free = rows.filter(
+        Q(refresh_lease_expires_at=None) | Q(refresh_lease_expires_at__lte=now),
+        pk=account.pk,
+        grant_version=account.grant_version,
+        sealed_access_token=account.sealed_access_token,
+    )
+    with transaction.atomic(using=rows.db):
+        if _is_locked(free):
+            return None
+        taken = free.update(refresh_lease=owner, refresh_lease_expires_at=now + _duration())
+    return owner if taken else None
+
+
+def held(
+    rows: GoogleAccountQuerySet, account: GoogleAccount, owner: uuid.UUID | None
+) -> GoogleAccountQuerySet:
+    """Return the row, if it still holds the grant that was read, and the lease if one was taken."""
+    same = rows.filter(pk=account.pk, grant_version=account.grant_version)
+    return same.filter(refresh_lease=owner) if owner else same
+
+
+def give_back(
+    rows: GoogleAccountQuerySet,
+    account: GoogleAccount,
+    owner: uuid.UUID,
+    *,
+    is_failing: bool = False,
+) -> None:
+    """Give the lease back, with nothing changed; or with a note for operators since when it fails.
+
+    Args:
+        is_failing: through no fault of the account's or of Google's, so that nothing is waited out.
+    """
+    since = account.refresh_failing_since or (timezone.now() if is_failing else None)
+    rows.filter(pk=account.pk, refresh_lease=owner).update(
+        refresh_lease=None, refresh_lease_expires_at=None, refresh_failing_since=since
+    )
+
+
+def back_off(rows: GoogleAccountQuerySet, account: GoogleAccount, owner: uuid.UUID) -> timedelta:
+    """Give the lease back, and let all workers leave Google alone for a while.
+
+    Returns:
+        How long: 30 seconds, doubled at each failure up to an hour, give or take a fifth.
+    """
+    seconds = min(_FIRST_BACKOFF * 2**account.refresh_failures, _LONGEST_BACKOFF)
+    delay = timedelta(seconds=seconds * uniform(0.8, 1.2))  # noqa: S311  no secret
+    rows.filter(pk=account.pk, refresh_lease=owner).update(
+        refresh_lease=None,
+        refresh_lease_expires_at=None,
+        refresh_failures=min(account.refresh_failures + 1, 10),
+        refresh_failing_since=account.refresh_failing_since or timezone.now(),  # for people
+        refresh_retry_at=clock(rows) + delay,
+    )
+    return delay
+
+
+def longest_wait() -> float:
+    """Return the seconds after which a caller without a token gives up.
+
+    Time enough for the lease of a worker that was killed to end, and for one more request.
+    """
+    return _duration().total_seconds() + conf.http_timeout
+
+
+def clock(rows: QuerySet[Any]) -> Any:
+    """Return the present by the clock that all workers share."""
+    # SQLite is on this machine, and keeps times as text which its own clock writes otherwise.
+    return timezone.now() if connections[rows.db].vendor == "sqlite" else _UTCNow()
+
+
+class _UTCNow(Now):
+    """The present, in UTC on MySQL as well, whose ``CURRENT_TIMESTAMP`` knows summer time."""
+
+    def as_mysql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **extra)
+
+
+def _is_locked(rows: GoogleAccountQuerySet) -> bool:
+    """Say whether another transaction has its hands on these rows: an update would wait for it.
+
+    It might be our own caller's, on another connection, and would then wait for us.
+    """
+    features = connections[rows.db].features
+    if not features.has_select_for_update_skip_locked:
+        return False
+    # As an update that leaves the keys alone, it gets along with those who refer to the row.
+    free = rows.select_for_update(skip_locked=True, no_key=features.has_select_for_no_key_update)
+    return not free.values_list("pk")[:1]
+
+
+def _duration() -> timedelta:
+    """Return how long a lease lasts: longer than the request that it is for can take."""
+    return timedelta(seconds=conf.http_timeout + 5)

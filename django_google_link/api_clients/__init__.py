@@ -1,0 +1,1 @@
+"""What Google's own client libraries are handed."""

@@ -1,0 +1,202 @@
+"""Service accounts: the site itself at Google, and by delegation the users of an organization."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from ..exceptions import SubjectNotAllowedError
+from ..secret import Secret, masked
+from .clients import is_endpoint
+from .settings import SettingsError, conf
+
+SOURCES = ("FILE", "INFO", "IMPERSONATE", "DEFAULT_CREDENTIALS")
+KEYS = frozenset({*SOURCES, "SUBJECTS", "API_ENDPOINT"})
+
+_MAX_BYTES = 100_000
+# Nothing that Google could read as another address than we have compared.
+_ADDRESS = re.compile(r"[!-?A-~]+@[!-?A-~]+")
+
+
+@dataclass(frozen=True)
+class ServiceAccount:
+    """A service account, as the owner of what a helper of ``services`` returns.
+
+    Args:
+        name: a key of ``GOOGLE_LINK["SERVICE_ACCOUNTS"]``.
+        subject: the address of the user to act for, by domain-wide delegation; it must be among
+            the account's ``SUBJECTS``.
+    """
+
+    name: str
+    subject: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceAccountSettings:
+    """One service account of the settings, ready for use."""
+
+    name: str
+    #: The content of a key file, its private key a ``Secret``; ``None`` for default credentials.
+    key: Mapping[str, Any] | None = field(repr=False)
+    impersonate: str
+    subjects: frozenset[str]
+    api_endpoint: str | None
+
+    @property
+    def principal(self) -> str:
+        """The e-mail address of the account, as far as the settings tell."""
+        return self.impersonate or (self.key or {}).get("client_email", "")
+
+    @property
+    def token_uri(self) -> str:
+        """Where the key is used, if there is one."""
+        return str((self.key or {}).get("token_uri", ""))
+
+    def admitted(self, subject: str | None) -> str:
+        """Return the subject as it is sent to Google; without one the account is itself.
+
+        Raises:
+            SubjectNotAllowedError: when ``SUBJECTS`` has neither the address nor its domain, or
+                when it is no address at all.
+        """
+        if subject is None:
+            return ""
+        address = subject.lower()
+        is_listed = self.subjects.intersection({address, f"@{address.rpartition('@')[2]}"})
+        if not is_listed or not _ADDRESS.fullmatch(subject):
+            raise SubjectNotAllowedError(self.name)
+        return address
+
+
+def get_service_account(name: str) -> ServiceAccountSettings:
+    """Return the configured service account of that name.
+
+    Args:
+        name: a key of ``GOOGLE_LINK["SERVICE_ACCOUNTS"]``.
+
+    Raises:
+        SettingsError: (an ``ImproperlyConfigured``) when it is missing or cannot work.
+    """
+    accounts = conf.service_accounts
+    if name not in accounts:
+        raise SettingsError(
+            "E011",
+            f"There is no service account {name!r}.",
+            hint='Add it to GOOGLE_LINK["SERVICE_ACCOUNTS"], which has '
+            f"{', '.join(sorted(accounts)) or 'none'}.",
+        )
+    settings = accounts[name]
+    sources = [source for source in SOURCES if settings.get(source)]
+    if len(sources) != 1:
+        raise SettingsError(
+            "E023",
+            f"The service account {name!r} has {' and '.join(sources) or 'no credentials'}.",
+            hint=f"Give it exactly one of {', '.join(SOURCES)}.",
+        )
+    return ServiceAccountSettings(
+        name=name,
+        key=_key(name, settings),
+        impersonate=_address(name, settings.get("IMPERSONATE")),
+        subjects=_subjects(name, settings.get("SUBJECTS", ())),
+        api_endpoint=_endpoint(name, "API_ENDPOINT", settings.get("API_ENDPOINT")),
+    )
+
+
+def _key(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    path = settings.get("FILE")
+    content: Any = _read(name, path) if path else settings.get("INFO")
+    if content is None:
+        return None
+    problem = _problem(content)
+    if problem:
+        raise SettingsError(
+            "E024",
+            f"The key of the service account {name!r} {problem}.",
+            hint="Use the JSON that Google's console gives for a key of a service account.",
+        )
+    _endpoint(name, "token_uri", content["token_uri"])
+    return dict(content)
+
+
+def _problem(content: Any) -> str:
+    if isinstance(content, Secret):
+        return "is text: read it with json.loads"
+    if not isinstance(content, Mapping):
+        return "is not an object"
+    if content.get("type") != "service_account":
+        return "is of another type"
+    needed = ("client_email", "private_key", "token_uri")
+    missing = [key for key in needed if not isinstance(content.get(key), str | Secret)]
+    return f"lacks {', '.join(missing)}" if missing else ""
+
+
+def _read(name: str, path: Any) -> Any:
+    if isinstance(path, Secret):
+        raise SettingsError(
+            "E024",
+            f"FILE of the service account {name!r} is the content of a file.",
+            hint="Give the path of the file, or its content as a dict under INFO.",
+        )
+    try:
+        status = os.stat(path)
+        return _parse(os.fspath(path), status.st_mtime_ns, status.st_size)
+    except (OSError, TypeError, ValueError, RecursionError) as error:
+        what = error.strerror if isinstance(error, OSError) else "it is not JSON"
+        raise SettingsError(
+            "E024",
+            f"The key file {path} of the service account {name!r} cannot be used: {what}.",
+            hint="Put the JSON file from Google's console there, or correct the path.",
+        ) from None
+
+
+@lru_cache(maxsize=32)
+def _parse(path: str, modified_ns: int, size: int) -> Any:
+    with open(path, encoding="utf-8") as file:
+        return json.loads(file.read(_MAX_BYTES), object_hook=_mask)
+
+
+def _mask(content: dict[str, Any]) -> dict[str, Any]:
+    # It may be another file than was meant.
+    for name in ("private_key", "client_secret", "refresh_token"):
+        content = masked(content, name)
+    return content
+
+
+def _address(name: str, value: Any) -> str:
+    if not value:
+        return ""
+    if isinstance(value, str) and "@" in value:
+        return value
+    raise SettingsError(
+        "E023",
+        f"IMPERSONATE of the service account {name!r} is {value!r}.",
+        hint="Use its address, reports@project.iam.gserviceaccount.com.",
+    )
+
+
+def _subjects(name: str, value: Any) -> frozenset[str]:
+    if not isinstance(value, list | tuple | set | frozenset) or not all(
+        isinstance(subject, str) and "@" in subject for subject in value
+    ):
+        raise SettingsError(
+            "E025",
+            f"SUBJECTS of the service account {name!r} is not a list of addresses.",
+            hint='Use ["anna@example.com"], or ["@example.com"] for everybody there.',
+        )
+    return frozenset(subject.lower() for subject in value)
+
+
+def _endpoint(name: str, key: str, value: Any) -> str | None:
+    if value is None or (isinstance(value, str) and is_endpoint(value)):
+        return value
+    raise SettingsError(
+        "E015",
+        f"{key} of the service account {name!r} is {value!r}.",
+        hint="Use an absolute https address without a fragment; http is for loopback only.",
+    )

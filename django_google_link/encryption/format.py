@@ -1,0 +1,80 @@
+"""What a sealed token reads like, and what it belongs to.
+
+It is ``gl1.<key id>.<base64url(nonce + ciphertext + tag)>``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+
+from ..exceptions import TokenUndecryptableError
+
+FORMAT = "gl1"
+KEY_ID_BYTES = 6
+#: The characters of ``gl1.<key id>.`` without its last point.
+PREFIX_LENGTH = len(FORMAT) + 1 + KEY_ID_BYTES * 4 // 3
+NONCE_BYTES = 12
+TAG_BYTES = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Binding:
+    """What a sealed token belongs to: opened anywhere else, it fails.
+
+    Args:
+        purpose: a frozen literal such as ``"account.refresh_token"``.
+        row_id: the primary key of the row.
+        owner: the primary key of the local user.
+        sub: the Google account's subject identifier.
+        client_id: of the OAuth client to which the token was given; empty for none. Not its name,
+            which is the operator's to change.
+    """
+
+    purpose: str
+    row_id: str
+    owner: str
+    sub: str
+    client_id: str
+
+
+def sealed_prefix(key_id: str) -> str:
+    """Return how everything begins that the key of this id has sealed."""
+    return f"{FORMAT}.{key_id}."
+
+
+def key_id_of(sealed: str) -> str:
+    """Return the id of the key that sealed this token.
+
+    Raises:
+        TokenUndecryptableError: when it is not a sealed token.
+    """
+    return parse(sealed)[0]
+
+
+def parse(sealed: str) -> tuple[str, bytes]:
+    """Return the key id and the bytes of a sealed token.
+
+    Raises:
+        TokenUndecryptableError: when it is not a sealed token.
+    """
+    parts = sealed.split(".")
+    if len(parts) != 3 or parts[0] != FORMAT or not parts[1]:
+        raise TokenUndecryptableError
+    try:
+        data = base64.b64decode(_padded(parts[2]), altchars=b"-_", validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        raise TokenUndecryptableError from None
+    if len(data) < NONCE_BYTES + TAG_BYTES:
+        raise TokenUndecryptableError
+    return parts[1], data
+
+
+def encode(data: bytes) -> str:
+    """Return bytes as the parts of a sealed token are written: base64url, not padded."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _padded(text: str) -> bytes:
+    return (text + "=" * (-len(text) % 4)).encode("ascii")

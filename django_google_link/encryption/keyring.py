@@ -1,0 +1,121 @@
+"""Tokens at rest: sealed under the first of the configured keys, opened by any of them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from django.views.decorators.debug import sensitive_variables
+
+from ..conf.settings import SettingsError, conf
+from ..exceptions import EncryptionKeyUnavailableError
+from ..secret import Secret
+from .format import Binding, parse
+
+if TYPE_CHECKING:
+    from .key import Key
+
+_KEY_BYTES = 32
+
+
+def seal(secret: Secret, binding: Binding) -> str:
+    """Encrypt a token under the first of ``ENCRYPTION_KEYS``.
+
+    Raises:
+        SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
+    """
+    return _keys()[0].encrypt(secret.reveal().encode(), binding)
+
+
+@sensitive_variables()
+def unseal(sealed: str, binding: Binding) -> Secret:
+    """Decrypt a token that :func:`seal` made for the same binding.
+
+    Raises:
+        EncryptionKeyUnavailableError: when its key is not among ``ENCRYPTION_KEYS``.
+        TokenUndecryptableError: when it is not what that key sealed for this row and owner.
+        SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
+    """
+    key, data = _opened_by(_keys(), sealed)
+    return Secret(key.decrypt(data, binding).decode())
+
+
+def resealer() -> Callable[[str, Binding], str]:
+    """Return a function that seals tokens anew under the first of ``ENCRYPTION_KEYS``.
+
+    It takes a sealed token with its binding and raises what :func:`unseal` does; the settings are
+    read now, for as many tokens as there are. What that key has sealed it leaves as it is.
+
+    Raises:
+        SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
+    """
+    keys = _keys()
+
+    @sensitive_variables()
+    def reseal(sealed: str, binding: Binding) -> str:
+        key, data = _opened_by(keys, sealed)
+        return sealed if key is keys[0] else keys[0].encrypt(key.decrypt(data, binding), binding)
+
+    return reseal
+
+
+def make_key() -> str:
+    """Return a new encryption key, for ``ENCRYPTION_KEYS``."""
+    return base64.urlsafe_b64encode(os.urandom(_KEY_BYTES)).decode("ascii")
+
+
+def key_ids() -> tuple[str, ...]:
+    """Return the ids of the configured keys; the first one seals.
+
+    Raises:
+        SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
+    """
+    return tuple(key.id for key in _keys())
+
+
+def decode_key(text: Secret) -> bytes:
+    """Read a key from its url-safe base64 form.
+
+    Raises:
+        SettingsError: (an ``ImproperlyConfigured``) when it is not 32 bytes.
+    """
+    try:
+        # Files end with a line break, and lists in the environment have blanks.
+        key = base64.b64decode(text.reveal().strip().encode("ascii"), altchars=b"-_", validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        key = b""
+    if len(key) != _KEY_BYTES:
+        del key
+        raise SettingsError(
+            "E004",
+            'A key in GOOGLE_LINK["ENCRYPTION_KEYS"] is not 32 bytes in url-safe base64.',
+            hint="Copy it whole: it has 44 characters. A new one does not open what is stored.",
+        )
+    return key
+
+
+def _opened_by(keys: tuple[Key, ...], sealed: str) -> tuple[Key, bytes]:
+    """Return the key that opens a sealed token, and what it opens."""
+    key_id, data = parse(sealed)
+    for key in keys:
+        if key.id == key_id:
+            return key, data
+    raise EncryptionKeyUnavailableError(
+        f"A token was sealed with the key {key_id[:20]!r}, which is not configured. "
+        'Put that key back into GOOGLE_LINK["ENCRYPTION_KEYS"].'
+    )
+
+
+def _keys() -> tuple[Key, ...]:
+    return _key_ring(conf.encryption_keys)
+
+
+@lru_cache(maxsize=8)
+def _key_ring(keys: tuple[Secret, ...]) -> tuple[Key, ...]:
+    from .key import Key
+
+    return tuple(Key(decode_key(key)) for key in keys)

@@ -1,0 +1,282 @@
+"""The protocol: OAuth 2.0 (RFC 6749), PKCE (RFC 7636), revocation (RFC 7009)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+
+from ..conf.clients import OAuthClient
+from ..exceptions import (
+    ClientMisconfiguredError,
+    GrantLostError,
+    RefreshUnavailableError,
+    TokenEndpointError,
+)
+from ..scopes import parse_scopes
+from ..secret import Secret
+from .transport import Answer, fetch
+
+#: Errors that speak of our registration at Google, never of the user's grant.
+CLIENT_ERRORS = frozenset(
+    {
+        "admin_policy_enforced",
+        "deleted_client",
+        "disabled_client",
+        "invalid_client",
+        "invalid_scope",
+        "org_internal",
+        "redirect_uri_mismatch",
+        "unauthorized_client",
+        "unsupported_grant_type",
+    }
+)
+
+SESSION_POLICY_SUBTYPES = frozenset({"invalid_rapt", "rapt_required"})
+
+#: Statuses that pass by themselves.
+_TRANSIENT_STATUSES = frozenset({408, 425, 429})
+_MAX_LIFETIME = 10 * 365 * 24 * 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenResponse:
+    """A successful answer of the token endpoint (RFC 6749 section 5.1).
+
+    ``scopes`` is ``None`` where the answer names none: then they are the ones that were asked for.
+    """
+
+    access_token: Secret
+    access_token_expires_at: datetime | None
+    refresh_token: Secret | None
+    refresh_token_expires_at: datetime | None
+    scopes: tuple[str, ...] | None
+    id_token: Secret | None
+
+
+def authorization_url(
+    client: OAuthClient,
+    *,
+    redirect_uri: str,
+    scopes: Iterable[str],
+    state: str,
+    nonce: str,
+    code_verifier: str,
+    prompt: str = "",
+    login_hint: str = "",
+) -> str:
+    """Return the address at Google where the user gives consent.
+
+    See https://developers.google.com/identity/protocols/oauth2/web-server and RFC 7636 section 4.3.
+
+    Args:
+        redirect_uri: our callback, exactly as registered.
+        scopes: all that is asked for.
+        state: comes back to the callback unchanged.
+        nonce: comes back inside the ID token.
+        code_verifier: kept here; only its S256 challenge is sent.
+        prompt: ``"consent"``, ``"select_account"``, both, or nothing.
+        login_hint: the ``sub`` or e-mail of the account that is expected.
+    """
+    params = {
+        "client_id": client.client_id,
+        "redirect_uri": redirect_uri,
+        "response_type": "code",
+        "scope": " ".join(scopes),
+        "state": state,
+        "nonce": nonce,
+        "code_challenge": code_challenge(code_verifier),
+        "code_challenge_method": "S256",
+        "access_type": "offline",
+        "include_granted_scopes": "true",
+        "login_hint": login_hint,
+        "hd": client.hosted_domain or "",
+        **client.authorization_params,
+    }
+    # Without our "consent" there would be no refresh token, whatever else is wished.
+    prompts = [*prompt.split(), *params.get("prompt", "").split()]
+    params["prompt"] = " ".join(dict.fromkeys(prompts))
+    query = urlencode({key: value for key, value in params.items() if value})
+    separator = "&" if urlsplit(client.authorization_endpoint).query else "?"
+    return f"{client.authorization_endpoint}{separator}{query}"
+
+
+def code_challenge(code_verifier: str) -> str:
+    """Return the S256 challenge of a verifier (RFC 7636 section 4.2)."""
+    digest = hashlib.sha256(code_verifier.encode("ascii")).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+
+
+@sensitive_variables()
+def exchange_code(
+    client: OAuthClient, *, code: Secret, redirect_uri: str, code_verifier: str
+) -> TokenResponse:
+    """Trade an authorization code for tokens (RFC 6749 section 4.1.3).
+
+    Raises:
+        ClientMisconfiguredError: when Google refuses our client.
+        RefreshUnavailableError: when Google cannot be reached or makes no sense.
+        TokenEndpointError: for everything else, such as a code that was used before.
+    """
+    return _request_token(
+        client,
+        grant_type="authorization_code",
+        code=code,
+        redirect_uri=redirect_uri,
+        code_verifier=code_verifier,
+    )
+
+
+@sensitive_variables()
+def refresh(client: OAuthClient, *, refresh_token: Secret) -> TokenResponse:
+    """Get a fresh access token (RFC 6749 section 6), for all that was granted: no scope is sent.
+
+    Raises:
+        GrantLostError: when Google no longer honours the refresh token.
+        ClientMisconfiguredError: when Google refuses our client.
+        RefreshUnavailableError: when Google cannot be reached or makes no sense.
+    """
+    try:
+        return _request_token(client, grant_type="refresh_token", refresh_token=refresh_token)
+    except _InvalidGrantError as error:
+        if error.subtype in SESSION_POLICY_SUBTYPES:
+            raise GrantLostError(
+                "The Google Workspace of this account ends sessions after a while (session length "
+                "policy). The user has to link the account again.",
+                reason="session_policy",
+            ) from None
+        raise GrantLostError(reason="revoked") from None
+    except (ClientMisconfiguredError, RefreshUnavailableError):
+        raise
+    except TokenEndpointError as error:
+        # An error code that nobody has heard of is no word on the grant.
+        raise RefreshUnavailableError(error.error, error.error_description, error.status) from None
+
+
+@sensitive_variables()
+def revoke(client: OAuthClient, *, token: Secret) -> bool:
+    """End a grant (RFC 7009 section 2.1). A token that is already dead counts as done.
+
+    Google does not ask who wants it; who does is told at the second attempt.
+
+    Returns:
+        Whether the token was alive until now, as far as the provider says.
+
+    Raises:
+        RefreshUnavailableError: when Google cannot be reached or makes no sense.
+        TokenEndpointError: for every other refusal.
+    """
+    form: dict[str, str | Secret] = {"token": token}
+    answer = fetch(client.revocation_endpoint, form=form)
+    if answer.document.get("error") in {"invalid_client", "invalid_request"}:
+        form |= {"client_id": client.client_id, "client_secret": client.client_secret}
+        answer = fetch(client.revocation_endpoint, form=form)
+    if answer.status == 200:
+        return True
+    if answer.document.get("error") == "invalid_token":
+        return False
+    raise endpoint_error(answer, sent=form.values())
+
+
+class _InvalidGrantError(TokenEndpointError):
+    """``invalid_grant``: a dead refresh token, or a code that is used, old or somebody else's."""
+
+    subtype = ""
+
+
+@sensitive_variables()
+def _request_token(client: OAuthClient, **params: str | Secret) -> TokenResponse:
+    form = {"client_id": client.client_id, "client_secret": client.client_secret, **params}
+    answer = fetch(client.token_endpoint, form=form)
+    if answer.status != 200:
+        raise endpoint_error(answer, sent=form.values())
+    return _token_response(answer)
+
+
+@sensitive_variables()
+def endpoint_error(answer: Answer, *, sent: Iterable[str | Secret] = ()) -> TokenEndpointError:
+    """Return what an answer means that is not the one hoped for (RFC 6749 section 5.2).
+
+    Args:
+        answer: of an OAuth endpoint, or of a Google API.
+        sent: what was sent; the secrets among it are blotted out of the text.
+    """
+    secrets = [value for value in sent if isinstance(value, Secret)]
+    error, description, subtype = (
+        _without_secrets(_text(answer.document, key), secrets)
+        for key in ("error", "error_description", "error_subtype")
+    )
+    if is_transient(answer) or not error:
+        return RefreshUnavailableError(error or "no_answer", description, answer.status)
+    if error in CLIENT_ERRORS:
+        return ClientMisconfiguredError(error, description, answer.status)
+    if error == "invalid_grant":
+        invalid_grant = _InvalidGrantError(error, description, answer.status)
+        invalid_grant.subtype = subtype
+        return invalid_grant
+    if error == "temporarily_unavailable":
+        return RefreshUnavailableError(error, description, answer.status)
+    return TokenEndpointError(error, description, answer.status)
+
+
+def is_transient(answer: Answer) -> bool:
+    """Return whether an answer may be another one in a while."""
+    return answer.status >= 500 or answer.status in _TRANSIENT_STATUSES
+
+
+@sensitive_variables()
+def _without_secrets(text: str, secrets: Iterable[Secret]) -> str:
+    """Blot out what we have sent: a provider may repeat it, and its text is logged and stored."""
+    for secret in secrets:
+        for spelling in (secret.reveal(), quote(secret.reveal(), safe="")):
+            text = text.replace(spelling, "…")
+    return text
+
+
+@sensitive_variables()
+def _token_response(answer: Answer) -> TokenResponse:
+    access_token = _secret(answer, "access_token")
+    if access_token is None or _text(answer.document, "token_type").lower() not in {"", "bearer"}:
+        raise RefreshUnavailableError("no_access_token", status=200)
+    scope = _text(answer.document, "scope")
+    return TokenResponse(
+        access_token=access_token,
+        access_token_expires_at=_expires_at(answer.document.get("expires_in")),
+        refresh_token=_secret(answer, "refresh_token"),
+        refresh_token_expires_at=_expires_at(answer.document.get("refresh_token_expires_in")),
+        scopes=parse_scopes(scope) if scope else None,
+        id_token=_secret(answer, "id_token"),
+    )
+
+
+def _secret(answer: Answer, key: str) -> Secret | None:
+    text = _text(answer.document, key)
+    return Secret(text) if text else None
+
+
+def _text(document: Mapping[str, Any], key: str) -> str:
+    """Return a member that is text, or nothing. Google's APIs have their error one level deeper.
+
+    See https://cloud.google.com/apis/design/errors#http_mapping.
+    """
+    value, error = document.get(key), document.get("error")
+    if key == "error" and isinstance(error, Mapping):
+        value = error.get("status") or error.get("code")
+    if key == "error_description" and isinstance(error, Mapping):
+        value = error.get("message")
+    return value if isinstance(value, str) else ""
+
+
+def _expires_at(seconds: Any) -> datetime | None:
+    try:
+        lifetime = int(seconds)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return timezone.now() + timedelta(seconds=min(max(lifetime, 0), _MAX_LIFETIME))

@@ -1,0 +1,173 @@
+"""Who the linked account is: the ID token (OpenID Connect Core section 3.1.3.7)."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.utils.crypto import constant_time_compare
+
+from ..conf.clients import OAuthClient
+from ..exceptions import HostedDomainError, IDTokenError, RefreshUnavailableError
+from ..secret import Secret
+from .transport import fetch
+
+if TYPE_CHECKING:
+    from jwt import PyJWK, PyJWKSet
+
+#: Seconds by which our clock and Google's may differ.
+CLOCK_SKEW = 10
+
+#: Seconds between two fetches for a key id that is not in the cached set.
+_MIN_REFETCH = 60
+#: As long as RFC 5321 lets an address be, and our column is.
+_MAX_EMAIL = 254
+
+_DEFAULT_KEYS_AGE, _MAX_KEYS_AGE = 300, 24 * 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """The identity of a Google account: ``sub`` is it, all else is for display."""
+
+    sub: str
+    email: str
+    email_verified: bool
+    name: str
+    picture: str
+    hosted_domain: str
+
+
+def verify_id_token(client: OAuthClient, id_token: Secret, *, nonce: str | None) -> Identity:
+    """Check an ID token and return whom it names.
+
+    Args:
+        client: whose ``client_id`` is the audience and whose issuer must have signed.
+        id_token: as the token endpoint gave it.
+        nonce: as it was sent with the authorization request; ``None`` for the answer to a refresh,
+            which has none (OpenID Connect Core section 12.2).
+
+    Raises:
+        IDTokenError: when it cannot be trusted.
+        RefreshUnavailableError: when the issuer's keys cannot be fetched.
+    """
+    import jwt
+
+    key = _signing_key(client.jwks_uri, id_token)
+    try:
+        claims = jwt.decode(
+            id_token.reveal(),
+            key,
+            algorithms=["RS256"],
+            audience=client.client_id,
+            issuer=list(client.issuers),
+            leeway=CLOCK_SKEW,
+            options={"require": ["aud", "exp", "iat", "iss", "sub"]},
+        )
+    except jwt.PyJWTError as error:
+        raise IDTokenError(f"The ID token is not valid: {error}") from None
+    _check_party(client, claims)
+    if nonce is not None and not constant_time_compare(str(claims.get("nonce", "")), nonce):
+        raise IDTokenError("The ID token carries another nonce than was sent.")
+    return _identity(claims)
+
+
+def _check_party(client: OAuthClient, claims: dict[str, Any]) -> None:
+    if claims["aud"] != client.client_id and claims.get("azp") != client.client_id:
+        raise IDTokenError("The ID token is meant for several parties, and not issued to this one.")
+    if client.hosted_domain and claims.get("hd") != client.hosted_domain:
+        raise HostedDomainError(client.hosted_domain)
+
+
+def _identity(claims: dict[str, Any]) -> Identity:
+    sub = claims["sub"]
+    if not 0 < len(sub) <= 255 or not sub.isprintable():
+        raise IDTokenError("The ID token names no usable subject.")
+    email = _email(claims.get("email"))
+    return Identity(
+        sub=sub,
+        email=email,
+        email_verified=bool(email) and claims.get("email_verified") in (True, "true"),
+        name=_text(claims.get("name"))[:200],
+        picture=_https(claims.get("picture")),
+        hosted_domain=_text(claims.get("hd"))[:253],
+    )
+
+
+def _text(value: object) -> str:
+    return "".join(filter(str.isprintable, value)) if isinstance(value, str) else ""
+
+
+def _email(value: object) -> str:
+    text = _text(value)
+    try:
+        validate_email(text)
+    except ValidationError:
+        return ""
+    return text if len(text) <= _MAX_EMAIL else ""
+
+
+def _https(value: object) -> str:
+    text = _text(value)
+    return text if text.startswith("https://") and len(text) <= 1000 else ""
+
+
+def _signing_key(jwks_uri: str, id_token: Secret) -> PyJWK:
+    import jwt
+
+    try:
+        kid = jwt.get_unverified_header(id_token.reveal()).get("kid")
+    except jwt.PyJWTError:
+        raise IDTokenError("The ID token is malformed.") from None
+    keys = _keys(jwks_uri, must_hold=kid).keys
+    for key in keys:
+        if key.key_id == kid or (kid is None and len(keys) == 1):
+            return key
+    raise IDTokenError("The ID token is signed with a key that its issuer does not publish.")
+
+
+@dataclass(frozen=True)
+class _CachedKeys:
+    keys: PyJWKSet
+    fetched_at: float
+    expires_at: float
+
+
+_cache: dict[str, _CachedKeys] = {}
+_cache_lock = threading.Lock()
+
+
+def _keys(jwks_uri: str, *, must_hold: str | None) -> PyJWKSet:
+    """Return the issuer's keys: fetched when the cached ones are too old, or lack the one named."""
+    cached, now = _cache.get(jwks_uri), time.monotonic()
+    if cached and now < cached.expires_at:
+        known = {key.key_id for key in cached.keys.keys}
+        if must_hold is None or must_hold in known or now < cached.fetched_at + _MIN_REFETCH:
+            return cached.keys
+    keys, max_age = _fetch_keys(jwks_uri)
+    with _cache_lock:
+        _cache[jwks_uri] = _CachedKeys(keys, now, now + max_age)
+    return keys
+
+
+def _fetch_keys(jwks_uri: str) -> tuple[PyJWKSet, float]:
+    import jwt
+
+    answer = fetch(jwks_uri)
+    try:
+        if answer.status == 200:
+            keys = jwt.PyJWKSet.from_dict(dict(answer.document))
+            return keys, _max_age(answer.headers.get("Cache-Control", ""))
+    except (jwt.PyJWTError, ValueError, TypeError, AttributeError):
+        pass
+    raise RefreshUnavailableError("signing_keys_unavailable", status=answer.status)
+
+
+def _max_age(cache_control: str) -> float:
+    match = re.search(r"max-age=(\d{1,9})", cache_control)
+    return min(int(match[1]), _MAX_KEYS_AGE) if match else _DEFAULT_KEYS_AGE

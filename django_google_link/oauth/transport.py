@@ -1,0 +1,151 @@
+"""One HTTP request to an OAuth endpoint: bounded in time and size, never redirected, never logged.
+
+``google.auth.transport`` is not used here: its debug log writes the ``code``, the
+``code_verifier`` and the ``token`` of a revocation in full.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from threading import Thread
+from typing import Any
+
+from django.views.decorators.debug import sensitive_variables
+
+from ..conf.settings import conf
+from ..exceptions import RefreshUnavailableError
+from ..secret import Secret
+
+_MAX_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What an endpoint said; ``document`` is the JSON object in it, or an empty one."""
+
+    status: int
+    body: bytes = field(repr=False)
+    document: Mapping[str, Any] = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+
+
+Body = Mapping[str, "str | Secret"] | bytes | None
+
+
+@sensitive_variables()
+def fetch(url: str, *, form: Mapping[str, str | Secret] | None = None) -> Answer:
+    """POST a form, or GET without one. Errors as :func:`request`.
+
+    Args:
+        url: of the endpoint.
+        form: the parameters of the body.
+    """
+    headers = {"Accept": "application/json"}
+    return request("GET" if form is None else "POST", url, body=form, headers=headers)
+
+
+@sensitive_variables()
+def request(
+    method: str,
+    url: str,
+    *,
+    body: Body = None,
+    headers: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+) -> Answer:
+    """Make one request of any kind.
+
+    Args:
+        method: the HTTP method.
+        url: of the endpoint.
+        body: the parameters of a form, or what to send as it is.
+        headers: to send.
+        timeout: in seconds, at most ``HTTP_TIMEOUT``.
+
+    Raises:
+        RefreshUnavailableError: when no whole answer came within ``HTTP_TIMEOUT`` seconds.
+    """
+    # A socket's time-out is for each of its steps. This one is for all: the look-up of the name,
+    # one address after the other, and an answer that comes a byte at a time.
+    answer: Future[Answer] = Future()
+    arguments = (answer, method, url, body, headers)
+    Thread(target=_keep, args=arguments, name="google-link-http", daemon=True).start()
+    try:
+        return answer.result(min(timeout or conf.http_timeout, conf.http_timeout))
+    except TimeoutError:
+        raise RefreshUnavailableError("timeout") from None
+
+
+@sensitive_variables()
+def _keep(answer: Future[Answer], *arguments: Any) -> None:
+    try:
+        answer.set_result(_ask(*arguments))
+    except BaseException as error:
+        answer.set_exception(error)
+
+
+@sensitive_variables()
+def _ask(method: str, url: str, body: Body, headers: Mapping[str, str] | None) -> Answer:
+    import requests
+
+    try:
+        with (
+            _session(url) as session,
+            session.request(
+                method,
+                url,
+                data=_bare(body),
+                headers=headers,
+                timeout=conf.http_timeout,
+                allow_redirects=False,
+                stream=True,
+            ) as response,
+        ):
+            answer = _read(response)
+            return Answer(
+                status=response.status_code,
+                body=answer,
+                document=_object(answer),
+                headers=response.headers,
+            )
+    except (requests.RequestException, OSError, ValueError) as error:
+        raise RefreshUnavailableError("unreachable", type(error).__name__) from None
+
+
+def _session(url: str) -> Any:
+    import requests
+
+    session = requests.Session()
+    # Plain HTTP is for this machine alone, and must not go through the environment's proxy.
+    session.trust_env = url.startswith("https:")
+    session.auth = lambda request: request  # Or a .netrc would add what it knows of this host.
+    return session
+
+
+def _bare(body: Body) -> dict[str, str] | bytes | None:
+    """Reveal the secrets at the last moment: Django's debug page shows the frames above."""
+    if not isinstance(body, Mapping):
+        return body
+    return {
+        key: value.reveal() if isinstance(value, Secret) else value for key, value in body.items()
+    }
+
+
+def _read(response: Any) -> bytes:
+    body = b""
+    for chunk in response.iter_content(65_536):
+        body += chunk
+        if len(body) > _MAX_BYTES:
+            raise RefreshUnavailableError("answer_too_long", status=response.status_code)
+    return body
+
+
+def _object(body: bytes) -> Mapping[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}

@@ -1,0 +1,277 @@
+"""Where refresh tokens lie in plain text: the tables and files of other packages.
+
+Their models are looked up when they are needed: none of these packages has to be installed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.core.exceptions import FieldDoesNotExist
+from django.db import router, transaction
+from django.db.models import BinaryField, ExpressionWrapper, F, QuerySet
+from django.views.decorators.debug import sensitive_variables
+
+from ..secret import Secret
+
+_CHUNK = 500
+_MAX_BYTES = 100_000
+_PLAIN_TEXT_KEYS = ("access_token", "refresh_token", "id_token")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Find:
+    """What was found in one row or file."""
+
+    #: Where: no token, no address.
+    name: str
+    user_id: Any
+    refresh_token: Secret | None = None
+    #: To which client it was given, and whose it is, where the place says so.
+    client_id: str = ""
+    sub: str = ""
+    email: str = ""
+    #: Why it cannot be read.
+    problem: str = ""
+    #: Removes the plain text, unless it has changed since.
+    wipe: Callable[[], object] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """All that is found in one place."""
+
+    total: int
+    finds: Iterator[Find]
+
+
+def allauth(*, provider: str = "google") -> Source:
+    """Find the ``SocialToken`` rows of django-allauth.
+
+    Raises:
+        LookupError: when ``allauth.socialaccount`` is not in ``INSTALLED_APPS``.
+    """
+    rows = _rows(_model("socialaccount.SocialToken"))
+    rows = rows.filter(account__provider=provider).select_related("account", "app")
+
+    @sensitive_variables()
+    def find(row: Any) -> Find:
+        def wipe() -> None:
+            with transaction.atomic(using=rows.db):
+                for current in rows.select_related(None).select_for_update().filter(pk=row.pk):
+                    # Compared here, since statements are logged with what they compare.
+                    if current.token_secret == row.token_secret:
+                        current.token = current.token_secret = ""
+                        current.save(using=rows.db, update_fields=["token", "token_secret"])
+
+        return Find(
+            name=f"SocialToken {row.pk}",
+            user_id=row.account.user_id,
+            refresh_token=_secret(row.token_secret),
+            client_id=row.app.client_id if row.app else "",
+            sub=row.account.uid,
+            wipe=wipe,
+        )
+
+    return Source(total=rows.count(), finds=map(find, _each(rows)))
+
+
+def social_auth(*, provider: str = "google-oauth2") -> Source:
+    """Find the ``UserSocialAuth`` rows of social-auth-app-django.
+
+    Raises:
+        LookupError: when ``social_django`` is not in ``INSTALLED_APPS``.
+    """
+    rows = _rows(_model("social_django.UserSocialAuth")).filter(provider=provider)
+
+    @sensitive_variables()
+    def find(row: Any) -> Find:
+        token = _text(row.extra_data, "refresh_token")
+
+        def wipe() -> None:
+            with transaction.atomic(using=rows.db):
+                for current in rows.select_for_update().filter(pk=row.pk):
+                    if _text(current.extra_data, "refresh_token") == token:
+                        for key in _PLAIN_TEXT_KEYS:
+                            current.extra_data.pop(key, None)
+                        current.save(using=rows.db, update_fields=["extra_data"])
+
+        # It is the address unless GOOGLE_OAUTH2_USE_UNIQUE_USER_ID was set.
+        is_address = "@" in row.uid
+        return Find(
+            name=f"UserSocialAuth {row.pk}",
+            user_id=row.user_id,
+            refresh_token=_secret(token),
+            sub="" if is_address else row.uid,
+            email=row.uid if is_address else "",
+            wipe=wipe,
+        )
+
+    return Source(total=rows.count(), finds=map(find, _each(rows)))
+
+
+def oauth2client(*, model: str, field: str, user_field: str | None = None) -> Source:
+    """Find what oauth2client's ``CredentialsField`` has stored, whatever the field is by now.
+
+    Args:
+        model: ``"app_label.Model"``.
+        field: that holds the credentials.
+        user_field: the relation to the user, if there are several.
+
+    Raises:
+        LookupError: when there is no such model or field.
+        ValueError: when the field may not be emptied, or when it is not plain which user's it is.
+    """
+    owner = _model(model)
+    try:
+        if not owner._meta.get_field(field).null:
+            raise ValueError(f"{model}.{field} may not be NULL: give it null=True first.")
+    except FieldDoesNotExist as error:
+        raise LookupError(str(error)) from None
+    user_field = _user_field(owner, user_field)
+    # As it stands in the database: the field itself would unpickle it.
+    stored = ExpressionWrapper(F(field), output_field=BinaryField())
+    rows = _rows(owner).exclude(**{field: None}).annotate(google_link_stored=stored)
+    rows = rows.values("pk", user_field, "google_link_stored")
+
+    @sensitive_variables()
+    def find(row: Any) -> Find:
+        name = f"{owner.__name__} {row['pk']}"
+        text = row["google_link_stored"]
+        content, problem = _credentials(text)
+
+        def wipe() -> None:
+            with transaction.atomic(using=rows.db):
+                for current in rows.select_for_update().filter(pk=row["pk"]):
+                    if current["google_link_stored"] == text:
+                        _rows(owner).filter(pk=row["pk"]).update(**{field: None})
+
+        return _found(name, row[user_field], content, problem=problem, wipe=wipe)
+
+    return Source(total=rows.count(), finds=map(find, _each(rows)))
+
+
+def files(paths: Iterable[Path], *, user_id: Any) -> Source:
+    """Find the credentials in files: of google-auth, of gcloud, of oauth2client's ``Storage``.
+
+    Args:
+        paths: of the files.
+        user_id: the primary key of the user whose they are.
+    """
+
+    @sensitive_variables()
+    def find(path: Path) -> Find:
+        text = b""
+        try:
+            text = path.read_bytes()[:_MAX_BYTES]
+            content, problem = _credentials(text)
+        except OSError as error:
+            content, problem = {}, error.strerror or "it cannot be read"
+
+        def wipe() -> None:
+            real = path.resolve()
+            if real.read_bytes()[:_MAX_BYTES] == text:
+                real.unlink()
+
+        return _found(str(path), user_id, content, problem=problem, wipe=wipe)
+
+    every = list(paths)
+    return Source(total=len(every), finds=map(find, every))
+
+
+def _model(label: str) -> Any:
+    if label.count(".") != 1:
+        raise LookupError(f"{label!r} is not of the form app_label.Model.")
+    try:
+        return apps.get_model(label)
+    except LookupError as error:
+        raise LookupError(f"{error} Its app has to be in INSTALLED_APPS.") from None
+
+
+def _user_field(model: Any, name: str | None) -> str:
+    """Return the relation to the user: the number of a row is not the number of a user."""
+    users = [
+        field.name
+        for field in model._meta.concrete_fields
+        if field.related_model is get_user_model()
+    ]
+    if name in users or (name is None and len(users) == 1):
+        return name or users[0]
+    known = ", ".join(users) or "none"
+    raise ValueError(f"Name the relation to the user with --user-field; there is: {known}.")
+
+
+def _rows(model: Any) -> QuerySet[Any]:
+    rows: QuerySet[Any] = model._base_manager.using(router.db_for_write(model))
+    return rows
+
+
+def _each(rows: QuerySet[Any]) -> Iterator[Any]:
+    """Yield the rows a chunk at a time: each chunk may be read in another thread."""
+    chunk = list(rows.order_by("pk")[:_CHUNK])
+    while chunk:
+        yield from chunk
+        last = chunk[-1]["pk"] if isinstance(chunk[-1], dict) else chunk[-1].pk
+        chunk = list(rows.filter(pk__gt=last).order_by("pk")[:_CHUNK])
+
+
+@sensitive_variables()
+def _found(
+    name: str,
+    user_id: Any,
+    content: Mapping[str, Any],
+    *,
+    problem: str,
+    wipe: Callable[[], object],
+) -> Find:
+    claims = content.get("id_token")
+    return Find(
+        name=name,
+        user_id=user_id,
+        refresh_token=_secret(_text(content, "refresh_token")),
+        client_id=_text(content, "client_id"),
+        sub=_text(claims, "sub"),
+        email=_text(claims, "email"),
+        problem=problem,
+        wipe=wipe,
+    )
+
+
+@sensitive_variables()
+def _credentials(stored: Any) -> tuple[Mapping[str, Any], str]:
+    """Read credentials by their keys, never by what they say to be; or say what is wrong."""
+    if not isinstance(stored, str | bytes | memoryview):
+        return {}, "it is neither text nor bytes"
+    text = stored.encode() if isinstance(stored, str) else bytes(stored)
+    if not text.lstrip().startswith(b"{"):
+        try:
+            text = base64.b64decode(text, validate=True)
+        except binascii.Error:
+            return {}, "it is neither JSON nor base64"
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}, "it is not JSON: a pickle is never read"
+    if isinstance(content, dict):
+        # As jsonpickle wraps it, from Python 3.11 on.
+        content = content.get("py/state", content)
+    if not _text(content, "client_id"):
+        return {}, "it holds no credentials of a user"
+    return content, ""
+
+
+def _secret(text: str) -> Secret | None:
+    return Secret(text) if text else None
+
+
+def _text(mapping: Any, key: str) -> str:
+    value = mapping.get(key) if isinstance(mapping, Mapping) else None
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,174 @@
+"""Refreshing many accounts ahead of time, on as many machines as there are."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Generator, Iterator
+from datetime import timedelta
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import router
+from django.db.models import Q, TextChoices
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from ..accounts.access_tokens import check_grant, fresh_access_token
+from ..accounts.lease import clock
+from ..exceptions import (
+    ClientMisconfiguredError,
+    ConsentRequiredError,
+    EncryptionKeyUnavailableError,
+    GoogleLinkError,
+    NotLinkedError,
+    RefreshUnavailableError,
+)
+from ..models import GoogleAccount, GoogleAccountQuerySet, Status
+from .parallel import in_parallel
+
+logger = logging.getLogger("django_google_link")
+
+_CHUNK = 500
+
+
+class Outcome(TextChoices):
+    """What became of an account."""
+
+    REFRESHED = "refreshed", _("refreshed")
+    SHARED = "shared", _("seen to by others")
+    LOST = "lost", _("lost: their users have to link again")
+    UNREACHABLE = "unreachable", _("postponed: Google could not be reached")
+    FORBIDDEN = "forbidden", _("left alone: a policy of their organization forbids it")
+    REFUSED = "refused", _("left alone: Google refuses their client, or it is not configured")
+    UNREADABLE = "unreadable", _("left alone: their encryption key is not configured")
+
+
+_FAILURES: dict[type[Exception], Outcome] = {
+    NotLinkedError: Outcome.SHARED,
+    ConsentRequiredError: Outcome.LOST,
+    RefreshUnavailableError: Outcome.UNREACHABLE,
+    EncryptionKeyUnavailableError: Outcome.UNREADABLE,
+    GoogleLinkError: Outcome.REFUSED,
+    ImproperlyConfigured: Outcome.REFUSED,
+}
+
+#: What speaks of Google or of our settings, and will be the same for the next account.
+TROUBLES = frozenset({Outcome.UNREACHABLE, Outcome.REFUSED, Outcome.UNREADABLE})
+
+
+def due_accounts(
+    *, expiring_within: timedelta | None, unused_for: timedelta
+) -> GoogleAccountQuerySet:
+    """Return the active accounts that should be refreshed now; not those that are waited out.
+
+    Args:
+        expiring_within: those without an access token that lives longer; ``None`` for none of them.
+        unused_for: those whose refresh token has not been used for so long. Google drops it after
+            six months: https://developers.google.com/identity/protocols/oauth2#expiration.
+
+    What failed the last time is always due.
+    """
+    now = timezone.now()
+    due = Q(last_used_at__lt=now - unused_for) | Q(refresh_failing_since__isnull=False)
+    if expiring_within is not None:
+        due |= Q(sealed_access_token="") | Q(access_token_expires_at__lt=now + expiring_within)
+    accounts = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
+    return (
+        accounts.filter(status=Status.ACTIVE)
+        .exclude(sealed_refresh_token="")
+        .exclude(refresh_retry_at__gt=clock(accounts))
+        .alias(last_used_at=Coalesce("refreshed_at", "linked_at"))
+        .filter(due)
+    )
+
+
+def refresh_accounts(
+    accounts: GoogleAccountQuerySet, *, leeway: timedelta, workers: int
+) -> Generator[Outcome, None, None]:
+    """Refresh these accounts, and yield an outcome for each as it comes.
+
+    Any number of processes may do so at the same time: they start in different places, and what
+    one of them has done or is about to do the others leave alone. Closing the iterator lets the
+    requests that are under way come to their end, and begins no other.
+
+    Args:
+        accounts: that are due when their turn comes, in any order.
+        leeway: the life below which their access tokens are replaced.
+        workers: the number of threads, each with a database connection of its own.
+    """
+    run = _Run(leeway, workers)
+    return in_parallel(run.see_to, _around(accounts), workers=workers, stopped=run.stopped)
+
+
+def refresh(account: GoogleAccount, *, leeway: timedelta) -> Outcome:
+    """Refresh an account, unless its access token lives longer or Google is to be left alone."""
+    try:
+        token = fresh_access_token(account, leeway=leeway, wait=False)
+    except (GoogleLinkError, ImproperlyConfigured) as error:
+        return _outcome_of(error, account)
+    return Outcome.REFRESHED if token.is_new else Outcome.SHARED
+
+
+def check(account: GoogleAccount) -> Outcome:
+    """Ask Google at once whether it honours the grant, also of an account that was lost."""
+    try:
+        check_grant(account)
+    except (GoogleLinkError, ImproperlyConfigured) as error:
+        return _outcome_of(error, account)
+    return Outcome.REFRESHED
+
+
+class _Run:
+    """What the threads of one call learn from one another."""
+
+    def __init__(self, leeway: timedelta, workers: int) -> None:
+        self.stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._leeway = leeway
+        self._refused: set[tuple[str, str]] = set()
+        # So many in a row say that it is not the accounts: the rest is for the next run.
+        self._failures_left = self._patience = 3 * workers
+
+    def see_to(self, account: GoogleAccount) -> Outcome:
+        """Refresh an account."""
+        if (account.client, account.client_id) in self._refused:
+            return Outcome.REFUSED
+        outcome = refresh(account, leeway=self._leeway)
+        self._learn(outcome, account)
+        return outcome
+
+    def _learn(self, outcome: Outcome, account: GoogleAccount) -> None:
+        with self._lock:
+            if outcome == Outcome.REFUSED:
+                # Links of a former client id are refused for themselves alone.
+                self._refused.add((account.client, account.client_id))
+            if outcome == Outcome.UNREACHABLE:
+                self._failures_left -= 1
+            elif outcome == Outcome.REFRESHED:
+                self._failures_left = self._patience
+            if not self._failures_left:
+                self.stopped.set()
+
+
+def _outcome_of(error: Exception, account: GoogleAccount) -> Outcome:
+    if isinstance(error, RefreshUnavailableError) and error.error == "refresh_under_way":
+        return Outcome.SHARED
+    if isinstance(error, ClientMisconfiguredError) and error.is_policy:
+        return Outcome.FORBIDDEN
+    outcome = next(outcome for kind, outcome in _FAILURES.items() if isinstance(error, kind))
+    if outcome in {Outcome.REFUSED, Outcome.UNREADABLE}:
+        logger.error("The account %s was not refreshed: %s", account.pk, error)
+    return outcome
+
+
+def _around(accounts: GoogleAccountQuerySet) -> Iterator[GoogleAccount]:
+    """Yield the accounts once, a chunk at a time, from somewhere in the middle on."""
+    rows = accounts.only("pk", "client", "client_id").order_by("pk")
+    start = uuid.uuid4()
+    for part in (rows.filter(pk__gte=start), rows.filter(pk__lt=start)):
+        chunk = list(part[:_CHUNK])
+        while chunk:
+            yield from chunk
+            chunk = list(part.filter(pk__gt=chunk[-1].pk)[:_CHUNK])

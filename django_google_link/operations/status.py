@@ -1,0 +1,140 @@
+"""How the links are, in numbers: for people, for monitoring, for checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db.models import Count, Min
+from django.db.models.functions import Left
+from django.utils import timezone
+
+from ..conf.settings import conf
+from ..encryption.format import FORMAT, PREFIX_LENGTH
+from ..encryption.keyring import key_ids
+from ..models import GoogleAccount, PendingRevocation, Status
+
+#: Google may be away for so long without anybody's being at fault.
+_PATIENCE_WITH_REFRESHES = timedelta(hours=1)
+_PATIENCE_WITH_REVOCATIONS = timedelta(days=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Accounts that have all this in common. ``key`` is the id of their refresh tokens' key."""
+
+    client: str
+    status: str
+    reason: str
+    key: str
+    accounts: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backlog:
+    """What waits for Google, and since when (``None``: nothing does)."""
+
+    count: int
+    since: datetime | None
+
+    def is_older_than(self, age: timedelta) -> bool:
+        """Whether something has waited for longer."""
+        return self.since is not None and timezone.now() - self.since > age
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """All of it, read in a few queries that indexes answer."""
+
+    groups: tuple[Group, ...]
+    failing_refreshes: Backlog
+    pending_revocations: Backlog
+    unknown_keys: dict[str, int]
+
+    def troubles(self) -> Iterator[str]:
+        """Say what an operator has to do something about. That users revoke is none of it."""
+        for key, count in self.unknown_keys.items():
+            yield (
+                f"The key {key}, which is not configured, has sealed {count:,} of the stored "
+                "tokens: put it back into ENCRYPTION_KEYS."
+            )
+        for client in sorted(
+            {group.client for group in self.groups}.difference(configured_clients())
+        ):
+            yield f"There are accounts of the client {client!r}, which is not configured."
+        if self.failing_refreshes.is_older_than(_PATIENCE_WITH_REFRESHES):
+            yield (
+                f"Refreshes that fail: {self.failing_refreshes.count:,}, the oldest since "
+                f"{self.failing_refreshes.since:%Y-%m-%d %H:%M}: see the log."
+            )
+        if self.pending_revocations.is_older_than(_PATIENCE_WITH_REVOCATIONS):
+            yield (
+                f"Pending revocations: {self.pending_revocations.count:,}, the oldest since "
+                f"{self.pending_revocations.since:%Y-%m-%d %H:%M}: does google_link_revoke_pending "
+                "run, and what does it say?"
+            )
+
+
+def overview(*, using: str | None = None) -> Overview:
+    """Count the accounts and what waits for Google."""
+    accounts = GoogleAccount.objects.using(using)
+    outbox = PendingRevocation.objects.using(using)
+    parts = ("client", "status", "status_reason", "sealed_by")
+    rows = accounts.order_by(*parts).values_list(*parts).annotate(total=Count("*"))
+    groups = tuple(
+        Group(client=client, status=status, reason=reason, key=_key(sealed_by), accounts=count)
+        for client, status, reason, sealed_by, count in rows
+    )
+    failing = accounts.filter(status=Status.ACTIVE).exclude(refresh_failing_since=None)
+    keys = [(group.key, group.accounts) for group in groups]
+    return Overview(
+        groups=groups,
+        failing_refreshes=_backlog(failing, "refresh_failing_since"),
+        pending_revocations=_backlog(outbox, "created_at"),
+        unknown_keys=_unknown([*keys, *_keys_of(outbox)]),
+    )
+
+
+def _keys_of(outbox: Any) -> Iterator[tuple[str, int]]:
+    rows = outbox.annotate(sealed_by=Left("sealed_refresh_token", PREFIX_LENGTH))
+    counts = rows.order_by().values_list("sealed_by").annotate(total=Count("*"))
+    return ((_key(sealed_by), count) for sealed_by, count in counts)
+
+
+def _backlog(rows: Any, column: str) -> Backlog:
+    return Backlog(**rows.aggregate(count=Count("*"), since=Min(column)))
+
+
+def _unknown(keys: list[tuple[str, int]]) -> dict[str, int]:
+    known = {"none", "damaged", *configured_keys()}
+    counts: dict[str, int] = {}
+    for key, count in keys:
+        if key not in known:
+            counts[key] = counts.get(key, 0) + count
+    return counts
+
+
+def _key(sealed_by: str) -> str:
+    if not sealed_by:
+        return "none"
+    format, _, key = sealed_by.partition(".")
+    return key if format == FORMAT else "damaged"
+
+
+def configured_keys() -> tuple[str, ...]:
+    """Return the ids of the keys, the newest first; none while the settings are broken."""
+    try:
+        return key_ids()
+    except ImproperlyConfigured:
+        return ()
+
+
+def configured_clients() -> list[str]:
+    """Return the names of the clients; none while the settings are broken."""
+    try:
+        return sorted(conf.clients)
+    except ImproperlyConfigured:
+        return []

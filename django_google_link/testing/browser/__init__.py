@@ -1,0 +1,1 @@
+"""The browser: what a user does at the consent page."""

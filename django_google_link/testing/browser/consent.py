@@ -1,0 +1,93 @@
+"""What a user does in a browser, done over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+import requests
+
+from ..provider.errors import FakeGoogleError
+from ..provider.scopes import IDENTITY, normalize_scopes
+from .html_form import Page, parse_page
+
+if TYPE_CHECKING:
+    from ..provider.identities import FakeUser
+
+TIMEOUT = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the user will say.
+
+    Attributes:
+        user: the account to choose; ``None`` leaves the one that is preselected.
+        grant: the scopes to leave ticked; ``None`` leaves all.
+        deny: press Cancel.
+    """
+
+    user: FakeUser | None = None
+    grant: Collection[str] | None = None
+    deny: bool = False
+
+
+def give_consent(url: str, answer: Answer) -> str:
+    """Open an authorization URL, answer the page if there is one, and return where it leads.
+
+    Raises:
+        FakeGoogleError: if an error page is shown, or the page does not offer this answer.
+    """
+    with requests.Session() as session:
+        # A proxy of the environment knows nothing of our loopback.
+        session.trust_env = False
+        response = session.get(url, allow_redirects=False, timeout=TIMEOUT)
+        if response.is_redirect:
+            return response.headers["Location"]
+        page = parse_page(response.text)
+        if response.status_code != 200 or not page.action:
+            raise FakeGoogleError(page.text)
+        response = session.post(
+            urljoin(url, page.action),
+            data=_fill(page, answer),
+            allow_redirects=False,
+            timeout=TIMEOUT,
+        )
+        if not response.is_redirect:
+            raise FakeGoogleError(parse_page(response.text).text)
+        return response.headers["Location"]
+
+
+def _fill(page: Page, answer: Answer) -> list[tuple[str, str]]:
+    if answer.deny:
+        return [*page.hidden, ("decision", "cancel")]
+    return [
+        *page.hidden,
+        ("account", _account(page, answer.user)),
+        *(("scope", scope) for scope in _scopes(page, answer.grant)),
+        ("decision", "allow"),
+    ]
+
+
+def _account(page: Page, user: FakeUser | None) -> str:
+    if user is None:
+        if not page.radios:
+            raise FakeGoogleError('Nobody has an account here: add_user("anna@gmail.com").')
+        if page.selected_radio is None:
+            raise FakeGoogleError("No account is preselected: pass user=.")
+        return page.selected_radio
+    if user.sub not in page.radios:
+        raise FakeGoogleError(f"The page does not offer the account {user.email}.")
+    return user.sub
+
+
+def _scopes(page: Page, grant: Collection[str] | None) -> list[str]:
+    if grant is None:
+        return page.checkboxes
+    wanted = set(normalize_scopes(grant)) - IDENTITY
+    if not wanted <= set(page.checkboxes):
+        missing = " ".join(sorted(wanted.difference(page.checkboxes)))
+        raise FakeGoogleError(f"The page does not offer these scopes: {missing}")
+    return [scope for scope in page.checkboxes if scope in wanted]

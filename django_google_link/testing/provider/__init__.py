@@ -1,0 +1,1 @@
+"""The server: an OAuth 2.0 and OpenID provider."""

@@ -1,0 +1,1 @@
+"""What sees a request or a session."""

@@ -1,0 +1,338 @@
+"""``request.google``: what this request may do at Google, and for whom."""
+
+from __future__ import annotations
+
+import unicodedata
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
+from django.contrib.auth.views import redirect_to_login
+from django.http import Http404, HttpRequest
+from django.shortcuts import resolve_url
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme, urlencode
+
+from ..accounts.authorize_links import AuthorizeRequest
+from ..conf.clients import OAuthClient, get_client
+from ..conf.settings import conf
+from ..exceptions import (
+    AccountChoiceRequiredError,
+    ConsentRequiredError,
+    MissingScopesError,
+    NotLinkedError,
+)
+from ..models import GoogleAccount
+from ..scopes import IDENTITY_SCOPES, missing_scopes, parse_scopes
+from ..services import (
+    authorized_session,
+    build_service,
+    choose_account,
+    credentials_for,
+    linked_accounts,
+    require_ready,
+)
+from .pending import declined
+
+if TYPE_CHECKING:
+    from google.auth.transport.requests import AuthorizedSession
+    from googleapiclient.discovery import Resource
+
+    from ..api_clients.credentials import AccountCredentials
+
+AccountChooser = Callable[[HttpRequest], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requirement:
+    """What a decorator was told: constants, shared by all requests of its view."""
+
+    scopes: tuple[str, ...] | None = None
+    optional_scopes: tuple[str, ...] = ()
+    client: str | None = None
+    account: AccountChooser | None = None
+    return_url: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        scopes: str | Iterable[str] | None = None,
+        optional_scopes: str | Iterable[str] = (),
+        client: str | None = None,
+        account: AccountChooser | None = None,
+        return_url: str | None = None,
+    ) -> Requirement:
+        """Read the options of a decorator, once for all requests."""
+        return cls(
+            scopes=None if scopes is None else parse_scopes(scopes),
+            optional_scopes=parse_scopes(optional_scopes),
+            client=client,
+            account=account,
+            return_url=return_url,
+        )
+
+
+class GoogleAccess:
+    """The linked Google accounts of the user of this request.
+
+    Nothing is looked up before it is asked for, and the accounts are looked up once. True in a
+    boolean context when the view's requirement is met.
+    """
+
+    def __init__(self, request: HttpRequest, requirement: Requirement) -> None:
+        self._request = request
+        self._requirement = requirement
+
+    def __bool__(self) -> bool:
+        return self.has_credentials()
+
+    def has_credentials(self) -> bool:
+        """Return whether an account is linked, active, and has all required scopes."""
+        return self._problem is None
+
+    @property
+    def status(self) -> str:
+        """``ready``, ``anonymous``, ``not_linked``, ``missing_scopes``,
+        ``needs_reauthorization`` or ``account_choice_required``."""
+        problem = self._problem
+        if problem is None:
+            return "ready"
+        if self._user is None:
+            return "anonymous"
+        if isinstance(problem, NotLinkedError | MissingScopesError | AccountChoiceRequiredError):
+            return problem.reason
+        return "needs_reauthorization"
+
+    @property
+    def account(self) -> GoogleAccount | None:
+        """The account that is used, or would be if it were ready."""
+        return self._outcome[0]
+
+    @cached_property
+    def accounts(self) -> Sequence[GoogleAccount]:
+        """All accounts of this user that are linked through this client, the default one first."""
+        if self._user is None:
+            return ()
+        return linked_accounts(self._user, client=self.client.name)
+
+    @property
+    def granted_scopes(self) -> frozenset[str]:
+        """The scopes that the account has granted."""
+        return frozenset(self.account.granted_scopes) if self.account else frozenset()
+
+    @property
+    def missing_scopes(self) -> frozenset[str]:
+        """The required scopes that the account has yet to grant."""
+        return missing_scopes(self.required_scopes, self.granted_scopes)
+
+    def has_scopes(self, *scopes: str) -> bool:
+        """Return whether the account is active and has granted all these scopes."""
+        return self.account is not None and self.account.is_ready(*parse_scopes(scopes))
+
+    def authorize_url(self, *scopes: str, return_url: str | None = None) -> str:
+        """Return our own address where linking starts.
+
+        It is signed, and good for this user and for a day. An anonymous visitor gets the login
+        page, and comes back here.
+
+        Args:
+            scopes: to be asked for as well.
+            return_url: where the user goes afterwards, on this site; by default to this page.
+        """
+        return_url = self._safe(return_url) or self.return_url
+        if self._user is None:
+            return self._login_url(return_url)
+        if self.status == "account_choice_required":
+            return f"{reverse('google_link:accounts')}?{urlencode({'next': return_url})}"
+        required = parse_scopes((*self.required_scopes, *scopes))
+        wish = AuthorizeRequest(
+            user=str(self._user.pk),
+            client=self.client.name,
+            scopes=parse_scopes(
+                (
+                    *IDENTITY_SCOPES,
+                    *required,
+                    *self._requirement.optional_scopes,
+                    *self.client.scopes,
+                )
+            ),
+            required=required,
+            return_url=return_url,
+            account=self.account.sub if self.account else "",
+        )
+        return wish.url()
+
+    @property
+    def credentials(self) -> AccountCredentials:
+        """google-auth credentials of the account.
+
+        Raises:
+            ConsentRequiredError: when the user must act first; which of its kinds says why.
+        """
+        return credentials_for(self._ready_account())
+
+    def session(self) -> AuthorizedSession:
+        """Return a ``requests`` session that sends the account's access token.
+
+        Raises:
+            ConsentRequiredError: when the user must act first; which of its kinds says why.
+        """
+        return authorized_session(self._ready_account())
+
+    def service(self, name: str, version: str, **kwargs: Any) -> Resource:
+        """Return googleapiclient's client of an API, authorized for the account.
+
+        Arguments as ``services.build_service``.
+
+        Raises:
+            ConsentRequiredError: when the user must act first; which of its kinds says why.
+        """
+        return build_service(self._ready_account(), name, version, **kwargs)
+
+    @cached_property
+    def client(self) -> OAuthClient:
+        """The OAuth client through which accounts are linked here."""
+        return get_client(self._requirement.client or client_name(self._request))
+
+    @cached_property
+    def required_scopes(self) -> tuple[str, ...]:
+        """The scopes that the view names, or else the client's."""
+        scopes = self._requirement.scopes
+        return self.client.scopes if scopes is None else scopes
+
+    @property
+    def return_url(self) -> str:
+        """The page to come back to; this one, if it can be visited with GET."""
+        chosen = self._safe(self._requirement.return_url)
+        if chosen:
+            return chosen
+        # HTMX asks for a part of the page that it names. A path may be "//evil.example".
+        whole_page = self._request.headers.get("HX-Current-URL")
+        here = self._request.get_full_path() if self._request.method in {"GET", "HEAD"} else None
+        return self._safe(whole_page) or self._safe(here) or default_return_url()
+
+    def was_declined(self, *scopes: str) -> bool:
+        """Return whether this user has just not granted what is needed here, or these scopes."""
+        if self.status == "account_choice_required":
+            return False
+        if self.status in {"ready", "missing_scopes"}:
+            needed = (*self.missing_scopes, *scopes)
+        else:
+            needed = (*self.required_scopes, *IDENTITY_SCOPES, *scopes)
+        session = getattr(self._request, "session", None)
+        return session is not None and not declined(session, self.client.name).isdisjoint(needed)
+
+    def is_for(self, user_id: Any) -> bool:
+        """Return whether this is the user of this request."""
+        return self._user is not None and self._user.pk == user_id
+
+    def looked_up_again(self, error: ConsentRequiredError) -> GoogleAccess:
+        """Return what the database says by now, about the account that a view had trouble with."""
+        requirement, chosen = self._requirement, self._chosen
+        if isinstance(error, AccountChoiceRequiredError):
+            requirement, chosen = replace(requirement, scopes=(), account=None), None
+        client = error.client or self.client.name
+        if client != self.client.name or (error.account and error.account != self.account):
+            # What the view requires, it requires of its own account.
+            requirement = replace(
+                requirement, scopes=_had(error.account), optional_scopes=(), client=client
+            )
+        if client != self.client.name:
+            chosen = None
+        again = GoogleAccess(self._request, requirement)
+        again._chosen = error.account if error.account in again.accounts else chosen
+        return again
+
+    async def alook_up(self) -> None:
+        """Look up everything now, so that nothing asks the database in the event loop later."""
+        await sync_to_async(self._look_up)()
+
+    def _look_up(self) -> None:
+        for name in ("client", "accounts", "_chosen"):
+            getattr(self, name)
+
+    @cached_property
+    def _user(self) -> Any:
+        return _authenticated(getattr(self._request, "user", None))
+
+    @cached_property
+    def _chosen(self) -> Any:
+        chooser = self._requirement.account
+        if chooser is None or self._user is None:
+            return None
+        return (async_to_sync(chooser) if iscoroutinefunction(chooser) else chooser)(self._request)
+
+    @cached_property
+    def _outcome(self) -> tuple[GoogleAccount | None, ConsentRequiredError | None]:
+        try:
+            return self._ready_account(), None
+        except ConsentRequiredError as problem:
+            return problem.account, problem
+
+    @property
+    def _problem(self) -> ConsentRequiredError | None:
+        return self._outcome[1]
+
+    def _ready_account(self) -> GoogleAccount:
+        if self._chosen is None:
+            return choose_account(self.accounts, self.required_scopes)
+        return require_ready(self._own(self._chosen), self.required_scopes)
+
+    def _own(self, chosen: GoogleAccount | uuid.UUID | str) -> GoogleAccount:
+        """Return the user's account that a view's chooser meant; nobody else's."""
+        id = str(chosen.pk if isinstance(chosen, GoogleAccount) else chosen)
+        for account in self.accounts:
+            if str(account.pk) == id:
+                return account
+        raise Http404("This user has no such Google account.")
+
+    def _login_url(self, return_url: str) -> str:
+        url = redirect_to_login(return_url).url
+        if is_safe_url(self._request, url):
+            return url
+        # The login page of another site has to know which one to come back to.
+        return redirect_to_login(self._request.build_absolute_uri(return_url)).url
+
+    def _safe(self, url: str | None) -> str | None:
+        return str(url) if url and is_safe_url(self._request, str(url)) else None
+
+
+def access_for(request: HttpRequest, error: ConsentRequiredError) -> GoogleAccess:
+    """Return what there is to say of an error for which no view has named a requirement."""
+    requirement = Requirement(scopes=_had(error.account), client=error.client or None)
+    return GoogleAccess(request, requirement)
+
+
+def client_name(request: HttpRequest) -> str:
+    """Return the name of the client of this request, as ``CLIENT_RESOLVER`` says."""
+    resolver = conf.client_resolver
+    return resolver(request) if resolver else "default"
+
+
+def default_return_url() -> str:
+    """Return where to go when nothing else was said."""
+    return resolve_url(conf.redirect_url or "google_link:accounts")
+
+
+def is_safe_url(request: HttpRequest, url: str) -> bool:
+    """Return whether an address lies on this site and does not leave https."""
+    if any(unicodedata.category(character)[0] == "C" for character in url):
+        return False
+    return url_has_allowed_host_and_scheme(
+        url, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    )
+
+
+def _had(account: GoogleAccount | None) -> tuple[str, ...]:
+    """Return what an account should have again, if it has to be linked again."""
+    if account is None or account.is_active:
+        return ()
+    return tuple(scope for scope in account.granted_scopes if scope not in IDENTITY_SCOPES)
+
+
+def _authenticated(user: Any) -> Any:
+    return user if user is not None and user.is_authenticated else None

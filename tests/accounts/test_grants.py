@@ -1,0 +1,964 @@
+"""What happens to a grant: saved, renewed, shared, given back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import OperationalError, connection, transaction
+from django.dispatch import Signal
+from django.utils import timezone
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
+
+from django_google_link import signals
+from django_google_link.accounts.grants import make_default, save_grant, unlink
+from django_google_link.conf.clients import get_client
+from django_google_link.models import GoogleAccount, Status
+from django_google_link.oauth.endpoints import TokenResponse
+from django_google_link.oauth.id_token import Identity
+from django_google_link.scopes import PREFIX
+from django_google_link.secret import Secret
+from django_google_link.testing import FakeGoogle, FakeUser
+from django_google_link.testing.accounts import make_google_account
+from tests.support.constants import CALENDAR, DRIVE
+from tests.support.databases import at_once, new_user
+
+pytestmark = pytest.mark.django_db
+
+# MySQL knows no constraints with a condition. Of two defaults the older one is used.
+MAY_HAVE_TWO_DEFAULTS = connection.vendor == "mysql"
+
+OPENID = ("openid", "email", "profile")
+OTHER_KEY = "b3RoZXIga2V5LCB0aGlydHktdHdvIGJ5dGVzIGxvbmc="
+
+
+def in_seconds(seconds: float) -> Any:
+    """Return a moment as the database wants it."""
+    return timezone.now() + timedelta(seconds=seconds)
+
+
+def token_response(**changes: Any) -> TokenResponse:
+    """Return a successful answer of the token endpoint."""
+    values: dict[str, Any] = {
+        "access_token": Secret("ya29.new"),
+        "access_token_expires_at": in_seconds(3599),
+        "refresh_token": Secret("1//new"),
+        "refresh_token_expires_at": None,
+        "scopes": (*OPENID, CALENDAR),
+        "id_token": None,
+        **changes,
+    }
+    return TokenResponse(**values)
+
+
+def identity(sub: str = "42", **changes: Any) -> Identity:
+    """Return who the ID token speaks of."""
+    values: dict[str, Any] = {
+        "email": "alice@gmail.com",
+        "email_verified": True,
+        "name": "Alice Example",
+        "picture": "https://example.com/alice.png",
+        "hosted_domain": "example.com",
+        **changes,
+    }
+    return Identity(sub=sub, **values)
+
+
+def save(
+    user: Any,
+    sub: str = "42",
+    *,
+    client: str = "default",
+    requested_scopes: Any = (),
+    request: Any = None,
+    **changes: Any,
+) -> GoogleAccount:
+    """Save a grant, as at the end of the flow."""
+    return save_grant(
+        user,
+        replace(get_client(), name=client),
+        identity(sub),
+        token_response(**changes),
+        requested_scopes=requested_scopes,
+        request=request,
+    )
+
+
+def linked(user: Any, google: FakeGoogle, alice: FakeUser, **changes: Any) -> GoogleAccount:
+    """Link Alice's account with tokens that FakeGoogle honours."""
+    tokens = google.grant(alice, [*OPENID, CALENDAR])
+    values: dict[str, Any] = {
+        "sub": alice.sub,
+        "email": alice.email,
+        "scopes": [CALENDAR],
+        "refresh_token": tokens.refresh_token,
+        "access_token": tokens.access_token,
+        **changes,
+    }
+    return make_google_account(user, **values)
+
+
+def token_of(account: GoogleAccount, name: Any) -> str | None:
+    """Return a token as it stands in the database."""
+    secret = GoogleAccount.objects.get(pk=account.pk).open_token(name)
+    return secret.reveal() if secret else None
+
+
+def table() -> list[tuple[Any, ...]]:
+    """Return the whole table of accounts, as the database has it."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT * FROM {GoogleAccount._meta.db_table} ORDER BY id")
+        return cursor.fetchall()
+
+
+def links() -> list[dict[str, Any]]:
+    """Return all that matters of the accounts: not since when refreshing them fails."""
+    rows = list(GoogleAccount.objects.order_by("pk").values())
+    return [{**row, "refresh_failing_since": None} for row in rows]
+
+
+@contextmanager
+def heard() -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """Listen to all signals of the app, and note the name and arguments of each."""
+    news: list[tuple[str, dict[str, Any]]] = []
+    names = {id(value): name for name, value in vars(signals).items() if isinstance(value, Signal)}
+
+    def listen(sender: Any, signal: Signal, **arguments: Any) -> None:
+        assert sender is GoogleAccount
+        news.append((names[id(signal)], arguments))
+
+    for name in names.values():
+        getattr(signals, name).connect(listen)
+    try:
+        yield news
+    finally:
+        for name in names.values():
+            getattr(signals, name).disconnect(listen)
+
+
+@contextmanager
+def just_before(*sql_parts: str, act: Callable[[], Any]) -> Iterator[None]:
+    """Let another worker act in the moment before a statement.
+
+    Args:
+        sql_parts: of statements that come in this order; the act is before the last one.
+        act: what the other worker does.
+    """
+    parts = list(sql_parts)
+
+    def watch(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if parts and parts[0] in sql.replace("`", '"'):  # MySQL's quotes
+            del parts[0]
+            if not parts:
+                act()
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(watch):
+        yield
+    assert not parts, f"There was no statement with {parts[0]}."
+
+
+# Saving
+
+
+def test_save_grant_first_time_stores_what_was_granted(user: Any) -> None:
+    """Acceptance 88: put, then get."""
+    expires_at, dies_at = in_seconds(3599), in_seconds(86_400)
+
+    returned = save(user, access_token_expires_at=expires_at, refresh_token_expires_at=dies_at)
+
+    account = GoogleAccount.objects.get()
+    assert account == returned
+    assert (account.user, account.client, account.sub) == (user, "default", "42")
+    assert token_of(account, "access_token") == "ya29.new"
+    assert token_of(account, "refresh_token") == "1//new"
+    assert account.access_token_expires_at == expires_at
+    assert account.refresh_token_expires_at == dies_at
+    assert account.granted_scopes == sorted([*OPENID, CALENDAR])
+    assert account.is_ready(CALENDAR)
+    assert account.status_reason == ""
+    assert account.refreshed_at is not None
+    assert account.email == "alice@gmail.com"
+    assert account.email_verified is True
+    assert account.name == "Alice Example"
+    assert account.picture == "https://example.com/alice.png"
+    assert account.hosted_domain == "example.com"
+
+
+def test_save_grant_leaves_no_plaintext_in_the_row(user: Any) -> None:
+    """Acceptance 93: the database sees ciphertext only."""
+    save(user, access_token=Secret("ya29.bare"), refresh_token=Secret("1//bare"))
+
+    row = str(table())
+    assert "bare" not in row
+    assert row.count("gl1.") == 3  # two tokens, and what is kept of one of them to count keys
+
+
+def test_save_grant_again_updates_the_same_row(user: Any) -> None:
+    """Acceptance 88: put twice is one row; its history stays."""
+    first = save(user)
+
+    save(user, access_token=Secret("ya29.second"))
+
+    account = GoogleAccount.objects.get()
+    assert account.pk == first.pk
+    assert account.linked_at == first.linked_at
+    assert account.is_default
+    assert account.grant_version > first.grant_version
+    assert token_of(account, "access_token") == "ya29.second"
+
+
+def test_save_grant_without_a_refresh_token_keeps_the_stored_one(user: Any) -> None:
+    """Acceptance 52: nothing never overwrites something, nor its expiry."""
+    dies_at = in_seconds(86_400)
+    save(user, refresh_token=Secret("1//first"), refresh_token_expires_at=dies_at)
+
+    account = save(user, refresh_token=None)
+
+    account.refresh_from_db()
+    assert token_of(account, "refresh_token") == "1//first"
+    assert account.refresh_token_expires_at == dies_at
+
+
+def test_save_grant_with_a_refresh_token_replaces_the_stored_one(user: Any) -> None:
+    """Acceptance 99: and the new one's expiry, which may be none."""
+    save(user, refresh_token=Secret("1//first"), refresh_token_expires_at=in_seconds(86_400))
+
+    account = save(user, refresh_token=Secret("1//second"))
+
+    account.refresh_from_db()
+    assert token_of(account, "refresh_token") == "1//second"
+    assert account.refresh_token_expires_at is None
+
+
+def test_save_grant_replaces_the_scopes(user: Any) -> None:
+    """Acceptance 50: what is granted now counts, in both directions."""
+    save(user, scopes=(*OPENID, CALENDAR))
+
+    account = save(user, scopes=(*OPENID, DRIVE), requested_scopes=[CALENDAR, DRIVE])
+
+    account.refresh_from_db()
+    assert account.granted_scopes == sorted([*OPENID, DRIVE])
+
+
+def test_save_grant_without_scopes_takes_the_requested_ones(user: Any) -> None:
+    """Acceptance 50: RFC 6749 section 5.1; aliases in their normal form."""
+    requested = ["openid", f"{PREFIX}userinfo.email", CALENDAR]
+
+    account = save(user, scopes=None, requested_scopes=requested)
+
+    account.refresh_from_db()
+    assert account.granted_scopes == sorted(["openid", "email", CALENDAR])
+
+
+def test_save_grant_without_expiry_is_accepted(user: Any) -> None:
+    """Acceptance 47: an answer without expires_in."""
+    save(user)
+
+    account = save(user, access_token_expires_at=None)
+
+    account.refresh_from_db()
+    assert account.access_token_expires_at is None
+    assert account.access_token_lives()
+
+
+def test_save_grant_follows_who_the_account_is_now(user: Any) -> None:
+    """The sub stays; address, name and picture may change, and may vanish."""
+    save(user)
+    changed = identity("42", email="new@gmail.com", email_verified=False, name="", picture="")
+
+    save_grant(user, get_client(), changed, token_response(), requested_scopes=())
+
+    account = GoogleAccount.objects.get()
+    assert (account.email, account.email_verified) == ("new@gmail.com", False)
+    assert (account.name, account.picture, account.hosted_domain) == ("", "", "example.com")
+
+
+def test_save_grant_touches_only_its_own_columns(user: Any) -> None:
+    """Acceptance 95: what another worker wrote in between stays."""
+    save(user)
+    save(user, "43")
+    long_ago = in_seconds(-86_400)
+
+    with just_before(
+        '"sealed_refresh_token" =',
+        act=lambda: GoogleAccount.objects.filter(sub="43").update(linked_at=long_ago),
+    ):
+        save(user, "43")
+
+    account = GoogleAccount.objects.get(sub="43")
+    assert account.linked_at == long_ago
+
+
+def test_save_grant_makes_only_the_first_account_the_default(user: Any) -> None:
+    """A further account never takes over by itself."""
+    first = save(user, "42")
+    second = save(user, "43")
+
+    assert first.is_default is True
+    assert second.is_default is False
+    assert list(GoogleAccount.objects.for_user(user)) == [first, second]
+    assert GoogleAccount.objects.get(is_default=True) == first
+
+
+def test_save_grant_of_another_client_has_its_own_default(user: Any) -> None:
+    """The same Google account through two clients is two links."""
+    save(user)
+    save(user, client="other")
+
+    defaults = GoogleAccount.objects.filter(user=user, is_default=True)
+    assert sorted(account.client for account in defaults) == ["default", "other"]
+
+
+def test_save_grant_of_an_only_account_makes_it_the_default_again(user: Any) -> None:
+    """Linked again, the only account becomes the default, though it was not."""
+    save(user)
+    GoogleAccount.objects.update(is_default=False)
+
+    save(user)
+
+    assert GoogleAccount.objects.get().is_default
+
+
+def test_save_grant_of_one_google_account_by_two_users_is_two_links(
+    user: Any, other_user: Any
+) -> None:
+    """Acceptance 55: a link never moves to another user."""
+    first = save(user, refresh_token=Secret("1//anna"))
+    second = save(other_user, refresh_token=Secret("1//ben"))
+
+    assert (first.user, second.user) == (user, other_user)
+    assert token_of(first, "refresh_token") == "1//anna"
+    assert token_of(second, "refresh_token") == "1//ben"
+    assert first.is_default and second.is_default
+
+
+def test_save_grant_while_another_first_link_becomes_the_default(user: Any) -> None:
+    """Two first links in one moment: both are there, one is the default."""
+
+    def link_another() -> None:
+        make_google_account(user, sub="43")
+        GoogleAccount.objects.filter(sub="43").update(is_default=True)
+
+    with just_before('AS "a"', "SAVEPOINT", act=link_another):
+        account = save(user)
+
+    assert account.is_default is False or MAY_HAVE_TWO_DEFAULTS
+    assert GoogleAccount.objects.for_user(user)[0].is_default
+    assert GoogleAccount.objects.get(sub="42").is_ready(CALENDAR)
+
+
+def test_save_grant_while_the_same_account_is_linked(
+    user: Any, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    """The same first link twice, in two tabs: one row, created once."""
+    with (
+        heard() as news,
+        django_capture_on_commit_callbacks(execute=True),
+        just_before("SELECT", "SAVEPOINT", act=lambda: make_google_account(user, sub="42")),
+    ):
+        save(user)
+
+    account = GoogleAccount.objects.get()
+    assert token_of(account, "refresh_token") == "1//new"
+    assert account.grant_version > 1
+    assert news[0][1]["created"] is False
+
+
+def test_save_grant_in_many_threads_at_once(shared_database: None) -> None:
+    """Two tabs come back at once, for the same account and for others."""
+    user = new_user()
+
+    saved = at_once(*[lambda sub=sub: save(user, sub) for sub in ("42", "43", "44") * 4])
+
+    assert {account.sub for account in saved} == {"42", "43", "44"}
+    assert GoogleAccount.objects.count() == 3
+    assert GoogleAccount.objects.filter(is_default=True).count() == 1 or MAY_HAVE_TWO_DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("code", "failures", "tries"), [(1213, 1, 2), (1213, 5, 6), (1213, 9, 6), (2013, 1, 1)]
+)
+def test_save_grant_is_tried_again_after_a_deadlock(
+    shared_database: None, code: int, failures: int, tries: int
+) -> None:
+    """The code is used by then: nobody else could save what the user has granted.
+
+    What else a database says, such as that it is locked, it has waited for already.
+    """
+    user, asked = new_user(), 0
+
+    def watch(execute: Any, sql: str, *args: Any) -> Any:
+        nonlocal asked
+        asked += sql.startswith("INSERT")
+        if sql.startswith("INSERT") and asked <= failures:
+            raise OperationalError(code, "what MySQL says")
+        return execute(sql, *args)
+
+    with connection.execute_wrapper(watch), suppress(OperationalError):
+        save(user)
+
+    assert asked == tries
+    assert GoogleAccount.objects.exists() is (failures < tries)
+
+
+# The news of a grant
+
+
+def test_save_grant_speaks_after_the_commit_only(
+    user: Any, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    """Acceptance 123: receivers find the link in the database."""
+    request = object()
+
+    with heard() as news, django_capture_on_commit_callbacks(execute=True):
+        account = save(user, request=request)
+        assert news == []
+
+    assert news == [
+        ("account_linked", {"account": account, "created": True, "request": request}),
+    ]
+
+
+def test_save_grant_that_rolls_back_says_nothing(user: Any) -> None:
+    """Acceptance 123: neither a link nor its signal."""
+    with heard() as news, transaction.atomic():
+        save(user)
+        transaction.set_rollback(True)
+
+    assert news == []
+    assert not connection.run_on_commit
+    assert not GoogleAccount.objects.exists()
+
+
+def test_save_grant_with_a_receiver_that_raises(
+    user: Any,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Acceptance 58: the link stays, the other receivers hear of it, and nothing is raised."""
+
+    def fail(**arguments: Any) -> None:
+        raise RuntimeError("A receiver of the project's own.")
+
+    signals.account_linked.connect(fail)
+    try:
+        with heard() as news, django_capture_on_commit_callbacks(execute=True):
+            save(user)
+    finally:
+        signals.account_linked.disconnect(fail)
+
+    assert GoogleAccount.objects.get().is_ready(CALENDAR)
+    assert [name for name, _ in news] == ["account_linked"]
+    assert "A receiver of the project's own." in caplog.text
+
+
+def test_save_grant_again_tells_what_changed(
+    user: Any, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    """Acceptance 124: linked again is not created; scopes that came and went are named."""
+    save(user, scopes=(*OPENID, CALENDAR))
+
+    with heard() as news, django_capture_on_commit_callbacks(execute=True):
+        account = save(user, scopes=(*OPENID, DRIVE))
+
+    assert news == [
+        ("account_linked", {"account": account, "created": False, "request": None}),
+        (
+            "scopes_changed",
+            {"account": account, "added": frozenset({DRIVE}), "removed": frozenset({CALENDAR})},
+        ),
+    ]
+
+
+def test_save_grant_with_the_same_scopes_does_not_call_that_a_change(
+    user: Any, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    """The order of scopes means nothing."""
+    save(user, scopes=(*OPENID, CALENDAR))
+
+    with heard() as news, django_capture_on_commit_callbacks(execute=True):
+        save(user, scopes=(CALENDAR, *OPENID))
+
+    assert [name for name, _ in news] == ["account_linked"]
+
+
+def test_save_grant_of_a_lost_account_recovers_it(
+    user: Any, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    """Acceptance 107, 124: said once, and not again by the next link."""
+    account = make_google_account(
+        user,
+        sub="42",
+        scopes=[CALENDAR],
+        status=Status.NEEDS_REAUTHORIZATION,
+        status_reason="revoked",
+    )
+
+    with heard() as news, django_capture_on_commit_callbacks(execute=True):
+        save(user)
+        save(user)
+
+    assert [name for name, _ in news] == [
+        "account_linked",
+        "authorization_recovered",
+        "account_linked",
+    ]
+    again = GoogleAccount.objects.get()
+    assert again.is_ready(CALENDAR)
+    assert again.status_reason == ""
+    assert again.status_changed_at > account.status_changed_at
+
+
+# Unlinking
+
+
+def test_unlink_deletes_and_revokes_after_the_commit(
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    """Acceptance 114, 115, 116: the refresh token, in the body of a POST, and nowhere else."""
+    account = linked(user, google, alice)
+    refresh_token = token_of(account, "refresh_token")
+
+    with django_capture_on_commit_callbacks(execute=True):
+        account.unlink()
+        assert google.requests == []
+
+    [request] = google.requests
+    assert (request.method, request.path) == ("POST", "/revoke")
+    assert request.form == {"token": refresh_token}
+    assert request.query == {}
+    assert google.granted_scopes(alice) is None
+    assert not GoogleAccount.objects.exists()
+
+
+def test_unlink_that_rolls_back_revokes_nothing(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """The link is still there, and so is the grant."""
+    account = linked(user, google, alice)
+
+    with heard() as news, transaction.atomic():
+        unlink(account)
+        transaction.set_rollback(True)
+
+    assert not connection.run_on_commit
+    assert (news, google.requests) == ([], [])
+    assert GoogleAccount.objects.get() == account
+
+
+def test_unlink_is_told_without_a_secret(
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    """Acceptance 119: the signal says whose link is gone."""
+    account = linked(user, google, alice)
+
+    with heard() as news, django_capture_on_commit_callbacks(execute=True):
+        unlink(account)
+        assert news == []
+
+    told = {"user_id": user.pk, "client": "default", "sub": alice.sub, "email": alice.email}
+    assert news == [("account_unlinked", told)]
+
+
+def test_unlink_twice_is_harmless(
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    """Acceptance 89: one revocation, one signal."""
+    account = linked(user, google, alice)
+    same = GoogleAccount.objects.get()
+
+    with heard() as news, django_capture_on_commit_callbacks(execute=True):
+        unlink(account)
+        unlink(same)
+        unlink(account)
+
+    assert len(news) == 1
+    assert len(google.requests) == 1
+
+
+def test_unlink_leaves_everything_else(
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    other_user: Any,
+) -> None:
+    """Acceptance 90: neither users nor other links."""
+    account = linked(user, google, alice)
+    others = [make_google_account(user), make_google_account(other_user)]
+
+    unlink(account)
+
+    assert get_user_model().objects.count() == 2
+    assert set(GoogleAccount.objects.all()) == set(others)
+
+
+def test_unlink_without_a_refresh_token_revokes_the_access_token(
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    """Acceptance 114: either of them ends the grant."""
+    account = linked(user, google, alice, refresh_token="")
+
+    with django_capture_on_commit_callbacks(execute=True):
+        unlink(account)
+
+    assert google.granted_scopes(alice) is None
+
+
+def test_unlink_without_any_token_asks_nothing_of_google(
+    google: FakeGoogle,
+    user: Any,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    """There is nothing to revoke."""
+    account = make_google_account(user, refresh_token="", access_token="")
+
+    with django_capture_on_commit_callbacks(execute=True):
+        unlink(account)
+
+    assert google.requests == []
+    assert not GoogleAccount.objects.exists()
+
+
+def test_unlink_of_a_stale_object_revokes_what_is_stored_now(
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    """A link renewed since the row was read is revoked by its new token: the old one is dead."""
+    stale = linked(user, google, alice)
+    google.revoke(alice)
+    again = google.grant(alice, [*OPENID, CALENDAR])
+    save(user, alice.sub, refresh_token=Secret(again.refresh_token))
+
+    with django_capture_on_commit_callbacks(execute=True):
+        unlink(stale)
+
+    assert google.granted_scopes(alice) is None
+
+
+def test_unlink_of_a_shared_grant_revokes_with_the_last_link(
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    other_user: Any,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    """Acceptance 120: revoking ends them all, so it waits until nobody needs them."""
+    first = linked(user, google, alice)
+    second = linked(other_user, google, alice)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        unlink(first)
+
+    assert google.requests == []
+    assert GoogleAccount.objects.get() == second
+    assert google.granted_scopes(alice) is not None
+
+    with django_capture_on_commit_callbacks(execute=True):
+        unlink(second)
+
+    assert google.granted_scopes(alice) is None
+
+
+def test_unlink_heeds_only_the_same_google_account_and_client(
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    other_user: Any,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    """Links of another client, or to another account, do not keep a grant alive."""
+    account = linked(user, google, alice)
+    make_google_account(other_user, sub=alice.sub, client="other")
+    make_google_account(other_user, sub="43")
+
+    with django_capture_on_commit_callbacks(execute=True):
+        unlink(account)
+
+    assert google.granted_scopes(alice) is None
+
+
+def test_unlink_of_a_grant_that_is_dead_already_is_done(
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Acceptance 117: invalid_token is as good as success."""
+    account = linked(user, google, alice)
+    google.revoke(alice)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        unlink(account)
+
+    assert len(google.requests_to("revoke")) == 1
+    assert not GoogleAccount.objects.exists()
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 503},
+        {"status": 400, "body": {"error": "unsupported_token_type"}},
+        {"status": 200, "body": "half an answer", "drop": True},
+        {"status": 429, "body": "<html>rate limit</html>", "content_type": "text/html"},
+    ],
+    ids=["503", "refused", "dropped", "429"],
+)
+def test_unlink_when_google_fails_forgets_the_link_all_the_same(
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+    caplog: pytest.LogCaptureFixture,
+    fault: dict[str, Any],
+) -> None:
+    """Acceptance 118: what the user wanted gone is gone; the log says so, without a token."""
+    account = linked(user, google, alice)
+    tokens = [token_of(account, "refresh_token"), token_of(account, "access_token")]
+    google.fail_next(endpoint="revoke", **fault)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        unlink(account)
+
+    assert not GoogleAccount.objects.exists()
+    [warning] = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert str(account.pk) in warning.getMessage()
+    assert not any(token in caplog.text for token in tokens if token)
+
+
+def _tamper(settings: Settings) -> None:
+    GoogleAccount.objects.update(
+        sealed_refresh_token="gl1.unknown", sealed_access_token="gl1.unknown"
+    )
+
+
+def _lose_the_key(settings: Settings) -> None:
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [OTHER_KEY]}
+
+
+def _lose_all_keys(settings: Settings) -> None:
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": []}
+
+
+def _lose_the_client(settings: Settings) -> None:
+    clients = {"other": {**settings.GOOGLE_LINK["CLIENTS"]["default"], "CLIENT_ID": "another"}}
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": clients}
+
+
+@pytest.mark.parametrize("mishap", [_tamper, _lose_the_key, _lose_all_keys, _lose_the_client])
+def test_unlink_what_cannot_be_revoked_forgets_the_link_all_the_same(
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    settings: Settings,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+    caplog: pytest.LogCaptureFixture,
+    mishap: Callable[[Settings], None],
+) -> None:
+    """Acceptance 92, 118: neither a damaged row nor a mistaken setting holds a user here."""
+    linked(user, google, alice)
+    mishap(settings)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        unlink(GoogleAccount.objects.get())
+
+    assert not GoogleAccount.objects.exists()
+    assert google.requests == []
+    assert "could not be revoked" in caplog.text
+
+
+def test_unlink_with_a_damaged_refresh_token_revokes_by_the_other(
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    """Either token ends the whole grant."""
+    linked(user, google, alice)
+    GoogleAccount.objects.update(sealed_refresh_token="gl1.unknown")
+
+    with django_capture_on_commit_callbacks(execute=True):
+        unlink(GoogleAccount.objects.get())
+
+    assert google.granted_scopes(alice) is None
+
+
+@pytest.mark.parametrize("is_project", [False, True])
+def test_unlink_keeps_a_grant_that_another_name_of_the_client_shares(
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    other_user: Any,
+    settings: Settings,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+    is_project: bool,
+) -> None:
+    """Google knows the project, and not what we call its clients."""
+    clients = settings.GOOGLE_LINK["CLIENTS"]
+    project = {**clients["default"], "CLIENT_ID": "123-web.apps.googleusercontent.com"}
+    settings.GOOGLE_LINK = {
+        **settings.GOOGLE_LINK,
+        "CLIENTS": {
+            **clients,
+            "default": project if is_project else clients["default"],
+            "second": {**project, "CLIENT_ID": "123-reports.apps.googleusercontent.com"}
+            if is_project
+            else clients["default"],
+            "third": {**clients["default"], "CLIENT_ID": "another"},
+            "broken": {},
+        },
+    }
+    account = linked(user, google, alice)
+    linked(other_user, google, alice, client="second")
+
+    with django_capture_on_commit_callbacks(execute=True):
+        unlink(account)
+
+    assert google.granted_scopes(alice)
+
+
+def test_unlink_revokes_though_a_dead_link_is_left(
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    other_user: Any,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    """Whoever has to link again anyway loses nothing."""
+    account = linked(user, google, alice)
+    linked(other_user, google, alice, status=Status.NEEDS_REAUTHORIZATION)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        unlink(account)
+
+    assert google.granted_scopes(alice) is None
+
+
+def test_unlink_spares_a_grant_that_is_linked_in_between(
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    other_user: Any,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    """After the commit, and before Google is told."""
+    account = linked(user, google, alice)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        unlink(account)
+        linked(other_user, google, alice)
+
+    assert google.granted_scopes(alice)
+
+
+def test_unlink_promotes_the_account_that_is_left(user: Any) -> None:
+    """With one account nobody has to choose."""
+    first, second = make_google_account(user), make_google_account(user)
+
+    unlink(first)
+
+    second.refresh_from_db()
+    assert second.is_default
+
+
+def test_unlink_leaves_the_choice_among_several(user: Any, other_user: Any) -> None:
+    """Never by guessing; another user's or client's accounts do not count."""
+    first, second, third = (make_google_account(user) for _ in range(3))
+    foreign = make_google_account(other_user)
+    elsewhere = make_google_account(user, client="other")
+
+    unlink(first)
+
+    assert set(GoogleAccount.objects.filter(is_default=True)) == {foreign, elsewhere}
+
+    unlink(second)
+
+    assert set(GoogleAccount.objects.filter(is_default=True)) == {foreign, elsewhere, third}
+
+
+def test_unlink_of_an_account_that_is_not_the_default_keeps_it(user: Any) -> None:
+    """The default stays what it is."""
+    first, second = make_google_account(user), make_google_account(user)
+
+    unlink(second)
+
+    assert GoogleAccount.objects.get(is_default=True) == first
+
+
+# The default
+
+
+def test_make_default_takes_over(user: Any, other_user: Any) -> None:
+    """One default for each user and client."""
+    first, second = make_google_account(user), make_google_account(user)
+    foreign = make_google_account(other_user)
+    elsewhere = make_google_account(user, client="other")
+
+    second.make_default()
+
+    assert second.is_default
+    assert set(GoogleAccount.objects.filter(is_default=True)) == {second, foreign, elsewhere}
+    assert GoogleAccount.objects.for_user(user, client="default")[0] == second
+    first.refresh_from_db()
+    assert first.is_default is False
+
+
+def test_make_default_of_an_account_that_is_gone_changes_nothing(user: Any) -> None:
+    """Unlinked in another tab: the default stays."""
+    first, second = make_google_account(user), make_google_account(user)
+    GoogleAccount.objects.filter(pk=second.pk).delete()
+
+    make_default(second)
+
+    assert GoogleAccount.objects.get() == first
+    assert GoogleAccount.objects.get().is_default
+
+
+def test_make_default_in_many_threads_leaves_one(shared_database: None) -> None:
+    """Whoever comes last wins; never two, never none, and nobody waits in a circle."""
+    user = new_user()
+    accounts = [make_google_account(user) for _ in range(4)]
+
+    for _ in range(10):
+        at_once(*[account.make_default for account in accounts * 2])
+
+        assert GoogleAccount.objects.filter(is_default=True).count() == 1
+
+
+def test_unlink_in_many_threads_revokes_what_is_shared(
+    shared_database: None, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """Acceptance 120: of two that go at once one is the last, and nobody waits in a circle."""
+    users = [new_user(), new_user("dora")]
+
+    for _ in range(10):
+        accounts = [linked(user, google, alice) for user in users]
+        accounts += [make_google_account(user, refresh_token="") for user in users]
+
+        at_once(*[account.unlink for account in accounts], accounts[-1].make_default)
+
+        assert not GoogleAccount.objects.exists()
+        assert google.granted_scopes(alice) is None

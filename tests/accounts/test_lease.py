@@ -1,0 +1,639 @@
+"""The lease: who may ask Google, how long others leave it alone, and what a transaction changes."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connection, connections, transaction
+from django.utils import timezone
+from pytest_django import Settings
+
+from django_google_link.accounts import access_tokens as tokens
+from django_google_link.accounts import lease
+from django_google_link.accounts.access_tokens import fresh_access_token
+from django_google_link.exceptions import (
+    ClientMisconfiguredError,
+    EncryptionKeyUnavailableError,
+    GrantLostError,
+    RefreshUnavailableError,
+)
+from django_google_link.models import GoogleAccount, Status
+from django_google_link.oauth import transport
+from django_google_link.secret import Secret
+from django_google_link.testing import FakeGoogle, FakeUser
+from tests.accounts.test_access_tokens import during_refresh
+from tests.accounts.test_grants import (
+    OTHER_KEY,
+    heard,
+    in_seconds,
+    just_before,
+    linked,
+    links,
+    save,
+    table,
+)
+from tests.support.databases import at_once, new_user
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
+
+
+@pytest.fixture
+def account(shared_database: None, google: FakeGoogle, alice: FakeUser) -> GoogleAccount:
+    """Alice's account, whose access token has expired."""
+    return linked(new_user(), google, alice, access_token_expires_at=in_seconds(-60))
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Let time pass at once, and note how much of it."""
+    pauses: list[float] = []
+    clock = time.monotonic
+    monkeypatch.setattr(tokens.time, "sleep", pauses.append)
+    monkeypatch.setattr(tokens.time, "monotonic", lambda: clock() + sum(pauses))
+    return pauses
+
+
+def row() -> GoogleAccount:
+    """Return the account as it stands in the database."""
+    return GoogleAccount.objects.get()
+
+
+def change(**values: Any) -> None:
+    """Write into the row, behind everybody's back."""
+    GoogleAccount.objects.update(**values)
+
+
+def let_pass(**columns: timedelta) -> None:
+    """Let time pass for these columns alone."""
+    before = row()
+    change(**{name: getattr(before, name) - time for name, time in columns.items()})
+
+
+def asked(google: FakeGoogle) -> int:
+    """Return how often Google was asked for a token."""
+    return len(google.requests_to("token"))
+
+
+# Whose turn it is
+
+
+def test_lease_is_held_during_the_request_and_given_back(
+    google: FakeGoogle, account: GoogleAccount
+) -> None:
+    """It is there while Google is asked, and ends by itself some time after HTTP_TIMEOUT."""
+    seen: list[Any] = []
+
+    def now() -> float:
+        seen.append(row())
+        connections.close_all()
+        return time.time()
+
+    google.now = now
+    fresh_access_token(account)
+
+    assert seen[0].refresh_lease is not None
+    lasts = seen[0].refresh_lease_expires_at - timezone.now()
+    assert timedelta(seconds=10) < lasts <= timedelta(seconds=15)
+    assert row().refresh_lease is None
+    assert row().refresh_lease_expires_at is None
+
+
+def test_caller_without_a_token_gives_up_when_the_lease_never_ends(
+    google: FakeGoogle, account: GoogleAccount, no_waiting: list[float]
+) -> None:
+    """Acceptance 103: a specific error that says "try again", and no deadlock."""
+    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(3600))
+
+    with pytest.raises(RefreshUnavailableError, match="refresh_under_way"):
+        fresh_access_token(account)
+
+    assert asked(google) == 0
+    assert sum(no_waiting) == pytest.approx(lease.longest_wait(), abs=2)
+    assert max(no_waiting) <= 0.5
+
+
+def test_callers_of_one_process_wait_in_a_queue(
+    google: FakeGoogle, account: GoogleAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of them looks for all; the others are not in its way, nor in the database's."""
+    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(1))
+    looks: list[int] = []
+    look = lease.look
+
+    def counted(*args: Any) -> Any:
+        looks.append(threading.get_ident())
+        return look(*args)
+
+    monkeypatch.setattr(lease, "look", counted)
+
+    def get_token() -> str:
+        return fresh_access_token(account).value.reveal()
+
+    tokens = at_once(*[get_token] * 6)
+
+    assert len(set(tokens)) == asked(google) == 1
+    counts = sorted(Counter(looks).values())
+    assert counts[:5] == [2] * 5
+    assert counts[5] > 2
+
+
+def test_callers_of_one_process_give_up_in_time(
+    google: FakeGoogle, account: GoogleAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queue is no longer than the wait for a lease."""
+    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(3600))
+    monkeypatch.setattr(lease, "longest_wait", lambda: 0.2)
+
+    def call() -> str:
+        with pytest.raises(RefreshUnavailableError) as caught:
+            fresh_access_token(account)
+        return caught.value.error
+
+    started = time.monotonic()
+
+    assert at_once(*[call] * 4) == ["refresh_under_way"] * 4
+    assert time.monotonic() - started < 2
+
+
+def test_caller_whose_turn_does_not_come_gives_up(
+    google: FakeGoogle, account: GoogleAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is at the head of the queue takes too long."""
+    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(3600))
+    monkeypatch.setattr(lease, "longest_wait", lambda: 0.05)
+    queue = tokens._queues.setdefault(account.pk, threading.Lock())
+
+    with queue, pytest.raises(RefreshUnavailableError, match="refresh_under_way"):
+        fresh_access_token(account)
+
+
+def test_caller_takes_a_lease_that_has_ended(google: FakeGoogle, account: GoogleAccount) -> None:
+    """Its owner is dead, or late."""
+    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(-1))
+
+    fresh_access_token(account)
+
+    assert asked(google) == 1
+    assert row().refresh_lease is None
+
+
+def test_caller_whose_token_lives_never_waits(
+    google: FakeGoogle, account: GoogleAccount, no_waiting: list[float]
+) -> None:
+    """While another one refreshes, what is left of the old token serves."""
+    change(
+        access_token_expires_at=in_seconds(60),
+        refresh_lease=account.pk,
+        refresh_lease_expires_at=in_seconds(10),
+    )
+
+    assert fresh_access_token(account).value == account.open_token("access_token")
+    assert (asked(google), no_waiting) == (0, [])
+
+
+def test_lease_that_was_lost_to_another_is_not_written_over(
+    google: FakeGoogle, account: GoogleAccount
+) -> None:
+    """Late by more than a lease: the other one's answer counts."""
+
+    def now() -> float:
+        change(
+            refresh_lease=None,
+            refresh_lease_expires_at=None,
+            access_token_expires_at=in_seconds(3599),
+        )
+        connections.close_all()
+        return time.time()
+
+    google.now = now
+
+    assert fresh_access_token(account).value == account.open_token("access_token")
+    assert row().refreshed_at is None
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ({"status": 503}, RefreshUnavailableError),
+        ({"status": 401, "body": {"error": "invalid_client"}}, ClientMisconfiguredError),
+    ],
+    ids=["outage", "refused client"],
+)
+def test_lease_that_was_lost_to_another_is_not_given_back(
+    google: FakeGoogle, account: GoogleAccount, fault: dict[str, Any], error: type[Exception]
+) -> None:
+    """Late, and with no token: the other one is at work still, and what it says stands."""
+    taken: list[Any] = []
+
+    def take() -> None:
+        change(
+            refresh_lease=account.pk,
+            refresh_lease_expires_at=in_seconds(10),
+            refresh_retry_at=in_seconds(-1),
+        )
+        taken.extend(table())
+
+    google.fail_next(**fault)
+
+    with during_refresh(google, take), pytest.raises(error):
+        fresh_access_token(account)
+
+    assert list(table()) == taken
+
+
+def test_lease_that_another_takes_in_between(google: FakeGoogle, account: GoogleAccount) -> None:
+    """Both have seen that it was free; the slower one serves what still lives."""
+    change(access_token_expires_at=in_seconds(60))
+
+    with just_before(
+        'refresh_lease" =', act=lambda: lease.take(GoogleAccount.objects.all(), row())
+    ):
+        assert fresh_access_token(account).value == account.open_token("access_token")
+
+    assert asked(google) == 0
+
+
+def test_caller_that_will_not_wait(google: FakeGoogle, account: GoogleAccount) -> None:
+    """A command has other accounts to see to."""
+    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(10))
+
+    with pytest.raises(RefreshUnavailableError, match="refresh_under_way"):
+        fresh_access_token(account, wait=False)
+
+
+@pytest.mark.parametrize("has_row_locks", [True, False])
+@pytest.mark.parametrize("column", ["grant_version", "sealed_access_token"])
+def test_lease_of_a_row_that_has_changed_is_not_taken(
+    account: GoogleAccount, monkeypatch: pytest.MonkeyPatch, column: str, has_row_locks: bool
+) -> None:
+    """Between the look and the update another worker has done the work."""
+    monkeypatch.setattr(connection.features, "has_select_for_update_skip_locked", has_row_locks)
+    rows = GoogleAccount.objects.all()
+    change(**{column: 7})
+
+    assert lease.take(rows, account) is None
+    assert lease.take(rows, row()) is not None
+    assert lease.take(rows, row()) is None
+
+
+def test_worker_that_fails_in_any_way_gives_the_lease_back(
+    google: FakeGoogle, account: GoogleAccount, settings: Settings
+) -> None:
+    """The key is gone: an error of the operator's, and nobody has to wait for a lease to end."""
+    change(sealed_access_token="")
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [OTHER_KEY]}
+    before = table()
+
+    with pytest.raises(EncryptionKeyUnavailableError):
+        fresh_access_token(account)
+
+    assert table() == before
+
+
+def test_client_that_is_refused_leaves_no_trace(google: FakeGoogle, account: GoogleAccount) -> None:
+    """Nor does it make anybody wait when the operator has put it right."""
+    google.error_next("invalid_client", status=401)
+    before = links()
+
+    with pytest.raises(ClientMisconfiguredError):
+        fresh_access_token(account)
+
+    assert links() == before
+    assert fresh_access_token(account).value
+
+
+def test_client_that_is_refused_leaves_what_still_lives(
+    google: FakeGoogle, account: GoogleAccount
+) -> None:
+    """The operator has until the end of the hour."""
+    change(access_token_expires_at=in_seconds(60))
+    google.error_next("invalid_client", status=401)
+
+    assert fresh_access_token(account).value == account.open_token("access_token")
+    assert row().refresh_lease is None
+
+
+def test_clock_is_utc_on_mysql_too() -> None:
+    """Its CURRENT_TIMESTAMP would jump in spring."""
+    now: Any = lease._UTCNow()
+    compiler = connection.ops.compiler("SQLCompiler")(None, connection, "default")
+
+    sql, params = now.as_mysql(compiler, connection)
+
+    assert sql == "UTC_TIMESTAMP(6)"
+    assert not params
+
+
+# How long Google is left alone
+
+
+def test_outage_is_kept_in_the_row_and_honoured(google: FakeGoogle, account: GoogleAccount) -> None:
+    """Every worker learns of it, and when to try again."""
+    google.fail_next()
+    with pytest.raises(RefreshUnavailableError) as first:
+        fresh_access_token(account)
+    with pytest.raises(RefreshUnavailableError, match="backing_off") as second:
+        fresh_access_token(account)
+
+    assert asked(google) == 1
+    for error in (first, second):
+        assert error.value.retry_at is not None
+        delay = error.value.retry_at - timezone.now()
+        assert timedelta(seconds=23) < delay <= timedelta(seconds=36)
+
+
+def test_outage_of_an_hour(google: FakeGoogle, account: GoogleAccount) -> None:
+    """What the operators' paragraph tells: ever fewer requests, no account lost, then all is well.
+
+    However many requests come in, Google sees one after 30 seconds, 1 minute, 2, 4, 8, 16, 32.
+    """
+    google.fail_next(count=100)
+    passed, delays = timedelta(), []
+
+    with heard() as news:
+        while passed < timedelta(hours=1):
+            for _ in range(5):
+                with pytest.raises(RefreshUnavailableError) as caught:
+                    fresh_access_token(account)
+            assert caught.value.retry_at is not None
+            delays.append(caught.value.retry_at - timezone.now())
+            passed += delays[-1]
+            let_pass(refresh_retry_at=delays[-1])
+
+    assert asked(google) == len(delays) <= 8
+    assert [round(delay.total_seconds()) for delay in delays[:7]] == [
+        pytest.approx(30 * 2**n, rel=0.21) for n in range(7)
+    ]
+    assert (row().status, news) == (Status.ACTIVE, [])
+
+
+def test_outage_never_backs_off_for_more_than_an_hour(
+    google: FakeGoogle, account: GoogleAccount
+) -> None:
+    """However long it has lasted."""
+    change(refresh_failures=10)
+    google.fail_next()
+
+    with pytest.raises(RefreshUnavailableError) as caught:
+        fresh_access_token(account)
+
+    assert caught.value.retry_at is not None
+    assert caught.value.retry_at - timezone.now() <= timedelta(seconds=4320)
+    assert row().refresh_failures == 10
+
+
+def test_outage_that_is_over_is_forgotten(google: FakeGoogle, account: GoogleAccount) -> None:
+    """The next failure starts at 30 seconds again."""
+    change(refresh_failures=7, refresh_retry_at=in_seconds(-1))
+
+    fresh_access_token(account)
+
+    assert (row().refresh_failures, row().refresh_retry_at) == (0, None)
+
+
+def test_outage_serves_what_still_lives(google: FakeGoogle, account: GoogleAccount) -> None:
+    """To the one who asked Google, and to all others while it is left alone."""
+    change(access_token_expires_at=in_seconds(60))
+    google.fail_next()
+
+    for _ in range(3):
+        assert fresh_access_token(account).value == account.open_token("access_token")
+
+    assert asked(google) == 1
+
+
+def test_new_consent_ends_the_back_off(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser
+) -> None:
+    """The user has just been at Google."""
+    change(refresh_failures=7, refresh_retry_at=in_seconds(3000), refresh_lease=account.pk)
+
+    save(account.user, alice.sub)
+
+    assert (row().refresh_failures, row().refresh_retry_at) == (0, None)
+    assert row().refresh_lease is None
+
+
+@pytest.mark.parametrize("error", ["invalid_request", "slow_down", "access_denied"])
+def test_error_that_nobody_has_heard_of_is_an_outage(
+    google: FakeGoogle, account: GoogleAccount, error: str
+) -> None:
+    """It says nothing of the grant."""
+    google.error_next(error)
+
+    with pytest.raises(RefreshUnavailableError, match=error):
+        fresh_access_token(account)
+
+    assert row().status == Status.ACTIVE
+    assert row().refresh_failures == 1
+
+
+def test_account_without_a_refresh_token_is_told_apart(
+    google: FakeGoogle, account: GoogleAccount
+) -> None:
+    """Acceptance 108: an access token alone cannot be refreshed."""
+    change(sealed_refresh_token="")
+
+    with pytest.raises(GrantLostError) as caught:
+        fresh_access_token(account)
+
+    assert caught.value.reason == "no_refresh_token"
+    assert asked(google) == 0
+
+
+# An API that says 401
+
+
+def test_rejected_token_is_replaced_once_a_minute(google: FakeGoogle, alice: FakeUser) -> None:
+    """It looked fresh: the next rejected one is served as it is, until the minute is over."""
+    account = linked(new_user(), google, alice)
+
+    first = fresh_access_token(account, rejected=account.open_token("access_token")).value
+    second = fresh_access_token(account, rejected=first).value
+    assert second == first
+    assert asked(google) == 1
+
+    let_pass(refresh_forced_at=timedelta(seconds=61))
+    assert fresh_access_token(account, rejected=first).value != first
+    assert asked(google) == 2
+
+
+def test_rejected_token_is_replaced_by_what_another_worker_has(
+    google: FakeGoogle, alice: FakeUser
+) -> None:
+    """The stored one is not the one that failed."""
+    account = linked(new_user(), google, alice)
+
+    token = fresh_access_token(account, rejected=Secret("ya29.older")).value
+
+    assert token == account.open_token("access_token")
+    assert asked(google) == 0
+
+
+def test_rejected_token_that_has_expired_is_no_forced_refresh(
+    google: FakeGoogle, account: GoogleAccount
+) -> None:
+    """It was due anyway; the minute is for those that looked fresh."""
+    fresh_access_token(account, rejected=account.open_token("access_token"))
+
+    assert row().refresh_forced_at is None
+
+
+# Inside somebody's transaction
+
+
+def test_in_a_transaction_the_token_is_stored_with_it(
+    google: FakeGoogle, account: GoogleAccount
+) -> None:
+    """One request; what comes after the commit finds the token."""
+    with transaction.atomic():
+        token = fresh_access_token(account).value
+
+    assert fresh_access_token(account).value == token
+    assert asked(google) == 1
+
+
+def test_in_a_transaction_a_lease_is_heeded(google: FakeGoogle, account: GoogleAccount) -> None:
+    """Another worker is at it: what still lives serves."""
+    change(
+        access_token_expires_at=in_seconds(60),
+        refresh_lease=account.pk,
+        refresh_lease_expires_at=in_seconds(10),
+    )
+
+    with transaction.atomic():
+        assert fresh_access_token(account).value == account.open_token("access_token")
+
+    assert asked(google) == 0
+
+
+def test_in_a_transaction_an_outage_writes_nothing(
+    google: FakeGoogle, account: GoogleAccount
+) -> None:
+    """The row would stay locked for as long as the caller likes."""
+    google.fail_next()
+    before = table()
+
+    with transaction.atomic(), pytest.raises(RefreshUnavailableError) as caught:
+        fresh_access_token(account)
+
+    assert caught.value.retry_at is None
+    assert table() == before
+
+
+@contextmanager
+def second_connection(settings: Settings) -> Iterator[None]:
+    """Let ``REFRESH_USING`` name another connection to the same database."""
+    default = connections.settings["default"]
+    connections.settings["apart"] = default
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "REFRESH_USING": "apart"}
+    connections["apart"] = connections.create_connection("default")
+    # On SQLite it is refused, though it would do as long as the transaction has only read.
+    connections.settings["apart"] = {**default, "ENGINE": "another"}
+    try:
+        yield
+    finally:
+        connections["apart"].close()
+        del connections["apart"]
+        del connections.settings["apart"]
+
+
+def test_second_connection_keeps_the_token_of_a_transaction_that_fails(
+    google: FakeGoogle, account: GoogleAccount, settings: Settings
+) -> None:
+    """Acceptance 113: and the signal of it is sent, as it did happen."""
+    with second_connection(settings), heard() as news, transaction.atomic():
+        token = fresh_access_token(account).value
+        transaction.set_rollback(True)
+
+    assert row().open_token("access_token") == token
+    assert [name for name, _ in news] == ["token_refreshed"]
+
+
+def test_second_connection_is_for_transactions_alone(
+    google: FakeGoogle, account: GoogleAccount, settings: Settings
+) -> None:
+    """Elsewhere there is no need of one."""
+    with second_connection(settings):
+        fresh_access_token(account)
+        assert connections["apart"].connection is None
+
+
+def test_second_connection_does_not_see_a_row_that_is_not_committed(
+    google: FakeGoogle, alice: FakeUser, settings: Settings
+) -> None:
+    """Then the first one has to do."""
+    with second_connection(settings), transaction.atomic():
+        account = linked(new_user(), google, alice, access_token="")
+        assert fresh_access_token(account).value
+
+    assert asked(google) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [("nowhere", "not an alias"), (5, "not an alias"), ("lite", "SQLite")],
+)
+def test_second_connection_that_cannot_work_is_found(
+    google: FakeGoogle,
+    account: GoogleAccount,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    value: Any,
+    message: str,
+) -> None:
+    """Acceptance 10: by a check, and at run time."""
+    monkeypatch.setitem(
+        connections.settings, "lite", {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+    )
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "REFRESH_USING": value}
+
+    with pytest.raises(ImproperlyConfigured, match=message):
+        fresh_access_token(account)
+
+
+# The time that a request may take
+
+
+@contextmanager
+def dripping(*, headers: bool) -> Iterator[str]:
+    """Serve an answer that comes a byte at a time and never ends; return its address."""
+    start = b"HTTP/1.1 200 OK\r\n" + (b"" if headers else b"Content-Length: 9999\r\n\r\n")
+    ended = threading.Event()
+
+    def serve(server: socket.socket) -> None:
+        with closing(server.accept()[0]) as peer:
+            peer.recv(65_536)
+            peer.sendall(start)
+            while not ended.wait(0.1):
+                peer.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, args=(server,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+        finally:
+            ended.set()
+            thread.join()
+
+
+@pytest.mark.parametrize("headers", [True, False], ids=["headers", "body"])
+def test_answer_that_drips_is_cut_off(settings: Settings, headers: bool) -> None:
+    """HTTP_TIMEOUT is for all of it, though each byte comes in time."""
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 1}
+    started = time.monotonic()
+
+    with dripping(headers=headers) as url, pytest.raises(RefreshUnavailableError, match="timeout"):
+        transport.fetch(url)
+
+    assert 1 <= time.monotonic() - started < 3

@@ -1,0 +1,178 @@
+"""Moving a link to another user of the site."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import transaction
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
+
+from django_google_link.accounts.access_tokens import fresh_access_token
+from django_google_link.exceptions import EncryptionKeyUnavailableError, TokenUndecryptableError
+from django_google_link.models import GoogleAccount, PendingRevocation
+from django_google_link.services import access_token
+from django_google_link.testing import FakeGoogle, FakeUser
+from tests.accounts.test_access_tokens import during_refresh, stale
+from tests.accounts.test_grants import OTHER_KEY, heard, linked, table, token_of
+from tests.support.databases import new_user
+
+pytestmark = pytest.mark.django_db
+
+
+def test_reassign_seals_the_tokens_for_the_new_owner(
+    google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any
+) -> None:
+    """They open for the new owner, and work; nothing is revoked."""
+    account = linked(user, google, alice)
+    before = token_of(account, "refresh_token")
+
+    account.reassign(other_user)
+
+    assert account.user == other_user
+    assert account.is_default
+    assert account.grant_version == 2  # for a refresh that holds no lease, in a transaction
+    assert token_of(account, "refresh_token") == before
+    assert access_token(other_user)
+    assert google.granted_scopes(alice)
+    assert not PendingRevocation.objects.exists()
+
+
+def test_reassign_tells_both_sides_after_the_commit(
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    other_user: Any,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    """One user has it no more, another one has it now."""
+    account = linked(user, google, alice)
+
+    with heard() as news, django_capture_on_commit_callbacks(execute=True):
+        account.reassign(other_user)
+        assert news == []
+
+    gone = {"user_id": user.pk, "client": "default", "sub": alice.sub, "email": alice.email}
+    come = {"account": account, "created": True, "request": None}
+    assert news == [("account_unlinked", gone), ("account_linked", come)]
+    assert google.requests == []
+
+
+def test_reassign_leaves_one_default_on_each_side(
+    google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any
+) -> None:
+    """Who is left with one account uses that; who had one keeps using it."""
+    moved = linked(user, google, alice)
+    left = linked(user, google, alice, sub="2")
+    theirs = linked(other_user, google, alice, sub="3")
+
+    moved.reassign(other_user)
+
+    defaults = GoogleAccount.objects.filter(is_default=True)
+    assert set(defaults) == {left, theirs}
+
+
+def test_reassign_to_whom_has_linked_it_already(
+    google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any
+) -> None:
+    """It says what to do, and changes nothing."""
+    account = linked(user, google, alice)
+    linked(other_user, google, alice)
+    before = table()
+
+    with pytest.raises(ValueError, match="unlink it first"), transaction.atomic():
+        account.reassign(other_user)
+
+    assert table() == before
+
+
+def test_reassign_to_the_owner_changes_nothing_that_matters(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """The account stays theirs, and the default."""
+    account = linked(user, google, alice)
+
+    account.reassign(user)
+
+    assert account.user == user
+    assert account.is_default
+    assert access_token(user)
+
+
+def test_reassign_what_is_gone(
+    google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any
+) -> None:
+    """A row that somebody deleted does not come back."""
+    account = linked(user, google, alice)
+    GoogleAccount.objects.all().delete()
+
+    with pytest.raises(GoogleAccount.DoesNotExist):
+        account.reassign(other_user)
+
+
+def test_reassign_without_the_key(
+    google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any, settings: Settings
+) -> None:
+    """It waits until the key is back."""
+    account = linked(user, google, alice)
+    before = table()
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [OTHER_KEY]}
+
+    with pytest.raises(EncryptionKeyUnavailableError), transaction.atomic():
+        account.reassign(other_user)
+
+    assert table() == before
+
+
+def test_reassign_with_a_damaged_token(
+    google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any
+) -> None:
+    """The next refresh replaces a damaged access token, but nothing a refresh token."""
+    account = linked(user, google, alice)
+    rows = GoogleAccount.objects.filter(pk=account.pk)
+
+    rows.update(sealed_access_token="damaged")
+    account.reassign(other_user)
+    assert access_token(other_user)
+
+    rows.update(sealed_refresh_token="damaged")
+    with pytest.raises(TokenUndecryptableError):
+        account.reassign(user)
+
+
+def test_reassign_without_tokens(user: Any, other_user: Any) -> None:
+    """A link that was never completed, or that a fixture has made."""
+    account = GoogleAccount.objects.create(user=user, client="default", sub="42")
+
+    account.reassign(other_user)
+
+    assert account.user == other_user
+    assert token_of(account, "refresh_token") is None
+
+
+@pytest.mark.usefixtures("shared_database")
+def test_reassign_during_a_refresh(google: FakeGoogle, alice: FakeUser) -> None:
+    """The answer was sealed for the former owner: it is dropped, and the next caller asks again."""
+    anna, ben = new_user("anna"), new_user("ben")
+    account = stale(anna, google, alice)
+
+    with during_refresh(google, lambda: GoogleAccount.objects.get().reassign(ben)):
+        token = fresh_access_token(account)
+
+    assert token_of(account, "access_token") == token.value.reveal()
+    assert access_token(ben) == token.value.reveal()
+    assert len(google.requests_to("token")) == 2
+
+
+def test_reassign_to_the_owner_keeps_the_default(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """A script that runs twice changes nothing the second time."""
+    account = linked(user, google, alice)
+    linked(user, google, alice, sub="2")
+
+    with heard() as news:
+        account.reassign(user)
+
+    assert GoogleAccount.objects.get(is_default=True) == account
+    assert news == []

@@ -1,0 +1,734 @@
+"""What is unlinked here ends at Google: however it was deleted, and whatever went wrong."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, connection, connections, transaction
+from django.test import Client
+from django.utils import timezone
+from pytest_django import Settings
+
+from django_google_link.accounts import revocations
+from django_google_link.accounts.grants import mark_lost
+from django_google_link.accounts.revocations import Outcome, attempt
+from django_google_link.conf import clients
+from django_google_link.models import GoogleAccount, PendingRevocation, Reason, Status
+from django_google_link.operations.revoke_pending import revoke_pending
+from django_google_link.secret import Secret
+from django_google_link.testing import FakeClient, FakeGoogle, FakeUser
+from django_google_link.testing.accounts import make_google_account
+from tests.accounts.test_access_tokens import during_refresh
+from tests.accounts.test_grants import (
+    OPENID,
+    OTHER_KEY,
+    heard,
+    in_seconds,
+    just_before,
+    linked,
+    save,
+    token_of,
+)
+from tests.legacy.models import LinkOfTheOffice
+from tests.support.constants import CALLBACK
+from tests.support.databases import at_once, new_user
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
+
+
+@pytest.fixture
+def account(shared_database: None, google: FakeGoogle, alice: FakeUser) -> GoogleAccount:
+    """Alice's account, linked by a user of this site."""
+    return linked(new_user(), google, alice)
+
+
+def run(**options: Any) -> str:
+    """Run the command, and return what it says."""
+    out = io.StringIO()
+    call_command("google_link_revoke_pending", stdout=out, **options)
+    return out.getvalue()
+
+
+def asked(google: FakeGoogle) -> int:
+    """Return how often Google was asked to revoke something."""
+    return len(google.requests_to("revoke"))
+
+
+def make_due() -> None:
+    """Let all waiting be over."""
+    PendingRevocation.objects.update(retry_at=in_seconds(-1))
+
+
+# Whatever deletes an account
+
+
+def by_unlinking(account: GoogleAccount) -> None:
+    account.unlink()
+
+
+def by_deleting(account: GoogleAccount) -> None:
+    account.delete()
+
+
+def by_deleting_its_user(account: GoogleAccount) -> None:
+    account.user.delete()
+
+
+def by_a_queryset(account: GoogleAccount) -> None:
+    GoogleAccount.objects.filter(pk=account.pk).delete()
+
+
+def by_a_queryset_of_users(account: GoogleAccount) -> None:
+    get_user_model().objects.all().delete()
+
+
+def by_deleting_a_proxy(account: GoogleAccount) -> None:
+    LinkOfTheOffice.objects.get(pk=account.pk).delete()
+
+
+def by_a_queryset_of_proxies(account: GoogleAccount) -> None:
+    LinkOfTheOffice.objects.filter(pk=account.pk).delete()
+
+
+AT_ONCE = [by_unlinking, by_deleting, by_deleting_its_user, by_deleting_a_proxy]
+IN_BULK = [by_a_queryset, by_a_queryset_of_users, by_a_queryset_of_proxies]
+
+
+@pytest.mark.parametrize("delete", AT_ONCE)
+def test_deletion_revokes_at_once(
+    google: FakeGoogle,
+    account: GoogleAccount,
+    alice: FakeUser,
+    delete: Callable[[GoogleAccount], None],
+) -> None:
+    """Acceptance 97, 114, 115: by the refresh token, in the body of a POST."""
+    token = account.open_token("refresh_token")
+
+    with heard() as news:
+        delete(account)
+
+    assert token is not None
+    [request] = google.requests_to("revoke")
+    assert (request.method, request.form, request.query) == ("POST", {"token": token.reveal()}, {})
+    assert google.granted_scopes(alice) is None
+    assert not GoogleAccount.objects.exists()
+    assert not PendingRevocation.objects.exists()
+    assert [name for name, _ in news] == ["account_unlinked"]
+
+
+@pytest.mark.parametrize("delete", IN_BULK)
+def test_deletion_in_bulk_is_left_to_the_command(
+    google: FakeGoogle,
+    account: GoogleAccount,
+    alice: FakeUser,
+    delete: Callable[[GoogleAccount], None],
+) -> None:
+    """A thousand requests to Google have no place in one of ours."""
+    delete(account)
+    assert (GoogleAccount.objects.count(), asked(google)) == (0, 0)
+
+    assert run() == "       1 revoked\n       0 left\n"
+
+    assert google.granted_scopes(alice) is None
+
+
+@pytest.mark.parametrize("delete", AT_ONCE + IN_BULK)
+def test_deletion_that_is_rolled_back_revokes_nothing(
+    google: FakeGoogle,
+    account: GoogleAccount,
+    alice: FakeUser,
+    delete: Callable[[GoogleAccount], None],
+) -> None:
+    """The row, the outbox and the signal are one."""
+    with heard() as news, transaction.atomic():
+        delete(account)
+        transaction.set_rollback(True)
+
+    assert GoogleAccount.objects.get().open_token("refresh_token")
+    assert not PendingRevocation.objects.exists()
+    assert (asked(google), news) == (0, [])
+    assert google.granted_scopes(alice)
+
+
+def test_deletion_by_a_stale_object_revokes_what_is_there(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser
+) -> None:
+    """The grant was renewed since it was read: the new token counts."""
+    save(account.user, alice.sub)
+
+    account.delete()
+
+    assert google.requests_to("revoke")[0].form == {"token": "1//new"}
+
+
+def test_deletion_of_what_is_gone(google: FakeGoogle, account: GoogleAccount) -> None:
+    """Two tabs: the second one finds nothing, and says nothing."""
+    GoogleAccount.objects.all()._raw_delete(using="default")
+
+    with heard() as news:
+        account.delete()
+
+    assert news == []
+    assert not PendingRevocation.objects.exists()
+
+
+def test_deletion_without_tokens_leaves_nothing_to_do(google: FakeGoogle) -> None:
+    """There is nothing to tell Google."""
+    make_google_account(new_user(), refresh_token="", access_token="").delete()
+
+    assert not PendingRevocation.objects.exists()
+
+
+def test_deletion_without_the_key_is_no_obstacle(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser, settings: Settings
+) -> None:
+    """The tokens move as they are sealed, and open when the key is back."""
+    right = settings.GOOGLE_LINK
+    settings.GOOGLE_LINK = {**right, "ENCRYPTION_KEYS": [OTHER_KEY]}
+    account.unlink()
+    pending = PendingRevocation.objects.get()
+    assert "Put that key back" in pending.last_error
+
+    settings.GOOGLE_LINK = right
+    make_due()
+
+    assert run() == "       1 revoked\n       0 left\n"
+    assert google.granted_scopes(alice) is None
+
+
+def test_outbox_shows_no_token(google: FakeGoogle, account: GoogleAccount) -> None:
+    """Acceptance 93: sealed as ever, and only for the account that it was."""
+    google.fail_next(endpoint="revoke")
+    token = account.open_token("refresh_token")
+    account.unlink()
+
+    pending = PendingRevocation.objects.get()
+    other = PendingRevocation(account_id=pending.pk, owner=pending.owner, sub=pending.sub)
+    other.sealed_refresh_token = pending.sealed_refresh_token
+
+    assert token is not None
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT * FROM {PendingRevocation._meta.db_table}")
+        assert token.reveal() not in str(cursor.fetchall())
+    assert pending.open_token("refresh_token") == token
+    with pytest.raises(revocations.TokenUndecryptableError):
+        other.open_token("refresh_token")
+    assert str(pending) == pending.sub
+    assert token.reveal() not in repr(pending)
+
+
+# What Google answers
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 503},
+        {"status": 429},
+        {"status": 400, "body": {"error": "unsupported_token_type"}},
+        {"status": 403, "body": "<html>", "content_type": "text/html"},
+        {"drop": True},
+    ],
+)
+def test_failure_is_waited_out(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser, fault: dict[str, Any]
+) -> None:
+    """Acceptance 118: the link is gone all the same, and Google hears of it in the end."""
+    google.fail_next(endpoint="revoke", **fault)
+
+    account.unlink()
+
+    pending = PendingRevocation.objects.get()
+    assert not GoogleAccount.objects.exists()
+    assert pending.attempts == 1
+    assert pending.last_error
+    assert timedelta(seconds=45) < pending.retry_at - timezone.now() < timedelta(seconds=75)
+    with pytest.raises(CommandError, match="have to wait"):
+        run()  # Not yet.
+    assert asked(google) == 1
+
+    make_due()
+    assert run() == "       1 revoked\n       0 left\n"
+    assert google.granted_scopes(alice) is None
+
+
+def test_grant_that_is_dead_already_is_done(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser
+) -> None:
+    """Acceptance 117: the user was faster, at Google."""
+    google.revoke(alice)
+
+    account.unlink()
+
+    assert asked(google) == 1
+    assert not PendingRevocation.objects.exists()
+
+
+def test_waiting_grows_to_a_day(google: FakeGoogle, account: GoogleAccount) -> None:
+    """A minute, two, four; and no longer than from one day to the next."""
+    google.fail_next(20, endpoint="revoke")
+    account.unlink()
+
+    for attempts, seconds in ((2, 120), (3, 240), (30, 86_400)):
+        PendingRevocation.objects.update(attempts=attempts - 1)
+        make_due()
+        [outcome] = revoke_pending(workers=1)
+        delay = PendingRevocation.objects.get().retry_at - timezone.now()
+        assert outcome == Outcome.POSTPONED
+        assert delay.total_seconds() == pytest.approx(seconds, rel=0.21)
+
+
+def test_revocation_is_given_up_when_google_has_forgotten(
+    google: FakeGoogle, account: GoogleAccount, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After six months without use the refresh token is dead anyway."""
+    google.fail_next(endpoint="revoke")
+    account.unlink()
+    PendingRevocation.objects.update(created_at=timezone.now() - timedelta(days=191))
+    make_due()
+    google.fail_next(endpoint="revoke")
+
+    assert "1 given up" in run()
+    assert "in half a year" in caplog.text
+    assert not PendingRevocation.objects.exists()
+
+
+def test_revocation_is_not_given_up_before(google: FakeGoogle, account: GoogleAccount) -> None:
+    """A day less than half a year, and the grant may live yet."""
+    google.fail_next(2, endpoint="revoke")
+    account.unlink()
+    PendingRevocation.objects.update(created_at=timezone.now() - timedelta(days=189))
+    make_due()
+
+    assert list(revoke_pending(workers=1)) == [Outcome.POSTPONED]
+    assert PendingRevocation.objects.get().attempts == 2
+
+
+@pytest.mark.parametrize("column", ["sealed_refresh_token", "sealed_access_token"])
+def test_damaged_token_leaves_the_other(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser, column: str
+) -> None:
+    """Either of them ends the whole grant."""
+    GoogleAccount.objects.update(**{column: "gl1.unknown"})
+
+    account.unlink()
+
+    assert google.granted_scopes(alice) is None
+
+
+def test_damaged_tokens_are_given_up(
+    google: FakeGoogle, account: GoogleAccount, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody will ever read them; the log says so once."""
+    GoogleAccount.objects.update(sealed_refresh_token="gl1.x", sealed_access_token="")
+
+    account.unlink()
+
+    assert "its tokens are of no use" in caplog.text
+    assert not PendingRevocation.objects.exists()
+
+
+def test_access_token_whose_hour_is_over_ends_nothing(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Google knows it no more, which is no word about the grant: nobody is told that it ended."""
+    GoogleAccount.objects.update(sealed_refresh_token="gl1.x")
+    google.expire_access_tokens(alice)
+
+    account.unlink()
+
+    assert google.granted_scopes(alice)
+    assert "its tokens are of no use" in caplog.text
+    assert "is revoked" not in caplog.text
+
+
+# Grants that others live on
+
+
+def test_shared_grant_is_spared_until_the_last_link_goes(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser
+) -> None:
+    """Acceptance 120: two users of this site, one Google account."""
+    other = linked(new_user("dora"), google, alice)
+
+    account.unlink()
+    assert (asked(google), PendingRevocation.objects.count()) == (0, 0)
+
+    other.unlink()
+    assert google.granted_scopes(alice) is None
+
+
+@pytest.mark.parametrize("delete", IN_BULK)
+def test_shared_grant_whose_links_go_together_is_revoked(
+    google: FakeGoogle,
+    account: GoogleAccount,
+    alice: FakeUser,
+    delete: Callable[[GoogleAccount], None],
+) -> None:
+    """None of them is left to spare it for."""
+    other = linked(new_user("dora"), google, alice)
+
+    delete(account)
+    delete(other)
+    run()
+
+    assert google.granted_scopes(alice) is None
+    assert not PendingRevocation.objects.exists()
+
+
+def test_dead_link_does_not_spare_a_grant(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser
+) -> None:
+    """Its user has to link again anyway."""
+    linked(new_user("dora"), google, alice, status=Status.NEEDS_REAUTHORIZATION)
+
+    account.unlink()
+
+    assert google.granted_scopes(alice) is None
+
+
+def test_link_without_a_refresh_token_does_not_spare_a_grant(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser
+) -> None:
+    """It ends within the hour anyway."""
+    linked(new_user("dora"), google, alice, refresh_token="")
+
+    account.unlink()
+
+    assert google.granted_scopes(alice) is None
+
+
+def test_new_link_cancels_the_revocation(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser
+) -> None:
+    """It would end the new grant; another account's is no concern of it."""
+    user = account.user
+    google.fail_next(2, endpoint="revoke")
+    account.unlink()
+    linked(user, google, google.add_user("eve@gmail.com")).unlink()
+    assert PendingRevocation.objects.count() == 2
+
+    save(user, alice.sub)
+
+    assert PendingRevocation.objects.get().sub != alice.sub
+
+
+# Many at once, and those that die
+
+
+def test_attempts_at_the_same_time_ask_once(google: FakeGoogle, account: GoogleAccount) -> None:
+    """Commands on several machines, and the worker that has just deleted."""
+    google.fail_next(endpoint="revoke")
+    account.unlink()
+    make_due()
+    key = PendingRevocation.objects.get().pk
+
+    outcomes = at_once(*[lambda: attempt(key)] * 5)
+
+    assert sorted(outcomes) == sorted([Outcome.REVOKED, *[Outcome.SHARED] * 4])
+    assert asked(google) == 2
+
+
+def test_attempt_of_what_was_cancelled_in_between(
+    google: FakeGoogle, account: GoogleAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Claimed, and gone before it was read."""
+    google.fail_next(endpoint="revoke")
+    account.unlink()
+    make_due()
+    key = PendingRevocation.objects.get().pk
+    hits: list[int] = []
+
+    def watch(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        result = execute(sql, params, many, context)
+        if sql.startswith("UPDATE") and not hits:
+            hits.append(1)
+            PendingRevocation.objects.all().delete()
+        return result
+
+    with connection.execute_wrapper(watch):
+        assert attempt(key) == Outcome.SHARED
+    assert attempt(key) == Outcome.SHARED
+    assert asked(google) == 1
+
+
+def test_worker_that_dies_in_the_middle_loses_nothing(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser
+) -> None:
+    """Killed between the claim and the answer: the next one follows after the time-out."""
+    google.fail_next(endpoint="revoke")
+    account.unlink()
+    make_due()
+
+    class Killed(BaseException):
+        pass
+
+    def die(*args: Any) -> None:
+        raise Killed
+
+    key = PendingRevocation.objects.get().pk
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(revocations, "_revoke", die)
+        with pytest.raises(Killed):
+            attempt(key)
+
+    wait = PendingRevocation.objects.get().retry_at - timezone.now()
+    assert timedelta(seconds=10) < wait <= timedelta(seconds=15)
+    make_due()
+    assert run() == "       1 revoked\n       0 left\n"
+    assert google.granted_scopes(alice) is None
+
+
+def test_no_transaction_is_open_while_google_is_asked(
+    google: FakeGoogle, account: GoogleAccount
+) -> None:
+    """SQLite would say "locked"."""
+
+    def now() -> float:
+        GoogleAccount.objects.update(name="x")
+        connections.close_all()
+        return timezone.now().timestamp()
+
+    google.now = now
+
+    account.unlink()
+
+    assert not PendingRevocation.objects.exists()
+
+
+def test_command_takes_many(google: FakeGoogle, account: GoogleAccount, alice: FakeUser) -> None:
+    """And asks for each once."""
+    for n in range(20):
+        linked(account.user, google, google.add_user(f"user-{n}@gmail.com"))
+    GoogleAccount.objects.all().delete()
+
+    assert run(workers=5) == "      21 revoked\n       0 left\n"
+    assert asked(google) == 21
+    assert run() == "       0 left\n"
+
+
+def test_command_that_is_interrupted(
+    google: FakeGoogle, account: GoogleAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C is safe."""
+    GoogleAccount.objects.all().delete()
+
+    def interrupted(outcomes: Any, total: int) -> Any:
+        raise KeyboardInterrupt
+
+    module = "django_google_link.management.commands.google_link_revoke_pending"
+    monkeypatch.setattr(f"{module}.with_bar", interrupted)
+
+    with pytest.raises(CommandError, match="Stopped") as caught:
+        run()
+    assert caught.value.returncode == 130
+
+
+def test_command_with_options_that_cannot_work() -> None:
+    """Nobody is no worker."""
+    with pytest.raises(CommandError, match="--workers"):
+        run(workers=0)
+
+
+# Around it
+
+
+def test_failure_after_the_commit_is_not_the_users(
+    google: FakeGoogle, account: GoogleAccount, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The link is gone; the outbox has it, and what others wanted to do then is done."""
+    done: list[bool] = []
+
+    def break_down() -> None:
+        raise OperationalError("The database went away.")
+
+    with just_before("INSERT", 'UPDATE "google_link_pending', act=break_down), transaction.atomic():
+        account.unlink()
+        transaction.on_commit(lambda: done.append(True))
+
+    assert done == [True]
+    assert "The database went away." in caplog.text
+    assert PendingRevocation.objects.count() == 1
+
+
+def test_user_who_is_deleted_while_they_link_leaves_no_grant(
+    google: FakeGoogle, alice: FakeUser, client: Client
+) -> None:
+    """Google has granted it, and nobody else could ever end it."""
+    user = new_user()
+    google.client.redirect_uris.append(CALLBACK)
+    client.force_login(user)
+    to_google = client.get("/google/authorize/")["Location"]
+    back = google.consent(to_google, user=alice).removeprefix("http://testserver")
+
+    with during_refresh(google, user.delete):
+        response = client.get(back)
+
+    assert response.status_code == 400
+    assert google.granted_scopes(alice) is None
+    assert not GoogleAccount.objects.exists()
+    assert not PendingRevocation.objects.exists()
+
+
+def test_replica_is_never_written_to(
+    google: FakeGoogle, account: GoogleAccount, settings: Settings
+) -> None:
+    """What is pending is read where it is written, and counted there."""
+    account_pk = account.pk
+    # There is no such database.
+    settings.DATABASE_ROUTERS = [SimpleNamespace(db_for_read=lambda model, **hints: "replica")]
+    google.fail_next(endpoint="revoke")
+
+    GoogleAccount.objects.using("default").get(pk=account_pk).delete()
+    with pytest.raises(CommandError, match="Some have to wait"):
+        run()
+    PendingRevocation.objects.using("default").update(retry_at=in_seconds(-1))
+
+    assert run() == "       1 revoked\n       0 left\n"
+
+
+def test_link_that_an_operator_wants_renewed_spares_the_grant(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser
+) -> None:
+    """A check would bring it back: somebody else's unlinking must not end it."""
+    mark_lost(account, Reason.REQUESTED)
+
+    linked(new_user("dora"), google, alice).unlink()
+
+    assert google.granted_scopes(alice)
+    assert asked(google) == 0
+
+
+def test_token_that_the_provider_repeats_is_not_kept(
+    google: FakeGoogle, account: GoogleAccount, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its text stands in the log, and in the outbox for operators to see."""
+    token = token_of(account, "refresh_token")
+    said = f"Invalid token: {token} / {quote(str(token), safe='')}"
+    google.fail_next(
+        endpoint="revoke", status=400, body={"error": "other", "error_description": said}
+    )
+
+    account.unlink()
+
+    assert PendingRevocation.objects.get().last_error.startswith("other: Invalid token: … / …")
+    assert str(token) not in caplog.text
+
+
+@pytest.mark.parametrize("error", ["invalid_client", "invalid_request"])
+def test_provider_that_wants_to_know_who_asks_is_told(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser, error: str
+) -> None:
+    """RFC 7009 section 2.1: Google does not, others do."""
+    google.fail_next(endpoint="revoke", status=401, body={"error": error})
+
+    account.unlink()
+
+    first, second = google.requests_to("revoke")
+    assert set(first.form) == {"token"}
+    assert set(second.form) == {"token", "client_id", "client_secret"}
+    assert google.granted_scopes(alice) is None
+
+
+# A client id that has changed under the same name
+
+
+ANOTHER = "123456789012-another.apps.googleusercontent.com"
+
+
+@pytest.fixture
+def changed(
+    google: FakeGoogle, account: GoogleAccount, configure: Callable[..., None], monkeypatch: Any
+) -> FakeClient:
+    """The client that is configured now; Google itself stands where it always does."""
+    client = google.add_client(client_id=ANOTHER)
+    configure(CLIENT_ID=client.client_id, CLIENT_SECRET=client.client_secret)
+    monkeypatch.setitem(clients.DEFAULT_ENDPOINTS, "REVOCATION_ENDPOINT", f"{google.url}/revoke")
+    return client
+
+
+def test_link_of_the_former_client_is_revoked(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser, changed: FakeClient
+) -> None:
+    """Google asks for no client: so the operator need not put the former one back."""
+    account.unlink()
+
+    assert google.granted_scopes(alice) is None
+    assert not PendingRevocation.objects.exists()
+
+
+def test_link_of_a_former_client_elsewhere_waits(
+    google: FakeGoogle, account: GoogleAccount, configure: Callable[..., None]
+) -> None:
+    """Other providers' client ids say nothing of where they are known."""
+    GoogleAccount.objects.all().delete()
+    configure(CLIENT_ID="daybook")
+    account = save(account.user)
+    configure(CLIENT_ID="other")
+
+    account.unlink()
+
+    [pending] = PendingRevocation.objects.filter(client_id="daybook")
+    assert pending.last_error.startswith("client_id_changed")
+
+
+def test_link_at_another_provider_is_of_another_grant(
+    google: FakeGoogle, alice: FakeUser, configure: Callable[..., None], settings: Settings
+) -> None:
+    """Its client id and subject are the same by chance: it neither cancels nor spares."""
+    client = google.add_client(client_id="daybook")
+    configure(CLIENT_ID=client.client_id, CLIENT_SECRET=client.client_secret)
+    default = settings.GOOGLE_LINK["CLIENTS"]["default"]
+    office = {**default, "REVOCATION_ENDPOINT": f"{google.url}/office"}
+    settings.GOOGLE_LINK = {
+        **settings.GOOGLE_LINK,
+        "CLIENTS": {"default": default, "office": office},
+    }
+    tokens = google.grant(alice, [*OPENID], client=client)
+    google.fail_next(endpoint="revoke")
+    save(new_user(), alice.sub, refresh_token=Secret(tokens.refresh_token)).unlink()
+
+    save(new_user("dora"), alice.sub, client="office")
+    assert PendingRevocation.objects.count() == 1
+
+    make_due()
+    assert run() == "       1 revoked\n       0 left\n"
+    assert google.granted_scopes(alice, client) is None
+
+
+def test_new_link_ends_the_former_clients_grant(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser, changed: FakeClient
+) -> None:
+    """Nothing else would: the row has forgotten its token."""
+    tokens = google.grant(alice, [*OPENID], client=changed)
+
+    save(account.user, alice.sub, refresh_token=Secret(tokens.refresh_token))
+
+    assert google.granted_scopes(alice) is None
+    assert google.granted_scopes(alice, changed)
+    assert not PendingRevocation.objects.exists()
+
+
+def test_new_link_leaves_the_former_clients_revocation(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser, changed: FakeClient
+) -> None:
+    """It is another grant, whose end does the new one no harm."""
+    google.fail_next(endpoint="revoke")
+    account.unlink()
+    tokens = google.grant(alice, [*OPENID], client=changed)
+
+    save(new_user("dora"), alice.sub, refresh_token=Secret(tokens.refresh_token))
+
+    assert PendingRevocation.objects.count() == 1
+    make_due()
+    assert "1 revoked" in run()
+    assert google.granted_scopes(alice) is None
+    assert google.granted_scopes(alice, changed)

@@ -1,0 +1,883 @@
+"""Service accounts as owners: each way to be one, delegation, the shared cache, and refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pickle
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.core.cache.backends.base import BaseCache
+from django.core.exceptions import ImproperlyConfigured
+from django.test import RequestFactory, override_settings
+from django.views.debug import ExceptionReporter
+from google.auth.exceptions import TransportError
+from pytest_django import Settings
+
+from django_google_link.api_clients import service_account_tokens as service_tokens
+from django_google_link.checks.settings import check_settings
+from django_google_link.conf.settings import conf
+from django_google_link.encryption.keyring import make_key
+from django_google_link.exceptions import (
+    ClientMisconfiguredError,
+    RefreshUnavailableError,
+    SubjectNotAllowedError,
+)
+from django_google_link.secret import Secret
+from django_google_link.services import (
+    ServiceAccount,
+    aaccess_token,
+    access_token,
+    acredentials_for,
+    authorized_session,
+    build_service,
+    credentials_for,
+)
+from django_google_link.testing import FakeGoogle, FakeServiceAccount
+from django_google_link.testing.provider.responses import json_response
+from tests.support.constants import CALENDAR, DRIVE
+from tests.support.databases import at_once
+
+REPORTS = ServiceAccount("reports")
+IAM = "/v1/projects/-/serviceAccounts"
+EVENTS = "/calendar/v3/calendars/<id>/events"
+
+
+KEY = {
+    "type": "service_account",
+    "client_email": "robot@example.com",
+    "private_key": "very-private",
+    "token_uri": "https://oauth2.googleapis.com/token",
+}
+
+
+@pytest.fixture(autouse=True)
+def empty_cache() -> Iterator[None]:
+    """Each test starts without tokens."""
+    cache.clear()
+    yield
+    cache.clear()
+
+
+@pytest.fixture
+def robot(google: FakeGoogle) -> FakeServiceAccount:
+    """A service account at Google."""
+    return google.add_service_account()
+
+
+@pytest.fixture
+def service_account(settings: Settings, google: FakeGoogle) -> Callable[..., None]:
+    """Set the service account "reports"."""
+
+    def service_account(**keys: Any) -> None:
+        settings.GOOGLE_LINK = {
+            **settings.GOOGLE_LINK,
+            "SERVICE_ACCOUNTS": {"reports": {"API_ENDPOINT": google.url, **keys}},
+        }
+
+    return service_account
+
+
+@pytest.fixture
+def with_key(
+    google: FakeGoogle, robot: FakeServiceAccount, service_account: Callable[..., None]
+) -> Callable[..., None]:
+    """Set the service account "reports", with its key in the settings."""
+
+    def with_key(**keys: Any) -> None:
+        service_account(INFO=google.service_account_info(robot), **keys)
+
+    with_key()
+    return with_key
+
+
+@pytest.fixture
+def default_credentials(
+    google: FakeGoogle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> FakeServiceAccount:
+    """A service account as which this machine is known."""
+    machine = google.add_service_account("machine")
+    path = tmp_path / "adc.json"
+    path.write_text(json.dumps(google.service_account_info(machine)))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    return machine
+
+
+def caller_of(google: FakeGoogle, owner: ServiceAccount = REPORTS) -> str:
+    """Call an API through every kind of client, and return as whom."""
+
+    @google.route(EVENTS, scopes=[CALENDAR])
+    def events(request: Any, user: Any, id: str) -> dict[str, Any]:
+        return {"items": [{"summary": user.email}]}
+
+    service = build_service(owner, "calendar", "v3", scopes=[CALENDAR])
+    [item] = service.events().list(calendarId="primary").execute()["items"]
+    session = authorized_session(owner, scopes=[CALENDAR])
+    answer = session.get(f"{google.url}/calendar/v3/calendars/primary/events")
+    assert answer.json()["items"] == [item]
+    return str(item["summary"])
+
+
+def test_key_in_the_settings(
+    google: FakeGoogle, robot: FakeServiceAccount, with_key: Callable[..., None]
+) -> None:
+    """Every helper works, on one token."""
+    assert caller_of(google) == robot.email
+    assert access_token(REPORTS, scopes=[CALENDAR]) == access_token(REPORTS, scopes=CALENDAR)
+    assert len(google.requests_to("token")) == 1
+
+
+def test_key_in_a_file(
+    google: FakeGoogle,
+    robot: FakeServiceAccount,
+    service_account: Callable[..., None],
+    tmp_path: Path,
+) -> None:
+    """The file that Google's console gives."""
+    path = tmp_path / "key.json"
+    path.write_text(json.dumps(google.service_account_info(robot)))
+    service_account(FILE=path)
+
+    assert caller_of(google) == robot.email
+
+
+def test_default_credentials(
+    google: FakeGoogle,
+    default_credentials: FakeServiceAccount,
+    service_account: Callable[..., None],
+) -> None:
+    """Those of the machine, where the settings ask for them."""
+    service_account(DEFAULT_CREDENTIALS=True)
+
+    assert caller_of(google) == default_credentials.email
+
+
+def test_impersonation(
+    google: FakeGoogle,
+    robot: FakeServiceAccount,
+    default_credentials: FakeServiceAccount,
+    service_account: Callable[..., None],
+) -> None:
+    """The machine gets tokens of another account, without its key."""
+    robot.impersonators.append(default_credentials)
+    service_account(IMPERSONATE=robot.email)
+
+    assert caller_of(google) == robot.email
+
+
+def test_impersonation_that_is_not_allowed(
+    google: FakeGoogle,
+    robot: FakeServiceAccount,
+    default_credentials: FakeServiceAccount,
+    service_account: Callable[..., None],
+) -> None:
+    """Google's own words say which permission is missing."""
+    service_account(IMPERSONATE=robot.email)
+
+    with pytest.raises(ClientMisconfiguredError, match="getAccessToken") as caught:
+        access_token(REPORTS, scopes=[CALENDAR])
+
+    assert (caught.value.error, caught.value.status) == ("PERMISSION_DENIED", 403)
+
+
+@pytest.mark.parametrize("source", ["key", "default", "impersonation"])
+def test_delegation(
+    google: FakeGoogle,
+    robot: FakeServiceAccount,
+    default_credentials: FakeServiceAccount,
+    service_account: Callable[..., None],
+    source: str,
+) -> None:
+    """Acting for a user of the organization, whoever the account is."""
+    google.add_user("anna@example.com", hosted_domain="example.com")
+    for account in (robot, default_credentials):
+        account.delegated_scopes.append(CALENDAR)
+    robot.impersonators.append(default_credentials)
+    keys = {
+        "key": {"INFO": google.service_account_info(robot)},
+        "default": {"DEFAULT_CREDENTIALS": True},
+        "impersonation": {"IMPERSONATE": robot.email},
+    }
+    service_account(**keys[source], SUBJECTS=["Anna@example.com"])
+
+    assert caller_of(google, ServiceAccount("reports", "anna@EXAMPLE.com")) == "anna@example.com"
+
+
+@pytest.mark.parametrize("subjects", [(), ["ben@example.com"], ["@sub.example.com"]])
+def test_subjects_not_on_the_list_are_refused(
+    google: FakeGoogle, with_key: Callable[..., None], subjects: Any
+) -> None:
+    """The list is empty at first; nobody is told who is on it, and Google is not asked."""
+    with_key(SUBJECTS=subjects)
+    anna = ServiceAccount("reports", "anna@example.com")
+
+    for helper in (access_token, credentials_for, authorized_session):
+        with pytest.raises(SubjectNotAllowedError) as caught:
+            helper(anna, scopes=[CALENDAR])
+
+    assert "example.com" not in str(caught.value)
+    assert not google.requests
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "",
+        "@example.com",
+        "example.com",
+        " anna@example.com",
+        "anna@example.com\n",
+        "ceo@other.org\n@example.com",
+        "ceo@other.org@example.com",
+        "\u212aate@example.com",
+        "anna@ex\u00e4mple.com",
+    ],
+)
+def test_subjects_that_could_be_read_in_two_ways_are_refused(
+    google: FakeGoogle, with_key: Callable[..., None], subject: str
+) -> None:
+    """Nobody, and nothing but a plain address; an empty one is not the account itself."""
+    with_key(SUBJECTS=["@example.com", "kate@example.com", "@ex\u00e4mple.com"])
+
+    with pytest.raises(SubjectNotAllowedError):
+        access_token(ServiceAccount("reports", subject), scopes=[CALENDAR])
+
+    assert not google.requests
+
+
+def test_subjects_of_a_domain(google: FakeGoogle, with_key: Callable[..., None]) -> None:
+    """All of it, where the list says so."""
+    with_key(SUBJECTS=["@example.com"])
+
+    with pytest.raises(ClientMisconfiguredError, match="unauthorized_client"):
+        access_token(ServiceAccount("reports", "anna@example.com"), scopes=[CALENDAR])
+
+
+def test_tokens_of_different_wishes_are_different(
+    google: FakeGoogle, robot: FakeServiceAccount, with_key: Callable[..., None]
+) -> None:
+    """Scopes, subject and account; the order of the scopes does not matter."""
+    google.add_user("anna@example.com", hosted_domain="example.com")
+    robot.delegated_scopes.append(CALENDAR)
+    with_key(SUBJECTS=["anna@example.com"])
+
+    tokens = {
+        access_token(REPORTS, scopes=[CALENDAR]),
+        access_token(REPORTS, scopes=[CALENDAR, DRIVE]),
+        access_token(REPORTS, scopes=[DRIVE, CALENDAR]),
+        access_token(ServiceAccount("reports", "anna@example.com"), scopes=[CALENDAR]),
+    }
+
+    assert len(tokens) == 3
+
+
+def test_token_of_another_account_under_the_same_name_is_not_used(
+    google: FakeGoogle, with_key: Callable[..., None], service_account: Callable[..., None]
+) -> None:
+    """The operator replaces the key by that of another account."""
+    access_token(REPORTS, scopes=[CALENDAR])
+    other = google.add_service_account("other")
+    service_account(INFO=google.service_account_info(other))
+
+    assert caller_of(google) == other.email
+
+
+def test_default_credentials_of_another_machine_are_others(
+    google: FakeGoogle,
+    default_credentials: FakeServiceAccount,
+    service_account: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who shares the cache need not be who shares the rights."""
+    service_account(DEFAULT_CREDENTIALS=True)
+    first = access_token(REPORTS, scopes=[CALENDAR])
+    monkeypatch.setattr(service_tokens, "_this_machine", lambda: "another")
+
+    assert access_token(REPORTS, scopes=[CALENDAR]) != first
+
+
+def test_default_credentials_in_another_file_are_others(
+    google: FakeGoogle,
+    default_credentials: FakeServiceAccount,
+    service_account: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Two sites on one machine may share the cache, and each has its own file."""
+    service_account(DEFAULT_CREDENTIALS=True)
+    assert caller_of(google) == default_credentials.email
+    other = google.add_service_account("other")
+    path = tmp_path / "other.json"
+    path.write_text(json.dumps(google.service_account_info(other)))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+
+    assert caller_of(google) == other.email
+
+
+def test_token_is_not_taken_to_an_emulator(
+    google: FakeGoogle, with_key: Callable[..., None]
+) -> None:
+    """What was got from one Google is not sent to another."""
+    first = access_token(REPORTS, scopes=[CALENDAR])
+    with_key(API_ENDPOINT="http://127.0.0.1:1")
+
+    assert access_token(REPORTS, scopes=[CALENDAR]) != first
+
+
+def test_callers_at_the_same_time_ask_once(
+    google: FakeGoogle, with_key: Callable[..., None]
+) -> None:
+    """One of them has the turn, and the others wait for what it brings."""
+    google.delay = 0.2
+    calls = [lambda: access_token(REPORTS, scopes=[CALENDAR])] * 8
+
+    tokens = at_once(*calls)
+
+    assert len(set(tokens)) == 1
+    assert len(google.requests_to("token")) == 1
+
+
+def test_callers_do_not_wait_while_a_token_lives(
+    google: FakeGoogle, with_key: Callable[..., None], settings: Settings
+) -> None:
+    """Somebody is seeing to the next one, or Google is left alone for half a minute."""
+    first = access_token(REPORTS, scopes=[CALENDAR])
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "REFRESH_LEEWAY": 3_700}
+    google.fail_next(100, status=503)
+
+    tokens = {access_token(REPORTS, scopes=[CALENDAR]) for _ in range(10)}
+
+    assert tokens == {first}
+    assert len(google.requests_to("token")) == 2
+
+
+def test_turn_of_a_process_that_has_died(
+    google: FakeGoogle, with_key: Callable[..., None], settings: Settings
+) -> None:
+    """After ``HTTP_TIMEOUT`` one asks out of turn."""
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 1}
+    wish = service_tokens._wish(REPORTS, [CALENDAR])
+    assert service_tokens._take_turn(wish)
+
+    assert access_token(REPORTS, scopes=[CALENDAR])
+
+
+def test_turn_of_another_never_serves_what_was_rejected(
+    google: FakeGoogle, with_key: Callable[..., None], settings: Settings
+) -> None:
+    """Whoever waits for the next token is not given the last one in the meantime."""
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 1}
+    first = Secret(access_token(REPORTS, scopes=[CALENDAR]))
+    assert service_tokens._take_turn(service_tokens._wish(REPORTS, [CALENDAR]))
+
+    assert service_tokens.service_token(REPORTS, [CALENDAR], rejected=first).value != first
+
+
+def test_turn_ends_with_a_refusal(google: FakeGoogle, with_key: Callable[..., None]) -> None:
+    """The next one need not wait for somebody who has given up."""
+    google.error_next("invalid_grant")
+
+    with pytest.raises(ClientMisconfiguredError):
+        access_token(REPORTS, scopes=[CALENDAR])
+
+    assert service_tokens._take_turn(service_tokens._wish(REPORTS, [CALENDAR]))
+
+
+def test_scopes_must_be_named(google: FakeGoogle, with_key: Callable[..., None]) -> None:
+    """No token without a purpose."""
+    with pytest.raises(ValueError, match="Name the scopes"):
+        access_token(REPORTS)
+
+
+def test_cache_holds_ciphertext(google: FakeGoogle, with_key: Callable[..., None]) -> None:
+    """Neither the token nor whom it is for, in key or value."""
+    token = access_token(REPORTS, scopes=[CALENDAR])
+
+    [(key, pickled)] = cache._cache.items()
+
+    assert "google_link.service_account." in key
+    for secret in (token, "ya29", "robot", "reports", CALENDAR):
+        assert secret not in key
+        assert secret.encode() not in pickled
+
+
+def test_cache_forgets_a_token_that_has_expired(
+    google: FakeGoogle, with_key: Callable[..., None]
+) -> None:
+    """It stays as long as Google honours it."""
+    access_token(REPORTS, scopes=[CALENDAR])
+
+    [forgotten_at] = cache._expire_info.values()
+
+    assert forgotten_at == pytest.approx(time.time() + 3600, abs=60)
+
+
+def test_entries_cannot_be_swapped(google: FakeGoogle, with_key: Callable[..., None]) -> None:
+    """A token that somebody puts under another key is not handed out."""
+    small = access_token(REPORTS, scopes=[CALENDAR])
+    big = access_token(REPORTS, scopes=[CALENDAR, DRIVE])
+    wishes = [service_tokens._wish(REPORTS, scopes) for scopes in ([CALENDAR], [CALENDAR, DRIVE])]
+    cache.set(wishes[0].key, cache.get(wishes[1].key))
+
+    again = access_token(REPORTS, scopes=[CALENDAR])
+
+    assert again not in {small, big}
+
+
+def test_rotated_key_costs_a_request(
+    google: FakeGoogle, with_key: Callable[..., None], settings: Settings
+) -> None:
+    """What the old key has sealed is asked for anew."""
+    access_token(REPORTS, scopes=[CALENDAR])
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [make_key()]}
+
+    access_token(REPORTS, scopes=[CALENDAR])
+
+    assert len(google.requests_to("token")) == 2
+
+
+@override_settings(
+    CACHES={
+        "default": {
+            "BACKEND": "tests.api_clients.test_service_account_tokens.BrokenCache",
+            "LOCATION": "",
+        }
+    }
+)
+def test_cache_that_is_down_is_done_without(
+    google: FakeGoogle, with_key: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each call asks Google, and the operator reads why."""
+    assert caller_of(google)
+    assert "cannot keep access tokens of service accounts: ConnectionError" in caplog.text
+
+
+class BrokenCache(BaseCache):
+    """A cache whose server does not answer."""
+
+    def __init__(self, location: str, params: dict[str, Any]) -> None:
+        super().__init__(params)
+
+    def get(self, *args: Any, **kwargs: Any) -> Any:
+        """Fail as a client of Redis does."""
+        raise ConnectionError("redis://:password@cache")
+
+    set = get
+
+
+ANOTHER_PROCESS = """
+import json, os
+from django.conf import settings
+settings.configure(**json.loads(os.environ["SETTINGS"]), INSTALLED_APPS=["django_google_link",
+    "django.contrib.auth", "django.contrib.contenttypes"])
+import django
+django.setup()
+from django_google_link.services import ServiceAccount, access_token
+print(access_token(ServiceAccount("reports"), scopes=[os.environ["SCOPE"]]))
+"""
+
+
+@pytest.mark.processes
+def test_processes_share_a_token(
+    google: FakeGoogle, with_key: Callable[..., None], settings: Settings, tmp_path: Path
+) -> None:
+    """Through a cache that all of them see: one request for four processes."""
+    backend = "django.core.cache.backends.filebased.FileBasedCache"
+    caches = {"default": {"BACKEND": backend, "LOCATION": str(tmp_path)}}
+    known = {"CACHES": caches, "GOOGLE_LINK": settings.GOOGLE_LINK, "SECRET_KEY": "x"}
+    environment = {**os.environ, "SETTINGS": json.dumps(known), "SCOPE": CALENDAR}
+    command = [sys.executable, "-c", ANOTHER_PROCESS]
+
+    tokens = {
+        subprocess.run(command, env=environment, check=True, capture_output=True).stdout
+        for _ in range(4)
+    }
+
+    assert len(tokens) == 1
+    assert len(google.requests_to("token")) == 1
+
+
+def test_token_that_is_about_to_expire_is_renewed(
+    google: FakeGoogle, with_key: Callable[..., None], settings: Settings
+) -> None:
+    """Below the leeway another one is asked for."""
+    first = access_token(REPORTS, scopes=[CALENDAR])
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "REFRESH_LEEWAY": 3_700}
+
+    assert access_token(REPORTS, scopes=[CALENDAR]) != first
+    assert credentials_for(REPORTS, scopes=[CALENDAR]).token is None
+
+
+def test_token_that_lives_serves_while_google_is_down(
+    google: FakeGoogle, with_key: Callable[..., None], settings: Settings
+) -> None:
+    """Its last minutes are used."""
+    first = access_token(REPORTS, scopes=[CALENDAR])
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "REFRESH_LEEWAY": 3_700}
+    google.fail_next(status=503)
+
+    assert access_token(REPORTS, scopes=[CALENDAR]) == first
+
+
+def test_token_that_was_rejected_does_not_serve_while_google_is_down(
+    google: FakeGoogle, with_key: Callable[..., None]
+) -> None:
+    """The API has said no to it: it would only say so again."""
+    first = Secret(access_token(REPORTS, scopes=[CALENDAR]))
+    google.fail_next(status=503)
+
+    with pytest.raises(RefreshUnavailableError):
+        service_tokens.service_token(REPORTS, [CALENDAR], rejected=first)
+
+    assert service_tokens.service_token(REPORTS, [CALENDAR], rejected=first).value != first
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 503},
+        {"status": 429},
+        {"status": 200, "body": "<html>"},
+        {"status": 200, "body": []},
+        {"status": 404, "body": "nothing"},
+        {"drop": True},
+    ],
+)
+def test_google_that_is_down(
+    google: FakeGoogle, with_key: Callable[..., None], fault: dict[str, Any]
+) -> None:
+    """One request, no sleeping in between, and the error says to come again."""
+    google.fail_next(**fault)
+
+    with pytest.raises(RefreshUnavailableError):
+        access_token(REPORTS, scopes=[CALENDAR])
+
+    assert len(google.requests_to("token")) == 1
+
+
+def test_rejected_token_is_replaced_at_once(
+    google: FakeGoogle, robot: FakeServiceAccount, with_key: Callable[..., None]
+) -> None:
+    """A token that an API refuses brings another one, which the next session has, too."""
+    assert caller_of(google) == robot.email
+    google.expire_access_tokens()
+
+    assert caller_of(google) == robot.email
+
+    assert len(google.requests_to("token")) == 2
+
+
+def test_api_that_always_refuses_is_no_reason_for_a_storm(
+    google: FakeGoogle, with_key: Callable[..., None]
+) -> None:
+    """One forced token a minute."""
+    google.fail_next(100, endpoint="/always", status=401)
+
+    for _ in range(10):
+        session = authorized_session(REPORTS, scopes=[CALENDAR])
+        assert session.get(f"{google.url}/always").status_code == 401
+
+    assert len(google.requests_to("token")) == 2
+
+
+def test_forced_tokens_after_a_minute(
+    google: FakeGoogle, with_key: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then it may be tried again."""
+    first = Secret(access_token(REPORTS, scopes=[CALENDAR]))
+    second = service_tokens.service_token(REPORTS, [CALENDAR], rejected=first).value
+    same = service_tokens.service_token(REPORTS, [CALENDAR], rejected=second).value
+    monkeypatch.setattr(service_tokens, "FORCED_REFRESH_INTERVAL", timedelta())
+
+    third = service_tokens.service_token(REPORTS, [CALENDAR], rejected=second).value
+
+    assert same == second
+    assert len({first, second, third}) == 3
+
+
+def test_credentials_travel_without_a_token(
+    google: FakeGoogle, with_key: Callable[..., None]
+) -> None:
+    """A pickle holds the name, and works where the settings are the same."""
+    token = access_token(REPORTS, scopes=[CALENDAR])
+    credentials = credentials_for(REPORTS, scopes=[CALENDAR])
+
+    pickled = pickle.dumps(credentials.with_quota_project("billed"))
+    copy = pickle.loads(pickled)
+    copy.refresh(None)
+
+    assert credentials.token == copy.token == token
+    assert token.encode() not in pickled
+    assert b"PRIVATE KEY" not in pickled
+    assert copy.quota_project_id == "billed"
+    assert "reports" in repr(copy)
+
+
+def test_asynchronous_twins(google: FakeGoogle, with_key: Callable[..., None]) -> None:
+    """The same for coroutines."""
+
+    async def tokens() -> tuple[str | None, str]:
+        credentials = await acredentials_for(REPORTS, scopes=[CALENDAR])
+        return credentials.token, await aaccess_token(REPORTS, scopes=[CALENDAR])
+
+    first, second = asyncio.run(tokens())
+
+    assert first == second
+    assert len(google.requests_to("token")) == 1
+
+
+@pytest.mark.parametrize("expires_in", [None, 10**30, "soon"])
+def test_answer_that_makes_no_sense(
+    google: FakeGoogle, with_key: Callable[..., None], expires_in: Any
+) -> None:
+    """Whatever google-auth stumbles over."""
+    body = {"access_token": "ya29.x", "token_type": "Bearer", "expires_in": expires_in}
+    google.fail_next(status=200, body=body)
+
+    with pytest.raises(RefreshUnavailableError):
+        access_token(REPORTS, scopes=[CALENDAR])
+
+
+@pytest.mark.parametrize("source", ["key", "impersonation"])
+@pytest.mark.parametrize("fault", [{"status": 503}, {"drop": True}, {"status": 200, "body": "x"}])
+def test_debug_page_shows_nothing(
+    google: FakeGoogle,
+    robot: FakeServiceAccount,
+    default_credentials: FakeServiceAccount,
+    service_account: Callable[..., None],
+    settings: Settings,
+    source: str,
+    fault: dict[str, Any],
+) -> None:
+    """Neither an assertion nor a token of anybody, with DEBUG on, while Google fails."""
+    settings.DEBUG = True
+    robot.impersonators.append(default_credentials)
+    key = {"INFO": google.service_account_info(robot)}
+    service_account(**(key if source == "key" else {"IMPERSONATE": robot.email}))
+    endpoint = "token" if source == "key" else f"{IAM}/{robot.email}:generateAccessToken"
+    google.fail_next(endpoint=endpoint, **fault)
+
+    with pytest.raises(RefreshUnavailableError) as caught:
+        access_token(REPORTS, scopes=[CALENDAR])
+
+    error = caught.value
+    reporter = ExceptionReporter(
+        RequestFactory().get("/"), type(error), error, error.__traceback__.tb_next
+    )
+    page = reporter.get_traceback_html()
+    assert "service_account_tokens.py" in page
+    for secret in ("eyJ", "ya29.a0", "PRIVATE KEY"):
+        assert secret not in page
+
+
+def test_refusal_tells_the_operator(
+    google: FakeGoogle, with_key: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A key that was deleted at Google is no user's fault."""
+    google.error_next("invalid_grant", description="Invalid JWT Signature.")
+
+    with pytest.raises(ClientMisconfiguredError, match="Invalid JWT Signature"):
+        access_token(REPORTS, scopes=[CALENDAR])
+
+    assert "Google refuses the service account reports: invalid_grant" in caplog.text
+
+
+def test_google_that_repeats_the_assertion(
+    google: FakeGoogle, with_key: Callable[..., None]
+) -> None:
+    """It is good for an hour, and stays out of the error."""
+
+    def repeat(provider: Any, request: Any) -> Any:
+        assertion = request.form["assertion"]
+        return json_response({"error": "invalid_grant", "error_description": assertion}, 400)
+
+    google._application._endpoints["/token", "POST"] = repeat
+
+    with pytest.raises(ClientMisconfiguredError) as caught:
+        access_token(REPORTS, scopes=[CALENDAR])
+
+    assert caught.value.error_description == "…"
+
+
+def test_google_that_repeats_the_token_of_the_impersonator(
+    google: FakeGoogle,
+    robot: FakeServiceAccount,
+    default_credentials: FakeServiceAccount,
+    service_account: Callable[..., None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It came in a header, and stays out of the error and the log all the same."""
+    service_account(IMPERSONATE=robot.email)
+
+    @google.route(f"{IAM}/<email>:generateAccessToken", methods=["POST"])
+    def repeat(request: Any, user: Any, email: str) -> Any:
+        message = f"No: {request.headers['Authorization']}"
+        return json_response({"error": {"status": "PERMISSION_DENIED", "message": message}}, 403)
+
+    with pytest.raises(ClientMisconfiguredError) as caught:
+        access_token(REPORTS, scopes=[CALENDAR])
+
+    assert caught.value.error_description == "No: Bearer …"
+    assert "ya29" not in caplog.text
+
+
+def test_failure_that_google_auth_got_over_is_forgotten(
+    google: FakeGoogle, with_key: Callable[..., None]
+) -> None:
+    """It tries a metadata server several times: what came last is what counts."""
+    door = service_tokens._Door(google.url)
+    google.fail_next(drop=True)
+    google.error_next("invalid_grant")
+    with pytest.raises(TransportError):
+        door(f"{google.url}/token", "POST")
+    assert door(f"{google.url}/token", "POST").status == 400
+
+    problem = service_tokens._refusal(service_tokens._wish(REPORTS, [CALENDAR]), door, "")
+
+    assert isinstance(problem, ClientMisconfiguredError)
+
+
+def test_no_default_credentials(
+    google: FakeGoogle,
+    service_account: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """A machine that has none says so."""
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
+    service_account(DEFAULT_CREDENTIALS=True)
+
+    with pytest.raises(ImproperlyConfigured, match="no credentials that can be used here"):
+        access_token(REPORTS, scopes=[CALENDAR])
+
+
+def test_default_credentials_that_cannot_delegate(
+    google: FakeGoogle,
+    service_account: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """A developer's own login acts for nobody else."""
+    path = tmp_path / "adc.json"
+    login = {"client_id": "x", "client_secret": "y", "refresh_token": "z"}
+    path.write_text(json.dumps({"type": "authorized_user", "quota_project_id": "p", **login}))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    service_account(DEFAULT_CREDENTIALS=True, SUBJECTS=["anna@example.com"])
+
+    with pytest.raises(ImproperlyConfigured, match="cannot act for a user"):
+        access_token(ServiceAccount("reports", "anna@example.com"), scopes=[CALENDAR])
+
+
+def test_default_credentials_of_another_cloud(
+    google: FakeGoogle,
+    robot: FakeServiceAccount,
+    default_credentials: FakeServiceAccount,
+    service_account: Callable[..., None],
+    tmp_path: Path,
+) -> None:
+    """What google-auth refuses by itself is said to be a matter of the settings."""
+    info = google.service_account_info(default_credentials)
+    (tmp_path / "adc.json").write_text(json.dumps({**info, "universe_domain": "example.com"}))
+    service_account(IMPERSONATE=robot.email, SUBJECTS=["anna@example.com"])
+
+    with pytest.raises(ImproperlyConfigured, match="no credentials that can be used here"):
+        access_token(ServiceAccount("reports", "anna@example.com"), scopes=[CALENDAR])
+
+
+def test_token_endpoint_of_the_key_is_enough(
+    google: FakeGoogle, with_key: Callable[..., None]
+) -> None:
+    """Nothing else need be set."""
+    with_key(API_ENDPOINT=None)
+
+    assert access_token(REPORTS, scopes=[CALENDAR])
+
+
+def test_google_that_cannot_be_reached_at_all(
+    google: FakeGoogle, with_key: Callable[..., None]
+) -> None:
+    """No socket at all."""
+    google.stop()
+
+    with pytest.raises(RefreshUnavailableError, match="unreachable"):
+        access_token(REPORTS, scopes=[CALENDAR])
+
+
+def test_private_key_that_cannot_be_read(
+    google: FakeGoogle, robot: FakeServiceAccount, service_account: Callable[..., None]
+) -> None:
+    """Neither the key nor a part of it is shown."""
+    service_account(INFO={**google.service_account_info(robot), "private_key": "half-a-key"})
+
+    with pytest.raises(ImproperlyConfigured, match="no credentials that can be used") as caught:
+        access_token(REPORTS, scopes=[CALENDAR])
+
+    assert "half-a-key" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "id"),
+    [
+        ({}, "E023"),
+        ({"INFO": KEY, "DEFAULT_CREDENTIALS": True}, "E023"),
+        ({"IMPERSONATE": 3}, "E023"),
+        ({"IMPERSONATE": "robot"}, "E023"),
+        ({"INFO": "text"}, "E024"),
+        ({"INFO": 3}, "E024"),
+        ({"INFO": json.dumps(KEY)}, "E024"),
+        ({"FILE": json.dumps(KEY)}, "E024"),
+        ({"FILE": KEY}, "E024"),
+        ({"INFO": {"type": "authorized_user"}}, "E024"),
+        ({"INFO": {**KEY, "private_key": None}}, "E024"),
+        ({"INFO": {**KEY, "token_uri": "http://example.com"}}, "E015"),
+        ({"FILE": "/nowhere/key.json"}, "E024"),
+        ({"FILE": __file__}, "E024"),
+        ({"FILE": 3.5}, "E024"),
+        ({"INFO": KEY, "SUBJECTS": "anna@example.com"}, "E025"),
+        ({"INFO": KEY, "SUBJECTS": ["anna"]}, "E025"),
+        ({"INFO": KEY, "SUBJECTS": 3}, "E025"),
+        ({"INFO": KEY, "API_ENDPOINT": 3}, "E015"),
+        ({"INFO": KEY, "SUBJECT": []}, "W001"),
+    ],
+)
+def test_settings_that_cannot_work_are_found(
+    settings: Settings, keys: dict[str, Any], id: str
+) -> None:
+    """By `manage.py check`, by name, and without the key."""
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "SERVICE_ACCOUNTS": {"reports": keys}}
+
+    messages = check_settings()
+
+    assert [message.id for message in messages] == [f"django_google_link.{id}"]
+    assert "reports" in messages[0].msg
+    assert "very-private" not in str(messages)
+
+
+def test_account_that_is_not_configured(settings: Settings) -> None:
+    """The name is told back."""
+    with pytest.raises(ImproperlyConfigured, match="no service account 'reports'"):
+        access_token(REPORTS, scopes=[CALENDAR])
+
+
+def test_settings_are_masked(settings: Settings) -> None:
+    """What stands in a frame shows no key."""
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "SERVICE_ACCOUNTS": {"reports": {"INFO": KEY}}}
+
+    assert "very-private" not in repr(conf.service_accounts)
+
+
+@pytest.mark.parametrize("accounts", [3, {"reports": 3}, {3: {}}])
+def test_settings_of_another_shape_are_found(settings: Settings, accounts: Any) -> None:
+    """They are a dict of dicts."""
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "SERVICE_ACCOUNTS": accounts}
+
+    assert [message.id for message in check_settings()] == ["django_google_link.E011"]

@@ -1,0 +1,248 @@
+"""System checks of what is around the settings: the site, where it is deployed, what is stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.core.checks import run_checks
+from django.db import connections
+from pytest_django import DjangoDbBlocker, Settings
+
+from django_google_link.encryption.keyring import key_ids
+from django_google_link.testing.accounts import make_google_account
+from tests.accounts.test_grants import OTHER_KEY
+
+CALLBACK = "https://site.example/google/callback/"
+LOOPBACK = "http://127.0.0.1:8000/google/callback/"
+
+urlpatterns: list[Any] = []
+
+
+@pytest.fixture
+def client_with(settings: Settings, tmp_path: Path) -> Callable[..., None]:
+    """Replace the default client, by one with a secrets file that lists these redirect URIs."""
+
+    def client_with(*listed: str, kind: str = "web", **keys: Any) -> None:
+        path = tmp_path / "client_secret.json"
+        content = {"client_id": "id", "client_secret": "hush-hush", "redirect_uris": listed}
+        path.write_text(json.dumps({kind: content}))
+        client = {"CLIENT_SECRETS_FILE": path, **keys}
+        settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": {"default": client}}
+
+    return client_with
+
+
+def ids(**options: Any) -> set[str]:
+    """Return the ids of what the app's checks find."""
+    found = run_checks(**options)
+    return {name for app, _, name in (str(m.id).rpartition(".") for m in found) if "google" in app}
+
+
+def deployed() -> set[str]:
+    """Return the ids of what the checks find where users are."""
+    return ids(include_deployment_checks=True)
+
+
+def test_urls_that_are_not_included_are_found(settings: Settings) -> None:
+    """The callback has to be somewhere."""
+    settings.ROOT_URLCONF = __name__
+
+    assert "E019" in ids()
+
+
+@pytest.mark.parametrize(("position", "id"), [("Session", "E020"), ("Authentication", "E021")])
+def test_middleware_that_is_missing_is_found(settings: Settings, position: str, id: str) -> None:
+    """Acceptance 7: sessions and users are needed."""
+    settings.MIDDLEWARE = [path for path in settings.MIDDLEWARE if position not in path]
+
+    assert id in ids()
+
+
+class OwnSessionMiddleware(SessionMiddleware):
+    """A project's own."""
+
+
+def plain_middleware(get_response: Any) -> Any:
+    """A middleware that is a function."""
+    return get_response
+
+
+def test_middleware_may_be_a_subclass(settings: Settings) -> None:
+    """Acceptance 7: a subclass will do, and functions stand beside it."""
+    settings.MIDDLEWARE = [
+        f"{__name__}.{OwnSessionMiddleware.__name__}" if "Session" in path else path
+        for path in settings.MIDDLEWARE
+    ] + [f"{__name__}.plain_middleware"]
+
+    assert ids().isdisjoint({"E020", "E021"})
+    assert plain_middleware(len) is len
+
+
+# Where users are
+
+
+def test_deployment_that_is_well(client_with: Callable[..., None]) -> None:
+    """The file knows the callback."""
+    client_with(LOOPBACK, CALLBACK)
+    assert deployed() == set()
+
+    client_with(CALLBACK, REDIRECT_URI=CALLBACK)
+    assert deployed() == set()
+
+
+def test_redirect_uri_that_google_does_not_know(client_with: Callable[..., None]) -> None:
+    """Google would refuse every user."""
+    client_with(CALLBACK, REDIRECT_URI="https://www.site.example/google/callback/")
+
+    assert deployed() == {"W008"}
+
+
+@pytest.mark.parametrize("kind", ["web", "installed"])
+@pytest.mark.parametrize(
+    "listed",
+    [[LOOPBACK], ["http://site.example/google/callback/", "https://localhost/google/callback/"]],
+)
+def test_redirect_uri_of_a_laptop(
+    client_with: Callable[..., None], kind: str, listed: list[str]
+) -> None:
+    """Nobody but the developer would come back. A desktop client can have no other."""
+    client_with(*listed, kind=kind)
+    assert deployed() == {"W009"}
+
+    client_with(REDIRECT_URI=LOOPBACK)
+    assert deployed() == {"W009"}
+
+
+def test_redirect_uri_that_is_built_behind_a_proxy(
+    client_with: Callable[..., None], settings: Settings
+) -> None:
+    """It would begin with http."""
+    client_with()
+    assert deployed() == {"W010"}
+
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    assert deployed() == set()
+
+
+@pytest.mark.parametrize(
+    "key", ["AUTHORIZATION_ENDPOINT", "TOKEN_ENDPOINT", "JWKS_URI", "ISSUER", "API_ENDPOINT"]
+)
+def test_endpoint_that_is_not_googles(
+    client_with: Callable[..., None], settings: Settings, key: str
+) -> None:
+    """A line of a developer's settings that was deployed by mistake gets everybody's tokens."""
+    client_with(CALLBACK, **{key: "https://elsewhere.example/"})
+    assert deployed() == {"W011"}
+
+    settings.DEBUG = True
+    assert deployed() == set()
+
+
+def test_service_account_of_an_emulator(
+    client_with: Callable[..., None], settings: Settings
+) -> None:
+    """It would get what opens the account."""
+    client_with(CALLBACK)
+    settings.GOOGLE_LINK = {
+        **settings.GOOGLE_LINK,
+        "SERVICE_ACCOUNTS": {"reports": {"DEFAULT_CREDENTIALS": True, "API_ENDPOINT": "https://e"}},
+    }
+    assert deployed() == {"W011"}
+
+    settings.DEBUG = True
+    assert deployed() == set()
+
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "SERVICE_ACCOUNTS": 5}
+    assert deployed() == {"E011"}
+
+
+def test_deployment_checks_leave_to_others_what_they_say(
+    client_with: Callable[..., None], settings: Settings
+) -> None:
+    """A client that cannot be read at all has an id of its own."""
+    client_with(CALLBACK, SCOPES=5)
+    assert deployed() == {"E014"}
+
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": 5}
+    assert deployed() == {"E002"}
+
+
+# What is stored
+
+
+@pytest.mark.django_db
+def test_key_that_was_taken_out_too_early_is_found(user: Any, settings: Settings) -> None:
+    """It has to be put back until all is sealed anew."""
+    [key] = key_ids()
+    make_google_account(user)
+    assert ids(databases=["default"]) == set()
+
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [OTHER_KEY]}
+    [message] = (m for m in run_checks(databases=["default"]) if str(m.id).endswith("W007"))
+
+    assert f"The key {key}, which is not configured, has sealed 1 of" in message.msg
+    assert "W007" not in ids()
+
+
+@pytest.mark.django_db
+def test_stored_keys_are_not_compared_with_none(user: Any, settings: Settings) -> None:
+    """That there are no keys is what is wrong."""
+    make_google_account(user)
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": []}
+
+    assert ids(databases=["default"]) == {"E003"}
+
+
+def test_stored_keys_before_the_first_migration(
+    django_db_blocker: DjangoDbBlocker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """``migrate`` runs these checks first."""
+    file = tmp_path / "empty.sqlite3"
+    sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": file, "OPTIONS": {}}
+    empty = {**connections.settings["default"], **sqlite}
+    monkeypatch.setitem(connections.settings, "empty", empty)
+    try:
+        with django_db_blocker.unblock():
+            assert ids(databases=["empty"]) == set()
+            connections["empty"].close()
+    finally:
+        del connections["empty"]
+
+
+class Elsewhere:
+    """A router that keeps the accounts in another database."""
+
+    def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool:
+        return app_label != "google_link"
+
+
+@pytest.mark.django_db
+def test_stored_keys_of_a_database_without_accounts(user: Any, settings: Settings) -> None:
+    """The tables are not there, and need not be."""
+    make_google_account(user)
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [OTHER_KEY]}
+    settings.DATABASE_ROUTERS = [Elsewhere()]
+
+    assert "W007" not in ids(databases=["default"])
+
+
+# Settings that are for something else
+
+
+def test_worker_without_urls_is_well(settings: Settings) -> None:
+    """It serves nothing."""
+    del settings.ROOT_URLCONF
+
+    assert ids(tags=["urls"]) == set()
+
+
+def test_middleware_that_is_not_there_is_for_django_to_tell(settings: Settings) -> None:
+    """Not a traceback from here."""
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "nowhere.Middleware"]
+
+    assert ids() == set()

@@ -1,0 +1,324 @@
+"""Acceptance 93: the tokens and the client secret, looked for wherever they must not be."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import logging
+import pickle
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+from django.db import connection
+from django.test import RequestFactory
+from django.views.debug import ExceptionReporter
+from pytest_django import Settings
+
+from django_google_link.accounts.access_tokens import fresh_access_token
+from django_google_link.conf.clients import get_client
+from django_google_link.encryption import keyring as crypto
+from django_google_link.exceptions import ConsentRequiredError, GoogleLinkError
+from django_google_link.models import GoogleAccount
+from django_google_link.oauth import endpoints as oauth
+from django_google_link.oauth.transport import Answer
+from django_google_link.secret import Secret
+from django_google_link.services import authorized_session, build_service, credentials_for
+from django_google_link.testing import FakeGoogle, FakeUser, make_google_account
+
+EVENTS = "/calendar/v3/calendars/primary/events"
+REFRESH, ACCESS, SECRET = "1//refresh-me-not", "ya29.access-me-not", "GOCSPX-tell-me-not"
+
+
+@pytest.fixture
+def account(google: FakeGoogle, user: Any, configure: Callable[..., None]) -> GoogleAccount:
+    """A link with tokens that are easy to find."""
+    configure(CLIENT_SECRET=SECRET)
+    return make_google_account(user, refresh_token=REFRESH, access_token=ACCESS)
+
+
+def is_clean(text: str | bytes) -> bool:
+    """Return whether a text shows none of the secrets."""
+    written = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    return not any(secret in written for secret in (REFRESH, ACCESS, SECRET))
+
+
+def error_reports() -> str:
+    """Return Django's error page and mail, from the frame below the test's own."""
+    kind, error, traceback = sys.exc_info()
+    assert traceback
+    reporter = ExceptionReporter(RequestFactory().get("/"), kind, error, traceback.tb_next)
+    return reporter.get_traceback_html() + reporter.get_traceback_text()
+
+
+def test_database_holds_ciphertext_only(account: GoogleAccount) -> None:
+    """Every column of the row, by raw SQL."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM google_link_googleaccount")
+        [row] = cursor.fetchall()
+
+    assert is_clean(repr(row))
+    assert repr(row).count("gl1.") == 3  # two tokens, and the key of one of them
+
+
+def test_dumpdata_holds_ciphertext_only(account: GoogleAccount) -> None:
+    """A fixture that somebody mails around."""
+    out = io.StringIO()
+
+    call_command("dumpdata", "google_link", stdout=out)
+
+    assert is_clean(out.getvalue())
+    assert json.loads(out.getvalue())[0]["pk"] == str(account.pk)
+
+
+def test_account_shows_nothing(account: GoogleAccount) -> None:
+    """Neither itself, nor its attributes, nor a pickle of it, after a token was opened."""
+    account.open_token("refresh_token")
+
+    for text in (repr(account), str(account), repr(vars(account)), pickle.dumps(account)):
+        assert is_clean(text)
+
+
+def test_secret_shows_nothing() -> None:
+    """However it is written."""
+    secret = Secret(REFRESH)
+
+    for text in (
+        repr(secret),
+        str(secret),
+        f"{secret}",
+        f"{secret:>40}",
+        f"{secret!r}",
+    ):
+        assert is_clean(text)
+        assert "*" in text
+    assert secret.reveal() == REFRESH
+    assert bool(secret)
+    assert not Secret("")
+
+
+def test_secret_cannot_be_carried_away() -> None:
+    """Not into a pickle, a copy, or JSON."""
+    secret = Secret(REFRESH)
+
+    for carry in (pickle.dumps, copy.copy, copy.deepcopy, json.dumps):
+        with pytest.raises(TypeError):
+            carry(secret)
+
+
+def test_secrets_compare_by_value() -> None:
+    """Equal tokens are equal; a bare string is not a secret."""
+    assert Secret("a") == Secret("a")
+    assert Secret("a") != Secret("b")
+    assert Secret("é") == Secret("é")
+    assert Secret("a") != "a"
+
+
+def test_client_and_answers_show_nothing(account: GoogleAccount) -> None:
+    """What travels through the frames of the protocol."""
+    response = oauth._token_response(
+        Answer(
+            status=200,
+            body=f"{ACCESS} {REFRESH}".encode(),
+            document={"access_token": ACCESS, "refresh_token": REFRESH},
+            headers={},
+        )
+    )
+
+    assert is_clean(repr(get_client()))
+    assert is_clean(repr(response))
+
+
+def test_credentials_show_nothing(account: GoogleAccount) -> None:
+    """What a caller receives has the access token on it, and no other; its repr has none."""
+    credentials = credentials_for(account)
+
+    assert credentials.token == ACCESS
+    assert REFRESH not in repr(vars(credentials))
+    assert SECRET not in repr(vars(credentials))
+    assert is_clean(repr(credentials))
+    assert is_clean(pickle.dumps(credentials))
+
+
+FAULTS: list[dict[str, Any]] = [
+    {"status": 400, "body": {"error": "invalid_grant"}},
+    {"status": 401, "body": {"error": "invalid_client"}},
+    {"status": 503, "body": f"<html>{REFRESH}</html>"},
+    {"status": 200, "body": {"access_token": "", "refresh_token": REFRESH}},
+    {"drop": True},
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("debug", [True, False])
+def test_error_reports_show_nothing(
+    account: GoogleAccount,
+    google: FakeGoogle,
+    settings: Settings,
+    fault: dict[str, Any],
+    debug: bool,
+) -> None:
+    """Django's error page and mail, with all local variables of all frames."""
+    settings.DEBUG = debug
+    google.fail_next(**fault)
+    account.access_token_expires_at = None
+
+    try:
+        fresh_access_token(account, rejected=Secret(ACCESS))
+    except GoogleLinkError:
+        reports = error_reports()
+
+    assert "fresh_access_token" in reports
+    assert is_clean(reports)
+
+
+def events_by_a_service(account: GoogleAccount) -> None:
+    build_service(account, "calendar", "v3").events().list(calendarId="primary").execute()
+
+
+def events_by_a_batch(account: GoogleAccount) -> None:
+    service = build_service(account, "calendar", "v3")
+    batch = service.new_batch_http_request()
+    batch.add(service.events().list(calendarId="primary"))
+    batch.execute()
+
+
+def events_by_a_session(account: GoogleAccount) -> None:
+    authorized_session(account).get(f"https://www.googleapis.com{EVENTS}").raise_for_status()
+
+
+@pytest.mark.parametrize("call", [events_by_a_service, events_by_a_batch, events_by_a_session])
+@pytest.mark.parametrize("fault", [{"drop": True}, {"status": 503}])
+@pytest.mark.parametrize("debug", [True, False])
+def test_error_reports_of_a_call_show_nothing(
+    account: GoogleAccount,
+    google: FakeGoogle,
+    settings: Settings,
+    call: Callable[[GoogleAccount], None],
+    fault: dict[str, Any],
+    debug: bool,
+) -> None:
+    """The HTTP libraries have the access token in their local variables."""
+    settings.DEBUG = debug
+    for path in (EVENTS, "/batch/calendar/v3"):
+        google.answer(path, {})
+        google.fail_next(endpoint=path, **fault)
+
+    try:
+        call(account)
+    except Exception:
+        reports = error_reports()
+
+    assert call.__name__ in reports
+    assert is_clean(reports)
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_error_reports_of_a_failed_exchange_show_nothing(
+    account: GoogleAccount, google: FakeGoogle, settings: Settings, debug: bool
+) -> None:
+    """The code is as good as a token until it is used."""
+    settings.DEBUG = debug
+
+    try:
+        oauth.exchange_code(
+            get_client(), code=Secret(REFRESH), redirect_uri="x", code_verifier=ACCESS
+        )
+    except GoogleLinkError:
+        reports = error_reports()
+
+    assert "exchange_code" in reports
+    assert REFRESH not in reports
+    assert SECRET not in reports
+
+
+TYPO = "c2VjcmV0LCBidXQgc2hvcnQ="
+
+
+@pytest.mark.parametrize("debug", [True, False])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda kept: {"ENCRYPTION_KEYS": [*kept["ENCRYPTION_KEYS"], ""]},
+        lambda kept: {"ENCRYPTION_KEYS": [*kept["ENCRYPTION_KEYS"], TYPO]},
+        lambda kept: {"CLIENTS": {**kept["CLIENTS"], 5: {}}},
+        lambda kept: {"CLIENTS": {"default": {**kept["CLIENTS"]["default"], "HOSTED_DOMAIN": ""}}},
+    ],
+    ids=["an empty key", "a short key", "a client without a name", "a bad client"],
+)
+def test_error_reports_of_a_mistaken_setting_show_nothing(
+    settings: Settings, change: Callable[[Any], Any], debug: bool
+) -> None:
+    """The keys and the client's secret stand beside the mistake."""
+    settings.DEBUG = debug
+    kept = settings.GOOGLE_LINK
+    settings.GOOGLE_LINK = {**kept, **change(kept)}
+
+    def use() -> None:
+        crypto.key_ids()
+        get_client()
+
+    try:
+        use()
+    except ImproperlyConfigured:
+        reports = error_reports()
+
+    assert "SettingsError" in reports
+    for secret in (*kept["ENCRYPTION_KEYS"], TYPO, kept["CLIENTS"]["default"]["CLIENT_SECRET"]):
+        assert secret not in reports
+
+
+def test_errors_show_nothing(account: GoogleAccount, google: FakeGoogle) -> None:
+    """Messages, and what an exception carries along."""
+    google.error_next("invalid_grant", description="Bad Request")
+
+    with pytest.raises(ConsentRequiredError) as caught:
+        fresh_access_token(account, rejected=Secret(ACCESS))
+
+    error = caught.value
+    for text in (str(error), repr(error), repr(vars(error)), pickle.dumps(error)):
+        assert is_clean(text)
+
+
+def test_logs_show_nothing(
+    account: GoogleAccount,
+    google: FakeGoogle,
+    alice: FakeUser,
+    caplog: pytest.LogCaptureFixture,
+    settings: Settings,
+) -> None:
+    """All loggers at DEBUG, through a refresh, a failure, an exchange and a revocation."""
+    caplog.set_level(logging.DEBUG)
+    configured = settings.GOOGLE_LINK["CLIENTS"]["default"]
+    configured["CLIENT_SECRET"] = google.client.client_secret
+    tokens = google.grant(alice, ["openid"])
+    account.seal_token("refresh_token", Secret(tokens.refresh_token))
+    account.save()
+
+    fresh = fresh_access_token(account, rejected=Secret(ACCESS))
+    google.fail_next()
+    GoogleAccount.objects.update(access_token_expires_at=None, sealed_access_token="")
+    with pytest.raises(GoogleLinkError):
+        fresh_access_token(account)
+    with pytest.raises(GoogleLinkError):
+        oauth.exchange_code(
+            get_client(), code=Secret(REFRESH), redirect_uri="x", code_verifier="verifier-me-not"
+        )
+    oauth.revoke(get_client(), token=Secret(tokens.refresh_token))
+
+    written = "".join(f"{record.getMessage()} {vars(record)}" for record in caplog.records)
+    assert "POST /token" in written
+    assert "POST /revoke" in written
+    for secret in (
+        REFRESH,
+        ACCESS,
+        "verifier-me-not",
+        tokens.refresh_token,
+        fresh.value.reveal(),
+        google.client.client_secret,
+    ):
+        assert secret not in written

@@ -1,0 +1,335 @@
+"""``google_link_authorize``: linking from a terminal, with a browser that does what users do."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import socket
+import threading
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+
+from django_google_link.management.commands import google_link_authorize
+from django_google_link.management.loopback import LoopbackServer
+from django_google_link.models import GoogleAccount
+from django_google_link.oauth.authorization_response import exchange
+from django_google_link.services import access_token
+from django_google_link.testing import FakeGoogle, FakeUser
+from tests.accounts.test_grants import linked, token_of
+from tests.support.constants import CALENDAR, DRIVE
+from tests.support.databases import new_user
+
+pytestmark = pytest.mark.django_db
+
+Visit = Callable[[str], None]
+
+
+class Terminal(io.StringIO):
+    """What the command prints; whoever reads it opens the addresses in a browser."""
+
+    def __init__(self, visit: Visit) -> None:
+        super().__init__()
+        self.visits: list[threading.Thread] = []
+        self._visit = visit
+
+    def write(self, text: str) -> int:
+        for url in re.findall(r"^  (http\S+)$", text, flags=re.MULTILINE):
+            self.visits.append(threading.Thread(target=self._visit, args=[url]))
+            self.visits[-1].start()
+        return super().write(text)
+
+
+@pytest.fixture
+def secrets_file(google: FakeGoogle, settings: Settings, tmp_path: Path) -> Callable[..., None]:
+    """Let the client have a secrets file of this type, with these redirect URIs."""
+    client = settings.GOOGLE_LINK["CLIENTS"]["default"]
+
+    def write(kind: str, *redirect_uris: str) -> None:
+        path = tmp_path / "client_secret.json"
+        content = {"client_id": client["CLIENT_ID"], "client_secret": client["CLIENT_SECRET"]}
+        path.write_text(json.dumps({kind: {**content, "redirect_uris": redirect_uris}}))
+        others = {key: value for key, value in client.items() if key not in {"CLIENT_ID"}}
+        settings.GOOGLE_LINK = {
+            **settings.GOOGLE_LINK,
+            "CLIENTS": {"default": {**others, "CLIENT_SECRETS_FILE": path}},
+        }
+        google.client.type = kind
+        google.client.redirect_uris[:] = redirect_uris
+
+    return write
+
+
+@pytest.fixture
+def desktop(secrets_file: Callable[..., None]) -> None:
+    """A client of type "Desktop app", which may use any port."""
+    secrets_file("installed", "http://localhost")
+
+
+def allowing(google: FakeGoogle, alice: FakeUser, **how: Any) -> Visit:
+    """Return what Alice's browser does."""
+
+    def visit(url: str) -> None:
+        back = google.consent(url, user=alice, **how)
+        assert requests.get(f"{back.partition('/?')[0]}/favicon.ico").status_code == 404
+        assert "Back to the terminal" in requests.get(back).text
+
+    return visit
+
+
+def run(user: Any, visit: Visit, **options: Any) -> str:
+    """Run the command, and return what it prints."""
+    terminal = Terminal(visit)
+    try:
+        call_command(
+            "google_link_authorize", user, stdout=terminal, no_browser=True, timeout=20, **options
+        )
+    finally:
+        for thread in terminal.visits:
+            thread.join()
+    return terminal.getvalue()
+
+
+def nobody(url: str) -> None:
+    """Do nothing."""
+
+
+@pytest.mark.usefixtures("desktop")
+def test_authorize_links_as_the_web_flow_does(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """The account, its scopes, and tokens that Google honours; the code is shown nowhere."""
+    said = run(user.get_username(), allowing(google, alice), scopes=[DRIVE])
+
+    account = GoogleAccount.objects.get()
+    assert (account.user, account.email, account.is_default) == (user, alice.email, True)
+    assert {CALENDAR, DRIVE} <= set(account.granted_scopes)
+    assert access_token(user)
+    assert f"{alice.email} is linked to {user}." in said
+    assert "Not granted" not in said
+    assert "code=" not in said
+
+
+@pytest.mark.usefixtures("desktop")
+def test_authorize_holds_nothing_of_a_former_client(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Google is asked for consent, and gives a token of the client that there is now."""
+    run(user.get_username(), allowing(google, alice))
+    GoogleAccount.objects.update(client_id="former", sealed_access_token="")
+
+    run(user.get_username(), allowing(google, alice))
+
+    assert access_token(user)
+
+
+@pytest.mark.usefixtures("desktop")
+def test_authorize_tells_what_was_not_granted(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Partial consent is a success with less."""
+    said = run(user.get_username(), allowing(google, alice, grant=[CALENDAR]), scopes=[DRIVE])
+
+    assert f"Not granted: {DRIVE}" in said
+    assert GoogleAccount.objects.get().is_active
+
+
+@pytest.mark.usefixtures("desktop")
+def test_authorize_that_is_refused(google: FakeGoogle, alice: FakeUser, user: Any) -> None:
+    """It says so, and nothing changes."""
+    with pytest.raises(CommandError, match="refused at Google"):
+        run(user.get_username(), allowing(google, alice, deny=True))
+
+    assert not GoogleAccount.objects.exists()
+
+
+@pytest.mark.usefixtures("desktop")
+def test_authorize_again_keeps_the_refresh_token(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Google gives none where it has given one."""
+    account = linked(user, google, alice)
+    before = token_of(account, "refresh_token")
+
+    run(user.get_username(), allowing(google, alice))
+
+    assert GoogleAccount.objects.get() == account
+    assert token_of(account, "refresh_token") == before
+
+
+@pytest.mark.usefixtures("desktop")
+def test_authorize_of_a_further_account_asks_twice_if_need_be(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Google has given that account's refresh token to somebody who has lost it."""
+    linked(user, google, google.add_user("first@gmail.com"))
+    google.grant(alice, ["openid", "email", "profile", CALENDAR])
+
+    said = run(user.get_username(), allowing(google, alice))
+
+    assert said.count("Open this address") == 2
+    assert GoogleAccount.objects.get(sub=alice.sub).is_active
+
+
+def test_authorize_uses_what_the_file_of_a_web_client_lists(
+    google: FakeGoogle, alice: FakeUser, user: Any, secrets_file: Callable[..., None]
+) -> None:
+    """Its port, and its path."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    secrets_file("web", "https://a.example/cb/", f"http://127.0.0.1:{port}/terminal/")
+    google.client.redirect_uris.append(f"http://127.0.0.1:{port}/terminal/")
+
+    def visit(url: str) -> None:
+        requests.get(google.consent(url, user=alice))
+
+    assert f"http://127.0.0.1:{port}/terminal/" in run(user.get_username(), visit)
+    assert GoogleAccount.objects.get().email == alice.email
+
+
+@pytest.mark.parametrize("port", [None, 9999])
+def test_authorize_without_a_redirect_uri_of_this_machine(
+    google: FakeGoogle, user: Any, secrets_file: Callable[..., None], port: int | None
+) -> None:
+    """It says which address to add."""
+    secrets_file("web", "https://a.example/cb/", "http://127.0.0.1:1234/")
+    if port is None:
+        secrets_file("web", "https://a.example/cb/")
+
+    with pytest.raises(CommandError, match=f"http://127.0.0.1:{port or 8765}/. Add that"):
+        run(user.get_username(), nobody, port=port)
+
+
+def test_authorize_with_a_client_of_unknown_type(google: FakeGoogle, user: Any) -> None:
+    """Id and secret do not say what is listed: Google will, and the port is a fixed one."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        with pytest.raises(CommandError, match=f"Cannot listen on port {port}"):
+            run(user.get_username(), nobody, port=port)
+
+
+@pytest.mark.usefixtures("desktop")
+def test_authorize_for_nobody(google: FakeGoogle) -> None:
+    """A misspelt name is told before anything is asked."""
+    with pytest.raises(CommandError, match="no user 'nobody'"):
+        run("nobody", nobody)
+
+
+def test_authorize_with_broken_settings(user: Any, settings: Settings) -> None:
+    """Not a traceback."""
+    with pytest.raises(CommandError, match="no Google client 'other'"):
+        run(user.get_username(), nobody, client="other")
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": []}
+    with pytest.raises(CommandError, match="ENCRYPTION_KEYS"):
+        call_command("google_link_authorize", user.get_username(), skip_checks=True)
+
+
+@pytest.mark.usefixtures("desktop")
+def test_authorize_that_nobody_answers(google: FakeGoogle, user: Any) -> None:
+    """It does not wait for ever, and a wrong state is nobody."""
+
+    def guess(url: str) -> None:
+        [back] = re.findall(r"redirect_uri=http%3A%2F%2F127.0.0.1%3A(\d+)", url)
+        answer = requests.get(f"http://127.0.0.1:{back}/?state=guessed&code=x")
+        assert answer.status_code == 404
+
+    terminal = Terminal(guess)
+    with pytest.raises(CommandError, match="Nobody came back within 1 seconds"):
+        call_command(
+            "google_link_authorize",
+            user.get_username(),
+            stdout=terminal,
+            no_browser=True,
+            timeout=1,
+        )
+    assert not GoogleAccount.objects.exists()
+
+
+@pytest.mark.usefixtures("desktop")
+def test_authorize_when_google_fails(google: FakeGoogle, alice: FakeUser, user: Any) -> None:
+    """What went wrong, in a line."""
+    google.fail_next(status=503)
+
+    with pytest.raises(CommandError, match=r"HTTP 503\)\) Nothing has changed"):
+        run(user.get_username(), allowing(google, alice))
+
+
+@pytest.mark.usefixtures("shared_database", "desktop")
+def test_authorize_for_a_user_who_is_deleted_meanwhile(
+    google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else could end the grant that was just given."""
+    owner = new_user()
+
+    def exchange_late(*args: Any, **kwargs: Any) -> Any:
+        found = exchange(*args, **kwargs)
+        owner.delete()
+        return found
+
+    monkeypatch.setattr(google_link_authorize, "exchange", exchange_late)
+
+    with pytest.raises(CommandError, match="The user is gone"):
+        run(owner.get_username(), allowing(google, alice))
+
+    assert google.granted_scopes(alice) is None
+
+
+@pytest.mark.usefixtures("desktop")
+def test_authorize_opens_a_browser(
+    google: FakeGoogle, alice: FakeUser, user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address is printed, too."""
+    visit = allowing(google, alice)
+    threads: list[threading.Thread] = []
+
+    def open_browser(url: str) -> bool:
+        threads.append(threading.Thread(target=visit, args=[url]))
+        threads[0].start()
+        return True
+
+    monkeypatch.setattr(webbrowser, "open", open_browser)
+    out = io.StringIO()
+    call_command("google_link_authorize", user.get_username(), stdout=out)
+    threads[0].join()
+
+    assert GoogleAccount.objects.get().email == alice.email
+
+
+@pytest.mark.usefixtures("desktop")
+def test_authorize_that_is_interrupted(
+    google: FakeGoogle, user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while it waits."""
+
+    def interrupt(*args: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LoopbackServer, "handle_request", interrupt)
+
+    with pytest.raises(CommandError, match="Stopped") as stopped:
+        run(user.get_username(), nobody)
+    assert stopped.value.returncode == 130
+
+
+@pytest.mark.usefixtures("desktop")
+def test_authorize_without_lasting_access(
+    google: FakeGoogle, alice: FakeUser, user: Any, configure: Callable[..., None]
+) -> None:
+    """A link that cannot be refreshed is not stored."""
+    configure(AUTHORIZATION_PARAMS={"access_type": "online"})
+
+    with pytest.raises(CommandError, match="no lasting access"):
+        run(user.get_username(), allowing(google, alice))
+
+    assert not GoogleAccount.objects.exists()

@@ -1,0 +1,326 @@
+"""The OAuth endpoints' answers, and what each of them means."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from pytest_django import Settings
+
+from django_google_link.conf.clients import get_client
+from django_google_link.exceptions import (
+    ClientMisconfiguredError,
+    GrantLostError,
+    RefreshUnavailableError,
+    TokenEndpointError,
+)
+from django_google_link.oauth import endpoints as oauth
+from django_google_link.oauth.transport import fetch
+from django_google_link.secret import Secret
+from django_google_link.testing import FakeGoogle, FakeUser
+
+TOKEN = Secret("1//token")
+
+
+@pytest.fixture
+def impatient(settings: Settings) -> None:
+    """Wait for a second, not for ten."""
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 1}
+
+
+def refresh() -> oauth.TokenResponse:
+    """Refresh some token."""
+    return oauth.refresh(get_client(), refresh_token=TOKEN)
+
+
+def test_loopback_is_not_reached_through_a_proxy(
+    google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request is in plain text: the proxy would see the client's secret."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    token = Secret(google.grant(alice, ["openid"]).refresh_token)
+
+    assert oauth.refresh(get_client(), refresh_token=token).access_token
+
+
+def test_refresh_sends_no_scope(google: FakeGoogle, alice: FakeUser) -> None:
+    """Acceptance 110: all that was granted is meant; the answer says what that is."""
+    tokens = google.grant(alice, ["openid", "email"])
+
+    response = oauth.refresh(get_client(), refresh_token=Secret(tokens.refresh_token))
+
+    [request] = google.requests_to("token")
+    assert set(request.form) == {"client_id", "client_secret", "grant_type", "refresh_token"}
+    assert set(response.scopes or ()) == {"openid", "email"}
+    assert response.refresh_token is None
+    assert response.access_token_expires_at
+    life = response.access_token_expires_at - timezone.now()
+    assert timedelta(seconds=3590) < life <= timedelta(seconds=3599)
+
+
+@pytest.mark.parametrize(
+    ("subtype", "reason"),
+    [
+        (None, "revoked"),
+        ("something_new", "revoked"),
+        ("invalid_rapt", "session_policy"),
+        ("rapt_required", "session_policy"),
+    ],
+)
+def test_invalid_grant_is_a_lost_grant(
+    google: FakeGoogle, subtype: str | None, reason: str
+) -> None:
+    """Acceptance 105: with what ended it."""
+    google.error_next("invalid_grant", description="Token has been revoked.", subtype=subtype)
+
+    with pytest.raises(GrantLostError) as caught:
+        refresh()
+
+    assert caught.value.reason == reason
+    assert ("policy" in str(caught.value)) is (reason == "session_policy")
+
+
+@pytest.mark.parametrize("error", sorted(oauth.CLIENT_ERRORS))
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_refused_client_is_our_misconfiguration(
+    google: FakeGoogle, error: str, status: int
+) -> None:
+    """Acceptance 105, 106: with code, text and status."""
+    google.error_next(error, description="Unauthorized", status=status)
+
+    with pytest.raises(ClientMisconfiguredError) as caught:
+        refresh()
+
+    assert (caught.value.error, caught.value.status) == (error, status)
+    assert str(caught.value) == f"{error}: Unauthorized (HTTP {status})"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *(
+            {"status": status, "body": {"error": "invalid_grant"}}
+            for status in (500, 502, 503, 504)
+        ),
+        *({"status": status, "body": {"error": "invalid_grant"}} for status in (408, 425, 429)),
+        {"status": 403, "body": "<html>Rate limit exceeded</html>", "content_type": "text/html"},
+        {"status": 400, "body": "<html>"},
+        {"status": 400, "body": ""},
+        {"status": 400, "body": []},
+        {"status": 400, "body": {"error": ["x"]}},
+        {"status": 400, "body": {"error": "temporarily_unavailable"}},
+        {"status": 200, "body": "ok"},
+        {"status": 200, "body": ["access_token"]},
+        {"status": 200, "body": {}},
+        {"status": 200, "body": {"access_token": ""}},
+        {"status": 200, "body": {"access_token": 5}},
+        {"status": 200, "body": {"access_token": "x", "token_type": "DPoP"}},
+        {"status": 200, "body": b"\xff\xfe"},
+        {"status": 200, "body": "[" * 100_000},
+        {"status": 200, "body": "x" * 1_500_000},
+        {"status": 204},
+        {"status": 301, "headers": {"Location": "/token"}},
+        {"status": 307, "headers": {"Location": "/token"}},
+        {"drop": True},
+        {"status": 200, "body": {"access_token": "x"}, "drop": True},
+    ],
+)
+def test_answer_without_sense_is_unavailability(google: FakeGoogle, fault: dict[str, Any]) -> None:
+    """Acceptance 105: passing trouble, nonsense and redirects say nothing about the grant."""
+    google.fail_next(**fault)
+
+    with pytest.raises(RefreshUnavailableError):
+        refresh()
+
+    assert len(google.requests_to("token")) == 1
+
+
+def test_google_out_of_reach_is_unavailability(google: FakeGoogle) -> None:
+    """Acceptance 105: no connection."""
+    google.stop()
+
+    with pytest.raises(RefreshUnavailableError) as caught:
+        refresh()
+
+    assert caught.value.status is None
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.usefixtures("impatient")
+def test_slow_answer_is_unavailability(google: FakeGoogle) -> None:
+    """No caller waits much longer than HTTP_TIMEOUT."""
+    google.fail_next(delay=3)
+    began = time.monotonic()
+
+    with pytest.raises(RefreshUnavailableError):
+        refresh()
+
+    assert time.monotonic() - began < 2.5
+
+
+@pytest.mark.usefixtures("impatient")
+def test_dripping_answer_is_unavailability(
+    google: FakeGoogle, configure: Callable[..., None], drip: str
+) -> None:
+    """Nor if there is always a little more to come."""
+    configure(TOKEN_ENDPOINT=drip)
+    began = time.monotonic()
+
+    with pytest.raises(RefreshUnavailableError) as caught:
+        refresh()
+
+    assert caught.value.error == "timeout"
+    assert time.monotonic() - began < 2.5
+
+
+@pytest.fixture
+def drip() -> Any:
+    """An endpoint whose answer comes a bit at a time, without end."""
+    from threading import Thread
+
+    from werkzeug.serving import make_server
+    from werkzeug.wrappers import Request, Response
+
+    @Request.application
+    def application(request: Request) -> Response:
+        def body() -> Any:
+            while True:
+                time.sleep(0.1)
+                yield b" " * 70_000
+
+        return Response(body(), mimetype="application/json")
+
+    server = make_server("127.0.0.1", 0, application, threaded=True)
+    server.daemon_threads = True
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield f"http://127.0.0.1:{server.port}/token"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "lives"),
+    [
+        (3599, True),
+        ("3599", True),
+        (None, False),
+        ("soon", False),
+        ([], False),
+        (-5, True),
+        (10**30, True),
+        (float("inf"), False),
+    ],
+)
+def test_lifetime_may_be_odd(google: FakeGoogle, expires_in: Any, lives: bool) -> None:
+    """Acceptance 47: unknown is unknown, and never an error."""
+    google.fail_next(status=200, body={"access_token": "ya29.x", "expires_in": expires_in})
+
+    assert (refresh().access_token_expires_at is not None) is lives
+
+
+def test_error_texts_are_cut(google: FakeGoogle) -> None:
+    """The provider's text is never trusted to be short."""
+    google.error_next("unheard_of" * 100, description="x" * 10_000)
+
+    with pytest.raises(TokenEndpointError) as caught:
+        refresh()
+
+    assert len(caught.value.error) == 100
+    assert len(caught.value.error_description) == 200
+
+
+def test_code_that_is_refused_is_no_lost_grant(google: FakeGoogle) -> None:
+    """Acceptance 46: invalid_grant for a code speaks of the code."""
+    with pytest.raises(TokenEndpointError) as caught:
+        oauth.exchange_code(
+            get_client(), code=Secret("x"), redirect_uri="https://a.example", code_verifier="v"
+        )
+
+    assert caught.value.error == "invalid_grant"
+
+
+def test_revoke_posts_the_token_in_the_body(google: FakeGoogle, alice: FakeUser) -> None:
+    """Acceptance 116: and the grant is gone."""
+    tokens = google.grant(alice, ["openid"])
+
+    oauth.revoke(get_client(), token=Secret(tokens.refresh_token))
+
+    [request] = google.requests_to("revoke")
+    assert (request.method, dict(request.query)) == ("POST", {})
+    assert request.form == {"token": tokens.refresh_token}
+    assert google.granted_scopes(alice) is None
+
+
+def test_revoke_of_a_dead_token_is_done(google: FakeGoogle) -> None:
+    """Acceptance 117: 400 invalid_token is what was wanted."""
+    oauth.revoke(get_client(), token=TOKEN)
+
+    assert len(google.requests_to("revoke")) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ({"status": 503}, RefreshUnavailableError),
+        ({"status": 400, "body": {"error": "unsupported_token_type"}}, TokenEndpointError),
+    ],
+)
+def test_revoke_that_fails_says_so(
+    google: FakeGoogle, fault: dict[str, Any], error: type[Exception]
+) -> None:
+    """Acceptance 118: it is up to the caller to try again."""
+    google.fail_next(endpoint="revoke", **fault)
+
+    with pytest.raises(error):
+        oauth.revoke(get_client(), token=TOKEN)
+
+
+def test_authorization_endpoint_may_have_a_query(
+    google: FakeGoogle, configure: Callable[..., None]
+) -> None:
+    """RFC 6749 section 3.1: it is kept."""
+    configure(AUTHORIZATION_ENDPOINT=f"{google.url}/auth?tenant=1")
+
+    url = oauth.authorization_url(
+        get_client(),
+        redirect_uri="https://a.example",
+        scopes=["openid"],
+        state="s",
+        nonce="n",
+        code_verifier="v",
+    )
+
+    assert url.startswith(f"{google.url}/auth?tenant=1&client_id=")
+
+
+def test_code_challenge_is_that_of_the_rfc() -> None:
+    """RFC 7636 appendix B."""
+    verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+
+    assert oauth.code_challenge(verifier) == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+
+
+def test_error_text_writes_no_lines_of_its_own() -> None:
+    """The log is ours."""
+    error = TokenEndpointError("invalid\nrequest", "It was\r\nCRITICAL all is lost\x1b[2J", 400)
+
+    assert str(error) == "invalid request: It was  CRITICAL all is lost [2J (HTTP 400)"
+
+
+def test_netrc_is_not_sent(google: FakeGoogle, tmp_path: Path, monkeypatch: Any) -> None:
+    """What a user of this machine keeps for a host is none of Google's business."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login operator password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+
+    fetch(f"{google.url}/token", form={})
+
+    assert "Authorization" not in google.requests_to("token")[0].headers

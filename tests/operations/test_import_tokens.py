@@ -1,0 +1,781 @@
+"""``google_link_import``: from the real tables and files of the packages that people come from."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import pickle
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonpickle
+import pytest
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from google.oauth2.credentials import Credentials
+from oauth2client.client import OAuth2Credentials
+from oauth2client.file import Storage
+from pytest_django import Settings
+from social_django.models import UserSocialAuth
+
+from django_google_link.encryption.keyring import make_key
+from django_google_link.management.commands import google_link_import
+from django_google_link.models import GoogleAccount, PendingRevocation, Reason, Status
+from django_google_link.operations import import_sources as sources
+from django_google_link.operations import import_tokens as moving_in
+from django_google_link.secret import Secret
+from django_google_link.services import access_token
+from django_google_link.signals import account_linked
+from django_google_link.testing import FakeGoogle, FakeUser, make_google_account
+from tests.legacy.models import CredentialsModel, OtherCredentials
+from tests.support.constants import CALENDAR, DRIVE
+from tests.support.databases import new_user
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
+
+OPENID = ["openid", "email"]
+LEGACY = ("oauth2client", "legacy.CredentialsModel")
+
+
+@pytest.fixture
+def anna(shared_database: None) -> Any:
+    """A user of this site."""
+    return new_user("anna")
+
+
+@pytest.fixture
+def refresh_token(google: FakeGoogle, alice: FakeUser) -> str:
+    """What Alice once granted to this site's client."""
+    return google.grant(alice, [*OPENID, CALENDAR]).refresh_token
+
+
+def run(*arguments: Any, **options: Any) -> str:
+    """Run the command, and return what it says."""
+    out = io.StringIO()
+    call_command("google_link_import", *map(str, arguments), stdout=out, **options)
+    return out.getvalue()
+
+
+def failed(match: str, *arguments: Any, **options: Any) -> str:
+    """Run the command, which must fail so, and return what it says before."""
+    out = io.StringIO()
+    with pytest.raises(CommandError, match=match):
+        call_command("google_link_import", *map(str, arguments), stdout=out, **options)
+    return out.getvalue()
+
+
+def in_allauth(user: Any, sub: str, refresh_token: str, **changes: Any) -> SocialToken:
+    """Let django-allauth hold a refresh token, as it does after a login with ``offline``."""
+    account = SocialAccount.objects.create(user=user, provider="google", uid=sub)
+    values = {"account": account, "token": "ya29.old", "token_secret": refresh_token, **changes}
+    return SocialToken.objects.create(**values)
+
+
+def in_social_auth(user: Any, uid: str, **extra_data: Any) -> UserSocialAuth:
+    """Let social-auth hold a refresh token."""
+    values = {"access_token": "ya29.old", "token_type": "Bearer", **extra_data}
+    return UserSocialAuth.objects.create(
+        user=user, provider="google-oauth2", uid=uid, extra_data=values
+    )
+
+
+def oauth2client_credentials(
+    google: FakeGoogle, refresh_token: str | None, **changes: Any
+) -> OAuth2Credentials:
+    """Return what oauth2client holds in memory."""
+    values = {
+        "access_token": "ya29.old",
+        "client_id": google.client.client_id,
+        "client_secret": google.client.client_secret,
+        "refresh_token": refresh_token,
+        "token_expiry": None,
+        "token_uri": f"{google.url}/token",
+        "user_agent": "daybook",
+        "scopes": [CALENDAR, DRIVE],
+        **changes,
+    }
+    return OAuth2Credentials(**values)
+
+
+def in_credentials_field(user: Any, value: bytes) -> CredentialsModel:
+    """Write the column as oauth2client's field did."""
+    return CredentialsModel.objects.create(pk=user.pk, credential=value)
+
+
+def encoded(credentials: OAuth2Credentials) -> bytes:
+    """Encode as oauth2client's ``CredentialsField.get_prep_value`` did."""
+    return base64.b64encode(jsonpickle.encode(credentials, keys=True).encode())
+
+
+def stored_credential() -> Any:
+    """Return the column as it stands."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT credential FROM legacy_credentialsmodel")
+        [[value]] = cursor.fetchall()
+    return value
+
+
+def assert_linked(user: Any, alice: FakeUser) -> None:
+    """Alice's account is linked for this user as the web flow would, with what Google said."""
+    account = GoogleAccount.objects.get()
+    assert (account.user_id, account.sub, account.email) == (user.pk, alice.sub, alice.email)
+    assert set(account.granted_scopes) == {"openid", "email", CALENDAR}
+    assert account.is_default and account.status == Status.ACTIVE
+    assert access_token(user, scopes=[CALENDAR])
+
+
+def test_allauth(google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str) -> None:
+    """The row becomes a link, and stays as it is."""
+    row = in_allauth(anna, alice.sub, refresh_token)
+
+    said = run("allauth")
+
+    row.refresh_from_db()
+    assert said.split() == ["1", "moved", "in"]
+    assert_linked(anna, alice)
+    assert row.token_secret == refresh_token
+
+
+def test_token_that_the_provider_has_replaced(
+    google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str
+) -> None:
+    """Some give a new refresh token at each use, and honour the one that was found no more."""
+    in_allauth(anna, alice.sub, refresh_token)
+    rotated = {"access_token": "ya29.next", "expires_in": 3599, "refresh_token": "1//rotated"}
+    google.fail_next(status=200, body={**rotated, "scope": CALENDAR})
+
+    assert "1 moved in" in run("allauth")
+
+    assert GoogleAccount.objects.get().open_token("refresh_token") == Secret("1//rotated")
+
+
+def test_allauth_knows_its_client(
+    google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str, settings: Settings
+) -> None:
+    """The client id of the app says which of ours it is."""
+    clients = settings.GOOGLE_LINK["CLIENTS"]
+    other = {**clients["default"], "CLIENT_ID": "other", "CLIENT_SECRET": "x"}
+    settings.GOOGLE_LINK = {
+        **settings.GOOGLE_LINK,
+        "CLIENTS": {"default": other, "daybook": clients["default"]},
+    }
+    app = SocialApp.objects.create(provider="google", client_id=google.client.client_id)
+    in_allauth(anna, alice.sub, refresh_token, app=app)
+
+    run("allauth")
+
+    assert GoogleAccount.objects.get().client == "daybook"
+
+
+def test_social_auth(google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str) -> None:
+    """Whether it keeps the address or the subject."""
+    in_social_auth(anna, alice.email, refresh_token=refresh_token)
+    ben = new_user("ben")
+    in_social_auth(ben, alice.sub, refresh_token=refresh_token)
+
+    run("social-auth")
+
+    assert set(GoogleAccount.objects.values_list("user", "sub")) == {
+        (anna.pk, alice.sub),
+        (ben.pk, alice.sub),
+    }
+
+
+@pytest.mark.parametrize("form", ["pickle of JSON", "JSON"])
+def test_oauth2client(
+    google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str, form: str
+) -> None:
+    """A ``CredentialsField`` is read by its keys; nothing of it is ever unpickled."""
+    credentials = oauth2client_credentials(google, refresh_token)
+    value = encoded(credentials) if form == "pickle of JSON" else credentials.to_json().encode()
+    in_credentials_field(anna, value)
+
+    run(*LEGACY)
+
+    assert_linked(anna, alice)
+
+
+def test_oauth2client_pickles_are_never_read(
+    google: FakeGoogle, anna: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What oauth2client before version 4 has written might run anything."""
+    in_credentials_field(anna, base64.b64encode(pickle.dumps({"refresh_token": "x"})))
+
+    said = run(*LEGACY)
+
+    assert "1 left out: they cannot be read" in said
+    assert "a pickle is never read" in caplog.text
+    with pytest.raises(AssertionError, match="unpickled"):
+        CredentialsModel.objects.get()
+
+
+@pytest.mark.parametrize("write", ["google_auth", "gcloud", "oauth2client"])
+def test_files(
+    google: FakeGoogle,
+    alice: FakeUser,
+    anna: Any,
+    refresh_token: str,
+    tmp_path: Path,
+    write: str,
+) -> None:
+    """token.json of the quickstarts, gcloud's authorized_user, and oauth2client's storage."""
+    path = tmp_path / "token.json"
+    client = google.client_settings()
+    known = {"client_id": client["CLIENT_ID"], "client_secret": client["CLIENT_SECRET"]}
+    if write == "google_auth":
+        path.write_text(Credentials("ya29.old", refresh_token=refresh_token, **known).to_json())
+    elif write == "gcloud":
+        known |= {"type": "authorized_user", "refresh_token": refresh_token}
+        path.write_text(json.dumps(known))
+    else:
+        path.touch()
+        Storage(str(path)).put(oauth2client_credentials(google, refresh_token))
+
+    run("files", "--user", "anna", path)
+
+    assert_linked(anna, alice)
+
+
+def test_again_changes_nothing(
+    google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str
+) -> None:
+    """What is linked stays as it is; Google is asked only where a place knows no subject."""
+    in_allauth(anna, alice.sub, refresh_token)
+    in_social_auth(anna, alice.email, refresh_token=refresh_token)
+    run("allauth")
+    before = GoogleAccount.objects.values().get()
+    google.clear_requests()
+
+    assert "1 linked here already" in run("allauth")
+    assert not google.requests
+    assert "1 linked here already" in run("social-auth")
+    assert GoogleAccount.objects.values().get() == before
+
+
+def test_newer_link_is_kept(
+    google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str
+) -> None:
+    """Google tells whose an unnamed token is; the link that its user has made since goes before."""
+    newer = google.grant(alice, [DRIVE]).refresh_token
+    account = make_google_account(anna, sub=alice.sub, email="", refresh_token=newer)
+    in_social_auth(anna, alice.email, refresh_token=refresh_token)
+
+    assert "1 linked here already" in run("social-auth")
+
+    account.refresh_from_db()
+    token = account.open_token("refresh_token")
+    assert token and token.reveal() == newer
+
+
+def test_link_of_a_former_client_is_made_anew(
+    google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str
+) -> None:
+    """Its token is of no use; the one that was found is not wiped before it is stored."""
+    in_allauth(anna, alice.sub, refresh_token)
+    account = make_google_account(anna, sub=alice.sub)
+    account.client_id = "former"
+    account.seal_token("refresh_token", Secret("1//former"))
+    account.save()
+
+    run("allauth", "--wipe-source")
+
+    account.refresh_from_db()
+    assert account.open_token("refresh_token") == Secret(refresh_token)
+    assert not SocialToken.objects.get().token_secret
+
+
+def test_link_that_was_lost_is_mended(
+    google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str
+) -> None:
+    """A token that works is better than one that does not."""
+    make_google_account(anna, sub=alice.sub, status=Status.NEEDS_REAUTHORIZATION)
+    in_allauth(anna, alice.sub, refresh_token)
+
+    run("allauth")
+
+    assert_linked(anna, alice)
+
+
+def test_dry_run_asks_nobody_and_writes_nothing(
+    google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str
+) -> None:
+    """It says what would be done."""
+    row = in_allauth(anna, alice.sub, refresh_token)
+
+    said = run("allauth", "--dry-run", "--wipe-source")
+
+    row.refresh_from_db()
+    assert "1 would be moved in" in said
+    assert row.token_secret == refresh_token
+    assert not GoogleAccount.objects.exists()
+    assert not google.requests
+
+
+def test_wipe_leaves_no_plain_text(
+    google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str, tmp_path: Path
+) -> None:
+    """Rows stay, tokens go, and the file is deleted; what was not linked is left alone."""
+    row = in_allauth(anna, alice.sub, refresh_token)
+    social = in_social_auth(anna, alice.email, refresh_token=refresh_token, id=7)
+    other = in_social_auth(new_user("ben"), "ben@gmail.com", refresh_token="1//dead")
+    in_credentials_field(anna, encoded(oauth2client_credentials(google, refresh_token)))
+    path = tmp_path / "token.json"
+    path.write_text(oauth2client_credentials(google, refresh_token).to_json())
+
+    for arguments in (("allauth",), ("social-auth",), LEGACY, ("files", "--user", "anna", path)):
+        run(*arguments, "--wipe-source")
+
+    for each in (row, social, other):
+        each.refresh_from_db()
+    assert (row.token, row.token_secret) == ("", "")
+    assert social.extra_data == {"token_type": "Bearer", "id": 7}
+    assert other.extra_data["refresh_token"] == "1//dead"
+    assert stored_credential() is None
+    assert not path.exists()
+    assert_linked(anna, alice)
+
+
+@pytest.mark.parametrize("source", ["allauth", "social-auth", "oauth2client"])
+def test_wipe_spares_what_has_changed_since(
+    google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str, source: str
+) -> None:
+    """A login in that second has brought another token."""
+    in_allauth(anna, alice.sub, refresh_token)
+    in_social_auth(anna, alice.sub, refresh_token=refresh_token)
+    in_credentials_field(anna, encoded(oauth2client_credentials(google, refresh_token)))
+    newer = encoded(oauth2client_credentials(google, "1//newer"))
+
+    def log_in(**kwargs: Any) -> None:
+        SocialToken.objects.update(token_secret="1//newer")
+        UserSocialAuth.objects.update(extra_data={"refresh_token": "1//newer"})
+        CredentialsModel.objects.update(credential=newer)
+
+    account_linked.connect(log_in)
+    run(*(LEGACY if source == "oauth2client" else (source,)), "--wipe-source")
+    account_linked.disconnect(log_in)
+
+    assert SocialToken.objects.get().token_secret == "1//newer"
+    assert UserSocialAuth.objects.get().extra_data == {"refresh_token": "1//newer"}
+    assert bytes(stored_credential()) == newer
+
+
+def test_file_that_cannot_be_removed(
+    google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str, tmp_path: Path
+) -> None:
+    """It is told, and the link is made."""
+    path = tmp_path / "token.json"
+    path.write_text(oauth2client_credentials(google, refresh_token).to_json())
+
+    def replace(**kwargs: Any) -> None:
+        path.unlink()
+        path.mkdir()
+
+    account_linked.connect(replace)
+    said = failed("1 stay where they are", "files", "--user", "anna", path, "--wipe-source")
+    account_linked.disconnect(replace)
+
+    assert "1 linked here, but" in said
+    assert_linked(anna, alice)
+
+
+def test_tokens_that_are_dead_are_left_out(
+    google: FakeGoogle, alice: FakeUser, anna: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Their users have to link again; nothing is shown of the token."""
+    row = in_allauth(anna, alice.sub, "1//dead-for-long")
+
+    said = run("allauth", "--wipe-source")
+
+    assert "1 left out: Google no longer honours them" in said
+    assert f"SocialToken {row.pk} was not moved in" in caplog.text
+    assert "dead-for-long" not in caplog.text + said
+    assert alice.email not in caplog.text
+    assert SocialToken.objects.get().token_secret
+
+
+def test_rows_without_a_refresh_token_are_left_out(google: FakeGoogle, anna: Any) -> None:
+    """Most of those of a login."""
+    in_allauth(anna, "1", "")
+    in_social_auth(anna, "1")
+    in_credentials_field(anna, encoded(oauth2client_credentials(google, None)))
+
+    for arguments in (("allauth",), ("social-auth",), LEGACY):
+        assert "1 left out: no refresh token" in run(*arguments)
+
+
+def test_rows_of_others_are_not_touched(google: FakeGoogle, anna: Any, refresh_token: str) -> None:
+    """Other providers have tokens, too."""
+    account = SocialAccount.objects.create(user=anna, provider="github", uid="1")
+    SocialToken.objects.create(account=account, token="x", token_secret="y")
+    UserSocialAuth.objects.create(user=anna, provider="github", uid="1")
+    CredentialsModel.objects.create(pk=anna.pk)
+
+    for arguments in (("allauth",), ("social-auth",), LEGACY):
+        assert run(*arguments).startswith("Nothing was found")
+
+
+def test_token_of_another_client_is_no_use(
+    google: FakeGoogle, anna: Any, refresh_token: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told, and Google is not asked: it would refuse our client."""
+    credentials = oauth2client_credentials(google, refresh_token, client_id="of-old")
+    in_credentials_field(anna, encoded(credentials))
+
+    for arguments in (LEGACY, (*LEGACY, "--client", "default")):
+        assert "1 left out: given to a client" in failed("1 stay where they are", *arguments)
+
+    assert "of-old" in caplog.text
+    assert not google.requests
+
+
+def test_account_that_google_contradicts(
+    google: FakeGoogle, anna: Any, refresh_token: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Google's word counts."""
+    in_allauth(anna, "12345", refresh_token)
+
+    assert "1 left out: nobody says which" in run("allauth")
+    assert "another account" in caplog.text
+    assert not GoogleAccount.objects.exists()
+
+
+def test_account_that_only_its_place_knows(
+    google: FakeGoogle, alice: FakeUser, anna: Any, configure: Callable[..., None]
+) -> None:
+    """Without the scope openid it is as at the login; where a domain is required, nobody knows."""
+    token = google.grant(alice, [CALENDAR]).refresh_token
+    in_allauth(anna, alice.sub, token)
+    in_social_auth(anna, alice.email, refresh_token=token)
+
+    assert "1 left out: nobody says which" in run("social-auth")
+    configure(HOSTED_DOMAIN="example.com")
+    assert "1 left out: nobody says which" in run("allauth")
+    configure(HOSTED_DOMAIN=None)
+    assert "1 moved in" in run("allauth")
+
+    account = GoogleAccount.objects.get()
+    assert (account.sub, account.granted_scopes) == (alice.sub, [CALENDAR])
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ({"status": 503}, "1 postponed: Google could not be reached"),
+        ({"status": 401, "body": {"error": "invalid_client"}}, "1 postponed: Google refuses"),
+    ],
+)
+def test_what_may_go_better_is_postponed(
+    google: FakeGoogle,
+    alice: FakeUser,
+    anna: Any,
+    refresh_token: str,
+    fault: dict[str, Any],
+    said: str,
+) -> None:
+    """The exit code says to run it again."""
+    in_allauth(anna, alice.sub, refresh_token)
+    google.fail_next(**fault)
+
+    assert said in failed("1 stay where they are", "allauth", "--wipe-source")
+
+    run("allauth")
+    assert_linked(anna, alice)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "not JSON"),
+        (b"\xff\xfe", "neither JSON"),
+        (b"{", "not JSON"),
+        (b"{}", "no credentials of a user"),
+        (b'{"type": "service_account", "client_id": 3}', "no credentials of a user"),
+        (b"W10=", "no credentials of a user"),
+    ],
+)
+def test_files_that_cannot_be_read(
+    google: FakeGoogle,
+    anna: Any,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    content: bytes,
+    problem: str,
+) -> None:
+    """Each says why."""
+    path = tmp_path / "token.json"
+    path.write_bytes(content)
+
+    said = run("files", "--user", "anna", path, "--wipe-source")
+
+    assert "1 left out: they cannot be read" in said
+    assert problem in caplog.text
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("files", "--user", "nobody", "x"), "no user 'nobody'"),
+        (("oauth2client", "legacy.Nothing"), "Nothing"),
+        (("oauth2client", "legacy"), "app_label.Model"),
+        ((*LEGACY, "--field", "nothing"), "nothing"),
+        ((*LEGACY, "--user-field", "nothing"), "there is: id"),
+        ((*LEGACY, "--user-field", "credential"), "there is: id"),
+        (("files", "--user", "anna", "nothing.json"), "no file nothing.json"),
+        ((*LEGACY, "--field", "kept"), "may not be NULL"),
+        (("allauth", "--workers", "0"), "--workers"),
+    ],
+)
+def test_arguments_that_cannot_work(
+    google: FakeGoogle, anna: Any, arguments: Any, problem: str
+) -> None:
+    """They are told."""
+    failed(problem, *arguments)
+
+
+def test_settings_that_cannot_work(
+    google: FakeGoogle, anna: Any, refresh_token: str, settings: Settings
+) -> None:
+    """A client that is not there, and no key."""
+    in_allauth(anna, "1", refresh_token)
+    failed("no Google client 'nothing'", "allauth", "--client", "nothing")
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": []}
+    failed("ENCRYPTION_KEYS", "allauth")
+
+
+def test_packages_that_are_not_installed(google: FakeGoogle, settings: Settings) -> None:
+    """The name of the app is told."""
+    settings.INSTALLED_APPS = [
+        name for name in settings.INSTALLED_APPS if not name.startswith(("allauth", "social"))
+    ]
+
+    failed("socialaccount", "allauth")
+    failed("social_django", "social-auth")
+
+
+def test_options_of_django_may_come_last(google: FakeGoogle) -> None:
+    """As people type them."""
+    assert run("allauth", "--dry-run", "--verbosity", "0", "--traceback", "--no-color")
+
+
+def test_thousands(google: FakeGoogle, refresh_token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chunk at a time, in several threads, each row once."""
+    users = [new_user(f"user{number}") for number in range(9)]
+    for user in users:
+        in_social_auth(user, user.username, refresh_token=refresh_token)
+    monkeypatch.setattr(sources, "_CHUNK", 2)
+    together, see_to, seen = threading.Barrier(3), moving_in._see_to, []
+
+    def meet(find: Any, **options: Any) -> Any:
+        together.wait(timeout=5)
+        seen.append(find.user_id)
+        return see_to(find, **options)
+
+    monkeypatch.setattr(moving_in, "_see_to", meet)
+
+    assert "9 would be moved in" in run("social-auth", "--workers", "3", "--dry-run")
+    assert sorted(seen) == sorted(user.pk for user in users)
+
+    finds = sources.social_auth().finds
+    next(finds)
+    UserSocialAuth.objects.all().delete()
+    assert len(list(finds)) == 1  # What was read with the first one.
+
+
+def test_stopped_by_the_operator(
+    google: FakeGoogle, anna: Any, refresh_token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was done is told."""
+    in_allauth(anna, "1", refresh_token)
+
+    def interrupt(things: Any, total: int) -> Any:
+        yield next(things)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(google_link_import, "with_bar", interrupt)
+
+    assert "1 would be" in failed("Stopped", "allauth", "--dry-run")
+
+
+def test_row_is_not_mistaken_for_its_user(
+    google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str
+) -> None:
+    """The id of a row is not the id of a user: the relation is found by itself."""
+    ben = new_user("ben")
+    other = OtherCredentials.objects.create(
+        user=anna, secret=oauth2client_credentials(google, refresh_token).to_json()
+    )
+    # Where users have a UUID no row's id can be one of theirs.
+    number = ben.pk if isinstance(ben.pk, int) else 4711
+    OtherCredentials.objects.filter(pk=other.pk).update(id=number)
+
+    run("oauth2client", "legacy.OtherCredentials", "--field", "secret")
+
+    assert_linked(anna, alice)
+
+
+def test_column_of_another_kind(google: FakeGoogle, anna: Any) -> None:
+    """Neither text nor bytes."""
+    OtherCredentials.objects.create(user=anna, number=3)
+
+    said = run("oauth2client", "legacy.OtherCredentials", "--field", "number")
+
+    assert "1 left out: they cannot be read" in said
+
+
+def test_rows_of_nobody(
+    google: FakeGoogle, refresh_token: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What belongs to no user is nobody's link."""
+    credentials = oauth2client_credentials(google, refresh_token).to_json()
+    OtherCredentials.objects.create(secret=credentials)
+
+    run("oauth2client", "legacy.OtherCredentials", "--field", "secret")
+
+    assert "it belongs to no user" in caplog.text
+    assert not GoogleAccount.objects.exists()
+
+
+def test_link_whose_token_cannot_be_read_is_mended(
+    google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str
+) -> None:
+    """A damaged token is no reason to wipe a whole one."""
+    make_google_account(anna, sub=alice.sub)
+    other = make_google_account(anna, sub="2")
+    GoogleAccount.objects.filter(sub=alice.sub).update(
+        sealed_refresh_token=other.sealed_refresh_token
+    )
+    other.delete()
+    in_allauth(anna, alice.sub, refresh_token)
+
+    assert "1 moved in" in run("allauth", "--wipe-source")
+
+    assert_linked(anna, alice)
+
+
+def test_link_whose_key_is_missing_keeps_its_source(
+    google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str, settings: Settings
+) -> None:
+    """The operator's mistake: the plain text is the only one of use, for now."""
+    make_google_account(anna, sub=alice.sub)
+    row = in_allauth(anna, alice.sub, refresh_token)
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [make_key()]}
+
+    said = failed("1 stay where they are", "allauth", "--wipe-source")
+
+    row.refresh_from_db()
+    assert "1 postponed: the key" in said
+    assert row.token_secret == refresh_token
+
+
+def test_address_that_is_somebody_elses_by_now(
+    google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str
+) -> None:
+    """Addresses are given anew: only the subject says that it is linked."""
+    make_google_account(anna, sub="another", email=alice.email)
+    in_social_auth(anna, alice.email, refresh_token=refresh_token)
+
+    assert "1 moved in" in run("social-auth", "--wipe-source")
+    assert GoogleAccount.objects.filter(sub=alice.sub).exists()
+
+
+def test_what_was_unlinked_here_is_not_linked_again(
+    google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str
+) -> None:
+    """Not while Google has yet to be told, and the revocation stays."""
+    in_allauth(anna, alice.sub, refresh_token)
+    run("allauth")
+    google.fail_next(endpoint="revoke", status=503)
+    GoogleAccount.objects.get().unlink()
+
+    assert "1 left out: unlinked here since" in run("allauth")
+    assert not GoogleAccount.objects.exists()
+    assert PendingRevocation.objects.exists()
+
+
+def test_what_an_operator_wants_linked_again_waits_for_its_user(
+    google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str
+) -> None:
+    """Consent was asked for, and a command does not give it."""
+    make_google_account(
+        anna, sub=alice.sub, status=Status.NEEDS_REAUTHORIZATION, status_reason=Reason.REQUESTED
+    )
+    in_allauth(anna, alice.sub, refresh_token)
+
+    assert "1 left out: unlinked here since" in run("allauth")
+    assert not GoogleAccount.objects.get().is_active
+
+
+@pytest.mark.parametrize("had_a_row", [True, False])
+def test_user_who_links_in_that_second(
+    google: FakeGoogle,
+    alice: FakeUser,
+    anna: Any,
+    refresh_token: str,
+    monkeypatch: pytest.MonkeyPatch,
+    had_a_row: bool,
+) -> None:
+    """What they have just granted is kept."""
+    newer = google.grant(alice, [DRIVE]).refresh_token
+    if had_a_row:
+        make_google_account(anna, sub=alice.sub, status=Status.NEEDS_REAUTHORIZATION)
+    in_allauth(anna, alice.sub, refresh_token)
+    save = moving_in.save_grant
+
+    def link_first(user: Any, client: Any, identity: Any, response: Any, **options: Any) -> Any:
+        theirs = replace(response, refresh_token=Secret(newer))
+        save(user, client, identity, theirs, requested_scopes=())
+        return save(user, client, identity, response, **options)
+
+    monkeypatch.setattr(moving_in, "save_grant", link_first)
+
+    assert "1 linked here already" in run("allauth")
+    token = GoogleAccount.objects.get().open_token("refresh_token")
+    assert token == Secret(newer)
+
+
+def test_file_that_has_changed_since_is_kept(
+    google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str, tmp_path: Path
+) -> None:
+    """And of a symbolic link it is the file itself that goes."""
+    real, link, changed = tmp_path / "real.json", tmp_path / "link.json", tmp_path / "new.json"
+    for path in (real, changed):
+        path.write_text(oauth2client_credentials(google, refresh_token).to_json())
+    link.symlink_to(real)
+
+    def rewrite(**kwargs: Any) -> None:
+        changed.write_text(oauth2client_credentials(google, "1//newer").to_json())
+
+    account_linked.connect(rewrite)
+    run("files", "--user", "anna", changed, link, "--wipe-source", "--workers", "1")
+    account_linked.disconnect(rewrite)
+
+    assert "1//newer" in changed.read_text()
+    assert not real.exists()
+
+
+def test_wiping_shows_no_token_to_the_log_of_statements(
+    google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str
+) -> None:
+    """What a statement compares stands in it."""
+    in_allauth(anna, alice.sub, refresh_token)
+    [find] = sources.allauth().finds
+
+    with CaptureQueriesContext(connection) as queries:
+        find.wipe()
+
+    assert queries.captured_queries
+    assert refresh_token not in str(queries.captured_queries)
+
+
+def test_file_that_goes_before_it_is_read(tmp_path: Path) -> None:
+    """It is told."""
+    [find] = sources.files([tmp_path / "token.json"], user_id=1).finds
+
+    assert find.problem == "No such file or directory"

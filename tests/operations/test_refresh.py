@@ -1,0 +1,342 @@
+"""``google_link_refresh``: which accounts are due, what becomes of each, and what is said of it."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import DatabaseError
+from django.utils import timezone
+from pytest_django import Settings
+
+from django_google_link.models import GoogleAccount, Status
+from django_google_link.operations import refresh as upkeep
+from django_google_link.operations.refresh import Outcome, due_accounts, refresh_accounts
+from django_google_link.testing import FakeGoogle, FakeUser
+from django_google_link.testing.accounts import make_google_account
+from tests.accounts.test_grants import OTHER_KEY, in_seconds, linked, links, table
+from tests.support.databases import new_user
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
+
+LONG_AGO = timedelta(days=91)
+
+
+def link_many(
+    count: int, google: FakeGoogle, alice: FakeUser, **changes: Any
+) -> list[GoogleAccount]:
+    """Link accounts whose access tokens have expired."""
+    user = new_user()
+    values = {"access_token_expires_at": in_seconds(-60), **changes}
+    return [linked(user, google, alice, sub=str(n), **values) for n in range(1, count + 1)]
+
+
+def run(**options: Any) -> str:
+    """Run the command, and return what it says."""
+    out = io.StringIO()
+    call_command("google_link_refresh", stdout=out, **options)
+    return out.getvalue()
+
+
+def failed(match: str, **options: Any) -> str:
+    """Run the command, which must fail so, and return what it says before."""
+    out = io.StringIO()
+    with pytest.raises(CommandError, match=match):
+        call_command("google_link_refresh", stdout=out, **options)
+    return out.getvalue()
+
+
+def asked(google: FakeGoogle) -> int:
+    """Return how often Google was asked for a token."""
+    return len(google.requests_to("token"))
+
+
+def test_due_accounts_are_those_that_are_unused_or_about_to_expire() -> None:
+    """Lost ones are not, nor those that cannot be refreshed."""
+    user = new_user()
+    now = timezone.now()
+    make_google_account(user, sub="fresh")
+    make_google_account(user, sub="lost", status="needs_reauthorization", access_token="")
+    make_google_account(user, sub="no refresh token", refresh_token="", access_token="")
+    make_google_account(user, sub="expired", access_token_expires_at=in_seconds(-5))
+    make_google_account(user, sub="expiring", access_token_expires_at=in_seconds(500))
+    make_google_account(user, sub="without", access_token="")
+    make_google_account(user, sub="no end", access_token_expires_at=None)
+    make_google_account(user, sub="unused")
+    GoogleAccount.objects.filter(sub="unused").update(refreshed_at=now - LONG_AGO)
+    make_google_account(user, sub="never used")
+    GoogleAccount.objects.filter(sub="never used").update(linked_at=now - LONG_AGO)
+
+    def due(minutes: int | None) -> set[str]:
+        window = None if minutes is None else timedelta(minutes=minutes)
+        accounts = due_accounts(expiring_within=window, unused_for=timedelta(days=90))
+        return {account.sub for account in accounts}
+
+    assert due(None) == {"unused", "never used"}
+    assert due(0) == {"unused", "never used", "expired", "without"}
+    assert due(10) == {"unused", "never used", "expired", "without", "expiring"}
+
+
+def test_command_refreshes_what_is_due(google: FakeGoogle, alice: FakeUser) -> None:
+    """Once each; afterwards there is nothing left to do."""
+    link_many(7, google, alice)
+
+    assert run(expiring_within=10) == "       7 refreshed\n"
+
+    assert asked(google) == 7
+    assert run(expiring_within=10) == "Nothing is due.\n"
+
+
+def test_command_uses_what_google_would_drop(google: FakeGoogle, alice: FakeUser) -> None:
+    """Six months without use are the end of a refresh token."""
+    link_many(2, google, alice)
+    GoogleAccount.objects.filter(sub="1").update(linked_at=timezone.now() - LONG_AGO)
+
+    assert run() == "       1 refreshed\n"
+    assert run() == "Nothing is due.\n"
+
+
+def test_command_goes_all_the_way_round(
+    google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it starts, and however many chunks it takes."""
+    monkeypatch.setattr(upkeep, "_CHUNK", 2)
+    link_many(9, google, alice)
+
+    assert run(expiring_within=0, workers=3) == "       9 refreshed\n"
+    assert asked(google) == 9
+
+
+def test_command_tells_outcomes_apart(
+    google: FakeGoogle, alice: FakeUser, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What needs somebody's help makes it fail, a user who has revoked does not."""
+    link_many(4, google, alice)
+    google.error_next("invalid_grant")
+    google.error_next("invalid_grant", subtype="invalid_rapt")
+
+    assert run(expiring_within=0, workers=1) == (
+        "       2 refreshed\n       2 lost: their users have to link again\n"
+    )
+
+
+def test_command_leaves_to_others_what_they_do(
+    google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lease is held, a token has come, a row has gone since the list was made."""
+    leased, fresh, gone, _ = link_many(4, google, alice)
+    accounts = list(GoogleAccount.objects.all())
+    GoogleAccount.objects.filter(pk=leased.pk).update(
+        refresh_lease=leased.pk, refresh_lease_expires_at=in_seconds(60)
+    )
+    GoogleAccount.objects.filter(pk=fresh.pk).update(access_token_expires_at=in_seconds(3599))
+    GoogleAccount.objects.filter(pk=gone.pk).delete()
+
+    monkeypatch.setattr(upkeep, "_around", lambda _: iter(accounts))
+
+    outcomes = Counter(
+        refresh_accounts(GoogleAccount.objects.all(), leeway=timedelta(minutes=5), workers=2)
+    )
+
+    assert outcomes == {Outcome.SHARED: 3, Outcome.REFRESHED: 1}
+    assert asked(google) == 1
+
+
+def test_command_asks_nothing_more_for_a_client_that_is_refused(
+    google: FakeGoogle, alice: FakeUser
+) -> None:
+    """The log gets a line or two, and not a hundred thousand."""
+    link_many(20, google, alice)
+    google.error_next("invalid_client", status=401, count=100)
+    before = links()
+
+    said = failed("20 of the accounts stay as they are", expiring_within=0, workers=2)
+
+    assert said.strip().startswith("20 left alone: Google refuses their client")
+    assert asked(google) <= 2
+    assert links() == before
+
+
+def test_command_goes_on_behind_a_link_of_the_former_client(
+    google: FakeGoogle, alice: FakeUser
+) -> None:
+    """Of the users of a client whose id has changed, those who have linked anew miss nothing."""
+    former, *_ = link_many(12, google, alice)
+    GoogleAccount.objects.filter(pk=former.pk).update(client_id="former")
+
+    said = failed("1 of the accounts", expiring_within=0, workers=2)
+
+    assert "11 refreshed" in said
+    assert asked(google) == 11
+
+
+def test_command_knows_a_client_that_is_not_configured(
+    google: FakeGoogle, alice: FakeUser, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody has taken it out of the settings."""
+    link_many(1, google, alice, client="gone")
+
+    assert "1 left alone" in failed("1 of the accounts", expiring_within=0)
+    assert "There is no Google client 'gone'" in caplog.text
+
+
+def test_command_without_the_key_leaves_all_as_it_is(
+    google: FakeGoogle, alice: FakeUser, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Acceptance 94: one bad deploy does not unlink everyone."""
+    link_many(3, google, alice)
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [OTHER_KEY]}
+    before = table()
+
+    assert "3 left alone: their encryption key" in failed("3 of", expiring_within=0)
+    assert table() == before
+    assert "Put that key back" in caplog.text
+
+
+def test_command_stops_when_google_is_down(google: FakeGoogle, alice: FakeUser) -> None:
+    """Three failures per worker in a row: the rest is for the next run, and no account is lost."""
+    link_many(20, google, alice)
+    google.fail_next(count=100)
+
+    assert "postponed" in failed("accounts stay as they are", expiring_within=0, workers=2)
+
+    assert 6 <= asked(google) <= 8
+    assert GoogleAccount.objects.filter(status=Status.ACTIVE).count() == 20
+    before = asked(google)
+    google.fail_next(0)
+    failed("accounts stay as they are", expiring_within=0, workers=2)
+    assert asked(google) >= before
+
+
+def test_command_goes_on_when_google_answers_in_between(
+    google: FakeGoogle, alice: FakeUser
+) -> None:
+    """A success says that Google is there, and the count begins anew."""
+    link_many(20, google, alice)
+    google.fail_next(2)
+    google.fail_next(status=200, body={"access_token": "ya29.next", "token_type": "Bearer"})
+    google.fail_next(2)
+
+    assert "16 refreshed" in failed("4 of the accounts", expiring_within=0, workers=1)
+
+    assert asked(google) == 20
+
+
+def test_command_that_is_interrupted_says_what_it_has_done(
+    google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C: what is under way comes to its end, nothing else is begun, and no lease is left."""
+    link_many(30, google, alice)
+    google.delay = 0.05
+    module = "django_google_link.management.commands.google_link_refresh"
+
+    def interrupted(outcomes: Any, total: int) -> Any:
+        yield next(outcomes)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"{module}.with_bar", interrupted)
+
+    with pytest.raises(CommandError, match="Stopped") as caught:
+        call_command("google_link_refresh", expiring_within=0, workers=2, stdout=io.StringIO())
+
+    assert caught.value.returncode == 130
+    assert 2 <= asked(google) <= 4
+    assert not GoogleAccount.objects.exclude(refresh_lease=None).exists()
+
+
+def test_command_that_fails_in_a_thread_fails(
+    google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is swallowed."""
+    link_many(3, google, alice)
+
+    def broken(*args: Any, **kwargs: Any) -> None:
+        raise DatabaseError("the disk is full")
+
+    monkeypatch.setattr(upkeep, "fresh_access_token", broken)
+
+    with pytest.raises(DatabaseError, match="the disk is full"):
+        run(expiring_within=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"workers": 0}, "--workers"),
+        ({"unused_for": 0}, "--unused-for"),
+        ({"expiring_within": -1}, "0 to 50 minutes"),
+        ({"expiring_within": 51}, "0 to 50 minutes"),
+    ],
+)
+def test_command_with_options_that_cannot_work(options: dict[str, int], match: str) -> None:
+    """A window longer than a token lives would refresh for ever."""
+    failed(match, **options)
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_command_shows_a_bar_on_a_terminal(
+    google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+) -> None:
+    """And nothing but the summary where nobody looks."""
+
+    class Stderr(io.StringIO):
+        def isatty(self) -> bool:
+            return is_terminal
+
+    link_many(2, google, alice)
+    monkeypatch.setattr("sys.stderr", Stderr())
+
+    run(expiring_within=0)
+
+    assert ("/2 " in sys.stderr.getvalue()) is is_terminal
+
+
+def test_check_of_one_account(google: FakeGoogle, alice: FakeUser) -> None:
+    """As the admin asks for it: with a word for each end."""
+    [account] = link_many(1, google, alice)
+
+    assert upkeep.check(account) == Outcome.REFRESHED
+    google.fail_next(status=503)
+    assert upkeep.check(account) == Outcome.UNREACHABLE
+    google.error_next("invalid_client", status=401)
+    assert upkeep.check(account) == Outcome.REFUSED
+    google.revoke(alice)
+    assert upkeep.check(account) == Outcome.LOST
+
+
+def test_policy_of_one_organization_is_not_everybodys(google: FakeGoogle, alice: FakeUser) -> None:
+    """Google refuses one user's token; nothing is wrong with the client."""
+    link_many(9, google, alice)
+    google.error_next("admin_policy_enforced")
+
+    assert run(expiring_within=0, workers=1) == (
+        "       8 refreshed\n       1 left alone: a policy of their organization forbids it\n"
+    )
+
+
+def test_due_accounts_are_not_those_that_are_waited_out(
+    google: FakeGoogle, alice: FakeUser
+) -> None:
+    """They would be counted as failures, though Google has not been asked."""
+    link_many(3, google, alice)
+    GoogleAccount.objects.update(refresh_retry_at=in_seconds(60))
+    assert run(expiring_within=0) == "Nothing is due.\n"
+
+    GoogleAccount.objects.update(refresh_retry_at=in_seconds(-1))
+    assert run(expiring_within=0) == "       3 refreshed\n"
+
+
+def test_what_has_failed_is_tried_again(google: FakeGoogle, alice: FakeUser) -> None:
+    """Nobody uses it, and so nobody else would find out that Google is back."""
+    link_many(1, google, alice)
+    GoogleAccount.objects.update(
+        refresh_failing_since=in_seconds(-7200), refresh_retry_at=in_seconds(-60)
+    )
+
+    assert run() == "       1 refreshed\n"
+    assert GoogleAccount.objects.get().refresh_failing_since is None

@@ -1,0 +1,317 @@
+"""Changing the encryption key, as an operator does it, while the site runs."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import Counter
+from collections.abc import Callable
+from threading import Event
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandError, call_command
+from django.db import transaction
+from pytest_django import Settings
+
+from django_google_link.accounts.access_tokens import fresh_access_token
+from django_google_link.encryption.format import key_id_of
+from django_google_link.encryption.keyring import key_ids, make_key
+from django_google_link.models import GoogleAccount, PendingRevocation
+from django_google_link.operations import rotate_keys as rotation
+from django_google_link.operations.rotate_keys import Outcome, rotate
+from django_google_link.testing import FakeGoogle, FakeUser
+from django_google_link.testing.accounts import make_google_account
+from tests.accounts.test_access_tokens import during_refresh
+from tests.accounts.test_grants import in_seconds, linked, save, table
+from tests.support.databases import at_once, new_user
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
+
+OLD, NEW = make_key(), make_key()
+
+
+@pytest.fixture
+def use(settings: Settings) -> Callable[..., None]:
+    """Configure these keys, the first of which seals."""
+
+    def use(*keys: str) -> None:
+        settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": list(keys)}
+
+    use(OLD)
+    return use
+
+
+def run(**options: Any) -> str:
+    """Run the command, and return what it says."""
+    out = io.StringIO()
+    call_command("google_link_rotate_keys", stdout=out, **options)
+    return out.getvalue()
+
+
+def failed(match: str, **options: Any) -> str:
+    """Run the command, which must fail so, and return what it says before."""
+    out = io.StringIO()
+    with pytest.raises(CommandError, match=match):
+        call_command("google_link_rotate_keys", stdout=out, **options)
+    return out.getvalue()
+
+
+def tokens() -> set[tuple[str, str]]:
+    """Return all tokens of all tables, bare."""
+    rows = [*GoogleAccount.objects.all(), *PendingRevocation.objects.all()]
+    found = [(row.open_token("refresh_token"), row.open_token("access_token")) for row in rows]
+    return {(one.reveal() if one else "", two.reveal() if two else "") for one, two in found}
+
+
+def make_many(count: int) -> None:
+    """Make linked accounts of one user, some without an access token."""
+    user = new_user()
+    for n in range(count):
+        make_google_account(
+            user, refresh_token=f"1//{n}", access_token=f"ya29.{n}" if n % 3 else ""
+        )
+
+
+def test_generated_key_is_a_key(use: Callable[..., None]) -> None:
+    """Printed alone, so that a shell can take it; never the same twice."""
+    out = io.StringIO()
+    call_command("google_link_generate_key", stdout=out)
+
+    use(out.getvalue().strip())
+
+    assert len(key_ids()) == 1
+    assert make_key() != make_key()
+
+
+def test_whole_rotation(use: Callable[..., None], google: FakeGoogle) -> None:
+    """OLD → OLD, NEW everywhere → NEW, OLD → rotate → NEW; nothing is lost on the way."""
+    use(OLD)
+    make_many(7)
+    GoogleAccount.objects.filter(sealed_access_token="").delete()
+    before = tokens()
+    assert PendingRevocation.objects.exists()
+
+    use(OLD, NEW)
+    assert run() == "       0 left\n"
+    use(NEW, OLD)
+    assert "7 left" in failed("until 0 are left", dry_run=True)
+    assert run() == "       7 sealed anew\n       0 left\n"
+    use(NEW)
+
+    assert tokens() == before
+    for row in [*GoogleAccount.objects.all(), *PendingRevocation.objects.all()]:
+        assert key_id_of(row.sealed_refresh_token) == key_ids()[0]
+
+
+def test_rotation_in_chunks(use: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them, however many fit into a statement."""
+    monkeypatch.setattr(rotation, "_CHUNK", 3)
+    make_many(10)
+    before = tokens()
+
+    use(NEW, OLD)
+
+    assert run() == "      10 sealed anew\n       0 left\n"
+    assert tokens() == before
+
+
+def test_dry_run_changes_nothing(use: Callable[..., None]) -> None:
+    """It counts."""
+    make_many(2)
+    use(NEW, OLD)
+    before = table()
+
+    assert failed("until 0 are left", dry_run=True) == "       2 left\n"
+    assert table() == before
+
+
+def test_key_that_is_gone_leaves_the_rows(
+    use: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Put it back, and run again."""
+    make_many(2)
+    use(NEW)
+    before = table()
+
+    assert "2 left: their key is not configured" in failed("until 0 are left")
+    assert table() == before
+    assert "Put that key back" in caplog.text
+
+    use(NEW, OLD)
+    assert run() == "       2 sealed anew\n       0 left\n"
+
+
+def test_damaged_tokens_are_told_apart(
+    use: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The others of the chunk are rotated all the same."""
+    make_many(3)
+    damaged = GoogleAccount.objects.order_by("pk")[1]
+    GoogleAccount.objects.filter(pk=damaged.pk).update(sealed_refresh_token="gl1.x.y")
+    use(NEW, OLD)
+
+    said = failed("until 0 are left")
+
+    assert "2 sealed anew" in said
+    assert "1 left: no key opens them" in said
+    assert str(damaged.pk) in caplog.text
+
+
+def test_no_key_at_all(use: Callable[..., None]) -> None:
+    """As everywhere."""
+    use()
+    with pytest.raises(ImproperlyConfigured, match="ENCRYPTION_KEYS"):
+        run()
+
+
+def test_row_that_changes_in_the_same_moment_wins(
+    use: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read, then renewed by a new consent, then written: the new grant stays."""
+    user = new_user()
+    save(user, "42")
+    save(user, "43")
+    use(NEW, OLD)
+    seal = rotation._sealed_anew
+
+    def slow(row: Any, reseal: Any) -> Any:
+        if row.sub == "42":
+            GoogleAccount.objects.filter(sub="42").update(sealed_access_token="")
+        return seal(row, reseal)
+
+    monkeypatch.setattr(rotation, "_sealed_anew", slow)
+
+    assert sorted(rotate()) == sorted([Outcome.ROTATED, Outcome.CHANGED])
+    monkeypatch.undo()
+    assert GoogleAccount.objects.get(sub="42").sealed_access_token == ""
+    assert key_id_of(GoogleAccount.objects.get(sub="43").sealed_refresh_token) == key_ids()[0]
+
+
+def test_rotation_under_refreshes_and_links_loses_nothing(
+    use: Callable[..., None], google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two rotations at once, while all tokens are refreshed and half of the grants renewed."""
+    monkeypatch.setattr(rotation, "_CHUNK", 5)
+    user = new_user()
+    accounts = [
+        linked(user, google, alice, sub=str(n), access_token_expires_at=in_seconds(-60))
+        for n in range(20)
+    ]
+    use(NEW, OLD)
+
+    def refresh() -> None:
+        for account in accounts:
+            fresh_access_token(account)
+
+    def renew() -> None:
+        for account in accounts[::2]:
+            save(user, account.sub)
+
+    def rotate_all() -> None:
+        list(rotate())
+
+    at_once(refresh, renew, rotate_all, rotate_all)
+    run()
+    use(NEW)
+
+    for account in GoogleAccount.objects.all():
+        refresh_token = account.open_token("refresh_token")
+        assert refresh_token is not None
+        renewed = int(account.sub) % 2 == 0
+        assert (refresh_token.reveal() == "1//new") is renewed
+
+
+def test_command_that_is_interrupted(
+    use: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C is safe: the rest is for the next run."""
+    monkeypatch.setattr(rotation, "_CHUNK", 1)
+    make_many(3)
+    use(NEW, OLD)
+
+    def interrupted(outcomes: Any, total: int) -> Any:
+        yield next(outcomes)
+        raise KeyboardInterrupt
+
+    module = "django_google_link.management.commands.google_link_rotate_keys"
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{module}.with_bar", interrupted)
+        with pytest.raises(CommandError, match="Stopped") as caught:
+            run()
+
+    assert caught.value.returncode == 130
+    assert run().endswith("       0 left\n")
+
+
+def test_access_tokens_that_have_expired_are_dropped(use: Callable[..., None]) -> None:
+    """Nobody needs them; most of what is stored is of this kind."""
+    user = new_user()
+    expired = make_google_account(user, access_token_expires_at=in_seconds(-1))
+    lives = make_google_account(user, access_token_expires_at=in_seconds(60))
+    use(NEW, OLD)
+
+    run()
+
+    use(NEW)
+    assert GoogleAccount.objects.get(pk=expired.pk).sealed_access_token == ""
+    assert GoogleAccount.objects.get(pk=expired.pk).open_token("refresh_token")
+    assert GoogleAccount.objects.get(pk=lives.pk).open_token("access_token")
+
+
+def test_reseal_of_one_row(use: Callable[..., None]) -> None:
+    """With the newest key or anew with the same one; a row that was changed meanwhile is left."""
+    make_many(1)
+    stale, before = GoogleAccount.objects.get(), tokens()
+    use(NEW, OLD)
+
+    assert rotation.reseal(GoogleAccount.objects.get()) == Outcome.ROTATED
+    assert rotation.reseal(stale) == Outcome.CHANGED
+
+    use(NEW)
+    assert tokens() == before
+
+
+def test_rotation_during_a_refresh_stays(
+    use: Callable[..., None], google: FakeGoogle, alice: FakeUser
+) -> None:
+    """Read under the old key, sealed anew while Google is asked: the answer leaves that alone."""
+    account = linked(new_user(), google, alice, access_token_expires_at=in_seconds(-60))
+    use(NEW, OLD)
+
+    with during_refresh(google, run):
+        fresh_access_token(account)
+
+    use(NEW)
+    assert run() == "       0 left\n"
+    GoogleAccount.objects.update(access_token_expires_at=in_seconds(-60))
+    assert fresh_access_token(account)
+
+
+if os.environ.get("TEST_DATABASE"):
+
+    def test_rotation_waits_for_nobody(use: Callable[..., None]) -> None:
+        """A row that somebody else has locked is left for the next run, and the others go on."""
+        make_many(5)
+        use(NEW, OLD)
+        locked, done = Event(), Event()
+
+        def hold() -> None:
+            with transaction.atomic():
+                GoogleAccount.objects.filter(pk=held.pk).update(refresh_failures=0)
+                locked.set()
+                done.wait(20)
+
+        def rotate_meanwhile() -> Counter[Outcome]:
+            locked.wait(20)
+            try:
+                return Counter(rotate())
+            finally:
+                done.set()
+
+        held = GoogleAccount.objects.order_by("pk")[2]
+        _, outcomes = at_once(hold, rotate_meanwhile)
+
+        assert outcomes == {Outcome.ROTATED: 4, Outcome.CHANGED: 1}
+        assert run() == "       1 sealed anew\n       0 left\n"

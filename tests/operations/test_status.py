@@ -1,0 +1,191 @@
+"""``google_link_status``: counted, for people, for programs and for monitoring."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries, Settings
+
+from django_google_link.accounts.access_tokens import fresh_access_token
+from django_google_link.accounts.grants import mark_lost
+from django_google_link.encryption.keyring import key_ids
+from django_google_link.exceptions import ClientMisconfiguredError
+from django_google_link.models import GoogleAccount, PendingRevocation
+from django_google_link.testing import FakeGoogle, FakeUser
+from django_google_link.testing.accounts import make_google_account
+from tests.accounts.test_grants import OTHER_KEY, linked
+from tests.support.databases import new_user
+
+pytestmark = pytest.mark.django_db
+
+NOTHING_WAITS = "\nRefreshes that fail: 0\nPending revocations: 0\nNo trouble.\n"
+
+
+def run(**options: Any) -> str:
+    """Run the command, and return what it says."""
+    out = io.StringIO()
+    call_command("google_link_status", stdout=out, **options)
+    return out.getvalue()
+
+
+def trouble() -> str:
+    """Return what ``--check`` complains of."""
+    with pytest.raises(CommandError) as error:
+        run(check=True)
+    assert str(error.value) in run()
+    return str(error.value)
+
+
+def ago(**time: float) -> Any:
+    return timezone.now() - timedelta(**time)
+
+
+def test_status_of_an_empty_site() -> None:
+    """The first day."""
+    assert run(check=True) == "No accounts are linked.\n" + NOTHING_WAITS
+
+
+def test_status_counts_by_what_matters(
+    user: Any, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    """By client, status, reason and key, in queries that do not grow."""
+    for _ in range(3):
+        make_google_account(user)
+    mark_lost(make_google_account(user), "revoked")
+    GoogleAccount.objects.create(user=user, client="default", sub="1")
+    damaged = make_google_account(user)
+    GoogleAccount.objects.filter(pk=damaged.pk).update(sealed_refresh_token="1//pasted-token")
+    [key] = key_ids()
+
+    with django_assert_num_queries(4):
+        said = run()
+
+    assert said == (
+        "client   status                 reason   key       accounts\n"
+        "default  active                          none      1\n"
+        "default  active                          damaged   1\n"
+        f"default  active                          {key}  3\n"
+        f"default  needs_reauthorization  revoked  {key}  1\n" + NOTHING_WAITS
+    )
+
+
+def test_status_for_programs(user: Any) -> None:
+    """The same as JSON, with nothing else on the line."""
+    make_google_account(user)
+    GoogleAccount.objects.update(refresh_failing_since=ago(minutes=5))
+
+    content = json.loads(run(json=True))
+
+    [key] = key_ids()
+    group = {"client": "default", "status": "active", "reason": "", "key": key, "accounts": 1}
+    assert content["accounts"] == [group]
+    assert content["failing_refreshes"]["count"] == 1
+    assert content["failing_refreshes"]["since"]
+    assert content["pending_revocations"] == {"count": 0, "since": None}
+    assert content["troubles"] == []
+
+
+def test_status_for_programs_that_monitor(user: Any, settings: Settings) -> None:
+    """All is printed, and the exit code tells."""
+    make_google_account(user, client="gone")
+    out = io.StringIO()
+
+    with pytest.raises(CommandError, match="'gone'"):
+        call_command("google_link_status", json=True, check=True, stdout=out)
+
+    assert len(json.loads(out.getvalue())["troubles"]) == 1
+
+
+def test_status_knows_a_key_that_is_gone(user: Any, settings: Settings) -> None:
+    """Of an account and of what is left of another: both can wait for it."""
+    [key] = key_ids()
+    make_google_account(user)
+    make_google_account(user).delete()
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [OTHER_KEY]}
+
+    assert trouble().startswith(f"The key {key}, which is not configured, has sealed 2 of")
+
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": []}
+    assert "has sealed 2 of" in trouble()
+
+
+def test_status_knows_a_client_that_is_gone(user: Any, settings: Settings) -> None:
+    """Its accounts cannot be refreshed, nor revoked."""
+    make_google_account(user)
+    make_google_account(user, client="gone")
+
+    assert trouble() == "There are accounts of the client 'gone', which is not configured."
+
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": {}}
+    assert "'default'" in trouble()
+
+
+def test_status_is_patient_with_google(user: Any) -> None:
+    """Half an hour is nobody's fault; two hours are worth a look at the log."""
+    make_google_account(user)
+    GoogleAccount.objects.update(refresh_failing_since=ago(minutes=30))
+    assert "Refreshes that fail: 1, the oldest since 20" in run(check=True)
+
+    GoogleAccount.objects.update(refresh_failing_since=ago(hours=2))
+    assert trouble().startswith("Refreshes that fail: 1, the oldest since 20")
+
+
+def test_status_knows_when_nobody_revokes(user: Any) -> None:
+    """The command has to run, every few minutes."""
+    make_google_account(user).delete()
+    assert "Pending revocations: 1, the oldest since 20" in run(check=True)
+
+    PendingRevocation.objects.update(created_at=ago(days=2))
+    assert "does google_link_revoke_pending run" in trouble()
+
+
+def test_status_does_not_mind_what_users_do(user: Any) -> None:
+    """That they revoke is their right, and no reason to wake anybody."""
+    mark_lost(make_google_account(user), "revoked")
+
+    assert "No trouble." in run(check=True)
+
+
+def test_status_knows_that_google_refuses_the_client(
+    shared_database: None, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """No account changes, but nobody gets a token either."""
+    account = linked(new_user(), google, alice, access_token_expires_at=ago(minutes=1))
+    google.error_next("invalid_client", status=401, count=2)
+    with pytest.raises(ClientMisconfiguredError):
+        fresh_access_token(account)
+    assert "Refreshes that fail: 1" in run(check=True)
+
+    GoogleAccount.objects.update(refresh_failing_since=ago(hours=2))
+    with pytest.raises(ClientMisconfiguredError):
+        fresh_access_token(account)
+    assert "Refreshes that fail: 1, the oldest since" in trouble()
+
+    fresh_access_token(account)
+    assert "Refreshes that fail: 0" in run(check=True)
+
+
+def test_status_does_not_mind_the_policy_of_one_organization(
+    shared_database: None, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """It may last for years, and no operator can help."""
+    account = linked(new_user(), google, alice, access_token_expires_at=ago(minutes=1))
+    google.error_next("admin_policy_enforced")
+    with pytest.raises(ClientMisconfiguredError):
+        fresh_access_token(account)
+
+    assert "Refreshes that fail: 0" in run(check=True)
+
+
+def test_status_does_not_mind_a_lost_account_that_was_checked_in_vain(user: Any) -> None:
+    """Nobody refreshes it any more, and its user has to act anyway."""
+    mark_lost(make_google_account(user), "revoked")
+    GoogleAccount.objects.update(refresh_failing_since=ago(hours=2))
+
+    assert "Refreshes that fail: 0" in run(check=True)

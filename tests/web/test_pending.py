@@ -1,0 +1,153 @@
+"""Pending authorizations and what a user has declined, kept in a session."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.contrib.sessions.backends.db import SessionStore as DatabaseSession
+from django.contrib.sessions.backends.signed_cookies import SessionStore
+from pytest_django import Settings
+
+from django_google_link.exceptions import StateError
+from django_google_link.web import pending as state
+from django_google_link.web.pending import DECLINED_SESSION_KEY, SESSION_KEY, PendingAuthorization
+
+
+@pytest.fixture
+def session() -> SessionStore:
+    """A session that would travel in a cookie: the strictest kind."""
+    return SessionStore()
+
+
+def pending(**changes: Any) -> PendingAuthorization:
+    """Return a pending authorization with these changes."""
+    values: dict[str, Any] = {
+        "user": "1",
+        "client": "default",
+        "scopes": ["openid"],
+        "required": [],
+        "return_url": "/",
+        "redirect_uri": "https://a.example/cb",
+    }
+    return PendingAuthorization(**{**values, **changes})
+
+
+def test_stashed_is_popped_once(session: SessionStore) -> None:
+    """Acceptance 28, 42: it comes back as it was, and only once."""
+    kept = pending()
+    value = state.stash(session, kept)
+
+    assert state.pop(session, value, user="1") == kept
+    with pytest.raises(StateError):
+        state.pop(session, value, user="1")
+
+
+def test_every_start_is_unguessable(session: SessionStore) -> None:
+    """ASVS 10.1.2: state, nonce and verifier are new each time, and long enough (RFC 7636 4.1)."""
+    starts = [pending() for _ in range(3)]
+    values = [state.stash(session, start) for start in starts]
+
+    texts = [*values, *(s.nonce for s in starts), *(s.code_verifier for s in starts)]
+    assert len(set(texts)) == 9
+    assert all(len(text) >= 43 for text in texts)
+    assert all(43 <= len(start.code_verifier) <= 128 for start in starts)
+
+
+def test_session_holds_a_hash_and_primitives(session: SessionStore) -> None:
+    """Acceptance 29."""
+    value = state.stash(session, pending())
+
+    written = json.dumps(dict(session.items()))
+
+    assert value not in written
+    assert json.loads(written) == dict(session.items())
+
+
+@pytest.mark.parametrize("user", ["2", "", "11"])
+def test_another_users_state_is_refused_and_used_up(session: SessionStore, user: str) -> None:
+    """Acceptance 43: trying it as somebody else leaves nothing to try again."""
+    value = state.stash(session, pending())
+
+    for name in (user, "1"):
+        with pytest.raises(StateError):
+            state.pop(session, value, user=name)
+
+
+def test_old_state_is_refused(session: SessionStore, settings: Settings) -> None:
+    """Acceptance 31: and makes room at the next start."""
+    old = state.stash(session, pending(created_at=1.0))
+
+    with pytest.raises(StateError, match="expired"):
+        state.pop(session, old, user="1")
+
+    state.stash(session, pending(created_at=1.0))
+    state.stash(session, pending())
+    assert len(session[SESSION_KEY]) == 1
+
+
+def test_state_of_another_version_is_refused(session: SessionStore) -> None:
+    """A deployment in the middle of a flow is no crash."""
+    value = state.stash(session, pending())
+    [entry] = session[SESSION_KEY].values()
+    entry["unheard_of"] = 1
+
+    with pytest.raises(StateError, match="another version"):
+        state.pop(session, value, user="1")
+
+
+@pytest.mark.parametrize("garbage", [None, [], "x", {"x": "y"}, {"x": {"created_at": "now"}}])
+def test_garbled_session_is_taken_as_empty(session: SessionStore, garbage: Any) -> None:
+    """Acceptance 40: whatever somebody has put there."""
+    session[SESSION_KEY] = garbage
+    session[DECLINED_SESSION_KEY] = garbage
+
+    with pytest.raises(StateError):
+        state.pop(session, "y", user="1")
+    assert state.declined(session, "default") == frozenset()
+    assert state.pop(session, state.stash(session, pending()), user="1")
+
+
+def test_second_attempt_is_new_but_for_its_purpose() -> None:
+    """The consent that is asked for once more has a nonce and a verifier of its own."""
+    first = pending(add=True)
+
+    second = first.repeated(account="42")
+
+    assert (second.account, second.consent_repeated, second.add) == ("42", True, True)
+    assert second.nonce != first.nonce
+    assert second.code_verifier != first.code_verifier
+    assert second.return_url == first.return_url
+
+
+def test_declined_scopes_are_remembered_until_granted(session: SessionStore) -> None:
+    """Acceptance 76: by client, and no more than was asked."""
+    state.remember_outcome(session, "default", asked=["a", "b"], granted=["a"])
+    state.remember_outcome(session, "other", asked=["c"], granted=[])
+
+    assert state.declined(session, "default") == {"b"}
+
+    state.remember_outcome(session, "default", asked=["d"], granted=["b", "d"])
+
+    assert state.declined(session, "default") == frozenset()
+    assert state.declined(session, "other") == {"c"}
+
+
+def test_outcome_without_news_leaves_the_session_alone(session: SessionStore) -> None:
+    """No write for nothing."""
+    state.remember_outcome(session, "default", asked=["a"], granted=["a"])
+
+    assert not session.modified
+
+
+@pytest.mark.django_db
+def test_session_that_ends_meanwhile_is_a_state_error() -> None:
+    """The user has logged out in another tab, in this very second."""
+    session = DatabaseSession()
+    value = state.stash(session, pending())
+    session.save()
+    DatabaseSession(session.session_key).delete()
+
+    with pytest.raises(StateError, match="ended"):
+        state.pop(session, value, user="1")

@@ -1,0 +1,589 @@
+"""What each caller gets whose user has to act first, and that nobody goes in a circle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+from googleapiclient.errors import HttpError
+from pytest_django import Settings
+
+from django_google_link.accounts.authorize_links import AuthorizeRequest
+from django_google_link.models import GoogleAccount, Status
+from django_google_link.scopes import IDENTITY_SCOPES
+from django_google_link.testing import FakeGoogle, FakeUser
+from django_google_link.testing.accounts import make_google_account
+from tests.support.constants import CALENDAR, DRIVE
+from tests.views.test_linking import local, query_of
+
+pytestmark = pytest.mark.django_db
+
+TASKS = "https://www.googleapis.com/auth/tasks"
+HTML = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
+FORM = "application/x-www-form-urlencoded"
+EVENTS = [{"summary": "Tea with Ben"}]
+
+
+def wish_of(url: str, user: Any) -> AuthorizeRequest:
+    """Read what is signed in the address of the authorize view."""
+    assert url.startswith("/google/authorize/?")
+    return AuthorizeRequest.unsign(query_of(url)["request"], user=str(user.pk))
+
+
+def visit(browser: Client, google: FakeGoogle, url: str, **how: Any) -> tuple[Any, int]:
+    """Go where the redirects lead, also through Google, and count how often it was there."""
+    response: Any = browser.get(url)
+    hops = visits = 0
+    while response.status_code == 302:
+        location = response["Location"]
+        if location.startswith(google.url):
+            visits += 1
+            location = local(google.consent(location, **how))
+        response = browser.get(location)
+        hops += 1
+        assert hops < 12, "The redirects go in a circle."
+    return response, visits
+
+
+def serve_apis(google: FakeGoogle) -> None:
+    """Let Google have a Calendar with one event, and a Drive."""
+
+    @google.route("/calendar/v3/calendars/<id>/events", scopes=[CALENDAR])
+    def events(request: Any, user: FakeUser, id: str) -> dict[str, Any]:
+        return {"items": EVENTS}
+
+    @google.route("/drive/v3/about", scopes=[DRIVE])
+    def about(request: Any, user: FakeUser) -> dict[str, Any]:
+        return {"user": {"emailAddress": user.email}}
+
+
+def link_account(
+    google: FakeGoogle, owner: Any, who: FakeUser, *scopes: str, **values: Any
+) -> GoogleAccount:
+    """Link an account with the scopes that its user has granted at Google, which has the APIs."""
+    serve_apis(google)
+    tokens = google.grant(who, [*IDENTITY_SCOPES, *scopes])
+    return make_google_account(
+        owner,
+        scopes=scopes,
+        sub=who.sub,
+        email=who.email,
+        refresh_token=tokens.refresh_token,
+        access_token=tokens.access_token,
+        **values,
+    )
+
+
+# What the caller gets while the user is not ready
+
+
+def anonymous(user: Any) -> None:
+    """Nobody is logged in."""
+
+
+def not_linked(user: Any) -> None:
+    """Nothing is linked."""
+
+
+def scopes_missing(user: Any) -> None:
+    """What is linked is not enough."""
+    make_google_account(user, scopes=[TASKS], sub="42")
+
+
+def grant_lost(user: Any) -> None:
+    """Google has ended the grant."""
+    make_google_account(
+        user,
+        scopes=[CALENDAR],
+        sub="42",
+        status=Status.NEEDS_REAUTHORIZATION,
+        status_reason="revoked",
+    )
+
+
+def choice_required(user: Any) -> None:
+    """Two would do, and neither is the default."""
+    for _ in range(2):
+        make_google_account(user, scopes=[CALENDAR])
+    GoogleAccount.objects.update(is_default=False)
+
+
+STATUSES = {
+    "anonymous": (anonymous, [CALENDAR]),
+    "not_linked": (not_linked, [CALENDAR]),
+    "missing_scopes": (scopes_missing, [CALENDAR]),
+    "needs_reauthorization": (grant_lost, []),
+    "account_choice_required": (choice_required, [CALENDAR]),
+}
+
+NAVIGATIONS: dict[str, tuple[str, dict[str, str]]] = {
+    "browser": ("GET", {"accept": HTML, "sec-fetch-mode": "navigate"}),
+    "old browser": ("GET", {"accept": HTML}),
+    "curl": ("GET", {"accept": "*/*"}),
+    "no headers": ("GET", {}),
+    "head": ("HEAD", {"accept": HTML}),
+}
+
+FORMS: dict[str, tuple[str, dict[str, str]]] = {
+    "form": ("POST", {"accept": HTML, "sec-fetch-mode": "navigate", "content-type": FORM}),
+    "old form": ("POST", {"accept": HTML, "content-type": "multipart/form-data; boundary=x"}),
+    "put": ("PUT", {"accept": HTML}),
+    "patch": ("PATCH", {"accept": HTML}),
+    "delete": ("DELETE", {"accept": HTML}),
+}
+
+PROGRAMS: dict[str, tuple[str, dict[str, str]]] = {
+    "fetch": ("GET", {"accept": "*/*", "sec-fetch-mode": "cors"}),
+    "fetch of html": ("GET", {"accept": HTML, "sec-fetch-mode": "same-origin"}),
+    "image": ("GET", {"accept": "image/avif,*/*", "sec-fetch-mode": "no-cors"}),
+    "fetch post": ("POST", {"accept": HTML, "sec-fetch-mode": "cors", "content-type": FORM}),
+    "jquery": ("GET", {"accept": "*/*", "x-requested-with": "XMLHttpRequest"}),
+    "json": ("GET", {"accept": "application/json"}),
+    "axios": ("GET", {"accept": "application/json, text/plain, */*"}),
+    "json and then html": ("GET", {"accept": "text/html;q=0.8, application/json"}),
+    "json body": ("POST", {"accept": HTML, "content-type": "application/json; charset=utf-8"}),
+    "json:api body": ("PATCH", {"accept": "*/*", "content-type": "application/vnd.api+json"}),
+    "delete by fetch": ("DELETE", {"accept": "*/*", "sec-fetch-mode": "cors"}),
+    "htmx": ("GET", {"accept": "*/*", "hx-request": "true"}),
+    "htmx boosted": ("GET", {"accept": HTML, "hx-request": "true", "hx-boosted": "true"}),
+    "htmx post": ("POST", {"accept": "*/*", "hx-request": "true", "content-type": FORM}),
+}
+
+
+def ask(client: Client, caller: tuple[str, dict[str, str]], url: str = "/agenda/?day=1") -> Any:
+    """Send a request as this caller does."""
+    method, headers = caller
+    headers = dict(headers)
+    content_type = headers.pop("content-type", "")
+    body = "{}" if content_type else ""
+    return client.generic(method, url, body, content_type, headers=headers)
+
+
+def visitor(client: Client, status: str, user: Any) -> list[str]:
+    """Bring the user into this status, and return the scopes that are missing then."""
+    arrange, missing = STATUSES[status]
+    arrange(user)
+    if status != "anonymous":
+        client.force_login(user)
+    return missing
+
+
+def assert_leads_on(url: str, status: str, user: Any, *, back_to: str) -> None:
+    """Check that an address starts what this user has to do, and comes back to the page."""
+    if status == "anonymous":
+        assert url.startswith("/login/?")
+        assert query_of(url) == {"next": back_to}
+    elif status == "account_choice_required":
+        assert url.startswith("/google/?")
+        assert query_of(url) == {"next": back_to}
+    else:
+        wish = wish_of(url, user)
+        assert wish.return_url == back_to
+        assert list(wish.required) == [CALENDAR]
+        assert wish.account == ("" if status == "not_linked" else "42")
+
+
+def assert_is_private(response: Any) -> None:
+    """Check that no cache keeps this, and that it would know what the answer depends on."""
+    assert "no-store" in response["Cache-Control"]
+    assert "private" in response["Cache-Control"]
+    vary = {name.strip() for name in response["Vary"].split(",")}
+    assert vary >= {"Accept", "HX-Current-URL", "HX-Request", "Sec-Fetch-Mode", "X-Requested-With"}
+
+
+@pytest.mark.parametrize("caller", NAVIGATIONS)
+@pytest.mark.parametrize("status", STATUSES)
+def test_required_navigation_is_redirected(
+    client: Client, user: Any, status: str, caller: str
+) -> None:
+    """Acceptance 60, 62, 63, 64, 69: to our own page first, and back to the same full path."""
+    visitor(client, status, user)
+
+    response = ask(client, NAVIGATIONS[caller])
+
+    assert response.status_code == 302
+    assert_leads_on(response["Location"], status, user, back_to="/agenda/?day=1")
+    assert_is_private(response)
+
+
+@pytest.mark.parametrize("caller", FORMS)
+@pytest.mark.parametrize("status", STATUSES)
+def test_required_form_gets_a_page(client: Client, user: Any, status: str, caller: str) -> None:
+    """Acceptance 73: no redirect turns a POST into a GET, and its URL is no return URL."""
+    missing = visitor(client, status, user)
+
+    response = ask(client, FORMS[caller])
+
+    if status == "anonymous":
+        assert response.status_code == 302
+        url = response["Location"]
+    else:
+        assert response.status_code == 403
+        assert [scope["scope"] for scope in response.context["missing_scopes"]] == missing
+        assert response.context["reason"] == status
+        url = response.context["authorize_url"]
+        assert f'href="{url.replace("&", "&amp;")}"' in response.content.decode()
+    assert_leads_on(url, status, user, back_to="/google/")
+    assert_is_private(response)
+
+
+@pytest.mark.parametrize("caller", PROGRAMS)
+@pytest.mark.parametrize("status", STATUSES)
+def test_required_program_gets_json(client: Client, user: Any, status: str, caller: str) -> None:
+    """Acceptance 74: what a script can read, and for htmx the header that it follows."""
+    missing = visitor(client, status, user)
+    method, headers = PROGRAMS[caller]
+
+    response = ask(client, PROGRAMS[caller])
+
+    content = response.json()
+    url = content.pop("authorize_url")
+    assert response.status_code == 403
+    assert response["Content-Type"] == "application/json"
+    assert content == {
+        "error": "google_authorization_required",
+        "reason": status,
+        "missing_scopes": missing,
+    }
+    back_to = "/agenda/?day=1" if method == "GET" else "/google/"
+    assert_leads_on(url, status, user, back_to=back_to)
+    assert response.get("HX-Redirect") == (url if "hx-request" in headers else None)
+    assert_is_private(response)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    ("current", "back_to"),
+    [
+        ("http://testserver/home/?day=1", "http://testserver/home/?day=1"),
+        ("http://evil.example/", None),
+        ("javascript:alert(1)", None),
+    ],
+)
+def test_htmx_comes_back_to_the_whole_page(
+    browser: Client, user: Any, method: str, current: str, back_to: str | None
+) -> None:
+    """Not to the part of it that was asked for; and not to another site."""
+    headers = {"accept": "*/*", "hx-request": "true", "hx-current-url": current}
+
+    response = ask(browser, (method, headers))
+
+    own = "/agenda/?day=1" if method == "GET" else "/google/"
+    assert wish_of(response["HX-Redirect"], user).return_url == (back_to or own)
+
+
+# No circles: acceptance 51, 76
+
+
+def assert_stays_here(browser: Client, url: str, *missing: str) -> Any:
+    """Check that this page says what is missing however often it is visited, and return it."""
+    for _ in range(3):
+        page = browser.get(url, headers={"accept": HTML})
+        assert page.status_code == 403
+        assert page.context["declined"]
+        assert [scope["scope"] for scope in page.context["missing_scopes"]] == list(missing)
+        assert "You left this out, or cancelled" in page.content.decode()
+    return page
+
+
+def test_declined_in_part_shows_a_page_and_try_again_works(
+    browser: Client, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """Acceptance 51, 76: never Google by itself; the button leads there."""
+    page, visits = visit(browser, google, "/words/", user=alice, grant=[CALENDAR])
+
+    stays = assert_stays_here(browser, "/words/", DRIVE)
+    again, more = visit(browser, google, stays.context["authorize_url"], user=alice)
+    assert (page.status_code, visits) == (403, 1)
+    assert stays.context["reason"] == "missing_scopes"
+    assert (again.content, more) == (b"words", 1)
+    assert browser.get("/bare/").content == b"alice@gmail.com"
+
+
+def test_declined_altogether_shows_a_page(
+    browser: Client, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """Acceptance 36, 76: who cancels is left alone, on every page that needs the same."""
+    serve_apis(google)
+    page, visits = visit(browser, google, "/agenda/", user=alice, deny=True)
+
+    stays = assert_stays_here(browser, "/agenda/", CALENDAR)
+    assert_stays_here(browser, "/any-account/")
+    again, _ = visit(browser, google, stays.context["authorize_url"], user=alice)
+    assert (page.status_code, visits) == (403, 1)
+    assert stays.context["reason"] == "not_linked"
+    assert again.json()["events"] == EVENTS
+
+
+def test_declined_does_not_bar_other_pages(
+    browser: Client, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """Acceptance 67: one scope left out is no reason not to ask for another."""
+    visit(browser, google, "/words/", user=alice, grant=[CALENDAR])
+    account = GoogleAccount.objects.get()
+    account.granted_scopes = [*IDENTITY_SCOPES]
+    account.save()
+
+    response = browser.get("/agenda/")
+
+    assert response.status_code == 302
+
+
+def test_declined_optional_scope_changes_nothing(
+    browser: Client, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """An optional scope may be left out: the view runs, and nobody is asked again."""
+    response, visits = visit(browser, google, "/files/", user=alice, grant=[DRIVE])
+
+    assert (response.content, visits) == (b"files", 1)
+
+
+def test_declined_inside_the_view_shows_a_page(
+    browser: Client, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """Acceptance 76: what the view itself found missing counts as well."""
+    serve_apis(google)
+    visit(browser, google, "/bare/", user=alice)
+
+    page, visits = visit(browser, google, "/greedy/", user=alice, grant=[CALENDAR])
+
+    stays = assert_stays_here(browser, "/greedy/", DRIVE)
+    again, _ = visit(browser, google, stays.context["authorize_url"], user=alice)
+    assert (page.status_code, visits) == (403, 1)
+    assert again.json() == {"user": {"emailAddress": "alice@gmail.com"}}
+
+
+def test_declined_is_still_told_to_programs(
+    browser: Client, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """A script gets its JSON in any case: it decides itself what to do."""
+    visit(browser, google, "/agenda/", user=alice, deny=True)
+
+    response = ask(browser, PROGRAMS["fetch"])
+
+    assert response.json()["reason"] == "not_linked"
+
+
+def test_declined_and_then_anonymous_is_asked_to_log_in(
+    browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """What one user refused is nothing to the next one in the same browser."""
+    visit(browser, google, "/agenda/", user=alice, deny=True)
+    browser.logout()
+
+    anonymous = browser.get("/agenda/")
+    browser.force_login(user)
+
+    assert anonymous["Location"].startswith("/login/")
+    assert browser.get("/agenda/")["Location"].startswith("/google/authorize/")
+
+
+def test_shrunk_by_a_refresh_asks_once(
+    browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Acceptance 76: what an administrator took away is asked for, once."""
+    link_account(google, user, alice, CALENDAR)
+    google.set_scopes(alice, IDENTITY_SCOPES)
+    google.expire_access_tokens()
+
+    with pytest.raises(HttpError):
+        browser.get("/agenda/")
+    page, visits = visit(browser, google, "/agenda/", user=alice, grant=[])
+
+    assert (page.status_code, visits) == (403, 1)
+    assert_stays_here(browser, "/agenda/", CALENDAR)
+
+
+def test_wrong_account_chosen_does_not_go_in_a_circle(
+    browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Acceptance 54, 76: a page offers the choice, and the view does not go to Google again."""
+    bob = google.add_user("bob@gmail.com")
+    link_account(google, user, alice)
+
+    offer, visits = visit(browser, google, "/agenda/", user=bob)
+
+    assert (offer.status_code, visits) == (409, 1)
+    assert_stays_here(browser, "/agenda/", CALENDAR)
+    added, _ = visit(browser, google, offer.context["add_url"], user=bob)
+    assert added.json()["events"] == EVENTS
+
+
+def test_wrong_account_for_a_chosen_one_does_not_go_in_a_circle(
+    browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Acceptance 76: the account that a view insists on stays the one that is asked for."""
+    bob = google.add_user("bob@gmail.com")
+    account = link_account(google, user, alice)
+    url = f"/chosen/{account.pk}/"
+
+    offer, _ = visit(browser, google, url, user=bob)
+    added, visits = visit(browser, google, offer.context["add_url"], user=bob)
+
+    # Bob's account is linked, Alice's is asked for once more, and then there is a page.
+    assert (added.status_code, visits) == (409, 2)
+    assert set(GoogleAccount.objects.values_list("sub", flat=True)) == {alice.sub, bob.sub}
+    assert_stays_here(browser, url, CALENDAR)
+
+
+def test_unlinked_in_another_tab_starts_afresh(
+    browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Acceptance 72, 76: the link in a page that lay open still leads to the end."""
+    account = link_account(google, user, alice)
+    start = browser.get("/agenda/")["Location"]
+    account.unlink()
+
+    response, visits = visit(browser, google, start, user=alice)
+
+    assert (response.json()["events"], visits) == (EVENTS, 1)
+
+
+def test_choice_of_account_leads_back_to_the_page(
+    browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Acceptance 76: the user chooses the default account, and the page works."""
+    link_account(google, user, google.add_user("bob@gmail.com"), CALENDAR)
+    account = link_account(google, user, alice, CALENDAR)
+    GoogleAccount.objects.update(is_default=False)
+
+    page, visits = visit(browser, google, "/bare/?x=1")
+    chosen = browser.post(f"/google/{account.pk}/make-default/", {"next": page.context["next"]})
+
+    assert (page.status_code, visits) == (200, 0)
+    assert chosen["Location"] == "/bare/?x=1"
+    assert browser.get("/bare/?x=1").content == b"alice@gmail.com"
+
+
+def test_choice_of_account_after_declining_is_still_offered(
+    browser: Client, user: Any, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """Our own page is not Google: who once cancelled may well choose."""
+    visit(browser, google, "/agenda/", user=alice, deny=True)
+    choice_required(user)
+
+    assert browser.get("/agenda/")["Location"].startswith("/google/?next=")
+    assert not ask(browser, FORMS["form"]).context["declined"]
+
+
+# The page itself
+
+
+def page_of(browser: Client, url: str = "/agenda/") -> str:
+    """Return the page that a form gets."""
+    response = ask(browser, FORMS["form"], url)
+    assert response.status_code == 403
+    page: str = response.content.decode()
+    return page
+
+
+@pytest.mark.parametrize("status", sorted(set(STATUSES) - {"anonymous"}))
+def test_page_is_well_made(client: Client, user: Any, status: str) -> None:
+    """A language, a title, one heading, a main landmark; nothing that a strict CSP forbids."""
+    visitor(client, status, user)
+
+    page = page_of(client)
+
+    assert '<html lang="en-us"' in page
+    assert "<title>Your permission is needed</title>" in page
+    assert page.count("<h1>") == page.count("</h1>") == 1
+    assert page.count("<main>") == page.count("</main>") == 1
+    assert "<script" not in page
+    assert "<style" not in page
+    assert "style=" not in page
+    assert " on" not in page[page.index("<body") : page.index("<h1")]
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "button"),
+    [
+        ("not_linked", "This page works with your Google account.", "Continue to Google"),
+        ("missing_scopes", "needs more than you have allowed", "Continue to Google"),
+        ("needs_reauthorization", "no longer works", "Continue to Google"),
+        ("account_choice_required", "This page works with your", "Choose an account"),
+    ],
+)
+def test_page_says_what_is_the_matter(
+    client: Client, user: Any, status: str, words: str, button: str
+) -> None:
+    """What is missing, why, and what the button does; no blame where nothing was declined."""
+    missing = visitor(client, status, user)
+
+    page = page_of(client)
+
+    assert words in page
+    assert f">{button}</a>" in page
+    assert ("See your calendars and their events" in page) is bool(missing)
+    assert "You left this out" not in page
+
+
+def test_page_escapes_what_comes_from_outside(browser: Client, user: Any) -> None:
+    """Names of accounts are Google's; they are shown, and are no markup."""
+    make_google_account(user, email="")
+    GoogleAccount.objects.update(name="<script>alert('x')</script>")
+
+    page = page_of(browser)
+
+    assert "<script" not in page
+    assert "Google account &lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;, and" in page
+
+
+def test_page_escapes_scopes(browser: Client, user: Any, configure: Callable[..., None]) -> None:
+    """A scope without a description is shown as it is, and is no markup."""
+    configure(SCOPES=['"><b>scope</b>'])
+
+    page = page_of(browser, "/bare/")
+
+    assert "<b>" not in page
+    assert "&quot;&gt;&lt;b&gt;scope&lt;/b&gt;" in page
+
+
+def test_page_leads_back(browser: Client, settings: Settings) -> None:
+    """Who does not want to can go where REDIRECT_URL says."""
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "REDIRECT_URL": "login"}
+
+    page = page_of(browser)
+
+    assert '<a class="google-link-button" href="/login/">Not now</a>' in page
+
+
+def test_json_tells_no_secret(browser: Client, user: Any) -> None:
+    """ASVS 10.1.1: tokens never reach the browser, not even sealed or signed."""
+    account = make_google_account(
+        user, scopes=[TASKS], refresh_token="1//secret", access_token="ya29.secret"
+    )
+
+    response = ask(browser, PROGRAMS["fetch"])
+
+    signed = AuthorizeRequest.unsign(
+        query_of(response.json()["authorize_url"])["request"], user=str(user.pk)
+    )
+    seen = response.content.decode() + repr(signed)
+    assert "secret" not in seen
+    assert account.sealed_refresh_token not in seen
+    assert account.sealed_access_token not in seen
+
+
+@pytest.mark.parametrize("caller", ["browser", "form", "fetch"])
+@pytest.mark.parametrize("status", STATUSES)
+def test_aware_view_that_does_not_ask_gets_the_same_answer(
+    client: Client, user: Any, status: str, caller: str
+) -> None:
+    """Acceptance 70, 87: what the view raises is answered in the same words."""
+    visitor(client, status, user)
+    callers = {**NAVIGATIONS, **FORMS, **PROGRAMS}
+
+    response = ask(client, callers[caller], "/careless/?day=1")
+
+    back_to = "/google/" if caller == "form" else "/careless/?day=1"
+    if caller == "fetch":
+        assert response.json()["reason"] == status
+        url = response.json()["authorize_url"]
+    elif caller == "form" and status != "anonymous":
+        assert response.context["reason"] == status
+        url = response.context["authorize_url"]
+    else:
+        url = response["Location"]
+    assert_leads_on(url, status, user, back_to=back_to)
