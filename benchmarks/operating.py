@@ -128,7 +128,7 @@ def _save_each() -> None:
 
     for row in GoogleAccount.objects.iterator():
         for name in ("refresh_token", "access_token"):
-            row.seal_token(name, row.open_token(name))
+            row.seal_token(name, row.unseal_token(name))
         row.save()
 
 
@@ -174,7 +174,7 @@ def _refresh_one() -> tuple[Any, str]:
         scopes=(),
         id_token=None,
     )
-    save_refresh(row, response, held=lease.held(rows, row, None), forced=False)
+    save_refresh(row, response, guard=lease.rows_still_ours(rows, row, None), forced=False)
     return row.pk, token
 
 
@@ -184,7 +184,7 @@ def _count_lost(refreshed: dict[Any, str]) -> int:
 
     rows = GoogleAccount.objects.in_bulk(list(refreshed))
     return sum(
-        rows[pk].open_token("access_token").reveal() != token for pk, token in refreshed.items()
+        rows[pk].unseal_token("access_token").reveal() != token for pk, token in refreshed.items()
     )
 
 

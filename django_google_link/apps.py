@@ -20,4 +20,4 @@ class GoogleLinkConfig(AppConfig):
         # A project may have proxies of it, which send signals of their own.
         for model in apps.get_models():
             if model._meta.concrete_model is GoogleAccount:
-                pre_delete.connect(revocations.keep_tokens, sender=model)
+                pre_delete.connect(revocations.enqueue_deleted, sender=model)

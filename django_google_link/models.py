@@ -196,15 +196,17 @@ class GoogleAccount(models.Model):
         """Return those of the scopes that the user has not granted; aliases count as equal."""
         return missing_scopes(scopes, self.granted_scopes)
 
-    def access_token_lives(self, *, leeway: timedelta = timedelta()) -> bool:
+    def has_unexpired_access_token(self, *, leeway: timedelta = timedelta()) -> bool:
         """Return whether an access token is stored that lives longer than the leeway."""
-        return bool(self.sealed_access_token) and lives(self.access_token_expires_at, leeway=leeway)
+        return bool(self.sealed_access_token) and is_unexpired(
+            self.access_token_expires_at, leeway=leeway
+        )
 
     def seal_token(self, name: TokenName, token: Secret) -> None:
         """Put a token into its column, sealed for this row. Does not save."""
         setattr(self, f"sealed_{name}", seal(token, self.binding_of(name)))
 
-    def open_token(self, name: TokenName) -> Secret | None:
+    def unseal_token(self, name: TokenName) -> Secret | None:
         """Decrypt a token, or return ``None`` where none is stored.
 
         Raises:
@@ -293,7 +295,7 @@ class PendingRevocation(models.Model):
         """Put a token into its column, sealed. Does not save."""
         setattr(self, f"sealed_{name}", seal(token, self.binding_of(name)))
 
-    def open_token(self, name: TokenName) -> Secret | None:
+    def unseal_token(self, name: TokenName) -> Secret | None:
         """Decrypt a token, or return ``None`` where none is stored.
 
         Raises:
@@ -314,6 +316,6 @@ class PendingRevocation(models.Model):
         )
 
 
-def lives(expires_at: datetime | None, *, leeway: timedelta = timedelta()) -> bool:
+def is_unexpired(expires_at: datetime | None, *, leeway: timedelta = timedelta()) -> bool:
     """Return whether something lives longer than the leeway; without an expiry it does."""
     return expires_at is None or timezone.now() + leeway < expires_at

@@ -25,7 +25,7 @@ from requests.exceptions import UnrewindableBodyError
 from werkzeug.wrappers import Request, Response
 
 from django_google_link import services
-from django_google_link.conf.clients import emulated
+from django_google_link.conf.clients import to_emulator
 from django_google_link.exceptions import (
     AccountChoiceRequiredError,
     ClientMisconfiguredError,
@@ -465,7 +465,7 @@ def test_authorized_session_sends_the_token_in_the_header_only(
 )
 def test_emulator_stands_in_for_google_alone(url: str, there: str | None) -> None:
     """The host counts, however it is written."""
-    assert emulated(url, "http://e/") == (there or url)
+    assert to_emulator(url, "http://e/") == (there or url)
 
 
 @pytest.mark.parametrize("is_emulated", [True, False])

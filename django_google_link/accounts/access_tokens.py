@@ -28,7 +28,7 @@ from ..exceptions import (
     TokenUndecryptableError,
 )
 from ..models import GoogleAccount, GoogleAccountQuerySet
-from ..oauth import endpoints as oauth
+from ..oauth import endpoints
 from ..secret import Secret
 from . import lease
 from .grants import mark_lost, save_refresh
@@ -66,10 +66,10 @@ def stored_access_token(
     Raises:
         EncryptionKeyUnavailableError: when its key is not configured.
     """
-    if not account.access_token_lives(leeway=leeway):
+    if not account.has_unexpired_access_token(leeway=leeway):
         return None
     try:
-        token = account.open_token("access_token")
+        token = account.unseal_token("access_token")
     except TokenUndecryptableError:
         return None  # The refresh token can still give another one.
     if token is None or token == rejected:
@@ -115,10 +115,10 @@ def fresh_access_token(
     """
     rows = _rows(account)
     leeway = refresh_leeway() if leeway is None else leeway
-    situation = _look(rows, account)
-    token = _stored(situation, leeway, rejected)
-    if token is None and (not wait or _alive(situation, rejected)):
-        token = _from_google(rows, situation, rejected)
+    state = _look(rows, account)
+    token = _stored(state, leeway, rejected)
+    if token is None and (not wait or _alive(state, rejected)):
+        token = _from_google(rows, state, rejected)
     if token is None and wait:
         token = _wait(partial(_attempt, rows, account, leeway, rejected), account)
     if token is None:
@@ -143,11 +143,11 @@ def check_grant(account: GoogleAccount) -> None:
     And as :func:`fresh_access_token`.
     """
     rows = _rows(account)
-    situation = _look(rows, account)
-    row = situation.account
+    state = _look(rows, account)
+    row = state.account
     if not row.sealed_refresh_token:
         raise GrantLostError(reason="no_refresh_token", account=row)
-    if situation.is_leased:
+    if state.is_leased:
         raise RefreshUnavailableError("refresh_under_way")
     owner = None
     if not connections[rows.db].in_atomic_block:
@@ -171,15 +171,15 @@ def _attempt(
     rejected: Secret | None,
 ) -> AccessToken | None:
     """Take the token that is stored, or ask Google; return nothing if another caller does so."""
-    situation = _look(rows, account)
-    return _stored(situation, leeway, rejected) or _from_google(rows, situation, rejected)
+    state = _look(rows, account)
+    return _stored(state, leeway, rejected) or _from_google(rows, state, rejected)
 
 
-def _look(rows: GoogleAccountQuerySet, account: GoogleAccount) -> lease.Situation:
-    situation = lease.look(rows, account.pk)
-    if situation is None:
+def _look(rows: GoogleAccountQuerySet, account: GoogleAccount) -> lease.RefreshState:
+    state = lease.read_state(rows, account.pk)
+    if state is None:
         raise NotLinkedError
-    return situation
+    return state
 
 
 def _wait(attempt: Callable[[], AccessToken | None], account: GoogleAccount) -> AccessToken | None:
@@ -218,33 +218,33 @@ def _rows(account: GoogleAccount) -> GoogleAccountQuerySet:
 
 @sensitive_variables()
 def _stored(
-    situation: lease.Situation, leeway: timedelta, rejected: Secret | None
+    state: lease.RefreshState, leeway: timedelta, rejected: Secret | None
 ) -> AccessToken | None:
-    row = situation.account
+    row = state.account
     if not row.is_active:
         raise GrantLostError(reason=row.status_reason or "no_refresh_token", account=row)
-    if situation.was_forced:
+    if state.was_forced:
         # It is new, and an API that says no to it as well will say so to the next one.
         return stored_access_token(row, leeway=leeway)
     return stored_access_token(row, leeway=leeway, rejected=rejected)
 
 
 @sensitive_variables()
-def _alive(situation: lease.Situation, rejected: Secret | None) -> AccessToken | None:
+def _alive(state: lease.RefreshState, rejected: Secret | None) -> AccessToken | None:
     """Return the stored token for as long as it lives at all."""
-    return stored_access_token(situation.account, leeway=timedelta(), rejected=rejected)
+    return stored_access_token(state.account, leeway=timedelta(), rejected=rejected)
 
 
 @sensitive_variables()
 def _from_google(
-    rows: GoogleAccountQuerySet, situation: lease.Situation, rejected: Secret | None
+    rows: GoogleAccountQuerySet, state: lease.RefreshState, rejected: Secret | None
 ) -> AccessToken | None:
     """Ask Google, if it is our turn. Until it is, a stored token serves as long as it lives."""
-    row = situation.account
-    alive = _alive(situation, rejected)
-    if situation.retry_at:
-        return alive or _refuse_until(situation.retry_at)
-    if situation.is_leased:
+    row = state.account
+    alive = _alive(state, rejected)
+    if state.retry_at:
+        return alive or _refuse_until(state.retry_at)
+    if state.is_leased:
         return alive
     owner = None
     if not connections[rows.db].in_atomic_block:
@@ -292,7 +292,7 @@ def _refuse_until(retry_at: datetime) -> NoReturn:
 
 def _is_forced(row: GoogleAccount, rejected: Secret | None) -> bool:
     """Say whether this token is to be replaced before its time."""
-    return rejected is not None and row.access_token_lives(leeway=refresh_leeway())
+    return rejected is not None and row.has_unexpired_access_token(leeway=refresh_leeway())
 
 
 @sensitive_variables()
@@ -300,21 +300,21 @@ def _refresh(
     rows: GoogleAccountQuerySet, row: GoogleAccount, owner: uuid.UUID | None, *, forced: bool
 ) -> AccessToken | None:
     """Ask Google and store the answer; return nothing if the row has changed hands meanwhile."""
-    held = lease.held(rows, row, owner)
+    guard = lease.rows_still_ours(rows, row, owner)
     try:
         client = get_issuing_client(row.client, row.client_id)
         # An active row has one.
-        refresh_token = cast("Secret", row.open_token("refresh_token"))
-        response = oauth.refresh(client, refresh_token=refresh_token)
+        refresh_token = cast("Secret", row.unseal_token("refresh_token"))
+        response = endpoints.refresh(client, refresh_token=refresh_token)
     except (GrantLostError, TokenUndecryptableError) as error:
-        if not mark_lost(row, error.reason, held=held):
+        if not mark_lost(row, error.reason, guard=guard):
             return None
         error.account = row
         raise
     except ClientMisconfiguredError as error:
         logger.error("Google refuses the client %r: %s", row.client, error)
         raise
-    if not save_refresh(row, response, held=held, forced=forced):
+    if not save_refresh(row, response, guard=guard, forced=forced):
         if response.refresh_token:  # Nothing that is stored would end it any more.
             end_grant(client, row.sub, response.refresh_token, owner=row.owner)
         return None

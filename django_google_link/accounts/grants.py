@@ -20,6 +20,7 @@ from ..models import GoogleAccount, GoogleAccountQuerySet, Reason, Status
 from ..scopes import parse_scopes
 from ..signals import send_on_commit
 from . import lease, revocations
+from .database import database_now, lock_in_one_order
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -104,7 +105,7 @@ def _save(
     renewed = {"grant_version": F("grant_version") + 1, **lease.AT_REST}
     with transaction.atomic(using=using):
         # A write comes first: it locks the row, and SQLite cannot turn a reader into a writer.
-        revocations.cancel(client, identity.sub, using=using)
+        revocations.discard(client, identity.sub, using=using)
         created = False
         if not rows.update(**renewed):
             _, created = rows.get_or_create(**key)
@@ -134,20 +135,20 @@ def _leave_to(
         raise ClientMisconfiguredError(
             "client_id_changed", f"linked through {account.client_id}, and given nothing new"
         )
-    revocations.keep(account, using=using, attempts_now=True)
+    revocations.enqueue(account, using=using, attempts_now=True)
     account.client_id = client.client_id
     account.sealed_refresh_token = account.sealed_access_token = ""
 
 
 @sensitive_variables()
 def save_refresh(
-    row: GoogleAccount, response: TokenResponse, *, held: GoogleAccountQuerySet, forced: bool
+    row: GoogleAccount, response: TokenResponse, *, guard: GoogleAccountQuerySet, forced: bool
 ) -> bool:
     """Store the answer to a refresh, unless the grant was renewed or the row deleted since.
 
     Args:
         row: as it was read before the attempt.
-        held: the row, as long as it is ours to write; see ``lease.held``.
+        guard: the row, as long as it is ours to write; see ``lease.rows_still_ours``.
         forced: whether the stored token looked fresh.
 
     Returns:
@@ -159,16 +160,16 @@ def save_refresh(
         # The stored one may have been sealed anew since it was read.
         del values["sealed_refresh_token"], values["refresh_token_expires_at"]
     if forced:
-        values["refresh_forced_at"] = lease.clock(held)
-    with transaction.atomic(using=held.db):
-        stored = held.update(**values, **lease.AT_REST)
+        values["refresh_forced_at"] = database_now(guard)
+    with transaction.atomic(using=guard.db):
+        stored = guard.update(**values, **lease.AT_REST)
         if stored:
-            _send(row, [(signals.token_refreshed, {}), *news], using=held.db)
+            _send(row, [(signals.token_refreshed, {}), *news], using=guard.db)
     return bool(stored)
 
 
 def mark_lost(
-    account: GoogleAccount, reason: str, *, held: GoogleAccountQuerySet | None = None
+    account: GoogleAccount, reason: str, *, guard: GoogleAccountQuerySet | None = None
 ) -> bool:
     """Note that a grant is dead, and tell it once.
 
@@ -177,17 +178,17 @@ def mark_lost(
     Args:
         account: as it was read before the attempt; a grant that was renewed since stays untouched.
         reason: a word for ``status_reason``.
-        held: the row, as long as it is ours to write; see ``lease.held``.
+        guard: the row, as long as it is ours to write; see ``lease.rows_still_ours``.
 
     Returns:
         Whether it was this call that noted it.
     """
-    if held is None:
+    if guard is None:
         rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
-        held = lease.held(rows, account, owner=None)
+        guard = lease.rows_still_ours(rows, account, owner=None)
     lost_by_us = Q(status_reason=Reason.REQUESTED) & ~Q(status_reason=reason)
-    with transaction.atomic(using=held.db):
-        changed = held.filter(Q(status=Status.ACTIVE) | lost_by_us).update(
+    with transaction.atomic(using=guard.db):
+        changed = guard.filter(Q(status=Status.ACTIVE) | lost_by_us).update(
             status=Status.NEEDS_REAUTHORIZATION,
             status_reason=reason,
             status_changed_at=timezone.now(),
@@ -198,7 +199,7 @@ def mark_lost(
         if changed:
             logger.warning("The grant of the account %s is lost: %s.", account.pk, reason)
         if changed and account.status == Status.ACTIVE:
-            _send(account, [(signals.authorization_lost, {"reason": reason})], using=held.db)
+            _send(account, [(signals.authorization_lost, {"reason": reason})], using=guard.db)
     return bool(changed)
 
 
@@ -207,7 +208,7 @@ def unlink(account: GoogleAccount) -> None:
     using = router.db_for_write(GoogleAccount)
     rows = GoogleAccount.objects.using(using).filter(user_id=account.user_id, client=account.client)
     with transaction.atomic(using=using):
-        locked = _lock(rows)
+        locked = lock_in_one_order(rows)
         if account not in locked:
             return
         locked[locked.index(account)].delete(using=using)
@@ -219,7 +220,7 @@ def make_default(account: GoogleAccount) -> None:
     using = router.db_for_write(GoogleAccount)
     rows = GoogleAccount.objects.using(using).filter(user_id=account.user_id, client=account.client)
     with transaction.atomic(using=using):
-        locked = _lock(rows)
+        locked = lock_in_one_order(rows)
         if account not in locked:
             return
         every = GoogleAccount.objects.using(using)
@@ -244,7 +245,7 @@ def reassign(account: GoogleAccount, user: AbstractBaseUser) -> None:
     using = router.db_for_write(GoogleAccount)
     rows = GoogleAccount.objects.using(using).filter(client=account.client)
     with transaction.atomic(using=using):
-        locked = _lock(rows.filter(user_id__in=[account.user_id, user.pk]))
+        locked = lock_in_one_order(rows.filter(user_id__in=[account.user_id, user.pk]))
         row = next((row for row in locked if row == account), None)
         if row is None:
             raise GoogleAccount.DoesNotExist(f"The account {account.pk} is gone.")
@@ -272,9 +273,9 @@ def reassign(account: GoogleAccount, user: AbstractBaseUser) -> None:
 @sensitive_variables()
 def _sealed_for(row: GoogleAccount, user: AbstractBaseUser) -> dict[str, str]:
     """Return the columns of the tokens, sealed for this user."""
-    refresh_token, access_token = row.open_token("refresh_token"), None
+    refresh_token, access_token = row.unseal_token("refresh_token"), None
     with suppress(TokenDecryptionError):  # The next refresh brings another one.
-        access_token = row.open_token("access_token")
+        access_token = row.unseal_token("access_token")
     row.user_id = user.pk
     row.sealed_refresh_token = row.sealed_access_token = ""
     if refresh_token:
@@ -282,18 +283,6 @@ def _sealed_for(row: GoogleAccount, user: AbstractBaseUser) -> dict[str, str]:
     if access_token:
         row.seal_token("access_token", access_token)
     return {name: getattr(row, name) for name in ("sealed_refresh_token", "sealed_access_token")}
-
-
-def _lock(rows: GoogleAccountQuerySet) -> list[GoogleAccount]:
-    """Lock all these rows in one order, so that nobody waits in a circle, and return them."""
-    # SQLite has no row locks: there a write has to come first, though it finds nothing.
-    has_row_locks = connections[rows.db].features.has_select_for_update
-    nothing = rows.none() if has_row_locks else rows.filter(grant_version=0)
-    nothing.update(grant_version=0)
-    # By their keys: MySQL locks in the order of the index by which it finds them.
-    keys = sorted(rows.values_list("pk", flat=True))
-    locked = GoogleAccount.objects.using(rows.db).filter(pk__in=keys).select_for_update()
-    return list(locked.order_by("pk"))
 
 
 @sensitive_variables()

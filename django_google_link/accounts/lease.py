@@ -10,16 +10,15 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from random import uniform
 from typing import Any
 
-from django.db import connections, transaction
-from django.db.models import DateTimeField, Q, QuerySet, Value
-from django.db.models.functions import Now
+from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from ..conf.settings import conf
 from ..models import GoogleAccount, GoogleAccountQuerySet
+from .database import backoff, database_now, database_now_expression, is_locked, lease_duration
 
 #: A token that looks fresh is replaced once per account in this time, so that an API which says
 #: 401 to everything is no storm of refreshes.
@@ -39,7 +38,7 @@ AT_REST: dict[str, Any] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Situation:
+class RefreshState:
     """A row as it was read, and what the database's clock makes of it.
 
     ``retry_at`` is when Google may be asked again, by this worker's clock; ``None`` is at once.
@@ -51,11 +50,9 @@ class Situation:
     was_forced: bool
 
 
-def look(rows: GoogleAccountQuerySet, pk: uuid.UUID) -> Situation | None:
+def read_state(rows: GoogleAccountQuerySet, pk: uuid.UUID) -> RefreshState | None:
     """Read a row anew, or return ``None`` if it is gone."""
-    now = clock(rows)
-    present = Value(now, output_field=DateTimeField()) if isinstance(now, datetime) else now
-    account: Any = rows.filter(pk=pk).annotate(now=present).first()
+    account: Any = rows.filter(pk=pk).annotate(now=database_now_expression(rows)).first()
     if account is None:
         return None
 
@@ -64,7 +61,7 @@ def look(rows: GoogleAccountQuerySet, pk: uuid.UUID) -> Situation | None:
 
     left_alone = time_left(account.refresh_retry_at)
     forced_at = account.refresh_forced_at
-    return Situation(
+    return RefreshState(
         account=account,
         is_leased=bool(time_left(account.refresh_lease_expires_at)),
         retry_at=timezone.now() + left_alone if left_alone else None,
@@ -78,7 +75,7 @@ def take(rows: GoogleAccountQuerySet, account: GoogleAccount) -> uuid.UUID | Non
     Returns:
         The owner to name from now on, or ``None`` if somebody else was faster.
     """
-    owner, now = uuid.uuid4(), clock(rows)
+    owner, now = uuid.uuid4(), database_now(rows)
     free = rows.filter(
         Q(refresh_lease_expires_at=None) | Q(refresh_lease_expires_at__lte=now),
         pk=account.pk,
@@ -86,13 +83,13 @@ def take(rows: GoogleAccountQuerySet, account: GoogleAccount) -> uuid.UUID | Non
         sealed_access_token=account.sealed_access_token,
     )
     with transaction.atomic(using=rows.db):
-        if _is_locked(free):
+        if is_locked(free, account.pk):
             return None
-        taken = free.update(refresh_lease=owner, refresh_lease_expires_at=now + _duration())
+        taken = free.update(refresh_lease=owner, refresh_lease_expires_at=now + lease_duration())
     return owner if taken else None
 
 
-def held(
+def rows_still_ours(
     rows: GoogleAccountQuerySet, account: GoogleAccount, owner: uuid.UUID | None
 ) -> GoogleAccountQuerySet:
     """Return the row, if it still holds the grant that was read, and the lease if one was taken."""
@@ -124,14 +121,13 @@ def back_off(rows: GoogleAccountQuerySet, account: GoogleAccount, owner: uuid.UU
     Returns:
         How long: 30 seconds, doubled at each failure up to an hour, give or take a fifth.
     """
-    seconds = min(_FIRST_BACKOFF * 2**account.refresh_failures, _LONGEST_BACKOFF)
-    delay = timedelta(seconds=seconds * uniform(0.8, 1.2))  # noqa: S311  no secret
+    delay = backoff(account.refresh_failures, first=_FIRST_BACKOFF, longest=_LONGEST_BACKOFF)
     rows.filter(pk=account.pk, refresh_lease=owner).update(
         refresh_lease=None,
         refresh_lease_expires_at=None,
         refresh_failures=min(account.refresh_failures + 1, 10),
         refresh_failing_since=account.refresh_failing_since or timezone.now(),  # for people
-        refresh_retry_at=clock(rows) + delay,
+        refresh_retry_at=database_now(rows) + delay,
     )
     return delay
 
@@ -141,35 +137,4 @@ def longest_wait() -> float:
 
     Time enough for the lease of a worker that was killed to end, and for one more request.
     """
-    return _duration().total_seconds() + conf.http_timeout
-
-
-def clock(rows: QuerySet[Any]) -> Any:
-    """Return the present by the clock that all workers share."""
-    # SQLite is on this machine, and keeps times as text which its own clock writes otherwise.
-    return timezone.now() if connections[rows.db].vendor == "sqlite" else _UTCNow()
-
-
-class _UTCNow(Now):
-    """The present, in UTC on MySQL as well, whose ``CURRENT_TIMESTAMP`` knows summer time."""
-
-    def as_mysql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
-        return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **extra)
-
-
-def _is_locked(rows: GoogleAccountQuerySet) -> bool:
-    """Say whether another transaction has its hands on these rows: an update would wait for it.
-
-    It might be our own caller's, on another connection, and would then wait for us.
-    """
-    features = connections[rows.db].features
-    if not features.has_select_for_update_skip_locked:
-        return False
-    # As an update that leaves the keys alone, it gets along with those who refer to the row.
-    free = rows.select_for_update(skip_locked=True, no_key=features.has_select_for_no_key_update)
-    return not free.values_list("pk")[:1]
-
-
-def _duration() -> timedelta:
-    """Return how long a lease lasts: longer than the request that it is for can take."""
-    return timedelta(seconds=conf.http_timeout + 5)
+    return lease_duration().total_seconds() + conf.http_timeout

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import uuid
 from datetime import timedelta
-from random import uniform
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -24,17 +23,16 @@ from .. import signals
 from ..conf.clients import (
     GOOGLE_CLIENT_ID_SUFFIX,
     OAuthClient,
+    clients_sharing_endpoint,
     get_revoking_client,
-    googles_project,
-    names_beside,
+    google_project_number,
 )
-from ..conf.settings import conf
 from ..exceptions import GoogleLinkError, TokenUndecryptableError
 from ..models import GoogleAccount, PendingRevocation, Reason, Status, TokenName
-from ..oauth import endpoints as oauth
+from ..oauth import endpoints
 from ..secret import Secret
 from ..signals import send_on_commit
-from .lease import clock
+from .database import backoff, database_now, lease_duration
 
 logger = logging.getLogger("django_google_link")
 
@@ -43,7 +41,7 @@ _LONGEST_AGE = timedelta(days=190)
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 60, 86_400  # seconds
 
 
-class Outcome(models.TextChoices):
+class RevocationOutcome(models.TextChoices):
     """What became of a pending revocation."""
 
     REVOKED = "revoked", _("revoked")
@@ -53,7 +51,7 @@ class Outcome(models.TextChoices):
     SHARED = "shared", _("seen to by others")
 
 
-def keep_tokens(
+def enqueue_deleted(
     sender: type[GoogleAccount], instance: GoogleAccount, using: str, origin: Any, **kwargs: Any
 ) -> None:
     """Move the tokens of an account that is about to be deleted to the outbox (``pre_delete``).
@@ -68,10 +66,10 @@ def keep_tokens(
     account = rows.get()  # As it is now: the grant may have been renewed since.
     tell_unlinked(account, user_id=account.user_id, using=using)
     logger.info("The account %s is unlinked.", account.pk)
-    keep(account, using=using, attempts_now=isinstance(origin, models.Model))
+    enqueue(account, using=using, attempts_now=isinstance(origin, models.Model))
 
 
-def keep(account: GoogleAccount, *, using: str, attempts_now: bool) -> None:
+def enqueue(account: GoogleAccount, *, using: str, attempts_now: bool) -> None:
     """Put an account's tokens into the outbox, as they are sealed.
 
     Args:
@@ -79,8 +77,8 @@ def keep(account: GoogleAccount, *, using: str, attempts_now: bool) -> None:
     """
     if not account.sealed_refresh_token and not account.sealed_access_token:
         return
-    outbox = PendingRevocation.objects.using(using)
-    pending = outbox.create(
+    rows = PendingRevocation.objects.using(using)
+    pending = rows.create(
         account_id=account.pk,
         owner=account.owner,
         client=account.client,
@@ -88,7 +86,7 @@ def keep(account: GoogleAccount, *, using: str, attempts_now: bool) -> None:
         sub=account.sub,
         sealed_refresh_token=account.sealed_refresh_token,
         sealed_access_token=account.sealed_access_token,
-        retry_at=clock(outbox.all()),
+        retry_at=database_now(rows.all()),
     )
     if attempts_now:
         # Whatever goes wrong then is no concern of the one who unlinks: the command will see to it.
@@ -104,7 +102,7 @@ def end_grant(client: OAuthClient, sub: str, token: Secret, *, owner: str) -> No
         token: either of its tokens.
         owner: the primary key of the user, as text.
     """
-    outbox = outbox_of()
+    rows = outbox()
     pending = PendingRevocation(
         account_id=uuid.uuid4(),
         owner=owner,
@@ -113,13 +111,13 @@ def end_grant(client: OAuthClient, sub: str, token: Secret, *, owner: str) -> No
         sub=sub,
     )
     pending.seal_token("refresh_token", token)
-    pending.retry_at = clock(outbox)
-    pending.save(using=outbox.db)
+    pending.retry_at = database_now(rows)
+    pending.save(using=rows.db)
     _attempt_now(pending)
 
 
 def _attempt_now(pending: PendingRevocation) -> None:
-    attempt(pending.pk, using=pending._state.db)
+    process(pending.pk, using=pending._state.db)
 
 
 def tell_unlinked(account: GoogleAccount, *, user_id: Any, using: str) -> None:
@@ -135,7 +133,7 @@ def tell_unlinked(account: GoogleAccount, *, user_id: Any, using: str) -> None:
     )
 
 
-def cancel(client: OAuthClient, sub: str, *, using: str) -> None:
+def discard(client: OAuthClient, sub: str, *, using: str) -> None:
     """Forget the revocations of a grant that has been renewed: they would end the new one."""
     same = _of_grant(client.name, client.client_id, sub)
     PendingRevocation.objects.using(using).filter(same).delete()
@@ -143,40 +141,39 @@ def cancel(client: OAuthClient, sub: str, *, using: str) -> None:
 
 def _of_grant(client: str, client_id: str, sub: str) -> Q:
     """Find the rows of one grant: what ends for one of them ends for all."""
-    project = googles_project(client_id)
+    project = google_project_number(client_id)
     given_to = (
         Q(client_id__startswith=f"{project}-", client_id__endswith=GOOGLE_CLIENT_ID_SUFFIX)
         if project
-        else Q(client_id=client_id, client__in=names_beside(client))
+        else Q(client_id=client_id, client__in=clients_sharing_endpoint(client))
     )
     return given_to & Q(sub=sub)
 
 
-def outbox_of(using: str | None = None) -> models.QuerySet[PendingRevocation]:
+def outbox(using: str | None = None) -> models.QuerySet[PendingRevocation]:
     """Return what is pending, in the named database or in the one that is written to."""
     return PendingRevocation.objects.using(using or router.db_for_write(PendingRevocation))
 
 
 @sensitive_variables()
-def attempt(pk: uuid.UUID, *, using: str | None = None) -> Outcome:
+def process(pk: uuid.UUID, *, using: str | None = None) -> RevocationOutcome:
     """Tell Google to end a grant, unless another link lives on it.
 
     Whoever dies in the middle leaves the revocation to the next one, after ``HTTP_TIMEOUT`` and a
     few seconds more. No transaction is open while Google is asked.
     """
-    outbox = outbox_of(using)
-    rows = outbox.filter(pk=pk)
-    now = clock(outbox.all())
-    claim = timedelta(seconds=conf.http_timeout + 5)
-    if not rows.filter(retry_at__lte=now).update(attempts=F("attempts") + 1, retry_at=now + claim):
-        return Outcome.SHARED
+    rows = outbox(using).filter(pk=pk)
+    now = database_now(rows)
+    claimed = {"attempts": F("attempts") + 1, "retry_at": now + lease_duration()}
+    if not rows.filter(retry_at__lte=now).update(**claimed):
+        return RevocationOutcome.SHARED
     pending = rows.first()
     if pending is None:
-        return Outcome.SHARED
+        return RevocationOutcome.SHARED
     try:
         outcome = _revoke(pending)
     except TokenUndecryptableError:
-        outcome = Outcome.ABANDONED
+        outcome = RevocationOutcome.ABANDONED
         logger.error(
             "The unlinked account %s could not be revoked at Google: its tokens are of no use.",
             pending.account_id,
@@ -184,8 +181,8 @@ def attempt(pk: uuid.UUID, *, using: str | None = None) -> Outcome:
     except (GoogleLinkError, ImproperlyConfigured) as error:
         if not _is_too_old(pending):
             _postpone(pending, error)
-            return Outcome.POSTPONED
-        outcome = Outcome.ABANDONED
+            return RevocationOutcome.POSTPONED
+        outcome = RevocationOutcome.ABANDONED
         logger.error(
             "The unlinked account %s could not be revoked at Google in half a year: %s",
             pending.account_id,
@@ -196,19 +193,19 @@ def attempt(pk: uuid.UUID, *, using: str | None = None) -> Outcome:
 
 
 @sensitive_variables()
-def _revoke(pending: PendingRevocation) -> Outcome:
+def _revoke(pending: PendingRevocation) -> RevocationOutcome:
     if _is_shared(pending):
-        return Outcome.CANCELLED
+        return RevocationOutcome.CANCELLED
     refresh_token = _opened(pending, "refresh_token")
     token = refresh_token or _opened(pending, "access_token")
     if token is None:
         raise TokenUndecryptableError
     client = get_revoking_client(pending.client, pending.client_id)
-    was_alive = oauth.revoke(client, token=token)
+    was_alive = endpoints.revoke(client, token=token)
     if not (was_alive or refresh_token):
         raise TokenUndecryptableError  # Of an access token it says only that its hour is over.
     logger.info("The unlinked account %s is revoked at Google.", pending.account_id)
-    return Outcome.REVOKED
+    return RevocationOutcome.REVOKED
 
 
 def _is_shared(pending: PendingRevocation) -> bool:
@@ -223,7 +220,7 @@ def _is_shared(pending: PendingRevocation) -> bool:
 def _opened(pending: PendingRevocation, name: TokenName) -> Secret | None:
     """Return a token, if it is there and whole: either of them ends the grant while it lives."""
     try:
-        return pending.open_token(name)
+        return pending.unseal_token(name)
     except TokenUndecryptableError:
         return None
 
@@ -233,10 +230,9 @@ def _is_too_old(pending: PendingRevocation) -> bool:
 
 
 def _postpone(pending: PendingRevocation, error: Exception) -> None:
-    seconds = min(_FIRST_BACKOFF * 2 ** min(pending.attempts - 1, 20), _LONGEST_BACKOFF)
+    delay = backoff(pending.attempts - 1, first=_FIRST_BACKOFF, longest=_LONGEST_BACKOFF)
     rows = PendingRevocation.objects.using(pending._state.db).filter(pk=pending.pk)
-    delay = timedelta(seconds=seconds * uniform(0.8, 1.2))  # noqa: S311  no secret
-    rows.update(retry_at=clock(rows) + delay, last_error=str(error)[:300])
+    rows.update(retry_at=database_now(rows) + delay, last_error=str(error)[:300])
     logger.warning(
         "The unlinked account %s could not be revoked at Google, next attempt in %d s: %s",
         pending.account_id,

@@ -18,10 +18,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ..accounts.grants import mark_lost
-from ..accounts.revocations import Outcome, outbox_of
+from ..accounts.revocations import RevocationOutcome, outbox
 from ..models import GoogleAccount, Reason
-from ..operations import refresh as upkeep
-from ..operations.revoke_pending import attempt_each
+from ..operations import refresh
+from ..operations.revoke_pending import process_each
 from ..scopes import describe_scope
 from .base import LinkAdmin, key_of
 from .filters import ClientFilter, FailingFilter, KeyFilter, ReasonFilter
@@ -127,13 +127,13 @@ class GoogleAccountAdmin(LinkAdmin):
     )
     def check_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Ask Google about each, also about those that were lost."""
-        self.act(request, queryset, upkeep.check, _("Check at Google"), failures=upkeep.TROUBLES)
+        self.act(request, queryset, refresh.check, _("Check at Google"), failures=refresh.RETRYABLE)
 
     @admin.action(permissions=["refresh"], description=gettext_lazy("Refresh the access token"))
     def refresh_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Bring a new access token for each that is active and that Google may be asked for."""
-        refresh = partial(upkeep.refresh, leeway=_LONGER_THAN_A_TOKEN)
-        self.act(request, queryset, refresh, _("Refresh"), failures=upkeep.TROUBLES)
+        renew = partial(refresh.refresh, leeway=_LONGER_THAN_A_TOKEN)
+        self.act(request, queryset, renew, _("Refresh"), failures=refresh.RETRYABLE)
 
     @admin.action(permissions=["reauthorize"], description=gettext_lazy("Ask for consent again"))
     def reauthorize(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
@@ -163,12 +163,12 @@ class GoogleAccountAdmin(LinkAdmin):
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Unlink these accounts at once, and end their grants at Google as far as it answers."""
-        pending = outbox_of().filter(account_id__in=[account.pk for account in queryset])
+        pending = outbox().filter(account_id__in=[account.pk for account in queryset])
         queryset.delete()
         transaction.on_commit(lambda: self._revoke(request, pending))
 
     def _revoke(self, request: HttpRequest, pending: QuerySet[Any]) -> None:
-        if Outcome.POSTPONED in attempt_each(pending):
+        if RevocationOutcome.POSTPONED in process_each(pending):
             text = _(
                 "Google has not been told of all of them yet: google_link_revoke_pending will."
             )

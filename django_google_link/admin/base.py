@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from ..encryption.format import key_id_of
 from ..exceptions import EncryptionKeyUnavailableError, TokenUndecryptableError
 from ..models import TokenName
-from ..operations import rotate_keys as rotation
+from ..operations import rotate_keys
 
 #: Google is asked about one after the other, and a page cannot take for ever.
 MOST_AT_ONCE = 100
@@ -78,7 +78,7 @@ class LinkAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def reencrypt(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Seal the tokens of these rows anew."""
         try:
-            self.act(request, queryset, rotation.reseal, _("Encrypt anew"))
+            self.act(request, queryset, rotate_keys.reseal, _("Encrypt anew"))
         except ImproperlyConfigured as error:
             self.message_user(request, str(error), messages.ERROR)
 
@@ -148,7 +148,7 @@ def describe_token(row: Any, name: TokenName) -> str:
     if not sealed:
         return _("not stored")
     try:
-        row.open_token(name)
+        row.unseal_token(name)
     except EncryptionKeyUnavailableError:
         text = _(
             "stored, but its key {key} is not configured: put it back into the ENCRYPTION_KEYS"

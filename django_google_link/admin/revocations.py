@@ -11,9 +11,9 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ..accounts.revocations import Outcome, outbox_of
+from ..accounts.revocations import RevocationOutcome, outbox
 from ..models import PendingRevocation
-from ..operations.revoke_pending import attempt_each
+from ..operations.revoke_pending import process_each
 from .base import LinkAdmin, key_of
 from .filters import ClientFilter
 
@@ -46,7 +46,7 @@ class PendingRevocationAdmin(LinkAdmin):
     @admin.action(permissions=["revoke"], description=gettext_lazy("Revoke at Google now"))
     def revoke_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Attempt each at once, however long it should wait."""
-        self.act(request, queryset, _revoke, _("Revoke"), failures=[Outcome.POSTPONED])
+        self.act(request, queryset, _revoke, _("Revoke"), failures=[RevocationOutcome.POSTPONED])
 
     @admin.action(permissions=["delete"], description=gettext_lazy("Give up"))
     def delete_selected(
@@ -61,6 +61,6 @@ class PendingRevocationAdmin(LinkAdmin):
         return key_of(pending.sealed_refresh_token)
 
 
-def _revoke(pending: PendingRevocation) -> Outcome:
-    [outcome] = attempt_each(outbox_of().filter(pk=pending.pk)) or [Outcome.SHARED]
+def _revoke(pending: PendingRevocation) -> RevocationOutcome:
+    [outcome] = process_each(outbox().filter(pk=pending.pk)) or [RevocationOutcome.SHARED]
     return outcome

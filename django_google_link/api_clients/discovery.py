@@ -7,7 +7,7 @@ from typing import Any
 from google_auth_httplib2 import AuthorizedHttp
 from googleapiclient.http import BatchHttpRequest
 
-from .sessions import cut_short
+from .sessions import without_traceback
 
 
 class ServiceHttp(AuthorizedHttp):  # type: ignore[misc]
@@ -15,7 +15,7 @@ class ServiceHttp(AuthorizedHttp):  # type: ignore[misc]
 
     def request(self, *args: Any, **kwargs: Any) -> Any:
         """Send a request, as ``httplib2`` does."""
-        return cut_short(super().request, *args, **kwargs)
+        return without_traceback(super().request, *args, **kwargs)
 
 
 class ServiceBatch(BatchHttpRequest):  # type: ignore[misc]
@@ -25,4 +25,4 @@ class ServiceBatch(BatchHttpRequest):  # type: ignore[misc]
     """
 
     def _execute(self, *args: Any) -> None:
-        cut_short(super()._execute, *args)
+        without_traceback(super()._execute, *args)

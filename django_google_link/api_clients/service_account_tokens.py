@@ -21,7 +21,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from ..accounts.access_tokens import AccessToken, refresh_leeway
 from ..accounts.lease import FORCED_REFRESH_INTERVAL
-from ..conf.clients import emulated
+from ..conf.clients import to_emulator
 from ..conf.service_accounts import ServiceAccount, ServiceAccountSettings, get_service_account
 from ..conf.settings import SettingsError, conf
 from ..encryption.format import Binding
@@ -32,7 +32,7 @@ from ..exceptions import (
     TokenDecryptionError,
     TokenEndpointError,
 )
-from ..models import lives
+from ..models import is_unexpired
 from ..oauth import transport
 from ..oauth.endpoints import endpoint_error, is_transient
 from ..secret import Secret
@@ -126,7 +126,7 @@ def service_token(
         return held.token
     deadline = time.monotonic() + conf.http_timeout
     while not _take_turn(wish) and time.monotonic() < deadline:
-        if held and held.token.value != rejected and lives(held.token.expires_at):
+        if held and held.token.value != rejected and is_unexpired(held.token.expires_at):
             return held.token  # Somebody is seeing to the next one.
         time.sleep(_PAUSE)
         held = _held(wish)
@@ -140,7 +140,7 @@ def _brought(wish: _Wish, held: _Held | None, rejected: Secret | None) -> Access
     try:
         token = _from_google(wish)
     except RefreshUnavailableError:
-        if held and held.token.value != rejected and lives(held.token.expires_at):
+        if held and held.token.value != rejected and is_unexpired(held.token.expires_at):
             # The turn is not ended: until it ends by itself, Google is left alone.
             return held.token
         _end_turn(wish)
@@ -170,7 +170,7 @@ class _Held:
 
 
 def _is_fresh(token: AccessToken) -> bool:
-    return lives(token.expires_at, leeway=refresh_leeway())
+    return is_unexpired(token.expires_at, leeway=refresh_leeway())
 
 
 def _serves(held: _Held, rejected: Secret | None) -> bool:
@@ -331,7 +331,7 @@ class _Door:
     ) -> _Response:
         from google.auth.exceptions import TransportError
 
-        url = emulated(url, self._api_endpoint)
+        url = to_emulator(url, self._api_endpoint)
         self.sent += _secrets_in(body, headers)
         try:
             answer = transport.request(method, url, body=body, headers=headers, timeout=timeout)

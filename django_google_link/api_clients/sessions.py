@@ -9,7 +9,7 @@ from google.auth.transport.requests import AuthorizedSession
 from requests.adapters import HTTPAdapter
 from requests.utils import rewind_body
 
-from ..conf.clients import emulated
+from ..conf.clients import to_emulator
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
@@ -35,10 +35,10 @@ class ApiSession(AuthorizedSession):
 
     def request(self, *args: Any, **kwargs: Any) -> Any:
         """Send a request, as ``requests`` does."""
-        return cut_short(super().request, *args, **kwargs)
+        return without_traceback(super().request, *args, **kwargs)
 
 
-def cut_short(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def without_traceback(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Leave out of an error what lies below: there the access token stands in local variables,
     which error reports show."""
     try:
@@ -57,7 +57,7 @@ class _ToEmulator(HTTPAdapter):
         self._api_endpoint = api_endpoint
 
     def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
-        request.url = emulated(request.url or "", self._api_endpoint)
+        request.url = to_emulator(request.url or "", self._api_endpoint)
         return super().send(request, *args, **kwargs)
 
 

@@ -14,8 +14,7 @@ from django.core.checks import CheckMessage, Tags, register
 from django.http import HttpRequest
 
 from ..conf import clients, service_accounts
-from ..conf import settings as conf_module
-from ..conf.settings import SettingsError, conf
+from ..conf.settings import KEYS, SettingsError, conf
 from ..encryption.keyring import decode_key
 from ..scopes import IDENTITY_SCOPES, PREFIX, parse_scopes
 from ..secret import Secret
@@ -50,7 +49,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     readers += [partial(service_accounts.get_service_account, name) for name in _service_accounts()]
     readers += [partial(decode_key, key) for key in _encryption_keys()]
     unknown = [
-        _unknown_keys("GOOGLE_LINK", names, conf_module.KEYS),
+        _unknown_keys("GOOGLE_LINK", names, KEYS),
         *(
             _unknown_keys(f'GOOGLE_LINK["CLIENTS"]["{name}"]', settings, clients.KEYS)
             for name, settings in _client_settings().items()

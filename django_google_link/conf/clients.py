@@ -146,7 +146,7 @@ def get_api_endpoint(name: str) -> str | None:
     return _optional_url(name, "API_ENDPOINT", _settings(name))
 
 
-def emulated(url: str, api_endpoint: str | None) -> str:
+def to_emulator(url: str, api_endpoint: str | None) -> str:
     """Return an address of Google's APIs at the emulator, if there is one; others as they are."""
     parts = urlsplit(url)
     if not api_endpoint or not (parts.hostname or "").endswith(".googleapis.com"):
@@ -164,7 +164,7 @@ def get_revoking_client(name: str, client_id: str) -> OAuthClient:
     for other in (name, *conf.clients):
         with suppress(ClientMisconfiguredError, SettingsError):
             return get_issuing_client(other, client_id)
-    if not googles_project(client_id):
+    if not google_project_number(client_id):
         return get_issuing_client(name, client_id)
     return replace(
         get_client(name),
@@ -174,7 +174,7 @@ def get_revoking_client(name: str, client_id: str) -> OAuthClient:
     )
 
 
-def googles_project(client_id: str) -> str:
+def google_project_number(client_id: str) -> str:
     """Return the number of the Google Cloud project that a client id is of, or nothing.
 
     Google gives a grant to a project, so that its clients share it:
@@ -185,7 +185,7 @@ def googles_project(client_id: str) -> str:
     return project if is_googles else ""
 
 
-def names_beside(name: str) -> list[str]:
+def clients_sharing_endpoint(name: str) -> list[str]:
     """Return the names of all clients that revoke where this one does, and its own."""
     endpoints = {}
     for other in {*conf.clients, name}:

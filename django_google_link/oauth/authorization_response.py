@@ -7,7 +7,7 @@ from django.views.decorators.debug import sensitive_variables
 from ..conf.clients import OAuthClient
 from ..exceptions import IDTokenError, StateError
 from ..secret import Secret
-from . import endpoints as oauth
+from . import endpoints
 from .endpoints import TokenResponse
 from .id_token import Identity, verify_id_token
 
@@ -40,7 +40,7 @@ def exchange(
         raise StateError("The answer came from another authorization server than was asked.")
     if not code:
         raise StateError("The answer carries no code.")
-    response = oauth.exchange_code(
+    response = endpoints.exchange_code(
         client, code=code, redirect_uri=redirect_uri, code_verifier=code_verifier
     )
     if response.id_token is None:

@@ -20,6 +20,7 @@ from django.db import router, transaction
 from django.db.models import BinaryField, ExpressionWrapper, F, QuerySet
 from django.views.decorators.debug import sensitive_variables
 
+from ..accounts.database import in_chunks
 from ..secret import Secret
 
 _CHUNK = 500
@@ -215,12 +216,8 @@ def _rows(model: Any) -> QuerySet[Any]:
 
 
 def _each(rows: QuerySet[Any]) -> Iterator[Any]:
-    """Yield the rows a chunk at a time: each chunk may be read in another thread."""
-    chunk = list(rows.order_by("pk")[:_CHUNK])
-    while chunk:
+    for chunk in in_chunks(rows, size=_CHUNK):
         yield from chunk
-        last = chunk[-1]["pk"] if isinstance(chunk[-1], dict) else chunk[-1].pk
-        chunk = list(rows.filter(pk__gt=last).order_by("pk")[:_CHUNK])
 
 
 @sensitive_variables()

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
 from ..accounts.grants import save_grant
-from ..accounts.revocations import outbox_of
+from ..accounts.revocations import outbox
 from ..conf.clients import OAuthClient, get_client
 from ..conf.settings import conf
 from ..exceptions import (
@@ -26,7 +26,7 @@ from ..exceptions import (
     TokenUndecryptableError,
 )
 from ..models import GoogleAccount, Reason
-from ..oauth import endpoints as oauth
+from ..oauth import endpoints
 from ..oauth.endpoints import TokenResponse
 from ..oauth.id_token import Identity, verify_id_token
 from ..secret import Secret
@@ -36,7 +36,7 @@ from .parallel import in_parallel
 logger = logging.getLogger("django_google_link")
 
 
-class Outcome(TextChoices):
+class ImportOutcome(TextChoices):
     """What became of a find."""
 
     MOVED = "moved", _("moved in")
@@ -55,28 +55,28 @@ class Outcome(TextChoices):
 
 
 #: What may go better another time.
-TROUBLES = frozenset(
+RETRYABLE = frozenset(
     {
-        Outcome.STAYED,
-        Outcome.FOREIGN,
-        Outcome.UNREACHABLE,
-        Outcome.REFUSED,
-        Outcome.KEYLESS,
+        ImportOutcome.STAYED,
+        ImportOutcome.FOREIGN,
+        ImportOutcome.UNREACHABLE,
+        ImportOutcome.REFUSED,
+        ImportOutcome.KEYLESS,
     }
 )
 
-_FAILURES: dict[type[Exception], Outcome] = {
-    ConsentRequiredError: Outcome.LOST,
-    RefreshUnavailableError: Outcome.UNREACHABLE,
-    IDTokenError: Outcome.NAMELESS,
-    EncryptionKeyUnavailableError: Outcome.KEYLESS,
-    GoogleLinkError: Outcome.REFUSED,
+_FAILURES: dict[type[Exception], ImportOutcome] = {
+    ConsentRequiredError: ImportOutcome.LOST,
+    RefreshUnavailableError: ImportOutcome.UNREACHABLE,
+    IDTokenError: ImportOutcome.NAMELESS,
+    EncryptionKeyUnavailableError: ImportOutcome.KEYLESS,
+    GoogleLinkError: ImportOutcome.REFUSED,
 }
 
 
 def move_in(
     source: Source, *, client: str | None, dry_run: bool, wipe: bool, workers: int
-) -> Generator[Outcome, None, None]:
+) -> Generator[ImportOutcome, None, None]:
     """Link what is found in a place, and yield an outcome for each find as it comes.
 
     Every refresh token is used once: the answer tells whether Google honours it, whose it is and
@@ -90,48 +90,48 @@ def move_in(
         workers: the number of threads, each with a database connection of its own.
     """
 
-    def see_to(find: Find) -> Outcome:
-        outcome, reason = _see_to(find, client=client, dry_run=dry_run)
+    def process(find: Find) -> ImportOutcome:
+        outcome, reason = _process(find, client=client, dry_run=dry_run)
         if reason:
             logger.warning("%s was not moved in: %s", find.name, reason)
-        if wipe and not dry_run and outcome in {Outcome.MOVED, Outcome.LINKED}:
+        if wipe and not dry_run and outcome in {ImportOutcome.MOVED, ImportOutcome.LINKED}:
             return _wiped(find, outcome)
         return outcome
 
-    return in_parallel(see_to, source.finds, workers=workers, stopped=threading.Event())
+    return in_parallel(process, source.finds, workers=workers, stopped=threading.Event())
 
 
-def _wiped(find: Find, outcome: Outcome) -> Outcome:
+def _wiped(find: Find, outcome: ImportOutcome) -> ImportOutcome:
     try:
         find.wipe()
     except OSError as error:
         logger.warning("%s is linked and could not be removed: %s", find.name, error.strerror)
-        return Outcome.STAYED
+        return ImportOutcome.STAYED
     return outcome
 
 
 @sensitive_variables()
-def _see_to(find: Find, *, client: str | None, dry_run: bool) -> tuple[Outcome, str]:
+def _process(find: Find, *, client: str | None, dry_run: bool) -> tuple[ImportOutcome, str]:
     if find.problem:
-        return Outcome.UNREADABLE, find.problem
+        return ImportOutcome.UNREADABLE, find.problem
     if find.user_id is None:
-        return Outcome.UNREADABLE, "it belongs to no user"
+        return ImportOutcome.UNREADABLE, "it belongs to no user"
     if find.refresh_token is None:
-        return Outcome.TOKENLESS, ""
+        return ImportOutcome.TOKENLESS, ""
     oauth_client = _client_of(find, client)
     if oauth_client is None:
-        return Outcome.FOREIGN, f"no client in CLIENTS has its client id, {find.client_id}"
+        return ImportOutcome.FOREIGN, f"no client in CLIENTS has its client id, {find.client_id}"
     return _try(find, oauth_client, find.refresh_token, dry_run=dry_run)
 
 
 @sensitive_variables()
 def _try(
     find: Find, client: OAuthClient, refresh_token: Secret, *, dry_run: bool
-) -> tuple[Outcome, str]:
+) -> tuple[ImportOutcome, str]:
     try:
         known = _known(find, client, find.sub)
         if known or dry_run:
-            return known or Outcome.EXPECTED, ""
+            return known or ImportOutcome.EXPECTED, ""
         return _link(find, client, refresh_token), ""
     except GoogleLinkError as error:
         outcomes = (outcome for kind, outcome in _FAILURES.items() if isinstance(error, kind))
@@ -159,32 +159,32 @@ def _row(find: Find, client: OAuthClient, sub: str) -> GoogleAccount | None:
     return rows.filter(user_id=find.user_id, client=client.name, sub=sub).first()
 
 
-def _known(find: Find, client: OAuthClient, sub: str) -> Outcome | None:
+def _known(find: Find, client: OAuthClient, sub: str) -> ImportOutcome | None:
     """Return what this site knows of the account that goes before what was found, if anything.
 
     Raises:
         EncryptionKeyUnavailableError: when it has a token, and not the key to it.
     """
     owner = GoogleAccount(user_id=find.user_id).owner
-    unlinked = outbox_of().filter(owner=owner, client=client.name, sub=sub)
+    unlinked = outbox().filter(owner=owner, client=client.name, sub=sub)
     row = _row(find, client, sub)
     if unlinked.exists() or (row and row.status_reason == Reason.REQUESTED):
-        return Outcome.WITHDRAWN
+        return ImportOutcome.WITHDRAWN
     is_linked = row and row.is_active and row.client_id == client.client_id and _opens(row)
-    return Outcome.LINKED if is_linked else None
+    return ImportOutcome.LINKED if is_linked else None
 
 
 def _opens(row: GoogleAccount) -> bool:
     try:
-        row.open_token("refresh_token")
+        row.unseal_token("refresh_token")
     except TokenUndecryptableError:
         return False
     return True
 
 
 @sensitive_variables()
-def _link(find: Find, client: OAuthClient, refresh_token: Secret) -> Outcome:
-    response = oauth.refresh(client, refresh_token=refresh_token)
+def _link(find: Find, client: OAuthClient, refresh_token: Secret) -> ImportOutcome:
+    response = endpoints.refresh(client, refresh_token=refresh_token)
     identity = _identity(find, client, response)
     known = _known(find, client, identity.sub)
     if known:
@@ -199,7 +199,11 @@ def _link(find: Find, client: OAuthClient, refresh_token: Secret) -> Outcome:
         requested_scopes=(),
         seen=row.grant_version if row else 0,
     )
-    return Outcome.MOVED if account.open_token("refresh_token") == kept else Outcome.LINKED
+    return (
+        ImportOutcome.MOVED
+        if account.unseal_token("refresh_token") == kept
+        else ImportOutcome.LINKED
+    )
 
 
 @sensitive_variables()

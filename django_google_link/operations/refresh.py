@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from ..accounts.access_tokens import check_grant, fresh_access_token
-from ..accounts.lease import clock
+from ..accounts.database import database_now, in_chunks
 from ..exceptions import (
     ClientMisconfiguredError,
     ConsentRequiredError,
@@ -33,7 +33,7 @@ logger = logging.getLogger("django_google_link")
 _CHUNK = 500
 
 
-class Outcome(TextChoices):
+class RefreshOutcome(TextChoices):
     """What became of an account."""
 
     REFRESHED = "refreshed", _("refreshed")
@@ -45,17 +45,19 @@ class Outcome(TextChoices):
     UNREADABLE = "unreadable", _("left alone: their encryption key is not configured")
 
 
-_FAILURES: dict[type[Exception], Outcome] = {
-    NotLinkedError: Outcome.SHARED,
-    ConsentRequiredError: Outcome.LOST,
-    RefreshUnavailableError: Outcome.UNREACHABLE,
-    EncryptionKeyUnavailableError: Outcome.UNREADABLE,
-    GoogleLinkError: Outcome.REFUSED,
-    ImproperlyConfigured: Outcome.REFUSED,
+_FAILURES: dict[type[Exception], RefreshOutcome] = {
+    NotLinkedError: RefreshOutcome.SHARED,
+    ConsentRequiredError: RefreshOutcome.LOST,
+    RefreshUnavailableError: RefreshOutcome.UNREACHABLE,
+    EncryptionKeyUnavailableError: RefreshOutcome.UNREADABLE,
+    GoogleLinkError: RefreshOutcome.REFUSED,
+    ImproperlyConfigured: RefreshOutcome.REFUSED,
 }
 
 #: What speaks of Google or of our settings, and will be the same for the next account.
-TROUBLES = frozenset({Outcome.UNREACHABLE, Outcome.REFUSED, Outcome.UNREADABLE})
+RETRYABLE = frozenset(
+    {RefreshOutcome.UNREACHABLE, RefreshOutcome.REFUSED, RefreshOutcome.UNREADABLE}
+)
 
 
 def due_accounts(
@@ -78,7 +80,7 @@ def due_accounts(
     return (
         accounts.filter(status=Status.ACTIVE)
         .exclude(sealed_refresh_token="")
-        .exclude(refresh_retry_at__gt=clock(accounts))
+        .exclude(refresh_retry_at__gt=database_now(accounts))
         .alias(last_used_at=Coalesce("refreshed_at", "linked_at"))
         .filter(due)
     )
@@ -86,7 +88,7 @@ def due_accounts(
 
 def refresh_accounts(
     accounts: GoogleAccountQuerySet, *, leeway: timedelta, workers: int
-) -> Generator[Outcome, None, None]:
+) -> Generator[RefreshOutcome, None, None]:
     """Refresh these accounts, and yield an outcome for each as it comes.
 
     Any number of processes may do so at the same time: they start in different places, and what
@@ -99,25 +101,27 @@ def refresh_accounts(
         workers: the number of threads, each with a database connection of its own.
     """
     run = _Run(leeway, workers)
-    return in_parallel(run.see_to, _around(accounts), workers=workers, stopped=run.stopped)
+    return in_parallel(
+        run.process, _from_random_start(accounts), workers=workers, stopped=run.stopped
+    )
 
 
-def refresh(account: GoogleAccount, *, leeway: timedelta) -> Outcome:
+def refresh(account: GoogleAccount, *, leeway: timedelta) -> RefreshOutcome:
     """Refresh an account, unless its access token lives longer or Google is to be left alone."""
     try:
         token = fresh_access_token(account, leeway=leeway, wait=False)
     except (GoogleLinkError, ImproperlyConfigured) as error:
         return _outcome_of(error, account)
-    return Outcome.REFRESHED if token.is_new else Outcome.SHARED
+    return RefreshOutcome.REFRESHED if token.is_new else RefreshOutcome.SHARED
 
 
-def check(account: GoogleAccount) -> Outcome:
+def check(account: GoogleAccount) -> RefreshOutcome:
     """Ask Google at once whether it honours the grant, also of an account that was lost."""
     try:
         check_grant(account)
     except (GoogleLinkError, ImproperlyConfigured) as error:
         return _outcome_of(error, account)
-    return Outcome.REFRESHED
+    return RefreshOutcome.REFRESHED
 
 
 class _Run:
@@ -131,44 +135,42 @@ class _Run:
         # So many in a row say that it is not the accounts: the rest is for the next run.
         self._failures_left = self._patience = 3 * workers
 
-    def see_to(self, account: GoogleAccount) -> Outcome:
+    def process(self, account: GoogleAccount) -> RefreshOutcome:
         """Refresh an account."""
         if (account.client, account.client_id) in self._refused:
-            return Outcome.REFUSED
+            return RefreshOutcome.REFUSED
         outcome = refresh(account, leeway=self._leeway)
         self._learn(outcome, account)
         return outcome
 
-    def _learn(self, outcome: Outcome, account: GoogleAccount) -> None:
+    def _learn(self, outcome: RefreshOutcome, account: GoogleAccount) -> None:
         with self._lock:
-            if outcome == Outcome.REFUSED:
+            if outcome == RefreshOutcome.REFUSED:
                 # Links of a former client id are refused for themselves alone.
                 self._refused.add((account.client, account.client_id))
-            if outcome == Outcome.UNREACHABLE:
+            if outcome == RefreshOutcome.UNREACHABLE:
                 self._failures_left -= 1
-            elif outcome == Outcome.REFRESHED:
+            elif outcome == RefreshOutcome.REFRESHED:
                 self._failures_left = self._patience
             if not self._failures_left:
                 self.stopped.set()
 
 
-def _outcome_of(error: Exception, account: GoogleAccount) -> Outcome:
+def _outcome_of(error: Exception, account: GoogleAccount) -> RefreshOutcome:
     if isinstance(error, RefreshUnavailableError) and error.error == "refresh_under_way":
-        return Outcome.SHARED
+        return RefreshOutcome.SHARED
     if isinstance(error, ClientMisconfiguredError) and error.is_policy:
-        return Outcome.FORBIDDEN
+        return RefreshOutcome.FORBIDDEN
     outcome = next(outcome for kind, outcome in _FAILURES.items() if isinstance(error, kind))
-    if outcome in {Outcome.REFUSED, Outcome.UNREADABLE}:
+    if outcome in {RefreshOutcome.REFUSED, RefreshOutcome.UNREADABLE}:
         logger.error("The account %s was not refreshed: %s", account.pk, error)
     return outcome
 
 
-def _around(accounts: GoogleAccountQuerySet) -> Iterator[GoogleAccount]:
-    """Yield the accounts once, a chunk at a time, from somewhere in the middle on."""
-    rows = accounts.only("pk", "client", "client_id").order_by("pk")
+def _from_random_start(accounts: GoogleAccountQuerySet) -> Iterator[GoogleAccount]:
+    """Yield the accounts once, from somewhere in the middle on."""
+    rows = accounts.only("pk", "client", "client_id")
     start = uuid.uuid4()
     for part in (rows.filter(pk__gte=start), rows.filter(pk__lt=start)):
-        chunk = list(part[:_CHUNK])
-        while chunk:
+        for chunk in in_chunks(part, size=_CHUNK):
             yield from chunk
-            chunk = list(part.filter(pk__gt=chunk[-1].pk)[:_CHUNK])

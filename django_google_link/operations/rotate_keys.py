@@ -13,6 +13,7 @@ from django.db import connections, router, transaction
 from django.db.models import Q, QuerySet, TextChoices
 from django.utils.translation import gettext_lazy as _
 
+from ..accounts.database import in_chunks, lock_free_rows
 from ..encryption.format import Binding, sealed_prefix
 from ..encryption.keyring import key_ids, resealer
 from ..exceptions import EncryptionKeyUnavailableError, TokenUndecryptableError
@@ -32,7 +33,7 @@ _COLUMNS: dict[TokenName, str] = {
 _Sealed = list[tuple[Any, dict[str, str]]]
 
 
-class Outcome(TextChoices):
+class RotationOutcome(TextChoices):
     """What became of a row with a token that the newest key did not seal."""
 
     ROTATED = "rotated", _("sealed anew")
@@ -55,13 +56,13 @@ def rows_left() -> list[QuerySet[Any]]:
     return [model.objects.using(router.db_for_write(model)).filter(old) for model in tables]
 
 
-def reseal(row: GoogleAccount | PendingRevocation) -> Outcome:
+def reseal(row: GoogleAccount | PendingRevocation) -> RotationOutcome:
     """Seal the tokens of this row anew."""
     [outcome] = _rotate([row])
     return outcome
 
 
-def rotate(*, workers: int = 4) -> Generator[Outcome, None, None]:
+def rotate(*, workers: int = 4) -> Generator[RotationOutcome, None, None]:
     """Seal the tokens of these rows anew, drop those that have expired, and yield an outcome.
 
     Each chunk is one short transaction, which touches only what is still as it was read: a refresh
@@ -82,13 +83,10 @@ def rotate(*, workers: int = 4) -> Generator[Outcome, None, None]:
 
 def _chunks() -> Iterator[list[Any]]:
     for rows in rows_left():
-        chunk = list(rows.order_by("pk")[:_CHUNK])
-        while chunk:
-            yield chunk
-            chunk = list(rows.filter(pk__gt=chunk[-1].pk).order_by("pk")[:_CHUNK])
+        yield from in_chunks(rows, size=_CHUNK)
 
 
-def _rotate(chunk: list[Any]) -> list[Outcome]:
+def _rotate(chunk: list[Any]) -> list[RotationOutcome]:
     outcomes, sealed, reseal = [], [], resealer()
     for row in chunk:
         try:
@@ -96,18 +94,18 @@ def _rotate(chunk: list[Any]) -> list[Outcome]:
         except (EncryptionKeyUnavailableError, TokenUndecryptableError) as error:
             is_damaged = isinstance(error, TokenUndecryptableError)
             logger.error("The tokens of %r were not sealed anew: %s", row, error)
-            outcomes.append(Outcome.DAMAGED if is_damaged else Outcome.UNREADABLE)
+            outcomes.append(RotationOutcome.DAMAGED if is_damaged else RotationOutcome.UNREADABLE)
     changed = _write(sealed) if sealed else 0
     return [
         *outcomes,
-        *[Outcome.ROTATED] * changed,
-        *[Outcome.CHANGED] * (len(sealed) - changed),
+        *[RotationOutcome.ROTATED] * changed,
+        *[RotationOutcome.CHANGED] * (len(sealed) - changed),
     ]
 
 
 def _sealed_anew(row: Any, reseal: Callable[[str, Binding], str]) -> dict[str, str]:
     tokens = {name: getattr(row, column) for name, column in _COLUMNS.items()}
-    if isinstance(row, GoogleAccount) and not row.access_token_lives():
+    if isinstance(row, GoogleAccount) and not row.has_unexpired_access_token():
         tokens["access_token"] = ""  # It has expired: nobody needs it any more.
     return {
         _COLUMNS[name]: reseal(sealed, row.binding_of(name)) if sealed else ""
@@ -121,7 +119,8 @@ def _write(sealed: _Sealed) -> int:
     rows = model.objects.using(router.db_for_write(model))
     connection = connections[rows.db]
     with transaction.atomic(using=rows.db), connection.cursor() as cursor:
-        free = _lock(rows.filter(pk__in=[row.pk for row, _ in sealed]), sealed)
+        # What somebody else has locked is left to them: a rotation never waits with its hands full.
+        free = lock_free_rows(rows, [row.pk for row, _ in sealed])
         cursor.executemany(
             _compare_and_swap(cast("Hashable", model), rows.db),
             [
@@ -147,12 +146,3 @@ def _compare_and_swap(model: Any, using: str) -> str:
     )
     table, key = quote(model._meta.db_table), quote(model._meta.pk.column)
     return f"UPDATE {table} SET {values} WHERE {key} = %s AND {as_read}"  # noqa: S608
-
-
-def _lock(rows: QuerySet[Any], sealed: _Sealed) -> set[Any]:
-    """Return the keys of what nobody else has: so a rotation never waits with its hands full."""
-    features = connections[rows.db].features
-    free = rows.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
-    keys = free.order_by("pk").values_list("pk", flat=True)
-    # SQLite has no row locks, and there a reader cannot turn into a writer.
-    return set(keys) if features.has_select_for_update else {row.pk for row, _ in sealed}

@@ -54,7 +54,7 @@ class Overview:
     pending_revocations: Backlog
     unknown_keys: dict[str, int]
 
-    def troubles(self) -> Iterator[str]:
+    def problems(self) -> Iterator[str]:
         """Say what an operator has to do something about. That users revoke is none of it."""
         for key, count in self.unknown_keys.items():
             yield (

@@ -22,7 +22,7 @@ from ..accounts.grants import save_grant
 from ..accounts.revocations import end_grant
 from ..conf.clients import OAuthClient, get_client, is_loopback
 from ..conf.settings import SettingsError, conf
-from ..encryption import keyring as crypto
+from ..encryption import keyring
 from ..exceptions import (
     ClientMisconfiguredError,
     ConsentRequiredError,
@@ -30,7 +30,7 @@ from ..exceptions import (
     StateError,
 )
 from ..models import GoogleAccount
-from ..oauth import endpoints as oauth
+from ..oauth import endpoints
 from ..oauth.authorization_response import exchange
 from ..oauth.endpoints import TokenResponse
 from ..oauth.id_token import Identity
@@ -72,7 +72,7 @@ def authorize(request: HttpRequest) -> HttpResponse:
     except StateError as error:
         return pages.failure(request, error)
     client = get_client(wish.client)
-    crypto.key_ids()  # Without a key there is nowhere to keep what the user would bring back.
+    keyring.key_ids()  # Without a key there is nowhere to keep what the user would bring back.
     linked = list(GoogleAccount.objects.for_user(request.user, client=client.name))
     expected, prompt = _expected(wish, linked, client)
     if expected and _is_ours(expected, client) and expected.is_ready(*wish.required):
@@ -215,7 +215,7 @@ def _is_ours(account: GoogleAccount, client: OAuthClient) -> bool:
 def _to_google(
     request: HttpRequest, client: OAuthClient, pending: PendingAuthorization, *, prompt: str
 ) -> HttpResponse:
-    url = oauth.authorization_url(
+    url = endpoints.authorization_url(
         client,
         redirect_uri=pending.redirect_uri,
         scopes=pending.scopes,

@@ -130,7 +130,7 @@ def test_fresh_access_token_that_lives_is_not_refreshed(
     with django_assert_num_queries(1):
         token = fresh_access_token(account)
 
-    assert token.value == account.open_token("access_token")
+    assert token.value == account.unseal_token("access_token")
     assert token.expires_at == expires_at
     assert google.requests == []
 
@@ -251,7 +251,7 @@ def test_fresh_access_token_refreshes_and_stores(
         assert news == []
 
     account.refresh_from_db()
-    assert account.open_token("access_token") == token.value
+    assert account.unseal_token("access_token") == token.value
     assert account.access_token_expires_at == token.expires_at
     assert token.expires_at is not None
     assert before + timedelta(seconds=3599) <= token.expires_at
@@ -844,12 +844,12 @@ def test_client_id_is_that_of_the_last_consent(user: Any, configure: Callable[..
     configure(CLIENT_ID="another")
     account = save(user)
     assert account.client_id == "another"
-    assert account.open_token("refresh_token")
+    assert account.unseal_token("refresh_token")
 
     configure(CLIENT_ID="a third one")
     with pytest.raises(ClientMisconfiguredError, match="nothing new"):
         save(user, refresh_token=None)
-    assert GoogleAccount.objects.get().open_token("refresh_token")
+    assert GoogleAccount.objects.get().unseal_token("refresh_token")
 
 
 @pytest.mark.parametrize(
@@ -871,6 +871,6 @@ def test_token_is_not_taken_to_another_provider(
     with pytest.raises(ClientMisconfiguredError, match="client_id_changed"):
         access_token(GoogleAccount.objects.get(), client="office")
     GoogleAccount.objects.get().unlink()
-    revocations.attempt(PendingRevocation.objects.get().pk)
+    revocations.process(PendingRevocation.objects.get().pk)
 
     assert [request.path for request in google.requests] == ["/revoke"]

@@ -106,7 +106,7 @@ def linked(user: Any, google: FakeGoogle, alice: FakeUser, **changes: Any) -> Go
 
 def token_of(account: GoogleAccount, name: Any) -> str | None:
     """Return a token as it stands in the database."""
-    secret = GoogleAccount.objects.get(pk=account.pk).open_token(name)
+    secret = GoogleAccount.objects.get(pk=account.pk).unseal_token(name)
     return secret.reveal() if secret else None
 
 
@@ -265,7 +265,7 @@ def test_save_grant_without_expiry_is_accepted(user: Any) -> None:
 
     account.refresh_from_db()
     assert account.access_token_expires_at is None
-    assert account.access_token_lives()
+    assert account.has_unexpired_access_token()
 
 
 def test_save_grant_follows_who_the_account_is_now(user: Any) -> None:

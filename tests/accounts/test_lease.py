@@ -17,8 +17,7 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 from pytest_django import Settings
 
-from django_google_link.accounts import access_tokens as tokens
-from django_google_link.accounts import lease
+from django_google_link.accounts import access_tokens, database, lease
 from django_google_link.accounts.access_tokens import fresh_access_token
 from django_google_link.exceptions import (
     ClientMisconfiguredError,
@@ -57,8 +56,8 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Let time pass at once, and note how much of it."""
     pauses: list[float] = []
     clock = time.monotonic
-    monkeypatch.setattr(tokens.time, "sleep", pauses.append)
-    monkeypatch.setattr(tokens.time, "monotonic", lambda: clock() + sum(pauses))
+    monkeypatch.setattr(access_tokens.time, "sleep", pauses.append)
+    monkeypatch.setattr(access_tokens.time, "monotonic", lambda: clock() + sum(pauses))
     return pauses
 
 
@@ -127,13 +126,13 @@ def test_callers_of_one_process_wait_in_a_queue(
     """One of them looks for all; the others are not in its way, nor in the database's."""
     change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(1))
     looks: list[int] = []
-    look = lease.look
+    look = lease.read_state
 
     def counted(*args: Any) -> Any:
         looks.append(threading.get_ident())
         return look(*args)
 
-    monkeypatch.setattr(lease, "look", counted)
+    monkeypatch.setattr(lease, "read_state", counted)
 
     def get_token() -> str:
         return fresh_access_token(account).value.reveal()
@@ -170,7 +169,7 @@ def test_caller_whose_turn_does_not_come_gives_up(
     """Whoever is at the head of the queue takes too long."""
     change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(3600))
     monkeypatch.setattr(lease, "longest_wait", lambda: 0.05)
-    queue = tokens._queues.setdefault(account.pk, threading.Lock())
+    queue = access_tokens._queues.setdefault(account.pk, threading.Lock())
 
     with queue, pytest.raises(RefreshUnavailableError, match="refresh_under_way"):
         fresh_access_token(account)
@@ -196,7 +195,7 @@ def test_caller_whose_token_lives_never_waits(
         refresh_lease_expires_at=in_seconds(10),
     )
 
-    assert fresh_access_token(account).value == account.open_token("access_token")
+    assert fresh_access_token(account).value == account.unseal_token("access_token")
     assert (asked(google), no_waiting) == (0, [])
 
 
@@ -216,7 +215,7 @@ def test_lease_that_was_lost_to_another_is_not_written_over(
 
     google.now = now
 
-    assert fresh_access_token(account).value == account.open_token("access_token")
+    assert fresh_access_token(account).value == account.unseal_token("access_token")
     assert row().refreshed_at is None
 
 
@@ -257,7 +256,7 @@ def test_lease_that_another_takes_in_between(google: FakeGoogle, account: Google
     with just_before(
         'refresh_lease" =', act=lambda: lease.take(GoogleAccount.objects.all(), row())
     ):
-        assert fresh_access_token(account).value == account.open_token("access_token")
+        assert fresh_access_token(account).value == account.unseal_token("access_token")
 
     assert asked(google) == 0
 
@@ -318,13 +317,13 @@ def test_client_that_is_refused_leaves_what_still_lives(
     change(access_token_expires_at=in_seconds(60))
     google.error_next("invalid_client", status=401)
 
-    assert fresh_access_token(account).value == account.open_token("access_token")
+    assert fresh_access_token(account).value == account.unseal_token("access_token")
     assert row().refresh_lease is None
 
 
 def test_clock_is_utc_on_mysql_too() -> None:
     """Its CURRENT_TIMESTAMP would jump in spring."""
-    now: Any = lease._UTCNow()
+    now: Any = database._UTCNow()
     compiler = connection.ops.compiler("SQLCompiler")(None, connection, "default")
 
     sql, params = now.as_mysql(compiler, connection)
@@ -406,7 +405,7 @@ def test_outage_serves_what_still_lives(google: FakeGoogle, account: GoogleAccou
     google.fail_next()
 
     for _ in range(3):
-        assert fresh_access_token(account).value == account.open_token("access_token")
+        assert fresh_access_token(account).value == account.unseal_token("access_token")
 
     assert asked(google) == 1
 
@@ -457,7 +456,7 @@ def test_rejected_token_is_replaced_once_a_minute(google: FakeGoogle, alice: Fak
     """It looked fresh: the next rejected one is served as it is, until the minute is over."""
     account = linked(new_user(), google, alice)
 
-    first = fresh_access_token(account, rejected=account.open_token("access_token")).value
+    first = fresh_access_token(account, rejected=account.unseal_token("access_token")).value
     second = fresh_access_token(account, rejected=first).value
     assert second == first
     assert asked(google) == 1
@@ -475,7 +474,7 @@ def test_rejected_token_is_replaced_by_what_another_worker_has(
 
     token = fresh_access_token(account, rejected=Secret("ya29.older")).value
 
-    assert token == account.open_token("access_token")
+    assert token == account.unseal_token("access_token")
     assert asked(google) == 0
 
 
@@ -483,7 +482,7 @@ def test_rejected_token_that_has_expired_is_no_forced_refresh(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
     """It was due anyway; the minute is for those that looked fresh."""
-    fresh_access_token(account, rejected=account.open_token("access_token"))
+    fresh_access_token(account, rejected=account.unseal_token("access_token"))
 
     assert row().refresh_forced_at is None
 
@@ -511,7 +510,7 @@ def test_in_a_transaction_a_lease_is_heeded(google: FakeGoogle, account: GoogleA
     )
 
     with transaction.atomic():
-        assert fresh_access_token(account).value == account.open_token("access_token")
+        assert fresh_access_token(account).value == account.unseal_token("access_token")
 
     assert asked(google) == 0
 
@@ -555,7 +554,7 @@ def test_second_connection_keeps_the_token_of_a_transaction_that_fails(
         token = fresh_access_token(account).value
         transaction.set_rollback(True)
 
-    assert row().open_token("access_token") == token
+    assert row().unseal_token("access_token") == token
     assert [name for name, _ in news] == ["token_refreshed"]
 
 

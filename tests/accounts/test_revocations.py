@@ -19,7 +19,7 @@ from pytest_django import Settings
 
 from django_google_link.accounts import revocations
 from django_google_link.accounts.grants import mark_lost
-from django_google_link.accounts.revocations import Outcome, attempt
+from django_google_link.accounts.revocations import RevocationOutcome, process
 from django_google_link.conf import clients
 from django_google_link.models import GoogleAccount, PendingRevocation, Reason, Status
 from django_google_link.operations.revoke_pending import revoke_pending
@@ -110,7 +110,7 @@ def test_deletion_revokes_at_once(
     delete: Callable[[GoogleAccount], None],
 ) -> None:
     """Acceptance 97, 114, 115: by the refresh token, in the body of a POST."""
-    token = account.open_token("refresh_token")
+    token = account.unseal_token("refresh_token")
 
     with heard() as news:
         delete(account)
@@ -152,7 +152,7 @@ def test_deletion_that_is_rolled_back_revokes_nothing(
         delete(account)
         transaction.set_rollback(True)
 
-    assert GoogleAccount.objects.get().open_token("refresh_token")
+    assert GoogleAccount.objects.get().unseal_token("refresh_token")
     assert not PendingRevocation.objects.exists()
     assert (asked(google), news) == (0, [])
     assert google.granted_scopes(alice)
@@ -207,7 +207,7 @@ def test_deletion_without_the_key_is_no_obstacle(
 def test_outbox_shows_no_token(google: FakeGoogle, account: GoogleAccount) -> None:
     """Acceptance 93: sealed as ever, and only for the account that it was."""
     google.fail_next(endpoint="revoke")
-    token = account.open_token("refresh_token")
+    token = account.unseal_token("refresh_token")
     account.unlink()
 
     pending = PendingRevocation.objects.get()
@@ -218,9 +218,9 @@ def test_outbox_shows_no_token(google: FakeGoogle, account: GoogleAccount) -> No
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT * FROM {PendingRevocation._meta.db_table}")
         assert token.reveal() not in str(cursor.fetchall())
-    assert pending.open_token("refresh_token") == token
+    assert pending.unseal_token("refresh_token") == token
     with pytest.raises(revocations.TokenUndecryptableError):
-        other.open_token("refresh_token")
+        other.unseal_token("refresh_token")
     assert str(pending) == pending.sub
     assert token.reveal() not in repr(pending)
 
@@ -282,7 +282,7 @@ def test_waiting_grows_to_a_day(google: FakeGoogle, account: GoogleAccount) -> N
         make_due()
         [outcome] = revoke_pending(workers=1)
         delay = PendingRevocation.objects.get().retry_at - timezone.now()
-        assert outcome == Outcome.POSTPONED
+        assert outcome == RevocationOutcome.POSTPONED
         assert delay.total_seconds() == pytest.approx(seconds, rel=0.21)
 
 
@@ -308,7 +308,7 @@ def test_revocation_is_not_given_up_before(google: FakeGoogle, account: GoogleAc
     PendingRevocation.objects.update(created_at=timezone.now() - timedelta(days=189))
     make_due()
 
-    assert list(revoke_pending(workers=1)) == [Outcome.POSTPONED]
+    assert list(revoke_pending(workers=1)) == [RevocationOutcome.POSTPONED]
     assert PendingRevocation.objects.get().attempts == 2
 
 
@@ -431,9 +431,9 @@ def test_attempts_at_the_same_time_ask_once(google: FakeGoogle, account: GoogleA
     make_due()
     key = PendingRevocation.objects.get().pk
 
-    outcomes = at_once(*[lambda: attempt(key)] * 5)
+    outcomes = at_once(*[lambda: process(key)] * 5)
 
-    assert sorted(outcomes) == sorted([Outcome.REVOKED, *[Outcome.SHARED] * 4])
+    assert sorted(outcomes) == sorted([RevocationOutcome.REVOKED, *[RevocationOutcome.SHARED] * 4])
     assert asked(google) == 2
 
 
@@ -455,8 +455,8 @@ def test_attempt_of_what_was_cancelled_in_between(
         return result
 
     with connection.execute_wrapper(watch):
-        assert attempt(key) == Outcome.SHARED
-    assert attempt(key) == Outcome.SHARED
+        assert process(key) == RevocationOutcome.SHARED
+    assert process(key) == RevocationOutcome.SHARED
     assert asked(google) == 1
 
 
@@ -478,7 +478,7 @@ def test_worker_that_dies_in_the_middle_loses_nothing(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(revocations, "_revoke", die)
         with pytest.raises(Killed):
-            attempt(key)
+            process(key)
 
     wait = PendingRevocation.objects.get().retry_at - timezone.now()
     assert timedelta(seconds=10) < wait <= timedelta(seconds=15)

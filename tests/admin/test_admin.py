@@ -24,13 +24,13 @@ from django.utils.html import escape
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from django_google_link.accounts.grants import mark_lost
-from django_google_link.accounts.revocations import Outcome
+from django_google_link.accounts.revocations import RevocationOutcome
 from django_google_link.admin import GoogleAccountAdmin, accounts
 from django_google_link.admin.base import MOST_AT_ONCE, ShortPaginator
 from django_google_link.encryption.format import key_id_of
 from django_google_link.encryption.keyring import key_ids
 from django_google_link.models import GoogleAccount, PendingRevocation, Reason, Status
-from django_google_link.operations.revoke_pending import attempt_each
+from django_google_link.operations.revoke_pending import process_each
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 from tests.accounts.test_grants import OTHER_KEY, in_seconds, linked, table, token_of
@@ -556,11 +556,11 @@ def test_unlinking_under_atomic_requests_revokes_after_the_commit(
     """No transaction is open while Google is asked."""
     in_transaction: list[bool] = []
 
-    def watched(rows: Any) -> list[Outcome]:
+    def watched(rows: Any) -> list[RevocationOutcome]:
         in_transaction.append(connection.in_atomic_block)
-        return attempt_each(rows)
+        return process_each(rows)
 
-    monkeypatch.setattr(accounts, "attempt_each", watched)
+    monkeypatch.setattr(accounts, "process_each", watched)
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
 
     act(desk, "delete_selected", account, post="yes")

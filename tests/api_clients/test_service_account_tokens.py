@@ -23,7 +23,7 @@ from django.views.debug import ExceptionReporter
 from google.auth.exceptions import TransportError
 from pytest_django import Settings
 
-from django_google_link.api_clients import service_account_tokens as service_tokens
+from django_google_link.api_clients import service_account_tokens
 from django_google_link.checks.settings import check_settings
 from django_google_link.conf.settings import conf
 from django_google_link.encryption.keyring import make_key
@@ -300,7 +300,7 @@ def test_default_credentials_of_another_machine_are_others(
     """Who shares the cache need not be who shares the rights."""
     service_account(DEFAULT_CREDENTIALS=True)
     first = access_token(REPORTS, scopes=[CALENDAR])
-    monkeypatch.setattr(service_tokens, "_this_machine", lambda: "another")
+    monkeypatch.setattr(service_account_tokens, "_this_machine", lambda: "another")
 
     assert access_token(REPORTS, scopes=[CALENDAR]) != first
 
@@ -365,8 +365,8 @@ def test_turn_of_a_process_that_has_died(
 ) -> None:
     """After ``HTTP_TIMEOUT`` one asks out of turn."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 1}
-    wish = service_tokens._wish(REPORTS, [CALENDAR])
-    assert service_tokens._take_turn(wish)
+    wish = service_account_tokens._wish(REPORTS, [CALENDAR])
+    assert service_account_tokens._take_turn(wish)
 
     assert access_token(REPORTS, scopes=[CALENDAR])
 
@@ -377,9 +377,9 @@ def test_turn_of_another_never_serves_what_was_rejected(
     """Whoever waits for the next token is not given the last one in the meantime."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 1}
     first = Secret(access_token(REPORTS, scopes=[CALENDAR]))
-    assert service_tokens._take_turn(service_tokens._wish(REPORTS, [CALENDAR]))
+    assert service_account_tokens._take_turn(service_account_tokens._wish(REPORTS, [CALENDAR]))
 
-    assert service_tokens.service_token(REPORTS, [CALENDAR], rejected=first).value != first
+    assert service_account_tokens.service_token(REPORTS, [CALENDAR], rejected=first).value != first
 
 
 def test_turn_ends_with_a_refusal(google: FakeGoogle, with_key: Callable[..., None]) -> None:
@@ -389,7 +389,7 @@ def test_turn_ends_with_a_refusal(google: FakeGoogle, with_key: Callable[..., No
     with pytest.raises(ClientMisconfiguredError):
         access_token(REPORTS, scopes=[CALENDAR])
 
-    assert service_tokens._take_turn(service_tokens._wish(REPORTS, [CALENDAR]))
+    assert service_account_tokens._take_turn(service_account_tokens._wish(REPORTS, [CALENDAR]))
 
 
 def test_scopes_must_be_named(google: FakeGoogle, with_key: Callable[..., None]) -> None:
@@ -425,7 +425,9 @@ def test_entries_cannot_be_swapped(google: FakeGoogle, with_key: Callable[..., N
     """A token that somebody puts under another key is not handed out."""
     small = access_token(REPORTS, scopes=[CALENDAR])
     big = access_token(REPORTS, scopes=[CALENDAR, DRIVE])
-    wishes = [service_tokens._wish(REPORTS, scopes) for scopes in ([CALENDAR], [CALENDAR, DRIVE])]
+    wishes = [
+        service_account_tokens._wish(REPORTS, scopes) for scopes in ([CALENDAR], [CALENDAR, DRIVE])
+    ]
     cache.set(wishes[0].key, cache.get(wishes[1].key))
 
     again = access_token(REPORTS, scopes=[CALENDAR])
@@ -536,9 +538,9 @@ def test_token_that_was_rejected_does_not_serve_while_google_is_down(
     google.fail_next(status=503)
 
     with pytest.raises(RefreshUnavailableError):
-        service_tokens.service_token(REPORTS, [CALENDAR], rejected=first)
+        service_account_tokens.service_token(REPORTS, [CALENDAR], rejected=first)
 
-    assert service_tokens.service_token(REPORTS, [CALENDAR], rejected=first).value != first
+    assert service_account_tokens.service_token(REPORTS, [CALENDAR], rejected=first).value != first
 
 
 @pytest.mark.parametrize(
@@ -594,11 +596,11 @@ def test_forced_tokens_after_a_minute(
 ) -> None:
     """Then it may be tried again."""
     first = Secret(access_token(REPORTS, scopes=[CALENDAR]))
-    second = service_tokens.service_token(REPORTS, [CALENDAR], rejected=first).value
-    same = service_tokens.service_token(REPORTS, [CALENDAR], rejected=second).value
-    monkeypatch.setattr(service_tokens, "FORCED_REFRESH_INTERVAL", timedelta())
+    second = service_account_tokens.service_token(REPORTS, [CALENDAR], rejected=first).value
+    same = service_account_tokens.service_token(REPORTS, [CALENDAR], rejected=second).value
+    monkeypatch.setattr(service_account_tokens, "FORCED_REFRESH_INTERVAL", timedelta())
 
-    third = service_tokens.service_token(REPORTS, [CALENDAR], rejected=second).value
+    third = service_account_tokens.service_token(REPORTS, [CALENDAR], rejected=second).value
 
     assert same == second
     assert len({first, second, third}) == 3
@@ -734,14 +736,16 @@ def test_failure_that_google_auth_got_over_is_forgotten(
     google: FakeGoogle, with_key: Callable[..., None]
 ) -> None:
     """It tries a metadata server several times: what came last is what counts."""
-    door = service_tokens._Door(google.url)
+    door = service_account_tokens._Door(google.url)
     google.fail_next(drop=True)
     google.error_next("invalid_grant")
     with pytest.raises(TransportError):
         door(f"{google.url}/token", "POST")
     assert door(f"{google.url}/token", "POST").status == 400
 
-    problem = service_tokens._refusal(service_tokens._wish(REPORTS, [CALENDAR]), door, "")
+    problem = service_account_tokens._refusal(
+        service_account_tokens._wish(REPORTS, [CALENDAR]), door, ""
+    )
 
     assert isinstance(problem, ClientMisconfiguredError)
 

@@ -21,10 +21,10 @@ from pytest_django import Settings
 
 from django_google_link.accounts.access_tokens import fresh_access_token
 from django_google_link.conf.clients import get_client
-from django_google_link.encryption import keyring as crypto
+from django_google_link.encryption import keyring
 from django_google_link.exceptions import ConsentRequiredError, GoogleLinkError
 from django_google_link.models import GoogleAccount
-from django_google_link.oauth import endpoints as oauth
+from django_google_link.oauth import endpoints
 from django_google_link.oauth.transport import Answer
 from django_google_link.secret import Secret
 from django_google_link.services import authorized_session, build_service, credentials_for
@@ -77,7 +77,7 @@ def test_dumpdata_holds_ciphertext_only(account: GoogleAccount) -> None:
 
 def test_account_shows_nothing(account: GoogleAccount) -> None:
     """Neither itself, nor its attributes, nor a pickle of it, after a token was opened."""
-    account.open_token("refresh_token")
+    account.unseal_token("refresh_token")
 
     for text in (repr(account), str(account), repr(vars(account)), pickle.dumps(account)):
         assert is_clean(text)
@@ -120,7 +120,7 @@ def test_secrets_compare_by_value() -> None:
 
 def test_client_and_answers_show_nothing(account: GoogleAccount) -> None:
     """What travels through the frames of the protocol."""
-    response = oauth._token_response(
+    response = endpoints._token_response(
         Answer(
             status=200,
             body=f"{ACCESS} {REFRESH}".encode(),
@@ -225,7 +225,7 @@ def test_error_reports_of_a_failed_exchange_show_nothing(
     settings.DEBUG = debug
 
     try:
-        oauth.exchange_code(
+        endpoints.exchange_code(
             get_client(), code=Secret(REFRESH), redirect_uri="x", code_verifier=ACCESS
         )
     except GoogleLinkError:
@@ -259,7 +259,7 @@ def test_error_reports_of_a_mistaken_setting_show_nothing(
     settings.GOOGLE_LINK = {**kept, **change(kept)}
 
     def use() -> None:
-        crypto.key_ids()
+        keyring.key_ids()
         get_client()
 
     try:
@@ -305,10 +305,10 @@ def test_logs_show_nothing(
     with pytest.raises(GoogleLinkError):
         fresh_access_token(account)
     with pytest.raises(GoogleLinkError):
-        oauth.exchange_code(
+        endpoints.exchange_code(
             get_client(), code=Secret(REFRESH), redirect_uri="x", code_verifier="verifier-me-not"
         )
-    oauth.revoke(get_client(), token=Secret(tokens.refresh_token))
+    endpoints.revoke(get_client(), token=Secret(tokens.refresh_token))
 
     written = "".join(f"{record.getMessage()} {vars(record)}" for record in caplog.records)
     assert "POST /token" in written

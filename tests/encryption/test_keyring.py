@@ -198,7 +198,7 @@ def refuses_both_tokens(account: GoogleAccount) -> bool:
     """Return whether neither token of a row opens."""
     for name in ("refresh_token", "access_token"):
         with pytest.raises(TokenUndecryptableError):
-            account.open_token(name)
+            account.unseal_token(name)
     return True
 
 
@@ -269,14 +269,14 @@ def test_token_in_the_other_column_does_not_open(accounts: Accounts) -> None:
     sql("UPDATE TABLE SET sealed_access_token = sealed_refresh_token")
 
     with pytest.raises(TokenUndecryptableError):
-        GoogleAccount.objects.get(pk=victim.pk).open_token("access_token")
+        GoogleAccount.objects.get(pk=victim.pk).unseal_token("access_token")
 
 
 def test_rows_open_for_their_owners(accounts: Accounts) -> None:
     """Left alone, they do open; the client's name is not part of the binding."""
     sql("UPDATE TABLE SET client = 'renamed'")
 
-    opened = [account.open_token("refresh_token") for account in GoogleAccount.objects.all()]
+    opened = [account.unseal_token("refresh_token") for account in GoogleAccount.objects.all()]
 
     assert {token.reveal() for token in opened if token} == {"1//anna", "1//ben"}
 
@@ -286,7 +286,7 @@ def test_row_opens_however_its_owners_key_is_written(user: Any) -> None:
     account = make_google_account(user, refresh_token="1//anna")
     account.user_id = str(user.pk)
 
-    token = account.open_token("refresh_token")
+    token = account.unseal_token("refresh_token")
 
     assert token == Secret("1//anna")
     assert get_user_model().objects.get(pk=account.user_id) == user

@@ -19,7 +19,7 @@ from django_google_link.exceptions import (
     RefreshUnavailableError,
     TokenEndpointError,
 )
-from django_google_link.oauth import endpoints as oauth
+from django_google_link.oauth import endpoints
 from django_google_link.oauth.transport import fetch
 from django_google_link.secret import Secret
 from django_google_link.testing import FakeGoogle, FakeUser
@@ -33,9 +33,9 @@ def impatient(settings: Settings) -> None:
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 1}
 
 
-def refresh() -> oauth.TokenResponse:
+def refresh() -> endpoints.TokenResponse:
     """Refresh some token."""
-    return oauth.refresh(get_client(), refresh_token=TOKEN)
+    return endpoints.refresh(get_client(), refresh_token=TOKEN)
 
 
 def test_loopback_is_not_reached_through_a_proxy(
@@ -46,14 +46,14 @@ def test_loopback_is_not_reached_through_a_proxy(
     monkeypatch.delenv("NO_PROXY", raising=False)
     token = Secret(google.grant(alice, ["openid"]).refresh_token)
 
-    assert oauth.refresh(get_client(), refresh_token=token).access_token
+    assert endpoints.refresh(get_client(), refresh_token=token).access_token
 
 
 def test_refresh_sends_no_scope(google: FakeGoogle, alice: FakeUser) -> None:
     """Acceptance 110: all that was granted is meant; the answer says what that is."""
     tokens = google.grant(alice, ["openid", "email"])
 
-    response = oauth.refresh(get_client(), refresh_token=Secret(tokens.refresh_token))
+    response = endpoints.refresh(get_client(), refresh_token=Secret(tokens.refresh_token))
 
     [request] = google.requests_to("token")
     assert set(request.form) == {"client_id", "client_secret", "grant_type", "refresh_token"}
@@ -86,7 +86,7 @@ def test_invalid_grant_is_a_lost_grant(
     assert ("policy" in str(caught.value)) is (reason == "session_policy")
 
 
-@pytest.mark.parametrize("error", sorted(oauth.CLIENT_ERRORS))
+@pytest.mark.parametrize("error", sorted(endpoints.CLIENT_ERRORS))
 @pytest.mark.parametrize("status", [400, 401, 403])
 def test_refused_client_is_our_misconfiguration(
     google: FakeGoogle, error: str, status: int
@@ -240,7 +240,7 @@ def test_error_texts_are_cut(google: FakeGoogle) -> None:
 def test_code_that_is_refused_is_no_lost_grant(google: FakeGoogle) -> None:
     """Acceptance 46: invalid_grant for a code speaks of the code."""
     with pytest.raises(TokenEndpointError) as caught:
-        oauth.exchange_code(
+        endpoints.exchange_code(
             get_client(), code=Secret("x"), redirect_uri="https://a.example", code_verifier="v"
         )
 
@@ -251,7 +251,7 @@ def test_revoke_posts_the_token_in_the_body(google: FakeGoogle, alice: FakeUser)
     """Acceptance 116: and the grant is gone."""
     tokens = google.grant(alice, ["openid"])
 
-    oauth.revoke(get_client(), token=Secret(tokens.refresh_token))
+    endpoints.revoke(get_client(), token=Secret(tokens.refresh_token))
 
     [request] = google.requests_to("revoke")
     assert (request.method, dict(request.query)) == ("POST", {})
@@ -261,7 +261,7 @@ def test_revoke_posts_the_token_in_the_body(google: FakeGoogle, alice: FakeUser)
 
 def test_revoke_of_a_dead_token_is_done(google: FakeGoogle) -> None:
     """Acceptance 117: 400 invalid_token is what was wanted."""
-    oauth.revoke(get_client(), token=TOKEN)
+    endpoints.revoke(get_client(), token=TOKEN)
 
     assert len(google.requests_to("revoke")) == 1
 
@@ -280,7 +280,7 @@ def test_revoke_that_fails_says_so(
     google.fail_next(endpoint="revoke", **fault)
 
     with pytest.raises(error):
-        oauth.revoke(get_client(), token=TOKEN)
+        endpoints.revoke(get_client(), token=TOKEN)
 
 
 def test_authorization_endpoint_may_have_a_query(
@@ -289,7 +289,7 @@ def test_authorization_endpoint_may_have_a_query(
     """RFC 6749 section 3.1: it is kept."""
     configure(AUTHORIZATION_ENDPOINT=f"{google.url}/auth?tenant=1")
 
-    url = oauth.authorization_url(
+    url = endpoints.authorization_url(
         get_client(),
         redirect_uri="https://a.example",
         scopes=["openid"],
@@ -305,7 +305,7 @@ def test_code_challenge_is_that_of_the_rfc() -> None:
     """RFC 7636 appendix B."""
     verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 
-    assert oauth.code_challenge(verifier) == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+    assert endpoints.code_challenge(verifier) == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 
 
 def test_error_text_writes_no_lines_of_its_own() -> None:

@@ -27,8 +27,7 @@ from social_django.models import UserSocialAuth
 from django_google_link.encryption.keyring import make_key
 from django_google_link.management.commands import google_link_import
 from django_google_link.models import GoogleAccount, PendingRevocation, Reason, Status
-from django_google_link.operations import import_sources as sources
-from django_google_link.operations import import_tokens as moving_in
+from django_google_link.operations import import_sources, import_tokens
 from django_google_link.secret import Secret
 from django_google_link.services import access_token
 from django_google_link.signals import account_linked
@@ -152,7 +151,7 @@ def test_token_that_the_provider_has_replaced(
 
     assert "1 moved in" in run("allauth")
 
-    assert GoogleAccount.objects.get().open_token("refresh_token") == Secret("1//rotated")
+    assert GoogleAccount.objects.get().unseal_token("refresh_token") == Secret("1//rotated")
 
 
 def test_allauth_knows_its_client(
@@ -269,7 +268,7 @@ def test_newer_link_is_kept(
     assert "1 linked here already" in run("social-auth")
 
     account.refresh_from_db()
-    token = account.open_token("refresh_token")
+    token = account.unseal_token("refresh_token")
     assert token and token.reveal() == newer
 
 
@@ -286,7 +285,7 @@ def test_link_of_a_former_client_is_made_anew(
     run("allauth", "--wipe-source")
 
     account.refresh_from_db()
-    assert account.open_token("refresh_token") == Secret(refresh_token)
+    assert account.unseal_token("refresh_token") == Secret(refresh_token)
     assert not SocialToken.objects.get().token_secret
 
 
@@ -569,20 +568,20 @@ def test_thousands(google: FakeGoogle, refresh_token: str, monkeypatch: pytest.M
     users = [new_user(f"user{number}") for number in range(9)]
     for user in users:
         in_social_auth(user, user.username, refresh_token=refresh_token)
-    monkeypatch.setattr(sources, "_CHUNK", 2)
-    together, see_to, seen = threading.Barrier(3), moving_in._see_to, []
+    monkeypatch.setattr(import_sources, "_CHUNK", 2)
+    together, process, seen = threading.Barrier(3), import_tokens._process, []
 
     def meet(find: Any, **options: Any) -> Any:
         together.wait(timeout=5)
         seen.append(find.user_id)
-        return see_to(find, **options)
+        return process(find, **options)
 
-    monkeypatch.setattr(moving_in, "_see_to", meet)
+    monkeypatch.setattr(import_tokens, "_process", meet)
 
     assert "9 would be moved in" in run("social-auth", "--workers", "3", "--dry-run")
     assert sorted(seen) == sorted(user.pk for user in users)
 
-    finds = sources.social_auth().finds
+    finds = import_sources.social_auth().finds
     next(finds)
     UserSocialAuth.objects.all().delete()
     assert len(list(finds)) == 1  # What was read with the first one.
@@ -726,17 +725,17 @@ def test_user_who_links_in_that_second(
     if had_a_row:
         make_google_account(anna, sub=alice.sub, status=Status.NEEDS_REAUTHORIZATION)
     in_allauth(anna, alice.sub, refresh_token)
-    save = moving_in.save_grant
+    save = import_tokens.save_grant
 
     def link_first(user: Any, client: Any, identity: Any, response: Any, **options: Any) -> Any:
         theirs = replace(response, refresh_token=Secret(newer))
         save(user, client, identity, theirs, requested_scopes=())
         return save(user, client, identity, response, **options)
 
-    monkeypatch.setattr(moving_in, "save_grant", link_first)
+    monkeypatch.setattr(import_tokens, "save_grant", link_first)
 
     assert "1 linked here already" in run("allauth")
-    token = GoogleAccount.objects.get().open_token("refresh_token")
+    token = GoogleAccount.objects.get().unseal_token("refresh_token")
     assert token == Secret(newer)
 
 
@@ -765,7 +764,7 @@ def test_wiping_shows_no_token_to_the_log_of_statements(
 ) -> None:
     """What a statement compares stands in it."""
     in_allauth(anna, alice.sub, refresh_token)
-    [find] = sources.allauth().finds
+    [find] = import_sources.allauth().finds
 
     with CaptureQueriesContext(connection) as queries:
         find.wipe()
@@ -776,6 +775,6 @@ def test_wiping_shows_no_token_to_the_log_of_statements(
 
 def test_file_that_goes_before_it_is_read(tmp_path: Path) -> None:
     """It is told."""
-    [find] = sources.files([tmp_path / "token.json"], user_id=1).finds
+    [find] = import_sources.files([tmp_path / "token.json"], user_id=1).finds
 
     assert find.problem == "No such file or directory"

@@ -15,8 +15,8 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from django_google_link.models import GoogleAccount, Status
-from django_google_link.operations import refresh as upkeep
-from django_google_link.operations.refresh import Outcome, due_accounts, refresh_accounts
+from django_google_link.operations import refresh
+from django_google_link.operations.refresh import RefreshOutcome, due_accounts, refresh_accounts
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 from tests.accounts.test_grants import OTHER_KEY, in_seconds, linked, links, table
@@ -105,7 +105,7 @@ def test_command_goes_all_the_way_round(
     google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever it starts, and however many chunks it takes."""
-    monkeypatch.setattr(upkeep, "_CHUNK", 2)
+    monkeypatch.setattr(refresh, "_CHUNK", 2)
     link_many(9, google, alice)
 
     assert run(expiring_within=0, workers=3) == "       9 refreshed\n"
@@ -137,13 +137,13 @@ def test_command_leaves_to_others_what_they_do(
     GoogleAccount.objects.filter(pk=fresh.pk).update(access_token_expires_at=in_seconds(3599))
     GoogleAccount.objects.filter(pk=gone.pk).delete()
 
-    monkeypatch.setattr(upkeep, "_around", lambda _: iter(accounts))
+    monkeypatch.setattr(refresh, "_from_random_start", lambda _: iter(accounts))
 
     outcomes = Counter(
         refresh_accounts(GoogleAccount.objects.all(), leeway=timedelta(minutes=5), workers=2)
     )
 
-    assert outcomes == {Outcome.SHARED: 3, Outcome.REFRESHED: 1}
+    assert outcomes == {RefreshOutcome.SHARED: 3, RefreshOutcome.REFRESHED: 1}
     assert asked(google) == 1
 
 
@@ -258,7 +258,7 @@ def test_command_that_fails_in_a_thread_fails(
     def broken(*args: Any, **kwargs: Any) -> None:
         raise DatabaseError("the disk is full")
 
-    monkeypatch.setattr(upkeep, "fresh_access_token", broken)
+    monkeypatch.setattr(refresh, "fresh_access_token", broken)
 
     with pytest.raises(DatabaseError, match="the disk is full"):
         run(expiring_within=0)
@@ -300,13 +300,13 @@ def test_check_of_one_account(google: FakeGoogle, alice: FakeUser) -> None:
     """As the admin asks for it: with a word for each end."""
     [account] = link_many(1, google, alice)
 
-    assert upkeep.check(account) == Outcome.REFRESHED
+    assert refresh.check(account) == RefreshOutcome.REFRESHED
     google.fail_next(status=503)
-    assert upkeep.check(account) == Outcome.UNREACHABLE
+    assert refresh.check(account) == RefreshOutcome.UNREACHABLE
     google.error_next("invalid_client", status=401)
-    assert upkeep.check(account) == Outcome.REFUSED
+    assert refresh.check(account) == RefreshOutcome.REFUSED
     google.revoke(alice)
-    assert upkeep.check(account) == Outcome.LOST
+    assert refresh.check(account) == RefreshOutcome.LOST
 
 
 def test_policy_of_one_organization_is_not_everybodys(google: FakeGoogle, alice: FakeUser) -> None:

@@ -19,8 +19,8 @@ from django_google_link.accounts.access_tokens import fresh_access_token
 from django_google_link.encryption.format import key_id_of
 from django_google_link.encryption.keyring import key_ids, make_key
 from django_google_link.models import GoogleAccount, PendingRevocation
-from django_google_link.operations import rotate_keys as rotation
-from django_google_link.operations.rotate_keys import Outcome, rotate
+from django_google_link.operations import rotate_keys
+from django_google_link.operations.rotate_keys import RotationOutcome, rotate
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 from tests.accounts.test_access_tokens import during_refresh
@@ -61,7 +61,7 @@ def failed(match: str, **options: Any) -> str:
 def tokens() -> set[tuple[str, str]]:
     """Return all tokens of all tables, bare."""
     rows = [*GoogleAccount.objects.all(), *PendingRevocation.objects.all()]
-    found = [(row.open_token("refresh_token"), row.open_token("access_token")) for row in rows]
+    found = [(row.unseal_token("refresh_token"), row.unseal_token("access_token")) for row in rows]
     return {(one.reveal() if one else "", two.reveal() if two else "") for one, two in found}
 
 
@@ -107,7 +107,7 @@ def test_whole_rotation(use: Callable[..., None], google: FakeGoogle) -> None:
 
 def test_rotation_in_chunks(use: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     """All of them, however many fit into a statement."""
-    monkeypatch.setattr(rotation, "_CHUNK", 3)
+    monkeypatch.setattr(rotate_keys, "_CHUNK", 3)
     make_many(10)
     before = tokens()
 
@@ -174,16 +174,16 @@ def test_row_that_changes_in_the_same_moment_wins(
     save(user, "42")
     save(user, "43")
     use(NEW, OLD)
-    seal = rotation._sealed_anew
+    seal = rotate_keys._sealed_anew
 
     def slow(row: Any, reseal: Any) -> Any:
         if row.sub == "42":
             GoogleAccount.objects.filter(sub="42").update(sealed_access_token="")
         return seal(row, reseal)
 
-    monkeypatch.setattr(rotation, "_sealed_anew", slow)
+    monkeypatch.setattr(rotate_keys, "_sealed_anew", slow)
 
-    assert sorted(rotate()) == sorted([Outcome.ROTATED, Outcome.CHANGED])
+    assert sorted(rotate()) == sorted([RotationOutcome.ROTATED, RotationOutcome.CHANGED])
     monkeypatch.undo()
     assert GoogleAccount.objects.get(sub="42").sealed_access_token == ""
     assert key_id_of(GoogleAccount.objects.get(sub="43").sealed_refresh_token) == key_ids()[0]
@@ -193,7 +193,7 @@ def test_rotation_under_refreshes_and_links_loses_nothing(
     use: Callable[..., None], google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two rotations at once, while all tokens are refreshed and half of the grants renewed."""
-    monkeypatch.setattr(rotation, "_CHUNK", 5)
+    monkeypatch.setattr(rotate_keys, "_CHUNK", 5)
     user = new_user()
     accounts = [
         linked(user, google, alice, sub=str(n), access_token_expires_at=in_seconds(-60))
@@ -217,7 +217,7 @@ def test_rotation_under_refreshes_and_links_loses_nothing(
     use(NEW)
 
     for account in GoogleAccount.objects.all():
-        refresh_token = account.open_token("refresh_token")
+        refresh_token = account.unseal_token("refresh_token")
         assert refresh_token is not None
         renewed = int(account.sub) % 2 == 0
         assert (refresh_token.reveal() == "1//new") is renewed
@@ -227,7 +227,7 @@ def test_command_that_is_interrupted(
     use: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C is safe: the rest is for the next run."""
-    monkeypatch.setattr(rotation, "_CHUNK", 1)
+    monkeypatch.setattr(rotate_keys, "_CHUNK", 1)
     make_many(3)
     use(NEW, OLD)
 
@@ -256,8 +256,8 @@ def test_access_tokens_that_have_expired_are_dropped(use: Callable[..., None]) -
 
     use(NEW)
     assert GoogleAccount.objects.get(pk=expired.pk).sealed_access_token == ""
-    assert GoogleAccount.objects.get(pk=expired.pk).open_token("refresh_token")
-    assert GoogleAccount.objects.get(pk=lives.pk).open_token("access_token")
+    assert GoogleAccount.objects.get(pk=expired.pk).unseal_token("refresh_token")
+    assert GoogleAccount.objects.get(pk=lives.pk).unseal_token("access_token")
 
 
 def test_reseal_of_one_row(use: Callable[..., None]) -> None:
@@ -266,8 +266,8 @@ def test_reseal_of_one_row(use: Callable[..., None]) -> None:
     stale, before = GoogleAccount.objects.get(), tokens()
     use(NEW, OLD)
 
-    assert rotation.reseal(GoogleAccount.objects.get()) == Outcome.ROTATED
-    assert rotation.reseal(stale) == Outcome.CHANGED
+    assert rotate_keys.reseal(GoogleAccount.objects.get()) == RotationOutcome.ROTATED
+    assert rotate_keys.reseal(stale) == RotationOutcome.CHANGED
 
     use(NEW)
     assert tokens() == before
@@ -303,7 +303,7 @@ if os.environ.get("TEST_DATABASE"):
                 locked.set()
                 done.wait(20)
 
-        def rotate_meanwhile() -> Counter[Outcome]:
+        def rotate_meanwhile() -> Counter[RotationOutcome]:
             locked.wait(20)
             try:
                 return Counter(rotate())
@@ -313,5 +313,5 @@ if os.environ.get("TEST_DATABASE"):
         held = GoogleAccount.objects.order_by("pk")[2]
         _, outcomes = at_once(hold, rotate_meanwhile)
 
-        assert outcomes == {Outcome.ROTATED: 4, Outcome.CHANGED: 1}
+        assert outcomes == {RotationOutcome.ROTATED: 4, RotationOutcome.CHANGED: 1}
         assert run() == "       1 sealed anew\n       0 left\n"

@@ -24,7 +24,7 @@ from tests.support.databases import new_user
 
 pytestmark = pytest.mark.django_db
 
-NOTHING_WAITS = "\nRefreshes that fail: 0\nPending revocations: 0\nNo trouble.\n"
+NOTHING_WAITS = "\nRefreshes that fail: 0\nPending revocations: 0\nNo problems.\n"
 
 
 def run(**options: Any) -> str:
@@ -88,7 +88,7 @@ def test_status_for_programs(user: Any) -> None:
     assert content["failing_refreshes"]["count"] == 1
     assert content["failing_refreshes"]["since"]
     assert content["pending_revocations"] == {"count": 0, "since": None}
-    assert content["troubles"] == []
+    assert content["problems"] == []
 
 
 def test_status_for_programs_that_monitor(user: Any, settings: Settings) -> None:
@@ -99,7 +99,7 @@ def test_status_for_programs_that_monitor(user: Any, settings: Settings) -> None
     with pytest.raises(CommandError, match="'gone'"):
         call_command("google_link_status", json=True, check=True, stdout=out)
 
-    assert len(json.loads(out.getvalue())["troubles"]) == 1
+    assert len(json.loads(out.getvalue())["problems"]) == 1
 
 
 def test_status_knows_a_key_that_is_gone(user: Any, settings: Settings) -> None:
@@ -149,7 +149,7 @@ def test_status_does_not_mind_what_users_do(user: Any) -> None:
     """That they revoke is their right, and no reason to wake anybody."""
     mark_lost(make_google_account(user), "revoked")
 
-    assert "No trouble." in run(check=True)
+    assert "No problems." in run(check=True)
 
 
 def test_status_knows_that_google_refuses_the_client(

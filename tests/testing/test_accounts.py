@@ -31,7 +31,7 @@ def test_make_google_account_is_ready_for_use(user: Any) -> None:
     assert account.status == Status.ACTIVE
     assert account.granted_scopes == ["email", "openid", "profile"]
     assert access_token(user) == "ya29.access-token"
-    refresh_token = account.open_token("refresh_token")
+    refresh_token = account.unseal_token("refresh_token")
     assert refresh_token is not None and refresh_token.reveal() == "1//refresh-token"
     hour = timedelta(hours=1)
     assert before + hour <= account.access_token_expires_at <= timezone.now() + hour
@@ -68,7 +68,7 @@ def test_make_google_account_takes_what_is_given(user: Any) -> None:
     assert (account.email, account.sub, account.client) == ("alice@gmail.com", "42", "other")
     assert account.access_token_expires_at == expires_at
     assert access_token(account) == "ya29.mine"
-    refresh_token = account.open_token("refresh_token")
+    refresh_token = account.unseal_token("refresh_token")
     assert refresh_token is not None and refresh_token.reveal() == "1//mine"
 
 
@@ -86,8 +86,8 @@ def test_make_google_account_without_tokens(user: Any) -> None:
     account = make_google_account(user, refresh_token="", access_token="")
 
     account.refresh_from_db()
-    assert account.open_token("refresh_token") is None
-    assert account.open_token("access_token") is None
+    assert account.unseal_token("refresh_token") is None
+    assert account.unseal_token("access_token") is None
     assert account.access_token_expires_at is None
     with pytest.raises(GrantLostError):
         credentials_for(user)

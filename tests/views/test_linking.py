@@ -467,7 +467,7 @@ def test_session_holds_no_token_after_linking(
     cookies = str(browser.cookies)
     page = browser.get("/google/").content.decode()
     for name in ("refresh_token", "access_token"):
-        token = account.open_token(name)
+        token = account.unseal_token(name)
         assert token
         for place in (session, cookies, page, str(response.headers)):
             assert token.reveal() not in place
@@ -960,7 +960,7 @@ def test_incremental_consent_keeps_what_was_granted(
 
     after = GoogleAccount.objects.get()
     assert set(after.granted_scopes) == {*IDENTITY, CALENDAR, DRIVE}
-    assert after.open_token("refresh_token") == before.open_token("refresh_token")
+    assert after.unseal_token("refresh_token") == before.unseal_token("refresh_token")
     assert after.grant_version > before.grant_version
 
 
@@ -980,7 +980,7 @@ def test_no_refresh_token_asks_for_consent_once_more(
     assert query_of(second["Location"])["prompt"] == "consent"
     assert query_of(second["Location"])["login_hint"] == alice.sub
     assert third["Location"] == "/agenda/?day=1"
-    assert GoogleAccount.objects.get(sub=alice.sub).open_token("refresh_token")
+    assert GoogleAccount.objects.get(sub=alice.sub).unseal_token("refresh_token")
 
 
 def test_no_refresh_token_twice_fails_clearly(
@@ -1022,7 +1022,7 @@ def test_linking_again_heals_a_dead_link(
 
     [after] = GoogleAccount.objects.all()
     assert (after.pk, after.status, after.status_reason) == (account.pk, Status.ACTIVE, "")
-    assert after.open_token("refresh_token") != account.open_token("refresh_token")
+    assert after.unseal_token("refresh_token") != account.unseal_token("refresh_token")
 
 
 def test_another_account_than_expected_changes_nothing_and_is_offered(

@@ -17,11 +17,11 @@ from django.views.decorators.debug import sensitive_variables
 from django_google_link.accounts.grants import save_grant
 from django_google_link.accounts.revocations import end_grant
 from django_google_link.conf.clients import OAuthClient, get_client, is_loopback
-from django_google_link.encryption import keyring as crypto
+from django_google_link.encryption import keyring
 from django_google_link.exceptions import GoogleLinkError
 from django_google_link.management.loopback import HOST, LoopbackServer
 from django_google_link.models import GoogleAccount
-from django_google_link.oauth import endpoints as oauth
+from django_google_link.oauth import endpoints
 from django_google_link.oauth.authorization_response import exchange
 from django_google_link.oauth.endpoints import TokenResponse
 from django_google_link.oauth.id_token import Identity
@@ -81,7 +81,7 @@ class Command(BaseCommand):
         owner = user_named(user)
         try:
             oauth_client = get_client(client)
-            crypto.key_ids()
+            keyring.key_ids()
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
         asked = parse_scopes((*IDENTITY_SCOPES, *oauth_client.scopes, *scopes))
@@ -154,7 +154,7 @@ class _Flow:
         verifier = secrets.token_urlsafe(64)
         port = self._server.server_port
         redirect_uri = f"http://{HOST}:{port}{self._server.path}"
-        url = oauth.authorization_url(
+        url = endpoints.authorization_url(
             self._client,
             redirect_uri=redirect_uri,
             scopes=self._scopes,

@@ -11,10 +11,10 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import BaseCommand, CommandError
 
-from django_google_link.encryption import keyring as crypto
-from django_google_link.operations import import_sources as sources
+from django_google_link.encryption import keyring
+from django_google_link.operations import import_sources
 from django_google_link.operations.import_sources import Source
-from django_google_link.operations.import_tokens import TROUBLES, Outcome, move_in
+from django_google_link.operations.import_tokens import RETRYABLE, ImportOutcome, move_in
 
 from ._progress import with_bar
 from ._users import user_named
@@ -76,9 +76,9 @@ class Command(BaseCommand):
         """
         if workers < 1:
             raise CommandError("--workers takes a number from 1 on.")
-        counts = Counter[Outcome]()
+        counts = Counter[ImportOutcome]()
         try:
-            crypto.key_ids()
+            keyring.key_ids()
             source = _source(options)
             moving = move_in(
                 source, client=client, dry_run=dry_run, wipe=wipe_source, workers=workers
@@ -94,14 +94,14 @@ class Command(BaseCommand):
                 "Stopped: what was done is done. Run it again for the rest.", returncode=130
             ) from None
         self._sum_up(counts)
-        troubled = sum(counts[outcome] for outcome in TROUBLES)
+        troubled = sum(counts[outcome] for outcome in RETRYABLE)
         if troubled:
             raise CommandError(f"{troubled:,} stay where they are: see the log.")
 
-    def _sum_up(self, counts: Counter[Outcome]) -> None:
+    def _sum_up(self, counts: Counter[ImportOutcome]) -> None:
         if not counts:
             self.stdout.write("Nothing was found: no such row, or none of this --provider.")
-        for outcome in Outcome:
+        for outcome in ImportOutcome:
             if counts[outcome]:
                 self.stdout.write(f"{counts[outcome]:>8,} {outcome.label}")
 
@@ -119,11 +119,11 @@ def _take_common_options(parser: ArgumentParser) -> None:
 def _source(options: dict[str, Any]) -> Source:
     match options["source"]:
         case "allauth":
-            return sources.allauth(provider=options["provider"])
+            return import_sources.allauth(provider=options["provider"])
         case "social-auth":
-            return sources.social_auth(provider=options["provider"])
+            return import_sources.social_auth(provider=options["provider"])
         case "oauth2client":
-            return sources.oauth2client(
+            return import_sources.oauth2client(
                 model=options["model"], field=options["field"], user_field=options["user_field"]
             )
         case _:
@@ -131,4 +131,4 @@ def _source(options: dict[str, Any]) -> Source:
             for path in options["paths"]:
                 if not path.is_file():
                     raise CommandError(f"There is no file {path}.")
-            return sources.files(options["paths"], user_id=user.pk)
+            return import_sources.files(options["paths"], user_id=user.pk)

@@ -11,7 +11,12 @@ from typing import Any
 from django.core.management import BaseCommand, CommandError
 
 from django_google_link.accounts.access_tokens import refresh_leeway
-from django_google_link.operations.refresh import TROUBLES, Outcome, due_accounts, refresh_accounts
+from django_google_link.operations.refresh import (
+    RETRYABLE,
+    RefreshOutcome,
+    due_accounts,
+    refresh_accounts,
+)
 
 from ._progress import with_bar
 
@@ -70,7 +75,7 @@ class Command(BaseCommand):
         if not total:
             self.stdout.write("Nothing is due.")
             return
-        counts = Counter[Outcome]()
+        counts = Counter[RefreshOutcome]()
         refreshing = refresh_accounts(
             accounts, leeway=max(refresh_leeway(), window or timedelta()), workers=workers
         )
@@ -84,11 +89,11 @@ class Command(BaseCommand):
                 "Stopped: what was done is done. Run it again for the rest.", returncode=130
             ) from None
         self._sum_up(counts)
-        troubled = sum(counts[outcome] for outcome in TROUBLES)
+        troubled = sum(counts[outcome] for outcome in RETRYABLE)
         if troubled:
             raise CommandError(f"{troubled:,} of the accounts stay as they are: see the log.")
 
-    def _sum_up(self, counts: Counter[Outcome]) -> None:
-        for outcome in Outcome:
+    def _sum_up(self, counts: Counter[RefreshOutcome]) -> None:
+        for outcome in RefreshOutcome:
             if counts[outcome]:
                 self.stdout.write(f"{counts[outcome]:>8,} {outcome.label}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management import BaseCommand, CommandError
 
-from django_google_link.accounts.revocations import Outcome, outbox_of
+from django_google_link.accounts.revocations import RevocationOutcome, outbox
 from django_google_link.operations.revoke_pending import due_revocations, revoke_pending
 
 from ._progress import with_bar
@@ -40,7 +40,7 @@ class Command(BaseCommand):
         """
         if workers < 1:
             raise CommandError("--workers takes a number from 1 on.")
-        counts = Counter[Outcome]()
+        counts = Counter[RevocationOutcome]()
         try:
             with closing(revoke_pending(workers=workers)) as outcomes:
                 for outcome in with_bar(outcomes, due_revocations().count()):
@@ -50,10 +50,10 @@ class Command(BaseCommand):
                 "Stopped: what was done is done. Run it again for the rest.", returncode=130
             ) from None
         finally:
-            for outcome in Outcome:
+            for outcome in RevocationOutcome:
                 if counts[outcome]:
                     self.stdout.write(f"{counts[outcome]:>8,} {outcome.label}")
-        left = outbox_of().count()
+        left = outbox().count()
         self.stdout.write(f"{left:>8,} left")
         if left:
             raise CommandError("Some have to wait: run this again, every few minutes.")

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management import BaseCommand, CommandError
 
-from django_google_link.operations.rotate_keys import Outcome, rotate, rows_left
+from django_google_link.operations.rotate_keys import RotationOutcome, rotate, rows_left
 
 from ._progress import with_bar
 
@@ -32,7 +32,7 @@ class Command(BaseCommand):
         Raises:
             CommandError: unless 0 are left.
         """
-        counts = Counter[Outcome]()
+        counts = Counter[RotationOutcome]()
         if not dry_run:
             try:
                 with closing(rotate()) as outcomes:
@@ -42,7 +42,7 @@ class Command(BaseCommand):
                 raise CommandError(
                     "Stopped: what was done is done. Run it again for the rest.", returncode=130
                 ) from None
-        for outcome in Outcome:
+        for outcome in RotationOutcome:
             if counts[outcome]:
                 self.stdout.write(f"{counts[outcome]:>8,} {outcome.label}")
         left = _count()

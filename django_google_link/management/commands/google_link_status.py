@@ -32,20 +32,20 @@ class Command(BaseCommand):
             CommandError: on ``--check``, when an operator has to do something.
         """
         found = overview()
-        troubles = list(found.troubles())
-        self.stdout.write(_as_json(found, troubles) if json else "\n".join(_as_text(found)))
-        if check and troubles:
-            raise CommandError("\n".join(troubles))
+        problems = list(found.problems())
+        self.stdout.write(_as_json(found, problems) if json else "\n".join(_as_text(found)))
+        if check and problems:
+            raise CommandError("\n".join(problems))
         if not json:
-            self.stdout.write("\n".join(troubles) or "No trouble.")
+            self.stdout.write("\n".join(problems) or "No problems.")
 
 
-def _as_json(found: Overview, troubles: list[str]) -> str:
+def _as_json(found: Overview, problems: list[str]) -> str:
     content = {
         "accounts": [asdict(group) for group in found.groups],
         "failing_refreshes": asdict(found.failing_refreshes),
         "pending_revocations": asdict(found.pending_revocations),
-        "troubles": troubles,
+        "problems": problems,
     }
     return json.dumps(content, cls=DjangoJSONEncoder)
 
