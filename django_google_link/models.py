@@ -11,6 +11,7 @@ from django.db.models.functions import Left
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from .conf import clock
 from .conf.settings import conf
 from .encryption.format import PREFIX_LENGTH, Binding
 from .encryption.keyring import seal, unseal
@@ -318,4 +319,4 @@ class PendingRevocation(models.Model):
 
 def is_unexpired(expires_at: datetime | None, *, leeway: timedelta = timedelta()) -> bool:
     """Return whether something lives longer than the leeway; without an expiry it does."""
-    return expires_at is None or timezone.now() + leeway < expires_at
+    return expires_at is None or clock.now() + leeway < expires_at

@@ -88,6 +88,20 @@ def test_django_settings_only_in_conf(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=str)
+def test_one_clock(path: Path) -> None:
+    """The time is read in one place, which a test can move."""
+    reads = [
+        ast.unparse(node)
+        for node in ast.walk(MODULES[path])
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func)
+        in {"time.time", "timezone.now", "timezone.localtime", "datetime.today", "date.today"}
+    ]
+
+    assert not reads or path == Path("conf/clock.py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
 def test_requests_only_in_the_web_layer(path: Path) -> None:
     """Whatever has no request in its name works without one."""
     tree = MODULES[path]

@@ -15,9 +15,9 @@ from typing import NoReturn, cast
 from weakref import WeakValueDictionary
 
 from django.db import connections, router
-from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
+from ..conf import clock
 from ..conf.clients import get_issuing_client
 from ..conf.settings import conf
 from ..exceptions import (
@@ -269,7 +269,7 @@ def _ask(
     except RefreshUnavailableError as error:
         if owner:
             delay = lease.back_off(rows, row, owner)
-            error.retry_at = timezone.now() + delay
+            error.retry_at = clock.now() + delay
             logger.warning(
                 "Google gave the account %s no token, and is left alone for %d s: %s",
                 row.pk,

@@ -10,8 +10,8 @@ from typing import Any
 from django.db import connections
 from django.db.models import DateTimeField, QuerySet, Value
 from django.db.models.functions import Now
-from django.utils import timezone
 
+from ..conf import clock
 from ..conf.settings import conf
 from ..models import GoogleAccount, GoogleAccountQuerySet
 
@@ -21,7 +21,9 @@ def database_now(rows: QuerySet[Any]) -> Any:
 
     SQLite is on this machine, and keeps times as text which its own clock writes otherwise.
     """
-    return timezone.now() if connections[rows.db].vendor == "sqlite" else _UTCNow()
+    if connections[rows.db].vendor == "sqlite":
+        return clock.now()
+    return _UTCNow() + clock.moved_by() if clock.moved_by() else _UTCNow()
 
 
 def database_now_expression(rows: QuerySet[Any]) -> Any:

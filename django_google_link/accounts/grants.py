@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from django.db import IntegrityError, OperationalError, connections, router, transaction
 from django.db.models import F, Q
 from django.dispatch import Signal
-from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from .. import signals
+from ..conf import clock
 from ..exceptions import ClientMisconfiguredError, TokenDecryptionError
 from ..models import GoogleAccount, GoogleAccountQuerySet, Reason, Status
 from ..scopes import parse_scopes
@@ -108,7 +108,7 @@ def _save(
         revocations.discard(client, identity.sub, using=using)
         created = False
         if not rows.update(**renewed):
-            _, created = rows.get_or_create(**key)
+            _, created = rows.get_or_create(**key, defaults={"linked_at": clock.now()})
             rows.update(**renewed)
         account = rows.get()
         if seen is not None and not created and account.grant_version > seen + 1:
@@ -191,7 +191,7 @@ def mark_lost(
         changed = guard.filter(Q(status=Status.ACTIVE) | lost_by_us).update(
             status=Status.NEEDS_REAUTHORIZATION,
             status_reason=reason,
-            status_changed_at=timezone.now(),
+            status_changed_at=clock.now(),
             sealed_access_token="",
             access_token_expires_at=None,
             **lease.AT_REST,
@@ -293,7 +293,7 @@ def _apply(account: GoogleAccount, response: TokenResponse, *, scopes: Iterable[
         account.refresh_token_expires_at = response.refresh_token_expires_at
     account.seal_token("access_token", response.access_token)
     account.access_token_expires_at = response.access_token_expires_at
-    account.refreshed_at = timezone.now()
+    account.refreshed_at = clock.now()
     return [*_take_scopes(account, frozenset(scopes)), *_recover(account)]
 
 
@@ -309,7 +309,7 @@ def _recover(account: GoogleAccount) -> _News:
     if account.status == Status.ACTIVE:
         return []
     account.status, account.status_reason = Status.ACTIVE, ""
-    account.status_changed_at = timezone.now()
+    account.status_changed_at = clock.now()
     return [(signals.authorization_recovered, {})]
 
 

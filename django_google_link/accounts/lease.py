@@ -14,8 +14,8 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Q
-from django.utils import timezone
 
+from ..conf import clock
 from ..conf.settings import conf
 from ..models import GoogleAccount, GoogleAccountQuerySet
 from .database import backoff, database_now, database_now_expression, is_locked, lease_duration
@@ -64,7 +64,7 @@ def read_state(rows: GoogleAccountQuerySet, pk: uuid.UUID) -> RefreshState | Non
     return RefreshState(
         account=account,
         is_leased=bool(time_left(account.refresh_lease_expires_at)),
-        retry_at=timezone.now() + left_alone if left_alone else None,
+        retry_at=clock.now() + left_alone if left_alone else None,
         was_forced=bool(time_left(forced_at and forced_at + FORCED_REFRESH_INTERVAL)),
     )
 
@@ -109,7 +109,7 @@ def give_back(
     Args:
         is_failing: through no fault of the account's or of Google's, so that nothing is waited out.
     """
-    since = account.refresh_failing_since or (timezone.now() if is_failing else None)
+    since = account.refresh_failing_since or (clock.now() if is_failing else None)
     rows.filter(pk=account.pk, refresh_lease=owner).update(
         refresh_lease=None, refresh_lease_expires_at=None, refresh_failing_since=since
     )
@@ -126,7 +126,7 @@ def back_off(rows: GoogleAccountQuerySet, account: GoogleAccount, owner: uuid.UU
         refresh_lease=None,
         refresh_lease_expires_at=None,
         refresh_failures=min(account.refresh_failures + 1, 10),
-        refresh_failing_since=account.refresh_failing_since or timezone.now(),  # for people
+        refresh_failing_since=account.refresh_failing_since or clock.now(),  # for people
         refresh_retry_at=database_now(rows) + delay,
     )
     return delay

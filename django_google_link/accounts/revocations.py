@@ -15,11 +15,11 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.db import models, router, transaction
 from django.db.models import F, Q
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
 from .. import signals
+from ..conf import clock
 from ..conf.clients import (
     GOOGLE_CLIENT_ID_SUFFIX,
     OAuthClient,
@@ -87,6 +87,7 @@ def enqueue(account: GoogleAccount, *, using: str, attempts_now: bool) -> None:
         sealed_refresh_token=account.sealed_refresh_token,
         sealed_access_token=account.sealed_access_token,
         retry_at=database_now(rows.all()),
+        created_at=clock.now(),
     )
     if attempts_now:
         # Whatever goes wrong then is no concern of the one who unlinks: the command will see to it.
@@ -109,6 +110,7 @@ def end_grant(client: OAuthClient, sub: str, token: Secret, *, owner: str) -> No
         client=client.name,
         client_id=client.client_id,
         sub=sub,
+        created_at=clock.now(),
     )
     pending.seal_token("refresh_token", token)
     pending.retry_at = database_now(rows)
@@ -226,7 +228,7 @@ def _opened(pending: PendingRevocation, name: TokenName) -> Secret | None:
 
 
 def _is_too_old(pending: PendingRevocation) -> bool:
-    return bool(timezone.now() - pending.created_at > _LONGEST_AGE)
+    return bool(clock.now() - pending.created_at > _LONGEST_AGE)
 
 
 def _postpone(pending: PendingRevocation, error: Exception) -> None:

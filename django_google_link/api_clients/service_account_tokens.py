@@ -16,11 +16,11 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from django.core.cache import cache
-from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from ..accounts.access_tokens import AccessToken, refresh_leeway
 from ..accounts.lease import FORCED_REFRESH_INTERVAL
+from ..conf import clock
 from ..conf.clients import to_emulator
 from ..conf.service_accounts import ServiceAccount, ServiceAccountSettings, get_service_account
 from ..conf.settings import SettingsError, conf
@@ -148,7 +148,7 @@ def _brought(wish: _Wish, held: _Held | None, rejected: Secret | None) -> Access
     except BaseException:
         _end_turn(wish)
         raise
-    _hold(wish, _Held(token=token, forced_at=timezone.now() if rejected else None))
+    _hold(wish, _Held(token=token, forced_at=clock.now() if rejected else None))
     _end_turn(wish)
     return token
 
@@ -176,7 +176,7 @@ def _is_fresh(token: AccessToken) -> bool:
 def _serves(held: _Held, rejected: Secret | None) -> bool:
     if held.token.value == rejected:
         forced_at = held.forced_at
-        return forced_at is not None and timezone.now() - forced_at < FORCED_REFRESH_INTERVAL
+        return forced_at is not None and clock.now() - forced_at < FORCED_REFRESH_INTERVAL
     return _is_fresh(held.token)
 
 
@@ -200,7 +200,7 @@ def _held(wish: _Wish) -> _Held | None:
 
 @sensitive_variables()
 def _hold(wish: _Wish, held: _Held) -> None:
-    token, now = held.token, timezone.now()
+    token, now = held.token, clock.now()
     expires_at = token.expires_at or now
     entry = {
         "token": token.value.reveal(),
@@ -243,7 +243,7 @@ def _from_google(wish: _Wish) -> AccessToken:
         credentials.refresh(door)
         lifetime = credentials.expiry.replace(tzinfo=UTC) - datetime.now(UTC)
         return AccessToken(
-            value=Secret(credentials.token), expires_at=timezone.now() + lifetime, is_new=True
+            value=Secret(credentials.token), expires_at=clock.now() + lifetime, is_new=True
         )
     except SettingsError:
         raise

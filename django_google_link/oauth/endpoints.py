@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
+from ..conf import clock
 from ..conf.clients import OAuthClient
 from ..exceptions import (
     ClientMisconfiguredError,
@@ -279,4 +279,4 @@ def _expires_at(seconds: Any) -> datetime | None:
         lifetime = int(seconds)
     except (TypeError, ValueError, OverflowError):
         return None
-    return timezone.now() + timedelta(seconds=min(max(lifetime, 0), _MAX_LIFETIME))
+    return clock.now() + timedelta(seconds=min(max(lifetime, 0), _MAX_LIFETIME))

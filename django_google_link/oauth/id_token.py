@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.utils.crypto import constant_time_compare
 
+from ..conf import clock
 from ..conf.clients import OAuthClient
 from ..exceptions import HostedDomainError, IDTokenError, RefreshUnavailableError
 from ..secret import Secret
@@ -66,15 +67,37 @@ def verify_id_token(client: OAuthClient, id_token: Secret, *, nonce: str | None)
             algorithms=["RS256"],
             audience=client.client_id,
             issuer=list(client.issuers),
-            leeway=CLOCK_SKEW,
-            options={"require": ["aud", "exp", "iat", "iss", "sub"]},
+            options={
+                "require": ["aud", "exp", "iat", "iss", "sub"],
+                # By our own clock: see _check_times.
+                "verify_exp": False,
+                "verify_iat": False,
+                "verify_nbf": False,
+            },
         )
     except jwt.PyJWTError as error:
         raise IDTokenError(f"The ID token is not valid: {error}") from None
+    _check_times(claims)
     _check_party(client, claims)
     if nonce is not None and not constant_time_compare(str(claims.get("nonce", "")), nonce):
         raise IDTokenError("The ID token carries another nonce than was sent.")
     return _identity(claims)
+
+
+def _check_times(claims: dict[str, Any]) -> None:
+    now = clock.timestamp()
+    times = {name: claims.get(name, now) for name in ("exp", "iat", "nbf")}
+    if not all(_is_number(value) for value in times.values()):
+        raise IDTokenError("The ID token is not valid: its times are not numbers.")
+    if times["exp"] <= now - CLOCK_SKEW:
+        raise IDTokenError("The ID token is not valid: it has expired.")
+    if max(times["iat"], times["nbf"]) > now + CLOCK_SKEW:
+        raise IDTokenError("The ID token is not valid: it is not valid yet.")
+
+
+def _is_number(value: object) -> bool:
+    """Return whether a claim is a NumericDate (RFC 7519 section 2)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def _check_party(client: OAuthClient, claims: dict[str, Any]) -> None:
@@ -144,7 +167,7 @@ _cache_lock = threading.Lock()
 
 def _keys(jwks_uri: str, *, must_hold: str | None) -> PyJWKSet:
     """Return the issuer's keys: fetched when the cached ones are too old, or lack the one named."""
-    cached, now = _cache.get(jwks_uri), time.monotonic()
+    cached, now = _cache.get(jwks_uri), clock.timestamp()
     if cached and now < cached.expires_at:
         known = {key.key_id for key in cached.keys.keys}
         if must_hold is None or must_hold in known or now < cached.fetched_at + _MIN_REFETCH:

@@ -12,11 +12,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import router
 from django.db.models import Q, TextChoices
 from django.db.models.functions import Coalesce
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from ..accounts.access_tokens import check_grant, fresh_access_token
 from ..accounts.database import database_now, in_chunks
+from ..conf import clock
 from ..exceptions import (
     ClientMisconfiguredError,
     ConsentRequiredError,
@@ -72,7 +72,7 @@ def due_accounts(
 
     What failed the last time is always due.
     """
-    now = timezone.now()
+    now = clock.now()
     due = Q(last_used_at__lt=now - unused_for) | Q(refresh_failing_since__isnull=False)
     if expiring_within is not None:
         due |= Q(sealed_access_token="") | Q(access_token_expires_at__lt=now + expiring_within)

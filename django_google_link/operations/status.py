@@ -10,8 +10,8 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Count, Min
 from django.db.models.functions import Left
-from django.utils import timezone
 
+from ..conf import clock
 from ..conf.settings import conf
 from ..encryption.format import FORMAT, PREFIX_LENGTH
 from ..encryption.keyring import key_ids
@@ -42,7 +42,7 @@ class Backlog:
 
     def is_older_than(self, age: timedelta) -> bool:
         """Whether something has waited for longer."""
-        return self.since is not None and timezone.now() - self.since > age
+        return self.since is not None and clock.now() - self.since > age
 
 
 @dataclass(frozen=True, kw_only=True)

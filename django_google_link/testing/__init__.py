@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .accounts import link_google_account, make_google_account
     from .cases import FakeGoogleMixin, running_google
+    from .clock import travel
     from .fake import FakeGoogle
     from .provider.errors import FakeGoogleError
     from .provider.identities import FakeClient, FakeUser
@@ -29,6 +30,7 @@ __all__ = [
     "link_google_account",
     "make_google_account",
     "running_google",
+    "travel",
 ]
 
 _HOMES = {
@@ -42,6 +44,7 @@ _HOMES = {
     "link_google_account": "accounts",
     "make_google_account": "accounts",
     "running_google": "cases",
+    "travel": "clock",
 }
 
 

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.utils import timezone
 
+from ..conf import clock
 from ..conf.clients import get_client
 from ..models import GoogleAccount, Status
 from ..scopes import IDENTITY_SCOPES, parse_scopes
@@ -119,6 +119,6 @@ def _client_id(client: str) -> str:
 
 def _expiry(value: Any) -> datetime | None:
     if value is _IN_AN_HOUR:
-        return timezone.now() + timedelta(hours=1)
+        return clock.now() + timedelta(hours=1)
     expiry: datetime | None = value
     return expiry

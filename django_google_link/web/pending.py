@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 
+from ..conf import clock
 from ..conf.settings import conf
 from ..exceptions import StateError
 
@@ -48,7 +48,7 @@ class PendingAuthorization:
     consent_repeated: bool = False
     nonce: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     code_verifier: str = field(default_factory=lambda: secrets.token_urlsafe(64), repr=False)
-    created_at: float = field(default_factory=time.time)
+    created_at: float = field(default_factory=clock.timestamp)
 
     def repeated(self, *, account: str) -> PendingAuthorization:
         """Return a fresh second attempt at the same, for the account that now is known."""
@@ -58,7 +58,7 @@ class PendingAuthorization:
             consent_repeated=True,
             nonce=secrets.token_urlsafe(32),
             code_verifier=secrets.token_urlsafe(64),
-            created_at=time.time(),
+            created_at=clock.timestamp(),
         )
 
 
@@ -140,7 +140,7 @@ def _live_entries(session: SessionBase) -> dict[str, dict[str, Any]]:
 
 def _is_live(entry: Any) -> bool:
     created_at = entry.get("created_at") if isinstance(entry, dict) else None
-    return isinstance(created_at, float) and time.time() - created_at <= conf.state_max_age
+    return isinstance(created_at, float) and clock.timestamp() - created_at <= conf.state_max_age
 
 
 def _hash(state: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from . import clock
 
 
 @dataclass(eq=False, repr=False)
@@ -23,7 +24,7 @@ class Behaviour:
             not only the first one and those with ``prompt=consent``.
     """
 
-    now: Callable[[], float] = time.time
+    now: Callable[[], float] = field(default=clock.timestamp)
     delay: float = 0.0
     access_token_lifetime: int = 3599
     refresh_token_lifetime: int | None = None
