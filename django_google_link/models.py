@@ -65,7 +65,43 @@ class GoogleAccountQuerySet(models.QuerySet["GoogleAccount"]):
         return accounts if client is None else accounts.filter(client=client)
 
 
-class GoogleAccount(models.Model):
+class SealedTokens(models.Model):
+    """A row with tokens, sealed for what it belongs to."""
+
+    sealed_refresh_token = models.TextField(blank=True, editable=False)
+    sealed_access_token = models.TextField(blank=True, editable=False)
+
+    class Meta:
+        abstract = True
+
+    def seal_token(self, name: TokenName, token: Secret) -> None:
+        """Put a token into its column, sealed for this row. Does not save."""
+        sealed = seal(token, self.binding_of(name))
+        if name == "refresh_token":
+            self.sealed_refresh_token = sealed
+        else:
+            self.sealed_access_token = sealed
+
+    def unseal_token(self, name: TokenName) -> Secret | None:
+        """Decrypt a token, or return ``None`` where none is stored.
+
+        Raises:
+            EncryptionKeyUnavailableError: when its key is not configured.
+            TokenUndecryptableError: when it is not what was sealed for this row and owner.
+        """
+        sealed = self.sealed_token(name)
+        return unseal(sealed, self.binding_of(name)) if sealed else None
+
+    def sealed_token(self, name: TokenName) -> str:
+        """Return a token as it is stored; empty where none is."""
+        return self.sealed_refresh_token if name == "refresh_token" else self.sealed_access_token
+
+    def binding_of(self, name: TokenName) -> Binding:
+        """Return what a token of this row is sealed for."""
+        raise NotImplementedError
+
+
+class GoogleAccount(SealedTokens):
     """One local user's link to one Google account, through one OAuth client.
 
     Tokens stand here sealed, and are not for your code: ask ``services`` for what you need.
@@ -102,7 +138,6 @@ class GoogleAccount(models.Model):
     status_reason = models.CharField(_("reason"), max_length=30, blank=True)
     status_changed_at = models.DateTimeField(_("status changed"), default=timezone.now)
 
-    sealed_refresh_token = models.TextField(blank=True, editable=False)
     # Kept by the database: which key sealed it, without reading every token to count them.
     sealed_by = models.GeneratedField(
         expression=Left("sealed_refresh_token", PREFIX_LENGTH),
@@ -111,7 +146,6 @@ class GoogleAccount(models.Model):
         db_index=True,
     )
     refresh_token_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
-    sealed_access_token = models.TextField(blank=True, editable=False)
     access_token_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     # Counts the grants this row has held, so that a slow refresh of an old one is not written.
     grant_version = models.PositiveIntegerField(default=1, editable=False)
@@ -203,35 +237,21 @@ class GoogleAccount(models.Model):
             self.access_token_expires_at, leeway=leeway
         )
 
-    def seal_token(self, name: TokenName, token: Secret) -> None:
-        """Put a token into its column, sealed for this row. Does not save."""
-        setattr(self, f"sealed_{name}", seal(token, self.binding_of(name)))
-
-    def unseal_token(self, name: TokenName) -> Secret | None:
-        """Decrypt a token, or return ``None`` where none is stored.
-
-        Raises:
-            EncryptionKeyUnavailableError: when its key is not configured.
-            TokenUndecryptableError: when it is not what was sealed for this row and owner.
-        """
-        sealed = getattr(self, f"sealed_{name}")
-        return unseal(sealed, self.binding_of(name)) if sealed else None
-
     def unlink(self) -> None:
         """Revoke the grant at Google and delete this link."""
-        from .accounts.grants import unlink
+        from .accounts.ownership import unlink
 
         unlink(self)
 
     def make_default(self) -> None:
         """Make this the account that is used where its user did not choose one."""
-        from .accounts.grants import make_default
+        from .accounts.ownership import make_default
 
         make_default(self)
 
     def reassign(self, user: AbstractBaseUser) -> None:
         """Move this link to another user of the site, for whom its tokens are sealed anew."""
-        from .accounts.grants import reassign
+        from .accounts.ownership import reassign
 
         reassign(self, user)
 
@@ -252,7 +272,7 @@ class GoogleAccount(models.Model):
         )
 
 
-class PendingRevocation(models.Model):
+class PendingRevocation(SealedTokens):
     """The tokens of a link that is gone, kept until Google has been told to end the grant.
 
     They stay sealed for the account that they belonged to, so that nothing has to be decrypted to
@@ -265,8 +285,6 @@ class PendingRevocation(models.Model):
     client = models.CharField(_("client"), max_length=100, editable=False)
     client_id = models.CharField(_("client id"), max_length=255, blank=True, editable=False)
     sub = models.CharField(_("subject"), max_length=255, editable=False)
-    sealed_refresh_token = models.TextField(blank=True, editable=False)
-    sealed_access_token = models.TextField(blank=True, editable=False)
     attempts = models.PositiveIntegerField(_("attempts"), default=0, editable=False)
     retry_at = models.DateTimeField(_("next attempt"), editable=False)
     last_error = models.CharField(_("last error"), max_length=300, blank=True, editable=False)
@@ -291,20 +309,6 @@ class PendingRevocation(models.Model):
 
     def __repr__(self) -> str:
         return f"<PendingRevocation {self.pk}>"
-
-    def seal_token(self, name: TokenName, token: Secret) -> None:
-        """Put a token into its column, sealed. Does not save."""
-        setattr(self, f"sealed_{name}", seal(token, self.binding_of(name)))
-
-    def unseal_token(self, name: TokenName) -> Secret | None:
-        """Decrypt a token, or return ``None`` where none is stored.
-
-        Raises:
-            EncryptionKeyUnavailableError: when its key is not configured.
-            TokenUndecryptableError: when it is not what was sealed for that account.
-        """
-        sealed = getattr(self, f"sealed_{name}")
-        return unseal(sealed, self.binding_of(name)) if sealed else None
 
     def binding_of(self, name: TokenName) -> Binding:
         """Return what a token of this row is sealed for."""

@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from random import uniform
 from threading import Lock
-from typing import NoReturn, cast
+from typing import cast
 from weakref import WeakValueDictionary
 
 from django.db import connections, router
@@ -113,14 +111,16 @@ def fresh_access_token(
         ClientMisconfiguredError: when Google refuses our client.
         RefreshUnavailableError: when Google cannot be reached and no stored token lives.
     """
-    rows = _rows(account)
-    leeway = refresh_leeway() if leeway is None else leeway
-    state = _look(rows, account)
-    token = _stored(state, leeway, rejected)
-    if token is None and (not wait or _alive(state, rejected)):
-        token = _from_google(rows, state, rejected)
+    request = _AccessTokenRequest(
+        account, leeway=refresh_leeway() if leeway is None else leeway, rejected=rejected
+    )
+    request.read_row()
+    token = request.usable_token()
+    # Whoever has a token that still lives, or will not wait, asks once. All others queue up first.
+    if token is None and (not wait or request.unexpired_token()):
+        token = request.refresh_in_turn()
     if token is None and wait:
-        token = _wait(partial(_attempt, rows, account, leeway, rejected), account)
+        token = request.wait()
     if token is None:
         raise RefreshUnavailableError("refresh_under_way")
     return token
@@ -142,71 +142,200 @@ def check_grant(account: GoogleAccount) -> None:
 
     And as :func:`fresh_access_token`.
     """
-    rows = _rows(account)
-    state = _look(rows, account)
-    row = state.account
-    if not row.sealed_refresh_token:
-        raise GrantLostError(reason="no_refresh_token", account=row)
-    if state.is_leased:
-        raise RefreshUnavailableError("refresh_under_way")
-    owner = None
-    if not connections[rows.db].in_atomic_block:
-        owner = lease.take(rows, row)
-        if owner is None:
+    _AccessTokenRequest(account, leeway=timedelta(), rejected=None).check_grant()
+
+
+class _AccessTokenRequest:
+    """One caller's need of an access token, and the row as that caller has read it last.
+
+    Args:
+        account: whose row it is.
+        leeway: the life that a stored token must have left.
+        rejected: a token that is of no use to the caller.
+    """
+
+    def __init__(
+        self, account: GoogleAccount, *, leeway: timedelta, rejected: Secret | None
+    ) -> None:
+        self._account = account
+        self._leeway = leeway
+        self._rejected = rejected
+        self._rows = _choose_rows(account)
+        self._state: lease.RefreshState
+        self._stored: AccessToken | None
+
+    @sensitive_variables()
+    def read_row(self) -> None:
+        """Read the row anew, and unseal its token once.
+
+        Raises:
+            NotLinkedError: when the row is gone.
+            GrantLostError: when the account has to be linked again.
+        """
+        self._read_state()
+        row = self._state.account
+        if not row.is_active:
+            raise GrantLostError(reason=row.status_reason or "no_refresh_token", account=row)
+        self._stored = stored_access_token(row, leeway=timedelta())
+
+    def usable_token(self) -> AccessToken | None:
+        """Return the stored token, if it lives long enough and was not rejected."""
+        row = self._state.account
+        if self._stored is None or not row.has_unexpired_access_token(leeway=self._leeway):
+            return None
+        if self._state.was_forced:
+            # It is new, and an API that says no to it as well will say so to the next one.
+            return self._stored
+        return self.unexpired_token()
+
+    def unexpired_token(self) -> AccessToken | None:
+        """Return the stored token for as long as it lives at all, unless it was rejected."""
+        if self._stored is None or self._stored.value == self._rejected:
+            return None
+        return self._stored
+
+    def attempt(self) -> AccessToken | None:
+        """Take the token that is stored, or ask Google; or nothing, while another caller does."""
+        self.read_row()
+        return self.usable_token() or self.refresh_in_turn()
+
+    def wait(self) -> AccessToken | None:
+        """Attempt it again and again, until there is a token or it has taken too long.
+
+        Of the threads of this process one does so, and the others wait for their turn.
+        """
+        started, longest = time.monotonic(), lease.longest_wait()
+        with _registry:
+            queue = _queues.setdefault(self._account.pk, Lock())
+        if not queue.acquire(timeout=longest):
+            return None
+        try:
+            while not (token := self.attempt()):
+                waited = time.monotonic() - started
+                if waited > longest:
+                    return None
+                time.sleep(_choose_pause(waited))
+            return token
+        finally:
+            queue.release()
+
+    @sensitive_variables()
+    def refresh_in_turn(self) -> AccessToken | None:
+        """Ask Google, if it is our turn. Until it is, a stored token serves as long as it lives."""
+        unexpired = self.unexpired_token()
+        if self._state.retry_at:
+            if unexpired is None:
+                raise RefreshUnavailableError(
+                    "backing_off",
+                    "Google could not be reached a moment ago.",
+                    retry_at=self._state.retry_at,
+                )
+            return unexpired
+        if self._state.is_leased:
+            return unexpired
+        try:
+            has_turn, owner = self._take_lease()
+            return self._refresh_under_lease(owner) if has_turn else unexpired
+        except (RefreshUnavailableError, ClientMisconfiguredError):
+            if unexpired is None:
+                raise
+        return unexpired
+
+    @sensitive_variables()
+    def check_grant(self) -> None:
+        """Ask Google whatever is known; see the function of this name."""
+        self._read_state()
+        row = self._state.account
+        if not row.sealed_refresh_token:
+            raise GrantLostError(reason="no_refresh_token", account=row)
+        has_turn, owner = (False, None) if self._state.is_leased else self._take_lease()
+        if not has_turn:
             raise RefreshUnavailableError("refresh_under_way")
-    if _ask(rows, row, owner, forced=True):
-        return
-    if owner:  # It was lost before, so that nothing was written.
-        lease.give_back(rows, row, owner)
-    row = _look(rows, account).account
-    if not row.is_active:
-        raise GrantLostError(reason=row.status_reason, account=row)
+        if self._refresh_under_lease(owner, is_forced=True):
+            return
+        if owner:  # It was lost before, so that nothing was written.
+            lease.give_back(self._rows, row, owner)
+        self._read_state()
+        row = self._state.account
+        if not row.is_active:
+            raise GrantLostError(reason=row.status_reason, account=row)
 
+    def _read_state(self) -> None:
+        state = lease.read_state(self._rows, self._account.pk)
+        if state is None:
+            raise NotLinkedError
+        self._state = state
 
-@sensitive_variables()
-def _attempt(
-    rows: GoogleAccountQuerySet,
-    account: GoogleAccount,
-    leeway: timedelta,
-    rejected: Secret | None,
-) -> AccessToken | None:
-    """Take the token that is stored, or ask Google; return nothing if another caller does so."""
-    state = _look(rows, account)
-    return _stored(state, leeway, rejected) or _from_google(rows, state, rejected)
+    def _take_lease(self) -> tuple[bool, uuid.UUID | None]:
+        """Return whether it is our turn, and the owner of the lease.
 
+        Inside the caller's transaction nobody would see a lease: there it is our turn without one.
+        """
+        if connections[self._rows.db].in_atomic_block:
+            return True, None
+        owner = lease.take(self._rows, self._state.account)
+        return owner is not None, owner
 
-def _look(rows: GoogleAccountQuerySet, account: GoogleAccount) -> lease.RefreshState:
-    state = lease.read_state(rows, account.pk)
-    if state is None:
-        raise NotLinkedError
-    return state
+    @sensitive_variables()
+    def _refresh_under_lease(
+        self, owner: uuid.UUID | None, *, is_forced: bool | None = None
+    ) -> AccessToken | None:
+        """Ask Google, and give the lease back however that ends."""
+        row = self._state.account
+        if is_forced is None:
+            # Whether this token is to be replaced before its time.
+            is_forced = self._rejected is not None and row.has_unexpired_access_token(
+                leeway=refresh_leeway()
+            )
+        try:
+            return self._refresh(owner, is_forced=is_forced)
+        except RefreshUnavailableError as error:
+            if owner:
+                delay = lease.back_off(self._rows, row, owner)
+                error.retry_at = clock.now() + delay
+                logger.warning(
+                    "Google gave the account %s no token, and is left alone for %d s: %s",
+                    row.pk,
+                    delay.total_seconds(),
+                    error,
+                )
+            raise
+        except BaseException as error:  # A worker that is told to stop gives it back as well.
+            if owner:
+                is_failing = isinstance(error, ClientMisconfiguredError) and not error.is_policy
+                lease.give_back(self._rows, row, owner, is_failing=is_failing)
+            raise
 
-
-def _wait(attempt: Callable[[], AccessToken | None], account: GoogleAccount) -> AccessToken | None:
-    """Try again and again. Of the threads of this process one does so, and the others wait."""
-    started, longest = time.monotonic(), lease.longest_wait()
-    with _registry:
-        queue = _queues.setdefault(account.pk, Lock())
-    if not queue.acquire(timeout=longest):
-        return None
-    try:
-        while not (token := attempt()):
-            waited = time.monotonic() - started
-            if waited > longest:
+    @sensitive_variables()
+    def _refresh(self, owner: uuid.UUID | None, *, is_forced: bool) -> AccessToken | None:
+        """Ask Google and store the answer; nothing if the row has changed hands meanwhile."""
+        row = self._state.account
+        # Whatever is written from here on, it is written only as long as the row is still ours:
+        # a lease may have run out meanwhile, and a new grant may have taken the place of this one.
+        guard = lease.rows_still_ours(self._rows, row, owner)
+        try:
+            client = get_issuing_client(row.client, row.client_id)
+            # An active row has one.
+            refresh_token = cast("Secret", row.unseal_token("refresh_token"))
+            response = endpoints.refresh(client, refresh_token=refresh_token)
+        except (GrantLostError, TokenUndecryptableError) as error:
+            if not mark_lost(row, error.reason, guard=guard):
                 return None
-            time.sleep(_pause(waited))
-        return token
-    finally:
-        queue.release()
+            error.account = row
+            raise
+        except ClientMisconfiguredError as error:
+            logger.error("Google refuses the client %r: %s", row.client, error)
+            raise
+        if not save_refresh(row, response, guard=guard, forced=is_forced):
+            if response.refresh_token:  # Nothing that is stored would end it any more.
+                end_grant(client, row.sub, response.refresh_token, owner=row.owner)
+            return None
+        return AccessToken(
+            value=response.access_token, expires_at=response.access_token_expires_at, is_new=True
+        )
 
 
-def _pause(waited: float) -> float:
-    """Return the seconds until the next look: nobody waits an eighth longer than needed."""
-    pause = min(max(waited / 8, _SHORTEST_PAUSE), _LONGEST_PAUSE)
-    return pause * uniform(0.5, 1)  # noqa: S311  no secret
-
-
-def _rows(account: GoogleAccount) -> GoogleAccountQuerySet:
+def _choose_rows(account: GoogleAccount) -> GoogleAccountQuerySet:
     """Return all accounts, through the connection on which a refresh is not undone."""
     default = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
     if conf.refresh_using is None or not connections[default.db].in_atomic_block:
@@ -216,108 +345,7 @@ def _rows(account: GoogleAccount) -> GoogleAccountQuerySet:
     return apart if apart.filter(pk=account.pk).exists() else default
 
 
-@sensitive_variables()
-def _stored(
-    state: lease.RefreshState, leeway: timedelta, rejected: Secret | None
-) -> AccessToken | None:
-    row = state.account
-    if not row.is_active:
-        raise GrantLostError(reason=row.status_reason or "no_refresh_token", account=row)
-    if state.was_forced:
-        # It is new, and an API that says no to it as well will say so to the next one.
-        return stored_access_token(row, leeway=leeway)
-    return stored_access_token(row, leeway=leeway, rejected=rejected)
-
-
-@sensitive_variables()
-def _alive(state: lease.RefreshState, rejected: Secret | None) -> AccessToken | None:
-    """Return the stored token for as long as it lives at all."""
-    return stored_access_token(state.account, leeway=timedelta(), rejected=rejected)
-
-
-@sensitive_variables()
-def _from_google(
-    rows: GoogleAccountQuerySet, state: lease.RefreshState, rejected: Secret | None
-) -> AccessToken | None:
-    """Ask Google, if it is our turn. Until it is, a stored token serves as long as it lives."""
-    row = state.account
-    alive = _alive(state, rejected)
-    if state.retry_at:
-        return alive or _refuse_until(state.retry_at)
-    if state.is_leased:
-        return alive
-    owner = None
-    if not connections[rows.db].in_atomic_block:
-        owner = lease.take(rows, row)
-        if owner is None:
-            return alive
-    try:
-        return _ask(rows, row, owner, forced=_is_forced(row, rejected))
-    except (RefreshUnavailableError, ClientMisconfiguredError):
-        if not alive:
-            raise
-    return alive
-
-
-@sensitive_variables()
-def _ask(
-    rows: GoogleAccountQuerySet, row: GoogleAccount, owner: uuid.UUID | None, *, forced: bool
-) -> AccessToken | None:
-    """Ask Google, and give the lease back however that ends."""
-    try:
-        return _refresh(rows, row, owner, forced=forced)
-    except RefreshUnavailableError as error:
-        if owner:
-            delay = lease.back_off(rows, row, owner)
-            error.retry_at = clock.now() + delay
-            logger.warning(
-                "Google gave the account %s no token, and is left alone for %d s: %s",
-                row.pk,
-                delay.total_seconds(),
-                error,
-            )
-        raise
-    except BaseException as error:  # A worker that is told to stop gives it back as well.
-        if owner:
-            is_failing = isinstance(error, ClientMisconfiguredError) and not error.is_policy
-            lease.give_back(rows, row, owner, is_failing=is_failing)
-        raise
-
-
-def _refuse_until(retry_at: datetime) -> NoReturn:
-    raise RefreshUnavailableError(
-        "backing_off", "Google could not be reached a moment ago.", retry_at=retry_at
-    )
-
-
-def _is_forced(row: GoogleAccount, rejected: Secret | None) -> bool:
-    """Say whether this token is to be replaced before its time."""
-    return rejected is not None and row.has_unexpired_access_token(leeway=refresh_leeway())
-
-
-@sensitive_variables()
-def _refresh(
-    rows: GoogleAccountQuerySet, row: GoogleAccount, owner: uuid.UUID | None, *, forced: bool
-) -> AccessToken | None:
-    """Ask Google and store the answer; return nothing if the row has changed hands meanwhile."""
-    guard = lease.rows_still_ours(rows, row, owner)
-    try:
-        client = get_issuing_client(row.client, row.client_id)
-        # An active row has one.
-        refresh_token = cast("Secret", row.unseal_token("refresh_token"))
-        response = endpoints.refresh(client, refresh_token=refresh_token)
-    except (GrantLostError, TokenUndecryptableError) as error:
-        if not mark_lost(row, error.reason, guard=guard):
-            return None
-        error.account = row
-        raise
-    except ClientMisconfiguredError as error:
-        logger.error("Google refuses the client %r: %s", row.client, error)
-        raise
-    if not save_refresh(row, response, guard=guard, forced=forced):
-        if response.refresh_token:  # Nothing that is stored would end it any more.
-            end_grant(client, row.sub, response.refresh_token, owner=row.owner)
-        return None
-    return AccessToken(
-        value=response.access_token, expires_at=response.access_token_expires_at, is_new=True
-    )
+def _choose_pause(waited: float) -> float:
+    """Return the seconds until the next look: nobody waits an eighth longer than needed."""
+    pause = min(max(waited / 8, _SHORTEST_PAUSE), _LONGEST_PAUSE)
+    return pause * uniform(0.5, 1)  # noqa: S311  no secret

@@ -17,7 +17,8 @@ from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from django_google_link import signals
-from django_google_link.accounts.grants import make_default, save_grant, unlink
+from django_google_link.accounts.grants import save_grant
+from django_google_link.accounts.ownership import make_default, unlink
 from django_google_link.conf.clients import get_client
 from django_google_link.models import GoogleAccount, Status
 from django_google_link.oauth.endpoints import TokenResponse

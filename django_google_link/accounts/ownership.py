@@ -1,0 +1,118 @@
+"""Whose link it is, and which of a user's links comes first: unlinked, made default, reassigned."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from django.db import router, transaction
+from django.db.models import F
+from django.views.decorators.debug import sensitive_variables
+
+from .. import signals
+from ..exceptions import TokenDecryptionError
+from ..models import GoogleAccount, GoogleAccountQuerySet
+from ..signals import send_on_commit
+from . import lease, revocations
+from .database import lock_in_one_order
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser
+
+logger = logging.getLogger("django_google_link")
+
+
+def unlink(account: GoogleAccount) -> None:
+    """Delete a link. ``revocations`` sees to it that its grant ends at Google."""
+    using = router.db_for_write(GoogleAccount)
+    rows = GoogleAccount.objects.using(using).filter(user_id=account.user_id, client=account.client)
+    with transaction.atomic(using=using):
+        locked = lock_in_one_order(rows)
+        if account not in locked:
+            return
+        locked[locked.index(account)].delete(using=using)
+        _promote_only_account(rows)
+
+
+def make_default(account: GoogleAccount) -> None:
+    """Make this the account of its user and client that is used where none was chosen."""
+    using = router.db_for_write(GoogleAccount)
+    rows = GoogleAccount.objects.using(using).filter(user_id=account.user_id, client=account.client)
+    with transaction.atomic(using=using):
+        locked = lock_in_one_order(rows)
+        if account not in locked:
+            return
+        every = GoogleAccount.objects.using(using)
+        every.filter(pk__in=[row.pk for row in locked]).update(is_default=False)
+        every.filter(pk=account.pk).update(is_default=True)
+    account.is_default = True
+
+
+@sensitive_variables()
+def reassign(account: GoogleAccount, user: AbstractBaseUser) -> None:
+    """Move a link to another user, and seal its tokens for them.
+
+    Args:
+        account: brought up to date, too.
+        user: who has it from now on.
+
+    Raises:
+        GoogleAccount.DoesNotExist: when the row is gone.
+        ValueError: when that user has linked the same Google account already.
+        TokenDecryptionError: when the refresh token cannot be read; then nothing has changed.
+    """
+    using = router.db_for_write(GoogleAccount)
+    rows = GoogleAccount.objects.using(using).filter(client=account.client)
+    with transaction.atomic(using=using):
+        locked = lock_in_one_order(rows.filter(user_id__in=[account.user_id, user.pk]))
+        row = next((row for row in locked if row == account), None)
+        if row is None:
+            raise GoogleAccount.DoesNotExist(f"The account {account.pk} is gone.")
+        if row.user_id == user.pk:
+            return
+        theirs = [other.sub for other in locked if other.user_id == user.pk and other != row]
+        if row.sub in theirs:
+            raise ValueError("This user has linked the same Google account: unlink it first.")
+        former, values = row.user_id, _seal_for(row, user)
+        rows.filter(pk=row.pk).update(
+            **values,
+            **lease.AT_REST,
+            user_id=user.pk,
+            is_default=not theirs,
+            # A refresh that is under way has sealed its answer for the former owner.
+            grant_version=F("grant_version") + 1,
+        )
+        _promote_only_account(rows.filter(user_id=former))
+        revocations.tell_unlinked(account, user_id=former, using=using)
+        account.refresh_from_db(using=using)
+        send_on_commit(
+            signals.account_linked,
+            GoogleAccount,
+            using=using,
+            account=account,
+            created=True,
+            request=None,
+        )
+    logger.info("The account %s was moved to another user.", account.pk)
+
+
+@sensitive_variables()
+def _seal_for(row: GoogleAccount, user: AbstractBaseUser) -> dict[str, str]:
+    """Return the columns of the tokens, sealed for this user."""
+    refresh_token, access_token = row.unseal_token("refresh_token"), None
+    with suppress(TokenDecryptionError):  # The next refresh brings another one.
+        access_token = row.unseal_token("access_token")
+    row.user_id = user.pk
+    row.sealed_refresh_token = row.sealed_access_token = ""
+    if refresh_token:
+        row.seal_token("refresh_token", refresh_token)
+    if access_token:
+        row.seal_token("access_token", access_token)
+    return {name: getattr(row, name) for name in ("sealed_refresh_token", "sealed_access_token")}
+
+
+def _promote_only_account(rows: GoogleAccountQuerySet) -> None:
+    """Make the only account that is left the default. Among several, the user has to choose."""
+    if len(left := list(rows[:2])) == 1:
+        rows.filter(pk=left[0].pk).update(is_default=True)
