@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .conf import clock
-from .conf.settings import conf
+from .conf.django import django_conf
 from .encryption.format import PREFIX_LENGTH, Binding
 from .encryption.keyring import seal, unseal
 from .scopes import missing_scopes
@@ -109,7 +109,7 @@ class GoogleAccount(SealedTokens):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(
-        conf.auth_user_model,
+        django_conf.auth_user_model,
         on_delete=models.CASCADE,
         related_name="google_accounts",
         verbose_name=_("user"),

@@ -155,7 +155,7 @@ def _brought(wish: _Wish, held: _Held | None, rejected: Secret | None) -> Access
 
 def _wish(account: ServiceAccount, scopes: Sequence[str]) -> _Wish:
     settings = get_service_account(account.name)
-    subject = settings.admitted(account.subject)
+    subject = settings.admit_subject(account.subject)
     if not scopes:
         raise ValueError(f"Name the scopes that the service account {account.name!r} is to use.")
     return _Wish(settings=settings, subject=subject, scopes=tuple(scopes))

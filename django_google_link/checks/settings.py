@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from difflib import get_close_matches
 from functools import partial
@@ -14,7 +14,9 @@ from django.core.checks import CheckMessage, Tags, register
 from django.http import HttpRequest
 
 from ..conf import clients, service_accounts
+from ..conf.django import django_conf
 from ..conf.settings import KEYS, SettingsError, conf
+from ..conf.validators import read_or_default
 from ..encryption.keyring import decode_key
 from ..scopes import IDENTITY_SCOPES, PREFIX, parse_scopes
 from ..secret import Secret
@@ -43,97 +45,92 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     try:
         names = conf.keys
     except SettingsError as problem:
-        return [_error(problem)]
+        return [_to_message(problem)]
+    all_clients, all_service_accounts = _read_clients(), _read_service_accounts()
     readers = [partial(getattr, conf, name) for name in _SETTINGS]
-    readers += [partial(clients.get_client, name) for name in _client_settings()]
-    readers += [partial(service_accounts.get_service_account, name) for name in _service_accounts()]
-    readers += [partial(decode_key, key) for key in _encryption_keys()]
+    readers += [partial(clients.get_client, name) for name in all_clients]
+    readers += [
+        partial(service_accounts.get_service_account, name) for name in all_service_accounts
+    ]
+    readers += [partial(decode_key, key) for key in _read_encryption_keys()]
     unknown = [
-        _unknown_keys("GOOGLE_LINK", names, KEYS),
+        _find_unknown_keys("GOOGLE_LINK", names, KEYS),
         *(
-            _unknown_keys(f'GOOGLE_LINK["CLIENTS"]["{name}"]', settings, clients.KEYS)
-            for name, settings in _client_settings().items()
+            _find_unknown_keys(f'GOOGLE_LINK["CLIENTS"]["{name}"]', settings, clients.KEYS)
+            for name, settings in all_clients.items()
         ),
         *(
-            _unknown_keys(
+            _find_unknown_keys(
                 f'GOOGLE_LINK["SERVICE_ACCOUNTS"]["{name}"]', settings, service_accounts.KEYS
             )
-            for name, settings in _service_accounts().items()
+            for name, settings in all_service_accounts.items()
         ),
     ]
     return [
-        *_errors(readers),
+        *_find_errors(readers),
         *chain.from_iterable(unknown),
-        *_taken_name(),
-        *_weak_keys(),
-        *_odd_scopes(),
-        *_no_default(),
+        *_check_request_attribute(),
+        *_check_encryption_keys(),
+        *_check_scopes(),
+        *_check_default_client(),
     ]
 
 
-def _errors(readers: Iterable[Callable[[], Any]]) -> Iterator[CheckMessage]:
+def _find_errors(readers: Iterable[Callable[[], Any]]) -> Iterator[CheckMessage]:
     for read in readers:
         try:
             read()
         except SettingsError as problem:
-            yield _error(problem)
+            yield _to_message(problem)
 
 
-def _error(problem: SettingsError) -> CheckMessage:
+def _to_message(problem: SettingsError) -> CheckMessage:
     return error(problem.id, problem.message, hint=problem.hint)
 
 
-def _client_settings() -> dict[str, Any]:
-    try:
-        return dict(conf.clients)
-    except SettingsError:
-        return {}
+def _read_clients() -> Mapping[str, Mapping[str, Any]]:
+    return read_or_default(lambda: conf.clients, {})
 
 
-def _service_accounts() -> dict[str, Any]:
-    try:
-        return dict(conf.service_accounts)
-    except SettingsError:
-        return {}
+def _read_service_accounts() -> Mapping[str, Mapping[str, Any]]:
+    return read_or_default(lambda: conf.service_accounts, {})
 
 
-def _encryption_keys() -> tuple[Secret, ...]:
-    try:
-        return conf.encryption_keys
-    except SettingsError:
-        return ()
+def _read_encryption_keys() -> tuple[Secret, ...]:
+    return read_or_default(lambda: conf.encryption_keys, ())
 
 
-def _unknown_keys(where: str, names: Iterable[str], known: Iterable[str]) -> Iterator[CheckMessage]:
+def _find_unknown_keys(
+    where: str, names: Iterable[str], known: Iterable[str]
+) -> Iterator[CheckMessage]:
     for name in sorted(set(map(str, names)).difference(known)):
         close = get_close_matches(name.upper(), known, n=1)
         yield warning(
             "W001",
-            f"{where} has a key {name!r} that nobody reads.",
-            hint=_hint_for(where, name, close),
+            f"{name!r} in {where} is not a known setting.",
+            hint=_suggest_correction(where, name, close),
         )
 
 
-def _hint_for(where: str, name: str, close: list[str]) -> str:
+def _suggest_correction(where: str, name: str, close: list[str]) -> str:
     if where == "GOOGLE_LINK" and name in clients.KEYS:
-        return f'It belongs into a client: GOOGLE_LINK["CLIENTS"]["default"]["{name}"].'
+        return f'It belongs in a client: GOOGLE_LINK["CLIENTS"]["default"]["{name}"].'
     return f"Did you mean {close[0]!r}?" if close else "Remove it."
 
 
-def _taken_name() -> Iterator[CheckMessage]:
-    with suppress(SettingsError):
-        name = conf.request_attribute
-        if iskeyword(name) or hasattr(HttpRequest(), name):
-            yield error(
-                "E005",
-                f'GOOGLE_LINK["REQUEST_ATTRIBUTE"] is {name!r}, which a request has already.',
-                hint='Use a name such as "google".',
-            )
+def _check_request_attribute() -> Iterator[CheckMessage]:
+    name = read_or_default(lambda: conf.request_attribute, "")
+    if iskeyword(name) or (name and hasattr(HttpRequest(), name)):
+        yield error(
+            "E005",
+            f'GOOGLE_LINK["REQUEST_ATTRIBUTE"] is {name!r}, which a request has already.',
+            hint='Use a name such as "google".',
+        )
 
 
-def _weak_keys() -> Iterator[CheckMessage]:
-    for position, key in enumerate(_encryption_keys(), start=1):
-        if key.reveal() in conf.secret_keys:
+def _check_encryption_keys() -> Iterator[CheckMessage]:
+    for position, key in enumerate(_read_encryption_keys(), start=1):
+        if key.reveal() in django_conf.secret_keys:
             yield warning(
                 "W002",
                 f"Encryption key {position} is the SECRET_KEY too.",
@@ -147,8 +144,8 @@ def _weak_keys() -> Iterator[CheckMessage]:
             )
 
 
-def _odd_scopes() -> Iterator[CheckMessage]:
-    for name, settings in _client_settings().items():
+def _check_scopes() -> Iterator[CheckMessage]:
+    for name, settings in _read_clients().items():
         with suppress(TypeError):
             for scope in parse_scopes(settings.get("SCOPES", ())):
                 is_short = "://" not in scope and scope not in _SHORT_SCOPES
@@ -161,8 +158,8 @@ def _odd_scopes() -> Iterator[CheckMessage]:
                     )
 
 
-def _no_default() -> Iterator[CheckMessage]:
-    names = _client_settings()
+def _check_default_client() -> Iterator[CheckMessage]:
+    names = _read_clients()
     if names and "default" not in names and "CLIENT_RESOLVER" not in conf.keys:
         yield warning(
             "W005",
@@ -173,8 +170,5 @@ def _no_default() -> Iterator[CheckMessage]:
 
 def _is_weak(key: Secret) -> bool:
     """Tell whether the bytes repeat or are typed text: 32 random bytes do neither."""
-    try:
-        data = decode_key(key)
-    except SettingsError:
-        return False
-    return len(set(data)) < 16 or data.isascii()
+    data = read_or_default(partial(decode_key, key), None)
+    return data is not None and (len(set(data)) < 16 or data.isascii())

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.core.checks import CheckMessage, Tags, register
-from django.core.exceptions import ImproperlyConfigured
 from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
-from ..conf.clients import DEFAULT_ENDPOINTS, OAuthClient, get_client, is_loopback
+from ..conf.clients import DEFAULT_ENDPOINTS, OAuthClient, get_client
+from ..conf.django import django_conf
 from ..conf.settings import conf
+from ..conf.validators import is_loopback, read_or_default
 from .messages import error, warning
 
 _MIDDLEWARE = (
@@ -26,7 +27,7 @@ _MIDDLEWARE = (
 @register(Tags.urls)
 def check_installation(**kwargs: Any) -> list[CheckMessage]:
     """Check that the pages are reachable, with the middleware that they need."""
-    return [*_urls(), *_middleware(), *_strict_cookie()]
+    return [*_check_urls(), *_check_middleware(), *_check_session_cookie()]
 
 
 @register(Tags.security, deploy=True)
@@ -35,16 +36,16 @@ def check_deployment(**kwargs: Any) -> list[CheckMessage]:
     return [
         *(
             message
-            for client in _clients()
-            for check in (_redirect_uri, _proxy, _endpoints)
+            for client in _read_clients()
+            for check in (_check_redirect_uri, _check_proxy, _check_endpoints)
             for message in check(client)
         ),
-        *_service_accounts(),
+        *_check_service_accounts(),
     ]
 
 
-def _urls() -> Iterator[CheckMessage]:
-    if not conf.has_urls:
+def _check_urls() -> Iterator[CheckMessage]:
+    if not django_conf.has_urls:
         return
     try:
         reverse("google_link:callback")
@@ -55,25 +56,24 @@ def _urls() -> Iterator[CheckMessage]:
             hint='Add path("google/", include("django_google_link.urls")) to your URLconf.',
         )
         return
-    yield from _redirect_url()
-    for client in _clients():
-        yield from _callback(client)
+    yield from _check_redirect_url()
+    for client in _read_clients():
+        yield from _check_callback(client)
 
 
-def _redirect_url() -> Iterator[CheckMessage]:
-    with suppress(ImproperlyConfigured):
-        url = conf.redirect_url
-        try:
-            resolve_url(url or "/")
-        except NoReverseMatch:
-            yield error(
-                "E009",
-                f'GOOGLE_LINK["REDIRECT_URL"] is {url!r}, and no URL has that name.',
-                hint='Use a path such as "/" or the name of a URL.',
-            )
+def _check_redirect_url() -> Iterator[CheckMessage]:
+    url = read_or_default(lambda: conf.redirect_url, None)
+    try:
+        resolve_url(url or "/")
+    except NoReverseMatch:
+        yield error(
+            "E009",
+            f'GOOGLE_LINK["REDIRECT_URL"] is {url!r}, and no URL has that name.',
+            hint='Use a path such as "/" or the name of a URL.',
+        )
 
 
-def _callback(client: OAuthClient) -> Iterator[CheckMessage]:
+def _check_callback(client: OAuthClient) -> Iterator[CheckMessage]:
     callback = reverse("google_link:callback")
     known = [client.redirect_uri] if client.redirect_uri else client.redirect_uris
     # An address on loopback may be one of google_link_authorize's.
@@ -86,8 +86,8 @@ def _callback(client: OAuthClient) -> Iterator[CheckMessage]:
         )
 
 
-def _middleware() -> Iterator[CheckMessage]:
-    installed = [_imported(path) for path in conf.middleware]
+def _check_middleware() -> Iterator[CheckMessage]:
+    installed = [_import_or_none(path) for path in django_conf.middleware]
     for id, path in _MIDDLEWARE:
         wanted = import_string(path)
         if not any(isinstance(item, type) and issubclass(item, wanted) for item in installed):
@@ -96,15 +96,15 @@ def _middleware() -> Iterator[CheckMessage]:
             )
 
 
-def _imported(path: str) -> Any:
+def _import_or_none(path: str) -> Any:
     try:
         return import_string(path)
     except ImportError:
         return None  # Django says so when it starts to serve.
 
 
-def _strict_cookie() -> Iterator[CheckMessage]:
-    if conf.session_cookie_is_strict:
+def _check_session_cookie() -> Iterator[CheckMessage]:
+    if django_conf.session_cookie_is_strict:
         yield warning(
             "W006",
             'With SESSION_COOKIE_SAMESITE = "Strict" users come back from Google without their '
@@ -113,19 +113,14 @@ def _strict_cookie() -> Iterator[CheckMessage]:
         )
 
 
-def _clients() -> Iterator[OAuthClient]:
-    try:
-        names = list(conf.clients)
-    except ImproperlyConfigured:
-        return
-    for name in names:
-        try:
-            yield get_client(name)
-        except ImproperlyConfigured:
-            continue  # Another check has said so.
+def _read_clients() -> list[OAuthClient]:
+    """Return the clients that can work: of the others, another check says why they cannot."""
+    names = read_or_default(lambda: conf.clients, {})
+    clients = [read_or_default(partial(get_client, name), None) for name in names]
+    return [client for client in clients if client]
 
 
-def _redirect_uri(client: OAuthClient) -> Iterator[CheckMessage]:
+def _check_redirect_uri(client: OAuthClient) -> Iterator[CheckMessage]:
     uri, listed = client.redirect_uri, client.redirect_uris
     if uri and listed and uri not in listed:
         yield warning(
@@ -144,8 +139,8 @@ def _redirect_uri(client: OAuthClient) -> Iterator[CheckMessage]:
         )
 
 
-def _proxy(client: OAuthClient) -> Iterator[CheckMessage]:
-    if client.redirect_uri or client.redirect_uris or conf.secure_proxy_ssl_header:
+def _check_proxy(client: OAuthClient) -> Iterator[CheckMessage]:
+    if client.redirect_uri or client.redirect_uris or django_conf.secure_proxy_ssl_header:
         return
     yield warning(
         "W010",
@@ -156,8 +151,8 @@ def _proxy(client: OAuthClient) -> Iterator[CheckMessage]:
     )
 
 
-def _endpoints(client: OAuthClient) -> Iterator[CheckMessage]:
-    if conf.debug:
+def _check_endpoints(client: OAuthClient) -> Iterator[CheckMessage]:
+    if django_conf.debug:
         return
     strange = sorted(
         key for key, default in DEFAULT_ENDPOINTS.items() if getattr(client, key.lower()) != default
@@ -172,16 +167,17 @@ def _endpoints(client: OAuthClient) -> Iterator[CheckMessage]:
         )
 
 
-def _service_accounts() -> Iterator[CheckMessage]:
-    with suppress(ImproperlyConfigured):
-        for name, account in conf.service_accounts.items():
-            if account.get("API_ENDPOINT") and not conf.debug:
-                yield warning(
-                    "W011",
-                    f"The service account {name!r} does not talk to Google: API_ENDPOINT.",
-                    hint="Leave this out: it gets all that would go to https://*.googleapis.com, "
-                    "credentials too.",
-                )
+def _check_service_accounts() -> Iterator[CheckMessage]:
+    if django_conf.debug:
+        return
+    for name, account in read_or_default(lambda: conf.service_accounts, {}).items():
+        if account.get("API_ENDPOINT"):
+            yield warning(
+                "W011",
+                f"The service account {name!r} does not talk to Google: API_ENDPOINT.",
+                hint="Leave this out: it gets all that would go to https://*.googleapis.com, "
+                "credentials too.",
+            )
 
 
 def _is_public(uri: str) -> bool:

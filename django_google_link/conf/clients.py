@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from ..exceptions import ClientMisconfiguredError
 from ..scopes import parse_scopes
 from ..secret import Secret
+from .json_file import explain_failure
 from .secrets_file import read_secrets_file
 from .settings import SettingsError, conf
+from .validators import read_optional_url, read_or_default, read_url
 
 GOOGLE_ISSUER = "https://accounts.google.com"
 
@@ -57,8 +58,6 @@ RESERVED_PARAMS = frozenset(
 
 GOOGLE_CLIENT_ID_SUFFIX = ".apps.googleusercontent.com"
 
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-
 
 @dataclass(frozen=True, kw_only=True)
 class OAuthClient:
@@ -98,23 +97,26 @@ def get_client(name: str = "default") -> OAuthClient:
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when it is missing or cannot work.
     """
-    settings = _settings(name)
-    secrets = _credentials(name, settings)
+    settings = _find_settings(name)
+    secrets = _read_credentials(name, settings)
+    owner = _describe(name)
     endpoints = {
-        key.lower(): _url(name, key, settings.get(key) or secrets.get(key) or default)
+        key.lower(): read_url(
+            settings.get(key) or secrets.get(key) or default, key=key, owner=owner
+        )
         for key, default in DEFAULT_ENDPOINTS.items()
     }
     return OAuthClient(
         name=name,
-        client_id=_text(name, "CLIENT_ID", secrets["CLIENT_ID"]),
-        client_secret=_secret(name, secrets["CLIENT_SECRET"]),
-        scopes=_scopes(name, settings.get("SCOPES", ())),
-        api_endpoint=_optional_url(name, "API_ENDPOINT", settings),
-        redirect_uri=_optional_url(name, "REDIRECT_URI", settings),
+        client_id=_read_text(name, "CLIENT_ID", secrets["CLIENT_ID"]),
+        client_secret=_read_secret(name, secrets["CLIENT_SECRET"]),
+        scopes=_read_scopes(name, settings.get("SCOPES", ())),
+        api_endpoint=read_optional_url(settings, key="API_ENDPOINT", owner=owner),
+        redirect_uri=read_optional_url(settings, key="REDIRECT_URI", owner=owner),
         redirect_uris=tuple(secrets.get("REDIRECT_URIS", ())),
         type=secrets.get("TYPE"),
-        hosted_domain=_hosted_domain(name, settings.get("HOSTED_DOMAIN")),
-        authorization_params=_params(name, settings.get("AUTHORIZATION_PARAMS", {})),
+        hosted_domain=_read_hosted_domain(name, settings.get("HOSTED_DOMAIN")),
+        authorization_params=_read_params(name, settings.get("AUTHORIZATION_PARAMS", {})),
         **endpoints,
     )
 
@@ -143,7 +145,7 @@ def get_issuing_client(name: str, client_id: str) -> OAuthClient:
 
 def get_api_endpoint(name: str) -> str | None:
     """Return the ``API_ENDPOINT`` of a client, without reading all of it. Errors as above."""
-    return _optional_url(name, "API_ENDPOINT", _settings(name))
+    return read_optional_url(_find_settings(name), key="API_ENDPOINT", owner=_describe(name))
 
 
 def to_emulator(url: str, api_endpoint: str | None) -> str:
@@ -162,8 +164,9 @@ def get_revoking_client(name: str, client_id: str) -> OAuthClient:
     Arguments and errors as :func:`get_issuing_client`.
     """
     for other in (name, *conf.clients):
-        with suppress(ClientMisconfiguredError, SettingsError):
-            return get_issuing_client(other, client_id)
+        client = read_or_default(partial(get_client, other), None)
+        if client and client.client_id == client_id:
+            return client
     if not google_project_number(client_id):
         return get_issuing_client(name, client_id)
     return replace(
@@ -187,15 +190,12 @@ def google_project_number(client_id: str) -> str:
 
 def clients_sharing_endpoint(name: str) -> list[str]:
     """Return the names of all clients that revoke where this one does, and its own."""
-    endpoints = {}
-    for other in {*conf.clients, name}:
-        with suppress(SettingsError):
-            endpoints[other] = get_client(other).revocation_endpoint
-    mine = endpoints.get(name)
-    return [name, *(other for other in endpoints if other != name and endpoints[other] == mine)]
+    mine = _find_revocation_endpoint(name)
+    others = (other for other in conf.clients if other != name)
+    return [name, *(other for other in others if mine and _find_revocation_endpoint(other) == mine)]
 
 
-def _settings(name: str) -> Mapping[str, Any]:
+def _find_settings(name: str) -> Mapping[str, Any]:
     clients = conf.clients
     if name in clients:
         return clients[name]
@@ -206,10 +206,10 @@ def _settings(name: str) -> Mapping[str, Any]:
     )
 
 
-def _credentials(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+def _read_credentials(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
     path = settings.get("CLIENT_SECRETS_FILE")
     if path:
-        return _file_secrets(name, path)
+        return _read_file(name, path)
     if settings.get("CLIENT_ID") and settings.get("CLIENT_SECRET"):
         return settings
     raise SettingsError(
@@ -219,7 +219,7 @@ def _credentials(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
     )
 
 
-def _file_secrets(name: str, path: Any) -> Mapping[str, Any]:
+def _read_file(name: str, path: Any) -> Mapping[str, Any]:
     if isinstance(path, Secret):
         raise SettingsError(
             "E013",
@@ -237,13 +237,14 @@ def _file_secrets(name: str, path: Any) -> Mapping[str, Any]:
     except (OSError, TypeError, ValueError) as error:
         raise SettingsError(
             "E013",
-            f"The secrets file {path} of the Google client {name!r} cannot be used: {error}.",
+            f"The secrets file {path} of the Google client {name!r} cannot be used: "
+            f"{explain_failure(error)}.",
             hint="Download the JSON file again from the Google console: "
             'Clients, the client of type "Web application", its download button.',
         ) from None
 
 
-def _text(name: str, key: str, value: Any) -> str:
+def _read_text(name: str, key: str, value: Any) -> str:
     if not isinstance(value, str):
         raise SettingsError(
             "E012", f"{key} of the Google client {name!r} is not a string.", hint="Use a string."
@@ -251,7 +252,7 @@ def _text(name: str, key: str, value: Any) -> str:
     return value
 
 
-def _secret(name: str, value: Any) -> Secret:
+def _read_secret(name: str, value: Any) -> Secret:
     if isinstance(value, Secret):
         return value
     raise SettingsError(
@@ -261,7 +262,7 @@ def _secret(name: str, value: Any) -> Secret:
     )
 
 
-def _scopes(name: str, value: Any) -> tuple[str, ...]:
+def _read_scopes(name: str, value: Any) -> tuple[str, ...]:
     try:
         return parse_scopes(value)
     except TypeError:
@@ -272,40 +273,7 @@ def _scopes(name: str, value: Any) -> tuple[str, ...]:
         ) from None
 
 
-def _optional_url(name: str, key: str, settings: Mapping[str, Any]) -> str | None:
-    value = settings.get(key)
-    return None if value is None else _url(name, key, value)
-
-
-def _url(name: str, key: str, value: Any) -> str:
-    if isinstance(value, str) and is_endpoint(value):
-        return value
-    raise SettingsError(
-        "E015",
-        f"{key} of the Google client {name!r} is {value!r}.",
-        hint="Use an absolute https address without a fragment; http is for loopback only.",
-    )
-
-
-def is_loopback(url: str) -> bool:
-    """Return whether an address is on this machine."""
-    return urlsplit(url).hostname in _LOOPBACK
-
-
-@lru_cache(maxsize=256)
-def is_endpoint(url: str) -> bool:
-    """Return whether tokens may be sent there: by https, or within this machine."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError:
-        return False
-    if not host or parts.fragment or "@" in parts.netloc or not url.isprintable() or " " in url:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(url))
-
-
-def _hosted_domain(name: str, value: Any) -> str | None:
+def _read_hosted_domain(name: str, value: Any) -> str | None:
     if value is None or (isinstance(value, str) and value and "@" not in value):
         return value
     raise SettingsError(
@@ -315,7 +283,7 @@ def _hosted_domain(name: str, value: Any) -> str | None:
     )
 
 
-def _params(name: str, value: Any) -> Mapping[str, str]:
+def _read_params(name: str, value: Any) -> Mapping[str, str]:
     if not isinstance(value, Mapping) or not all(
         isinstance(key, str) and isinstance(item, str) for key, item in value.items()
     ):
@@ -338,3 +306,13 @@ def _params(name: str, value: Any) -> Mapping[str, str]:
             hint='Leave "none" out of prompt.',
         )
     return value
+
+
+def _find_revocation_endpoint(name: str) -> str:
+    """Return where a client revokes; nothing while its settings are broken."""
+    client = read_or_default(partial(get_client, name), None)
+    return client.revocation_endpoint if client else ""
+
+
+def _describe(name: str) -> str:
+    return f"the Google client {name!r}"

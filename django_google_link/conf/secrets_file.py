@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 from ..secret import Secret
-
-_MAX_BYTES = 100_000
+from .json_file import read_json_file
 
 #: Google still writes its first-version address into the file.
 _OUTDATED_AUTH_URI = "https://accounts.google.com/o/oauth2/auth"
 
 
 def read_secrets_file(path: str | os.PathLike[str]) -> Mapping[str, Any]:
-    """Read a client secrets file, parsed once per version of it.
+    """Read a client secrets file.
 
     Args:
         path: of the file, which is of type ``web`` or ``installed``.
@@ -27,43 +24,33 @@ def read_secrets_file(path: str | os.PathLike[str]) -> Mapping[str, Any]:
 
     Raises:
         OSError: when it cannot be read.
+        TypeError: when the path is not one.
         ValueError: saying what is wrong with its content, without quoting a secret.
     """
-    status = os.stat(path)
-    return _parse(os.fspath(path), status.st_mtime_ns, status.st_size)
-
-
-@lru_cache(maxsize=32)
-def _parse(path: str, modified_ns: int, size: int) -> Mapping[str, Any]:
-    if size > _MAX_BYTES:
-        raise ValueError(f"it has {size} bytes, too many for a client secrets file")
-    with open(path, encoding="utf-8") as file:
-        kind, content = _content(_json(file.read()))
-    for key in ("client_id", "client_secret"):
-        value = content.get(key)
-        if not isinstance(value, str) or not value or value.startswith("[["):
-            raise ValueError(f"{key} is missing in it or only a placeholder")
+    kind, content = _read_client(read_json_file(path))
+    client_id, client_secret = content.get("client_id"), content.get("client_secret")
+    if not isinstance(client_id, str) or _is_placeholder(client_id):
+        raise ValueError("client_id is missing in it or only a placeholder")
+    if not isinstance(client_secret, Secret) or _is_placeholder(client_secret.reveal()):
+        raise ValueError("client_secret is missing in it or only a placeholder")
     auth_uri = content.get("auth_uri")
     return {
         "TYPE": kind,
-        "CLIENT_ID": content["client_id"],
-        "CLIENT_SECRET": Secret(content["client_secret"]),
+        "CLIENT_ID": client_id,
+        "CLIENT_SECRET": client_secret,
         "AUTHORIZATION_ENDPOINT": None if auth_uri == _OUTDATED_AUTH_URI else auth_uri,
         "TOKEN_ENDPOINT": content.get("token_uri"),
-        "REDIRECT_URIS": _redirect_uris(content.get("redirect_uris", [])),
+        "REDIRECT_URIS": _read_redirect_uris(content.get("redirect_uris", [])),
     }
 
 
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise ValueError("it is not JSON") from None
+def _is_placeholder(value: str) -> bool:
+    return not value or value.startswith("[[")
 
 
-def _content(document: Any) -> tuple[str, Mapping[str, Any]]:
+def _read_client(document: Any) -> tuple[str, Mapping[str, Any]]:
     if isinstance(document, dict) and document.get("type") == "service_account":
-        raise ValueError("it is the key of a service account, which belongs into SERVICE_ACCOUNTS")
+        raise ValueError("it is the key of a service account, which belongs in SERVICE_ACCOUNTS")
     if not isinstance(document, dict) or len(document) != 1:
         raise ValueError('it is not an object with the one key "web" or "installed"')
     [(kind, content)] = document.items()
@@ -74,7 +61,7 @@ def _content(document: Any) -> tuple[str, Mapping[str, Any]]:
     return kind, content
 
 
-def _redirect_uris(value: Any) -> tuple[str, ...]:
+def _read_redirect_uris(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(uri, str) for uri in value):
         raise ValueError("redirect_uris is not a list of addresses in it")
     return tuple(value)

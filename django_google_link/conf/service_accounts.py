@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from ..exceptions import SubjectNotAllowedError
-from ..secret import Secret, masked
-from .clients import is_endpoint
+from ..secret import Secret
+from .json_file import explain_failure, read_json_file
 from .settings import SettingsError, conf
+from .validators import read_optional_url, read_url
 
 SOURCES = ("FILE", "INFO", "IMPERSONATE", "DEFAULT_CREDENTIALS")
 KEYS = frozenset({*SOURCES, "SUBJECTS", "API_ENDPOINT"})
 
-_MAX_BYTES = 100_000
 # Nothing that Google could read as another address than we have compared.
 _ADDRESS = re.compile(r"[!-?A-~]+@[!-?A-~]+")
 
@@ -58,7 +55,7 @@ class ServiceAccountSettings:
         """Where the key is used, if there is one."""
         return str((self.key or {}).get("token_uri", ""))
 
-    def admitted(self, subject: str | None) -> str:
+    def admit_subject(self, subject: str | None) -> str:
         """Return the subject as it is sent to Google; without one the account is itself.
 
         Raises:
@@ -101,30 +98,30 @@ def get_service_account(name: str) -> ServiceAccountSettings:
         )
     return ServiceAccountSettings(
         name=name,
-        key=_key(name, settings),
-        impersonate=_address(name, settings.get("IMPERSONATE")),
-        subjects=_subjects(name, settings.get("SUBJECTS", ())),
-        api_endpoint=_endpoint(name, "API_ENDPOINT", settings.get("API_ENDPOINT")),
+        key=_read_key(name, settings),
+        impersonate=_read_address(name, settings.get("IMPERSONATE")),
+        subjects=_read_subjects(name, settings.get("SUBJECTS", ())),
+        api_endpoint=read_optional_url(settings, key="API_ENDPOINT", owner=_describe(name)),
     )
 
 
-def _key(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _read_key(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
     path = settings.get("FILE")
-    content: Any = _read(name, path) if path else settings.get("INFO")
+    content: Any = _read_file(name, path) if path else settings.get("INFO")
     if content is None:
         return None
-    problem = _problem(content)
+    problem = _find_problem(content)
     if problem:
         raise SettingsError(
             "E024",
             f"The key of the service account {name!r} {problem}.",
             hint="Use the JSON that Google's console gives for a key of a service account.",
         )
-    _endpoint(name, "token_uri", content["token_uri"])
+    read_url(content["token_uri"], key="token_uri", owner=_describe(name))
     return dict(content)
 
 
-def _problem(content: Any) -> str:
+def _find_problem(content: Any) -> str:
     if isinstance(content, Secret):
         return "is text: read it with json.loads"
     if not isinstance(content, Mapping):
@@ -136,7 +133,7 @@ def _problem(content: Any) -> str:
     return f"lacks {', '.join(missing)}" if missing else ""
 
 
-def _read(name: str, path: Any) -> Any:
+def _read_file(name: str, path: Any) -> Any:
     if isinstance(path, Secret):
         raise SettingsError(
             "E024",
@@ -144,31 +141,17 @@ def _read(name: str, path: Any) -> Any:
             hint="Give the path of the file, or its content as a dict under INFO.",
         )
     try:
-        status = os.stat(path)
-        return _parse(os.fspath(path), status.st_mtime_ns, status.st_size)
-    except (OSError, TypeError, ValueError, RecursionError) as error:
-        what = error.strerror if isinstance(error, OSError) else "it is not JSON"
+        return read_json_file(path)
+    except (OSError, TypeError, ValueError) as error:
         raise SettingsError(
             "E024",
-            f"The key file {path} of the service account {name!r} cannot be used: {what}.",
+            f"The key file {path} of the service account {name!r} cannot be used: "
+            f"{explain_failure(error)}.",
             hint="Put the JSON file from Google's console there, or correct the path.",
         ) from None
 
 
-@lru_cache(maxsize=32)
-def _parse(path: str, modified_ns: int, size: int) -> Any:
-    with open(path, encoding="utf-8") as file:
-        return json.loads(file.read(_MAX_BYTES), object_hook=_mask)
-
-
-def _mask(content: dict[str, Any]) -> dict[str, Any]:
-    # It may be another file than was meant.
-    for name in ("private_key", "client_secret", "refresh_token"):
-        content = masked(content, name)
-    return content
-
-
-def _address(name: str, value: Any) -> str:
+def _read_address(name: str, value: Any) -> str:
     if not value:
         return ""
     if isinstance(value, str) and "@" in value:
@@ -180,7 +163,7 @@ def _address(name: str, value: Any) -> str:
     )
 
 
-def _subjects(name: str, value: Any) -> frozenset[str]:
+def _read_subjects(name: str, value: Any) -> frozenset[str]:
     if not isinstance(value, list | tuple | set | frozenset) or not all(
         isinstance(subject, str) and "@" in subject for subject in value
     ):
@@ -192,11 +175,5 @@ def _subjects(name: str, value: Any) -> frozenset[str]:
     return frozenset(subject.lower() for subject in value)
 
 
-def _endpoint(name: str, key: str, value: Any) -> str | None:
-    if value is None or (isinstance(value, str) and is_endpoint(value)):
-        return value
-    raise SettingsError(
-        "E015",
-        f"{key} of the service account {name!r} is {value!r}.",
-        hint="Use an absolute https address without a fragment; http is for loopback only.",
-    )
+def _describe(name: str) -> str:
+    return f"the service account {name!r}"

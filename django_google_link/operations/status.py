@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Count, Min
 from django.db.models.functions import Left
 
 from ..conf import clock
 from ..conf.settings import conf
+from ..conf.validators import read_or_default
 from ..encryption.format import FORMAT, PREFIX_LENGTH
 from ..encryption.keyring import key_ids
 from ..models import GoogleAccount, PendingRevocation, Status
@@ -126,15 +126,9 @@ def _key(sealed_by: str) -> str:
 
 def configured_keys() -> tuple[str, ...]:
     """Return the ids of the keys, the newest first; none while the settings are broken."""
-    try:
-        return key_ids()
-    except ImproperlyConfigured:
-        return ()
+    return read_or_default(key_ids, ())
 
 
 def configured_clients() -> list[str]:
     """Return the names of the clients; none while the settings are broken."""
-    try:
-        return sorted(conf.clients)
-    except ImproperlyConfigured:
-        return []
+    return sorted(read_or_default(lambda: conf.clients, {}))

@@ -20,8 +20,10 @@ from .. import signals
 from ..accounts.authorize_links import AuthorizeRequest
 from ..accounts.grants import save_grant
 from ..accounts.revocations import end_grant
-from ..conf.clients import OAuthClient, get_client, is_loopback
-from ..conf.settings import SettingsError, conf
+from ..conf.clients import OAuthClient, get_client
+from ..conf.django import django_conf
+from ..conf.settings import SettingsError
+from ..conf.validators import is_loopback
 from ..encryption import keyring
 from ..exceptions import (
     ClientMisconfiguredError,
@@ -116,7 +118,10 @@ def callback(request: HttpRequest) -> HttpResponse:
 
 
 def _came_without_cookie(request: HttpRequest) -> bool:
-    return conf.session_cookie_is_strict and conf.session_cookie_name not in request.COOKIES
+    return (
+        django_conf.session_cookie_is_strict
+        and django_conf.session_cookie_name not in request.COOKIES
+    )
 
 
 @sensitive_variables()

@@ -16,7 +16,8 @@ from django.views.decorators.debug import sensitive_variables
 
 from django_google_link.accounts.grants import save_grant
 from django_google_link.accounts.revocations import end_grant
-from django_google_link.conf.clients import OAuthClient, get_client, is_loopback
+from django_google_link.conf.clients import OAuthClient, get_client
+from django_google_link.conf.validators import is_loopback
 from django_google_link.encryption import keyring
 from django_google_link.exceptions import GoogleLinkError
 from django_google_link.management.loopback import HOST, LoopbackServer

@@ -1,0 +1,55 @@
+"""Those of Django's own settings that this app reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.conf import settings
+
+
+class DjangoSettings:
+    """Django's settings, read on every access as those of ``GOOGLE_LINK`` are."""
+
+    @property
+    def auth_user_model(self) -> str:
+        """Django's ``AUTH_USER_MODEL``."""
+        return settings.AUTH_USER_MODEL
+
+    @property
+    def has_urls(self) -> bool:
+        """Whether there is a ``ROOT_URLCONF``: a worker may do without."""
+        return bool(getattr(settings, "ROOT_URLCONF", None))
+
+    @property
+    def middleware(self) -> Sequence[str]:
+        """Django's ``MIDDLEWARE``."""
+        return settings.MIDDLEWARE
+
+    @property
+    def session_cookie_is_strict(self) -> bool:
+        """Whether browsers keep Django's session cookie to themselves on the way from Google."""
+        return str(settings.SESSION_COOKIE_SAMESITE).lower() == "strict"
+
+    @property
+    def session_cookie_name(self) -> str:
+        """Django's ``SESSION_COOKIE_NAME``."""
+        return settings.SESSION_COOKIE_NAME
+
+    @property
+    def secure_proxy_ssl_header(self) -> tuple[str, str] | None:
+        """Django's ``SECURE_PROXY_SSL_HEADER``."""
+        return settings.SECURE_PROXY_SSL_HEADER
+
+    @property
+    def debug(self) -> bool:
+        """Django's ``DEBUG``."""
+        return settings.DEBUG
+
+    @property
+    def secret_keys(self) -> tuple[str, ...]:
+        """Django's ``SECRET_KEY`` and its fallbacks."""
+        keys = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+        return tuple(map(str, keys))
+
+
+django_conf = DjangoSettings()

@@ -1,0 +1,127 @@
+"""What a setting may be: each reader returns a value that can work, or says why this one cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+class SettingsError(ImproperlyConfigured):
+    """A setting that cannot work.
+
+    The same error is raised at run time and reported by ``manage.py check``.
+
+    Args:
+        id: the number of the system check, ``"E001"``.
+        message: what is wrong.
+        hint: what to do about it.
+    """
+
+    def __init__(self, id: str, message: str, *, hint: str) -> None:
+        super().__init__(f"{message} {hint}")
+        self.id = id
+        self.message = message
+        self.hint = hint
+
+
+def read_or_default(read: Callable[[], T], default: D) -> T | D:
+    """Return a setting, or this in its place while it is broken.
+
+    For what has to work meanwhile, such as a page of the admin: a system check says what is wrong.
+    """
+    try:
+        return read()
+    except SettingsError:
+        return default
+
+
+def read_seconds(value: Any, *, id: str, key: str, minimum: int) -> int:
+    """Return a whole number of seconds, under a key of ``GOOGLE_LINK``.
+
+    Raises:
+        SettingsError: when it is not one, or less than the minimum.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise SettingsError(
+            id,
+            f'GOOGLE_LINK["{key}"] is {value!r}.',
+            hint=f"Use a whole number of seconds, {minimum} or more.",
+        )
+    return value
+
+
+def read_url(value: Any, *, key: str, owner: str) -> str:
+    """Return an address to which tokens may be sent.
+
+    Args:
+        value: as written.
+        key: under which it stands.
+        owner: whose setting it is, as in ``"the Google client 'default'"``.
+
+    Raises:
+        SettingsError: when it is not one.
+    """
+    if isinstance(value, str) and is_endpoint(value):
+        return value
+    raise SettingsError(
+        "E015",
+        f"{key} of {owner} is {value!r}.",
+        hint="Use an absolute https address without a fragment; http is for loopback only.",
+    )
+
+
+def read_optional_url(settings: Mapping[str, Any], *, key: str, owner: str) -> str | None:
+    """Return what stands under this key, if anything does. Otherwise as :func:`read_url`."""
+    value = settings.get(key)
+    return None if value is None else read_url(value, key=key, owner=owner)
+
+
+def import_function(path: object, *, id: str, key: str) -> Callable[..., Any]:
+    """Return the function that a key of ``GOOGLE_LINK`` names by its dotted path.
+
+    Raises:
+        SettingsError: when there is none, or it is not a function.
+    """
+    try:
+        function: Callable[..., Any] | None = import_string(path) if isinstance(path, str) else None
+    except ImportError as error:
+        raise SettingsError(
+            id,
+            f'GOOGLE_LINK["{key}"] cannot be imported: {error}.',
+            hint="Correct the dotted path.",
+        ) from error
+    if not callable(function):
+        raise SettingsError(
+            id,
+            f'GOOGLE_LINK["{key}"] does not name a function.',
+            hint='Use the dotted path of a callable, such as "mysite.google.resolve".',
+        )
+    return function
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether an address is on this machine."""
+    return urlsplit(url).hostname in _LOOPBACK
+
+
+@lru_cache(maxsize=256)
+def is_endpoint(url: str) -> bool:
+    """Return whether tokens may be sent there: by https, or within this machine."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        return False
+    if not host or parts.fragment or "@" in parts.netloc or not url.isprintable() or " " in url:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(url))
