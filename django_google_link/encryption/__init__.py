@@ -1,1 +1,1 @@
-"""Tokens at rest."""
+"""Tokens at rest, sealed."""

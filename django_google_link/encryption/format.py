@@ -1,4 +1,4 @@
-"""What a sealed token reads like, and what it belongs to.
+"""What a sealed token looks like, and what it belongs to.
 
 It is ``gl1.<key id>.<base64url(nonce + ciphertext + tag)>``.
 """
@@ -21,7 +21,10 @@ TAG_BYTES = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Binding:
-    """What a sealed token belongs to: opened anywhere else, it fails.
+    """What a sealed token belongs to: with any other, it does not unseal.
+
+    Otherwise somebody who can write to the database, and has no key, could copy another row's token
+    into their own row and use it.
 
     Args:
         purpose: a frozen literal such as ``"account.refresh_token"``.
@@ -40,7 +43,7 @@ class Binding:
 
 
 def sealed_prefix(key_id: str) -> str:
-    """Return how everything begins that the key of this id has sealed."""
+    """Return what every token begins with that the key of this id has sealed."""
     return f"{FORMAT}.{key_id}."
 
 
@@ -50,10 +53,10 @@ def key_id_of(sealed: str) -> str:
     Raises:
         TokenUndecryptableError: when it is not a sealed token.
     """
-    return parse(sealed)[0]
+    return parse_sealed(sealed)[0]
 
 
-def parse(sealed: str) -> tuple[str, bytes]:
+def parse_sealed(sealed: str) -> tuple[str, bytes]:
     """Return the key id and the bytes of a sealed token.
 
     Raises:
@@ -63,7 +66,7 @@ def parse(sealed: str) -> tuple[str, bytes]:
     if len(parts) != 3 or parts[0] != FORMAT or not parts[1]:
         raise TokenUndecryptableError
     try:
-        data = base64.b64decode(_padded(parts[2]), altchars=b"-_", validate=True)
+        data = base64.b64decode(_pad(parts[2]), altchars=b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error):
         raise TokenUndecryptableError from None
     if len(data) < NONCE_BYTES + TAG_BYTES:
@@ -71,10 +74,10 @@ def parse(sealed: str) -> tuple[str, bytes]:
     return parts[1], data
 
 
-def encode(data: bytes) -> str:
-    """Return bytes as the parts of a sealed token are written: base64url, not padded."""
+def encode_base64url(data: bytes) -> str:
+    """Return bytes in base64url without padding (RFC 4648, section 5)."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def _padded(text: str) -> bytes:
+def _pad(text: str) -> bytes:
     return (text + "=" * (-len(text) % 4)).encode("ascii")

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ..exceptions import TokenUndecryptableError
-from .format import FORMAT, KEY_ID_BYTES, NONCE_BYTES, Binding, encode, sealed_prefix
+from .format import FORMAT, KEY_ID_BYTES, NONCE_BYTES, Binding, encode_base64url, sealed_prefix
 
 
 class Key:
@@ -23,27 +23,49 @@ class Key:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
-        self.id = encode(_derive(key, KEY_ID_BYTES, "key id"))
+        # Derived, so that there is no name to configure, to mistake or to use twice. It does not
+        # give the key away: what HKDF derives for one use says nothing about another.
+        self.id = encode_base64url(_derive_bytes(key, KEY_ID_BYTES, "key id"))
 
-    def encrypt(self, plaintext: bytes, binding: Binding) -> str:
+    def seal(self, plaintext: bytes, binding: Binding) -> str:
+        """Return a sealed token."""
         nonce = os.urandom(NONCE_BYTES)
-        data = self._cipher(binding).encrypt(nonce, plaintext, self._associated_data(binding))
-        return f"{sealed_prefix(self.id)}{encode(nonce + data)}"
+        ciphertext = self._make_cipher(binding).encrypt(
+            nonce, plaintext, self._join_associated_data(binding)
+        )
+        return f"{sealed_prefix(self.id)}{encode_base64url(nonce + ciphertext)}"
 
-    def decrypt(self, data: bytes, binding: Binding) -> bytes:
+    def unseal(self, data: bytes, binding: Binding) -> bytes:
+        """Return what a token holds whose bytes these are.
+
+        Raises:
+            TokenUndecryptableError: when this key did not seal it for this binding.
+        """
         nonce, ciphertext = data[:NONCE_BYTES], data[NONCE_BYTES:]
         try:
-            return self._cipher(binding).decrypt(nonce, ciphertext, self._associated_data(binding))
+            return self._make_cipher(binding).decrypt(
+                nonce, ciphertext, self._join_associated_data(binding)
+            )
         except InvalidTag:
             raise TokenUndecryptableError from None
 
-    def _cipher(self, binding: Binding) -> AESGCM:
-        """Return the cipher of this row: a key of its own, so that random nonces never run out."""
-        length = len(self._key)
-        return AESGCM(_derive(self._key, length, "row key", binding.purpose, binding.row_id))
+    def _make_cipher(self, binding: Binding) -> AESGCM:
+        """Return the cipher of one row and purpose, with a sub-key of its own.
 
-    def _associated_data(self, binding: Binding) -> bytes:
-        return _framed(
+        Under random nonces a key is good for 2**32 messages (NIST SP 800-38D, section 8.3): a nonce
+        that comes twice breaks AES-GCM. The hourly access tokens of all accounts would add up to
+        that; those of one row never do.
+        """
+        length = len(self._key)
+        return AESGCM(_derive_bytes(self._key, length, "row key", binding.purpose, binding.row_id))
+
+    def _join_associated_data(self, binding: Binding) -> bytes:
+        """Return what is authenticated and not stored: a token that was moved does not unseal.
+
+        The purpose and the row stand here although the sub-key has them already: the binding does
+        not rest on how keys are derived.
+        """
+        return _join_framed(
             FORMAT,
             self.id,
             binding.purpose,
@@ -54,11 +76,15 @@ class Key:
         )
 
 
-def _derive(key: bytes, length: int, *info: str) -> bytes:
-    return HKDF(hashes.SHA256(), length, salt=None, info=_framed(FORMAT, *info)).derive(key)
+def _derive_bytes(key: bytes, length: int, *info: str) -> bytes:
+    """Return what HKDF (RFC 5869) makes of a key for this use, named by its ``info``.
+
+    No salt: the keys are random, and there is no place to keep one.
+    """
+    return HKDF(hashes.SHA256(), length, salt=None, info=_join_framed(FORMAT, *info)).derive(key)
 
 
-def _framed(*parts: str) -> bytes:
+def _join_framed(*parts: str) -> bytes:
     """Join with the length before each part, so that no two lists give the same bytes."""
     encoded = [part.encode() for part in parts]
     return b"".join([len(part).to_bytes(4, "big") + part for part in encoded])

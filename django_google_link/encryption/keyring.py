@@ -1,4 +1,4 @@
-"""Tokens at rest: sealed under the first of the configured keys, opened by any of them."""
+"""Tokens at rest: sealed with the first of the configured keys, unsealed with any of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.views.decorators.debug import sensitive_variables
 from ..conf.settings import SettingsError, conf
 from ..exceptions import EncryptionKeyUnavailableError
 from ..secret import Secret
-from .format import Binding, parse
+from .format import Binding, parse_sealed
 
 if TYPE_CHECKING:
     from .key import Key
@@ -23,29 +23,29 @@ _KEY_BYTES = 32
 
 
 def seal(secret: Secret, binding: Binding) -> str:
-    """Encrypt a token under the first of ``ENCRYPTION_KEYS``.
+    """Seal a token with the first of ``ENCRYPTION_KEYS``.
 
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
     """
-    return _keys()[0].encrypt(secret.reveal().encode(), binding)
+    return _load_keys()[0].seal(secret.reveal().encode(), binding)
 
 
 @sensitive_variables()
 def unseal(sealed: str, binding: Binding) -> Secret:
-    """Decrypt a token that :func:`seal` made for the same binding.
+    """Unseal a token that :func:`seal` made for the same binding.
 
     Raises:
         EncryptionKeyUnavailableError: when its key is not among ``ENCRYPTION_KEYS``.
         TokenUndecryptableError: when it is not what that key sealed for this row and owner.
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
     """
-    key, data = _opened_by(_keys(), sealed)
-    return Secret(key.decrypt(data, binding).decode())
+    key, data = _find_key(_load_keys(), sealed)
+    return Secret(key.unseal(data, binding).decode())
 
 
-def resealer() -> Callable[[str, Binding], str]:
-    """Return a function that seals tokens anew under the first of ``ENCRYPTION_KEYS``.
+def make_resealer() -> Callable[[str, Binding], str]:
+    """Return a function that reseals tokens with the first of ``ENCRYPTION_KEYS``.
 
     It takes a sealed token with its binding and raises what :func:`unseal` does; the settings are
     read now, for as many tokens as there are. What that key has sealed it leaves as it is.
@@ -53,12 +53,12 @@ def resealer() -> Callable[[str, Binding], str]:
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
     """
-    keys = _keys()
+    keys = _load_keys()
 
     @sensitive_variables()
     def reseal(sealed: str, binding: Binding) -> str:
-        key, data = _opened_by(keys, sealed)
-        return sealed if key is keys[0] else keys[0].encrypt(key.decrypt(data, binding), binding)
+        key, data = _find_key(keys, sealed)
+        return sealed if key is keys[0] else keys[0].seal(key.unseal(data, binding), binding)
 
     return reseal
 
@@ -74,7 +74,7 @@ def key_ids() -> tuple[str, ...]:
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
     """
-    return tuple(key.id for key in _keys())
+    return tuple(key.id for key in _load_keys())
 
 
 def decode_key(text: Secret) -> bytes:
@@ -93,29 +93,29 @@ def decode_key(text: Secret) -> bytes:
         raise SettingsError(
             "E004",
             'A key in GOOGLE_LINK["ENCRYPTION_KEYS"] is not 32 bytes in url-safe base64.',
-            hint="Copy it whole: it has 44 characters. A new one does not open what is stored.",
+            hint="Copy it whole: it has 44 characters. A new one does not decrypt what is stored.",
         )
     return key
 
 
-def _opened_by(keys: tuple[Key, ...], sealed: str) -> tuple[Key, bytes]:
-    """Return the key that opens a sealed token, and what it opens."""
-    key_id, data = parse(sealed)
+def _find_key(keys: tuple[Key, ...], sealed: str) -> tuple[Key, bytes]:
+    """Return the key that sealed a token, and the bytes for it to unseal."""
+    key_id, data = parse_sealed(sealed)
     for key in keys:
         if key.id == key_id:
             return key, data
     raise EncryptionKeyUnavailableError(
-        f"A token was sealed with the key {key_id[:20]!r}, which is not configured. "
+        f"A token was encrypted with the key {key_id[:20]!r}, which is not configured. "
         'Put that key back into GOOGLE_LINK["ENCRYPTION_KEYS"].'
     )
 
 
-def _keys() -> tuple[Key, ...]:
-    return _key_ring(conf.encryption_keys)
+def _load_keys() -> tuple[Key, ...]:
+    return _derive_keys(conf.encryption_keys)
 
 
 @lru_cache(maxsize=8)
-def _key_ring(keys: tuple[Secret, ...]) -> tuple[Key, ...]:
+def _derive_keys(keys: tuple[Secret, ...]) -> tuple[Key, ...]:
     from .key import Key
 
     return tuple(Key(decode_key(key)) for key in keys)

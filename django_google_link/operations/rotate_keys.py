@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..accounts.database import in_chunks, lock_free_rows
 from ..encryption.format import Binding, sealed_prefix
-from ..encryption.keyring import key_ids, resealer
+from ..encryption.keyring import key_ids, make_resealer
 from ..exceptions import EncryptionKeyUnavailableError, TokenUndecryptableError
 from ..models import GoogleAccount, PendingRevocation, TokenName
 from .parallel import in_parallel
@@ -87,7 +87,7 @@ def _chunks() -> Iterator[list[Any]]:
 
 
 def _rotate(chunk: list[Any]) -> list[RotationOutcome]:
-    outcomes, sealed, reseal = [], [], resealer()
+    outcomes, sealed, reseal = [], [], make_resealer()
     for row in chunk:
         try:
             sealed.append((row, _sealed_anew(row, reseal)))
