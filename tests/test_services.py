@@ -24,7 +24,7 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import UnrewindableBodyError
 from werkzeug.wrappers import Request, Response
 
-from django_google_link import services
+from django_google_link.api_clients import discovery
 from django_google_link.conf.clients import to_emulator
 from django_google_link.exceptions import (
     AccountChoiceRequiredError,
@@ -92,9 +92,9 @@ def inbox(google: FakeGoogle) -> list[bytes]:
 @pytest.fixture
 def no_documents() -> Iterator[None]:
     """No discovery document is in the cache, neither before nor after."""
-    services._document.cache_clear()
+    discovery.read_document.cache_clear()
     yield
-    services._document.cache_clear()
+    discovery.read_document.cache_clear()
 
 
 def summary(service: Any) -> str:
@@ -776,7 +776,7 @@ def test_build_service_parses_a_document_once(
         for name, version in (("calendar", "v3"), ("tasks", "v1")):
             build_service(owner, name, version).close()
 
-    assert services._document.cache_info().misses == 2
+    assert discovery.read_document.cache_info().misses == 2
 
 
 def test_build_service_never_shares_a_client(
@@ -801,14 +801,14 @@ def test_build_service_leaves_the_shared_document_as_it_is(
     """googleapiclient completes a document in place: that is over before anybody shares it."""
     account = linked(user, google, alice)
     with build_service(account, "drive", "v3") as service:
-        before = copy.deepcopy(services._document("drive", "v3", google.url))
+        before = copy.deepcopy(discovery.read_document("drive", "v3", google.url))
         for name in ("about", "changes", "files", "permissions", "revisions"):
             assert getattr(service, name)()
 
     with build_service(account, "drive", "v3") as service:
         service.files().list(pageSize=1)
 
-    assert services._document("drive", "v3", google.url) == before
+    assert discovery.read_document("drive", "v3", google.url) == before
 
 
 def test_build_service_in_many_threads_on_a_cold_cache(
@@ -870,6 +870,7 @@ def test_build_service_without_the_extra_says_what_to_install(
     account = make_google_account(user, access_token="ya29.stored")
     for name in [name for name in sys.modules if name.startswith("googleapiclient")]:
         monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, discovery.__name__)
 
     with pytest.raises(ImproperlyConfigured, match=r"django-google-link\[api\]"):
         build_service(account, "calendar", "v3")

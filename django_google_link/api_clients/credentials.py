@@ -6,7 +6,7 @@ import uuid
 from abc import abstractmethod
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Self, overload
 
 from django.db import connections, router
 from google.auth.credentials import CredentialsWithQuotaProject, ReadOnlyScoped
@@ -17,7 +17,8 @@ from ..accounts.access_tokens import (
     refresh_leeway,
     stored_access_token,
 )
-from ..conf.service_accounts import ServiceAccount
+from ..conf.clients import get_api_endpoint, get_issuing_client
+from ..conf.service_accounts import ServiceAccount, get_service_account
 from ..models import GoogleAccount
 from ..secret import Secret
 from .service_account_tokens import held_service_token, service_token
@@ -56,12 +57,12 @@ class _HelperCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
 
         Raises:
             ConsentRequiredError: (a ``RefreshError``) when the user must act.
-            GoogleLinkError: as ``tokens.fresh_access_token`` and
-                ``service_tokens.service_token`` say.
+            GoogleLinkError: as ``access_tokens.fresh_access_token`` and
+                ``service_account_tokens.service_token`` say.
         """
         # A token that is only about to expire still serves, should Google give no other.
         rejected = Secret(self.token) if self.token and self.valid else None
-        self._take(self._fresh(rejected))
+        self._take_token(self._get_fresh_token(rejected))
 
     def with_quota_project(self, quota_project_id: str | None) -> Self:
         """Return a copy that bills API calls to another project."""
@@ -70,17 +71,20 @@ class _HelperCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
         return copy
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_restore, (type(self), self._owner, self._scopes, self._quota_project_id))
+        return (
+            _restore_credentials,
+            (type(self), self._owner, self._scopes, self._quota_project_id),
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._owner}>"
 
     @abstractmethod
-    def _fresh(self, rejected: Secret | None) -> AccessToken:
+    def _get_fresh_token(self, rejected: Secret | None) -> AccessToken:
         """Return an access token that is good for now, and not the one that was rejected."""
 
-    def _take(self, token: AccessToken) -> None:
-        self.token, self.expiry = token.value.reveal(), _naive_utc(token.expires_at)
+    def _take_token(self, token: AccessToken) -> None:
+        self.token, self.expiry = token.value.reveal(), _to_naive_utc(token.expires_at)
 
 
 class AccountCredentials(_HelperCredentials):
@@ -92,7 +96,7 @@ class AccountCredentials(_HelperCredentials):
         credentials = cls(account.pk, scopes=account.granted_scopes)
         token = stored_access_token(account, leeway=refresh_leeway())
         if token:
-            credentials._take(token)
+            credentials._take_token(token)
         return credentials
 
     @property
@@ -101,7 +105,7 @@ class AccountCredentials(_HelperCredentials):
         account_id: uuid.UUID = self._owner
         return account_id
 
-    def _fresh(self, rejected: Secret | None) -> AccessToken:
+    def _get_fresh_token(self, rejected: Secret | None) -> AccessToken:
         connection = connections[router.db_for_write(GoogleAccount)]
         came_without = connection.connection is None
         try:
@@ -121,19 +125,60 @@ class ServiceAccountCredentials(_HelperCredentials):
         credentials = cls(account, scopes=list(scopes))
         token = held_service_token(account, scopes)
         if token:
-            credentials._take(token)
+            credentials._take_token(token)
         return credentials
 
-    def _fresh(self, rejected: Secret | None) -> AccessToken:
+    def _get_fresh_token(self, rejected: Secret | None) -> AccessToken:
         return service_token(self._owner, self._scopes, rejected=rejected)
 
 
-def _restore(
+@overload
+def make_credentials_for(
+    account: GoogleAccount, *, scopes: Sequence[str] = ()
+) -> AccountCredentials: ...
+@overload
+def make_credentials_for(
+    account: GoogleAccount | ServiceAccount, *, scopes: Sequence[str] = ()
+) -> AccountCredentials | ServiceAccountCredentials: ...
+def make_credentials_for(
+    account: GoogleAccount | ServiceAccount, *, scopes: Sequence[str] = ()
+) -> AccountCredentials | ServiceAccountCredentials:
+    """Return the credentials of an account.
+
+    Args:
+        account: a linked account that is ready, which is not judged again; or a service account.
+        scopes: of a service account's token.
+
+    Raises:
+        SubjectNotAllowedError: when the service account may not act for this user.
+    """
+    if isinstance(account, ServiceAccount):
+        return ServiceAccountCredentials.of(account, scopes)
+    return AccountCredentials.of(account)
+
+
+def find_api_endpoint(account: GoogleAccount | ServiceAccount) -> str | None:
+    """Return where the requests for Google's APIs go instead, if the settings say so.
+
+    Raises:
+        ClientMisconfiguredError: when the linked account's tokens are another client's.
+        SettingsError: (an ``ImproperlyConfigured``) when the settings cannot work.
+    """
+    if isinstance(account, ServiceAccount):
+        return get_service_account(account.name).api_endpoint
+    api_endpoint = get_api_endpoint(account.client)
+    if api_endpoint:
+        # Nobody but Google is to see a token of Google's, whatever the row says.
+        get_issuing_client(account.client, account.client_id)
+    return api_endpoint
+
+
+def _restore_credentials(
     kind: type[_HelperCredentials], owner: Any, scopes: list[str], quota_project_id: str | None
 ) -> _HelperCredentials:
     return kind(owner, scopes=scopes, quota_project_id=quota_project_id)
 
 
-def _naive_utc(moment: datetime | None) -> datetime | None:
+def _to_naive_utc(moment: datetime | None) -> datetime | None:
     """Translate to what google-auth compares with."""
     return moment.astimezone(UTC).replace(tzinfo=None) if moment else None

@@ -1,13 +1,65 @@
-"""What googleapiclient sends its requests with. Imported late: it comes with the extra ``api``."""
+"""googleapiclient's clients of APIs. Imported late: it comes with the extra ``api``."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
 
-from google_auth_httplib2 import AuthorizedHttp
-from googleapiclient.http import BatchHttpRequest
+from django.core.exceptions import ImproperlyConfigured
 
+from .credentials import find_api_endpoint, make_credentials_for
 from .sessions import without_traceback
+
+try:
+    import httplib2
+    from google_auth_httplib2 import AuthorizedHttp
+    from googleapiclient.discovery import build_from_document, fix_method_name
+    from googleapiclient.discovery_cache import get_static_doc
+    from googleapiclient.http import BatchHttpRequest
+except ImportError as error:
+    raise ImproperlyConfigured(
+        'build_service needs google-api-python-client: pip install "django-google-link[api]".'
+    ) from error
+
+if TYPE_CHECKING:
+    from googleapiclient.discovery import Resource
+
+    from ..conf.service_accounts import ServiceAccount
+    from ..models import GoogleAccount
+
+
+def build_service_for(
+    account: GoogleAccount | ServiceAccount,
+    name: str,
+    version: str,
+    *,
+    scopes: Sequence[str] = (),
+    **kwargs: Any,
+) -> Resource:
+    """Return googleapiclient's client of an API.
+
+    Args:
+        account: a linked account that is ready, which is not judged again; or a service account.
+        name: of the API, ``"calendar"``.
+        version: of the API, ``"v3"``.
+        scopes: of a service account's token.
+        kwargs: for ``googleapiclient.discovery.build_from_document``.
+
+    Raises:
+        ClientMisconfiguredError: as :func:`~.credentials.find_api_endpoint`.
+        SubjectNotAllowedError: when the service account may not act for this user.
+        ValueError: when googleapiclient knows no such API.
+    """
+    document = read_document(name, version, find_api_endpoint(account))
+    credentials = make_credentials_for(account, scopes=scopes)
+    service: Resource = build_from_document(document, credentials=credentials, **kwargs)
+    # In place of google-auth's own, which googleapiclient has made as the environment wants it.
+    service._http = ServiceHttp(credentials, http=service._http.http)
+    batch_uri = document["rootUrl"] + document.get("batchPath", "batch")
+    service.new_batch_http_request = partial(ServiceBatch, batch_uri=batch_uri)
+    return service
 
 
 class ServiceHttp(AuthorizedHttp):  # type: ignore[misc]
@@ -26,3 +78,37 @@ class ServiceBatch(BatchHttpRequest):  # type: ignore[misc]
 
     def _execute(self, *args: Any) -> None:
         without_traceback(super()._execute, *args)
+
+
+@lru_cache(maxsize=64)
+def read_document(name: str, version: str, api_endpoint: str | None) -> Mapping[str, Any]:
+    """Return the parsed discovery document that comes with googleapiclient, ready to be shared.
+
+    Args:
+        name: of the API, ``"calendar"``.
+        version: of the API, ``"v3"``.
+        api_endpoint: of an emulator, to which everything for Google's APIs goes.
+
+    Raises:
+        ValueError: when googleapiclient has none.
+    """
+    text = get_static_doc(name, version)
+    if text is None:
+        raise ValueError(f"googleapiclient knows no API {name!r} in version {version!r}.")
+    document: dict[str, Any] = json.loads(text)
+    if api_endpoint:
+        # Media uploads start from rootUrl, which client_options.api_endpoint does not reach.
+        document["rootUrl"] = api_endpoint.rstrip("/") + "/"
+        document.pop("mtlsRootUrl", None)
+    _touch_every_method(document)
+    return document
+
+
+def _touch_every_method(document: dict[str, Any]) -> None:
+    """Let googleapiclient complete the document now: it does so in place, at the first use."""
+
+    def walk(resource: Any, description: Mapping[str, Any]) -> None:
+        for name, nested in description.get("resources", {}).items():
+            walk(getattr(resource, fix_method_name(name))(), nested)
+
+    walk(build_from_document(document, http=httplib2.Http()), document)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from google.auth.transport.requests import AuthorizedSession
@@ -10,13 +10,34 @@ from requests.adapters import HTTPAdapter
 from requests.utils import rewind_body
 
 from ..conf.clients import to_emulator
+from .credentials import find_api_endpoint, make_credentials_for
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
 
+    from ..conf.service_accounts import ServiceAccount
+    from ..models import GoogleAccount
     from .credentials import AccountCredentials, ServiceAccountCredentials
 
     Credentials = AccountCredentials | ServiceAccountCredentials
+
+
+def open_session_for(
+    account: GoogleAccount | ServiceAccount, *, scopes: Sequence[str] = ()
+) -> ApiSession:
+    """Return a session that sends the account's access token.
+
+    Args:
+        account: a linked account that is ready, which is not judged again; or a service account.
+        scopes: of a service account's token.
+
+    Raises:
+        ClientMisconfiguredError: as :func:`~.credentials.find_api_endpoint`.
+        SubjectNotAllowedError: when the service account may not act for this user.
+    """
+    api_endpoint = find_api_endpoint(account)
+    credentials = make_credentials_for(account, scopes=scopes)
+    return ApiSession(credentials, api_endpoint=api_endpoint)
 
 
 class ApiSession(AuthorizedSession):
@@ -29,7 +50,7 @@ class ApiSession(AuthorizedSession):
 
     def __init__(self, credentials: Credentials, *, api_endpoint: str | None) -> None:
         super().__init__(credentials)  # type: ignore[no-untyped-call]
-        self.hooks["response"].append(_rewind)
+        self.hooks["response"].append(_rewind_refused_body)
         if api_endpoint:
             self.mount("https://", _ToEmulator(api_endpoint))
 
@@ -44,10 +65,10 @@ def without_traceback(call: Callable[..., Any], *args: Any, **kwargs: Any) -> An
     try:
         return call(*args, **kwargs)
     except Exception as error:
-        raise error.with_traceback(None) from _cut(error.__cause__)
+        raise error.with_traceback(None) from _strip_traceback(error.__cause__)
 
 
-def _cut(error: BaseException | None) -> BaseException | None:
+def _strip_traceback(error: BaseException | None) -> BaseException | None:
     return error and error.with_traceback(None)
 
 
@@ -61,7 +82,7 @@ class _ToEmulator(HTTPAdapter):
         return super().send(request, *args, **kwargs)
 
 
-def _rewind(response: Response, **kwargs: Any) -> None:
+def _rewind_refused_body(response: Response, **kwargs: Any) -> None:
     """Let google-auth repeat a refused request: without this it sends a stream from its end."""
     body = response.request.body
     if response.status_code == 401 and body is not None and not isinstance(body, bytes | str):

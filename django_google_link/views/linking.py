@@ -19,6 +19,7 @@ from django.views.decorators.http import require_http_methods
 from .. import signals
 from ..accounts.authorize_links import AuthorizeRequest
 from ..accounts.grants import save_grant
+from ..accounts.lookup import choose_account
 from ..accounts.revocations import end_grant
 from ..conf.clients import OAuthClient, get_client
 from ..conf.django import django_conf
@@ -38,7 +39,6 @@ from ..oauth.endpoints import TokenResponse
 from ..oauth.id_token import Identity
 from ..scopes import IDENTITY_SCOPES, parse_scopes
 from ..secret import Secret
-from ..services import choose_account
 from ..web import pending as state
 from ..web.access import client_name, default_return_url, is_safe_url
 from ..web.pending import PendingAuthorization

@@ -17,6 +17,7 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 
 from ..accounts.authorize_links import AuthorizeRequest
+from ..accounts.lookup import choose_account, linked_accounts, require_ready
 from ..conf.clients import OAuthClient, get_client
 from ..conf.settings import conf
 from ..exceptions import (
@@ -27,14 +28,7 @@ from ..exceptions import (
 )
 from ..models import GoogleAccount
 from ..scopes import IDENTITY_SCOPES, missing_scopes, parse_scopes
-from ..services import (
-    authorized_session,
-    build_service,
-    choose_account,
-    credentials_for,
-    linked_accounts,
-    require_ready,
-)
+from ..services import authorized_session, build_service, credentials_for
 from .pending import declined
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from django.utils.html import escape
 from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks, Settings
 
 from django_google_link import signals
+from django_google_link.accounts.lookup import get_account
 from django_google_link.models import GoogleAccount, Status
-from django_google_link.services import get_account
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 from tests.support.constants import CALENDAR, DRIVE

@@ -1,0 +1,160 @@
+"""Which of a user's linked accounts is to be used, and whether it is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections, router
+from django.db.models import DateTimeField
+
+from ..conf.clients import get_client
+from ..exceptions import (
+    AccountChoiceRequiredError,
+    ConsentRequiredError,
+    GrantLostError,
+    MissingScopesError,
+    NotLinkedError,
+)
+from ..models import GoogleAccount
+from ..scopes import parse_scopes
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+    LinkOwner = AbstractBaseUser | AnonymousUser | GoogleAccount
+
+
+def get_account(
+    owner: LinkOwner, *, scopes: str | Iterable[str] = (), client: str = "default"
+) -> GoogleAccount:
+    """Return the linked account to use, ready and with all the scopes.
+
+    For a user it is the default one, or the only one that has the scopes.
+
+    Args:
+        owner: a user, or one of their ``GoogleAccount`` rows.
+        scopes: that the account must have.
+        client: the OAuth client through which it was linked, for a user as the owner.
+
+    Raises:
+        ConsentRequiredError: when there is none.
+        SettingsError: (an ``ImproperlyConfigured``) when the client is not configured.
+        TypeError: when the owner is something else.
+    """
+    required = parse_scopes(scopes)
+    if isinstance(owner, GoogleAccount):
+        return require_ready(owner, required)
+    if not hasattr(owner, "is_authenticated"):
+        raise TypeError(
+            f"The owner is {owner!r}: pass a user, a GoogleAccount or a ServiceAccount."
+        )
+    if not owner.is_authenticated:
+        raise NotLinkedError(missing_scopes=required, client=client)
+    try:
+        return choose_account(linked_accounts(owner, client=client), required)
+    except ConsentRequiredError as error:
+        if isinstance(error, NotLinkedError):
+            get_client(client)  # A name that is not configured is no matter of the user's.
+        error.client, error.user_id = client, owner.pk
+        raise
+
+
+def choose_account(accounts: Sequence[GoogleAccount], required: Sequence[str]) -> GoogleAccount:
+    """Return the one of a user's accounts that is to be used: never by guessing.
+
+    Args:
+        accounts: the default one first.
+        required: the scopes that it must have.
+
+    Raises:
+        NotLinkedError: when there are none.
+        GrantLostError, MissingScopesError: when the one that would be used cannot be.
+        AccountChoiceRequiredError: when there are several, and nothing says which.
+    """
+    if not accounts:
+        raise NotLinkedError(missing_scopes=required)
+    ready = [account for account in accounts if account.is_ready(*required)]
+    if ready and (len(ready) == 1 or ready[0].is_default):
+        return ready[0]
+    if ready or (len(accounts) > 1 and not accounts[0].is_default):
+        raise AccountChoiceRequiredError
+    return require_ready(accounts[0], required)
+
+
+def require_ready(account: GoogleAccount, required: Sequence[str]) -> GoogleAccount:
+    """Return this account if it can be used.
+
+    Raises:
+        GrantLostError: when it must be linked again.
+        MissingScopesError: when it lacks a scope.
+    """
+    missing = account.missing_scopes(*required)
+    if account.is_active and not missing:
+        return account
+    if account.is_active:
+        raise MissingScopesError(missing_scopes=missing, account=account)
+    reason = account.status_reason or "no_refresh_token"
+    raise GrantLostError(reason=reason, missing_scopes=missing, account=account)
+
+
+def linked_accounts(
+    user: AbstractBaseUser | AnonymousUser, *, client: str
+) -> Sequence[GoogleAccount]:
+    """Return what a user has linked through a client, the default one first."""
+    using = router.db_for_write(GoogleAccount)  # A replica may not have what was just linked.
+    connection = connections[using]
+    owner = GoogleAccount._meta.get_field("user").get_db_prep_value(user.pk, connection)
+    with connection.cursor() as cursor:
+        cursor.execute(_accounts_query(using), [owner, client])
+        rows = cursor.fetchall()
+    names = [field.attname for field in GoogleAccount._meta.concrete_fields]
+    accounts = [
+        GoogleAccount.from_db(using, names, values) for values in _convert_rows(rows, using)
+    ]
+    return sorted(accounts, key=lambda row: (not row.is_default, row.linked_at, row.pk))
+
+
+@cache
+def _accounts_query(using: str) -> str:
+    """Return the one query of a view. Django takes longer to write it than it takes to run."""
+    quote = connections[using].ops.quote_name
+    columns = ", ".join(quote(str(field.column)) for field in GoogleAccount._meta.concrete_fields)
+    table, user, client = quote(GoogleAccount._meta.db_table), quote("user_id"), quote("client")
+    return f"SELECT {columns} FROM {table} WHERE {user} = %s AND {client} = %s"  # noqa: S608
+
+
+def _convert_rows(rows: Sequence[Sequence[Any]], using: str) -> Iterator[Sequence[Any]]:
+    """Turn what the driver returns into what the fields hold, as Django's compiler does."""
+    connection = connections[using]
+    # Converters belong to a connection, and so to a thread: they cannot be kept.
+    converters = [
+        (position, convert, column)
+        for position, column in (_converted_columns(using) if rows else ())
+        for convert in _list_converters(column, using)
+    ]
+    for row in map(list, rows):
+        for position, convert, column in converters:
+            row[position] = convert(row[position], column, connection)
+        yield row
+
+
+@cache
+def _converted_columns(using: str) -> list[tuple[int, Any]]:
+    """Return the columns whose values a database converts: most are as the driver returns them.
+
+    Times are among them in any case: whether they are converted depends on ``USE_TZ``.
+    """
+    fields: Sequence[Any] = GoogleAccount._meta.concrete_fields
+    columns = [(field, field.get_col(GoogleAccount._meta.db_table)) for field in fields]
+    return [
+        (position, column)
+        for position, (field, column) in enumerate(columns)
+        if isinstance(field, DateTimeField) or _list_converters(column, using)
+    ]
+
+
+def _list_converters(column: Any, using: str) -> list[Any]:
+    connection = connections[using]
+    return [*connection.ops.get_db_converters(column), *column.get_db_converters(connection)]
