@@ -30,7 +30,7 @@ from pkgutil import walk_packages
 
 for module in walk_packages(django_google_link.__path__, "django_google_link."):
     rooms = module.name.split(".")
-    late = {"contrib", "testing", "credentials", "discovery", "key", "sessions"}
+    late = {"contrib", "testing", "credentials", "discovery", "google_auth", "key", "sessions"}
     if late.isdisjoint(rooms):
         import_module(module.name)
 """

@@ -21,7 +21,7 @@ from ..conf.clients import get_api_endpoint, get_issuing_client
 from ..conf.service_accounts import ServiceAccount, get_service_account
 from ..models import GoogleAccount
 from ..secret import Secret
-from .service_account_tokens import held_service_token, service_token
+from .service_account_tokens import cached_service_token, service_token
 
 
 class _HelperCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
@@ -123,7 +123,7 @@ class ServiceAccountCredentials(_HelperCredentials):
     def of(cls, account: ServiceAccount, scopes: Sequence[str]) -> Self:
         """Return the credentials of an account, with its access token in the cache, if any."""
         credentials = cls(account, scopes=list(scopes))
-        token = held_service_token(account, scopes)
+        token = cached_service_token(account, scopes)
         if token:
             credentials._take_token(token)
         return credentials

@@ -24,7 +24,9 @@ from google.auth.exceptions import TransportError
 from pytest_django import Settings
 
 from django_google_link.api_clients import service_account_tokens
+from django_google_link.api_clients.google_auth import GoogleAuthTransport, explain_failure
 from django_google_link.checks.settings import check_settings
+from django_google_link.conf.service_accounts import get_service_account
 from django_google_link.conf.settings import conf
 from django_google_link.encryption.keyring import make_key
 from django_google_link.exceptions import (
@@ -262,7 +264,7 @@ def test_subjects_of_a_domain(google: FakeGoogle, with_key: Callable[..., None])
         access_token(ServiceAccount("reports", "anna@example.com"), scopes=[CALENDAR])
 
 
-def test_tokens_of_different_wishes_are_different(
+def test_tokens_of_different_token_requests_are_different(
     google: FakeGoogle, robot: FakeServiceAccount, with_key: Callable[..., None]
 ) -> None:
     """Scopes, subject and account; the order of the scopes does not matter."""
@@ -300,7 +302,7 @@ def test_default_credentials_of_another_machine_are_others(
     """Who shares the cache need not be who shares the rights."""
     service_account(DEFAULT_CREDENTIALS=True)
     first = access_token(REPORTS, scopes=[CALENDAR])
-    monkeypatch.setattr(service_account_tokens, "_this_machine", lambda: "another")
+    monkeypatch.setattr(service_account_tokens, "_name_this_machine", lambda: "another")
 
     assert access_token(REPORTS, scopes=[CALENDAR]) != first
 
@@ -365,8 +367,8 @@ def test_turn_of_a_process_that_has_died(
 ) -> None:
     """After ``HTTP_TIMEOUT`` one asks out of turn."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 1}
-    wish = service_account_tokens._wish(REPORTS, [CALENDAR])
-    assert service_account_tokens._take_turn(wish)
+    token_request = service_account_tokens._make_token_request(REPORTS, [CALENDAR])
+    assert service_account_tokens._take_turn(token_request)
 
     assert access_token(REPORTS, scopes=[CALENDAR])
 
@@ -377,7 +379,9 @@ def test_turn_of_another_never_serves_what_was_rejected(
     """Whoever waits for the next token is not given the last one in the meantime."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 1}
     first = Secret(access_token(REPORTS, scopes=[CALENDAR]))
-    assert service_account_tokens._take_turn(service_account_tokens._wish(REPORTS, [CALENDAR]))
+    assert service_account_tokens._take_turn(
+        service_account_tokens._make_token_request(REPORTS, [CALENDAR])
+    )
 
     assert service_account_tokens.service_token(REPORTS, [CALENDAR], rejected=first).value != first
 
@@ -389,7 +393,9 @@ def test_turn_ends_with_a_refusal(google: FakeGoogle, with_key: Callable[..., No
     with pytest.raises(ClientMisconfiguredError):
         access_token(REPORTS, scopes=[CALENDAR])
 
-    assert service_account_tokens._take_turn(service_account_tokens._wish(REPORTS, [CALENDAR]))
+    assert service_account_tokens._take_turn(
+        service_account_tokens._make_token_request(REPORTS, [CALENDAR])
+    )
 
 
 def test_scopes_must_be_named(google: FakeGoogle, with_key: Callable[..., None]) -> None:
@@ -425,10 +431,11 @@ def test_entries_cannot_be_swapped(google: FakeGoogle, with_key: Callable[..., N
     """A token that somebody puts under another key is not handed out."""
     small = access_token(REPORTS, scopes=[CALENDAR])
     big = access_token(REPORTS, scopes=[CALENDAR, DRIVE])
-    wishes = [
-        service_account_tokens._wish(REPORTS, scopes) for scopes in ([CALENDAR], [CALENDAR, DRIVE])
+    token_requests = [
+        service_account_tokens._make_token_request(REPORTS, scopes)
+        for scopes in ([CALENDAR], [CALENDAR, DRIVE])
     ]
-    cache.set(wishes[0].key, cache.get(wishes[1].key))
+    cache.set(token_requests[0].key, cache.get(token_requests[1].key))
 
     again = access_token(REPORTS, scopes=[CALENDAR])
 
@@ -736,16 +743,14 @@ def test_failure_that_google_auth_got_over_is_forgotten(
     google: FakeGoogle, with_key: Callable[..., None]
 ) -> None:
     """It tries a metadata server several times: what came last is what counts."""
-    door = service_account_tokens._Door(google.url)
+    over_ours = GoogleAuthTransport(google.url)
     google.fail_next(drop=True)
     google.error_next("invalid_grant")
     with pytest.raises(TransportError):
-        door(f"{google.url}/token", "POST")
-    assert door(f"{google.url}/token", "POST").status == 400
+        over_ours(f"{google.url}/token", "POST")
+    assert over_ours(f"{google.url}/token", "POST").status == 400
 
-    problem = service_account_tokens._refusal(
-        service_account_tokens._wish(REPORTS, [CALENDAR]), door, ""
-    )
+    problem = explain_failure(get_service_account("reports"), over_ours, "")
 
     assert isinstance(problem, ClientMisconfiguredError)
 

@@ -1,0 +1,189 @@
+"""google-auth's service accounts, over our own transport. Imported late, as google-auth is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qs
+
+import google.auth
+from django.views.decorators.debug import sensitive_variables
+from google.auth.exceptions import TransportError
+from google.auth.impersonated_credentials import Credentials as ImpersonatedCredentials
+from google.oauth2.service_account import Credentials as KeyCredentials
+
+from ..accounts.access_tokens import AccessToken
+from ..conf import clock
+from ..conf.clients import to_emulator
+from ..conf.service_accounts import ServiceAccountSettings
+from ..exceptions import (
+    ClientMisconfiguredError,
+    RefreshUnavailableError,
+    SettingsError,
+    TokenEndpointError,
+)
+from ..oauth import transport
+from ..oauth.endpoints import endpoint_error, is_transient
+from ..secret import Secret
+
+logger = logging.getLogger("django_google_link")
+
+_CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
+_SECRET_PARAMETERS = ("assertion", "client_secret", "refresh_token", "subject_token")
+
+
+@sensitive_variables()
+def request_access_token(
+    settings: ServiceAccountSettings, *, subject: str, scopes: Sequence[str]
+) -> AccessToken:
+    """Return a new access token of a service account from Google.
+
+    Args:
+        settings: of the account.
+        subject: the address of the user to act for; empty for the account itself.
+        scopes: that the token is to have.
+
+    Raises:
+        ClientMisconfiguredError: when Google refuses the account, or its acting for this user.
+        RefreshUnavailableError: when Google cannot be reached.
+        SettingsError: (an ``ImproperlyConfigured``) when the settings cannot work.
+    """
+    over_ours = GoogleAuthTransport(settings.api_endpoint)
+    try:
+        credentials = _make_google_credentials(settings, subject, scopes, over_ours)
+        credentials.refresh(over_ours)
+        lifetime = credentials.expiry.replace(tzinfo=UTC) - datetime.now(UTC)
+        return AccessToken(
+            value=Secret(credentials.token), expires_at=clock.now() + lifetime, is_new=True
+        )
+    except SettingsError:
+        raise
+    except Exception as error:
+        # google-auth stumbles in many ways over what it does not expect. Its frames hold
+        # assertions and tokens: no error of theirs goes further, on whatever page it is shown.
+        problem = explain_failure(settings, over_ours, type(error).__name__)
+    raise problem
+
+
+@dataclass
+class _Response:
+    """What google-auth expects of a transport."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: bytes = field(repr=False)
+
+
+class GoogleAuthTransport:
+    """A transport for google-auth over our own, which is bounded in time and keeps no log.
+
+    Args:
+        api_endpoint: what replaces ``https://*.googleapis.com``.
+    """
+
+    def __init__(self, api_endpoint: str | None) -> None:
+        self._api_endpoint = api_endpoint
+        self.answer: transport.Answer | None = None
+        self.failure: RefreshUnavailableError | None = None
+        self.sent: list[Secret] = []
+
+    @sensitive_variables()
+    def __call__(
+        self,
+        url: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        **kwargs: Any,
+    ) -> _Response:
+        url = to_emulator(url, self._api_endpoint)
+        self.sent += _find_secrets(body, headers)
+        try:
+            answer = transport.request(method, url, body=body, headers=headers, timeout=timeout)
+        except RefreshUnavailableError as error:
+            self.failure = error
+        else:
+            self.answer, self.failure = answer, None
+            if not is_transient(answer):
+                return _Response(status=answer.status, headers=answer.headers, data=answer.body)
+        # google-auth would sleep and try again, while somebody waits for a page.
+        raise TransportError("not now")  # type: ignore[no-untyped-call]
+
+
+def explain_failure(
+    settings: ServiceAccountSettings, over_ours: GoogleAuthTransport, kind: str
+) -> SettingsError | TokenEndpointError:
+    """Return what google-auth ran into. No user can mend it, so no user is asked.
+
+    Args:
+        settings: of the account.
+        over_ours: what Google answered by, or did not.
+        kind: the name of google-auth's error.
+    """
+    if over_ours.failure:
+        return RefreshUnavailableError(over_ours.failure.error, over_ours.failure.error_description)
+    if over_ours.answer is None:
+        return _make_settings_error(settings, f"has no credentials that can be used here ({kind})")
+    error = endpoint_error(over_ours.answer, sent=over_ours.sent)
+    if isinstance(error, RefreshUnavailableError):
+        return error
+    logger.error("Google refuses the service account %s: %s", settings.name, error)
+    return ClientMisconfiguredError(error.error, error.error_description, error.status)
+
+
+@sensitive_variables()
+def _make_google_credentials(
+    settings: ServiceAccountSettings,
+    subject: str,
+    scopes: Sequence[str],
+    over_ours: GoogleAuthTransport,
+) -> Any:
+    """Return google-auth's own credentials, which know every way to be a service account."""
+    default: Any = google.auth.default
+    if settings.key:
+        return KeyCredentials.from_service_account_info(  # type: ignore[no-untyped-call]
+            _reveal_secrets(settings.key), scopes=list(scopes), subject=subject or None
+        )
+    if settings.impersonate:
+        source, _ = default([_CLOUD_PLATFORM], over_ours)
+        return ImpersonatedCredentials(  # type: ignore[no-untyped-call]
+            source,
+            target_principal=settings.impersonate,
+            target_scopes=list(scopes),
+            subject=subject or None,
+        )
+    credentials, _ = default(list(scopes), over_ours)
+    if not subject:
+        return credentials
+    if not hasattr(credentials, "with_subject"):
+        what = "cannot act for a user with the default credentials of this machine"
+        raise _make_settings_error(settings, what)
+    return credentials.with_subject(subject)
+
+
+def _reveal_secrets(key: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.reveal() if isinstance(value, Secret) else value for name, value in key.items()
+    }
+
+
+def _make_settings_error(settings: ServiceAccountSettings, what: str) -> SettingsError:
+    return SettingsError(
+        "E024",
+        f"The service account {settings.name!r} {what}.",
+        hint="Give it a key by FILE or INFO, or let this machine have default credentials: see "
+        "https://cloud.google.com/docs/authentication/application-default-credentials.",
+    )
+
+
+def _find_secrets(body: bytes | None, headers: Mapping[str, str] | None) -> list[Secret]:
+    form = parse_qs((body or b"").decode(errors="replace"))
+    texts = [text for name in _SECRET_PARAMETERS for text in form.get(name, [])]
+    for name, value in (headers or {}).items():
+        if name.lower() == "authorization":
+            texts.append(value.rpartition(" ")[2])
+    return [Secret(text) for text in texts if text]
