@@ -17,6 +17,9 @@ from django_google_link.testing import FakeGoogle, FakeUser
 from tests.support.constants import CALENDAR, CALLBACK
 from tests.support.databases import file_database
 
+# What is asserted there is explained like in a test.
+pytest.register_assert_rewrite("tests.support.flow", "tests.support.statuses")
+
 pytest_plugins = ["django_google_link.testing.pytest_plugin"]
 
 

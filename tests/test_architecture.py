@@ -25,6 +25,11 @@ MODULES = {
     if path.relative_to(PACKAGE).parts[0] not in OUTSIDE
 }
 
+TESTS = {
+    path.relative_to(ROOT): ast.parse(path.read_text())
+    for path in sorted((ROOT / "tests").rglob("*.py"))
+}
+
 
 def room(path: Path) -> str:
     """Return the module of the drawing that a file belongs to."""
@@ -110,3 +115,16 @@ def test_requests_only_in_the_web_layer(path: Path) -> None:
         tree = without_type_checking(tree)
 
     assert not uses_request(tree) or room(path) in WEB
+
+
+def test_tests_do_not_import_each_other() -> None:
+    """What several of them need is in ``tests/support/``, where it is looked for."""
+    borrowed = [
+        f"{path}: {name}"
+        for path, tree in TESTS.items()
+        for name in imports(tree)
+        if name.startswith("tests.")
+        and any(part == "conftest" or part.startswith("test_") for part in name.split("."))
+    ]
+
+    assert borrowed == []

@@ -19,10 +19,12 @@ from django_google_link.models import GoogleAccount, Status
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 from tests.support import views
-from tests.support.constants import CALENDAR, DRIVE
-from tests.test_decorators import queries_of_ours
-from tests.views.test_linking import query_of
-from tests.web.test_responses import EVENTS, HTML, STATUSES, assert_leads_on, link_account, wish_of
+from tests.support.apis import link_account
+from tests.support.callers import HTML
+from tests.support.constants import CALENDAR, DRIVE, EVENTS
+from tests.support.statuses import STATUSES, assert_leads_on
+from tests.support.tables import queries_of_ours
+from tests.support.urls import query_of, wish_of
 
 pytestmark = pytest.mark.django_db
 

@@ -31,29 +31,15 @@ from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 from django_google_link.web.access import Requirement
 from tests.support import views
-from tests.support.constants import CALENDAR, CALLBACK, DRIVE
-from tests.views.test_linking import local, query_of
-from tests.web.test_responses import (
-    EVENTS,
-    FORMS,
-    PROGRAMS,
-    TASKS,
-    ask,
-    assert_is_private,
-    assert_stays_here,
-    link_account,
-    serve_apis,
-    visit,
-    wish_of,
-)
+from tests.support.apis import link_account, serve_apis
+from tests.support.callers import FORMS, PROGRAMS, ask
+from tests.support.constants import CALENDAR, CALLBACK, DRIVE, EVENTS, TASKS
+from tests.support.flow import visit
+from tests.support.statuses import assert_is_private, assert_stays_here
+from tests.support.tables import queries_of_ours
+from tests.support.urls import local, query_of, wish_of
 
 pytestmark = pytest.mark.django_db
-
-
-def queries_of_ours(captured: CaptureQueriesContext) -> list[str]:
-    """Return the queries that ask for linked accounts."""
-    table = GoogleAccount._meta.db_table
-    return [query["sql"] for query in captured.captured_queries if table in query["sql"]]
 
 
 def test_required_ready_runs_the_view(

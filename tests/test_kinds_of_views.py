@@ -37,18 +37,13 @@ from django_google_link.models import GoogleAccount, Status
 from django_google_link.services import build_service, credentials_for
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
-from tests.support.constants import CALENDAR, DRIVE
+from tests.support.apis import link_account
+from tests.support.callers import HTML
+from tests.support.constants import CALENDAR, DRIVE, EVENTS, TASKS
 from tests.support.databases import new_user
+from tests.support.statuses import STATUSES, assert_leads_on
+from tests.support.urls import wish_of
 from tests.support.views import events_of
-from tests.web.test_responses import (
-    EVENTS,
-    HTML,
-    STATUSES,
-    TASKS,
-    assert_leads_on,
-    link_account,
-    wish_of,
-)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 

@@ -47,9 +47,10 @@ from django_google_link.services import (
 )
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
-from tests.accounts.test_grants import OPENID, in_seconds, linked, token_of
-from tests.support.constants import CALENDAR, DRIVE
+from tests.support.accounts import linked, token_of
+from tests.support.constants import CALENDAR, DRIVE, OPENID
 from tests.support.databases import at_once, new_user
+from tests.support.times import in_seconds
 
 pytestmark = pytest.mark.django_db
 

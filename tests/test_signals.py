@@ -16,9 +16,10 @@ from django_google_link.exceptions import GrantLostError
 from django_google_link.models import GoogleAccount
 from django_google_link.signals import send_on_commit
 from django_google_link.testing import FakeGoogle, FakeUser
-from tests.accounts.test_grants import OPENID, heard, linked, save, token_of
-from tests.support.constants import CALENDAR, DRIVE
+from tests.support.accounts import linked, save, token_of
+from tests.support.constants import CALENDAR, DRIVE, OPENID
 from tests.support.databases import new_user
+from tests.support.signals import heard
 
 pytestmark = pytest.mark.django_db
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections, transaction
+from django.db import transaction
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks, Settings
 
@@ -37,18 +36,13 @@ from django_google_link.secret import Secret
 from django_google_link.services import access_token, authorized_session, build_service
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
-from tests.accounts.test_grants import (
-    OPENID,
-    OTHER_KEY,
-    heard,
-    in_seconds,
-    linked,
-    save,
-    table,
-    token_of,
-)
-from tests.support.constants import CALENDAR, DRIVE
+from tests.support.accounts import linked, save, stale, token_of
+from tests.support.constants import CALENDAR, DRIVE, OPENID, OTHER_KEY
 from tests.support.databases import new_user
+from tests.support.signals import heard
+from tests.support.tables import table
+from tests.support.times import in_seconds
+from tests.support.workers import during_refresh
 
 pytestmark = pytest.mark.django_db
 
@@ -83,35 +77,10 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-def stale(user: Any, google: FakeGoogle, alice: FakeUser, **changes: Any) -> GoogleAccount:
-    """Link Alice's account with an access token that has expired."""
-    return linked(user, google, alice, access_token_expires_at=in_seconds(-60), **changes)
-
-
 def fresh(account: GoogleAccount, rejected: str | None = None) -> str:
     """Return a fresh access token, bare."""
     token = fresh_access_token(account, rejected=Secret(rejected) if rejected else None)
     return token.value.reveal()
-
-
-@contextmanager
-def during_refresh(google: FakeGoogle, act: Callable[[], Any]) -> Iterator[None]:
-    """Let another worker act while the next token request is on its way."""
-    acted: list[bool] = []
-
-    def now() -> float:
-        if not acted:
-            acted.append(False)
-            try:
-                act()
-                acted[0] = True
-            finally:
-                connections.close_all()
-        return time.time()
-
-    google.now = now
-    yield
-    assert acted == [True]
 
 
 # Without asking Google

@@ -16,9 +16,11 @@ from django_google_link.exceptions import (
 from django_google_link.models import GoogleAccount, Reason, Status
 from django_google_link.secret import Secret
 from django_google_link.testing import FakeGoogle, FakeUser
-from tests.accounts.test_access_tokens import during_refresh
-from tests.accounts.test_grants import heard, in_seconds, just_before, linked, save, token_of
+from tests.support.accounts import linked, save, token_of
 from tests.support.databases import new_user
+from tests.support.signals import heard
+from tests.support.times import in_seconds
+from tests.support.workers import during_refresh, just_before
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 

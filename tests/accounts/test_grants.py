@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
-from datetime import timedelta
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import OperationalError, connection, transaction
-from django.dispatch import Signal
-from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from django_google_link import signals
@@ -21,148 +17,22 @@ from django_google_link.accounts.grants import save_grant
 from django_google_link.accounts.ownership import make_default, unlink
 from django_google_link.conf.clients import get_client
 from django_google_link.models import GoogleAccount, Status
-from django_google_link.oauth.endpoints import TokenResponse
-from django_google_link.oauth.id_token import Identity
 from django_google_link.scopes import PREFIX
 from django_google_link.secret import Secret
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
-from tests.support.constants import CALENDAR, DRIVE
+from tests.support.accounts import identity, linked, save, token_of, token_response
+from tests.support.constants import CALENDAR, DRIVE, OPENID, OTHER_KEY
 from tests.support.databases import at_once, new_user
+from tests.support.signals import heard
+from tests.support.tables import table
+from tests.support.times import in_seconds
+from tests.support.workers import just_before
 
 pytestmark = pytest.mark.django_db
 
 # MySQL knows no constraints with a condition. Of two defaults the older one is used.
 MAY_HAVE_TWO_DEFAULTS = connection.vendor == "mysql"
-
-OPENID = ("openid", "email", "profile")
-OTHER_KEY = "b3RoZXIga2V5LCB0aGlydHktdHdvIGJ5dGVzIGxvbmc="
-
-
-def in_seconds(seconds: float) -> Any:
-    """Return a moment as the database wants it."""
-    return timezone.now() + timedelta(seconds=seconds)
-
-
-def token_response(**changes: Any) -> TokenResponse:
-    """Return a successful answer of the token endpoint."""
-    values: dict[str, Any] = {
-        "access_token": Secret("ya29.new"),
-        "access_token_expires_at": in_seconds(3599),
-        "refresh_token": Secret("1//new"),
-        "refresh_token_expires_at": None,
-        "scopes": (*OPENID, CALENDAR),
-        "id_token": None,
-        **changes,
-    }
-    return TokenResponse(**values)
-
-
-def identity(sub: str = "42", **changes: Any) -> Identity:
-    """Return who the ID token speaks of."""
-    values: dict[str, Any] = {
-        "email": "alice@gmail.com",
-        "email_verified": True,
-        "name": "Alice Example",
-        "picture": "https://example.com/alice.png",
-        "hosted_domain": "example.com",
-        **changes,
-    }
-    return Identity(sub=sub, **values)
-
-
-def save(
-    user: Any,
-    sub: str = "42",
-    *,
-    client: str = "default",
-    requested_scopes: Any = (),
-    request: Any = None,
-    **changes: Any,
-) -> GoogleAccount:
-    """Save a grant, as at the end of the flow."""
-    return save_grant(
-        user,
-        replace(get_client(), name=client),
-        identity(sub),
-        token_response(**changes),
-        requested_scopes=requested_scopes,
-        request=request,
-    )
-
-
-def linked(user: Any, google: FakeGoogle, alice: FakeUser, **changes: Any) -> GoogleAccount:
-    """Link Alice's account with tokens that FakeGoogle honours."""
-    tokens = google.grant(alice, [*OPENID, CALENDAR])
-    values: dict[str, Any] = {
-        "sub": alice.sub,
-        "email": alice.email,
-        "scopes": [CALENDAR],
-        "refresh_token": tokens.refresh_token,
-        "access_token": tokens.access_token,
-        **changes,
-    }
-    return make_google_account(user, **values)
-
-
-def token_of(account: GoogleAccount, name: Any) -> str | None:
-    """Return a token as it stands in the database."""
-    secret = GoogleAccount.objects.get(pk=account.pk).unseal_token(name)
-    return secret.reveal() if secret else None
-
-
-def table() -> list[tuple[Any, ...]]:
-    """Return the whole table of accounts, as the database has it."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT * FROM {GoogleAccount._meta.db_table} ORDER BY id")
-        return cursor.fetchall()
-
-
-def links() -> list[dict[str, Any]]:
-    """Return all that matters of the accounts: not since when refreshing them fails."""
-    rows = list(GoogleAccount.objects.order_by("pk").values())
-    return [{**row, "refresh_failing_since": None} for row in rows]
-
-
-@contextmanager
-def heard() -> Iterator[list[tuple[str, dict[str, Any]]]]:
-    """Listen to all signals of the app, and note the name and arguments of each."""
-    news: list[tuple[str, dict[str, Any]]] = []
-    names = {id(value): name for name, value in vars(signals).items() if isinstance(value, Signal)}
-
-    def listen(sender: Any, signal: Signal, **arguments: Any) -> None:
-        assert sender is GoogleAccount
-        news.append((names[id(signal)], arguments))
-
-    for name in names.values():
-        getattr(signals, name).connect(listen)
-    try:
-        yield news
-    finally:
-        for name in names.values():
-            getattr(signals, name).disconnect(listen)
-
-
-@contextmanager
-def just_before(*sql_parts: str, act: Callable[[], Any]) -> Iterator[None]:
-    """Let another worker act in the moment before a statement.
-
-    Args:
-        sql_parts: of statements that come in this order; the act is before the last one.
-        act: what the other worker does.
-    """
-    parts = list(sql_parts)
-
-    def watch(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        if parts and parts[0] in sql.replace("`", '"'):  # MySQL's quotes
-            del parts[0]
-            if not parts:
-                act()
-        return execute(sql, params, many, context)
-
-    with connection.execute_wrapper(watch):
-        yield
-    assert not parts, f"There was no statement with {parts[0]}."
 
 
 # Saving

@@ -29,18 +29,13 @@ from django_google_link.models import GoogleAccount, Status
 from django_google_link.oauth import transport
 from django_google_link.secret import Secret
 from django_google_link.testing import FakeGoogle, FakeUser
-from tests.accounts.test_access_tokens import during_refresh
-from tests.accounts.test_grants import (
-    OTHER_KEY,
-    heard,
-    in_seconds,
-    just_before,
-    linked,
-    links,
-    save,
-    table,
-)
+from tests.support.accounts import linked, save
+from tests.support.constants import OTHER_KEY
 from tests.support.databases import at_once, new_user
+from tests.support.signals import heard
+from tests.support.tables import links, table
+from tests.support.times import in_seconds
+from tests.support.workers import during_refresh, just_before
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 

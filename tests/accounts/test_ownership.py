@@ -13,9 +13,12 @@ from django_google_link.exceptions import EncryptionKeyUnavailableError, TokenUn
 from django_google_link.models import GoogleAccount, PendingRevocation
 from django_google_link.services import access_token
 from django_google_link.testing import FakeGoogle, FakeUser
-from tests.accounts.test_access_tokens import during_refresh, stale
-from tests.accounts.test_grants import OTHER_KEY, heard, linked, table, token_of
+from tests.support.accounts import linked, stale, token_of
+from tests.support.constants import OTHER_KEY
 from tests.support.databases import new_user
+from tests.support.signals import heard
+from tests.support.tables import table
+from tests.support.workers import during_refresh
 
 pytestmark = pytest.mark.django_db
 

@@ -26,20 +26,13 @@ from django_google_link.operations.revoke_pending import revoke_pending
 from django_google_link.secret import Secret
 from django_google_link.testing import FakeClient, FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
-from tests.accounts.test_access_tokens import during_refresh
-from tests.accounts.test_grants import (
-    OPENID,
-    OTHER_KEY,
-    heard,
-    in_seconds,
-    just_before,
-    linked,
-    save,
-    token_of,
-)
 from tests.legacy.models import LinkOfTheOffice
-from tests.support.constants import CALLBACK
+from tests.support.accounts import linked, save, token_of
+from tests.support.constants import CALLBACK, OPENID, OTHER_KEY
 from tests.support.databases import at_once, new_user
+from tests.support.signals import heard
+from tests.support.times import in_seconds
+from tests.support.workers import during_refresh, just_before
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 

@@ -33,8 +33,11 @@ from django_google_link.models import GoogleAccount, PendingRevocation, Reason, 
 from django_google_link.operations.revoke_pending import process_each
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
-from tests.accounts.test_grants import OTHER_KEY, in_seconds, linked, table, token_of
+from tests.support.accounts import linked, token_of
+from tests.support.constants import OTHER_KEY
 from tests.support.databases import new_user
+from tests.support.tables import table
+from tests.support.times import in_seconds
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 

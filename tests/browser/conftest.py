@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from example_project.demo.process import Demo, running_demo
+from tests.browser.login import log_in
 from tests.support.node import install
 
 if TYPE_CHECKING:
@@ -95,12 +96,3 @@ def page(demo: Demo, open_browser: Callable[..., BrowserContext]) -> Page:
     page = open_browser(base_url=demo.site).new_page()
     log_in(page)
     return page
-
-
-def log_in(page: Page, name: str = "anna") -> None:
-    """Log in as one of the demo's users."""
-    page.goto("/login/")
-    page.get_by_label("Username").fill(name)
-    page.get_by_label("Password").fill("daybook")
-    page.get_by_role("button", name="Log in").click()
-    page.wait_for_url("**/")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from example_project.demo.process import Demo
-from tests.browser.conftest import log_in
+from tests.browser.login import log_in
 from tests.browser.steps import WORK, allow, button, choose_video, expect, link
 
 if TYPE_CHECKING:

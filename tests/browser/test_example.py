@@ -19,7 +19,7 @@ from example_project.demo.client import client_settings
 from example_project.demo.google_answers import add_routes
 from example_project.demo.process import PROJECT, Demo, running_demo
 from example_project.demo.youtube import YouTube
-from tests.browser.conftest import log_in
+from tests.browser.login import log_in
 from tests.browser.steps import ANNA, WORK, allow, button, choose_video, expect, link, video
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from pytest_django import DjangoDbBlocker, Settings
 
 from django_google_link.encryption.keyring import key_ids
 from django_google_link.testing.accounts import make_google_account
-from tests.accounts.test_grants import OTHER_KEY
+from tests.support.constants import OTHER_KEY
 
 CALLBACK = "https://site.example/google/callback/"
 LOOPBACK = "http://127.0.0.1:8000/google/callback/"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import os
 import signal
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,9 +15,11 @@ from pytest_django import Settings
 
 from django_google_link.models import GoogleAccount, PendingRevocation, Status
 from django_google_link.testing import FakeGoogle, FakeUser
-from tests.accounts.test_grants import in_seconds, linked, links, save, token_of
 from tests.concurrency.workers import Worker, results_of, working
+from tests.support.accounts import linked, save, token_of
 from tests.support.databases import new_user
+from tests.support.tables import links
+from tests.support.times import in_seconds, until
 
 pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("shared_database")]
 
@@ -28,14 +28,6 @@ pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("shared_database")]
 def account(shared_database: None, google: FakeGoogle, alice: FakeUser) -> GoogleAccount:
     """Alice's account, whose access token has expired."""
     return linked(new_user(), google, alice, access_token_expires_at=in_seconds(-60))
-
-
-def until(condition: Callable[[], Any], seconds: float = 20) -> None:
-    """Wait for something to happen elsewhere."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def asked(google: FakeGoogle) -> int:

@@ -18,11 +18,11 @@ from django.conf import settings
 
 from django_google_link.models import GoogleAccount, Status
 from django_google_link.testing import FakeGoogle, FakeUser
-from tests.accounts.test_grants import in_seconds, linked
-from tests.concurrency.test_refresh import until
 from tests.concurrency.workers import database_settings
 from tests.documentation.pages import ROOT, block_with
+from tests.support.accounts import linked
 from tests.support.databases import new_user
+from tests.support.times import in_seconds, until
 
 pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("shared_database")]
 

@@ -11,11 +11,11 @@ from pytest_django import Settings
 
 from django_google_link.models import GoogleAccount
 from django_google_link.testing import FakeGoogle, FakeUser
-from tests.accounts.test_grants import in_seconds
 from tests.documentation.pages import block_with
-from tests.support.constants import CALENDAR
+from tests.support.apis import link_account
+from tests.support.constants import CALENDAR, EVENTS
 from tests.support.databases import new_user
-from tests.web.test_responses import EVENTS, link_account
+from tests.support.times import in_seconds
 
 tasks = pytest.importorskip("django.tasks")
 pytestmark = pytest.mark.django_db

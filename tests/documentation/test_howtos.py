@@ -22,9 +22,10 @@ from django_google_link.models import GoogleAccount
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 from tests.documentation.pages import block_with, blocks, run, text_of, use_templates
-from tests.support.constants import CALENDAR
-from tests.views.test_linking import query_of
-from tests.web.test_responses import EVENTS, HTML, link_account
+from tests.support.apis import link_account
+from tests.support.callers import HTML
+from tests.support.constants import CALENDAR, EVENTS
+from tests.support.urls import query_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 

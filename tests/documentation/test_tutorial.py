@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.concurrency.test_refresh import until
 from tests.documentation.pages import ROOT
 from tests.documentation.tutorial import follow
+from tests.support.times import until
 
 pytestmark = pytest.mark.processes
 

@@ -23,8 +23,8 @@ from example_project.demo.youtube import PATH, YouTube
 from example_project.videos import background, uploads
 from example_project.videos.models import Video
 from example_project.videos.uploads import YOUTUBE_UPLOAD, upload
+from tests.support.apis import link_account
 from tests.support.constants import CALENDAR
-from tests.web.test_responses import link_account
 
 pytestmark = pytest.mark.django_db
 

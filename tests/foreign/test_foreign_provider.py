@@ -20,11 +20,12 @@ from django_google_link.accounts.access_tokens import check_grant, fresh_access_
 from django_google_link.exceptions import GrantLostError
 from django_google_link.models import GoogleAccount, PendingRevocation
 from django_google_link.oauth import id_token
-from tests.accounts.test_grants import in_seconds, token_of
+from tests.support.accounts import token_of
 from tests.support.constants import CALLBACK
 from tests.support.databases import new_user
 from tests.support.node import install
-from tests.views.test_linking import local
+from tests.support.times import in_seconds
+from tests.support.urls import local
 
 pytestmark = [
     pytest.mark.node,

@@ -23,7 +23,7 @@ from django_google_link.models import GoogleAccount
 from django_google_link.oauth.authorization_response import exchange
 from django_google_link.services import access_token
 from django_google_link.testing import FakeGoogle, FakeUser
-from tests.accounts.test_grants import linked, token_of
+from tests.support.accounts import linked, token_of
 from tests.support.constants import CALENDAR, DRIVE
 from tests.support.databases import new_user
 

@@ -19,8 +19,11 @@ from django_google_link.operations import refresh
 from django_google_link.operations.refresh import RefreshOutcome, due_accounts, refresh_accounts
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
-from tests.accounts.test_grants import OTHER_KEY, in_seconds, linked, links, table
+from tests.support.accounts import linked
+from tests.support.constants import OTHER_KEY
 from tests.support.databases import new_user
+from tests.support.tables import links, table
+from tests.support.times import in_seconds
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 

@@ -23,9 +23,11 @@ from django_google_link.operations import rotate_keys
 from django_google_link.operations.rotate_keys import RotationOutcome, rotate
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
-from tests.accounts.test_access_tokens import during_refresh
-from tests.accounts.test_grants import in_seconds, linked, save, table
+from tests.support.accounts import linked, save
 from tests.support.databases import at_once, new_user
+from tests.support.tables import table
+from tests.support.times import in_seconds
+from tests.support.workers import during_refresh
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 

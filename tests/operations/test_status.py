@@ -19,7 +19,8 @@ from django_google_link.exceptions import ClientMisconfiguredError
 from django_google_link.models import GoogleAccount, PendingRevocation
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
-from tests.accounts.test_grants import OTHER_KEY, linked
+from tests.support.accounts import linked
+from tests.support.constants import OTHER_KEY
 from tests.support.databases import new_user
 
 pytestmark = pytest.mark.django_db

@@ -18,7 +18,8 @@ from django_google_link.models import GoogleAccount, Status
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 from tests.support.constants import CALENDAR, DRIVE
-from tests.views.test_linking import link, local, query_of
+from tests.support.flow import link
+from tests.support.urls import local, query_of
 
 pytestmark = pytest.mark.django_db
 

@@ -7,7 +7,7 @@ import logging
 import pickle
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode
 
 import pytest
 from django.contrib.sessions.backends.db import SessionStore
@@ -25,23 +25,12 @@ from django_google_link.testing.accounts import make_google_account
 from django_google_link.web.pending import DECLINED_SESSION_KEY, SESSION_KEY
 from tests.support.constants import CALENDAR, CALLBACK, DRIVE
 from tests.support.databases import new_user
+from tests.support.flow import link
+from tests.support.urls import local, query_of
 
 pytestmark = pytest.mark.django_db
 
 IDENTITY = ["openid", "email", "profile"]
-
-
-def query_of(url: str) -> dict[str, str]:
-    """Return the query of an address; each name stands in it once."""
-    values = parse_qs(urlsplit(url).query)
-    assert all(len(items) == 1 for items in values.values())
-    return {name: items[0] for name, items in values.items()}
-
-
-def local(url: str) -> str:
-    """Return the path and query of an address of this site."""
-    parts = urlsplit(url)
-    return f"{parts.path}?{parts.query}"
 
 
 def wish(user: Any, **changes: Any) -> str:
@@ -55,19 +44,6 @@ def wish(user: Any, **changes: Any) -> str:
         **changes,
     }
     return AuthorizeRequest(**values).url()
-
-
-def link(
-    browser: Client,
-    google: FakeGoogle,
-    alice: FakeUser,
-    start: str = "/google/authorize/",
-    **how: Any,
-) -> Any:
-    """Go the whole way, and return the callback's response."""
-    to_google = browser.get(start)
-    assert to_google.status_code == 302, to_google.content
-    return browser.get(local(google.consent(to_google["Location"], user=alice, **how)))
 
 
 def callback(browser: Client, **query: str) -> Any:

@@ -11,9 +11,11 @@ from pytest_django import Settings
 from django_google_link.models import GoogleAccount
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
-from tests.support.constants import CALENDAR
-from tests.views.test_linking import query_of
-from tests.web.test_responses import EVENTS, PROGRAMS, ask, serve_apis, visit, wish_of
+from tests.support.apis import serve_apis
+from tests.support.callers import PROGRAMS, ask
+from tests.support.constants import CALENDAR, EVENTS
+from tests.support.flow import visit
+from tests.support.urls import query_of, wish_of
 
 pytestmark = pytest.mark.django_db
 

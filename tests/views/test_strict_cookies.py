@@ -13,7 +13,8 @@ from pytest_django import Settings
 
 from django_google_link.models import GoogleAccount
 from django_google_link.testing import FakeGoogle, FakeUser
-from tests.views.test_linking import link, local, query_of
+from tests.support.flow import link
+from tests.support.urls import local, query_of
 
 pytestmark = pytest.mark.django_db
 

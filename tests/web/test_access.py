@@ -33,17 +33,11 @@ from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 from django_google_link.web.access import GoogleAccess, Requirement, is_safe_url
 from django_google_link.web.pending import DECLINED_SESSION_KEY
-from tests.support.constants import CALENDAR, DRIVE
-from tests.views.test_linking import query_of
-from tests.web.test_responses import (
-    EVENTS,
-    STATUSES,
-    TASKS,
-    assert_leads_on,
-    link_account,
-    visit,
-    wish_of,
-)
+from tests.support.apis import link_account
+from tests.support.constants import CALENDAR, DRIVE, EVENTS, TASKS
+from tests.support.flow import visit
+from tests.support.statuses import STATUSES, assert_leads_on
+from tests.support.urls import query_of, wish_of
 
 pytestmark = pytest.mark.django_db
 

@@ -11,186 +11,28 @@ from googleapiclient.errors import HttpError
 from pytest_django import Settings
 
 from django_google_link.accounts.authorize_links import AuthorizeRequest
-from django_google_link.models import GoogleAccount, Status
+from django_google_link.models import GoogleAccount
 from django_google_link.scopes import IDENTITY_SCOPES
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
-from tests.support.constants import CALENDAR, DRIVE
-from tests.views.test_linking import local, query_of
+from tests.support.apis import link_account, serve_apis
+from tests.support.callers import FORMS, NAVIGATIONS, PROGRAMS, ask
+from tests.support.constants import CALENDAR, DRIVE, EVENTS, TASKS
+from tests.support.flow import visit
+from tests.support.statuses import (
+    STATUSES,
+    assert_is_private,
+    assert_leads_on,
+    assert_stays_here,
+    choice_required,
+    visitor,
+)
+from tests.support.urls import query_of, wish_of
 
 pytestmark = pytest.mark.django_db
 
-TASKS = "https://www.googleapis.com/auth/tasks"
-HTML = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
-FORM = "application/x-www-form-urlencoded"
-EVENTS = [{"summary": "Tea with Ben"}]
-
-
-def wish_of(url: str, user: Any) -> AuthorizeRequest:
-    """Read what is signed in the address of the authorize view."""
-    assert url.startswith("/google/authorize/?")
-    return AuthorizeRequest.unsign(query_of(url)["request"], user=str(user.pk))
-
-
-def visit(browser: Client, google: FakeGoogle, url: str, **how: Any) -> tuple[Any, int]:
-    """Go where the redirects lead, also through Google, and count how often it was there."""
-    response: Any = browser.get(url)
-    hops = visits = 0
-    while response.status_code == 302:
-        location = response["Location"]
-        if location.startswith(google.url):
-            visits += 1
-            location = local(google.consent(location, **how))
-        response = browser.get(location)
-        hops += 1
-        assert hops < 12, "The redirects go in a circle."
-    return response, visits
-
-
-def serve_apis(google: FakeGoogle) -> None:
-    """Let Google have a Calendar with one event, and a Drive."""
-
-    @google.route("/calendar/v3/calendars/<id>/events", scopes=[CALENDAR])
-    def events(request: Any, user: FakeUser, id: str) -> dict[str, Any]:
-        return {"items": EVENTS}
-
-    @google.route("/drive/v3/about", scopes=[DRIVE])
-    def about(request: Any, user: FakeUser) -> dict[str, Any]:
-        return {"user": {"emailAddress": user.email}}
-
-
-def link_account(
-    google: FakeGoogle, owner: Any, who: FakeUser, *scopes: str, **values: Any
-) -> GoogleAccount:
-    """Link an account with the scopes that its user has granted at Google, which has the APIs."""
-    serve_apis(google)
-    tokens = google.grant(who, [*IDENTITY_SCOPES, *scopes])
-    return make_google_account(
-        owner,
-        scopes=scopes,
-        sub=who.sub,
-        email=who.email,
-        refresh_token=tokens.refresh_token,
-        access_token=tokens.access_token,
-        **values,
-    )
-
 
 # What the caller gets while the user is not ready
-
-
-def anonymous(user: Any) -> None:
-    """Nobody is logged in."""
-
-
-def not_linked(user: Any) -> None:
-    """Nothing is linked."""
-
-
-def scopes_missing(user: Any) -> None:
-    """What is linked is not enough."""
-    make_google_account(user, scopes=[TASKS], sub="42")
-
-
-def grant_lost(user: Any) -> None:
-    """Google has ended the grant."""
-    make_google_account(
-        user,
-        scopes=[CALENDAR],
-        sub="42",
-        status=Status.NEEDS_REAUTHORIZATION,
-        status_reason="revoked",
-    )
-
-
-def choice_required(user: Any) -> None:
-    """Two would do, and neither is the default."""
-    for _ in range(2):
-        make_google_account(user, scopes=[CALENDAR])
-    GoogleAccount.objects.update(is_default=False)
-
-
-STATUSES = {
-    "anonymous": (anonymous, [CALENDAR]),
-    "not_linked": (not_linked, [CALENDAR]),
-    "missing_scopes": (scopes_missing, [CALENDAR]),
-    "needs_reauthorization": (grant_lost, []),
-    "account_choice_required": (choice_required, [CALENDAR]),
-}
-
-NAVIGATIONS: dict[str, tuple[str, dict[str, str]]] = {
-    "browser": ("GET", {"accept": HTML, "sec-fetch-mode": "navigate"}),
-    "old browser": ("GET", {"accept": HTML}),
-    "curl": ("GET", {"accept": "*/*"}),
-    "no headers": ("GET", {}),
-    "head": ("HEAD", {"accept": HTML}),
-}
-
-FORMS: dict[str, tuple[str, dict[str, str]]] = {
-    "form": ("POST", {"accept": HTML, "sec-fetch-mode": "navigate", "content-type": FORM}),
-    "old form": ("POST", {"accept": HTML, "content-type": "multipart/form-data; boundary=x"}),
-    "put": ("PUT", {"accept": HTML}),
-    "patch": ("PATCH", {"accept": HTML}),
-    "delete": ("DELETE", {"accept": HTML}),
-}
-
-PROGRAMS: dict[str, tuple[str, dict[str, str]]] = {
-    "fetch": ("GET", {"accept": "*/*", "sec-fetch-mode": "cors"}),
-    "fetch of html": ("GET", {"accept": HTML, "sec-fetch-mode": "same-origin"}),
-    "image": ("GET", {"accept": "image/avif,*/*", "sec-fetch-mode": "no-cors"}),
-    "fetch post": ("POST", {"accept": HTML, "sec-fetch-mode": "cors", "content-type": FORM}),
-    "jquery": ("GET", {"accept": "*/*", "x-requested-with": "XMLHttpRequest"}),
-    "json": ("GET", {"accept": "application/json"}),
-    "axios": ("GET", {"accept": "application/json, text/plain, */*"}),
-    "json and then html": ("GET", {"accept": "text/html;q=0.8, application/json"}),
-    "json body": ("POST", {"accept": HTML, "content-type": "application/json; charset=utf-8"}),
-    "json:api body": ("PATCH", {"accept": "*/*", "content-type": "application/vnd.api+json"}),
-    "delete by fetch": ("DELETE", {"accept": "*/*", "sec-fetch-mode": "cors"}),
-    "htmx": ("GET", {"accept": "*/*", "hx-request": "true"}),
-    "htmx boosted": ("GET", {"accept": HTML, "hx-request": "true", "hx-boosted": "true"}),
-    "htmx post": ("POST", {"accept": "*/*", "hx-request": "true", "content-type": FORM}),
-}
-
-
-def ask(client: Client, caller: tuple[str, dict[str, str]], url: str = "/agenda/?day=1") -> Any:
-    """Send a request as this caller does."""
-    method, headers = caller
-    headers = dict(headers)
-    content_type = headers.pop("content-type", "")
-    body = "{}" if content_type else ""
-    return client.generic(method, url, body, content_type, headers=headers)
-
-
-def visitor(client: Client, status: str, user: Any) -> list[str]:
-    """Bring the user into this status, and return the scopes that are missing then."""
-    arrange, missing = STATUSES[status]
-    arrange(user)
-    if status != "anonymous":
-        client.force_login(user)
-    return missing
-
-
-def assert_leads_on(url: str, status: str, user: Any, *, back_to: str) -> None:
-    """Check that an address starts what this user has to do, and comes back to the page."""
-    if status == "anonymous":
-        assert url.startswith("/login/?")
-        assert query_of(url) == {"next": back_to}
-    elif status == "account_choice_required":
-        assert url.startswith("/google/?")
-        assert query_of(url) == {"next": back_to}
-    else:
-        wish = wish_of(url, user)
-        assert wish.return_url == back_to
-        assert list(wish.required) == [CALENDAR]
-        assert wish.account == ("" if status == "not_linked" else "42")
-
-
-def assert_is_private(response: Any) -> None:
-    """Check that no cache keeps this, and that it would know what the answer depends on."""
-    assert "no-store" in response["Cache-Control"]
-    assert "private" in response["Cache-Control"]
-    vary = {name.strip() for name in response["Vary"].split(",")}
-    assert vary >= {"Accept", "HX-Current-URL", "HX-Request", "Sec-Fetch-Mode", "X-Requested-With"}
 
 
 @pytest.mark.parametrize("caller", NAVIGATIONS)
@@ -275,17 +117,6 @@ def test_htmx_comes_back_to_the_whole_page(
 
 
 # No circles: acceptance 51, 76
-
-
-def assert_stays_here(browser: Client, url: str, *missing: str) -> Any:
-    """Check that this page says what is missing however often it is visited, and return it."""
-    for _ in range(3):
-        page = browser.get(url, headers={"accept": HTML})
-        assert page.status_code == 403
-        assert page.context["declined"]
-        assert [scope["scope"] for scope in page.context["missing_scopes"]] == list(missing)
-        assert "You left this out, or cancelled" in page.content.decode()
-    return page
 
 
 def test_declined_in_part_shows_a_page_and_try_again_works(

@@ -1,0 +1,29 @@
+"""What the database has, and what it is asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from django_google_link.models import GoogleAccount
+
+
+def table() -> list[tuple[Any, ...]]:
+    """Return the whole table of accounts, as the database has it."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT * FROM {GoogleAccount._meta.db_table} ORDER BY id")
+        return cursor.fetchall()
+
+
+def links() -> list[dict[str, Any]]:
+    """Return all that matters of the accounts: not since when refreshing them fails."""
+    rows = list(GoogleAccount.objects.order_by("pk").values())
+    return [{**row, "refresh_failing_since": None} for row in rows]
+
+
+def queries_of_ours(captured: CaptureQueriesContext) -> list[str]:
+    """Return the queries that ask for linked accounts."""
+    table = GoogleAccount._meta.db_table
+    return [query["sql"] for query in captured.captured_queries if table in query["sql"]]

@@ -1,0 +1,23 @@
+"""Moments as the database wants them, and waiting for what happens elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+
+
+def in_seconds(seconds: float) -> Any:
+    """Return a moment as the database wants it."""
+    return timezone.now() + timedelta(seconds=seconds)
+
+
+def until(condition: Callable[[], Any], seconds: float = 20) -> None:
+    """Wait for something to happen elsewhere."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

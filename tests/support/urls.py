@@ -1,0 +1,27 @@
+"""Addresses and what stands in them."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from django_google_link.accounts.authorize_links import AuthorizeRequest
+
+
+def query_of(url: str) -> dict[str, str]:
+    """Return the query of an address; each name stands in it once."""
+    values = parse_qs(urlsplit(url).query)
+    assert all(len(items) == 1 for items in values.values())
+    return {name: items[0] for name, items in values.items()}
+
+
+def local(url: str) -> str:
+    """Return the path and query of an address of this site."""
+    parts = urlsplit(url)
+    return f"{parts.path}?{parts.query}"
+
+
+def wish_of(url: str, user: Any) -> AuthorizeRequest:
+    """Read what is signed in the address of the authorize view."""
+    assert url.startswith("/google/authorize/?")
+    return AuthorizeRequest.unsign(query_of(url)["request"], user=str(user.pk))
