@@ -55,6 +55,11 @@ def without_type_checking(tree: ast.Module) -> ast.Module:
     return ast.Module(body=body, type_ignores=[])
 
 
+def calls_of(tree: ast.AST) -> Iterator[ast.Call]:
+    """Yield every call in a file."""
+    return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+
+
 def uses_request(tree: ast.AST) -> bool:
     """Return whether requests or sessions are named."""
     named = any(
@@ -128,3 +133,17 @@ def test_tests_do_not_import_each_other() -> None:
     ]
 
     assert borrowed == []
+
+
+def test_tests_disconnect_what_they_connect() -> None:
+    """A receiver is connected for the time of a ``with`` statement, whatever happens in it."""
+    connecting = [
+        f"{path}:{call.lineno}"
+        for path, tree in TESTS.items()
+        if path != Path("tests/support/signals.py")
+        for call in calls_of(tree)
+        if (isinstance(call.func, ast.Attribute) and call.func.attr == "connect")
+        or (isinstance(call.func, ast.Name) and call.func.id == "receiver")
+    ]
+
+    assert connecting == []

@@ -19,7 +19,7 @@ from django_google_link.testing import FakeGoogle, FakeUser
 from tests.support.accounts import linked, save, token_of
 from tests.support.constants import CALENDAR, DRIVE, OPENID
 from tests.support.databases import new_user
-from tests.support.signals import heard
+from tests.support.signals import connected, heard
 
 pytestmark = pytest.mark.django_db
 
@@ -77,12 +77,8 @@ def test_send_on_commit_asks_every_receiver(
     def fail(**arguments: Any) -> None:
         raise RuntimeError("A receiver of the project's own.")
 
-    signals.account_unlinked.connect(fail)
-    try:
-        with heard() as news:
-            send_on_commit(signals.account_unlinked, GoogleAccount, sub="42")
-    finally:
-        signals.account_unlinked.disconnect(fail)
+    with connected(signals.account_unlinked, fail), heard() as news:
+        send_on_commit(signals.account_unlinked, GoogleAccount, sub="42")
 
     assert news == [("account_unlinked", {"sub": "42"})]
     assert "A receiver of the project's own." in caplog.text
@@ -98,11 +94,8 @@ def test_receivers_find_what_they_are_told_in_the_database(
         assert not connection.in_atomic_block
         found.append(token_of(account, "access_token"))
 
-    signals.token_refreshed.connect(look)
-    try:
+    with connected(signals.token_refreshed, look):
         token = fresh_access_token(linked(new_user(), google, alice, access_token=""))
-    finally:
-        signals.token_refreshed.disconnect(look)
 
     assert found == [token.value.reveal()]
 

@@ -24,7 +24,7 @@ from django_google_link.testing.accounts import make_google_account
 from tests.support.accounts import identity, linked, save, token_of, token_response
 from tests.support.constants import CALENDAR, DRIVE, OPENID, OTHER_KEY
 from tests.support.databases import at_once, new_user
-from tests.support.signals import heard
+from tests.support.signals import connected, heard
 from tests.support.tables import table
 from tests.support.times import in_seconds
 from tests.support.workers import just_before
@@ -318,12 +318,12 @@ def test_save_grant_with_a_receiver_that_raises(
     def fail(**arguments: Any) -> None:
         raise RuntimeError("A receiver of the project's own.")
 
-    signals.account_linked.connect(fail)
-    try:
-        with heard() as news, django_capture_on_commit_callbacks(execute=True):
-            save(user)
-    finally:
-        signals.account_linked.disconnect(fail)
+    with (
+        connected(signals.account_linked, fail),
+        heard() as news,
+        django_capture_on_commit_callbacks(execute=True),
+    ):
+        save(user)
 
     assert GoogleAccount.objects.get().is_ready(CALENDAR)
     assert [name for name, _ in news] == ["account_linked"]

@@ -35,6 +35,7 @@ from django_google_link.testing import FakeGoogle, FakeUser, make_google_account
 from tests.legacy.models import CredentialsModel, OtherCredentials
 from tests.support.constants import CALENDAR, DRIVE
 from tests.support.databases import new_user
+from tests.support.signals import connected
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
@@ -355,9 +356,8 @@ def test_wipe_spares_what_has_changed_since(
         UserSocialAuth.objects.update(extra_data={"refresh_token": "1//newer"})
         CredentialsModel.objects.update(credential=newer)
 
-    account_linked.connect(log_in)
-    run(*(LEGACY if source == "oauth2client" else (source,)), "--wipe-source")
-    account_linked.disconnect(log_in)
+    with connected(account_linked, log_in):
+        run(*(LEGACY if source == "oauth2client" else (source,)), "--wipe-source")
 
     assert SocialToken.objects.get().token_secret == "1//newer"
     assert UserSocialAuth.objects.get().extra_data == {"refresh_token": "1//newer"}
@@ -375,9 +375,8 @@ def test_file_that_cannot_be_removed(
         path.unlink()
         path.mkdir()
 
-    account_linked.connect(replace)
-    said = failed("1 stay where they are", "files", "--user", "anna", path, "--wipe-source")
-    account_linked.disconnect(replace)
+    with connected(account_linked, replace):
+        said = failed("1 stay where they are", "files", "--user", "anna", path, "--wipe-source")
 
     assert "1 linked here, but" in said
     assert_linked(anna, alice)
@@ -751,9 +750,8 @@ def test_file_that_has_changed_since_is_kept(
     def rewrite(**kwargs: Any) -> None:
         changed.write_text(oauth2client_credentials(google, "1//newer").to_json())
 
-    account_linked.connect(rewrite)
-    run("files", "--user", "anna", changed, link, "--wipe-source", "--workers", "1")
-    account_linked.disconnect(rewrite)
+    with connected(account_linked, rewrite):
+        run("files", "--user", "anna", changed, link, "--wipe-source", "--workers", "1")
 
     assert "1//newer" in changed.read_text()
     assert not real.exists()

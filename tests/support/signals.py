@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from django.dispatch import Signal
 
 from django_google_link import signals
 from django_google_link.models import GoogleAccount
+
+
+@contextmanager
+def connected(signal: Signal, receiver: Callable[..., Any]) -> Iterator[None]:
+    """Let a receiver hear of a signal, and of nothing that comes later."""
+    signal.connect(receiver)
+    try:
+        yield
+    finally:
+        signal.disconnect(receiver)
 
 
 @contextmanager
@@ -22,10 +32,7 @@ def heard() -> Iterator[list[tuple[str, dict[str, Any]]]]:
         assert sender is GoogleAccount
         news.append((names[id(signal)], arguments))
 
-    for name in names.values():
-        getattr(signals, name).connect(listen)
-    try:
-        yield news
-    finally:
+    with ExitStack() as stack:
         for name in names.values():
-            getattr(signals, name).disconnect(listen)
+            stack.enter_context(connected(getattr(signals, name), listen))
+        yield news

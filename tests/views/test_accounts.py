@@ -12,13 +12,13 @@ from django.test import Client
 from django.utils.html import escape
 from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks, Settings
 
-from django_google_link import signals
 from django_google_link.accounts.lookup import get_account
 from django_google_link.models import GoogleAccount, Status
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 from tests.support.constants import CALENDAR, DRIVE
 from tests.support.flow import link
+from tests.support.signals import heard
 from tests.support.urls import local, query_of
 
 pytestmark = pytest.mark.django_db
@@ -212,26 +212,20 @@ def test_unlink_deletes_and_revokes(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
     """Acceptance 90, 114 to 116, 119: here and at Google, and the user stays."""
-    told: list[dict[str, Any]] = []
-
-    def receiver(**kwargs: Any) -> None:
-        told.append(kwargs)
-
-    signals.account_unlinked.connect(receiver)
     link(browser, google, alice)
     account = GoogleAccount.objects.get()
 
-    with django_capture_on_commit_callbacks(execute=True):
+    with heard() as news, django_capture_on_commit_callbacks(execute=True):
         response = browser.post(f"/google/{account.pk}/unlink/")
 
-    signals.account_unlinked.disconnect(receiver)
     [revocation] = google.requests_to("revoke")
     user.refresh_from_db()
     assert response["Location"] == "/google/"
     assert not GoogleAccount.objects.exists()
     assert (revocation.method, dict(revocation.query)) == ("POST", {})
     assert google.granted_scopes(alice) is None
-    assert told[0]["sub"] == alice.sub
+    [(name, arguments)] = news
+    assert (name, arguments["sub"]) == ("account_unlinked", alice.sub)
 
 
 def test_label_tells_accounts_apart(browser: Client, google: FakeGoogle, user: Any) -> None:

@@ -26,6 +26,7 @@ from django_google_link.web.pending import DECLINED_SESSION_KEY, SESSION_KEY
 from tests.support.constants import CALENDAR, CALLBACK, DRIVE
 from tests.support.databases import new_user
 from tests.support.flow import link
+from tests.support.signals import connected, heard
 from tests.support.urls import local, query_of
 
 pytestmark = pytest.mark.django_db
@@ -502,17 +503,9 @@ def test_callback_stores_the_link(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
     """Acceptance 34, 48, 50, 123: exchanged, stored, told once, and on to the page."""
-    told: list[dict[str, Any]] = []
-
-    def receiver(**kwargs: Any) -> None:
-        told.append(kwargs)
-
-    signals.account_linked.connect(receiver)
-
-    with django_capture_on_commit_callbacks(execute=True):
+    with heard() as news, django_capture_on_commit_callbacks(execute=True):
         response = link(browser, google, alice, wish(user))
 
-    signals.account_linked.disconnect(receiver)
     [account] = GoogleAccount.objects.all()
     [exchange] = google.requests_to("token")
     assert response["Location"] == "/agenda/?day=1"
@@ -526,13 +519,9 @@ def test_callback_stores_the_link(
     assert account.status == Status.ACTIVE
     assert exchange.form["grant_type"] == "authorization_code"
     assert exchange.form["code_verifier"]
-    [signal] = told
-    assert (signal["sender"], signal["account"], signal["created"]) == (
-        GoogleAccount,
-        account,
-        True,
-    )
-    assert signal["request"].user == user
+    [(name, arguments)] = news
+    assert (name, arguments["account"], arguments["created"]) == ("account_linked", account, True)
+    assert arguments["request"].user == user
 
 
 @pytest.mark.parametrize(
@@ -863,25 +852,15 @@ def test_denied_shows_a_page_and_never_loops(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
     """Acceptance 36, 76, 124: the state is used up, a signal is sent, the way back is a page."""
-    told: list[dict[str, Any]] = []
+    with heard() as news:
+        response = link(browser, google, alice, wish(user), deny=True)
 
-    def receiver(**kwargs: Any) -> None:
-        told.append(kwargs)
-
-    signals.authorization_denied.connect(receiver)
-
-    response = link(browser, google, alice, wish(user), deny=True)
-
-    signals.authorization_denied.disconnect(receiver)
-    [signal] = told
+    [(name, arguments)] = news
     assert response.status_code == 403
     assert b"You cancelled" in response.content
     assert b"See your calendars" in response.content
-    assert (signal["sender"], signal["error"], signal["user"]) == (
-        GoogleAccount,
-        "access_denied",
-        user,
-    )
+    assert name == "authorization_denied"
+    assert (arguments["error"], arguments["user"]) == ("access_denied", user)
     assert not google.requests_to("token")
     assert browser.session[SESSION_KEY] == {}
     assert not GoogleAccount.objects.exists()
@@ -1094,12 +1073,12 @@ def test_a_raising_receiver_changes_nothing(
     def receiver(**kwargs: Any) -> None:
         raise RuntimeError("receiver")
 
-    signals.account_linked.connect(receiver)
-
-    with django_capture_on_commit_callbacks(execute=True):
+    with (
+        connected(signals.account_linked, receiver),
+        django_capture_on_commit_callbacks(execute=True),
+    ):
         response = link(browser, google, alice)
 
-    signals.account_linked.disconnect(receiver)
     assert response.status_code == 302
     assert GoogleAccount.objects.count() == 1
 
