@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import wraps
-from typing import Any, TypeVar, overload
+from functools import update_wrapper, wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.http import HttpRequest
@@ -12,30 +12,89 @@ from django.http.response import HttpResponseBase
 
 from .conf.settings import conf
 from .exceptions import ConsentRequiredError
-from .web.access import AccountChooser, GoogleAccess, Requirement
+from .request import GoogleAccess
+from .web.access import AccountChooser, Requirement
 from .web.responses import consent_response, response_to
 
-_OPTIONS = ("scopes", "optional_scopes", "client", "account", "return_url")
+__all__ = ["google_aware", "google_required"]
 
-View = TypeVar("View", bound=Callable[..., Any])
+Request = TypeVar("Request", bound=HttpRequest)
+Arguments = ParamSpec("Arguments")
+Response = TypeVar("Response")
 
 
-@overload
-def google_required(view: View, /) -> View: ...
-@overload
-def google_required(
-    *,
-    scopes: str | Iterable[str] | None = None,
-    optional_scopes: str | Iterable[str] = (),
-    client: str | None = None,
-    account: AccountChooser | None = None,
-    return_url: str | None = None,
-) -> Callable[[View], View]: ...
-def google_required(view: Any = None, /, **options: Any) -> Any:
+class _GoogleDecorator(Protocol):
+    """How both are used: bare, or called with options.
+
+    The view may annotate its request as Django's or as one of ``django_google_link.request``. What
+    is returned takes any request.
+    """
+
+    @overload
+    def __call__(
+        self, view: Callable[Concatenate[Request, Arguments], Response], /
+    ) -> Callable[Concatenate[HttpRequest, Arguments], Response]: ...
+    @overload
+    def __call__(
+        self,
+        *,
+        scopes: str | Iterable[str] | None = None,
+        optional_scopes: str | Iterable[str] = (),
+        client: str | None = None,
+        account: AccountChooser | None = None,
+        return_url: str | None = None,
+    ) -> Callable[
+        [Callable[Concatenate[Request, Arguments], Response]],
+        Callable[Concatenate[HttpRequest, Arguments], Response],
+    ]: ...
+
+
+def _make_decorator(wrap_view: Callable[[Any, Requirement], Any]) -> _GoogleDecorator:
+    """Return a decorator with all the options, that can be used bare as well."""
+
+    def decorator(
+        view: Any = None,
+        /,
+        *,
+        scopes: str | Iterable[str] | None = None,
+        optional_scopes: str | Iterable[str] = (),
+        client: str | None = None,
+        account: AccountChooser | None = None,
+        return_url: str | None = None,
+    ) -> Any:
+        if view is not None and not callable(view):
+            raise TypeError(f"Name the option: scopes={view!r}, and so on.")
+        if account is not None and not callable(account):
+            raise TypeError("account is a function that gets the request and names an account.")
+        requirement = Requirement.of(
+            scopes=scopes,
+            optional_scopes=optional_scopes,
+            client=client,
+            account=account,
+            return_url=return_url,
+        )
+
+        def decorate(view: Any) -> Any:
+            if isinstance(view, type):
+                raise TypeError(
+                    f"{view.__name__} is a class: use the mixins of django_google_link."
+                )
+            return wrap_view(view, requirement)
+
+        return decorate(view) if view else decorate
+
+    update_wrapper(decorator, wrap_view, ("__module__", "__name__", "__qualname__", "__doc__"))
+    del vars(decorator)["__wrapped__"]  # Its signature is not this one's.
+    return decorator
+
+
+@_make_decorator
+def google_required(view: Any, requirement: Requirement) -> Any:
     """Run the view only for a user who has linked a Google account with these scopes.
 
     Others are sent to consent, or told how to get there, as befits the caller. ``request.google``
-    is a :class:`~django_google_link.web.access.GoogleAccess`.
+    is a :class:`~django_google_link.request.GoogleAccess`; annotate the request as
+    :class:`~django_google_link.request.GoogleRequiredRequest`.
 
     Args:
         scopes: all of which are required; by default the client's ``SCOPES``.
@@ -45,46 +104,22 @@ def google_required(view: Any = None, /, **options: Any) -> Any:
             ``None`` for the usual choice. An id that is not this user's is a 404.
         return_url: a path on this site to come back to, in place of the page itself.
     """
-    return _decorate(view, options, required=True)
+    return _wrap_view(view, requirement, required=True)
 
 
-@overload
-def google_aware(view: View, /) -> View: ...
-@overload
-def google_aware(
-    *,
-    scopes: str | Iterable[str] | None = None,
-    optional_scopes: str | Iterable[str] = (),
-    client: str | None = None,
-    account: AccountChooser | None = None,
-    return_url: str | None = None,
-) -> Callable[[View], View]: ...
-def google_aware(view: Any = None, /, **options: Any) -> Any:
+@_make_decorator
+def google_aware(view: Any, requirement: Requirement) -> Any:
     """Run the view for everybody, with ``request.google`` to ask and to offer the link.
 
-    Arguments as :func:`google_required`.
+    Arguments as :func:`google_required`. Annotate the request as
+    :class:`~django_google_link.request.GoogleAwareRequest`.
     """
-    return _decorate(view, options, required=False)
+    return _wrap_view(view, requirement, required=False)
 
 
-def _decorate(view: Any, options: dict[str, Any], *, required: bool) -> Any:
-    unknown = sorted(set(options).difference(_OPTIONS))
-    if unknown:
-        raise TypeError(f"There is no option {unknown[0]!r}: there are {', '.join(_OPTIONS)}.")
-    if view is not None and not callable(view):
-        raise TypeError(f"Name the option: scopes={view!r}, and so on.")
-    if not callable(options.get("account") or print):
-        raise TypeError("account is a function that gets the request and names an account.")
-    requirement = Requirement.of(**options)
-
-    def decorate(view: Any) -> Any:
-        if isinstance(view, type):
-            raise TypeError(f"{view.__name__} is a class: use the mixins of django_google_link.")
-        if _is_async(view):
-            return _async_view(view, requirement, required=required)
-        return _sync_view(view, requirement, required=required)
-
-    return decorate(view) if view else decorate
+def _wrap_view(view: Any, requirement: Requirement, *, required: bool) -> Any:
+    wrap = _wrap_async_view if _is_async(view) else _wrap_sync_view
+    return wrap(view, requirement, required=required)
 
 
 def _is_async(view: Any) -> bool:
@@ -94,10 +129,10 @@ def _is_async(view: Any) -> bool:
     return iscoroutinefunction(view) or bool(getattr(instance, "view_is_async", False))
 
 
-def _sync_view(view: Any, requirement: Requirement, *, required: bool) -> Any:
+def _wrap_sync_view(view: Any, requirement: Requirement, *, required: bool) -> Any:
     @wraps(view)
     def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        access = _attach(request, requirement)
+        access = _attach_access(request, requirement)
         if required and not access:
             return consent_response(request, access)
         try:
@@ -109,10 +144,10 @@ def _sync_view(view: Any, requirement: Requirement, *, required: bool) -> Any:
     return wrapper
 
 
-def _async_view(view: Any, requirement: Requirement, *, required: bool) -> Any:
+def _wrap_async_view(view: Any, requirement: Requirement, *, required: bool) -> Any:
     @wraps(view)
     async def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        access = _attach(request, requirement)
+        access = _attach_access(request, requirement)
         await access.alook_up()
         if required and not access:
             return await sync_to_async(consent_response)(request, access)
@@ -125,7 +160,7 @@ def _async_view(view: Any, requirement: Requirement, *, required: bool) -> Any:
     return wrapper
 
 
-def _attach(request: HttpRequest, requirement: Requirement) -> GoogleAccess:
+def _attach_access(request: HttpRequest, requirement: Requirement) -> GoogleAccess:
     if not hasattr(request, "META"):
         raise TypeError(
             f"{type(request).__name__} is no request. On a method use method_decorator, or the "

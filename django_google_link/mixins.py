@@ -9,6 +9,8 @@ from django.http import HttpRequest
 
 from .decorators import google_aware, google_required
 
+__all__ = ["GoogleAwareMixin", "GoogleRequiredMixin"]
+
 
 class _GoogleMixin:
     """Wraps ``dispatch``. The attributes are the options of the decorators."""
@@ -21,7 +23,7 @@ class _GoogleMixin:
     def get_google_account(self, request: HttpRequest) -> Any:
         """Return the account to use, its id, or ``None`` for the usual choice."""
 
-    def _guard(self, decorate: Callable[..., Any], dispatch: Callable[..., Any]) -> Any:
+    def _decorate_dispatch(self, decorate: Callable[..., Any], dispatch: Callable[..., Any]) -> Any:
         return decorate(
             scopes=self.google_scopes,
             optional_scopes=self.google_optional_scopes,
@@ -35,18 +37,22 @@ class GoogleRequiredMixin(_GoogleMixin):
     """Runs the view only for users who have granted the scopes; see ``google_required``.
 
     Put it first among the bases, behind Django's ``LoginRequiredMixin`` if you use that as well.
+    For a type checker, annotate ``request: GoogleRequiredRequest`` in the class.
     """
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         """Run the view, or answer as befits the caller."""
         view: Any = super()
-        return self._guard(google_required, view.dispatch)(request, *args, **kwargs)
+        return self._decorate_dispatch(google_required, view.dispatch)(request, *args, **kwargs)
 
 
 class GoogleAwareMixin(_GoogleMixin):
-    """Runs the view for everybody, with ``request.google``; see ``google_aware``."""
+    """Runs the view for everybody, with ``request.google``; see ``google_aware``.
+
+    For a type checker, annotate ``request: GoogleAwareRequest`` in the class.
+    """
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         """Run the view."""
         view: Any = super()
-        return self._guard(google_aware, view.dispatch)(request, *args, **kwargs)
+        return self._decorate_dispatch(google_aware, view.dispatch)(request, *args, **kwargs)

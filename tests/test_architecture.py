@@ -14,7 +14,17 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "django_google_link"
 
 # What sees a request. All the rest must work in a worker, where there is none.
-WEB = {"admin", "checks", "contrib", "decorators", "middleware", "mixins", "views", "web"}
+WEB = {
+    "admin",
+    "checks",
+    "contrib",
+    "decorators",
+    "middleware",
+    "mixins",
+    "request",
+    "views",
+    "web",
+}
 
 # Other rules hold for these: migrations are generated, and the kit is a program of its own.
 OUTSIDE = {"migrations", "testing"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -774,14 +775,32 @@ def test_scopes_without_their_name_are_refused(decorator: Any) -> None:
         decorator([CALENDAR])
 
 
+@pytest.mark.parametrize("decorator", [google_required, google_aware])
 @pytest.mark.parametrize(
     ("options", "problem"),
-    [({"scope": [CALENDAR]}, "there are scopes,"), ({"account": "x"}, "a function")],
+    [
+        ({"scope": [CALENDAR]}, r"google_\w+\(\) got an unexpected keyword argument 'scope'"),
+        ({"account": "x"}, "a function"),
+    ],
 )
-def test_options_that_cannot_be_meant(options: dict[str, Any], problem: str) -> None:
+def test_options_that_cannot_be_meant(
+    decorator: Any, options: dict[str, Any], problem: str
+) -> None:
     """They are told where they are written, and not at the first request."""
     with pytest.raises(TypeError, match=problem):
-        google_required(**options)
+        decorator(**options)
+
+
+@pytest.mark.parametrize("decorator", [google_required, google_aware])
+def test_signature_shows_the_options(decorator: Any) -> None:
+    """To an editor, to help() and to whoever wraps it."""
+    view, *options = inspect.signature(decorator).parameters.values()
+
+    assert view.kind is view.POSITIONAL_ONLY
+    assert {option.kind for option in options} == {inspect.Parameter.KEYWORD_ONLY}
+    assert {option.name for option in options} == set(inspect.signature(Requirement.of).parameters)
+    assert inspect.getdoc(decorator)
+    assert decorator.__module__ == "django_google_link.decorators"
 
 
 def test_classes_and_methods_have_mixins() -> None:

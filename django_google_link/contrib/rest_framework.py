@@ -15,8 +15,11 @@ from rest_framework.views import exception_handler as default_exception_handler
 
 from ..conf.settings import conf
 from ..exceptions import ConsentRequiredError
-from ..web.access import GoogleAccess, Requirement, access_for
+from ..request import GoogleAccess
+from ..web.access import Requirement, access_for
 from ..web.responses import consent_content, looked_into
+
+__all__ = ["GoogleAuthorizationRequired", "GoogleAware", "GoogleRequired", "exception_handler"]
 
 
 class GoogleAuthorizationRequired(APIException):
@@ -42,7 +45,7 @@ class GoogleRequired(BasePermission):
         Raises:
             GoogleAuthorizationRequired: when the user is known, and has to act first.
         """
-        access = _attach(request, view, self)
+        access = _attach_access(request, view, self)
         if access:
             return True
         if access.status != "anonymous":
@@ -55,7 +58,7 @@ class GoogleAware(BasePermission):
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Say yes."""
-        _attach(request, view, self)
+        _attach_access(request, view, self)
         return True
 
 
@@ -66,13 +69,13 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     and what the user of this request cannot help, is left to DRF's.
     """
     if isinstance(exc, ConsentRequiredError):
-        access = _access_of(context["request"], exc)
+        access = _find_access(context["request"], exc)
         with suppress(ConsentRequiredError):
             exc = GoogleAuthorizationRequired(consent_content(looked_into(exc, access), exc))
     return default_exception_handler(exc, context)
 
 
-def _attach(request: Request, view: APIView, permission: BasePermission) -> GoogleAccess:
+def _attach_access(request: Request, view: APIView, permission: BasePermission) -> GoogleAccess:
     def option(name: str, default: Any = None) -> Any:
         return getattr(view, name, getattr(permission, name, default))
 
@@ -83,19 +86,19 @@ def _attach(request: Request, view: APIView, permission: BasePermission) -> Goog
         account=option("get_google_account"),
         return_url=option("google_return_url"),
     )
-    access = GoogleAccess(_with_user(request), requirement)
+    access = GoogleAccess(_get_django_request(request), requirement)
     setattr(request, conf.request_attribute, access)
     return access
 
 
-def _access_of(request: Request, error: ConsentRequiredError) -> GoogleAccess:
+def _find_access(request: Request, error: ConsentRequiredError) -> GoogleAccess:
     attached = getattr(request, conf.request_attribute, None)
     if isinstance(attached, GoogleAccess):
         return attached
-    return access_for(_with_user(request), error)
+    return access_for(_get_django_request(request), error)
 
 
-def _with_user(request: Request) -> Any:
+def _get_django_request(request: Request) -> Any:
     """Return Django's request, with the user as DRF knows them: by a token, perhaps."""
     request._request.user = request.user
     return request._request

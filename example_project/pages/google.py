@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from django_google_link.web.access import GoogleAccess
+from django_google_link.request import GoogleAccess
 
 CALENDAR = "https://www.googleapis.com/auth/calendar.readonly"
 DRIVE = "https://www.googleapis.com/auth/drive.metadata.readonly"
