@@ -6,14 +6,50 @@ from collections.abc import Hashable, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from django.core.exceptions import ImproperlyConfigured
+
 if TYPE_CHECKING:
     from datetime import datetime
 
     from .models import GoogleAccount
 
+__all__ = [
+    "AccountChoiceRequiredError",
+    "ClientMisconfiguredError",
+    "ConsentRequiredError",
+    "EncryptionKeyUnavailableError",
+    "GoogleLinkError",
+    "GrantLostError",
+    "HostedDomainError",
+    "IDTokenError",
+    "MissingScopesError",
+    "NotLinkedError",
+    "RefreshUnavailableError",
+    "SettingsError",
+    "StateError",
+    "SubjectNotAllowedError",
+    "TokenDecryptionError",
+    "TokenEndpointError",
+    "TokenUndecryptableError",
+]
+
 
 class GoogleLinkError(Exception):
     """Superclass of all errors of this app. Never raised itself."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reduce_error(self, type(self))
+
+
+def _reduce_error(error: BaseException, cls: type[BaseException]) -> tuple[Any, ...]:
+    """Let a copy or a pickle have all attributes, whatever the constructor takes."""
+    return (_restore_error, (cls, error.args), error.__dict__)
+
+
+def _restore_error(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    return error
 
 
 class ConsentRequiredError(GoogleLinkError):
@@ -37,7 +73,7 @@ class ConsentRequiredError(GoogleLinkError):
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
         # google-auth costs a tenth of a second to import, so it becomes a base on the first raise.
-        instance: Self = super().__new__(_also_refresh_error(cast("Hashable", cls)))
+        instance: Self = super().__new__(_make_refresh_error(cast("Hashable", cls)))
         return instance
 
     def __init__(
@@ -57,11 +93,12 @@ class ConsentRequiredError(GoogleLinkError):
         self.user_id: Any = account.user_id if account else None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self).__bases__[0], self.args, self.__dict__)
+        # The class itself, and not the one that was made for it.
+        return _reduce_error(self, type(self).__bases__[0])
 
 
 @cache
-def _also_refresh_error(cls: Any) -> Any:
+def _make_refresh_error(cls: Any) -> Any:
     from google.auth.exceptions import RefreshError
 
     return type(cls.__name__, (cls, RefreshError), {"__module__": cls.__module__})
@@ -112,8 +149,8 @@ class TokenEndpointError(GoogleLinkError):
     def __init__(
         self, error: str = "", error_description: str = "", status: int | None = None
     ) -> None:
-        self.error = _one_line(error[:100])
-        self.error_description = _one_line(error_description[:200])
+        self.error = _flatten_lines(error[:100])
+        self.error_description = _flatten_lines(error_description[:200])
         self.status = status
         super().__init__(self.error, self.error_description, status)
 
@@ -122,7 +159,7 @@ class TokenEndpointError(GoogleLinkError):
         return f"{text} (HTTP {self.status})" if self.status else text
 
 
-def _one_line(text: str) -> str:
+def _flatten_lines(text: str) -> str:
     """Keep a stranger's text from writing lines of its own into the log."""
     return "".join(character if character.isprintable() else " " for character in text)
 
@@ -159,13 +196,18 @@ class RefreshUnavailableError(TokenEndpointError):
 
 
 class SubjectNotAllowedError(GoogleLinkError):
-    """A service account is not to act for this user: see ``SUBJECTS`` in its settings."""
+    """A service account is not to act for this user: see ``SUBJECTS`` in its settings.
+
+    Args:
+        name: of the service account.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__(
             f"The service account {name!r} may not act for this subject. If it should, add the "
             "address to its SUBJECTS."
         )
+        self.name = name
 
 
 class StateError(GoogleLinkError):
@@ -177,7 +219,11 @@ class IDTokenError(GoogleLinkError):
 
 
 class HostedDomainError(IDTokenError):
-    """The account does not belong to the organization that ``HOSTED_DOMAIN`` names."""
+    """The account does not belong to the organization that ``HOSTED_DOMAIN`` names.
+
+    Args:
+        hosted_domain: the one that is required, ``"example.com"``.
+    """
 
     def __init__(self, hosted_domain: str) -> None:
         super().__init__(f"Only accounts of {hosted_domain} can be linked here.")
@@ -199,3 +245,24 @@ class TokenUndecryptableError(TokenDecryptionError, ConsentRequiredError):
         "The stored token cannot be decrypted. The user has to link the account again."
     )
     default_reason = "undecryptable"
+
+
+class SettingsError(ImproperlyConfigured):
+    """A setting that cannot work.
+
+    The same error is raised at run time and reported by ``manage.py check``.
+
+    Args:
+        id: the number of the system check, ``"E001"``.
+        message: what is wrong.
+        hint: what to do about it.
+    """
+
+    def __init__(self, id: str, message: str, *, hint: str) -> None:
+        super().__init__(f"{message} {hint}")
+        self.id = id
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reduce_error(self, type(self))

@@ -12,6 +12,8 @@ from .exceptions import ConsentRequiredError
 from .web.access import access_for
 from .web.responses import response_to
 
+__all__ = ["ConsentRequiredMiddleware"]
+
 
 class ConsentRequiredMiddleware:
     """Sends users to consent when a view, or anything that it calls, finds that they must act.

@@ -21,6 +21,8 @@ from .secret import Secret
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
+__all__ = ["GoogleAccount", "PendingRevocation"]
+
 TokenName = Literal["refresh_token", "access_token"]
 
 # Part of every ciphertext: never change these, whatever is renamed.

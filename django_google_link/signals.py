@@ -12,6 +12,16 @@ from typing import Any
 from django.db import transaction
 from django.dispatch import Signal
 
+__all__ = [
+    "account_linked",
+    "account_unlinked",
+    "authorization_denied",
+    "authorization_lost",
+    "authorization_recovered",
+    "scopes_changed",
+    "token_refreshed",
+]
+
 #: A user linked or re-linked an account: ``account``, ``created``, ``request`` (or ``None``).
 account_linked = Signal()
 #: An account's granted scopes are others than before: ``account``, ``added``, ``removed``.

@@ -15,9 +15,10 @@ from django.http import HttpRequest
 
 from ..conf import clients, service_accounts
 from ..conf.django import django_conf
-from ..conf.settings import KEYS, SettingsError, conf
+from ..conf.settings import KEYS, conf
 from ..conf.validators import read_or_default
 from ..encryption.keyring import decode_key
+from ..exceptions import SettingsError
 from ..scopes import IDENTITY_SCOPES, PREFIX, parse_scopes
 from ..secret import Secret
 from .messages import error, warning

@@ -8,12 +8,12 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from ..exceptions import ClientMisconfiguredError
+from ..exceptions import ClientMisconfiguredError, SettingsError
 from ..scopes import parse_scopes
 from ..secret import Secret
 from .json_file import explain_failure
 from .secrets_file import read_secrets_file
-from .settings import SettingsError, conf
+from .settings import conf
 from .validators import read_optional_url, read_or_default, read_url
 
 GOOGLE_ISSUER = "https://accounts.google.com"

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..exceptions import SubjectNotAllowedError
+from ..exceptions import SettingsError, SubjectNotAllowedError
 from ..secret import Secret
 from .json_file import explain_failure, read_json_file
-from .settings import SettingsError, conf
+from .settings import conf
 from .validators import read_optional_url, read_url
 
 SOURCES = ("FILE", "INFO", "IMPERSONATE", "DEFAULT_CREDENTIALS")

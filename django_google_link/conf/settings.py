@@ -9,11 +9,10 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.db import connections
 
+from ..exceptions import SettingsError
 from ..secret import Secret
 from .masking import mask_keys, mask_setting
-from .validators import SettingsError, import_function, read_seconds
-
-__all__ = ["KEYS", "MINIMUM_REFRESH_LEEWAY", "Settings", "SettingsError", "conf"]
+from .validators import import_function, read_seconds
 
 #: google-auth treats a token with less life than this as expired.
 MINIMUM_REFRESH_LEEWAY = 225

@@ -7,31 +7,14 @@ from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
+
+from ..exceptions import SettingsError
 
 T = TypeVar("T")
 D = TypeVar("D")
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-
-
-class SettingsError(ImproperlyConfigured):
-    """A setting that cannot work.
-
-    The same error is raised at run time and reported by ``manage.py check``.
-
-    Args:
-        id: the number of the system check, ``"E001"``.
-        message: what is wrong.
-        hint: what to do about it.
-    """
-
-    def __init__(self, id: str, message: str, *, hint: str) -> None:
-        super().__init__(f"{message} {hint}")
-        self.id = id
-        self.message = message
-        self.hint = hint
 
 
 def read_or_default(read: Callable[[], T], default: D) -> T | D:

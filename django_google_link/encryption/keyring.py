@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from django.views.decorators.debug import sensitive_variables
 
-from ..conf.settings import SettingsError, conf
-from ..exceptions import EncryptionKeyUnavailableError
+from ..conf.settings import conf
+from ..exceptions import EncryptionKeyUnavailableError, SettingsError
 from ..secret import Secret
 from .format import Binding, parse_sealed
 

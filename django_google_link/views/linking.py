@@ -23,13 +23,13 @@ from ..accounts.lookup import choose_account
 from ..accounts.revocations import end_grant
 from ..conf.clients import OAuthClient, get_client
 from ..conf.django import django_conf
-from ..conf.settings import SettingsError
 from ..conf.validators import is_loopback
 from ..encryption import keyring
 from ..exceptions import (
     ClientMisconfiguredError,
     ConsentRequiredError,
     GoogleLinkError,
+    SettingsError,
     StateError,
 )
 from ..models import GoogleAccount

@@ -17,8 +17,9 @@ from django.views.debug import ExceptionReporter
 from pytest_django import Settings
 
 from django_google_link.conf.clients import DEFAULT_ENDPOINTS, get_client
-from django_google_link.conf.settings import SettingsError, conf
+from django_google_link.conf.settings import conf
 from django_google_link.encryption.keyring import key_ids
+from django_google_link.exceptions import SettingsError
 
 CALENDAR = "https://www.googleapis.com/auth/calendar.readonly"
 SECRET = "hush-hush-hush"

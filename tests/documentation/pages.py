@@ -16,6 +16,24 @@ README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted(DOCS.rglob("*.md"))]
 GOOGLE = "https://www.googleapis.com"
 
+# What a project imports; all else is private.
+PUBLIC_MODULES = [
+    f"django_google_link.{name}"
+    for name in (
+        "admin",
+        "contrib.rest_framework",
+        "decorators",
+        "exceptions",
+        "middleware",
+        "mixins",
+        "models",
+        "request",
+        "services",
+        "signals",
+        "testing",
+    )
+]
+
 
 def name_of(page: Path) -> str:
     """Return what to call a page in a test's name."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import inspect
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,83 @@ from django_google_link.conf import clients, service_accounts
 from django_google_link.conf import settings as conf
 from django_google_link.models import GoogleAccount, PendingRevocation
 from django_google_link.web.access import Requirement
-from tests.documentation.pages import PAGES, names_in, tables, text_of
+from tests.documentation.pages import PAGES, PUBLIC_MODULES, ROOT, names_in, tables, text_of
 
 PACKAGE = Path(django_google_link.__file__).parent
 SOURCES = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
 COMMANDS = {name for name, app in get_commands().items() if app == "django_google_link"}
+
+
+#: The pages of the reference that document names to be imported.
+PUBLIC_PAGES = ("api", "errors", "signals", "testing")
+
+
+def public_names() -> set[str]:
+    """Return what ``__all__`` of each public module names, by its dotted name."""
+    return {f"{module}.{name}" for module in PUBLIC_MODULES for name in module_names(module)}
+
+
+def module_names(module: str) -> list[str]:
+    """Return ``__all__``, each name of which is there."""
+    names: list[str] = import_module(module).__all__
+    assert all(hasattr(import_module(module), name) for name in names)
+    return names
+
+
+def documented_names(page: str) -> set[str]:
+    """Return the dotted names that a page of the reference documents."""
+    text = text_of(f"reference/{page}")
+    found = set(re.findall(r"auto(?:class|function):: (\S+)", text))
+    for module, options in re.findall(r"automodule:: (\S+)\n((?:   :.*\n)*)", text):
+        members = re.search(r":members: (.+)", options)
+        names = members[1].split(", ") if members else documented_errors()
+        found |= {f"{module}.{name}" for name in names}
+    found |= set(re.findall(r"`(django_google_link\.models\.\w+)` is public", text))
+    if page == "signals":
+        [table] = tables(text)
+        found |= {f"django_google_link.signals.{name}" for name in first_column(table)}
+    return found
+
+
+def documented_errors() -> list[str]:
+    """Return the names in the tree of errors."""
+    return re.findall(r"\b[A-Z]\w+Error\b(?!,)", error_tree())
+
+
+def error_tree() -> str:
+    """Return the drawing of the errors."""
+    tree = re.search(r"```text\n(.*?)```", text_of("reference/errors"), flags=re.DOTALL)
+    assert tree
+    return tree[1]
+
+
+def test_public_names_are_documented() -> None:
+    """What can be imported stands in the reference, and what stands there can be imported."""
+    documented = set().union(*map(documented_names, PUBLIC_PAGES))
+
+    assert documented == public_names()
+
+
+def test_modules_at_the_top_are_public() -> None:
+    """But for Django's, and the two words that every layer speaks."""
+    modules = {path.stem for path in PACKAGE.glob("*.py")}
+
+    assert modules - {"__init__", "apps", "scopes", "secret", "urls"} == {
+        module.partition(".")[2] for module in PUBLIC_MODULES
+    } - {"admin", "contrib.rest_framework", "testing"}
+
+
+def test_public_names_are_checked_by_mypy() -> None:
+    """As a strict project would import them."""
+    tree = ast.parse((ROOT / "tests" / "typing" / "public_names.py").read_text(encoding="utf-8"))
+    imported = {
+        f"{node.module}.{alias.name}"
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module in PUBLIC_MODULES
+        for alias in node.names
+    }
+
+    assert imported == public_names()
 
 
 def first_column(table: list[list[str]]) -> list[str]:
@@ -58,22 +132,17 @@ def test_signals_have_their_arguments() -> None:
 
 def test_errors_are_a_tree() -> None:
     """Each is drawn, below what it is a kind of."""
-    tree = re.search(r"```text\n(.*?)```", text_of("reference/errors"), flags=re.DOTALL)
-    assert tree
     path: list[str] = []
     drawn: dict[str, str] = {}
-    for line in tree[1].splitlines():
-        [name] = re.findall(r"\w+Error", line)[:1]
+    for line in error_tree().splitlines():
+        [name] = re.findall(r"\w+(?:Error|Configured)", line)[:1]
         depth = line.index(name) // 4
         path[depth:] = [name]
         drawn.setdefault(name, path[depth - 1] if depth else "")
 
-    assert drawn.pop("GoogleLinkError") == ""
     assert drawn == {
-        name: value.__base__.__name__
-        for name, value in vars(exceptions).items()
-        if isinstance(value, type) and name.endswith("Error") and name != "GoogleLinkError"
-    } | {"TokenUndecryptableError": "ConsentRequiredError"}
+        name: getattr(exceptions, name).__bases__[-1].__name__ for name in exceptions.__all__
+    } | {"GoogleLinkError": "", "ImproperlyConfigured": ""}
 
 
 def test_urls_have_their_names() -> None:
