@@ -48,7 +48,7 @@ class RevocationOutcome(models.TextChoices):
     CANCELLED = "cancelled", _("not revoked: another link lives on the same grant")
     ABANDONED = "abandoned", _("given up: see the log")
     POSTPONED = "postponed", _("postponed: see the log")
-    SHARED = "shared", _("seen to by others")
+    SHARED = "shared", _("handled by another process")
 
 
 def enqueue_deleted(

@@ -23,7 +23,7 @@ from ..models import GoogleAccount, Reason
 from ..operations import refresh
 from ..operations.revoke_pending import process_each
 from ..scopes import describe_scope
-from .base import LinkAdmin, key_of
+from .base import LinkAdmin, describe_key
 from .filters import ClientFilter, FailingFilter, KeyFilter, ReasonFilter
 
 #: Longer than any access token of Google's lives, so that none is left as it is.
@@ -108,7 +108,7 @@ class GoogleAccountAdmin(LinkAdmin):
         if not term:
             return queryset, False
         found = Q(email__startswith=term) | Q(email__startswith=term.lower()) | Q(sub=term)
-        return queryset.filter(found | Q(user_id__in=_users_named(term))), False
+        return queryset.filter(found | Q(user_id__in=_find_users(term))), False
 
     def has_check_permission(self, request: HttpRequest) -> bool:
         """Whether this operator may ask Google about grants."""
@@ -127,12 +127,18 @@ class GoogleAccountAdmin(LinkAdmin):
     )
     def check_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Ask Google about each, also about those that were lost."""
-        self.act(request, queryset, refresh.check, _("Check at Google"), failures=refresh.RETRYABLE)
+        self.act(
+            request,
+            queryset,
+            refresh.check_account,
+            _("Check at Google"),
+            failures=refresh.RETRYABLE,
+        )
 
     @admin.action(permissions=["refresh"], description=gettext_lazy("Refresh the access token"))
     def refresh_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Bring a new access token for each that is active and that Google may be asked for."""
-        renew = partial(refresh.refresh, leeway=_LONGER_THAN_A_TOKEN)
+        renew = partial(refresh.refresh_account, leeway=_LONGER_THAN_A_TOKEN)
         self.act(request, queryset, renew, _("Refresh"), failures=refresh.RETRYABLE)
 
     @admin.action(permissions=["reauthorize"], description=gettext_lazy("Ask for consent again"))
@@ -165,9 +171,9 @@ class GoogleAccountAdmin(LinkAdmin):
         """Unlink these accounts at once, and end their grants at Google as far as it answers."""
         pending = outbox().filter(account_id__in=[account.pk for account in queryset])
         queryset.delete()
-        transaction.on_commit(lambda: self._revoke(request, pending))
+        transaction.on_commit(lambda: self._revoke_now(request, pending))
 
-    def _revoke(self, request: HttpRequest, pending: QuerySet[Any]) -> None:
+    def _revoke_now(self, request: HttpRequest, pending: QuerySet[Any]) -> None:
         if RevocationOutcome.POSTPONED in process_each(pending):
             text = _(
                 "Google has not been told of all of them yet: google_link_revoke_pending will."
@@ -183,21 +189,21 @@ class GoogleAccountAdmin(LinkAdmin):
     @admin.display(description=gettext_lazy("scopes"))
     def scope_count(self, account: GoogleAccount) -> int:
         """Return how many scopes were granted."""
-        return len(_granted(account))
+        return len(_list_granted_scopes(account))
 
     @admin.display(description=gettext_lazy("granted scopes"))
     def scopes(self, account: GoogleAccount) -> str:
         """Return the scopes with their names for people."""
-        names = ((describe_scope(scope), scope) for scope in _granted(account))
+        names = ((describe_scope(scope), scope) for scope in _list_granted_scopes(account))
         return format_html_join("", "{} ({})<br>", names)
 
     @admin.display(description=gettext_lazy("key"))
     def key(self, account: GoogleAccount) -> str:
         """Return the id of the key that opens the refresh token."""
-        return key_of(account.sealed_refresh_token)
+        return describe_key(account.sealed_refresh_token)
 
 
-def _users_named(name: str) -> list[Any]:
+def _find_users(name: str) -> list[Any]:
     model = get_user_model()
     field: Any = model._meta.get_field(model.USERNAME_FIELD)
     try:
@@ -208,6 +214,6 @@ def _users_named(name: str) -> list[Any]:
     return list(users.values_list("pk", flat=True))
 
 
-def _granted(account: GoogleAccount) -> list[str]:
+def _list_granted_scopes(account: GoogleAccount) -> list[str]:
     """Return the scopes, of a row that somebody has written by hand as well."""
     return account.granted_scopes if isinstance(account.granted_scopes, list) else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
@@ -19,7 +20,6 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from ..encryption.format import key_id_of
 from ..exceptions import EncryptionKeyUnavailableError, TokenUndecryptableError
-from ..models import TokenName
 from ..operations import rotate_keys
 
 #: Google is asked about one after the other, and a page cannot take for ever.
@@ -59,7 +59,7 @@ class LinkAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return False
 
     def has_reencrypt_permission(self, request: HttpRequest) -> bool:
-        """Whether this operator may encrypt tokens anew."""
+        """Whether this operator may re-encrypt tokens."""
         return self.may(request, "reencrypt")
 
     def may(self, request: HttpRequest, verb: str) -> bool:
@@ -76,9 +76,9 @@ class LinkAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         permissions=["reencrypt"], description=gettext_lazy("Encrypt tokens with the newest key")
     )
     def reencrypt(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Seal the tokens of these rows anew."""
+        """Reseal the tokens of these rows with the newest key."""
         try:
-            self.act(request, queryset, rotate_keys.reseal, _("Encrypt anew"))
+            self.act(request, queryset, rotate_keys.reseal_row, _("Re-encrypt"))
         except ImproperlyConfigured as error:
             self.message_user(request, str(error), messages.ERROR)
 
@@ -134,35 +134,34 @@ class LinkAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description=gettext_lazy("refresh token"))
     def refresh_token(self, row: Any) -> str:
         """Say what is known of the refresh token."""
-        return describe_token(row, "refresh_token")
+        return describe_token(row.sealed_refresh_token, partial(row.unseal_token, "refresh_token"))
 
     @admin.display(description=gettext_lazy("access token"))
     def access_token(self, row: Any) -> str:
         """Say what is known of the access token."""
-        return describe_token(row, "access_token")
+        return describe_token(row.sealed_access_token, partial(row.unseal_token, "access_token"))
 
 
-def describe_token(row: Any, name: TokenName) -> str:
+def describe_token(sealed: str, unseal: Callable[[], object]) -> str:
     """Say of a stored token that it is there, which key opens it, and if not why not."""
-    sealed = getattr(row, f"sealed_{name}")
     if not sealed:
         return _("not stored")
     try:
-        row.unseal_token(name)
+        unseal()
     except EncryptionKeyUnavailableError:
         text = _(
             "stored, but its key {key} is not configured: put it back into the ENCRYPTION_KEYS"
         )
-        return text.format(key=key_of(sealed))
+        return text.format(key=describe_key(sealed))
     except TokenUndecryptableError:
         return _("damaged: no key opens it, and its user has to link the account again")
     except ImproperlyConfigured as error:
         return _("stored, but not to be read: {error}").format(error=error)
     text = _("stored, key {key}, {length} characters")
-    return text.format(key=key_of(sealed), length=len(sealed))
+    return text.format(key=describe_key(sealed), length=len(sealed))
 
 
-def key_of(sealed: str) -> str:
+def describe_key(sealed: str) -> str:
     """Return the id of the key of a sealed token, or what to show in its place."""
     if not sealed:
         return "–"

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy
 
 from ..encryption.format import sealed_prefix
 from ..models import Reason
-from ..operations.status import configured_clients, configured_keys
+from ..operations.status import list_configured_clients, list_configured_keys
 
 _OTHER = "other"
 
@@ -25,14 +25,17 @@ class ClientFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Return the configured clients."""
-        return [*((name, name) for name in configured_clients()), (_OTHER, _("not configured"))]
+        return [
+            *((name, name) for name in list_configured_clients()),
+            (_OTHER, _("not configured")),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Return the accounts of one."""
         if self.value() is None:
             return queryset
         if self.value() == _OTHER:
-            return queryset.exclude(client__in=configured_clients())
+            return queryset.exclude(client__in=list_configured_clients())
         return queryset.filter(client=self.value()) if _is_offered(self) else queryset.none()
 
 
@@ -72,22 +75,22 @@ class FailingFilter(admin.SimpleListFilter):
 
 
 class KeyFilter(admin.SimpleListFilter):
-    """By the key that has sealed the refresh token."""
+    """By the key with which the refresh token is sealed."""
 
     title = gettext_lazy("key")
     parameter_name = "key"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Return the configured keys, the newest first."""
-        return [*((key, key) for key in configured_keys()), (_OTHER, _("not configured"))]
+        return [*((key, key) for key in list_configured_keys()), (_OTHER, _("not configured"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the accounts whose refresh token this key opens."""
+        """Return the accounts whose refresh token this key has sealed."""
         if self.value() is None:
             return queryset
         if self.value() == _OTHER:
-            return queryset.exclude(sealed_by__in=["", *map(_sealed_by, configured_keys())])
-        sealed_by = _sealed_by(str(self.value()))
+            return queryset.exclude(sealed_by__in=["", *map(_get_prefix, list_configured_keys())])
+        sealed_by = _get_prefix(str(self.value()))
         return queryset.filter(sealed_by=sealed_by) if _is_offered(self) else queryset.none()
 
 
@@ -96,5 +99,5 @@ def _is_offered(chosen: admin.SimpleListFilter) -> bool:
     return chosen.value() in dict(chosen.lookup_choices)
 
 
-def _sealed_by(key_id: str) -> str:
+def _get_prefix(key_id: str) -> str:
     return sealed_prefix(key_id).rstrip(".")

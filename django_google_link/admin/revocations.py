@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 from ..accounts.revocations import RevocationOutcome, outbox
 from ..models import PendingRevocation
 from ..operations.revoke_pending import process_each
-from .base import LinkAdmin, key_of
+from .base import LinkAdmin, describe_key
 from .filters import ClientFilter
 
 
@@ -46,7 +46,9 @@ class PendingRevocationAdmin(LinkAdmin):
     @admin.action(permissions=["revoke"], description=gettext_lazy("Revoke at Google now"))
     def revoke_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Attempt each at once, however long it should wait."""
-        self.act(request, queryset, _revoke, _("Revoke"), failures=[RevocationOutcome.POSTPONED])
+        self.act(
+            request, queryset, _revoke_now, _("Revoke"), failures=[RevocationOutcome.POSTPONED]
+        )
 
     @admin.action(permissions=["delete"], description=gettext_lazy("Give up"))
     def delete_selected(
@@ -58,9 +60,9 @@ class PendingRevocationAdmin(LinkAdmin):
     @admin.display(description=gettext_lazy("key"))
     def key(self, pending: PendingRevocation) -> str:
         """Return the id of the key that opens the refresh token."""
-        return key_of(pending.sealed_refresh_token)
+        return describe_key(pending.sealed_refresh_token)
 
 
-def _revoke(pending: PendingRevocation) -> RevocationOutcome:
+def _revoke_now(pending: PendingRevocation) -> RevocationOutcome:
     [outcome] = process_each(outbox().filter(pk=pending.pk)) or [RevocationOutcome.SHARED]
     return outcome

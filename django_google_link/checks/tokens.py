@@ -16,25 +16,26 @@ from .messages import warning
 
 @register(Tags.database)
 def check_stored_keys(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Check that every key is configured that has sealed something."""
+    """Check that every key is configured that a stored token needs."""
     if not read_or_default(key_ids, ()):
         return []  # Another check says what is wrong with the keys.
     return [message for alias in databases or () for message in _check_database(alias)]
 
 
 def _check_database(alias: str) -> Iterator[CheckMessage]:
-    from ..operations.status import overview
+    from ..operations.status import read_overview
 
     if not router.allow_migrate_model(alias, GoogleAccount):
         return
     try:
-        counts = overview(using=alias).unknown_keys
+        counts = read_overview(using=alias).unknown_keys
     except DatabaseError:
         return  # Its tables are not there yet.
     for key, count in counts.items():
         yield warning(
             "W007",
-            f"The key {key}, which is not configured, has sealed {count:,} of the stored tokens.",
+            f"The key {key}, which is not configured, is needed for {count:,} of the stored "
+            "tokens.",
             hint="Put it back into ENCRYPTION_KEYS, behind the others, until "
             "google_link_rotate_keys says that 0 are left.",
         )

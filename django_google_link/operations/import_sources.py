@@ -29,8 +29,8 @@ _PLAIN_TEXT_KEYS = ("access_token", "refresh_token", "id_token")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Find:
-    """What was found in one row or file."""
+class Candidate:
+    """What was found in one row or file, and may be imported."""
 
     #: Where: no token, no address.
     name: str
@@ -51,20 +51,20 @@ class Source:
     """All that is found in one place."""
 
     total: int
-    finds: Iterator[Find]
+    candidates: Iterator[Candidate]
 
 
-def allauth(*, provider: str = "google") -> Source:
-    """Find the ``SocialToken`` rows of django-allauth.
+def read_allauth(*, provider: str = "google") -> Source:
+    """Read the ``SocialToken`` rows of django-allauth.
 
     Raises:
         LookupError: when ``allauth.socialaccount`` is not in ``INSTALLED_APPS``.
     """
-    rows = _rows(_model("socialaccount.SocialToken"))
+    rows = _query_rows(_get_model("socialaccount.SocialToken"))
     rows = rows.filter(account__provider=provider).select_related("account", "app")
 
     @sensitive_variables()
-    def find(row: Any) -> Find:
+    def read(row: Any) -> Candidate:
         def wipe() -> None:
             with transaction.atomic(using=rows.db):
                 for current in rows.select_related(None).select_for_update().filter(pk=row.pk):
@@ -73,54 +73,54 @@ def allauth(*, provider: str = "google") -> Source:
                         current.token = current.token_secret = ""
                         current.save(using=rows.db, update_fields=["token", "token_secret"])
 
-        return Find(
+        return Candidate(
             name=f"SocialToken {row.pk}",
             user_id=row.account.user_id,
-            refresh_token=_secret(row.token_secret),
+            refresh_token=_make_secret(row.token_secret),
             client_id=row.app.client_id if row.app else "",
             sub=row.account.uid,
             wipe=wipe,
         )
 
-    return Source(total=rows.count(), finds=map(find, _each(rows)))
+    return Source(total=rows.count(), candidates=map(read, _iterate_rows(rows)))
 
 
-def social_auth(*, provider: str = "google-oauth2") -> Source:
-    """Find the ``UserSocialAuth`` rows of social-auth-app-django.
+def read_social_auth(*, provider: str = "google-oauth2") -> Source:
+    """Read the ``UserSocialAuth`` rows of social-auth-app-django.
 
     Raises:
         LookupError: when ``social_django`` is not in ``INSTALLED_APPS``.
     """
-    rows = _rows(_model("social_django.UserSocialAuth")).filter(provider=provider)
+    rows = _query_rows(_get_model("social_django.UserSocialAuth")).filter(provider=provider)
 
     @sensitive_variables()
-    def find(row: Any) -> Find:
-        token = _text(row.extra_data, "refresh_token")
+    def read(row: Any) -> Candidate:
+        token = _get_text(row.extra_data, "refresh_token")
 
         def wipe() -> None:
             with transaction.atomic(using=rows.db):
                 for current in rows.select_for_update().filter(pk=row.pk):
-                    if _text(current.extra_data, "refresh_token") == token:
+                    if _get_text(current.extra_data, "refresh_token") == token:
                         for key in _PLAIN_TEXT_KEYS:
                             current.extra_data.pop(key, None)
                         current.save(using=rows.db, update_fields=["extra_data"])
 
         # It is the address unless GOOGLE_OAUTH2_USE_UNIQUE_USER_ID was set.
         is_address = "@" in row.uid
-        return Find(
+        return Candidate(
             name=f"UserSocialAuth {row.pk}",
             user_id=row.user_id,
-            refresh_token=_secret(token),
+            refresh_token=_make_secret(token),
             sub="" if is_address else row.uid,
             email=row.uid if is_address else "",
             wipe=wipe,
         )
 
-    return Source(total=rows.count(), finds=map(find, _each(rows)))
+    return Source(total=rows.count(), candidates=map(read, _iterate_rows(rows)))
 
 
-def oauth2client(*, model: str, field: str, user_field: str | None = None) -> Source:
-    """Find what oauth2client's ``CredentialsField`` has stored, whatever the field is by now.
+def read_oauth2client(*, model: str, field: str, user_field: str | None = None) -> Source:
+    """Read what oauth2client's ``CredentialsField`` has stored, whatever the field is by now.
 
     Args:
         model: ``"app_label.Model"``.
@@ -131,37 +131,37 @@ def oauth2client(*, model: str, field: str, user_field: str | None = None) -> So
         LookupError: when there is no such model or field.
         ValueError: when the field may not be emptied, or when it is not plain which user's it is.
     """
-    owner = _model(model)
+    owner = _get_model(model)
     try:
         if not owner._meta.get_field(field).null:
             raise ValueError(f"{model}.{field} may not be NULL: give it null=True first.")
     except FieldDoesNotExist as error:
         raise LookupError(str(error)) from None
-    user_field = _user_field(owner, user_field)
+    user_field = _find_user_field(owner, user_field)
     # As it stands in the database: the field itself would unpickle it.
     stored = ExpressionWrapper(F(field), output_field=BinaryField())
-    rows = _rows(owner).exclude(**{field: None}).annotate(google_link_stored=stored)
+    rows = _query_rows(owner).exclude(**{field: None}).annotate(google_link_stored=stored)
     rows = rows.values("pk", user_field, "google_link_stored")
 
     @sensitive_variables()
-    def find(row: Any) -> Find:
+    def read(row: Any) -> Candidate:
         name = f"{owner.__name__} {row['pk']}"
         text = row["google_link_stored"]
-        content, problem = _credentials(text)
+        content, problem = _parse_credentials(text)
 
         def wipe() -> None:
             with transaction.atomic(using=rows.db):
                 for current in rows.select_for_update().filter(pk=row["pk"]):
                     if current["google_link_stored"] == text:
-                        _rows(owner).filter(pk=row["pk"]).update(**{field: None})
+                        _query_rows(owner).filter(pk=row["pk"]).update(**{field: None})
 
-        return _found(name, row[user_field], content, problem=problem, wipe=wipe)
+        return _make_candidate(name, row[user_field], content, problem=problem, wipe=wipe)
 
-    return Source(total=rows.count(), finds=map(find, _each(rows)))
+    return Source(total=rows.count(), candidates=map(read, _iterate_rows(rows)))
 
 
-def files(paths: Iterable[Path], *, user_id: Any) -> Source:
-    """Find the credentials in files: of google-auth, of gcloud, of oauth2client's ``Storage``.
+def read_files(paths: Iterable[Path], *, user_id: Any) -> Source:
+    """Read the credentials in files: of google-auth, of gcloud, of oauth2client's ``Storage``.
 
     Args:
         paths: of the files.
@@ -169,11 +169,11 @@ def files(paths: Iterable[Path], *, user_id: Any) -> Source:
     """
 
     @sensitive_variables()
-    def find(path: Path) -> Find:
+    def read(path: Path) -> Candidate:
         text = b""
         try:
             text = path.read_bytes()[:_MAX_BYTES]
-            content, problem = _credentials(text)
+            content, problem = _parse_credentials(text)
         except OSError as error:
             content, problem = {}, error.strerror or "it cannot be read"
 
@@ -182,13 +182,13 @@ def files(paths: Iterable[Path], *, user_id: Any) -> Source:
             if real.read_bytes()[:_MAX_BYTES] == text:
                 real.unlink()
 
-        return _found(str(path), user_id, content, problem=problem, wipe=wipe)
+        return _make_candidate(str(path), user_id, content, problem=problem, wipe=wipe)
 
     every = list(paths)
-    return Source(total=len(every), finds=map(find, every))
+    return Source(total=len(every), candidates=map(read, every))
 
 
-def _model(label: str) -> Any:
+def _get_model(label: str) -> Any:
     if label.count(".") != 1:
         raise LookupError(f"{label!r} is not of the form app_label.Model.")
     try:
@@ -197,7 +197,7 @@ def _model(label: str) -> Any:
         raise LookupError(f"{error} Its app has to be in INSTALLED_APPS.") from None
 
 
-def _user_field(model: Any, name: str | None) -> str:
+def _find_user_field(model: Any, name: str | None) -> str:
     """Return the relation to the user: the number of a row is not the number of a user."""
     users = [
         field.name
@@ -210,40 +210,40 @@ def _user_field(model: Any, name: str | None) -> str:
     raise ValueError(f"Name the relation to the user with --user-field; there is: {known}.")
 
 
-def _rows(model: Any) -> QuerySet[Any]:
+def _query_rows(model: Any) -> QuerySet[Any]:
     rows: QuerySet[Any] = model._base_manager.using(router.db_for_write(model))
     return rows
 
 
-def _each(rows: QuerySet[Any]) -> Iterator[Any]:
+def _iterate_rows(rows: QuerySet[Any]) -> Iterator[Any]:
     for chunk in in_chunks(rows, size=_CHUNK):
         yield from chunk
 
 
 @sensitive_variables()
-def _found(
+def _make_candidate(
     name: str,
     user_id: Any,
     content: Mapping[str, Any],
     *,
     problem: str,
     wipe: Callable[[], object],
-) -> Find:
+) -> Candidate:
     claims = content.get("id_token")
-    return Find(
+    return Candidate(
         name=name,
         user_id=user_id,
-        refresh_token=_secret(_text(content, "refresh_token")),
-        client_id=_text(content, "client_id"),
-        sub=_text(claims, "sub"),
-        email=_text(claims, "email"),
+        refresh_token=_make_secret(_get_text(content, "refresh_token")),
+        client_id=_get_text(content, "client_id"),
+        sub=_get_text(claims, "sub"),
+        email=_get_text(claims, "email"),
         problem=problem,
         wipe=wipe,
     )
 
 
 @sensitive_variables()
-def _credentials(stored: Any) -> tuple[Mapping[str, Any], str]:
+def _parse_credentials(stored: Any) -> tuple[Mapping[str, Any], str]:
     """Read credentials by their keys, never by what they say to be; or say what is wrong."""
     if not isinstance(stored, str | bytes | memoryview):
         return {}, "it is neither text nor bytes"
@@ -260,15 +260,15 @@ def _credentials(stored: Any) -> tuple[Mapping[str, Any], str]:
     if isinstance(content, dict):
         # As jsonpickle wraps it, from Python 3.11 on.
         content = content.get("py/state", content)
-    if not _text(content, "client_id"):
+    if not _get_text(content, "client_id"):
         return {}, "it holds no credentials of a user"
     return content, ""
 
 
-def _secret(text: str) -> Secret | None:
+def _make_secret(text: str) -> Secret | None:
     return Secret(text) if text else None
 
 
-def _text(mapping: Any, key: str) -> str:
+def _get_text(mapping: Any, key: str) -> str:
     value = mapping.get(key) if isinstance(mapping, Mapping) else None
     return value if isinstance(value, str) else ""

@@ -1,4 +1,4 @@
-"""Moving in: refresh tokens of other packages become linked accounts."""
+"""Importing: refresh tokens of other packages become linked accounts."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ from ..oauth import endpoints
 from ..oauth.endpoints import TokenResponse
 from ..oauth.id_token import Identity, verify_id_token
 from ..secret import Secret
-from .import_sources import Find, Source
+from .import_sources import Candidate, Source
+from .outcomes import find_outcome
 from .parallel import in_parallel
 
 logger = logging.getLogger("django_google_link")
 
 
 class ImportOutcome(TextChoices):
-    """What became of a find."""
+    """What became of a candidate."""
 
-    MOVED = "moved", _("moved in")
-    EXPECTED = "expected", _("would be moved in, if Google honours them")
+    IMPORTED = "imported", _("imported")
+    EXPECTED = "expected", _("would be imported, if Google honours them")
     LINKED = "linked", _("linked here already")
     STAYED = "stayed", _("linked here, but the files could not be removed")
     TOKENLESS = "tokenless", _("left out: no refresh token")
@@ -74,107 +75,113 @@ _FAILURES: dict[type[Exception], ImportOutcome] = {
 }
 
 
-def move_in(
+def import_tokens(
     source: Source, *, client: str | None, dry_run: bool, wipe: bool, workers: int
 ) -> Generator[ImportOutcome, None, None]:
-    """Link what is found in a place, and yield an outcome for each find as it comes.
+    """Link what another package holds, and yield an outcome for each candidate as it comes.
 
     Every refresh token is used once: the answer tells whether Google honours it, whose it is and
-    which scopes it has, whatever the place says. It may be done again at any time, and be stopped.
+    which scopes it has, whatever the source says. It may be done again at any time, and be stopped.
 
     Args:
-        source: the place.
-        client: the name of the OAuth client; by default the one that has the find's client id.
+        source: the rows or files.
+        client: the name of the OAuth client; by default the one that has the candidate's client id.
         dry_run: neither ask Google nor write anything.
         wipe: remove the plain text of what is linked here.
         workers: the number of threads, each with a database connection of its own.
     """
 
-    def process(find: Find) -> ImportOutcome:
-        outcome, reason = _process(find, client=client, dry_run=dry_run)
+    def process(candidate: Candidate) -> ImportOutcome:
+        outcome, reason = _import_candidate(candidate, client=client, dry_run=dry_run)
         if reason:
-            logger.warning("%s was not moved in: %s", find.name, reason)
-        if wipe and not dry_run and outcome in {ImportOutcome.MOVED, ImportOutcome.LINKED}:
-            return _wiped(find, outcome)
+            logger.warning("%s was not imported: %s", candidate.name, reason)
+        if wipe and not dry_run and outcome in {ImportOutcome.IMPORTED, ImportOutcome.LINKED}:
+            return _wipe_source(candidate, outcome)
         return outcome
 
-    return in_parallel(process, source.finds, workers=workers, stopped=threading.Event())
+    return in_parallel(process, source.candidates, workers=workers, stopped=threading.Event())
 
 
-def _wiped(find: Find, outcome: ImportOutcome) -> ImportOutcome:
+def _wipe_source(candidate: Candidate, outcome: ImportOutcome) -> ImportOutcome:
     try:
-        find.wipe()
+        candidate.wipe()
     except OSError as error:
-        logger.warning("%s is linked and could not be removed: %s", find.name, error.strerror)
+        logger.warning("%s is linked and could not be removed: %s", candidate.name, error.strerror)
         return ImportOutcome.STAYED
     return outcome
 
 
 @sensitive_variables()
-def _process(find: Find, *, client: str | None, dry_run: bool) -> tuple[ImportOutcome, str]:
-    if find.problem:
-        return ImportOutcome.UNREADABLE, find.problem
-    if find.user_id is None:
+def _import_candidate(
+    candidate: Candidate, *, client: str | None, dry_run: bool
+) -> tuple[ImportOutcome, str]:
+    if candidate.problem:
+        return ImportOutcome.UNREADABLE, candidate.problem
+    if candidate.user_id is None:
         return ImportOutcome.UNREADABLE, "it belongs to no user"
-    if find.refresh_token is None:
+    if candidate.refresh_token is None:
         return ImportOutcome.TOKENLESS, ""
-    oauth_client = _client_of(find, client)
+    oauth_client = _find_client(candidate, client)
     if oauth_client is None:
-        return ImportOutcome.FOREIGN, f"no client in CLIENTS has its client id, {find.client_id}"
-    return _try(find, oauth_client, find.refresh_token, dry_run=dry_run)
+        reason = f"no client in CLIENTS has its client id, {candidate.client_id}"
+        return ImportOutcome.FOREIGN, reason
+    return _try_to_link(candidate, oauth_client, candidate.refresh_token, dry_run=dry_run)
 
 
 @sensitive_variables()
-def _try(
-    find: Find, client: OAuthClient, refresh_token: Secret, *, dry_run: bool
+def _try_to_link(
+    candidate: Candidate, client: OAuthClient, refresh_token: Secret, *, dry_run: bool
 ) -> tuple[ImportOutcome, str]:
     try:
-        known = _known(find, client, find.sub)
+        known = _find_reason_to_skip(candidate, client, candidate.sub)
         if known or dry_run:
             return known or ImportOutcome.EXPECTED, ""
-        return _link(find, client, refresh_token), ""
+        return _link_account(candidate, client, refresh_token), ""
     except GoogleLinkError as error:
-        outcomes = (outcome for kind, outcome in _FAILURES.items() if isinstance(error, kind))
-        return next(outcomes), str(error)
+        return find_outcome(error, _FAILURES), str(error)
 
 
-def _client_of(find: Find, name: str | None) -> OAuthClient | None:
+def _find_client(candidate: Candidate, name: str | None) -> OAuthClient | None:
     """Return the client to which this token was given: it is of no use to any other.
 
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when the one that is named cannot work.
     """
-    if name or not find.client_id:
+    if name or not candidate.client_id:
         client = get_client(name or "default")
-        return client if find.client_id in {"", client.client_id} else None
-    for candidate in conf.clients:
-        client = get_client(candidate)
-        if client.client_id == find.client_id:
+        return client if candidate.client_id in {"", client.client_id} else None
+    for configured in conf.clients:
+        client = get_client(configured)
+        if client.client_id == candidate.client_id:
             return client
     return None
 
 
-def _row(find: Find, client: OAuthClient, sub: str) -> GoogleAccount | None:
+def _find_account(candidate: Candidate, client: OAuthClient, sub: str) -> GoogleAccount | None:
     rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
-    return rows.filter(user_id=find.user_id, client=client.name, sub=sub).first()
+    return rows.filter(user_id=candidate.user_id, client=client.name, sub=sub).first()
 
 
-def _known(find: Find, client: OAuthClient, sub: str) -> ImportOutcome | None:
+def _find_reason_to_skip(
+    candidate: Candidate, client: OAuthClient, sub: str
+) -> ImportOutcome | None:
     """Return what this site knows of the account that goes before what was found, if anything.
 
     Raises:
         EncryptionKeyUnavailableError: when it has a token, and not the key to it.
     """
-    owner = GoogleAccount(user_id=find.user_id).owner
+    owner = GoogleAccount(user_id=candidate.user_id).owner
     unlinked = outbox().filter(owner=owner, client=client.name, sub=sub)
-    row = _row(find, client, sub)
+    row = _find_account(candidate, client, sub)
     if unlinked.exists() or (row and row.status_reason == Reason.REQUESTED):
         return ImportOutcome.WITHDRAWN
-    is_linked = row and row.is_active and row.client_id == client.client_id and _opens(row)
+    is_linked = (
+        row and row.is_active and row.client_id == client.client_id and _has_readable_token(row)
+    )
     return ImportOutcome.LINKED if is_linked else None
 
 
-def _opens(row: GoogleAccount) -> bool:
+def _has_readable_token(row: GoogleAccount) -> bool:
     try:
         row.unseal_token("refresh_token")
     except TokenUndecryptableError:
@@ -183,16 +190,18 @@ def _opens(row: GoogleAccount) -> bool:
 
 
 @sensitive_variables()
-def _link(find: Find, client: OAuthClient, refresh_token: Secret) -> ImportOutcome:
+def _link_account(
+    candidate: Candidate, client: OAuthClient, refresh_token: Secret
+) -> ImportOutcome:
     response = endpoints.refresh(client, refresh_token=refresh_token)
-    identity = _identity(find, client, response)
-    known = _known(find, client, identity.sub)
+    identity = _identify_account(candidate, client, response)
+    known = _find_reason_to_skip(candidate, client, identity.sub)
     if known:
         return known
-    row = _row(find, client, identity.sub)
+    row = _find_account(candidate, client, identity.sub)
     kept = response.refresh_token or refresh_token
     account = save_grant(
-        get_user_model()(pk=find.user_id),
+        get_user_model()(pk=candidate.user_id),
         client,
         identity,
         replace(response, refresh_token=kept),
@@ -200,14 +209,16 @@ def _link(find: Find, client: OAuthClient, refresh_token: Secret) -> ImportOutco
         seen=row.grant_version if row else 0,
     )
     return (
-        ImportOutcome.MOVED
+        ImportOutcome.IMPORTED
         if account.unseal_token("refresh_token") == kept
         else ImportOutcome.LINKED
     )
 
 
 @sensitive_variables()
-def _identity(find: Find, client: OAuthClient, response: TokenResponse) -> Identity:
+def _identify_account(
+    candidate: Candidate, client: OAuthClient, response: TokenResponse
+) -> Identity:
     """Return whose grant it is: as Google says, or else as Google said when the user logged in.
 
     Raises:
@@ -215,14 +226,14 @@ def _identity(find: Find, client: OAuthClient, response: TokenResponse) -> Ident
     """
     if response.id_token:
         identity = verify_id_token(client, response.id_token, nonce=None)
-        if find.sub and find.sub != identity.sub:
-            raise IDTokenError("Google says that it is of another account than its place says.")
+        if candidate.sub and candidate.sub != identity.sub:
+            raise IDTokenError("Google says that it is of another account than its source says.")
         return identity
-    if not find.sub or client.hosted_domain:
+    if not candidate.sub or client.hosted_domain:
         raise IDTokenError("Its scopes do not include openid.")
     return Identity(
-        sub=find.sub,
-        email=find.email,
+        sub=candidate.sub,
+        email=candidate.email,
         email_verified=False,
         name="",
         picture="",

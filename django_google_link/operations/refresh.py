@@ -26,6 +26,7 @@ from ..exceptions import (
     RefreshUnavailableError,
 )
 from ..models import GoogleAccount, GoogleAccountQuerySet, Status
+from .outcomes import find_outcome
 from .parallel import in_parallel
 
 logger = logging.getLogger("django_google_link")
@@ -34,10 +35,10 @@ _CHUNK = 500
 
 
 class RefreshOutcome(TextChoices):
-    """What became of an account."""
+    """What became of an account that was due."""
 
     REFRESHED = "refreshed", _("refreshed")
-    SHARED = "shared", _("seen to by others")
+    SHARED = "shared", _("handled by another process")
     LOST = "lost", _("lost: their users have to link again")
     UNREACHABLE = "unreachable", _("postponed: Google could not be reached")
     FORBIDDEN = "forbidden", _("left alone: a policy of their organization forbids it")
@@ -106,21 +107,21 @@ def refresh_accounts(
     )
 
 
-def refresh(account: GoogleAccount, *, leeway: timedelta) -> RefreshOutcome:
+def refresh_account(account: GoogleAccount, *, leeway: timedelta) -> RefreshOutcome:
     """Refresh an account, unless its access token lives longer or Google is to be left alone."""
     try:
         token = fresh_access_token(account, leeway=leeway, wait=False)
     except (GoogleLinkError, ImproperlyConfigured) as error:
-        return _outcome_of(error, account)
+        return _judge_failure(error, account)
     return RefreshOutcome.REFRESHED if token.is_new else RefreshOutcome.SHARED
 
 
-def check(account: GoogleAccount) -> RefreshOutcome:
+def check_account(account: GoogleAccount) -> RefreshOutcome:
     """Ask Google at once whether it honours the grant, also of an account that was lost."""
     try:
         check_grant(account)
     except (GoogleLinkError, ImproperlyConfigured) as error:
-        return _outcome_of(error, account)
+        return _judge_failure(error, account)
     return RefreshOutcome.REFRESHED
 
 
@@ -139,7 +140,7 @@ class _Run:
         """Refresh an account."""
         if (account.client, account.client_id) in self._refused:
             return RefreshOutcome.REFUSED
-        outcome = refresh(account, leeway=self._leeway)
+        outcome = refresh_account(account, leeway=self._leeway)
         self._learn(outcome, account)
         return outcome
 
@@ -156,12 +157,12 @@ class _Run:
                 self.stopped.set()
 
 
-def _outcome_of(error: Exception, account: GoogleAccount) -> RefreshOutcome:
+def _judge_failure(error: Exception, account: GoogleAccount) -> RefreshOutcome:
     if isinstance(error, RefreshUnavailableError) and error.error == "refresh_under_way":
         return RefreshOutcome.SHARED
     if isinstance(error, ClientMisconfiguredError) and error.is_policy:
         return RefreshOutcome.FORBIDDEN
-    outcome = next(outcome for kind, outcome in _FAILURES.items() if isinstance(error, kind))
+    outcome = find_outcome(error, _FAILURES)
     if outcome in {RefreshOutcome.REFUSED, RefreshOutcome.UNREADABLE}:
         logger.error("The account %s was not refreshed: %s", account.pk, error)
     return outcome

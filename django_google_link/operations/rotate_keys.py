@@ -1,4 +1,4 @@
-"""Sealing what is stored anew, under the newest key, while everybody works on."""
+"""Resealing what is stored with the newest key, while everybody works on."""
 
 from __future__ import annotations
 
@@ -28,15 +28,14 @@ _COLUMNS: dict[TokenName, str] = {
     "access_token": "sealed_access_token",
 }
 
-
 #: Rows, and what their columns are to be.
-_Sealed = list[tuple[Any, dict[str, str]]]
+_Resealed = list[tuple[Any, dict[str, str]]]
 
 
 class RotationOutcome(TextChoices):
     """What became of a row with a token that the newest key did not seal."""
 
-    ROTATED = "rotated", _("sealed anew")
+    ROTATED = "rotated", _("re-encrypted")
     CHANGED = "changed", _("changed in the same moment")
     UNREADABLE = "unreadable", _("left: their key is not configured")
     DAMAGED = "damaged", _("left: no key opens them")
@@ -56,14 +55,14 @@ def rows_left() -> list[QuerySet[Any]]:
     return [model.objects.using(router.db_for_write(model)).filter(old) for model in tables]
 
 
-def reseal(row: GoogleAccount | PendingRevocation) -> RotationOutcome:
-    """Seal the tokens of this row anew."""
-    [outcome] = _rotate([row])
+def reseal_row(row: GoogleAccount | PendingRevocation) -> RotationOutcome:
+    """Reseal the tokens of this row with the newest key."""
+    [outcome] = _reseal_chunk([row])
     return outcome
 
 
 def rotate(*, workers: int = 4) -> Generator[RotationOutcome, None, None]:
-    """Seal the tokens of these rows anew, drop those that have expired, and yield an outcome.
+    """Reseal all tokens with the newest key, drop expired ones, and yield an outcome for each row.
 
     Each chunk is one short transaction, which touches only what is still as it was read: a refresh
     or a new link in the same moment wins, and is sealed by the newest key anyway. It may be
@@ -75,35 +74,37 @@ def rotate(*, workers: int = 4) -> Generator[RotationOutcome, None, None]:
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
     """
-    rotating = in_parallel(_rotate, _chunks(), workers=workers, stopped=threading.Event())
+    rotating = in_parallel(
+        _reseal_chunk, _read_chunks(), workers=workers, stopped=threading.Event()
+    )
     with closing(rotating) as chunks:
         for outcomes in chunks:
             yield from outcomes
 
 
-def _chunks() -> Iterator[list[Any]]:
+def _read_chunks() -> Iterator[list[Any]]:
     for rows in rows_left():
         yield from in_chunks(rows, size=_CHUNK)
 
 
-def _rotate(chunk: list[Any]) -> list[RotationOutcome]:
-    outcomes, sealed, reseal = [], [], make_resealer()
+def _reseal_chunk(chunk: list[Any]) -> list[RotationOutcome]:
+    outcomes, resealed, reseal = [], [], make_resealer()
     for row in chunk:
         try:
-            sealed.append((row, _sealed_anew(row, reseal)))
+            resealed.append((row, _reseal_tokens(row, reseal)))
         except (EncryptionKeyUnavailableError, TokenUndecryptableError) as error:
             is_damaged = isinstance(error, TokenUndecryptableError)
-            logger.error("The tokens of %r were not sealed anew: %s", row, error)
+            logger.error("The tokens of %r were not re-encrypted: %s", row, error)
             outcomes.append(RotationOutcome.DAMAGED if is_damaged else RotationOutcome.UNREADABLE)
-    changed = _write(sealed) if sealed else 0
+    written = _write_unchanged(resealed) if resealed else 0
     return [
         *outcomes,
-        *[RotationOutcome.ROTATED] * changed,
-        *[RotationOutcome.CHANGED] * (len(sealed) - changed),
+        *[RotationOutcome.ROTATED] * written,
+        *[RotationOutcome.CHANGED] * (len(resealed) - written),
     ]
 
 
-def _sealed_anew(row: Any, reseal: Callable[[str, Binding], str]) -> dict[str, str]:
+def _reseal_tokens(row: Any, reseal: Callable[[str, Binding], str]) -> dict[str, str]:
     tokens = {name: getattr(row, column) for name, column in _COLUMNS.items()}
     if isinstance(row, GoogleAccount) and not row.has_unexpired_access_token():
         tokens["access_token"] = ""  # It has expired: nobody needs it any more.
@@ -113,23 +114,23 @@ def _sealed_anew(row: Any, reseal: Callable[[str, Binding], str]) -> dict[str, s
     }
 
 
-def _write(sealed: _Sealed) -> int:
+def _write_unchanged(resealed: _Resealed) -> int:
     """Write what is still as it was read, and return how many rows that were."""
-    model = type(sealed[0][0])
+    model = type(resealed[0][0])
     rows = model.objects.using(router.db_for_write(model))
     connection = connections[rows.db]
     with transaction.atomic(using=rows.db), connection.cursor() as cursor:
         # What somebody else has locked is left to them: a rotation never waits with its hands full.
-        free = lock_free_rows(rows, [row.pk for row, _ in sealed])
+        free = lock_free_rows(rows, [row.pk for row, _ in resealed])
         cursor.executemany(
-            _compare_and_swap(cast("Hashable", model), rows.db),
+            _build_update(cast("Hashable", model), rows.db),
             [
                 [
                     *new.values(),
                     row._meta.pk.get_db_prep_value(row.pk, connection),
                     *(getattr(row, column) for column in new),
                 ]
-                for row, new in sealed
+                for row, new in resealed
                 if row.pk in free
             ],
         )
@@ -137,8 +138,11 @@ def _write(sealed: _Sealed) -> int:
 
 
 @cache
-def _compare_and_swap(model: Any, using: str) -> str:
-    """Return the statement for one row. Django takes longer to write it than it takes to run."""
+def _build_update(model: Any, using: str) -> str:
+    """Return the statement that writes one row, if it is as it was read.
+
+    It is the same for all: Django would take longer to write it than the database to run it.
+    """
     quote = connections[using].ops.quote_name
     columns = [quote(column) for column in _COLUMNS.values()]
     values, as_read = (

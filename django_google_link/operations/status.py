@@ -58,11 +58,11 @@ class Overview:
         """Say what an operator has to do something about. That users revoke is none of it."""
         for key, count in self.unknown_keys.items():
             yield (
-                f"The key {key}, which is not configured, has sealed {count:,} of the stored "
+                f"The key {key}, which is not configured, is needed for {count:,} of the stored "
                 "tokens: put it back into ENCRYPTION_KEYS."
             )
         for client in sorted(
-            {group.client for group in self.groups}.difference(configured_clients())
+            {group.client for group in self.groups}.difference(list_configured_clients())
         ):
             yield f"There are accounts of the client {client!r}, which is not configured."
         if self.failing_refreshes.is_older_than(_PATIENCE_WITH_REFRESHES):
@@ -78,38 +78,40 @@ class Overview:
             )
 
 
-def overview(*, using: str | None = None) -> Overview:
+def read_overview(*, using: str | None = None) -> Overview:
     """Count the accounts and what waits for Google."""
     accounts = GoogleAccount.objects.using(using)
     outbox = PendingRevocation.objects.using(using)
     parts = ("client", "status", "status_reason", "sealed_by")
     rows = accounts.order_by(*parts).values_list(*parts).annotate(total=Count("*"))
     groups = tuple(
-        Group(client=client, status=status, reason=reason, key=_key(sealed_by), accounts=count)
+        Group(
+            client=client, status=status, reason=reason, key=_read_key_id(sealed_by), accounts=count
+        )
         for client, status, reason, sealed_by, count in rows
     )
     failing = accounts.filter(status=Status.ACTIVE).exclude(refresh_failing_since=None)
     keys = [(group.key, group.accounts) for group in groups]
     return Overview(
         groups=groups,
-        failing_refreshes=_backlog(failing, "refresh_failing_since"),
-        pending_revocations=_backlog(outbox, "created_at"),
-        unknown_keys=_unknown([*keys, *_keys_of(outbox)]),
+        failing_refreshes=_count_backlog(failing, "refresh_failing_since"),
+        pending_revocations=_count_backlog(outbox, "created_at"),
+        unknown_keys=_count_unknown_keys([*keys, *_count_keys(outbox)]),
     )
 
 
-def _keys_of(outbox: Any) -> Iterator[tuple[str, int]]:
+def _count_keys(outbox: Any) -> Iterator[tuple[str, int]]:
     rows = outbox.annotate(sealed_by=Left("sealed_refresh_token", PREFIX_LENGTH))
     counts = rows.order_by().values_list("sealed_by").annotate(total=Count("*"))
-    return ((_key(sealed_by), count) for sealed_by, count in counts)
+    return ((_read_key_id(sealed_by), count) for sealed_by, count in counts)
 
 
-def _backlog(rows: Any, column: str) -> Backlog:
+def _count_backlog(rows: Any, column: str) -> Backlog:
     return Backlog(**rows.aggregate(count=Count("*"), since=Min(column)))
 
 
-def _unknown(keys: list[tuple[str, int]]) -> dict[str, int]:
-    known = {"none", "damaged", *configured_keys()}
+def _count_unknown_keys(keys: list[tuple[str, int]]) -> dict[str, int]:
+    known = {"none", "damaged", *list_configured_keys()}
     counts: dict[str, int] = {}
     for key, count in keys:
         if key not in known:
@@ -117,18 +119,18 @@ def _unknown(keys: list[tuple[str, int]]) -> dict[str, int]:
     return counts
 
 
-def _key(sealed_by: str) -> str:
+def _read_key_id(sealed_by: str) -> str:
     if not sealed_by:
         return "none"
     format, _, key = sealed_by.partition(".")
     return key if format == FORMAT else "damaged"
 
 
-def configured_keys() -> tuple[str, ...]:
+def list_configured_keys() -> tuple[str, ...]:
     """Return the ids of the keys, the newest first; none while the settings are broken."""
     return read_or_default(key_ids, ())
 
 
-def configured_clients() -> list[str]:
+def list_configured_clients() -> list[str]:
     """Return the names of the clients; none while the settings are broken."""
     return sorted(read_or_default(lambda: conf.clients, {}))

@@ -517,8 +517,8 @@ def test_command_that_is_interrupted(
     def interrupted(outcomes: Any, total: int) -> Any:
         raise KeyboardInterrupt
 
-    module = "django_google_link.management.commands.google_link_revoke_pending"
-    monkeypatch.setattr(f"{module}.with_bar", interrupted)
+    module = "django_google_link.management.commands._outcomes"
+    monkeypatch.setattr(f"{module}.show_progress", interrupted)
 
     with pytest.raises(CommandError, match="Stopped") as caught:
         run()

@@ -431,7 +431,7 @@ def test_refresh_replaces_the_access_token(
     assert token_of(account, "access_token") != before
 
     GoogleAccount.objects.update(refresh_retry_at=in_seconds(60))
-    assert "1: seen to by others" in act(desk, "refresh_now", account)
+    assert "1: handled by another process" in act(desk, "refresh_now", account)
     assert len(google.requests_to("token")) == 1
 
 
@@ -508,7 +508,7 @@ def test_reencrypt_uses_the_newest_key(
     before = token_of(account, "refresh_token")
     use_keys(settings, OTHER_KEY, *settings.GOOGLE_LINK["ENCRYPTION_KEYS"])
 
-    assert "1: sealed anew" in act(desk, "reencrypt", account)
+    assert "1: re-encrypted" in act(desk, "reencrypt", account)
 
     row = GoogleAccount.objects.get()
     assert key_id_of(row.sealed_refresh_token) == key_ids()[0]
@@ -632,11 +632,11 @@ def test_revocation_that_is_done_meanwhile(
     desk: Client, google: FakeGoogle, pending: PendingRevocation
 ) -> None:
     """The list was older than the outbox."""
-    from django_google_link.admin.revocations import _revoke
+    from django_google_link.admin.revocations import _revoke_now
 
     PendingRevocation.objects.all().delete()
 
-    assert _revoke(pending) == "shared"
+    assert _revoke_now(pending) == "shared"
 
 
 def test_revocation_can_be_given_up(

@@ -177,7 +177,7 @@ def test_deployment_checks_leave_to_others_what_they_say(
 
 @pytest.mark.django_db
 def test_key_that_was_taken_out_too_early_is_found(user: Any, settings: Settings) -> None:
-    """It has to be put back until all is sealed anew."""
+    """It has to be put back until all is re-encrypted."""
     [key] = key_ids()
     make_google_account(user)
     assert ids(databases=["default"]) == set()
@@ -185,7 +185,7 @@ def test_key_that_was_taken_out_too_early_is_found(user: Any, settings: Settings
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [OTHER_KEY]}
     [message] = (m for m in run_checks(databases=["default"]) if str(m.id).endswith("W007"))
 
-    assert f"The key {key}, which is not configured, has sealed 1 of" in message.msg
+    assert f"The key {key}, which is not configured, is needed for 1 of" in message.msg
     assert "W007" not in ids()
 
 

@@ -25,7 +25,7 @@ from pytest_django import Settings
 from social_django.models import UserSocialAuth
 
 from django_google_link.encryption.keyring import make_key
-from django_google_link.management.commands import google_link_import
+from django_google_link.management.commands import _outcomes
 from django_google_link.models import GoogleAccount, PendingRevocation, Reason, Status
 from django_google_link.operations import import_sources, import_tokens
 from django_google_link.secret import Secret
@@ -137,7 +137,7 @@ def test_allauth(google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: 
     said = run("allauth")
 
     row.refresh_from_db()
-    assert said.split() == ["1", "moved", "in"]
+    assert said.split() == ["1", "imported"]
     assert_linked(anna, alice)
     assert row.token_secret == refresh_token
 
@@ -150,7 +150,7 @@ def test_token_that_the_provider_has_replaced(
     rotated = {"access_token": "ya29.next", "expires_in": 3599, "refresh_token": "1//rotated"}
     google.fail_next(status=200, body={**rotated, "scope": CALENDAR})
 
-    assert "1 moved in" in run("allauth")
+    assert "1 imported" in run("allauth")
 
     assert GoogleAccount.objects.get().unseal_token("refresh_token") == Secret("1//rotated")
 
@@ -311,7 +311,7 @@ def test_dry_run_asks_nobody_and_writes_nothing(
     said = run("allauth", "--dry-run", "--wipe-source")
 
     row.refresh_from_db()
-    assert "1 would be moved in" in said
+    assert "1 would be imported" in said
     assert row.token_secret == refresh_token
     assert not GoogleAccount.objects.exists()
     assert not google.requests
@@ -391,7 +391,7 @@ def test_tokens_that_are_dead_are_left_out(
     said = run("allauth", "--wipe-source")
 
     assert "1 left out: Google no longer honours them" in said
-    assert f"SocialToken {row.pk} was not moved in" in caplog.text
+    assert f"SocialToken {row.pk} was not imported" in caplog.text
     assert "dead-for-long" not in caplog.text + said
     assert alice.email not in caplog.text
     assert SocialToken.objects.get().token_secret
@@ -455,7 +455,7 @@ def test_account_that_only_its_place_knows(
     configure(HOSTED_DOMAIN="example.com")
     assert "1 left out: nobody says which" in run("allauth")
     configure(HOSTED_DOMAIN=None)
-    assert "1 moved in" in run("allauth")
+    assert "1 imported" in run("allauth")
 
     account = GoogleAccount.objects.get()
     assert (account.sub, account.granted_scopes) == (alice.sub, [CALENDAR])
@@ -568,22 +568,22 @@ def test_thousands(google: FakeGoogle, refresh_token: str, monkeypatch: pytest.M
     for user in users:
         in_social_auth(user, user.username, refresh_token=refresh_token)
     monkeypatch.setattr(import_sources, "_CHUNK", 2)
-    together, process, seen = threading.Barrier(3), import_tokens._process, []
+    together, process, seen = threading.Barrier(3), import_tokens._import_candidate, []
 
-    def meet(find: Any, **options: Any) -> Any:
+    def meet(candidate: Any, **options: Any) -> Any:
         together.wait(timeout=5)
-        seen.append(find.user_id)
-        return process(find, **options)
+        seen.append(candidate.user_id)
+        return process(candidate, **options)
 
-    monkeypatch.setattr(import_tokens, "_process", meet)
+    monkeypatch.setattr(import_tokens, "_import_candidate", meet)
 
-    assert "9 would be moved in" in run("social-auth", "--workers", "3", "--dry-run")
+    assert "9 would be imported" in run("social-auth", "--workers", "3", "--dry-run")
     assert sorted(seen) == sorted(user.pk for user in users)
 
-    finds = import_sources.social_auth().finds
-    next(finds)
+    candidates = import_sources.read_social_auth().candidates
+    next(candidates)
     UserSocialAuth.objects.all().delete()
-    assert len(list(finds)) == 1  # What was read with the first one.
+    assert len(list(candidates)) == 1  # What was read with the first one.
 
 
 def test_stopped_by_the_operator(
@@ -596,7 +596,7 @@ def test_stopped_by_the_operator(
         yield next(things)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(google_link_import, "with_bar", interrupt)
+    monkeypatch.setattr(_outcomes, "show_progress", interrupt)
 
     assert "1 would be" in failed("Stopped", "allauth", "--dry-run")
 
@@ -652,7 +652,7 @@ def test_link_whose_token_cannot_be_read_is_mended(
     other.delete()
     in_allauth(anna, alice.sub, refresh_token)
 
-    assert "1 moved in" in run("allauth", "--wipe-source")
+    assert "1 imported" in run("allauth", "--wipe-source")
 
     assert_linked(anna, alice)
 
@@ -679,7 +679,7 @@ def test_address_that_is_somebody_elses_by_now(
     make_google_account(anna, sub="another", email=alice.email)
     in_social_auth(anna, alice.email, refresh_token=refresh_token)
 
-    assert "1 moved in" in run("social-auth", "--wipe-source")
+    assert "1 imported" in run("social-auth", "--wipe-source")
     assert GoogleAccount.objects.filter(sub=alice.sub).exists()
 
 
@@ -762,10 +762,10 @@ def test_wiping_shows_no_token_to_the_log_of_statements(
 ) -> None:
     """What a statement compares stands in it."""
     in_allauth(anna, alice.sub, refresh_token)
-    [find] = import_sources.allauth().finds
+    [candidate] = import_sources.read_allauth().candidates
 
     with CaptureQueriesContext(connection) as queries:
-        find.wipe()
+        candidate.wipe()
 
     assert queries.captured_queries
     assert refresh_token not in str(queries.captured_queries)
@@ -773,6 +773,6 @@ def test_wiping_shows_no_token_to_the_log_of_statements(
 
 def test_file_that_goes_before_it_is_read(tmp_path: Path) -> None:
     """It is told."""
-    [find] = import_sources.files([tmp_path / "token.json"], user_id=1).finds
+    [candidate] = import_sources.read_files([tmp_path / "token.json"], user_id=1).candidates
 
-    assert find.problem == "No such file or directory"
+    assert candidate.problem == "No such file or directory"

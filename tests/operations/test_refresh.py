@@ -236,13 +236,13 @@ def test_command_that_is_interrupted_says_what_it_has_done(
     """Ctrl-C: what is under way comes to its end, nothing else is begun, and no lease is left."""
     link_many(30, google, alice)
     google.delay = 0.05
-    module = "django_google_link.management.commands.google_link_refresh"
+    module = "django_google_link.management.commands._outcomes"
 
     def interrupted(outcomes: Any, total: int) -> Any:
         yield next(outcomes)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"{module}.with_bar", interrupted)
+    monkeypatch.setattr(f"{module}.show_progress", interrupted)
 
     with pytest.raises(CommandError, match="Stopped") as caught:
         call_command("google_link_refresh", expiring_within=0, workers=2, stdout=io.StringIO())
@@ -303,13 +303,13 @@ def test_check_of_one_account(google: FakeGoogle, alice: FakeUser) -> None:
     """As the admin asks for it: with a word for each end."""
     [account] = link_many(1, google, alice)
 
-    assert refresh.check(account) == RefreshOutcome.REFRESHED
+    assert refresh.check_account(account) == RefreshOutcome.REFRESHED
     google.fail_next(status=503)
-    assert refresh.check(account) == RefreshOutcome.UNREACHABLE
+    assert refresh.check_account(account) == RefreshOutcome.UNREACHABLE
     google.error_next("invalid_client", status=401)
-    assert refresh.check(account) == RefreshOutcome.REFUSED
+    assert refresh.check_account(account) == RefreshOutcome.REFUSED
     google.revoke(alice)
-    assert refresh.check(account) == RefreshOutcome.LOST
+    assert refresh.check_account(account) == RefreshOutcome.LOST
 
 
 def test_policy_of_one_organization_is_not_everybodys(google: FakeGoogle, alice: FakeUser) -> None:

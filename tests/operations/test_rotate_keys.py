@@ -99,7 +99,7 @@ def test_whole_rotation(use: Callable[..., None], google: FakeGoogle) -> None:
     assert run() == "       0 left\n"
     use(NEW, OLD)
     assert "7 left" in failed("until 0 are left", dry_run=True)
-    assert run() == "       7 sealed anew\n       0 left\n"
+    assert run() == "       7 re-encrypted\n       0 left\n"
     use(NEW)
 
     assert tokens() == before
@@ -115,7 +115,7 @@ def test_rotation_in_chunks(use: Callable[..., None], monkeypatch: pytest.Monkey
 
     use(NEW, OLD)
 
-    assert run() == "      10 sealed anew\n       0 left\n"
+    assert run() == "      10 re-encrypted\n       0 left\n"
     assert tokens() == before
 
 
@@ -142,7 +142,7 @@ def test_key_that_is_gone_leaves_the_rows(
     assert "Put that key back" in caplog.text
 
     use(NEW, OLD)
-    assert run() == "       2 sealed anew\n       0 left\n"
+    assert run() == "       2 re-encrypted\n       0 left\n"
 
 
 def test_damaged_tokens_are_told_apart(
@@ -156,7 +156,7 @@ def test_damaged_tokens_are_told_apart(
 
     said = failed("until 0 are left")
 
-    assert "2 sealed anew" in said
+    assert "2 re-encrypted" in said
     assert "1 left: no key opens them" in said
     assert str(damaged.pk) in caplog.text
 
@@ -176,14 +176,14 @@ def test_row_that_changes_in_the_same_moment_wins(
     save(user, "42")
     save(user, "43")
     use(NEW, OLD)
-    seal = rotate_keys._sealed_anew
+    seal = rotate_keys._reseal_tokens
 
     def slow(row: Any, reseal: Any) -> Any:
         if row.sub == "42":
             GoogleAccount.objects.filter(sub="42").update(sealed_access_token="")
         return seal(row, reseal)
 
-    monkeypatch.setattr(rotate_keys, "_sealed_anew", slow)
+    monkeypatch.setattr(rotate_keys, "_reseal_tokens", slow)
 
     assert sorted(rotate()) == sorted([RotationOutcome.ROTATED, RotationOutcome.CHANGED])
     monkeypatch.undo()
@@ -237,9 +237,9 @@ def test_command_that_is_interrupted(
         yield next(outcomes)
         raise KeyboardInterrupt
 
-    module = "django_google_link.management.commands.google_link_rotate_keys"
+    module = "django_google_link.management.commands._outcomes"
     with monkeypatch.context() as patch:
-        patch.setattr(f"{module}.with_bar", interrupted)
+        patch.setattr(f"{module}.show_progress", interrupted)
         with pytest.raises(CommandError, match="Stopped") as caught:
             run()
 
@@ -263,13 +263,13 @@ def test_access_tokens_that_have_expired_are_dropped(use: Callable[..., None]) -
 
 
 def test_reseal_of_one_row(use: Callable[..., None]) -> None:
-    """With the newest key or anew with the same one; a row that was changed meanwhile is left."""
+    """With the newest key or again with the same one; a row that was changed meanwhile is left."""
     make_many(1)
     stale, before = GoogleAccount.objects.get(), tokens()
     use(NEW, OLD)
 
-    assert rotate_keys.reseal(GoogleAccount.objects.get()) == RotationOutcome.ROTATED
-    assert rotate_keys.reseal(stale) == RotationOutcome.CHANGED
+    assert rotate_keys.reseal_row(GoogleAccount.objects.get()) == RotationOutcome.ROTATED
+    assert rotate_keys.reseal_row(stale) == RotationOutcome.CHANGED
 
     use(NEW)
     assert tokens() == before
@@ -278,7 +278,7 @@ def test_reseal_of_one_row(use: Callable[..., None]) -> None:
 def test_rotation_during_a_refresh_stays(
     use: Callable[..., None], google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Read under the old key, sealed anew while Google is asked: the answer leaves that alone."""
+    """Read under the old key, resealed while Google is asked: the answer leaves that alone."""
     account = linked(new_user(), google, alice, access_token_expires_at=in_seconds(-60))
     use(NEW, OLD)
 
@@ -316,4 +316,4 @@ if os.environ.get("TEST_DATABASE"):
         _, outcomes = at_once(hold, rotate_meanwhile)
 
         assert outcomes == {RotationOutcome.ROTATED: 4, RotationOutcome.CHANGED: 1}
-        assert run() == "       1 sealed anew\n       0 left\n"
+        assert run() == "       1 re-encrypted\n       0 left\n"

@@ -35,7 +35,7 @@ def run(**options: Any) -> str:
     return out.getvalue()
 
 
-def trouble() -> str:
+def problems() -> str:
     """Return what ``--check`` complains of."""
     with pytest.raises(CommandError) as error:
         run(check=True)
@@ -110,10 +110,10 @@ def test_status_knows_a_key_that_is_gone(user: Any, settings: Settings) -> None:
     make_google_account(user).delete()
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [OTHER_KEY]}
 
-    assert trouble().startswith(f"The key {key}, which is not configured, has sealed 2 of")
+    assert problems().startswith(f"The key {key}, which is not configured, is needed for 2 of")
 
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": []}
-    assert "has sealed 2 of" in trouble()
+    assert "is needed for 2 of" in problems()
 
 
 def test_status_knows_a_client_that_is_gone(user: Any, settings: Settings) -> None:
@@ -121,10 +121,10 @@ def test_status_knows_a_client_that_is_gone(user: Any, settings: Settings) -> No
     make_google_account(user)
     make_google_account(user, client="gone")
 
-    assert trouble() == "There are accounts of the client 'gone', which is not configured."
+    assert problems() == "There are accounts of the client 'gone', which is not configured."
 
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": {}}
-    assert "'default'" in trouble()
+    assert "'default'" in problems()
 
 
 def test_status_is_patient_with_google(user: Any) -> None:
@@ -134,7 +134,7 @@ def test_status_is_patient_with_google(user: Any) -> None:
     assert "Refreshes that fail: 1, the oldest since 20" in run(check=True)
 
     GoogleAccount.objects.update(refresh_failing_since=ago(hours=2))
-    assert trouble().startswith("Refreshes that fail: 1, the oldest since 20")
+    assert problems().startswith("Refreshes that fail: 1, the oldest since 20")
 
 
 def test_status_knows_when_nobody_revokes(user: Any) -> None:
@@ -143,7 +143,7 @@ def test_status_knows_when_nobody_revokes(user: Any) -> None:
     assert "Pending revocations: 1, the oldest since 20" in run(check=True)
 
     PendingRevocation.objects.update(created_at=ago(days=2))
-    assert "does google_link_revoke_pending run" in trouble()
+    assert "does google_link_revoke_pending run" in problems()
 
 
 def test_status_does_not_mind_what_users_do(user: Any) -> None:
@@ -166,7 +166,7 @@ def test_status_knows_that_google_refuses_the_client(
     GoogleAccount.objects.update(refresh_failing_since=ago(hours=2))
     with pytest.raises(ClientMisconfiguredError):
         fresh_access_token(account)
-    assert "Refreshes that fail: 1, the oldest since" in trouble()
+    assert "Refreshes that fail: 1, the oldest since" in problems()
 
     fresh_access_token(account)
     assert "Refreshes that fail: 0" in run(check=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from argparse import SUPPRESS, ArgumentParser
-from collections import Counter
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,9 @@ from django.core.management import BaseCommand, CommandError
 from django_google_link.encryption import keyring
 from django_google_link.operations import import_sources
 from django_google_link.operations.import_sources import Source
-from django_google_link.operations.import_tokens import RETRYABLE, ImportOutcome, move_in
+from django_google_link.operations.import_tokens import RETRYABLE, ImportOutcome, import_tokens
 
-from ._progress import with_bar
+from ._outcomes import count_outcomes, fail_if_retryable
 from ._users import user_named
 
 
@@ -46,7 +44,7 @@ class Command(BaseCommand):
         files.add_argument("paths", nargs="+", type=Path, metavar="FILE")
         files.add_argument("--user", required=True, help="the name of the user whose they are")
         for kind in (allauth, social, model, files):
-            _take_common_options(kind)
+            _add_common_options(kind)
             kind.add_argument(
                 "--client", help="by default the one that has the client id of the token"
             )
@@ -76,37 +74,23 @@ class Command(BaseCommand):
         """
         if workers < 1:
             raise CommandError("--workers takes a number from 1 on.")
-        counts = Counter[ImportOutcome]()
         try:
             keyring.key_ids()
-            source = _source(options)
-            moving = move_in(
+            source = _read_source(options)
+            importing = import_tokens(
                 source, client=client, dry_run=dry_run, wipe=wipe_source, workers=workers
             )
-            with closing(moving) as outcomes:
-                for outcome in with_bar(outcomes, source.total):
-                    counts[outcome] += 1
+            counts = count_outcomes(
+                importing, kinds=ImportOutcome, total=source.total, stdout=self.stdout
+            )
         except (ImproperlyConfigured, LookupError, ValueError) as error:
             raise CommandError(str(error)) from None
-        except KeyboardInterrupt:
-            self._sum_up(counts)
-            raise CommandError(
-                "Stopped: what was done is done. Run it again for the rest.", returncode=130
-            ) from None
-        self._sum_up(counts)
-        troubled = sum(counts[outcome] for outcome in RETRYABLE)
-        if troubled:
-            raise CommandError(f"{troubled:,} stay where they are: see the log.")
-
-    def _sum_up(self, counts: Counter[ImportOutcome]) -> None:
         if not counts:
             self.stdout.write("Nothing was found: no such row, or none of this --provider.")
-        for outcome in ImportOutcome:
-            if counts[outcome]:
-                self.stdout.write(f"{counts[outcome]:>8,} {outcome.label}")
+        fail_if_retryable(counts, RETRYABLE, "{count} stay where they are: see the log.")
 
 
-def _take_common_options(parser: ArgumentParser) -> None:
+def _add_common_options(parser: ArgumentParser) -> None:
     """Let Django's own options stand behind the source as well as before it."""
     hidden: dict[str, Any] = {"default": SUPPRESS, "help": SUPPRESS}
     parser.add_argument("-v", "--verbosity", type=int, **hidden)
@@ -116,14 +100,14 @@ def _take_common_options(parser: ArgumentParser) -> None:
         parser.add_argument(name, action="store_true", **hidden)
 
 
-def _source(options: dict[str, Any]) -> Source:
+def _read_source(options: dict[str, Any]) -> Source:
     match options["source"]:
         case "allauth":
-            return import_sources.allauth(provider=options["provider"])
+            return import_sources.read_allauth(provider=options["provider"])
         case "social-auth":
-            return import_sources.social_auth(provider=options["provider"])
+            return import_sources.read_social_auth(provider=options["provider"])
         case "oauth2client":
-            return import_sources.oauth2client(
+            return import_sources.read_oauth2client(
                 model=options["model"], field=options["field"], user_field=options["user_field"]
             )
         case _:
@@ -131,4 +115,4 @@ def _source(options: dict[str, Any]) -> Source:
             for path in options["paths"]:
                 if not path.is_file():
                     raise CommandError(f"There is no file {path}.")
-            return import_sources.files(options["paths"], user_id=user.pk)
+            return import_sources.read_files(options["paths"], user_id=user.pk)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections import Counter
-from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +16,7 @@ from django_google_link.operations.refresh import (
     refresh_accounts,
 )
 
-from ._progress import with_bar
+from ._outcomes import count_outcomes, fail_if_retryable
 
 #: Google's access tokens live an hour: one that has just come must not be due again.
 _LONGEST_MINUTES = 50
@@ -75,25 +73,10 @@ class Command(BaseCommand):
         if not total:
             self.stdout.write("Nothing is due.")
             return
-        counts = Counter[RefreshOutcome]()
         refreshing = refresh_accounts(
             accounts, leeway=max(refresh_leeway(), window or timedelta()), workers=workers
         )
-        try:
-            with closing(refreshing) as outcomes:
-                for outcome in with_bar(outcomes, total):
-                    counts[outcome] += 1
-        except KeyboardInterrupt:
-            self._sum_up(counts)
-            raise CommandError(
-                "Stopped: what was done is done. Run it again for the rest.", returncode=130
-            ) from None
-        self._sum_up(counts)
-        troubled = sum(counts[outcome] for outcome in RETRYABLE)
-        if troubled:
-            raise CommandError(f"{troubled:,} of the accounts stay as they are: see the log.")
-
-    def _sum_up(self, counts: Counter[RefreshOutcome]) -> None:
-        for outcome in RefreshOutcome:
-            if counts[outcome]:
-                self.stdout.write(f"{counts[outcome]:>8,} {outcome.label}")
+        counts = count_outcomes(refreshing, kinds=RefreshOutcome, total=total, stdout=self.stdout)
+        fail_if_retryable(
+            counts, RETRYABLE, "{count} of the accounts stay as they are: see the log."
+        )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections import Counter
-from contextlib import closing
 from typing import Any
 
 from django.core.management import BaseCommand, CommandError
@@ -12,7 +10,7 @@ from django.core.management import BaseCommand, CommandError
 from django_google_link.accounts.revocations import RevocationOutcome, outbox
 from django_google_link.operations.revoke_pending import due_revocations, revoke_pending
 
-from ._progress import with_bar
+from ._outcomes import count_outcomes
 
 
 class Command(BaseCommand):
@@ -40,19 +38,12 @@ class Command(BaseCommand):
         """
         if workers < 1:
             raise CommandError("--workers takes a number from 1 on.")
-        counts = Counter[RevocationOutcome]()
-        try:
-            with closing(revoke_pending(workers=workers)) as outcomes:
-                for outcome in with_bar(outcomes, due_revocations().count()):
-                    counts[outcome] += 1
-        except KeyboardInterrupt:
-            raise CommandError(
-                "Stopped: what was done is done. Run it again for the rest.", returncode=130
-            ) from None
-        finally:
-            for outcome in RevocationOutcome:
-                if counts[outcome]:
-                    self.stdout.write(f"{counts[outcome]:>8,} {outcome.label}")
+        count_outcomes(
+            revoke_pending(workers=workers),
+            kinds=RevocationOutcome,
+            total=due_revocations().count(),
+            stdout=self.stdout,
+        )
         left = outbox().count()
         self.stdout.write(f"{left:>8,} left")
         if left:

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management import BaseCommand, CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 
-from django_google_link.operations.status import Backlog, Overview, overview
+from django_google_link.operations.status import Backlog, Overview, read_overview
 
 
 class Command(BaseCommand):
@@ -22,7 +22,7 @@ class Command(BaseCommand):
         """Add the options."""
         parser.add_argument("--json", action="store_true", help="for programs")
         parser.add_argument(
-            "--check", action="store_true", help="for monitoring: exit with 1 on trouble"
+            "--check", action="store_true", help="for monitoring: exit with 1 if there are problems"
         )
 
     def handle(self, *, json: bool, check: bool, **options: Any) -> None:
@@ -31,16 +31,16 @@ class Command(BaseCommand):
         Raises:
             CommandError: on ``--check``, when an operator has to do something.
         """
-        found = overview()
+        found = read_overview()
         problems = list(found.problems())
-        self.stdout.write(_as_json(found, problems) if json else "\n".join(_as_text(found)))
+        self.stdout.write(_format_json(found, problems) if json else "\n".join(_format_text(found)))
         if check and problems:
             raise CommandError("\n".join(problems))
         if not json:
             self.stdout.write("\n".join(problems) or "No problems.")
 
 
-def _as_json(found: Overview, problems: list[str]) -> str:
+def _format_json(found: Overview, problems: list[str]) -> str:
     content = {
         "accounts": [asdict(group) for group in found.groups],
         "failing_refreshes": asdict(found.failing_refreshes),
@@ -50,7 +50,7 @@ def _as_json(found: Overview, problems: list[str]) -> str:
     return json.dumps(content, cls=DjangoJSONEncoder)
 
 
-def _as_text(found: Overview) -> list[str]:
+def _format_text(found: Overview) -> list[str]:
     titles = ("client", "status", "reason", "key", "accounts")
     rows = [titles, *(tuple(map(str, asdict(group).values())) for group in found.groups)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -61,11 +61,11 @@ def _as_text(found: Overview) -> list[str]:
     return [
         *(table if found.groups else ["No accounts are linked."]),
         "",
-        f"Refreshes that fail: {_since(found.failing_refreshes)}",
-        f"Pending revocations: {_since(found.pending_revocations)}",
+        f"Refreshes that fail: {_format_backlog(found.failing_refreshes)}",
+        f"Pending revocations: {_format_backlog(found.pending_revocations)}",
     ]
 
 
-def _since(backlog: Backlog) -> str:
+def _format_backlog(backlog: Backlog) -> str:
     since = f", the oldest since {backlog.since:%Y-%m-%d %H:%M}" if backlog.since else ""
     return f"{backlog.count:,}{since}"
