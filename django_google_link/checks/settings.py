@@ -46,7 +46,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     try:
         names = conf.keys
     except SettingsError as problem:
-        return [_to_message(problem)]
+        return [_make_message(problem)]
     all_clients, all_service_accounts = _read_clients(), _read_service_accounts()
     readers = [partial(getattr, conf, name) for name in _SETTINGS]
     readers += [partial(clients.get_client, name) for name in all_clients]
@@ -82,10 +82,10 @@ def _find_errors(readers: Iterable[Callable[[], Any]]) -> Iterator[CheckMessage]
         try:
             read()
         except SettingsError as problem:
-            yield _to_message(problem)
+            yield _make_message(problem)
 
 
-def _to_message(problem: SettingsError) -> CheckMessage:
+def _make_message(problem: SettingsError) -> CheckMessage:
     return error(problem.id, problem.message, hint=problem.hint)
 
 

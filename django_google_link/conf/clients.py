@@ -99,7 +99,7 @@ def get_client(name: str = "default") -> OAuthClient:
     """
     settings = _find_settings(name)
     secrets = _read_credentials(name, settings)
-    owner = _describe(name)
+    owner = _describe_client(name)
     endpoints = {
         key.lower(): read_url(
             settings.get(key) or secrets.get(key) or default, key=key, owner=owner
@@ -145,7 +145,7 @@ def get_issuing_client(name: str, client_id: str) -> OAuthClient:
 
 def get_api_endpoint(name: str) -> str | None:
     """Return the ``API_ENDPOINT`` of a client, without reading all of it. Errors as above."""
-    return read_optional_url(_find_settings(name), key="API_ENDPOINT", owner=_describe(name))
+    return read_optional_url(_find_settings(name), key="API_ENDPOINT", owner=_describe_client(name))
 
 
 def to_emulator(url: str, api_endpoint: str | None) -> str:
@@ -314,5 +314,5 @@ def _find_revocation_endpoint(name: str) -> str:
     return client.revocation_endpoint if client else ""
 
 
-def _describe(name: str) -> str:
+def _describe_client(name: str) -> str:
     return f"the Google client {name!r}"

@@ -101,7 +101,7 @@ def get_service_account(name: str) -> ServiceAccountSettings:
         key=_read_key(name, settings),
         impersonate=_read_address(name, settings.get("IMPERSONATE")),
         subjects=_read_subjects(name, settings.get("SUBJECTS", ())),
-        api_endpoint=read_optional_url(settings, key="API_ENDPOINT", owner=_describe(name)),
+        api_endpoint=read_optional_url(settings, key="API_ENDPOINT", owner=_describe_account(name)),
     )
 
 
@@ -117,7 +117,7 @@ def _read_key(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any] | Non
             f"The key of the service account {name!r} {problem}.",
             hint="Use the JSON that Google's console gives for a key of a service account.",
         )
-    read_url(content["token_uri"], key="token_uri", owner=_describe(name))
+    read_url(content["token_uri"], key="token_uri", owner=_describe_account(name))
     return dict(content)
 
 
@@ -175,5 +175,5 @@ def _read_subjects(name: str, value: Any) -> frozenset[str]:
     return frozenset(subject.lower() for subject in value)
 
 
-def _describe(name: str) -> str:
+def _describe_account(name: str) -> str:
     return f"the service account {name!r}"

@@ -41,7 +41,7 @@ class Settings:
     """
 
     @property
-    def _all(self) -> Mapping[str, Any]:
+    def _google_link(self) -> Mapping[str, Any]:
         value = getattr(django_settings, "GOOGLE_LINK", None)
         if not isinstance(value, Mapping):
             raise SettingsError(
@@ -53,12 +53,12 @@ class Settings:
 
     def _get(self, key: str, default: Any = None) -> Any:
         """Return a value in a form that may stand in a frame: Django's debug page shows them."""
-        return mask_setting(key, self._all.get(key, default))
+        return mask_setting(key, self._google_link.get(key, default))
 
     @property
     def keys(self) -> frozenset[str]:
         """The keys that the project wrote, known or not."""
-        return frozenset(map(str, self._all))
+        return frozenset(map(str, self._google_link))
 
     @property
     def clients(self) -> Mapping[str, Mapping[str, Any]]:
@@ -94,7 +94,7 @@ class Settings:
         """The encryption keys as written: the first encrypts, all decrypt."""
         value = self._get("ENCRYPTION_KEYS")
         if isinstance(value, str):
-            value = _call_once(value)
+            value = _call_key_function(value)
         if isinstance(value, Secret):
             raise SettingsError(
                 "E003",
@@ -219,7 +219,7 @@ _KEY_HINT = (
 
 
 @cache
-def _call_once(path: str) -> Any:
+def _call_key_function(path: str) -> Any:
     """Call a function once per process: it may unwrap keys over the network."""
     unwrap = import_function(path, id="E003", key="ENCRYPTION_KEYS")
     try:

@@ -66,7 +66,7 @@ def parse_sealed(sealed: str) -> tuple[str, bytes]:
     if len(parts) != 3 or parts[0] != FORMAT or not parts[1]:
         raise TokenUndecryptableError
     try:
-        data = base64.b64decode(_pad(parts[2]), altchars=b"-_", validate=True)
+        data = base64.b64decode(_pad_base64(parts[2]), altchars=b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error):
         raise TokenUndecryptableError from None
     if len(data) < NONCE_BYTES + TAG_BYTES:
@@ -79,5 +79,5 @@ def encode_base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def _pad(text: str) -> bytes:
+def _pad_base64(text: str) -> bytes:
     return (text + "=" * (-len(text) % 4)).encode("ascii")

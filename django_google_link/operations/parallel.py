@@ -31,13 +31,13 @@ def in_parallel(
     results: SimpleQueue[R | None] = SimpleQueue()
     lock = threading.Lock()
 
-    def following() -> T | None:
+    def take_next() -> T | None:
         with lock:
             return None if stopped.is_set() else next(things, None)
 
     def run() -> None:
         try:
-            while (thing := following()) is not None:
+            while (thing := take_next()) is not None:
                 results.put(work(thing))
         finally:
             results.put(None)

@@ -96,11 +96,11 @@ def read_overview(*, using: str | None = None) -> Overview:
         groups=groups,
         failing_refreshes=_count_backlog(failing, "refresh_failing_since"),
         pending_revocations=_count_backlog(outbox, "created_at"),
-        unknown_keys=_count_unknown_keys([*keys, *_count_keys(outbox)]),
+        unknown_keys=_count_unknown_keys([*keys, *_count_by_key(outbox)]),
     )
 
 
-def _count_keys(outbox: Any) -> Iterator[tuple[str, int]]:
+def _count_by_key(outbox: Any) -> Iterator[tuple[str, int]]:
     rows = outbox.annotate(sealed_by=Left("sealed_refresh_token", PREFIX_LENGTH))
     counts = rows.order_by().values_list("sealed_by").annotate(total=Count("*"))
     return ((_read_key_id(sealed_by), count) for sealed_by, count in counts)

@@ -157,8 +157,18 @@ def test_service_account_of_an_emulator(
     settings.DEBUG = True
     assert deployed() == set()
 
-    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "SERVICE_ACCOUNTS": 5}
-    assert deployed() == {"E011"}
+
+@pytest.mark.parametrize(
+    ("accounts", "expected"), [({"reports": {"DEFAULT_CREDENTIALS": True}}, set()), (5, {"E011"})]
+)
+def test_service_accounts_without_an_emulator(
+    client_with: Callable[..., None], settings: Settings, accounts: Any, expected: set[str]
+) -> None:
+    """Those that talk to Google are fine, and those that are broken are left to another check."""
+    client_with(CALLBACK)
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "SERVICE_ACCOUNTS": accounts}
+
+    assert deployed() == expected
 
 
 def test_deployment_checks_leave_to_others_what_they_say(

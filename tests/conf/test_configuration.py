@@ -425,6 +425,7 @@ def test_unknown_key_is_compared_with_known_ones(change: Change) -> None:
     """Did you mean."""
     change(ENCRYPTION_KEYZ=[KEY], http_timeout=5, XYZZY=1)
 
+    assert "is not a known setting" in hints()
     assert "Did you mean 'ENCRYPTION_KEYS'?" in hints()
     assert "Did you mean 'HTTP_TIMEOUT'?" in hints()
     assert "Remove it." in hints()
