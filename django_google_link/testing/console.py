@@ -82,7 +82,10 @@ class Console(Behaviour):
         """Return the account with this address, which is opened if there is none."""
         with self._provider.lock:
             user = self._provider.directory.find_user(email)
-        return user or self.add_user(email)
+            if user is None:
+                user = FakeUser(email=email, sub=random_sub())
+                self._provider.directory.add_user(user)
+        return user
 
     def client_with(self, client_id: str) -> FakeClient:
         """Return the client with this id.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable
 from functools import lru_cache
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from .provider import Provider
 
+_map_building = threading.Lock()
+
 
 class Application:
     """Serves one provider.
@@ -37,7 +40,7 @@ class Application:
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
         self._endpoints: dict[tuple[str, str], Endpoint] = {
-            ("/", "GET"): _start,
+            ("/", "GET"): _show_start_page,
             (PATHS["style"], "GET"): lambda provider, request: pages.stylesheet(),
             (PATHS["discovery"], "GET"): discovery,
             (PATHS["authorize"], "GET"): authorize,
@@ -49,6 +52,7 @@ class Application:
             (PATHS["generate_access_token"], "POST"): generate_access_token(provider),
             (PATHS["sign_jwt"], "POST"): sign_jwt(provider),
         }
+        self._routes = _build_map(self._endpoints)
 
     def add(self, rule: str, method: str, endpoint: Endpoint) -> None:
         """Serve an endpoint at a path. The last one added for a path and method answers.
@@ -58,7 +62,12 @@ class Application:
             method: the HTTP method.
             endpoint: called with the provider, the request, and the path's arguments.
         """
-        self._endpoints[rule, method] = endpoint
+        with self._provider.lock:
+            # Requests are being answered meanwhile: whatever the map leads to has to be there.
+            endpoints = {**self._endpoints, (rule, method): endpoint}
+            routes = _build_map(endpoints)
+            self._endpoints = endpoints
+            self._routes = routes
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
@@ -78,22 +87,34 @@ class Application:
         if fault:
             return fault.answer()
         try:
-            routes = _routes(tuple(self._endpoints))
-            name, path_args = routes.bind_to_environ(request.environ).match()
+            name, path_args = self._routes.bind_to_environ(request.environ).match()
         except NotFound:
             return unknown_method(request)
         return self._endpoints[name](self._provider, request, **path_args)
 
 
+def _build_map(endpoints: Iterable[tuple[str, str]]) -> Map:
+    """Return the map of these paths and methods, ready for use by many threads.
+
+    Never in two threads at once: werkzeug compiles each rule with ``ast.parse``, which fails in
+    Python 3.11 when two threads are in it.
+    """
+    with _map_building:
+        routes = _made_map(tuple(endpoints))
+        # Otherwise the first request would sort the rules.
+        routes.update()
+    return routes
+
+
 @lru_cache(maxsize=64)
-def _routes(endpoints: tuple[tuple[str, str], ...]) -> Map:
+def _made_map(endpoints: tuple[tuple[str, str], ...]) -> Map:
     """Return the map of these paths and methods: to make one takes longer than many a test."""
     return Map(
         [Rule(path, methods=[method], endpoint=(path, method)) for path, method in endpoints]
     )
 
 
-def _start(provider: Provider, request: Request) -> Response:
+def _show_start_page(provider: Provider, request: Request) -> Response:
     with provider.lock:
         accounts = provider.directory.users_in(None)
     return pages.start_page(accounts)

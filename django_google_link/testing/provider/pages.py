@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from werkzeug.wrappers import Response
 
 from .endpoints import PATHS
@@ -29,6 +29,15 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+_environment = Environment(
+    loader=FileSystemLoader(_TEMPLATES),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_environment.filters["scope_label"] = scope_label
+_template_loading = threading.Lock()
 
 
 def consent_page(
@@ -39,7 +48,7 @@ def consent_page(
     ticket: str,
 ) -> Response:
     """Ask which account to use, and which scopes to grant."""
-    return _page(
+    return _render_page(
         "consent.html",
         200,
         asked=asked,
@@ -52,12 +61,12 @@ def consent_page(
 
 def start_page(accounts: Sequence[FakeUser]) -> Response:
     """Say what this is, to those who open its address."""
-    return _page("start.html", 200, accounts=accounts)
+    return _render_page("start.html", 200, accounts=accounts)
 
 
 def error_page(error: OAuthError) -> Response:
     """Say what is wrong with the request, to the user and not to the client, as Google does."""
-    return _page("error.html", error.status, error=error)
+    return _render_page("error.html", error.status, error=error)
 
 
 def stylesheet() -> Response:
@@ -65,19 +74,12 @@ def stylesheet() -> Response:
     return Response((_TEMPLATES / "fake-google.css").read_bytes(), mimetype="text/css")
 
 
-def _page(template: str, status: int, **context: object) -> Response:
-    html = _environment().get_template(template).render(paths=PATHS, **context)
+def _render_page(template: str, status: int, **context: object) -> Response:
+    html = _load_template(template).render(paths=PATHS, **context)
     return Response(html, status, _HEADERS, mimetype="text/html")
 
 
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["scope_label"] = scope_label
-    return environment
+def _load_template(name: str) -> Template:
+    # One at a time: the first that asks compiles it, and the others wait instead of doing so too.
+    with _template_loading:
+        return _environment.get_template(name)
