@@ -87,6 +87,11 @@ class Console(Behaviour):
                 self._provider.directory.add_user(user)
         return user
 
+    def remove_user(self, user: FakeUser) -> None:
+        """Close a Google account: its grants end, and another may be opened at its address."""
+        with self._provider.lock:
+            self._provider.remove_user(user)
+
     def client_with(self, client_id: str) -> FakeClient:
         """Return the client with this id.
 
@@ -106,6 +111,7 @@ class Console(Behaviour):
         client_secret: str | None = None,
         redirect_uris: Iterable[str] = (),
         type: ClientType = "web",
+        project: str | None = None,
     ) -> FakeClient:
         """Register a client, as in Google's console. What is not given is made up.
 
@@ -114,12 +120,15 @@ class Console(Behaviour):
             client_secret: as it should be.
             redirect_uris: where the user may be sent back to, exactly.
             type: ``"web"``, or ``"installed"`` for programs that listen on any loopback port.
+            project: the number of the project, for a client id that is made up:
+                ``google.client.project`` makes a client that shares the first one's grants. By
+                default the client is of a project of its own.
 
         Raises:
             ValueError: if another client has this id.
         """
         client = FakeClient(
-            client_id=client_id or random_client_id(),
+            client_id=client_id or random_client_id(project),
             client_secret=client_secret or random_client_secret(),
             redirect_uris=list(redirect_uris),
             type=type,

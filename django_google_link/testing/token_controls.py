@@ -8,27 +8,25 @@ from typing import Any
 from .console import Console
 from .provider.errors import FakeGoogleError
 from .provider.grants import FakeGrantTokens
-from .provider.id_tokens import ALGORITHMS, Tampering
+from .provider.id_tokens import ALGORITHMS, CLAIMS, IDTokenTampering
 from .provider.identities import FakeClient, FakeUser
 from .provider.scopes import normalize_scopes
 
 
 class TokenControls(Console):
-    """The part of ``FakeGoogle`` that gives, takes, and spoils."""
+    """The part of ``FakeGoogle`` that gives tokens, takes them back, and tampers with them."""
 
     def grant(
         self, user: FakeUser, scopes: Iterable[str], *, client: FakeClient | None = None
     ) -> FakeGrantTokens:
         """Let a user grant these scopes without any flow, and return the tokens."""
         client, scopes = client or self.client, normalize_scopes(scopes)
-        provider, lifetime = self._provider, self.refresh_token_lifetime
-        with provider.lock:
-            now = provider.now()
-            ends_at = None if lifetime is None else now + lifetime
-            provider.grants.add(user, client, scopes)
-            refresh_token = provider.grants.add_refresh_token(user, client, scopes, ends_at)
-            access_token = provider.grants.add_access_token(
-                user, client, scopes, now + self.access_token_lifetime
+        with self._provider.lock:
+            grants = self._provider.grants
+            grants.add(user, client, scopes)
+            refresh_token = grants.add_refresh_token(user, client, scopes)
+            access_token = grants.add_access_token(
+                user, client, scopes, family=refresh_token.family
             )
         return FakeGrantTokens(
             refresh_token=refresh_token.value,
@@ -39,13 +37,16 @@ class TokenControls(Console):
     def granted_scopes(
         self, user: FakeUser, client: FakeClient | None = None
     ) -> frozenset[str] | None:
-        """Return what the user has granted to the client so far, or ``None`` without a grant."""
+        """Return what the user has granted to the client's project, or ``None`` without a grant."""
         with self._provider.lock:
             scopes = self._provider.grants.scopes(user, client or self.client)
         return None if scopes is None else frozenset(scopes)
 
     def revoke(self, user: FakeUser, client: FakeClient | None = None) -> None:
-        """Let the user take back the grant, as at https://myaccount.google.com/connections."""
+        """Let the user take back the grant, as at https://myaccount.google.com/connections.
+
+        It ends for every client of the project.
+        """
         with self._provider.lock:
             self._provider.end_grant(user, client or self.client)
 
@@ -53,6 +54,8 @@ class TokenControls(Console):
         self, user: FakeUser, scopes: Iterable[str], client: FakeClient | None = None
     ) -> None:
         """Change the scopes of a grant and of its tokens, as when an administrator cuts them.
+
+        Tokens of the project's other clients keep what is left of their scopes.
 
         Raises:
             FakeGoogleError: if the user has granted nothing to this client.
@@ -66,22 +69,31 @@ class TokenControls(Console):
     def expire_access_tokens(self, user: FakeUser | None = None) -> None:
         """Let the API refuse every access token given out so far, of this user or of all."""
         with self._provider.lock:
-            self._provider.grants.drop_access_tokens(lambda token: token.is_of(user, None))
+            self._provider.grants.drop_access_tokens(lambda token: user in (None, token.user))
 
     def tamper_next_id_token(
         self,
         *,
         claims: Mapping[str, Any] | None = None,
         remove: Iterable[str] = (),
+        header: Mapping[str, Any] | None = None,
+        remove_header: Iterable[str] = (),
+        payload: Any = CLAIMS,
         foreign_key: bool = False,
         alg: str | None = None,
         raw: str | None = None,
     ) -> None:
-        """Spoil the next ID token. Several calls queue up, one for each token.
+        """Tamper with the next ID token, which is signed all the same.
+
+        Several calls queue up, one for each token.
 
         Args:
-            claims: claims to set.
+            claims: claims to set, to any JSON value.
             remove: claims to leave out.
+            header: header parameters to set, to any JSON value.
+            remove_header: header parameters to leave out.
+            payload: signed in place of the claims: bytes as they are, anything else as JSON, even
+                ``None``.
             foreign_key: sign with a key that is not published, under the name of one that is.
             alg: another algorithm: ``"none"`` leaves the signature out; ``"HS256"`` takes the
                 published key for a shared secret (RFC 8725 section 2.1); or one for RSA keys.
@@ -92,15 +104,18 @@ class TokenControls(Console):
         """
         if alg is not None and alg not in ALGORITHMS:
             raise ValueError(f"Unknown algorithm {alg!r}: use one of {sorted(ALGORITHMS)}.")
-        tampering = Tampering(
+        tampering = IDTokenTampering(
             claims=dict(claims or {}),
             remove=tuple(remove),
+            header=dict(header or {}),
+            remove_header=tuple(remove_header),
+            payload=payload,
             foreign_key=foreign_key,
             alg=alg or "RS256",
             raw=raw,
         )
         with self._provider.lock:
-            self._provider.tamperings.append(tampering)
+            self._provider.id_token_tamperings.append(tampering)
 
     def rotate_signing_key(self, *, drop_old: bool = False) -> None:
         """Sign ID tokens with a new key from now on.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from .console import Console
 from .provider.endpoints import path_of
-from .provider.faults import Body, Fault
+from .provider.errors import OAuthError
+from .provider.faults import Fault, ResponseTampering
 from .provider.recording import RecordedRequest
 
 
@@ -19,11 +21,12 @@ class Traffic(Console):
         *,
         endpoint: str = "token",
         status: int = 503,
-        body: Body = "",
+        body: Any = "",
         content_type: str = "application/json",
         delay: float = 0.0,
         headers: Mapping[str, str] | None = None,
         drop: bool = False,
+        takes_effect: bool = False,
     ) -> None:
         """Let the next requests to an endpoint fail. Several calls queue up.
 
@@ -32,11 +35,13 @@ class Traffic(Console):
             endpoint: ``"token"``, ``"revoke"``, ``"certs"``, ``"authorize"``, ``"userinfo"``,
                 ``"discovery"``, ``"consent"``, or the path of an API request.
             status: the HTTP status; 200 with a strange body is fine.
-            body: sent as it is; a dict or a list as JSON.
+            body: text and bytes are sent as they are; anything else as JSON.
             content_type: of the body.
             delay: seconds before the answer.
             headers: further headers.
             drop: close the connection, halfway through the body, or at once if there is none.
+            takes_effect: do what was asked first, so that only the answer is lost: a code is
+                spent, a refresh token replaced, a grant revoked.
 
         Raises:
             ValueError: for an unknown endpoint.
@@ -48,6 +53,7 @@ class Traffic(Console):
             delay=delay,
             headers=headers or {},
             drop=drop,
+            takes_effect=takes_effect,
         )
         with self._provider.lock:
             self._provider.faults.add(path_of(endpoint), fault, count)
@@ -76,6 +82,44 @@ class Traffic(Console):
         if subtype:
             body["error_subtype"] = subtype
         self.fail_next(count, status=status, body=body)
+
+    def fail_next_authorization(self, error: str, *, description: str = "", count: int = 1) -> None:
+        """Let the next authorization requests come back with an error (RFC 6749 section 4.1.2.1).
+
+        No page is shown. Several calls queue up. To press Cancel there is ``deny()``.
+
+        Args:
+            error: the code, such as ``"server_error"`` or ``"temporarily_unavailable"``.
+            description: sent as ``error_description``, whatever it says.
+            count: how many requests get it.
+        """
+        with self._provider.lock:
+            errors = self._provider.authorization_errors
+            errors.extend([OAuthError(error, description)] * count)
+
+    def tamper_next_response(
+        self,
+        endpoint: str = "token",
+        *,
+        fields: Mapping[str, Any] | None = None,
+        remove: Iterable[str] = (),
+    ) -> None:
+        """Change fields of the next JSON object that an endpoint answers with, with status 200.
+
+        All else in it stays as it is, which makes it right for "one wrong type in one field"; for
+        another document altogether see ``fail_next(status=200, body=...)``. Several calls queue up.
+
+        Args:
+            endpoint: named as in ``fail_next``, such as ``"token"``, ``"certs"``, ``"userinfo"``.
+            fields: top-level fields to set, to any JSON value.
+            remove: fields to leave out.
+
+        Raises:
+            ValueError: for an unknown endpoint.
+        """
+        tampering = ResponseTampering(fields=dict(fields or {}), remove=tuple(remove))
+        with self._provider.lock:
+            self._provider.response_tamperings.add(path_of(endpoint), tampering)
 
     @property
     def requests(self) -> list[RecordedRequest]:

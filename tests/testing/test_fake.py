@@ -30,11 +30,8 @@ def test_serves_on_loopback(google, http):
     assert document["issuer"] == google.url
 
 
-@pytest.mark.parametrize("sends_iss", [True, False])
-def test_discovery(google, http, sends_iss):
+def test_discovery(google, http):
     """The discovery document says where everything is, and is cacheable."""
-    google.sends_iss = sends_iss
-
     response = http.get(f"{google.url}/.well-known/openid-configuration")
 
     document, settings = response.json(), google.client_settings()
@@ -45,7 +42,7 @@ def test_discovery(google, http, sends_iss):
     assert document["jwks_uri"] == settings["JWKS_URI"]
     assert document["userinfo_endpoint"] == f"{google.url}/v1/userinfo"
     assert document["code_challenge_methods_supported"] == ["S256"]
-    assert document["authorization_response_iss_parameter_supported"] is sends_iss
+    assert document["authorization_response_iss_parameter_supported"] is False
 
 
 def test_stopped(google, http):
@@ -166,12 +163,52 @@ def test_add_client(google):
         google.add_client(client_id="id")
 
 
+def test_project_of_a_client(google):
+    """The number that a client id of Google's begins with; other ids are projects themselves."""
+    sibling = google.add_client(project=google.client.project)
+
+    assert google.client.client_id.startswith(f"{google.client.project}-")
+    assert sibling.client_id.startswith(f"{google.client.project}-")
+    assert sibling.client_id != google.client.client_id
+    assert google.add_client().project != google.client.project
+    assert google.add_client(client_id="daybook").project == "daybook"
+    assert google.add_client(client_id="12-daybook").project == "12-daybook"
+
+
 def test_add_user_twice(google, alice):
     """No two accounts share an address or a sub."""
     with pytest.raises(ValueError, match="already an account"):
         google.add_user("Alice@example.com")
     with pytest.raises(ValueError, match="already an account"):
         google.add_user("other@example.com", sub=alice.sub)
+
+
+def test_remove_user(google, app, alice):
+    """A closed account loses its grants and its pages; its address may be taken by another."""
+    tokens = google.grant(alice, [CALENDAR])
+    location = google.consent(app.authorization_url(prompt="consent"))
+    page = app.open(prompt="consent")
+
+    google.remove_user(alice)
+    successor = google.add_user(alice.email)
+
+    assert app.refresh(tokens.refresh_token).json()["error"] == "invalid_grant"
+    assert app.exchange(location).json()["error"] == "invalid_grant"
+    form = {"ticket": page.text.partition('name="ticket" value="')[2].partition('"')[0]}
+    decision = app.http.post(f"{google.url}/o/oauth2/v2/auth/consent", data=form)
+    assert decision.status_code == 400
+    assert (google.granted_scopes(alice), successor.sub == alice.sub) == (None, False)
+
+
+def test_remove_user_leaves_others_alone(google, app, alice):
+    """Other accounts keep what they have granted."""
+    bob = google.add_user("bob@example.com")
+    tokens = google.grant(bob, [CALENDAR])
+
+    google.remove_user(alice)
+
+    assert app.refresh(tokens.refresh_token).status_code == 200
+    assert google.granted_scopes(bob) == {CALENDAR}
 
 
 def test_client_settings(google):

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from tests.testing.app import CALENDAR
+from tests.testing.app import CALENDAR, params_of
 
 
 @pytest.fixture
@@ -32,6 +32,11 @@ def test_fail_next(app, tokens):
         (b"\xff\x00", b"\xff\x00"),
         ({"a": 1}, b'{"a": 1}'),
         ([1], b"[1]"),
+        (None, b"null"),
+        (1.5, b"1.5"),
+        (False, b"false"),
+        ('"a string"', b'"a string"'),
+        ("", b""),
     ],
 )
 def test_fail_next_with_a_body(app, body, content):
@@ -138,6 +143,147 @@ def test_drop_in_the_body(app, tokens):
 
     with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
         app.refresh(tokens.refresh_token)
+
+
+def test_lost_answer(app, tokens):
+    """What was asked is done, and nobody hears of it: a replaced refresh token is gone."""
+    app.google.rotates_refresh_tokens = True
+    app.google.fail_next(drop=True, takes_effect=True)
+
+    with pytest.raises(requests.ConnectionError):
+        app.refresh(tokens.refresh_token)
+
+    assert app.refresh(tokens.refresh_token).json()["error"] == "invalid_grant"
+
+
+def test_lost_revocation(app, alice, tokens):
+    """The grant has ended, and the answer says that it has not."""
+    app.google.fail_next(endpoint="revoke", status=503, takes_effect=True)
+
+    answers = [app.revoke(tokens.refresh_token).status_code for _ in range(2)]
+
+    assert answers == [503, 400]
+    assert app.google.granted_scopes(alice) is None
+
+
+def test_failure_takes_no_effect(app, tokens):
+    """Unless told to."""
+    app.google.rotates_refresh_tokens = True
+    app.google.fail_next(status=500)
+
+    answers = [app.refresh(tokens.refresh_token).status_code for _ in range(2)]
+
+    assert answers == [500, 200]
+
+
+@pytest.mark.parametrize("error", ["invalid_request", "server_error", "anything <b>at all"])
+def test_fail_next_authorization(app, alice, error):
+    """The browser comes back with the error and the state, once, and nothing is granted."""
+    app.google.fail_next_authorization(error)
+
+    first = app.open()
+    second = app.open()
+
+    assert first.status_code == 302
+    assert params_of(first.headers["Location"]) == {"state": "a state", "error": error}
+    assert second.status_code == 200
+    assert app.google.granted_scopes(alice) is None
+
+
+def test_fail_next_authorization_with_a_description(app, alice):
+    """It may be of any length, and comes with the issuer where that is sent."""
+    description = "<script>" + "ä" * 5000
+    app.google.sends_iss = True
+    app.google.fail_next_authorization("server_error", description=description, count=2)
+    app.google.fail_next_authorization("temporarily_unavailable")
+
+    came = [params_of(app.google.consent(app.authorization_url())) for _ in range(4)]
+
+    expected = {"state": "a state", "iss": app.google.url, "error": "server_error"}
+    assert came[0] == came[1] == {**expected, "error_description": description}
+    assert came[2] == {**expected, "error": "temporarily_unavailable"}
+    assert "code" in came[3]
+
+
+def test_fail_next_authorization_waits_for_a_good_request(app, alice):
+    """Nothing is sent to an address that is not registered."""
+    app.google.fail_next_authorization("server_error")
+
+    statuses = [app.open(redirect_uri="http://evil.example/").status_code, app.open().status_code]
+
+    assert statuses == [400, 302]
+
+
+@pytest.mark.parametrize("value", [None, True, 7, 1.5, "", "x", [], ["x"], {}, {"a": {}}])
+@pytest.mark.parametrize(
+    "field", ["access_token", "expires_in", "scope", "token_type", "refresh_token", "id_token"]
+)
+def test_tamper_next_response(app, tokens, field, value):
+    """Any field has any JSON value, and all the others are as they should be; once."""
+    app.google.tamper_next_response(fields={field: value})
+
+    first = app.refresh(tokens.refresh_token).json()
+    second = app.refresh(tokens.refresh_token).json()
+
+    assert first[field] == value
+    assert type(first[field]) is type(value)
+    rest = {"access_token", "expires_in", "scope", "token_type"} - {field}
+    assert {name: first[name] for name in rest - {"access_token"}} == {
+        name: second[name] for name in rest - {"access_token"}
+    }
+    assert set(second) == {"access_token", "expires_in", "scope", "token_type"}
+
+
+def test_tamper_next_response_removes(app, alice):
+    """A field may be missing, and failures use nothing up."""
+    app.google.tamper_next_response(remove=["expires_in", "scope"])
+    app.google.tamper_next_response(remove=["token_type"])
+    app.google.fail_next()
+
+    failed = app.refresh("1//unknown").status_code
+    refused = app.refresh("1//unknown").status_code
+    first = app.link()
+    second = app.refresh(first["refresh_token"]).json()
+
+    assert (failed, refused) == (503, 400)
+    assert set(first) == {"access_token", "token_type", "refresh_token"}
+    assert set(second) == {"access_token", "expires_in", "scope"}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "path", "field"),
+    [
+        ("certs", "/oauth2/v3/certs", "keys"),
+        ("discovery", "/.well-known/openid-configuration", "issuer"),
+        ("userinfo", "/v1/userinfo", "sub"),
+        ("/calendar", "/calendar", "items"),
+    ],
+)
+def test_tamper_next_response_elsewhere(app, alice, endpoint, path, field):
+    """Of any endpoint that answers with a JSON object; its headers stay."""
+    app.google.answer("/calendar", {"items": []})
+    access_token = app.google.grant(alice, ["openid"]).access_token
+    genuine = app.call(path, access_token)
+    app.google.tamper_next_response(endpoint, fields={field: 42})
+
+    elsewhere = app.link()
+    tampered = app.call(path, access_token)
+
+    assert "access_token" in elsewhere
+    assert tampered.json() == genuine.json() | {field: 42}
+    assert tampered.headers["Cache-Control"] == genuine.headers["Cache-Control"]
+    assert app.call(path, access_token).json() == genuine.json()
+
+
+def test_tamper_next_response_of_no_object(app, alice):
+    """A list has no fields: it goes out as it is. A misspelt endpoint is an error."""
+    app.google.answer("/calendar", [1])
+    access_token = app.google.grant(alice, ["openid"]).access_token
+    app.google.tamper_next_response("/calendar", fields={"a": 1})
+
+    assert app.call("/calendar", access_token).json() == [1]
+    with pytest.raises(ValueError, match="Unknown endpoint 'tokens'"):
+        app.google.tamper_next_response("tokens")
 
 
 def test_slow_answer(app, tokens):

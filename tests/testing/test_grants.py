@@ -70,8 +70,9 @@ def test_grant_with_an_end(google, app, alice, clock):
 
 
 def test_grant_without_an_end(google, app, alice, clock):
-    """Without a lifetime a refresh token goes on and on."""
+    """Without a lifetime, and without an end for idleness, a refresh token goes on and on."""
     google.now = clock
+    google.refresh_token_max_idle = None
     tokens = google.grant(alice, [CALENDAR])
 
     clock.time += 10 * 365 * 86400
@@ -99,7 +100,7 @@ def test_tokens_keep_to_themselves(google, app, alice):
 
 @pytest.mark.parametrize("by", ["refresh_token", "access_token"])
 def test_revoke_over_http(google, app, alice, by):
-    """Revoking either token ends the whole grant: every token of this user and client."""
+    """Revoking either token ends the whole grant: every token of this user and project."""
     first, second = google.grant(alice, [CALENDAR]), google.grant(alice, [DRIVE])
 
     response = app.revoke(getattr(first, by))
@@ -111,7 +112,7 @@ def test_revoke_over_http(google, app, alice, by):
 
 
 def test_revoke_leaves_others_alone(google, app, other_app, alice):
-    """Another user's grant, and the user's grant to another client, stay."""
+    """Another user's grant, and the user's grant to another project, stay."""
     bob = google.add_user("bob@example.com")
     tokens = google.grant(alice, [CALENDAR])
     of_bob = google.grant(bob, [CALENDAR])
@@ -170,7 +171,7 @@ def test_revoke_by_the_user(google, app, alice):
 
 
 def test_revoke_by_the_user_for_one_client(google, app, other_app, alice):
-    """The user may take back the grant of one client and leave the other's."""
+    """The user may take back the grant of one project and leave the other's."""
     tokens = google.grant(alice, [CALENDAR])
     other = google.grant(alice, [CALENDAR], client=other_app.client)
 

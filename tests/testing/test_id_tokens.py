@@ -8,9 +8,10 @@ import hmac
 import json
 
 import pytest
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.errors import BadSignatureError
 from joserfc.jwk import KeySet
+from joserfc.jws import JWSRegistry
 
 from tests.testing.app import CALENDAR
 
@@ -196,6 +197,54 @@ def test_unknown_algorithm(google):
     """An algorithm that the fake does not know is refused when the test asks for it."""
     with pytest.raises(ValueError, match="Unknown algorithm 'ES256'"):
         google.tamper_next_id_token(alg="ES256")
+
+
+@pytest.mark.parametrize("value", [None, True, 7, -1.5, 10**400, "", "\ud800", [], {"a": [{}]}])
+@pytest.mark.parametrize("claim", ["iss", "aud", "azp", "sub", "exp", "iat", "email", "nonce"])
+def test_claim_of_any_type(app, alice, claim, value):
+    """Any claim has any JSON value, under a signature that is right."""
+    app.google.tamper_next_id_token(claims={claim: value})
+
+    id_token = app.link(scope=SCOPE, nonce="n")["id_token"]
+
+    claims = verified(app, id_token).claims
+    assert claims[claim] == value
+    assert type(claims[claim]) is type(value)
+
+
+@pytest.mark.parametrize("payload", [None, True, 7, "text", [], ["x"], {}, b"\xff{", b""])
+def test_payload_of_any_type(app, alice, payload):
+    """Any JSON document, and any bytes, under a signature that is right; once."""
+    app.google.tamper_next_id_token(payload=payload)
+
+    id_token = app.link(scope=SCOPE)["id_token"]
+
+    encoded = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    assert decoded(id_token.split(".")[1]) == encoded
+    assert jws.deserialize_compact(id_token, published_keys(app)).payload == encoded
+    assert verified(app, app.link(scope=SCOPE)["id_token"]).claims["sub"] == alice.sub
+
+
+@pytest.mark.parametrize("value", [None, 7, "x", [], {}])
+@pytest.mark.parametrize("parameter", ["alg", "kid", "typ", "crit"])
+def test_header_of_any_type(app, alice, parameter, value):
+    """Any parameter of the header has any JSON value, under a signature that is right."""
+    app.google.tamper_next_id_token(header={parameter: value})
+
+    id_token = app.link(scope=SCOPE)["id_token"]
+
+    header, claims, signature = unverified(id_token)
+    assert (header[parameter], claims["sub"]) == (value, alice.sub)
+    (key,) = published_keys(app).keys
+    signed = id_token.rpartition(".")[0].encode()
+    assert JWSRegistry(algorithms=["RS256"]).get_alg("RS256").verify(signed, signature, key)
+
+
+def test_header_without_a_parameter(app, alice):
+    """A parameter may be missing."""
+    app.google.tamper_next_id_token(remove_header=["kid", "typ"])
+
+    assert unverified(app.link(scope=SCOPE)["id_token"])[0] == {"alg": "RS256"}
 
 
 @pytest.mark.parametrize("raw", ["garbage", ""])

@@ -84,13 +84,27 @@ class Application:
             time.sleep(self._provider.behaviour.delay)
         with self._provider.lock:
             fault = self._provider.faults.take(request.path)
-        if fault:
-            return fault.answer()
+        if fault is None:
+            return self._respond(request)
+        if fault.takes_effect:
+            self._respond(request)
+        return fault.answer()
+
+    def _respond(self, request: Request) -> Response:
         try:
             name, path_args = self._routes.bind_to_environ(request.environ).match()
         except NotFound:
             return unknown_method(request)
-        return self._endpoints[name](self._provider, request, **path_args)
+        response = self._endpoints[name](self._provider, request, **path_args)
+        return _tamper_response(self._provider, request.path, response)
+
+
+def _tamper_response(provider: Provider, path: str, response: Response) -> Response:
+    if response.status_code != 200 or not response.is_json:
+        return response
+    with provider.lock:
+        tampering = provider.response_tamperings.take(path)
+    return tampering.apply(response) if tampering else response
 
 
 def _build_map(endpoints: Iterable[tuple[str, str]]) -> Map:

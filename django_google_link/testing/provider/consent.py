@@ -20,6 +20,7 @@ from .responses import NO_STORE
 from .scopes import IDENTITY, merge_scopes
 
 if TYPE_CHECKING:
+    from .behaviour import Behaviour
     from .identities import FakeUser
     from .provider import Provider
 
@@ -31,12 +32,14 @@ def authorize(provider: Provider, request: Request) -> Response:
             asked = parse_authorization_request(request.args, provider.directory)
         except OAuthError as error:
             return pages.error_page(error)
+        if provider.authorization_errors:
+            return _send_error(provider, asked, provider.authorization_errors.popleft())
         accounts = provider.directory.users_in(asked.hosted_domain)
-        user = _known_user(provider, asked, accounts)
+        user = _find_known_user(provider, asked, accounts)
         if user and not asked.prompt - {"none"} and _has_granted_all(provider, asked, user):
-            return _allow(provider, asked, user, asked.scopes, prompt="none")
+            return _grant_scopes(provider, asked, user, asked.scopes, prompt="none")
         if "none" in asked.prompt:
-            return _send_back(provider, asked, {"error": "interaction_required"})
+            return _send_error(provider, asked, OAuthError("interaction_required"))
         ticket = provider.tickets.put(
             ConsentTicket(asked=asked, accounts=tuple(accounts)), provider.now()
         )
@@ -54,7 +57,7 @@ def decide(provider: Provider, request: Request) -> Response:
         if ticket is None:
             return pages.error_page(OAuthError("invalid_request", "This page has expired."))
         if request.form.get("decision") != "allow":
-            return _send_back(provider, ticket.asked, {"error": "access_denied"})
+            return _send_error(provider, ticket.asked, OAuthError("access_denied"))
         sub = request.form.get("account")
         user = next((account for account in ticket.accounts if account.sub == sub), None)
         if user is None:
@@ -62,11 +65,11 @@ def decide(provider: Provider, request: Request) -> Response:
         kept = IDENTITY.union(request.form.getlist("scope"))
         scopes = tuple(scope for scope in ticket.asked.scopes if scope in kept)
         if not scopes:
-            return _send_back(provider, ticket.asked, {"error": "access_denied"})
-        return _allow(provider, ticket.asked, user, scopes, prompt="consent")
+            return _send_error(provider, ticket.asked, OAuthError("access_denied"))
+        return _grant_scopes(provider, ticket.asked, user, scopes, prompt="consent")
 
 
-def _known_user(
+def _find_known_user(
     provider: Provider, asked: AuthorizationRequest, accounts: list[FakeUser]
 ) -> FakeUser | None:
     hinted = provider.directory.find_user(asked.login_hint)
@@ -80,7 +83,7 @@ def _has_granted_all(provider: Provider, asked: AuthorizationRequest, user: Fake
     return set(asked.scopes) <= set(granted)
 
 
-def _allow(
+def _grant_scopes(
     provider: Provider,
     asked: AuthorizationRequest,
     user: FakeUser,
@@ -91,8 +94,8 @@ def _allow(
     earlier = provider.grants.scopes(user, asked.client)
     provider.grants.add(user, asked.client, scopes)
     if asked.include_granted_scopes:
+        # Google's own word for it: the combined authorization, of all clients of the project.
         scopes = merge_scopes(scopes, earlier or ())
-    is_new = earlier is None or "consent" in asked.prompt
     code = AuthorizationCode(
         user=user,
         client=asked.client,
@@ -101,7 +104,7 @@ def _allow(
         nonce=asked.nonce,
         code_challenge=asked.code_challenge,
         with_refresh_token=asked.offline
-        and (is_new or provider.behaviour.always_sends_refresh_token),
+        and _brings_refresh_token(provider.behaviour, asked, earlier, scopes),
     )
     params = {
         "code": provider.codes.put(code, provider.now()),
@@ -114,14 +117,32 @@ def _allow(
     return _send_back(provider, asked, params)
 
 
+def _brings_refresh_token(
+    behaviour: Behaviour,
+    asked: AuthorizationRequest,
+    earlier: tuple[str, ...] | None,
+    scopes: tuple[str, ...],
+) -> bool:
+    if earlier is None or behaviour.always_sends_refresh_token:
+        return True
+    if behaviour.prompt_consent_sends_refresh_token and "consent" in asked.prompt:
+        return True
+    return behaviour.new_scopes_send_refresh_token and not set(scopes) <= set(earlier)
+
+
+def _send_error(provider: Provider, asked: AuthorizationRequest, error: OAuthError) -> Response:
+    description = {"error_description": error.description} if error.description else {}
+    return _send_back(provider, asked, {"error": error.error, **description})
+
+
 def _send_back(provider: Provider, asked: AuthorizationRequest, params: dict[str, str]) -> Response:
     state = {} if asked.state is None else {"state": asked.state}
     issuer = {"iss": provider.issuer} if provider.behaviour.sends_iss else {}
-    location = _with_query(asked.redirect_uri, [*state.items(), *issuer.items(), *params.items()])
+    location = _add_query(asked.redirect_uri, [*state.items(), *issuer.items(), *params.items()])
     return Response(status=302, headers={**NO_STORE, "Location": location})
 
 
-def _with_query(url: str, params: Iterable[tuple[str, str]]) -> str:
+def _add_query(url: str, params: Iterable[tuple[str, str]]) -> str:
     parts = urlsplit(url)
     added = urlencode(list(params), quote_via=quote)
     return parts._replace(query=f"{parts.query}&{added}" if parts.query else added).geturl()

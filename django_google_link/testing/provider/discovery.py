@@ -35,7 +35,7 @@ def discovery(provider: Provider, request: Request) -> Response:
         "claims_supported": ["sub", *_CLAIMS],
         "code_challenge_methods_supported": ["S256"],
         "grant_types_supported": ["authorization_code", "refresh_token"],
-        "authorization_response_iss_parameter_supported": provider.behaviour.sends_iss,
+        "authorization_response_iss_parameter_supported": provider.behaviour.declares_iss,
     }
     return json_response(document, headers={"Cache-Control": "public, max-age=3600"})
 

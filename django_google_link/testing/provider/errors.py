@@ -12,11 +12,11 @@ class OAuthError(Exception):
 
     Args:
         error: the code, such as ``"invalid_grant"``.
-        description: a sentence for the developer.
+        description: a sentence for the developer; none if empty.
         status: the HTTP status that goes with it.
     """
 
-    def __init__(self, error: str, description: str, status: int = 400) -> None:
+    def __init__(self, error: str, description: str = "", status: int = 400) -> None:
         super().__init__(error, description, status)
         self.error = error
         self.description = description

@@ -1,17 +1,19 @@
-"""Answers that are decided beforehand: outages, nonsense, slowness."""
+"""Answers that are decided beforehand: outages, nonsense, slowness, and wrong fields."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from werkzeug.wrappers import Response
 
-Body = str | bytes | dict[str, Any] | list[Any]
+from .responses import json_response
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,19 +22,21 @@ class Fault:
 
     Attributes:
         status: the HTTP status.
-        body: sent as it is; a dict or a list as JSON.
+        body: text and bytes are sent as they are; anything else as JSON.
         content_type: of the body.
         delay: seconds before the answer.
         headers: further headers.
         drop: close the connection, halfway through the body, or at once if there is none.
+        takes_effect: do what was asked first, so that the proper answer is lost.
     """
 
     status: int
-    body: Body
+    body: Any
     content_type: str
     delay: float
     headers: Mapping[str, str]
     drop: bool
+    takes_effect: bool
 
     def answer(self) -> Response:
         """Wait if told to, and return the answer.
@@ -41,37 +45,69 @@ class Fault:
             ConnectionAbortedError: to close the connection without an answer.
         """
         time.sleep(self.delay)
-        body = _as_bytes(self.body)
+        body = _encode_body(self.body)
         if not self.drop:
             return Response(body, self.status, self.headers, content_type=self.content_type)
         if not body:
             raise ConnectionAbortedError
         headers = {**self.headers, "Content-Length": str(len(body))}
-        return Response(_half(body), self.status, headers, content_type=self.content_type)
+        return Response(_yield_half(body), self.status, headers, content_type=self.content_type)
 
 
-def _as_bytes(body: Body) -> bytes:
+def _encode_body(body: Any) -> bytes:
     if isinstance(body, bytes):
         return body
     return (body if isinstance(body, str) else json.dumps(body)).encode()
 
 
-def _half(body: bytes) -> Iterator[bytes]:
+def _yield_half(body: bytes) -> Iterator[bytes]:
     yield body[: len(body) // 2]
     raise ConnectionAbortedError
 
 
-class Faults:
-    """The faults in waiting, by path, first in first out. The caller holds the lock."""
+@dataclass(frozen=True, kw_only=True)
+class ResponseTampering:
+    """What is wrong with the next JSON answer.
+
+    Attributes:
+        fields: top-level fields to set, to any JSON value.
+        remove: fields to leave out.
+    """
+
+    fields: Mapping[str, Any]
+    remove: tuple[str, ...]
+
+    def apply(self, response: Response) -> Response:
+        """Return the answer with these fields instead of its own; a list has none to change."""
+        document = response.get_json()
+        if not isinstance(document, dict):
+            return response
+        fields = replace_fields(document, self.fields, self.remove)
+        # The length is the new body's own.
+        headers = [(name, value) for name, value in response.headers if name != "Content-Length"]
+        return json_response(fields, response.status_code, dict(headers))
+
+
+def replace_fields(
+    document: Mapping[str, Any], fields: Mapping[str, Any], remove: Iterable[str]
+) -> dict[str, Any]:
+    """Return a JSON object with some fields set and others left out."""
+    unwanted = frozenset(remove)
+    merged = {**document, **fields}
+    return {name: value for name, value in merged.items() if name not in unwanted}
+
+
+class QueuesByPath(Generic[T]):
+    """What awaits the next requests to each path, first in first out. The caller holds the lock."""
 
     def __init__(self) -> None:
-        self._queues: defaultdict[str, deque[Fault]] = defaultdict(deque)
+        self._queues: defaultdict[str, deque[T]] = defaultdict(deque)
 
-    def add(self, path: str, fault: Fault, count: int) -> None:
-        """Let the next ``count`` requests to this path fail."""
-        self._queues[path].extend([fault] * count)
+    def add(self, path: str, item: T, count: int = 1) -> None:
+        """Let this await the next ``count`` requests to the path."""
+        self._queues[path].extend([item] * count)
 
-    def take(self, path: str) -> Fault | None:
-        """Return the next fault of this path, if there is one."""
+    def take(self, path: str) -> T | None:
+        """Return what awaits the next request to this path, if there is anything."""
         queue = self._queues.get(path)
         return queue.popleft() if queue else None

@@ -1,34 +1,48 @@
-"""What users have given to clients, and the tokens that came of it."""
+"""What users have given to projects, and the tokens that came of it."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .identities import FakeClient, FakeUser
 from .scopes import merge_scopes
 
-MAX_REFRESH_TOKENS = 100
-"""Live refresh tokens of one account for one client, beyond which the oldest dies silently.
-
-See https://developers.google.com/identity/protocols/oauth2#expiration.
-"""
+if TYPE_CHECKING:
+    from .behaviour import Behaviour
 
 
 @dataclass(eq=False, kw_only=True)
 class Token:
-    """An access or refresh token. ``expires_at`` is in seconds since the epoch."""
+    """An access or refresh token.
+
+    Attributes:
+        value: what goes over the wire.
+        user: who gave it.
+        client: whom it was given to.
+        scopes: what it opens.
+        expires_at: in seconds since the epoch; ``None`` is never.
+        family: the same for all tokens that came of one authorization.
+        used_at: when a refresh token was last used, at first when it was issued.
+    """
 
     value: str = field(repr=False)
     user: FakeUser
     client: FakeClient
     scopes: tuple[str, ...]
     expires_at: float | None
+    family: str = ""
+    used_at: float = 0.0
 
-    def is_of(self, user: FakeUser | None, client: FakeClient | None) -> bool:
-        """Tell whether the token is this user's for this client; ``None`` is anyone."""
-        return user in (None, self.user) and client in (None, self.client)
+    def is_of(self, user: FakeUser, client: FakeClient) -> bool:
+        """Tell whether this user gave it to this client."""
+        return self.user is user and self.client is client
+
+    def is_of_grant(self, user: FakeUser, client: FakeClient) -> bool:
+        """Tell whether it is of this user's grant to the client's project."""
+        return self.user is user and self.client.project == client.project
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,75 +55,163 @@ class FakeGrantTokens:
 
 
 class Grants:
-    """The scopes of each user for each client, and live tokens. The caller holds the lock."""
+    """The scopes of each user for each project, and the tokens. The caller holds the lock.
 
-    def __init__(self) -> None:
-        self._scopes: dict[tuple[FakeUser, FakeClient], tuple[str, ...]] = {}
+    A grant is the project's: what a user has granted to one client of it counts for the others,
+    and it ends for all of them at once. Tokens are a client's.
+
+    See https://developers.google.com/identity/protocols/oauth2/web-server#incrementalAuth.
+
+    Args:
+        behaviour: how long tokens live, and what they become.
+    """
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self._behaviour = behaviour
+        self._scopes: dict[tuple[FakeUser, str], tuple[str, ...]] = {}
         self._access_tokens: dict[str, Token] = {}
         self._refresh_tokens: dict[str, Token] = {}
+        self._replaced_tokens: dict[str, Token] = {}
 
     def scopes(self, user: FakeUser, client: FakeClient) -> tuple[str, ...] | None:
         """Return all the scopes of the grant, or ``None`` if there is no grant."""
-        return self._scopes.get((user, client))
+        return self._scopes.get((user, client.project))
 
     def add(self, user: FakeUser, client: FakeClient, scopes: tuple[str, ...]) -> None:
         """Make a grant, or let an existing one grow."""
-        self._scopes[user, client] = merge_scopes(self.scopes(user, client) or (), scopes)
+        merged = merge_scopes(self.scopes(user, client) or (), scopes)
+        self._scopes[user, client.project] = merged
+        if self._behaviour.old_refresh_tokens_grow:
+            for token in self._refresh_tokens.values():
+                if token.is_of(user, client):
+                    token.scopes = merge_scopes(token.scopes, scopes)
 
     def replace(self, user: FakeUser, client: FakeClient, scopes: tuple[str, ...]) -> None:
-        """Set the scopes of the grant and of all its tokens."""
-        self._scopes[user, client] = scopes
+        """Set the scopes of the grant and of the client's tokens.
+
+        Tokens of the project's other clients keep those of their scopes that are still granted.
+        """
+        self._scopes[user, client.project] = scopes
         for token in (*self._access_tokens.values(), *self._refresh_tokens.values()):
             if token.is_of(user, client):
                 token.scopes = scopes
+            elif token.is_of_grant(user, client):
+                token.scopes = tuple(scope for scope in token.scopes if scope in scopes)
 
     def remove(self, user: FakeUser, client: FakeClient) -> None:
-        """Forget the grant with all its tokens."""
-        self._scopes.pop((user, client), None)
-        self.drop_access_tokens(lambda token: token.is_of(user, client))
-        _drop(self._refresh_tokens, lambda token: token.is_of(user, client))
+        """Forget the grant with all its tokens, those of the project's other clients too."""
+        self._scopes.pop((user, client.project), None)
+        self._drop_tokens(lambda token: token.is_of_grant(user, client))
 
-    def drop_access_tokens(self, unwanted: Callable[[Token], bool]) -> None:
-        """Forget the access tokens that ``unwanted`` picks."""
-        _drop(self._access_tokens, unwanted)
+    def remove_user(self, user: FakeUser) -> None:
+        """Forget everything that this user has granted."""
+        self._scopes = {key: scopes for key, scopes in self._scopes.items() if key[0] is not user}
+        self._drop_tokens(lambda token: token.user is user)
+
+    def remove_family(self, family: str) -> None:
+        """Forget the tokens that came of one authorization. What was granted stays granted."""
+        self._drop_tokens(lambda token: token.family == family)
+
+    def drop_access_tokens(self, is_unwanted: Callable[[Token], bool]) -> None:
+        """Forget the access tokens that ``is_unwanted`` picks."""
+        _drop(self._access_tokens, is_unwanted)
 
     def add_access_token(
-        self, user: FakeUser, client: FakeClient, scopes: tuple[str, ...], expires_at: float
+        self,
+        user: FakeUser,
+        client: FakeClient,
+        scopes: tuple[str, ...],
+        *,
+        expires_at: float | None = None,
+        family: str = "",
     ) -> Token:
-        """Mint an access token."""
-        value = f"ya29.a0{secrets.token_urlsafe(150)}"
-        token = Token(value=value, user=user, client=client, scopes=scopes, expires_at=expires_at)
-        self._access_tokens[value] = token
+        """Mint an access token.
+
+        Args:
+            user: who gave it.
+            client: whom it is for.
+            scopes: what it opens.
+            expires_at: in seconds since the epoch; as ``access_token_lifetime`` says if not given.
+            family: of the refresh token that it came of or came with.
+        """
+        now, lifetime = self._behaviour.now(), self._behaviour.access_token_lifetime
+        token = Token(
+            value=f"ya29.a0{secrets.token_urlsafe(150)}",
+            user=user,
+            client=client,
+            scopes=scopes,
+            expires_at=now + lifetime if expires_at is None else expires_at,
+            family=family,
+        )
+        self._access_tokens[token.value] = token
         return token
 
     def add_refresh_token(
-        self, user: FakeUser, client: FakeClient, scopes: tuple[str, ...], expires_at: float | None
+        self, user: FakeUser, client: FakeClient, scopes: tuple[str, ...]
     ) -> Token:
-        """Mint a refresh token. Beyond ``MAX_REFRESH_TOKENS`` the oldest one dies."""
-        value = f"1//0{secrets.token_urlsafe(75)}"
-        token = Token(value=value, user=user, client=client, scopes=scopes, expires_at=expires_at)
-        self._refresh_tokens[value] = token
+        """Mint a refresh token. Beyond ``max_refresh_tokens`` the oldest one dies."""
+        now, lifetime = self._behaviour.now(), self._behaviour.refresh_token_lifetime
+        token = Token(
+            value=_random_refresh_token(),
+            user=user,
+            client=client,
+            scopes=scopes,
+            expires_at=None if lifetime is None else now + lifetime,
+            family=secrets.token_urlsafe(16),
+            used_at=now,
+        )
+        self._refresh_tokens[token.value] = token
+        _drop(self._refresh_tokens, lambda token: not self._is_alive(token))
         siblings = [t.value for t in self._refresh_tokens.values() if t.is_of(user, client)]
-        for oldest in siblings[:-MAX_REFRESH_TOKENS]:
+        for oldest in siblings[: -self._behaviour.max_refresh_tokens]:
             del self._refresh_tokens[oldest]
         return token
 
-    def access_token(self, value: str, now: float) -> Token | None:
+    def replace_refresh_token(self, old: Token) -> Token:
+        """Mint the token that takes the place of another, which is dead from now on."""
+        token = Token(
+            value=_random_refresh_token(),
+            user=old.user,
+            client=old.client,
+            scopes=old.scopes,
+            expires_at=old.expires_at,
+            family=old.family,
+            used_at=self._behaviour.now(),
+        )
+        self._replaced_tokens[old.value] = self._refresh_tokens.pop(old.value)
+        self._refresh_tokens[token.value] = token
+        return token
+
+    def access_token(self, value: str) -> Token | None:
         """Return the live access token of this value, if there is one."""
-        return _live(self._access_tokens, value, now)
+        token = self._access_tokens.get(value)
+        return token if token and self._is_alive(token) else None
 
-    def refresh_token(self, value: str, now: float) -> Token | None:
+    def refresh_token(self, value: str) -> Token | None:
         """Return the live refresh token of this value, if there is one."""
-        return _live(self._refresh_tokens, value, now)
+        token = self._refresh_tokens.get(value)
+        return token if token and self._is_alive(token) else None
+
+    def replaced_token(self, value: str) -> Token | None:
+        """Return the refresh token of this value that another has taken the place of."""
+        return self._replaced_tokens.get(value)
+
+    def _is_alive(self, token: Token) -> bool:
+        now, longest = self._behaviour.now(), self._behaviour.refresh_token_max_idle
+        if token.expires_at is not None and token.expires_at <= now:
+            return False
+        is_idle = longest is not None and token.used_at + longest <= now
+        return not (is_idle and token.value in self._refresh_tokens)
+
+    def _drop_tokens(self, is_unwanted: Callable[[Token], bool]) -> None:
+        for tokens in (self._access_tokens, self._refresh_tokens, self._replaced_tokens):
+            _drop(tokens, is_unwanted)
 
 
-def _live(tokens: dict[str, Token], value: str, now: float) -> Token | None:
-    token = tokens.get(value)
-    if token is None or (token.expires_at is not None and token.expires_at <= now):
-        return None
-    return token
+def _random_refresh_token() -> str:
+    return f"1//0{secrets.token_urlsafe(75)}"
 
 
-def _drop(tokens: dict[str, Token], unwanted: Callable[[Token], bool]) -> None:
-    for value in [token.value for token in tokens.values() if unwanted(token)]:
+def _drop(tokens: dict[str, Token], is_unwanted: Callable[[Token], bool]) -> None:
+    for value in [token.value for token in tokens.values() if is_unwanted(token)]:
         del tokens[value]

@@ -1,4 +1,4 @@
-"""ID tokens (OpenID Connect Core section 2), signed for real, and spoilt on request."""
+"""ID tokens (OpenID Connect Core section 2), signed for real, and tampered with on request."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from joserfc import jwt
 from joserfc.jwk import RSAKey
+from joserfc.jws import JWSRegistry
 
+from .faults import replace_fields
 from .grants import Token
 from .keys import rsa_key
 from .scopes import EMAIL, PROFILE
@@ -20,15 +21,20 @@ from .scopes import EMAIL, PROFILE
 LIFETIME = 3600
 RSA_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
 ALGORITHMS = RSA_ALGORITHMS | {"HS256", "none"}
+CLAIMS: Any = object()
+"""Stands for the usual payload, since ``None`` is one too."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tampering:
+class IDTokenTampering:
     """What is wrong with the next ID token.
 
     Attributes:
-        claims: claims to set.
+        claims: claims to set, to any JSON value.
         remove: claims to leave out.
+        header: header parameters to set, to any JSON value.
+        remove_header: header parameters to leave out.
+        payload: signed in place of the claims: bytes as they are, anything else as JSON.
         foreign_key: sign with an unpublished key, under the name of the published one.
         alg: another algorithm: ``"none"`` leaves the signature out; ``"HS256"`` takes the published
             key for a shared secret (RFC 8725 section 2.1).
@@ -37,6 +43,9 @@ class Tampering:
 
     claims: Mapping[str, Any] = field(default_factory=dict)
     remove: tuple[str, ...] = ()
+    header: Mapping[str, Any] = field(default_factory=dict)
+    remove_header: tuple[str, ...] = ()
+    payload: Any = CLAIMS
     foreign_key: bool = False
     alg: str = "RS256"
     raw: str | None = None
@@ -71,25 +80,34 @@ def id_token_claims(token: Token, *, issuer: str, now: float, nonce: str | None)
     return claims if nonce is None else {**claims, "nonce": nonce}
 
 
-def sign_id_token(claims: dict[str, Any], key: RSAKey, tampering: Tampering) -> str:
-    """Return the token in compact form, spoilt as ``tampering`` says."""
+def sign_id_token(claims: dict[str, Any], key: RSAKey, tampering: IDTokenTampering) -> str:
+    """Return the token in compact form, with whatever ``tampering`` says is wrong."""
     if tampering.raw is not None:
         return tampering.raw
-    claims = {**claims, **tampering.claims}
-    claims = {name: value for name, value in claims.items() if name not in tampering.remove}
-    header = {"alg": tampering.alg, "kid": key.kid, "typ": "JWT"}
-    if tampering.alg not in RSA_ALGORITHMS:
-        return _without_private_key(header, claims, key)
+    header = replace_fields(
+        {"alg": tampering.alg, "kid": key.kid, "typ": "JWT"},
+        tampering.header,
+        tampering.remove_header,
+    )
+    payload = tampering.payload
+    if payload is CLAIMS:
+        payload = replace_fields(claims, tampering.claims, tampering.remove)
+    signed = ".".join(_base64url(_encode_part(part)) for part in (header, payload))
     signer = rsa_key("foreign") if tampering.foreign_key else key
-    return jwt.encode(header, claims, signer, algorithms=[tampering.alg])
+    return f"{signed}.{_base64url(_sign(signed.encode(), signer, tampering.alg))}"
 
 
-def _without_private_key(header: dict[str, Any], claims: dict[str, Any], key: RSAKey) -> str:
-    signed = ".".join(_base64url(json.dumps(part).encode()) for part in (header, claims))
-    if header["alg"] == "none":
-        return f"{signed}."
-    signature = hmac.digest(key.as_pem(private=False), signed.encode(), "sha256")
-    return f"{signed}.{_base64url(signature)}"
+def _encode_part(part: Any) -> bytes:
+    return part if isinstance(part, bytes) else json.dumps(part).encode()
+
+
+def _sign(message: bytes, key: RSAKey, algorithm: str) -> bytes:
+    # Without joserfc's jws, which refuses to sign what no client should accept.
+    if algorithm == "none":
+        return b""
+    if algorithm == "HS256":
+        return hmac.digest(key.as_pem(private=False), message, "sha256")
+    return JWSRegistry(algorithms=[algorithm]).get_alg(algorithm).sign(message, key)
 
 
 def _base64url(data: bytes) -> str:

@@ -13,24 +13,29 @@ if TYPE_CHECKING:
 
 _LOWER = string.ascii_lowercase + string.digits
 ClientType = Literal["web", "installed"]
+_SUFFIX = ".apps.googleusercontent.com"
 
 
-def random_client_id() -> str:
-    """Return a client id in the form of Google's."""
-    return f"{_pick(string.digits, 12)}-{_pick(_LOWER, 32)}.apps.googleusercontent.com"
+def random_client_id(project: str | None = None) -> str:
+    """Return a client id in the form of Google's.
+
+    Args:
+        project: the number of its project; made up if not given.
+    """
+    return f"{project or _pick_random(string.digits, 12)}-{_pick_random(_LOWER, 32)}{_SUFFIX}"
 
 
 def random_client_secret() -> str:
     """Return a client secret in the form of Google's."""
-    return f"GOCSPX-{_pick(string.ascii_letters + string.digits, 28)}"
+    return f"GOCSPX-{_pick_random(string.ascii_letters + string.digits, 28)}"
 
 
 def random_sub() -> str:
     """Return a ``sub`` in the form of Google's: a number too long for any integer column."""
-    return f"1{_pick(string.digits, 20)}"
+    return f"1{_pick_random(string.digits, 20)}"
 
 
-def _pick(alphabet: str, length: int) -> str:
+def _pick_random(alphabet: str, length: int) -> str:
     return "".join(secrets.choice(alphabet) for _ in range(length))
 
 
@@ -53,6 +58,8 @@ class FakeClient:
     A client of type ``"installed"`` may come back to any port and path on loopback
     (RFC 8252 section 7.3); a ``"web"`` client only to its ``redirect_uris``, exactly. With
     ``any_host`` their paths alone count, unlike at Google: a test site has many names.
+
+    Clients whose ids begin with the same project number share the grants of users.
     """
 
     client_id: str
@@ -60,6 +67,15 @@ class FakeClient:
     redirect_uris: list[str] = field(default_factory=list)
     type: ClientType = "web"
     any_host: bool = False
+
+    @property
+    def project(self) -> str:
+        """The number of the project, with which a client id of Google's begins.
+
+        A client with any other id is a project of its own, which is called as the client is.
+        """
+        number, _, rest = self.client_id.partition("-")
+        return number if number.isdecimal() and rest.endswith(_SUFFIX) else self.client_id
 
 
 class Directory:
@@ -98,10 +114,10 @@ class Directory:
 
     def users_in(self, hosted_domain: str | None) -> list[FakeUser]:
         """Return the accounts that an ``hd`` parameter leaves: ``"*"`` is any Workspace domain."""
-        return list(_in_domain(self.users.values(), hosted_domain))
+        return list(_filter_by_domain(self.users.values(), hosted_domain))
 
 
-def _in_domain(users: Iterable[FakeUser], hosted_domain: str | None) -> Iterable[FakeUser]:
+def _filter_by_domain(users: Iterable[FakeUser], hosted_domain: str | None) -> Iterable[FakeUser]:
     if not hosted_domain:
         return users
     if hosted_domain == "*":

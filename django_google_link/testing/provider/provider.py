@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
-from .faults import Faults
+from .faults import Fault, QueuesByPath, ResponseTampering
 from .grants import Grants
 from .identities import Directory
 from .keys import SigningKeys
@@ -16,7 +16,8 @@ from .recording import RequestLog
 if TYPE_CHECKING:
     from .authorization import AuthorizationCode, ConsentTicket
     from .behaviour import Behaviour
-    from .id_tokens import Tampering
+    from .errors import OAuthError
+    from .id_tokens import IDTokenTampering
     from .identities import FakeClient, FakeUser
 
 
@@ -24,7 +25,7 @@ class Provider:
     """What the endpoints work on. Whoever touches a part of it holds ``lock``, and never sleeps.
 
     Args:
-        behaviour: the knobs, read at each request.
+        behaviour: how it behaves, read at each request.
     """
 
     def __init__(self, behaviour: Behaviour) -> None:
@@ -32,12 +33,14 @@ class Provider:
         self.issuer = ""
         self.lock = threading.Lock()
         self.directory = Directory()
-        self.grants = Grants()
+        self.grants = Grants(behaviour)
         self.codes: OneTimeStore[AuthorizationCode] = OneTimeStore(prefix="4/0A")
         self.tickets: OneTimeStore[ConsentTicket] = OneTimeStore()
         self.keys = SigningKeys()
-        self.tamperings: deque[Tampering] = deque()
-        self.faults = Faults()
+        self.id_token_tamperings: deque[IDTokenTampering] = deque()
+        self.response_tamperings: QueuesByPath[ResponseTampering] = QueuesByPath()
+        self.authorization_errors: deque[OAuthError] = deque()
+        self.faults: QueuesByPath[Fault] = QueuesByPath()
         self.requests = RequestLog()
 
     def now(self) -> float:
@@ -45,6 +48,18 @@ class Provider:
         return self.behaviour.now()
 
     def end_grant(self, user: FakeUser, client: FakeClient) -> None:
-        """Take a grant back, with its tokens and with codes that are still on their way."""
+        """Take back what a user has granted to a client's project.
+
+        All tokens of it end, and codes that are still on their way.
+        """
         self.grants.remove(user, client)
-        self.codes.discard(lambda code: (code.user, code.client) == (user, client), self.now())
+        self.codes.discard(
+            lambda code: code.user is user and code.client.project == client.project, self.now()
+        )
+
+    def remove_user(self, user: FakeUser) -> None:
+        """Close an account: all that it has granted ends, and no page offers it any more."""
+        self.directory.users.pop(user.sub, None)
+        self.grants.remove_user(user)
+        self.codes.discard(lambda code: code.user is user, self.now())
+        self.tickets.discard(lambda ticket: user in ticket.accounts, self.now())

@@ -29,11 +29,11 @@ def protected(handler: Handler, scopes: Sequence[str]) -> Endpoint:
     sufficient = frozenset(normalize_scopes(scopes))
 
     def endpoint(provider: Provider, request: Request, /, **path_args: Any) -> Response:
-        token = _presented_token(provider, request)
+        token = _find_presented_token(provider, request)
         if token is None:
-            return _unauthenticated(request)
+            return _refuse_unauthenticated(request)
         if sufficient and sufficient.isdisjoint(token.scopes):
-            return _insufficient(sufficient)
+            return _refuse_insufficient(sufficient)
         answer = handler(request, token.user, **path_args)
         return answer if isinstance(answer, Response) else json_response(answer)
 
@@ -42,11 +42,11 @@ def protected(handler: Handler, scopes: Sequence[str]) -> Endpoint:
 
 def userinfo(provider: Provider, request: Request) -> Response:
     """Tell who the token's user is (OpenID Connect Core section 5.3)."""
-    token = _presented_token(provider, request)
+    token = _find_presented_token(provider, request)
     if token is None:
-        return _unauthenticated(request)
+        return _refuse_unauthenticated(request)
     if not {OPENID, EMAIL, PROFILE}.intersection(token.scopes):
-        return _insufficient(frozenset({OPENID, EMAIL, PROFILE}))
+        return _refuse_insufficient(frozenset({OPENID, EMAIL, PROFILE}))
     return json_response(user_claims(token))
 
 
@@ -56,17 +56,17 @@ def unknown_method(request: Request) -> Response:
     return json_response({"error": {"code": 404, "message": message, "status": "NOT_FOUND"}}, 404)
 
 
-def _presented_token(provider: Provider, request: Request) -> Token | None:
+def _find_presented_token(provider: Provider, request: Request) -> Token | None:
     authorization = request.authorization
     if authorization is None or authorization.type != "bearer" or not authorization.token:
         return None
     with provider.lock:
-        return provider.grants.access_token(authorization.token, provider.now())
+        return provider.grants.access_token(authorization.token)
 
 
-def _unauthenticated(request: Request) -> Response:
+def _refuse_unauthenticated(request: Request) -> Response:
     presented = "Authorization" in request.headers
-    return _api_error(
+    return _make_api_error(
         401,
         status="UNAUTHENTICATED",
         reason="ACCESS_TOKEN_EXPIRED" if presented else "CREDENTIALS_MISSING",
@@ -76,8 +76,8 @@ def _unauthenticated(request: Request) -> Response:
     )
 
 
-def _insufficient(scopes: frozenset[str]) -> Response:
-    return _api_error(
+def _refuse_insufficient(scopes: frozenset[str]) -> Response:
+    return _make_api_error(
         403,
         status="PERMISSION_DENIED",
         reason="ACCESS_TOKEN_SCOPE_INSUFFICIENT",
@@ -87,7 +87,7 @@ def _insufficient(scopes: frozenset[str]) -> Response:
     )
 
 
-def _api_error(
+def _make_api_error(
     code: int, *, status: str, reason: str, old_reason: str, message: str, challenge: str
 ) -> Response:
     details = {

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def revoke(provider: Provider, request: Request) -> Response:
-    """End the whole grant behind an access or refresh token. Needs no client authentication.
+    """End an access or refresh token, and its whole grant. Needs no client authentication.
 
     See https://developers.google.com/identity/protocols/oauth2/web-server#tokenrevoke.
     """
@@ -24,11 +24,25 @@ def revoke(provider: Provider, request: Request) -> Response:
             OAuthError("invalid_request", "Missing required parameter: token")
         )
     with provider.lock:
-        now = provider.now()
-        token = provider.grants.refresh_token(value, now) or provider.grants.access_token(
-            value, now
-        )
-        if token is None:
+        if not _end_token(provider, value):
             return oauth_error_response(OAuthError("invalid_token", "Token expired or revoked"))
-        provider.end_grant(token.user, token.client)
     return json_response({})
+
+
+def _end_token(provider: Provider, value: str) -> bool:
+    """End a token and what goes with it; tell whether there was anything to end.
+
+    A refresh token that was replaced by rotation still names its grant, and ends it.
+    """
+    grants = provider.grants
+    refresh_token = grants.refresh_token(value) or grants.replaced_token(value)
+    token = refresh_token or grants.access_token(value)
+    if token is None:
+        return False
+    if provider.behaviour.revocation_ends_grant:
+        provider.end_grant(token.user, token.client)
+    elif refresh_token:
+        grants.remove_family(token.family)
+    else:
+        grants.drop_access_tokens(lambda other: other is token)
+    return True

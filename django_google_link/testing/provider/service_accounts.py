@@ -80,20 +80,22 @@ def exchange_assertion(provider: Provider, form: MultiDict[str, str]) -> dict[st
     Raises:
         OAuthError: in Google's words.
     """
-    account, claims = _signed(provider, form.get("assertion", ""))
+    account, claims = _verify_assertion(provider, form.get("assertion", ""))
     scopes = normalize_scopes(str(claims.get("scope", "")).split())
     if not scopes:
         raise OAuthError("invalid_scope", "Invalid OAuth scope or ID token audience provided.")
-    user = _subject(provider, account, claims.get("sub"), scopes)
+    user = _find_subject(provider, account, claims.get("sub"), scopes)
     return {
-        "access_token": _access_token(provider, account, user, scopes),
+        "access_token": _mint_access_token(provider, account, user, scopes),
         "expires_in": _LIFETIME - 1,
         "token_type": "Bearer",
     }
 
 
-def _signed(provider: Provider, assertion: str) -> tuple[FakeServiceAccount, Mapping[str, Any]]:
-    claims = _claims(assertion)
+def _verify_assertion(
+    provider: Provider, assertion: str
+) -> tuple[FakeServiceAccount, Mapping[str, Any]]:
+    claims = _read_claims(assertion)
     account = provider.directory.service_accounts.get(str(claims.get("iss")))
     if account is None:
         raise OAuthError("invalid_grant", "Invalid grant: account not found")
@@ -107,7 +109,7 @@ def _signed(provider: Provider, assertion: str) -> tuple[FakeServiceAccount, Map
     return account, claims
 
 
-def _claims(assertion: str) -> Mapping[str, Any]:
+def _read_claims(assertion: str) -> Mapping[str, Any]:
     """Return what stands in an assertion, whoever signed it."""
     try:
         claims = json.loads(jws.extract_compact(assertion.encode()).payload)
@@ -133,7 +135,7 @@ def _check_times(claims: Mapping[str, Any], now: float) -> None:
         )
 
 
-def _subject(
+def _find_subject(
     provider: Provider, account: FakeServiceAccount, subject: Any, scopes: tuple[str, ...]
 ) -> FakeUser:
     """Return whom the token is for: the account itself, or a user of the Workspace."""
@@ -153,11 +155,13 @@ def _subject(
     return user
 
 
-def _access_token(
+def _mint_access_token(
     provider: Provider, account: FakeServiceAccount, user: FakeUser, scopes: tuple[str, ...]
 ) -> str:
     expires_at = provider.now() + _LIFETIME
-    return provider.grants.add_access_token(user, account.client, scopes, expires_at).value
+    return provider.grants.add_access_token(
+        user, account.client, scopes, expires_at=expires_at
+    ).value
 
 
 def generate_access_token(provider: Provider) -> Endpoint:
@@ -168,11 +172,11 @@ def generate_access_token(provider: Provider) -> Endpoint:
 
     def handler(request: Request, caller: FakeUser, email: str) -> Response:
         with provider.lock:
-            account = _impersonated(provider, caller, email)
+            account = _find_impersonated(provider, caller, email)
             if account is None:
-                return _denied("iam.serviceAccounts.getAccessToken")
+                return _refuse_permission("iam.serviceAccounts.getAccessToken")
             scopes = normalize_scopes(request.get_json()["scope"])
-            token = _access_token(provider, account, account, scopes)
+            token = _mint_access_token(provider, account, account, scopes)
             expires_at = datetime.fromtimestamp(provider.now() + _LIFETIME, UTC)
         return json_response(
             {"accessToken": token, "expireTime": expires_at.strftime("%Y-%m-%dT%H:%M:%SZ")}
@@ -186,9 +190,9 @@ def sign_jwt(provider: Provider) -> Endpoint:
 
     def handler(request: Request, caller: FakeUser, email: str) -> Response:
         with provider.lock:
-            account = _impersonated(provider, caller, email)
+            account = _find_impersonated(provider, caller, email)
         if account is None:
-            return _denied("iam.serviceAccounts.signJwt")
+            return _refuse_permission("iam.serviceAccounts.signJwt")
         payload = request.get_json()["payload"]
         header = {"alg": "RS256", "typ": "JWT", "kid": account.key.kid}
         return json_response(
@@ -201,12 +205,14 @@ def sign_jwt(provider: Provider) -> Endpoint:
     return protected(handler, _IAM_SCOPES)
 
 
-def _impersonated(provider: Provider, caller: FakeUser, email: str) -> FakeServiceAccount | None:
+def _find_impersonated(
+    provider: Provider, caller: FakeUser, email: str
+) -> FakeServiceAccount | None:
     account = provider.directory.service_accounts.get(email)
     return account if account and caller in account.impersonators else None
 
 
-def _denied(permission: str) -> Response:
+def _refuse_permission(permission: str) -> Response:
     message = f"Permission '{permission}' denied on resource (or it may not exist)."
     return json_response(
         {"error": {"code": 403, "message": message, "status": "PERMISSION_DENIED"}}, 403
