@@ -17,21 +17,22 @@ def travel(**by: float) -> Iterator[None]:
         with travel(hours=1, minutes=1):
             ...  # The access token has expired.
 
-    It goes on from there, and is back afterwards. Django's own clocks (sessions, signatures) and
-    other processes do not move; libraries that move those too, such as freezegun and time-machine,
-    move this one with them.
+    It goes on from there, and is back afterwards. Django's own clocks (sessions, signatures),
+    Google's libraries and other processes do not move; libraries that move those too, such as
+    freezegun and time-machine, move this one with them. A ``FakeGoogle`` whose ``now`` was set
+    keeps to that.
 
     Args:
         by: the arguments of ``datetime.timedelta``; negative ones go back.
     """
     step = timedelta(**by)
-    _move(step)
+    _move_clocks(step)
     try:
         yield
     finally:
-        _move(-step)
+        _move_clocks(-step)
 
 
-def _move(by: timedelta) -> None:
+def _move_clocks(by: timedelta) -> None:
     clock.move(by)
     provider_clock.move(by)

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
+from . import clock
 from .faults import Fault, QueuesByPath, ResponseTampering
 from .grants import Grants
 from .identities import Directory
@@ -46,6 +47,10 @@ class Provider:
     def now(self) -> float:
         """Return the time, in seconds since the epoch, by the fake's clock."""
         return self.behaviour.now()
+
+    def library_now(self) -> float:
+        """Return the time by which Google's libraries sign and read, which ``travel`` leaves."""
+        return self.now() - clock.moved_by()
 
     def end_grant(self, user: FakeUser, client: FakeClient) -> None:
         """Take back what a user has granted to a client's project.

@@ -105,7 +105,7 @@ def _verify_assertion(
         raise OAuthError("invalid_grant", "Invalid JWT Signature.") from None
     if claims.get("aud") not in {provider.issuer + PATHS["token"], _GOOGLES_TOKEN_ENDPOINT}:
         raise OAuthError("invalid_grant", "Invalid JWT: Failed audience check.")
-    _check_times(claims, provider.now())
+    _check_times(claims, provider.library_now())
     return account, claims
 
 
@@ -177,7 +177,7 @@ def generate_access_token(provider: Provider) -> Endpoint:
                 return _refuse_permission("iam.serviceAccounts.getAccessToken")
             scopes = normalize_scopes(request.get_json()["scope"])
             token = _mint_access_token(provider, account, account, scopes)
-            expires_at = datetime.fromtimestamp(provider.now() + _LIFETIME, UTC)
+            expires_at = datetime.fromtimestamp(provider.library_now() + _LIFETIME, UTC)
         return json_response(
             {"accessToken": token, "expireTime": expires_at.strftime("%Y-%m-%dT%H:%M:%SZ")}
         )
