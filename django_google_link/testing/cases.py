@@ -12,7 +12,7 @@ from django.test import override_settings
 from .accounts import link_google_account
 from .fake import FakeGoogle
 from .provider.errors import FakeGoogleError
-from .wiring import wired
+from .wiring import lead_to_fake
 
 if TYPE_CHECKING:
     from ..models import GoogleAccount
@@ -26,7 +26,7 @@ def running_google() -> Iterator[FakeGoogle]:
     """
     with (
         FakeGoogle() as google,
-        override_settings(GOOGLE_LINK=wired(google, getattr(settings, "GOOGLE_LINK", {}))),
+        override_settings(GOOGLE_LINK=lead_to_fake(google, getattr(settings, "GOOGLE_LINK", {}))),
     ):
         yield google
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.urls import NoReverseMatch, reverse
 
+from .provider.identities import FakeClient
+
 if TYPE_CHECKING:
     from .fake import FakeGoogle
 
@@ -17,11 +19,12 @@ _CREDENTIALS = frozenset({"CLIENT_SECRETS_FILE", "REDIRECT_URI"})
 _SOURCES = frozenset({"FILE", "IMPERSONATE", "DEFAULT_CREDENTIALS"})
 
 
-def wired(google: FakeGoogle, settings: Mapping[str, Any]) -> dict[str, Any]:
+def lead_to_fake(google: FakeGoogle, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``GOOGLE_LINK`` with every client and service account at this Google.
 
     Scopes, names and all else stay as the project has them; the encryption key is one of
-    this run, so that neither a secrets file nor the environment has to be there.
+    this run, so that neither a secrets file nor the environment has to be there. Clients whose
+    ``CLIENT_ID`` is of the same Google Cloud project are of the same project here.
 
     Args:
         google: has been started.
@@ -29,35 +32,41 @@ def wired(google: FakeGoogle, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     clients = settings.get("CLIENTS") or {"default": {}}
     accounts = settings.get("SERVICE_ACCOUNTS") or {}
+    projects: dict[str, str] = {}
     return {
         **settings,
         "ENCRYPTION_KEYS": [_KEY],
         "CLIENTS": {
-            name: _client(google, client, is_first=position == 0)
+            name: _lead_client(google, client, projects, is_first=position == 0)
             for position, (name, client) in enumerate(clients.items())
         },
         "SERVICE_ACCOUNTS": {
-            name: _service_account(google, account) for name, account in accounts.items()
+            name: _lead_service_account(google, account) for name, account in accounts.items()
         },
     }
 
 
-def _client(google: FakeGoogle, client: Mapping[str, Any], *, is_first: bool) -> dict[str, Any]:
-    fake = google.client if is_first else google.add_client()
+def _lead_client(
+    google: FakeGoogle, client: Mapping[str, Any], projects: dict[str, str], *, is_first: bool
+) -> dict[str, Any]:
+    real = FakeClient(client_id=str(client.get("CLIENT_ID") or ""), client_secret="").project
+    fake = google.client if is_first else google.add_client(project=projects.get(real))
+    if real:
+        projects.setdefault(real, fake.project)
     fake.any_host = True
-    fake.redirect_uris += _callbacks()
+    fake.redirect_uris += _find_callbacks()
     kept = {key: value for key, value in client.items() if key not in _CREDENTIALS}
     return {**kept, **google.client_settings(fake)}
 
 
-def _callbacks() -> list[str]:
+def _find_callbacks() -> list[str]:
     try:
         return [f"http://testserver{reverse('google_link:callback')}"]
     except NoReverseMatch:
         return []
 
 
-def _service_account(google: FakeGoogle, account: Mapping[str, Any]) -> dict[str, Any]:
+def _lead_service_account(google: FakeGoogle, account: Mapping[str, Any]) -> dict[str, Any]:
     # A name that no other test has had: access tokens outlive a test in the cache.
     fake = google.add_service_account(f"robot-{secrets.token_hex(4)}")
     if account.get("SUBJECTS"):

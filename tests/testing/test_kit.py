@@ -89,6 +89,28 @@ def test_settings_of_any_project_are_led_to_the_fake(
     assert google.requests_to("token")
 
 
+def test_clients_of_one_project_stay_of_one_project(settings: Settings) -> None:
+    """So that what ends one's grants at Google ends them in tests too."""
+    ids = {
+        "default": "123456789012-a.apps.googleusercontent.com",
+        "mobile": "123456789012-b.apps.googleusercontent.com",
+        "other": "210987654321-c.apps.googleusercontent.com",
+        "elsewhere": "daybook",
+    }
+    secret = {"CLIENT_SECRET": "s"}
+    clients = {name: {"CLIENT_ID": client_id, **secret} for name, client_id in ids.items()}
+    files = {name: {"CLIENT_SECRETS_FILE": "nowhere.json"} for name in ("file", "another_file")}
+    settings.GOOGLE_LINK = {"CLIENTS": {**clients, **files}}
+
+    with kit.running_google() as google:
+        projects = [
+            google.client_with(client["CLIENT_ID"]).project for client in conf.clients.values()
+        ]
+
+    assert projects[0] == projects[1]
+    assert len(set(projects)) == 5
+
+
 @pytest.mark.urls("tests.testing.test_kit")
 def test_settings_that_are_not_there_are_made(
     settings: Settings, request: pytest.FixtureRequest
