@@ -56,7 +56,7 @@ def make_google_account(
     account = GoogleAccount(
         user_id=user.pk,
         client=client,
-        client_id=_client_id(client),
+        client_id=_find_client_id(client),
         sub=sub or str(secrets.randbelow(10**21)),
         email=email,
         email_verified=True,
@@ -64,7 +64,7 @@ def make_google_account(
         granted_scopes=sorted(parse_scopes((*IDENTITY_SCOPES, *parse_scopes(scopes)))),
         status=status,
         status_reason=status_reason,
-        access_token_expires_at=_expiry(access_token_expires_at) if access_token else None,
+        access_token_expires_at=_resolve_expiry(access_token_expires_at) if access_token else None,
     )
     if refresh_token:
         account.seal_token("refresh_token", Secret(refresh_token))
@@ -110,14 +110,14 @@ def link_google_account(
     )
 
 
-def _client_id(client: str) -> str:
+def _find_client_id(client: str) -> str:
     # A page that shows what is linked needs no client.
     with suppress(ImproperlyConfigured):
         return get_client(client).client_id
     return ""
 
 
-def _expiry(value: Any) -> datetime | None:
+def _resolve_expiry(value: Any) -> datetime | None:
     if value is _IN_AN_HOUR:
         return clock.now() + timedelta(hours=1)
     expiry: datetime | None = value

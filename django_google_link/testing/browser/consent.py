@@ -51,7 +51,7 @@ def give_consent(url: str, answer: Answer) -> str:
             raise FakeGoogleError(page.text)
         response = session.post(
             urljoin(url, page.action),
-            data=_fill(page, answer),
+            data=_fill_form(page, answer),
             allow_redirects=False,
             timeout=TIMEOUT,
         )
@@ -60,18 +60,18 @@ def give_consent(url: str, answer: Answer) -> str:
         return response.headers["Location"]
 
 
-def _fill(page: Page, answer: Answer) -> list[tuple[str, str]]:
+def _fill_form(page: Page, answer: Answer) -> list[tuple[str, str]]:
     if answer.deny:
         return [*page.hidden, ("decision", "cancel")]
     return [
         *page.hidden,
-        ("account", _account(page, answer.user)),
-        *(("scope", scope) for scope in _scopes(page, answer.grant)),
+        ("account", _choose_account(page, answer.user)),
+        *(("scope", scope) for scope in _choose_scopes(page, answer.grant)),
         ("decision", "allow"),
     ]
 
 
-def _account(page: Page, user: FakeUser | None) -> str:
+def _choose_account(page: Page, user: FakeUser | None) -> str:
     if user is None:
         if not page.radios:
             raise FakeGoogleError('Nobody has an account here: add_user("anna@gmail.com").')
@@ -83,7 +83,7 @@ def _account(page: Page, user: FakeUser | None) -> str:
     return user.sub
 
 
-def _scopes(page: Page, grant: Collection[str] | None) -> list[str]:
+def _choose_scopes(page: Page, grant: Collection[str] | None) -> list[str]:
     if grant is None:
         return page.checkboxes
     wanted = set(normalize_scopes(grant)) - IDENTITY

@@ -49,9 +49,9 @@ class _PageParser(HTMLParser):
         elif tag == "form":
             self.page.action = values.get("action", "")
         elif tag == "input" and "disabled" not in values:
-            self._input(values)
+            self._read_input(values)
 
-    def _input(self, values: dict[str, str]) -> None:
+    def _read_input(self, values: dict[str, str]) -> None:
         kind, value = values.get("type"), values.get("value", "")
         if kind == "hidden":
             self.page.hidden.append((values.get("name", ""), value))

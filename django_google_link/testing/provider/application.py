@@ -114,14 +114,14 @@ def _build_map(endpoints: Iterable[tuple[str, str]]) -> Map:
     Python 3.11 when two threads are in it.
     """
     with _map_building:
-        routes = _made_map(tuple(endpoints))
+        routes = _make_map(tuple(endpoints))
         # Otherwise the first request would sort the rules.
         routes.update()
     return routes
 
 
 @lru_cache(maxsize=64)
-def _made_map(endpoints: tuple[tuple[str, str], ...]) -> Map:
+def _make_map(endpoints: tuple[tuple[str, str], ...]) -> Map:
     """Return the map of these paths and methods: to make one takes longer than many a test."""
     return Map(
         [Rule(path, methods=[method], endpoint=(path, method)) for path, method in endpoints]

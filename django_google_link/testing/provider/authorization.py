@@ -67,49 +67,54 @@ def parse_authorization_request(
     for name, values in args.lists():
         if len(values) > 1:
             raise OAuthError("invalid_request", f"Parameter given more than once: {name}")
-    client = directory.clients.get(_required(args, "client_id"))
+    client = directory.clients.get(_require(args, "client_id"))
     if client is None:
         raise OAuthError("invalid_client", "The OAuth client was not found.")
-    redirect_uri = _required(args, "redirect_uri")
+    redirect_uri = _require(args, "redirect_uri")
     if not _may_return_to(client, redirect_uri):
         raise OAuthError("redirect_uri_mismatch", f"Not registered: {redirect_uri}")
-    if _required(args, "response_type") != "code":
+    if _require(args, "response_type") != "code":
         raise OAuthError("unsupported_response_type", f"Not code: {args['response_type']}")
     return AuthorizationRequest(
         client=client,
         redirect_uri=redirect_uri,
-        scopes=_scopes(args),
+        scopes=_parse_scopes(args),
         state=args.get("state"),
         nonce=args.get("nonce"),
-        code_challenge=_code_challenge(args),
-        prompt=_prompt(args),
+        code_challenge=_parse_code_challenge(args),
+        prompt=_parse_prompt(args),
         login_hint=args.get("login_hint", ""),
         hosted_domain=args.get("hd"),
-        offline=_one_of(args, "access_type", "online", "offline") == "offline",
-        include_granted_scopes=_one_of(args, "include_granted_scopes", "false", "true") == "true",
+        offline=_parse_choice(args, "access_type", "online", "offline") == "offline",
+        include_granted_scopes=_parse_choice(args, "include_granted_scopes", "false", "true")
+        == "true",
     )
 
 
-def _required(args: MultiDict[str, str], name: str) -> str:
+def _require(args: MultiDict[str, str], name: str) -> str:
     value = args.get(name, "").strip()
     if not value:
         raise OAuthError("invalid_request", f"Missing required parameter: {name}")
     return value
 
 
-def _scopes(args: MultiDict[str, str]) -> tuple[str, ...]:
-    scopes = normalize_scopes(_required(args, "scope").split())
+def _parse_scopes(args: MultiDict[str, str]) -> tuple[str, ...]:
+    scopes = normalize_scopes(_require(args, "scope").split())
     invalid = [scope for scope in scopes if "://" not in scope and scope != OPENID]
     if invalid:
         raise OAuthError("invalid_scope", f"Some requested scopes were invalid: {invalid}")
     return scopes
 
 
-def _one_of(args: MultiDict[str, str], name: str, *choices: str) -> str:
+def _parse_choice(args: MultiDict[str, str], name: str, *choices: str) -> str:
     value = args.get(name, choices[0])
     if value not in choices:
         raise OAuthError("invalid_request", f"Invalid parameter value for {name}: {value}")
     return value
+
+
+def _parse_flag(args: MultiDict[str, str], name: str) -> bool:
+    return _parse_choice(args, name, "false", "true") == "true"
 
 
 def _may_return_to(client: FakeClient, redirect_uri: str) -> bool:
@@ -122,7 +127,7 @@ def _may_return_to(client: FakeClient, redirect_uri: str) -> bool:
     return on_loopback and (client.any_host or client.type == "installed")
 
 
-def _code_challenge(args: MultiDict[str, str]) -> str | None:
+def _parse_code_challenge(args: MultiDict[str, str]) -> str | None:
     challenge, method = args.get("code_challenge"), args.get("code_challenge_method")
     if challenge is None and method is None:
         return None
@@ -132,7 +137,7 @@ def _code_challenge(args: MultiDict[str, str]) -> str | None:
     return challenge
 
 
-def _prompt(args: MultiDict[str, str]) -> frozenset[str]:
+def _parse_prompt(args: MultiDict[str, str]) -> frozenset[str]:
     prompt = frozenset(args.get("prompt", "").split())
     if prompt - PROMPTS or ("none" in prompt and len(prompt) > 1):
         raise OAuthError("invalid_request", f"Invalid parameter value for prompt: {args['prompt']}")

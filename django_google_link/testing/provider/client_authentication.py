@@ -20,7 +20,7 @@ def authenticate_client(request: Request, directory: Directory) -> FakeClient:
     Raises:
         OAuthError: ``invalid_request`` without an id, ``invalid_client`` (401) for a wrong pair.
     """
-    client_id, client_secret = _credentials(request)
+    client_id, client_secret = _read_credentials(request)
     if not client_id:
         raise OAuthError("invalid_request", "Could not determine client ID from request.")
     client = directory.clients.get(client_id)
@@ -31,7 +31,7 @@ def authenticate_client(request: Request, directory: Directory) -> FakeClient:
     return client
 
 
-def _credentials(request: Request) -> tuple[str, str]:
+def _read_credentials(request: Request) -> tuple[str, str]:
     basic = request.authorization
     if basic is not None and basic.type == "basic":
         return unquote_plus(basic.username or ""), unquote_plus(basic.password or "")

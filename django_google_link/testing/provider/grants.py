@@ -114,7 +114,7 @@ class Grants:
 
     def drop_access_tokens(self, is_unwanted: Callable[[Token], bool]) -> None:
         """Forget the access tokens that ``is_unwanted`` picks."""
-        _drop(self._access_tokens, is_unwanted)
+        _drop_from(self._access_tokens, is_unwanted)
 
     def add_access_token(
         self,
@@ -152,7 +152,7 @@ class Grants:
         """Mint a refresh token. Beyond ``max_refresh_tokens`` the oldest one dies."""
         now, lifetime = self._behaviour.now(), self._behaviour.refresh_token_lifetime
         token = Token(
-            value=_random_refresh_token(),
+            value=_make_refresh_token_value(),
             user=user,
             client=client,
             scopes=scopes,
@@ -161,7 +161,7 @@ class Grants:
             used_at=now,
         )
         self._refresh_tokens[token.value] = token
-        _drop(self._refresh_tokens, lambda token: not self._is_alive(token))
+        _drop_from(self._refresh_tokens, lambda token: not self._is_alive(token))
         siblings = [t.value for t in self._refresh_tokens.values() if t.is_of(user, client)]
         for oldest in siblings[: -self._behaviour.max_refresh_tokens]:
             del self._refresh_tokens[oldest]
@@ -170,7 +170,7 @@ class Grants:
     def replace_refresh_token(self, old: Token) -> Token:
         """Mint the token that takes the place of another, which is dead from now on."""
         token = Token(
-            value=_random_refresh_token(),
+            value=_make_refresh_token_value(),
             user=old.user,
             client=old.client,
             scopes=old.scopes,
@@ -205,13 +205,13 @@ class Grants:
 
     def _drop_tokens(self, is_unwanted: Callable[[Token], bool]) -> None:
         for tokens in (self._access_tokens, self._refresh_tokens, self._replaced_tokens):
-            _drop(tokens, is_unwanted)
+            _drop_from(tokens, is_unwanted)
 
 
-def _random_refresh_token() -> str:
+def _make_refresh_token_value() -> str:
     return f"1//0{secrets.token_urlsafe(75)}"
 
 
-def _drop(tokens: dict[str, Token], is_unwanted: Callable[[Token], bool]) -> None:
+def _drop_from(tokens: dict[str, Token], is_unwanted: Callable[[Token], bool]) -> None:
     for value in [token.value for token in tokens.values() if is_unwanted(token)]:
         del tokens[value]

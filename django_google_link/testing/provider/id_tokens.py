@@ -73,7 +73,7 @@ def id_token_claims(token: Token, *, issuer: str, now: float, nonce: str | None)
         "azp": token.client.client_id,
         "aud": token.client.client_id,
         **user_claims(token),
-        "at_hash": _base64url(hashlib.sha256(token.value.encode()).digest()[:16]),
+        "at_hash": _encode_base64url(hashlib.sha256(token.value.encode()).digest()[:16]),
         "iat": int(now),
         "exp": int(now) + LIFETIME,
     }
@@ -92,9 +92,9 @@ def sign_id_token(claims: dict[str, Any], key: RSAKey, tampering: IDTokenTamperi
     payload = tampering.payload
     if payload is CLAIMS:
         payload = replace_fields(claims, tampering.claims, tampering.remove)
-    signed = ".".join(_base64url(_encode_part(part)) for part in (header, payload))
+    signed = ".".join(_encode_base64url(_encode_part(part)) for part in (header, payload))
     signer = rsa_key("foreign") if tampering.foreign_key else key
-    return f"{signed}.{_base64url(_sign(signed.encode(), signer, tampering.alg))}"
+    return f"{signed}.{_encode_base64url(_sign(signed.encode(), signer, tampering.alg))}"
 
 
 def _encode_part(part: Any) -> bytes:
@@ -110,5 +110,5 @@ def _sign(message: bytes, key: RSAKey, algorithm: str) -> bytes:
     return JWSRegistry(algorithms=[algorithm]).get_alg(algorithm).sign(message, key)
 
 
-def _base64url(data: bytes) -> str:
+def _encode_base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

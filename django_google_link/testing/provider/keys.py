@@ -28,7 +28,7 @@ class SigningKeys:
     @property
     def current(self) -> RSAKey:
         """The key that signs."""
-        return self._key(self._last)
+        return self._find_key(self._last)
 
     def rotate(self, *, drop_old: bool) -> None:
         """Sign with a new key from now on.
@@ -43,12 +43,12 @@ class SigningKeys:
     def public_jwks(self) -> dict[str, Any]:
         """Return the published key set (RFC 7517 section 5)."""
         published = range(self._first, self._last + 1)
-        return {"keys": [_published(self._key(number)) for number in published]}
+        return {"keys": [_publish_key(self._find_key(number)) for number in published]}
 
-    def _key(self, number: int) -> RSAKey:
+    def _find_key(self, number: int) -> RSAKey:
         return rsa_key(f"signing {number}")
 
 
-def _published(key: RSAKey) -> dict[str, Any]:
+def _publish_key(key: RSAKey) -> dict[str, Any]:
     # The key itself has no "alg", so that a token may be signed by another algorithm on purpose.
     return key.as_dict(private=False, use="sig", alg="RS256")
