@@ -1,15 +1,15 @@
-# The short way in: make and Python 3.11 or newer are all it takes.
+# The short way in: make and Python 3.11 or newer are all it takes. Each target works alone.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
 .SILENT:
 .DELETE_ON_ERROR:
-.PHONY: test demo lint types docs check-all matrix bench
+.PHONY: test demo lint types docs check-all matrix repeat bench
 
-# Run the quick tests, on SQLite, with coverage of every line and branch.
+# Run the quick tests, on SQLite. CI measures their coverage.
 test: .venv/test.stamp
-	$(BIN)/pytest --quiet --numprocesses auto --cov -m "not postgresql and not browser and not node and not processes"
+	$(BIN)/pytest --numprocesses auto --dist worksteal -m "not browser and not node and not processes"
 
 # Show the example project, with a Google of its own: make demo [PORT=8001] [GOOGLE_PORT=8766]
 demo: .venv/example.stamp
@@ -19,6 +19,7 @@ lint: .venv/lint.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/codespell
 
 types: .venv/types.stamp
 	$(BIN)/mypy
@@ -26,6 +27,7 @@ types: .venv/types.stamp
 # Build the documentation into docs/_build/html. Needs Graphviz.
 docs: .venv/docs.stamp
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --builder html docs docs/_build/html
+	echo "Open docs/_build/html/index.html"
 
 check-all: lint types test
 
@@ -33,18 +35,25 @@ check-all: lint types test
 bench: .venv/bench.stamp
 	$(BIN)/python -m benchmarks
 
-# What CI runs: every Python and Django, PostgreSQL, a browser, and the wheel.
+# What CI runs: every Python and Django, coverage, PostgreSQL, MariaDB, a browser, and the wheel.
 matrix: .venv/tox.stamp
 	$(BIN)/tox run-parallel --parallel 2 --parallel-no-spinner
+
+# Look for tests that fail now and then: make repeat [N=20] [ENV=py313-django61-postgresql]
+repeat: N ?= 20
+repeat: ENV ?= py311-django52-processes,py313-django61-processes
+repeat: .venv/tox.stamp
+	for run in $$(seq $(N)); do echo "Run $$run of $(N)"; $(BIN)/tox run -e $(ENV) || exit; done
 
 .venv/test.stamp .venv/example.stamp .venv/lint.stamp .venv/types.stamp .venv/tox.stamp .venv/bench.stamp .venv/docs.stamp: \
 .venv/%.stamp: pyproject.toml setup.cfg | $(BIN)/python
 	echo "Installing what '$*' needs into .venv"
 	# Older versions of pip do not know dependency groups.
-	$(BIN)/python -m pip install -qq --upgrade pip
-	$(BIN)/python -m pip install -qq --editable '.[api,testing]' --group $*
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --editable '.[api,testing]' --group $*
 	touch $@
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("This needs Python 3.11 or newer: make PYTHON=python3.13")'
+	echo "Making a virtual environment in .venv"
 	$(PYTHON) -m venv .venv

@@ -20,7 +20,7 @@ from tests.support.databases import file_database
 # What is asserted there is explained like in a test.
 pytest.register_assert_rewrite("tests.support.flow", "tests.support.statuses")
 
-pytest_plugins = ["django_google_link.testing.pytest_plugin"]
+pytest_plugins = ["django_google_link.testing.pytest_plugin", "tests.support.interrupt"]
 
 
 @pytest.fixture
