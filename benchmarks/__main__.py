@@ -27,6 +27,7 @@ DATABASES = ("postgresql", "sqlite")
 
 def main() -> None:
     """Measure, print and write."""
+    _require_postgresql()
     lines = [*_heading()]
     for row in (_fresh, _expiry, _many, _rotation, _start, _million, _memory):
         section = row()
@@ -34,6 +35,26 @@ def main() -> None:
         lines += section
     RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(f"Written to {RESULTS}.")
+
+
+def _require_postgresql() -> None:
+    """Stop with what is missing, before anything is measured."""
+    result = subprocess.run(
+        [sys.executable, "-c", "from django.db import connection as c; c.ensure_connection()"],
+        env={
+            **os.environ,
+            "BENCH_DATABASE": "postgresql",
+            "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
+        },
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if result.returncode:
+        raise SystemExit(
+            "make bench needs PostgreSQL, with a role google_link that may create databases: see "
+            f"CONTRIBUTING.md. Connecting has failed with:\n{result.stderr.splitlines()[-1]}"
+        )
 
 
 def _heading() -> list[str]:

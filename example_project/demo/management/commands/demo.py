@@ -23,6 +23,8 @@ from demo.youtube import YouTube
 from django_google_link.testing import FakeGoogle
 
 HOST = "127.0.0.1"
+LAST_PORT = 65535
+FALLBACK_PORTS = {"PORT": 8001, "GOOGLE_PORT": 8766}
 USERS = ("anna", "ben")
 OPERATOR = "olga"
 PASSWORD = "daybook"
@@ -69,6 +71,7 @@ class Command(BaseCommand):
                 stack.callback(site.server_close)
                 google = self._google(google_port)
                 stack.callback(google.stop)
+                self._tell("Preparing the database, and a Google for this machine")
                 self._set_up(site, google, keep=keep)
                 site.serve_forever(poll_interval=0.1)
         except KeyboardInterrupt:
@@ -78,13 +81,13 @@ class Command(BaseCommand):
         try:
             return ThreadedWSGIServer((HOST, port), WSGIRequestHandler)
         except (OSError, OverflowError) as error:
-            raise CommandError(_cannot_listen(port, "--port", error)) from None
+            raise CommandError(_cannot_listen(port, "PORT", error)) from None
 
     def _google(self, port: int) -> FakeGoogle:
         try:
             return FakeGoogle(port).start()
         except (OSError, OverflowError) as error:
-            raise CommandError(_cannot_listen(port, "--google-port", error)) from None
+            raise CommandError(_cannot_listen(port, "GOOGLE_PORT", error)) from None
 
     def _set_up(self, site: ThreadedWSGIServer, google: FakeGoogle, *, keep: bool) -> None:
         client = client_settings(google.url)
@@ -111,7 +114,10 @@ class Command(BaseCommand):
             google=google.url,
             accounts=", ".join(accounts),
         )
-        self.stdout.write(welcome)
+        self._tell(f"\n{welcome}")
+
+    def _tell(self, text: str) -> None:
+        self.stdout.write(text)
         self.stdout.flush()
 
 
@@ -157,6 +163,11 @@ def _prepare_database(*, keep: bool) -> None:
         )
 
 
-def _cannot_listen(port: int, option: str, error: Exception) -> str:
+def _cannot_listen(port: int, variable: str, error: Exception) -> str:
     reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else "no such port"
-    return f"Cannot listen on {HOST}:{port}: {reason}. Choose another port with {option}."
+    option = f"--{variable.lower().replace('_', '-')}"
+    another = port + 1 if 0 < port < LAST_PORT else FALLBACK_PORTS[variable]
+    return (
+        f"Cannot listen on {HOST}:{port}: {reason}. Choose another port: "
+        f"make demo {variable}={another}, or manage.py demo {option} {another}."
+    )
