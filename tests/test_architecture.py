@@ -157,3 +157,17 @@ def test_tests_disconnect_what_they_connect() -> None:
     ]
 
     assert connecting == []
+
+
+def test_tests_do_not_measure_time() -> None:
+    """What takes a second here takes three elsewhere: something else has to prove the same."""
+    readings = [
+        f"{path}:{call.lineno}"
+        for path, tree in TESTS.items()
+        if path != Path("tests/support/times.py")  # It ends a wait in vain.
+        and not path.is_relative_to("tests/testing")
+        for call in calls_of(tree)
+        if ast.unparse(call.func) in {"time.monotonic", "time.perf_counter", "monotonic"}
+    ]
+
+    assert readings == []

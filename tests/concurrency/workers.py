@@ -20,11 +20,10 @@ _DATABASE_KEYS = ("ENGINE", "NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS
 
 @dataclass(frozen=True)
 class Result:
-    """How one call went: its value, or the name and text of its error; and its duration."""
+    """How one call went: its value, or the name and text of its error."""
 
     value: str | None
     error: str | None
-    seconds: float
 
 
 class Worker:
@@ -70,7 +69,7 @@ class Worker:
     def results(self) -> list[Result]:
         """Wait until it has done its work, and return what came of it."""
         found = [
-            Result(result.get("value"), result.get("error"), result["seconds"])
+            Result(result.get("value"), result.get("error"))
             for result in json.loads(self._stdout.read())
         ]
         assert self.process.wait() == 0
