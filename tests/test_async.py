@@ -49,7 +49,7 @@ def post(client: AsyncClient, url: str, **headers: str) -> Any:
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_async_required_answers_as_sync(async_client: AsyncClient, user: Any, status: str) -> None:
-    """Acceptance 75: the same table, under ASGI."""
+    """The same table, under ASGI."""
     arrange, missing = STATUSES[status]
     arrange(user)
     if status != "anonymous":
@@ -75,7 +75,7 @@ def test_async_required_answers_as_sync(async_client: AsyncClient, user: Any, st
 def test_async_required_ready_runs_the_view(
     async_browser: AsyncClient, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 61, 75: and calls Google off the event loop."""
+    """And calls Google off the event loop."""
     link_account(google, user, alice, CALENDAR)
 
     assert get(async_browser, "/async/agenda/").json() == {"events": EVENTS}
@@ -85,7 +85,7 @@ def test_async_required_ready_runs_the_view(
 def test_async_aware_asks_everything_in_the_event_loop(
     async_client: AsyncClient, user: Any, status: str
 ) -> None:
-    """Acceptance 75, 79: no SynchronousOnlyOperation, whatever is asked."""
+    """No SynchronousOnlyOperation, whatever is asked."""
     if status == "ready":
         make_google_account(user, scopes=[CALENDAR])
     else:
@@ -100,7 +100,7 @@ def test_async_aware_asks_everything_in_the_event_loop(
 
 
 def test_async_accounts_are_looked_up_once(async_browser: AsyncClient, user: Any) -> None:
-    """Acceptance 77: one query of ours, and Django's two."""
+    """One query of ours, and Django's two."""
     make_google_account(user, scopes=[CALENDAR])
 
     for url in ("/async/bare/", "/async/home/", "/async/other/"):
@@ -111,7 +111,7 @@ def test_async_accounts_are_looked_up_once(async_browser: AsyncClient, user: Any
 
 
 def test_async_nobody_costs_nothing(async_client: AsyncClient) -> None:
-    """Acceptance 77, 82: an anonymous visitor is not looked up."""
+    """An anonymous visitor is not looked up."""
     for url in ("/async/bare/", "/async/home/", "/async/chosen/"):
         with CaptureQueriesContext(connection) as captured:
             get(async_client, url)
@@ -121,7 +121,7 @@ def test_async_nobody_costs_nothing(async_client: AsyncClient) -> None:
 def test_async_grant_lost_inside_the_view(
     async_browser: AsyncClient, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 70, 75: the same as in a sync view."""
+    """The same as in a sync view."""
     account = link_account(google, user, alice, CALENDAR)
     google.revoke(alice)
 
@@ -138,7 +138,7 @@ def test_async_grant_lost_inside_the_view(
 def test_async_grant_lost_of_an_account_that_a_coroutine_chose(
     async_browser: AsyncClient, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 70: the chooser is not needed a second time."""
+    """The chooser is not needed a second time."""
     account = link_account(google, user, alice, CALENDAR)
     url = f"/async/chosen/?account={account.pk}"
     ready = get(async_browser, url)
@@ -153,7 +153,7 @@ def test_async_grant_lost_of_an_account_that_a_coroutine_chose(
 def test_async_error_without_an_account_keeps_to_the_chosen_one(
     user: Any, async_rf: AsyncRequestFactory
 ) -> None:
-    """Acceptance 70: also where the error does not say which account it is about."""
+    """Also where the error does not say which account it is about."""
     make_google_account(user, scopes=[CALENDAR, DRIVE])
     two = make_google_account(user, scopes=[CALENDAR], sub="2")
 
@@ -174,7 +174,7 @@ def test_async_error_without_an_account_keeps_to_the_chosen_one(
 def test_async_error_of_somebody_elses_account_is_not_this_users(
     async_browser: AsyncClient, google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any
 ) -> None:
-    """Acceptance 76: it is raised, not answered."""
+    """It is raised, not answered."""
     link_account(google, user, alice, CALENDAR)
     theirs = link_account(google, other_user, google.add_user("bob@gmail.com"))
     GoogleAccount.objects.filter(pk=theirs.pk).update(status=Status.NEEDS_REAUTHORIZATION)
@@ -186,7 +186,7 @@ def test_async_error_of_somebody_elses_account_is_not_this_users(
 def test_async_error_of_ones_own_account_is_answered(
     async_browser: AsyncClient, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 70: for the account in trouble."""
+    """For the account in trouble."""
     link_account(google, user, alice, CALENDAR)
     bob = google.add_user("bob@gmail.com")
     second = link_account(google, user, bob, CALENDAR)
@@ -200,7 +200,7 @@ def test_async_error_of_ones_own_account_is_answered(
 
 
 def test_async_other_errors_pass(async_browser: AsyncClient, user: Any) -> None:
-    """Acceptance 71: they are not ours."""
+    """They are not ours."""
     make_google_account(user, scopes=[CALENDAR])
 
     with pytest.raises(ZeroDivisionError):
@@ -255,7 +255,7 @@ def resolve_in_database(request: Any) -> str:
 def test_async_client_resolver_may_ask_the_database(
     async_browser: AsyncClient, user: Any, settings: Settings
 ) -> None:
-    """Acceptance 12, 75: it is not called in the event loop."""
+    """It is not called in the event loop."""
     make_google_account(user, scopes=[CALENDAR], email="a@gmail.com")
     settings.GOOGLE_LINK = {
         **settings.GOOGLE_LINK,
@@ -269,7 +269,7 @@ def test_async_client_resolver_may_ask_the_database(
 def test_async_client_resolver_may_ask_the_database_for_nobody(
     async_client: AsyncClient, settings: Settings
 ) -> None:
-    """Acceptance 12, 75, 82: nor for a visitor whose accounts are not looked up."""
+    """Nor for a visitor whose accounts are not looked up."""
     settings.GOOGLE_LINK = {
         **settings.GOOGLE_LINK,
         "CLIENT_RESOLVER": "tests.test_async.resolve_in_database",
@@ -280,7 +280,7 @@ def test_async_client_resolver_may_ask_the_database_for_nobody(
 
 @pytest.mark.parametrize("path", ["/async/dispatched/", "/async/gotten/", "/async/in-urls/"])
 def test_async_class_based_view(async_browser: AsyncClient, user: Any, path: str) -> None:
-    """Acceptance 75: decorated as a whole, in part, or in the URLconf."""
+    """Decorated as a whole, in part, or in the URLconf."""
     before = get(async_browser, path)
     make_google_account(user, scopes=[CALENDAR], email="a@gmail.com")
     after = get(async_browser, path)
@@ -292,7 +292,7 @@ def test_async_class_based_view(async_browser: AsyncClient, user: Any, path: str
 
 
 def test_sync_views_under_asgi(async_browser: AsyncClient, user: Any) -> None:
-    """Acceptance 75: Django runs them in a thread, and they work as ever."""
+    """Django runs them in a thread, and they work as ever."""
     before = get(async_browser, "/bare/")
     make_google_account(user, scopes=[CALENDAR], email="a@gmail.com")
 
@@ -302,7 +302,7 @@ def test_sync_views_under_asgi(async_browser: AsyncClient, user: Any) -> None:
 
 
 def test_async_requests_at_the_same_time_do_not_mix(async_client: AsyncClient) -> None:
-    """Acceptance 65, 84: each has its own."""
+    """Each has its own."""
     urls = [f"/async/bare/?n={number}" for number in range(20)]
 
     async def all_at_once() -> list[Any]:
@@ -314,7 +314,7 @@ def test_async_requests_at_the_same_time_do_not_mix(async_client: AsyncClient) -
 
 
 def test_async_request_without_a_user_is_anonymous(rf: RequestFactory) -> None:
-    """Acceptance 75: where no middleware has set one."""
+    """Where no middleware has set one."""
     response = asyncio.run(views.async_bare(rf.get("/here/")))
 
     assert query_of(response["Location"]) == {"next": "/here/"}
@@ -323,7 +323,7 @@ def test_async_request_without_a_user_is_anonymous(rf: RequestFactory) -> None:
 @pytest.mark.parametrize("decorator", [google_required, google_aware])
 @pytest.mark.parametrize("called", [False, True])
 def test_async_name_docstring_and_kind_stay(decorator: Any, called: bool) -> None:
-    """Acceptance 59: the view stays a coroutine function, with its name and docstring."""
+    """The view stays a coroutine function, with its name and docstring."""
 
     async def page(request: Any) -> None:
         """The page."""

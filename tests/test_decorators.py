@@ -46,7 +46,7 @@ pytestmark = pytest.mark.django_db
 def test_required_ready_runs_the_view(
     browser: Client, alice: FakeUser, google: FakeGoogle, user: Any
 ) -> None:
-    """Acceptance 61, 84: the view runs with its arguments, and calls Google."""
+    """The view runs with its arguments, and calls Google."""
     link_account(google, user, alice, CALENDAR)
 
     response = browser.get("/agenda/today/")
@@ -57,7 +57,7 @@ def test_required_ready_runs_the_view(
 def test_required_bare_needs_the_scopes_of_the_client(
     browser: Client, user: Any, google: FakeGoogle, configure: Callable[..., None]
 ) -> None:
-    """Acceptance 8, 59, 66: bare, the client's SCOPES as they are at this request."""
+    """Bare, the client's SCOPES as they are at this request."""
     make_google_account(user, scopes=[CALENDAR], email="a@gmail.com")
 
     before = browser.get("/bare/")
@@ -69,7 +69,7 @@ def test_required_bare_needs_the_scopes_of_the_client(
 
 
 def test_required_with_scopes_needs_these_and_no_others(browser: Client, user: Any) -> None:
-    """Acceptance 66, 67: the client's SCOPES are asked for, but not required."""
+    """The client's SCOPES are asked for, but not required."""
     make_google_account(user, scopes=[DRIVE])
 
     assert browser.get("/files/").content == b"files"
@@ -77,7 +77,7 @@ def test_required_with_scopes_needs_these_and_no_others(browser: Client, user: A
 
 
 def test_required_asks_for_everything_at_once(browser: Client, user: Any) -> None:
-    """Acceptance 66; ASVS 10.2.3: required, optional and the client's scopes; nothing else."""
+    """ASVS 10.2.3: required, optional and the client's scopes; nothing else."""
     wish = wish_of(browser.get("/files/")["Location"], user)
 
     assert list(wish.scopes) == [*IDENTITY_SCOPES, DRIVE, TASKS, CALENDAR]
@@ -88,7 +88,7 @@ def test_required_asks_for_everything_at_once(browser: Client, user: Any) -> Non
 def test_required_some_of_the_scopes_are_not_enough(
     browser: Client, user: Any, scopes: list[str]
 ) -> None:
-    """Acceptance 10, 67: all are needed; and a string of scopes is words, not letters."""
+    """All are needed; and a string of scopes is words, not letters."""
     make_google_account(user, scopes=scopes)
 
     response = browser.get("/words/")
@@ -97,7 +97,7 @@ def test_required_some_of_the_scopes_are_not_enough(
 
 
 def test_required_knows_the_aliases_of_scopes(browser: Client, user: Any) -> None:
-    """Acceptance 78: email is userinfo.email."""
+    """The scope email is userinfo.email."""
     make_google_account(user)
 
     assert browser.get("/aliased/").content == b"aliased"
@@ -115,7 +115,7 @@ def test_required_without_any_scope_needs_an_account(browser: Client, user: Any)
 def test_required_with_an_expired_token_refreshes_it(
     browser: Client, alice: FakeUser, google: FakeGoogle, user: Any
 ) -> None:
-    """Acceptance 68: the refresh token is what counts."""
+    """The refresh token is what counts."""
     link_account(
         google, user, alice, CALENDAR, access_token_expires_at=timezone.now() - timedelta(hours=1)
     )
@@ -127,7 +127,7 @@ def test_required_with_an_expired_token_refreshes_it(
 def test_required_without_a_refresh_token_asks_again(
     browser: Client, user: Any, hours: int
 ) -> None:
-    """Acceptance 68: without one it is no link."""
+    """Without one it is no link."""
     expires_at = timezone.now() + timedelta(hours=hours)
     make_google_account(
         user, scopes=[CALENDAR], refresh_token="", access_token_expires_at=expires_at
@@ -137,7 +137,7 @@ def test_required_without_a_refresh_token_asks_again(
 
 
 def test_required_after_the_row_is_gone_asks_again(browser: Client, user: Any) -> None:
-    """Acceptance 72: nothing is remembered from the request before."""
+    """Nothing is remembered from the request before."""
     account = make_google_account(user, scopes=[CALENDAR])
     before = browser.get("/bare/")
     account.delete()
@@ -154,7 +154,7 @@ def test_required_after_the_row_is_gone_asks_again(browser: Client, user: Any) -
 def test_required_from_anonymous_to_the_page(
     client: Client, user: Any, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Acceptance 15, 60, 63: log in, consent, and be where one wanted to be, to the letter."""
+    """Log in, consent, and be where one wanted to be, to the letter."""
     serve_apis(google)
     page = "/agenda/m%C3%BCnchen%20%E2%98%BA/?q=%C3%A9&next=%2Ffiles%2F%3Fa%3D1%26b%3D2&q=2"
 
@@ -171,7 +171,7 @@ def test_required_from_anonymous_to_the_page(
 
 
 def test_required_goes_to_google_once(browser: Client, google: FakeGoogle, alice: FakeUser) -> None:
-    """Acceptance 66: link, ask for more where more is needed, and lose nothing by it."""
+    """Link, ask for more where more is needed, and lose nothing by it."""
     serve_apis(google)
     first = visit(browser, google, "/agenda/", user=alice)
     second = visit(browser, google, "/words/", user=alice)
@@ -188,7 +188,7 @@ def test_required_goes_to_google_once(browser: Client, google: FakeGoogle, alice
 def test_grant_lost_inside_the_view_restarts_consent(
     browser: Client, user: Any, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Acceptance 70: the grant died this minute; the user is sent to consent, and it heals."""
+    """The grant died this minute; the user is sent to consent, and it heals."""
     account = link_account(google, user, alice, CALENDAR)
     google.revoke(alice)
 
@@ -206,7 +206,7 @@ def test_grant_lost_inside_the_view_restarts_consent(
 def test_grant_lost_inside_the_view_on_post_shows_a_page(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 70, 73: a form is not sent away silently."""
+    """A form is not sent away silently."""
     link_account(google, user, alice, CALENDAR)
     google.revoke(alice)
 
@@ -233,7 +233,7 @@ def test_grant_lost_by_session_policy_says_so(
 def test_grant_lost_inside_the_view_tells_a_program(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 70, 74: the same words as when it was known beforehand."""
+    """The same words as when it was known beforehand."""
     link_account(google, user, alice, CALENDAR)
     google.revoke(alice)
 
@@ -246,7 +246,7 @@ def test_grant_lost_inside_the_view_tells_a_program(
 def test_grant_lost_under_atomic_requests_stays_lost(
     browser: Client, google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch, user: Any
 ) -> None:
-    """Acceptance 70: the answer is no exception, so the loss is committed with it."""
+    """The answer is no exception, so the loss is committed with it."""
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
     link_account(google, user, alice, CALENDAR)
     google.revoke(alice)
@@ -266,7 +266,7 @@ def test_grant_lost_in_a_transaction_of_the_view_stays_lost(
     atomic_requests: bool,
     user: Any,
 ) -> None:
-    """Acceptance 70: the view's transaction is rolled back, and the loss is known all the same."""
+    """The view's transaction is rolled back, and the loss is known all the same."""
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", atomic_requests)
     link_account(google, user, alice, CALENDAR)
     google.revoke(alice)
@@ -297,7 +297,7 @@ def test_tampered_token_asks_for_a_new_link(
 def test_lost_default_is_renewed_though_another_account_is_ready(
     browser: Client, user: Any, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Acceptance 70: the account that died is meant, not one that happens to live."""
+    """The account that died is meant, not one that happens to live."""
     link_account(google, user, alice, CALENDAR)
     link_account(google, user, google.add_user("bob@gmail.com"), CALENDAR)
     google.revoke(alice)
@@ -310,7 +310,7 @@ def test_lost_default_is_renewed_though_another_account_is_ready(
 def test_missing_scopes_inside_the_view_are_asked_for(
     browser: Client, user: Any, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Acceptance 70: for this account, and all that the view required as well."""
+    """For this account, and all that the view required as well."""
     serve_apis(google)
     visit(browser, google, "/bare/", user=alice)
 
@@ -326,7 +326,7 @@ def test_missing_scopes_inside_the_view_are_asked_for(
 def test_error_of_another_account_of_ones_own_asks_for_that_one(
     browser: Client, user: Any, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Acceptance 70, 76: consent is asked for the account in trouble, not for the default one."""
+    """Consent is asked for the account in trouble, not for the default one."""
     link_account(google, user, alice, CALENDAR)
     bob = google.add_user("bob@gmail.com")
     url = f"/agenda-of/{link_account(google, user, bob, CALENDAR).pk}/?scope={DRIVE}"
@@ -360,7 +360,7 @@ def test_error_of_an_account_of_another_client_asks_there(
 def test_error_of_an_account_that_is_gone_by_now_starts_afresh(
     browser: Client, user: Any, rf: RequestFactory
 ) -> None:
-    """Acceptance 72: unlinked in another tab while the view ran."""
+    """Unlinked in another tab while the view ran."""
     account = make_google_account(user, scopes=[CALENDAR])
 
     @google_required(scopes=[CALENDAR])
@@ -379,7 +379,7 @@ def test_error_of_an_account_that_is_gone_by_now_starts_afresh(
 def test_error_of_somebody_elses_account_is_not_this_users(
     browser: Client, other_user: Any, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 76: consent of this user would not help, so it is not asked for."""
+    """Consent of this user would not help, so it is not asked for."""
     link_account(google, user, alice, CALENDAR)
     bob = google.add_user("bob@gmail.com")
     url = f"/agenda-of/{link_account(google, other_user, bob, CALENDAR).pk}/"
@@ -394,7 +394,7 @@ def test_error_of_somebody_elses_account_is_not_this_users(
 def test_error_that_consent_does_not_help_is_raised(
     browser: Client, user: Any, google: FakeGoogle
 ) -> None:
-    """Acceptance 76: a view that is never content does not send its users in a circle."""
+    """A view that is never content does not send its users in a circle."""
     make_google_account(user, scopes=[CALENDAR])
 
     with pytest.raises(ConsentRequiredError, match="No consent is ever enough"):
@@ -404,7 +404,7 @@ def test_error_that_consent_does_not_help_is_raised(
 def test_error_of_an_account_in_an_open_view_is_not_a_visitors(
     user: Any, rf: RequestFactory
 ) -> None:
-    """Acceptance 76: nor is it, where nobody is logged in."""
+    """Nor is it, where nobody is logged in."""
     account = make_google_account(user)
 
     @google_aware
@@ -418,7 +418,7 @@ def test_error_of_an_account_in_an_open_view_is_not_a_visitors(
 def test_error_of_the_projects_own_where_more_is_missing_is_answered(
     user: Any, rf: RequestFactory
 ) -> None:
-    """Acceptance 70: as long as the user can do something, they are told."""
+    """As long as the user can do something, they are told."""
     make_google_account(user)
 
     @google_aware(scopes=[CALENDAR])
@@ -474,7 +474,7 @@ def test_choice_required_of_somebody_else_is_raised(user: Any, rf: RequestFactor
 
 
 def test_other_errors_pass(browser: Client, user: Any) -> None:
-    """Acceptance 71: they are not ours."""
+    """They are not ours."""
     make_google_account(user, scopes=[CALENDAR])
 
     with pytest.raises(ZeroDivisionError):
@@ -484,7 +484,7 @@ def test_other_errors_pass(browser: Client, user: Any) -> None:
 def test_google_out_of_reach_passes(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 70: a failure that passes by itself is no reason to ask the user."""
+    """A failure that passes by itself is no reason to ask the user."""
     link_account(google, user, alice, CALENDAR, access_token_expires_at=timezone.now())
     google.fail_next(status=503)
 
@@ -497,7 +497,7 @@ def test_google_out_of_reach_passes(
 
 
 def test_return_url_holds_for_every_request(browser: Client, user: Any) -> None:
-    """Acceptance 65: the forerunner's held for the first one only."""
+    """The forerunner's held for the first one only."""
     wishes = [wish_of(browser.get("/elsewhere/")["Location"], user) for _ in range(3)]
     posted = ask(browser, FORMS["form"], "/elsewhere/")
 
@@ -506,7 +506,7 @@ def test_return_url_holds_for_every_request(browser: Client, user: Any) -> None:
 
 
 def test_return_url_holds_under_threads(client: Client) -> None:
-    """Acceptance 65: each request has its own, whatever the others do."""
+    """Each request has its own, whatever the others do."""
     together = Barrier(8)
 
     def anonymous(number: int) -> bool:
@@ -528,7 +528,7 @@ def test_return_url_may_be_lazy(browser: Client, user: Any) -> None:
 
 
 def test_return_url_off_site_is_not_used(browser: Client, user: Any) -> None:
-    """Acceptance 19: not even where the project's own code says so."""
+    """Not even where the project's own code says so."""
     response = browser.get("/astray/?x=1")
 
     assert wish_of(response["Location"], user).return_url == "/astray/?x=1"
@@ -536,14 +536,14 @@ def test_return_url_off_site_is_not_used(browser: Client, user: Any) -> None:
 
 @pytest.mark.parametrize("name", ["elsewhere", "lazily", "astray"])
 def test_return_url_does_not_matter_once_linked(browser: Client, user: Any, name: str) -> None:
-    """Acceptance 61, 65: it is for the way back from Google, not for the view."""
+    """It is for the way back from Google, not for the view."""
     make_google_account(user, scopes=[CALENDAR])
 
     assert browser.get(f"/{name}/").content == name.encode()
 
 
 def test_path_that_looks_like_a_host_is_not_come_back_to(client: Client, user: Any) -> None:
-    """Acceptance 19: "//evil.example/" is a path to a server, and a host to a browser."""
+    """A server sees a path in "//evil.example/", and a browser a host."""
     hostile = "http://testserver//evil.example/"
 
     anonymous = client.get(hostile)
@@ -556,7 +556,7 @@ def test_path_that_looks_like_a_host_is_not_come_back_to(client: Client, user: A
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_referer_is_never_used(browser: Client, user: Any, method: str) -> None:
-    """Acceptance 18: neither another site's nor our own."""
+    """Neither another site's nor our own."""
     for referer in ("https://evil.example/x", "http://testserver/referring/"):
         response = ask(browser, (method, {"accept": "application/json", "referer": referer}))
         wish = wish_of(response.json()["authorize_url"], user)
@@ -600,7 +600,7 @@ def test_client_keyword_links_through_that_client(
 def test_client_resolver_is_asked_at_each_request(
     browser: Client, user: Any, second_client: str, settings: Settings
 ) -> None:
-    """Acceptance 12: several tenants, several clients."""
+    """Several tenants, several clients."""
     settings.GOOGLE_LINK = {
         **settings.GOOGLE_LINK,
         "CLIENT_RESOLVER": "tests.support.views.client_of",
@@ -618,7 +618,7 @@ def test_client_resolver_is_asked_at_each_request(
 
 
 def test_request_attribute_is_configurable(client: Client, settings: Settings) -> None:
-    """Acceptance 11: read at each request."""
+    """Read at each request."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "REQUEST_ATTRIBUTE": "linked"}
 
     assert client.get("/renamed/").content == b"anonymous"
@@ -628,7 +628,7 @@ def test_request_attribute_is_configurable(client: Client, settings: Settings) -
     "path", ["/dispatched/", "/gotten/", "/async/dispatched/", "/async/gotten/", "/async/in-urls/"]
 )
 def test_class_based_view(client: Client, user: Any, path: str) -> None:
-    """Acceptance 75: decorated as a whole or in part, sync or async."""
+    """Decorated as a whole or in part, sync or async."""
     anonymous = client.get(path)
     client.force_login(user)
     before = client.get(path)
@@ -641,7 +641,7 @@ def test_class_based_view(client: Client, user: Any, path: str) -> None:
 
 
 def test_class_based_view_of_which_one_method_is_decorated(client: Client) -> None:
-    """Acceptance 75: the other methods are open."""
+    """The other methods are open."""
     assert client.post("/gotten/").content == b"posted"
     assert client.put("/gotten/").status_code == 405
 
@@ -649,7 +649,7 @@ def test_class_based_view_of_which_one_method_is_decorated(client: Client) -> No
 @pytest.mark.parametrize("decorator", [google_required, google_aware])
 @pytest.mark.parametrize("called", [False, True])
 def test_name_and_docstring_stay(decorator: Any, called: bool) -> None:
-    """Acceptance 59: bare or called."""
+    """Bare or called."""
 
     def page(request: Any) -> None:
         """The page."""
@@ -663,7 +663,7 @@ def test_name_and_docstring_stay(decorator: Any, called: bool) -> None:
 
 
 def test_request_without_a_user_or_session_is_anonymous(rf: RequestFactory) -> None:
-    """Acceptance 75: where no middleware has set one."""
+    """Where no middleware has set one."""
     required, aware = (view(rf.get("/here/?x=1")) for view in (views.bare, views.home))
 
     assert query_of(required["Location"]) == {"next": "/here/?x=1"}
@@ -696,7 +696,7 @@ def test_decorated_view_calls_another(browser: Client, user: Any) -> None:
 def test_nothing_leaks_from_one_request_to_the_next(
     client: Client, user: Any, other_user: Any
 ) -> None:
-    """Acceptance 84: also after an exception."""
+    """Also after an exception."""
     make_google_account(user, scopes=[CALENDAR], email="a@gmail.com")
     client.force_login(user)
     first = client.get("/home/").json()
@@ -718,7 +718,7 @@ def test_nothing_leaks_from_one_request_to_the_next(
     "view", [views.bare, views.elsewhere, views.chosen, views.home, views.async_bare]
 )
 def test_nothing_that_changes_is_in_the_closure(view: Any) -> None:
-    """Acceptance 65, 84: what all requests share is constant."""
+    """What all requests share is constant."""
     cells = [cell.cell_contents for cell in view.__closure__]
     requirements = [content for content in cells if isinstance(content, Requirement)]
 
@@ -748,7 +748,7 @@ def test_accounts_are_looked_up_once(
     google: FakeGoogle,
     user: Any,
 ) -> None:
-    """Acceptance 77: however often request.google is asked, and not at all if it is not."""
+    """However often request.google is asked, and not at all if it is not."""
     link_account(google, user, alice, CALENDAR)
 
     with CaptureQueriesContext(connection) as captured:
@@ -761,7 +761,7 @@ def test_accounts_are_looked_up_once(
 
 @pytest.mark.parametrize("url", ["/bare/", "/home/", "/insisting/", "/silent/", "/chosen/"])
 def test_accounts_are_not_looked_up_for_nobody(client: Client, url: str) -> None:
-    """Acceptance 77, 82: an anonymous visitor costs nothing."""
+    """An anonymous visitor costs nothing."""
     with CaptureQueriesContext(connection) as captured:
         client.get(url)
 

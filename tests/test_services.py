@@ -110,7 +110,7 @@ def summary(service: Any) -> str:
 
 @every_helper
 def test_helper_of_a_user_without_a_link(google: FakeGoogle, user: Any, helper: Any) -> None:
-    """Acceptance 87: a specific error, with what would be needed."""
+    """A specific error, with what would be needed."""
     make_google_account(user, client="other")
 
     with pytest.raises(NotLinkedError) as caught:
@@ -123,7 +123,7 @@ def test_helper_of_a_user_without_a_link(google: FakeGoogle, user: Any, helper: 
 def test_helper_of_an_anonymous_user(
     google: FakeGoogle, db: None, helper: Any, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    """Acceptance 82, 87: nobody has linked nothing, and no query is needed to know."""
+    """Nobody has linked nothing, and no query is needed to know."""
     with django_assert_num_queries(0), pytest.raises(NotLinkedError):
         helper(AnonymousUser())
 
@@ -151,7 +151,7 @@ def test_helper_of_an_account_that_is_lost(google: FakeGoogle, user: Any, helper
 def test_helper_of_an_account_that_lacks_a_scope(
     google: FakeGoogle, user: Any, helper: Any
 ) -> None:
-    """Acceptance 67: some of the scopes are not enough."""
+    """Some of the scopes are not enough."""
     account = make_google_account(user, scopes=[CALENDAR])
 
     for owner in (user, account):
@@ -202,7 +202,7 @@ def test_helper_of_another_client(
     ids=["string", "wire form", "alias", "set", "generator"],
 )
 def test_scopes_may_come_in_any_form(google: FakeGoogle, user: Any, scopes: Any) -> None:
-    """Acceptance 10, 78: a string is never taken for its letters."""
+    """A string is never taken for its letters."""
     make_google_account(user, scopes=[CALENDAR], access_token="ya29.stored")
 
     assert access_token(user, scopes=scopes) == "ya29.stored"
@@ -305,7 +305,7 @@ def test_helper_of_a_user_asks_the_database_once(
     helper: Any,
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
-    """Acceptance 77: with a fresh token, one query and no request."""
+    """With a fresh token, one query and no request."""
     for _ in range(3):
         make_google_account(user, scopes=[CALENDAR])
 
@@ -365,7 +365,7 @@ def test_helper_never_falls_back_to_the_server_s_own_credentials(
 def test_access_token_that_has_expired_is_refreshed(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 109, 112: without any request of a visitor."""
+    """Without any request of a visitor."""
     account = linked(user, google, alice, access_token_expires_at=in_seconds(290))
 
     token = access_token(user, scopes=[CALENDAR])
@@ -377,7 +377,7 @@ def test_access_token_that_has_expired_is_refreshed(
 def test_access_token_of_a_stale_account_object_asks_the_row_first(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 100: what another worker stored serves."""
+    """What another worker stored serves."""
     account = linked(user, google, alice, access_token_expires_at=in_seconds(-60))
     first = access_token(GoogleAccount.objects.get())
 
@@ -388,7 +388,7 @@ def test_access_token_of_a_stale_account_object_asks_the_row_first(
 def test_access_token_errors_carry_code_and_status(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 106: for the operator to look up."""
+    """For the operator to look up."""
     account = linked(user, google, alice, access_token="")
     google.error_next("deleted_client", status=401)
     google.fail_next(status=503, body={"error": "backend_error"})
@@ -405,7 +405,7 @@ def test_access_token_errors_carry_code_and_status(
 def test_async_helpers_refresh_in_an_event_loop(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Acceptance 75: awaited where the database may not be touched, a loop of their own."""
+    """Awaited where the database may not be touched, a loop of their own."""
     user = new_user()
     account = linked(user, google, alice, access_token="")
 
@@ -486,7 +486,7 @@ def test_authorized_session_goes_where_the_apis_are(
 def test_authorized_session_refused_by_the_api_refreshes_and_retries(
     calendar: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 104: the caller does not notice."""
+    """The caller does not notice."""
     account = linked(user, calendar, alice)
     calendar.expire_access_tokens()
     path = "/calendar/v3/calendars/primary/events"
@@ -501,7 +501,7 @@ def test_authorized_session_refused_by_the_api_refreshes_and_retries(
 def test_authorized_session_refused_by_the_api_sends_a_stream_again(
     google: FakeGoogle, alice: FakeUser, user: Any, inbox: list[bytes]
 ) -> None:
-    """Acceptance 104: from where it began, and not from its end."""
+    """From where it began, and not from its end."""
     account = linked(user, google, alice)
     stream = io.BytesIO(b"--- the whole of it")
     stream.seek(4)
@@ -520,7 +520,7 @@ def test_authorized_session_refused_by_the_api_sends_a_stream_again(
 def test_authorized_session_refused_by_the_api_sends_other_bodies_again(
     google: FakeGoogle, alice: FakeUser, user: Any, inbox: list[bytes], body: Any
 ) -> None:
-    """Acceptance 104: these need no rewinding."""
+    """These need no rewinding."""
     account = linked(user, google, alice)
     google.expire_access_tokens()
 
@@ -535,7 +535,7 @@ def test_authorized_session_refused_by_the_api_sends_other_bodies_again(
 def test_authorized_session_refused_by_the_api_never_sends_half_a_stream(
     google: FakeGoogle, alice: FakeUser, user: Any, inbox: list[bytes]
 ) -> None:
-    """Acceptance 104: what cannot be rewound is an error, not an empty upload."""
+    """What cannot be rewound is an error, not an empty upload."""
     account = linked(user, google, alice)
     google.expire_access_tokens()
 
@@ -561,7 +561,7 @@ def test_authorized_session_sends_any_stream_once(
 def test_authorized_session_returns_other_refusals_as_they_are(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 104: a 403 is not the token's fault."""
+    """A 403 is not the token's fault."""
     account = linked(user, google, alice)
     google.fail_next(endpoint="/drive", status=403)
 
@@ -590,7 +590,7 @@ def test_authorized_session_keeps_the_cause_of_an_error(
 def test_authorized_session_gives_up_on_an_api_that_always_refuses(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 104: once or twice, and then the API has the last word."""
+    """Once or twice, and then the API has the last word."""
     account = linked(user, google, alice)
     google.fail_next(5, endpoint="/always", status=401)
 
@@ -607,7 +607,7 @@ def test_authorized_session_gives_up_on_an_api_that_always_refuses(
 def test_build_service_calls_the_api_for_the_user(
     calendar: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 80: Calendar, through API_ENDPOINT."""
+    """Calendar, through API_ENDPOINT."""
     linked(user, calendar, alice)
 
     with build_service(user, "calendar", "v3", scopes=[CALENDAR]) as service:
@@ -617,7 +617,7 @@ def test_build_service_calls_the_api_for_the_user(
 def test_build_service_refreshes_through_the_database(
     calendar: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 104, 109: before the first call, and when the API says 401."""
+    """Before the first call, and when the API says 401."""
     account = linked(user, calendar, alice, access_token_expires_at=in_seconds(-60))
 
     with build_service(account, "calendar", "v3") as service:
@@ -633,7 +633,7 @@ def test_build_service_refreshes_through_the_database(
 def test_build_service_returns_other_refusals_as_they_are(
     calendar: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 104: googleapiclient's own error."""
+    """The API client's own error."""
     account = linked(user, calendar, alice)
     calendar.set_scopes(alice, [*OPENID, DRIVE])
 
@@ -676,7 +676,7 @@ def test_build_service_uploads_to_the_api_endpoint_too(
 def test_build_service_refused_by_the_api_sends_a_stream_again(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 104: a resumable upload whose token ends between its two requests."""
+    """A resumable upload whose token ends between its two requests."""
     account = linked(user, google, alice)
     uploads: list[bytes] = []
 
@@ -722,7 +722,7 @@ def test_build_service_without_an_api_endpoint_calls_google(
 def test_build_service_heeds_the_api_endpoint_of_now(
     google: FakeGoogle, user: Any, configure: Callable[..., None]
 ) -> None:
-    """Acceptance 8: settings are read at each call, also when the document is known."""
+    """Settings are read at each call, also when the document is known."""
     account = make_google_account(user)
     uris = []
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db
 
 
 def test_signals_are_those_of_the_contract() -> None:
-    """Acceptance 124: no more and no fewer."""
+    """No more and no fewer."""
     names = {name for name, value in vars(signals).items() if isinstance(value, Signal)}
 
     assert names == {
@@ -42,7 +42,7 @@ def test_signals_are_those_of_the_contract() -> None:
 def test_send_on_commit_waits_for_the_outermost_commit(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """Acceptance 123: an inner block that ends well is not the end."""
+    """An inner block that ends well is not the end."""
     with heard() as news, django_capture_on_commit_callbacks(execute=True):
         with transaction.atomic():
             send_on_commit(signals.account_unlinked, GoogleAccount, sub="42")
@@ -52,7 +52,7 @@ def test_send_on_commit_waits_for_the_outermost_commit(
 
 
 def test_send_on_commit_is_silent_after_a_rollback() -> None:
-    """Acceptance 123: what did not happen is not told."""
+    """What did not happen is not told."""
     with heard() as news, transaction.atomic():
         send_on_commit(signals.account_unlinked, GoogleAccount, sub="42")
         transaction.set_rollback(True)
@@ -72,7 +72,7 @@ def test_send_on_commit_without_a_transaction_sends_at_once(shared_database: Non
 def test_send_on_commit_asks_every_receiver(
     shared_database: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Acceptance 58: one that raises spoils it neither for the others nor for the caller."""
+    """One that raises spoils it neither for the others nor for the caller."""
 
     def fail(**arguments: Any) -> None:
         raise RuntimeError("A receiver of the project's own.")
@@ -87,7 +87,7 @@ def test_send_on_commit_asks_every_receiver(
 def test_receivers_find_what_they_are_told_in_the_database(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Acceptance 123: the account they get is the one that was committed."""
+    """The account they get is the one that was committed."""
     found: list[str | None] = []
 
     def look(account: GoogleAccount, **arguments: Any) -> None:
@@ -103,7 +103,7 @@ def test_receivers_find_what_they_are_told_in_the_database(
 def test_signals_carry_no_secret(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Acceptance 93: a receiver may log or queue what it gets."""
+    """A receiver may log or queue what it gets."""
     user = new_user()
     account = linked(user, google, alice)
     secrets = [token_of(account, "refresh_token"), token_of(account, "access_token"), "1//new"]

@@ -107,7 +107,7 @@ def test_fresh_access_token_that_lives_is_not_refreshed(
 def test_fresh_access_token_adopts_what_another_worker_stored(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 100: what counts is the row, not the object at hand."""
+    """What counts is the row, not the object at hand."""
     account = stale(user, google, alice)
     save(user, alice.sub, access_token=Secret("ya29.newer"))
 
@@ -118,7 +118,7 @@ def test_fresh_access_token_adopts_what_another_worker_stored(
 def test_fresh_access_token_adopts_one_that_was_not_rejected(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 100: the API refused an old token; the stored one is another."""
+    """The API refused an old token; the stored one is another."""
     account = linked(user, google, alice)
 
     assert fresh(account, rejected="ya29.old") == token_of(account, "access_token")
@@ -138,7 +138,7 @@ def test_fresh_access_token_near_its_end_is_refreshed_first(
     life: int,
     is_fresh: bool,
 ) -> None:
-    """Acceptance 109: REFRESH_LEEWAY before the end, so that no API ever sees it expired."""
+    """REFRESH_LEEWAY before the end, so that no API ever sees it expired."""
     if leeway:
         settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "REFRESH_LEEWAY": leeway}
     account = linked(user, google, alice, access_token_expires_at=in_seconds(life))
@@ -153,7 +153,7 @@ def test_fresh_access_token_near_its_end_is_refreshed_first(
 def test_fresh_access_token_without_expiry_serves_until_it_is_rejected(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 47: nobody said when it ends."""
+    """Nobody said when it ends."""
     account = linked(user, google, alice, access_token_expires_at=None)
     stored = token_of(account, "access_token")
 
@@ -188,7 +188,7 @@ def test_stored_access_token_never_asks_anybody(
 def test_fresh_access_token_when_the_newer_one_has_expired_too_is_refreshed_once(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 101: what another worker stored is no longer of use."""
+    """What another worker stored is no longer of use."""
     account = stale(user, google, alice)
     save(
         user,
@@ -211,7 +211,7 @@ def test_fresh_access_token_refreshes_and_stores(
     user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """Acceptance 98, 101: token, expiry and time; one request; one signal, after the commit."""
+    """Token, expiry and time; one request; one signal, after the commit."""
     account = stale(user, google, alice)
     before = timezone.now()
 
@@ -234,7 +234,7 @@ def test_fresh_access_token_refreshes_and_stores(
 def test_fresh_access_token_sends_the_refresh_token_in_the_body_and_no_scope(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 110: asking for scopes has led to invalid_scope."""
+    """Asking for scopes has led to invalid_scope."""
     account = stale(user, google, alice)
 
     fresh(account)
@@ -252,7 +252,7 @@ def test_fresh_access_token_sends_the_refresh_token_in_the_body_and_no_scope(
 def test_fresh_access_token_that_was_rejected_is_refreshed(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 104: it looks fresh, but the API said no to it."""
+    """It looks fresh, but the API said no to it."""
     account = linked(user, google, alice)
     stored = token_of(account, "access_token")
 
@@ -266,7 +266,7 @@ def test_fresh_access_token_that_was_rejected_is_refreshed(
 def test_fresh_access_token_keeps_the_refresh_token(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 99: Google names none at a refresh."""
+    """Google names none at a refresh."""
     account = stale(user, google, alice)
     before = token_of(account, "refresh_token")
 
@@ -278,7 +278,7 @@ def test_fresh_access_token_keeps_the_refresh_token(
 def test_fresh_access_token_takes_a_rotated_refresh_token(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 99: where a provider sends a new one, the old one is worth nothing."""
+    """Where a provider sends a new one, the old one is worth nothing."""
     account = stale(user, google, alice)
     rotated = {
         "access_token": "ya29.next",
@@ -314,7 +314,7 @@ def test_rotated_refresh_token_of_a_link_that_is_gone_is_revoked(
 def test_fresh_access_token_from_an_answer_without_expiry(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 47: accepted, and not asked for again."""
+    """Accepted, and not asked for again."""
     account = stale(user, google, alice)
     google.fail_next(status=200, body={"access_token": "ya29.next", "token_type": "Bearer"})
 
@@ -361,7 +361,7 @@ def test_fresh_access_token_from_an_answer_without_scopes_keeps_them(
 def test_fresh_access_token_does_not_touch_who_the_account_is(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 86, 95, 111: not even when nobody sends an ID token, or the name has changed."""
+    """Not even when nobody sends an ID token, or the name has changed."""
     account = stale(user, google, alice)
     alice.email = "renamed@gmail.com"
     google.tamper_next_id_token(raw="nonsense")
@@ -376,7 +376,7 @@ def test_fresh_access_token_does_not_touch_who_the_account_is(
 def test_fresh_access_token_when_the_stored_one_is_damaged_is_refreshed(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 92, 94: the refresh token can still give another one."""
+    """The refresh token can still give another one."""
     account = linked(user, google, alice)
     GoogleAccount.objects.update(sealed_access_token="gl1.damaged")
 
@@ -390,7 +390,7 @@ def test_fresh_access_token_when_the_stored_one_is_damaged_is_refreshed(
 
 
 def test_fresh_access_token_of_a_row_that_is_gone(google: FakeGoogle, user: Any) -> None:
-    """Acceptance 89, 91: unlinked in another tab."""
+    """Unlinked in another tab."""
     account = make_google_account(user)
     GoogleAccount.objects.all().delete()
 
@@ -403,7 +403,7 @@ def test_fresh_access_token_of_a_row_that_is_gone(google: FakeGoogle, user: Any)
 def test_fresh_access_token_of_a_lost_grant_is_refused_without_asking(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 105: it is known to be dead, and why."""
+    """It is known to be dead, and why."""
     account = linked(
         user, google, alice, status=Status.NEEDS_REAUTHORIZATION, status_reason="session_policy"
     )
@@ -420,7 +420,7 @@ def test_fresh_access_token_of_a_lost_grant_is_refused_without_asking(
 def test_fresh_access_token_without_a_refresh_token(
     google: FakeGoogle, user: Any, access_token: str
 ) -> None:
-    """Acceptance 108: nothing to refresh with is no link."""
+    """Nothing to refresh with is no link."""
     account = make_google_account(user, refresh_token="", access_token=access_token)
 
     with pytest.raises(GrantLostError):
@@ -447,7 +447,7 @@ def test_fresh_access_token_of_a_dead_grant_marks_the_account_once(
     subtype: str | None,
     reason: str,
 ) -> None:
-    """Acceptance 105: status, reason and signal once; nothing is deleted and nothing revoked."""
+    """Status, reason and signal once; nothing is deleted and nothing revoked."""
     account = stale(user, google, alice)
     refresh_token = token_of(account, "refresh_token")
     google.error_next("invalid_grant", subtype=subtype, count=2)
@@ -489,7 +489,7 @@ def test_fresh_access_token_of_a_revoked_grant_asks_once(
 def test_fresh_access_token_after_a_new_link_works_again(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 107: a lost grant is no dead end."""
+    """A lost grant is no dead end."""
     account = stale(user, google, alice)
     google.revoke(alice)
     with pytest.raises(GrantLostError):
@@ -530,7 +530,7 @@ def test_fresh_access_token_when_google_refuses_the_client_leaves_the_account(
     error: str,
     status: int,
 ) -> None:
-    """Acceptance 105, 106: the operator's fault never costs a user the link."""
+    """The operator's fault never costs a user the link."""
     account = stale(user, google, alice)
     before = table()
     google.error_next(error, description="The text.", status=status)
@@ -559,7 +559,7 @@ def test_fresh_access_token_when_google_is_out_of_order_leaves_the_account(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
     fault: dict[str, Any],
 ) -> None:
-    """Acceptance 105: what passes by itself marks nobody, and the next attempt works."""
+    """What passes by itself marks nobody, and the next attempt works."""
     account = stale(user, google, alice)
     before = table()
     google.fail_next(**fault)
@@ -579,7 +579,7 @@ def test_fresh_access_token_when_google_is_out_of_order_leaves_the_account(
 def test_fresh_access_token_when_nobody_listens_leaves_the_account(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 105: nor does a dead network."""
+    """Nor does a dead network."""
     account = stale(user, google, alice)
     before = table()
     google.stop()
@@ -631,7 +631,7 @@ def test_fresh_access_token_in_an_outage_never_serves_what_was_rejected(
 def test_fresh_access_token_without_the_key_leaves_the_row(
     google: FakeGoogle, alice: FakeUser, user: Any, settings: Settings, column: str
 ) -> None:
-    """Acceptance 94: one bad deploy does not unlink everyone."""
+    """One bad deploy does not unlink everyone."""
     account = linked(user, google, alice)
     if column == "sealed_refresh_token":
         GoogleAccount.objects.update(sealed_access_token="")
@@ -667,7 +667,7 @@ def test_fresh_access_token_with_a_damaged_refresh_token_needs_a_new_link(
     user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """Acceptance 92, 94: this row's fault, and known from now on; Google is not asked."""
+    """This row's fault, and known from now on; Google is not asked."""
     account = stale(user, google, alice)
     GoogleAccount.objects.update(sealed_refresh_token=account.sealed_access_token)
 
@@ -691,7 +691,7 @@ def test_fresh_access_token_with_a_damaged_refresh_token_needs_a_new_link(
 def test_refresh_while_the_grant_is_renewed_keeps_the_new_grant(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Acceptance 52, 54: the answer belongs to the grant that was, and is not written."""
+    """The answer belongs to the grant that was, and is not written."""
     user = new_user()
     account = stale(user, google, alice)
     google.fail_next(
@@ -725,7 +725,7 @@ def test_refresh_of_a_dead_grant_while_it_is_renewed_loses_nothing(
 def test_refresh_of_a_dead_grant_that_another_worker_has_noted_is_not_told_again(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Acceptance 105: one signal for one transition, however many learn of it at once."""
+    """One signal for one transition, however many learn of it at once."""
     account = stale(new_user(), google, alice)
     google.error_next("invalid_grant")
     lost = {"status": Status.NEEDS_REAUTHORIZATION, "status_reason": "session_policy"}

@@ -39,7 +39,7 @@ MAY_HAVE_TWO_DEFAULTS = connection.vendor == "mysql"
 
 
 def test_save_grant_first_time_stores_what_was_granted(user: Any) -> None:
-    """Acceptance 88: put, then get."""
+    """Put, then get."""
     expires_at, dies_at = in_seconds(3599), in_seconds(86_400)
 
     returned = save(user, access_token_expires_at=expires_at, refresh_token_expires_at=dies_at)
@@ -63,7 +63,7 @@ def test_save_grant_first_time_stores_what_was_granted(user: Any) -> None:
 
 
 def test_save_grant_leaves_no_plaintext_in_the_row(user: Any) -> None:
-    """Acceptance 93: the database sees ciphertext only."""
+    """The database sees ciphertext only."""
     save(user, access_token=Secret("ya29.bare"), refresh_token=Secret("1//bare"))
 
     row = str(table())
@@ -72,7 +72,7 @@ def test_save_grant_leaves_no_plaintext_in_the_row(user: Any) -> None:
 
 
 def test_save_grant_again_updates_the_same_row(user: Any) -> None:
-    """Acceptance 88: put twice is one row; its history stays."""
+    """Put twice is one row; its history stays."""
     first = save(user)
 
     save(user, access_token=Secret("ya29.second"))
@@ -86,7 +86,7 @@ def test_save_grant_again_updates_the_same_row(user: Any) -> None:
 
 
 def test_save_grant_without_a_refresh_token_keeps_the_stored_one(user: Any) -> None:
-    """Acceptance 52: nothing never overwrites something, nor its expiry."""
+    """Nothing never overwrites something, nor its expiry."""
     dies_at = in_seconds(86_400)
     save(user, refresh_token=Secret("1//first"), refresh_token_expires_at=dies_at)
 
@@ -98,7 +98,7 @@ def test_save_grant_without_a_refresh_token_keeps_the_stored_one(user: Any) -> N
 
 
 def test_save_grant_with_a_refresh_token_replaces_the_stored_one(user: Any) -> None:
-    """Acceptance 99: and the new one's expiry, which may be none."""
+    """And the new one's expiry, which may be none."""
     save(user, refresh_token=Secret("1//first"), refresh_token_expires_at=in_seconds(86_400))
 
     account = save(user, refresh_token=Secret("1//second"))
@@ -109,7 +109,7 @@ def test_save_grant_with_a_refresh_token_replaces_the_stored_one(user: Any) -> N
 
 
 def test_save_grant_replaces_the_scopes(user: Any) -> None:
-    """Acceptance 50: what is granted now counts, in both directions."""
+    """What is granted now counts, in both directions."""
     save(user, scopes=(*OPENID, CALENDAR))
 
     account = save(user, scopes=(*OPENID, DRIVE), requested_scopes=[CALENDAR, DRIVE])
@@ -119,7 +119,7 @@ def test_save_grant_replaces_the_scopes(user: Any) -> None:
 
 
 def test_save_grant_without_scopes_takes_the_requested_ones(user: Any) -> None:
-    """Acceptance 50: RFC 6749 section 5.1; aliases in their normal form."""
+    """RFC 6749 section 5.1; aliases in their normal form."""
     requested = ["openid", f"{PREFIX}userinfo.email", CALENDAR]
 
     account = save(user, scopes=None, requested_scopes=requested)
@@ -129,7 +129,7 @@ def test_save_grant_without_scopes_takes_the_requested_ones(user: Any) -> None:
 
 
 def test_save_grant_without_expiry_is_accepted(user: Any) -> None:
-    """Acceptance 47: an answer without expires_in."""
+    """An answer without expires_in."""
     save(user)
 
     account = save(user, access_token_expires_at=None)
@@ -152,7 +152,7 @@ def test_save_grant_follows_who_the_account_is_now(user: Any) -> None:
 
 
 def test_save_grant_touches_only_its_own_columns(user: Any) -> None:
-    """Acceptance 95: what another worker wrote in between stays."""
+    """What another worker wrote in between stays."""
     save(user)
     save(user, "43")
     long_ago = in_seconds(-86_400)
@@ -200,7 +200,7 @@ def test_save_grant_of_an_only_account_makes_it_the_default_again(user: Any) -> 
 def test_save_grant_of_one_google_account_by_two_users_is_two_links(
     user: Any, other_user: Any
 ) -> None:
-    """Acceptance 55: a link never moves to another user."""
+    """A link never moves to another user."""
     first = save(user, refresh_token=Secret("1//anna"))
     second = save(other_user, refresh_token=Secret("1//ben"))
 
@@ -285,7 +285,7 @@ def test_save_grant_is_tried_again_after_a_deadlock(
 def test_save_grant_speaks_after_the_commit_only(
     user: Any, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
-    """Acceptance 123: receivers find the link in the database."""
+    """Receivers find the link in the database."""
     request = object()
 
     with heard() as news, django_capture_on_commit_callbacks(execute=True):
@@ -298,7 +298,7 @@ def test_save_grant_speaks_after_the_commit_only(
 
 
 def test_save_grant_that_rolls_back_says_nothing(user: Any) -> None:
-    """Acceptance 123: neither a link nor its signal."""
+    """Neither a link nor its signal."""
     with heard() as news, transaction.atomic():
         save(user)
         transaction.set_rollback(True)
@@ -313,7 +313,7 @@ def test_save_grant_with_a_receiver_that_raises(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Acceptance 58: the link stays, the other receivers hear of it, and nothing is raised."""
+    """The link stays, the other receivers hear of it, and nothing is raised."""
 
     def fail(**arguments: Any) -> None:
         raise RuntimeError("A receiver of the project's own.")
@@ -333,7 +333,7 @@ def test_save_grant_with_a_receiver_that_raises(
 def test_save_grant_again_tells_what_changed(
     user: Any, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
-    """Acceptance 124: linked again is not created; scopes that came and went are named."""
+    """Linked again is not created; scopes that came and went are named."""
     save(user, scopes=(*OPENID, CALENDAR))
 
     with heard() as news, django_capture_on_commit_callbacks(execute=True):
@@ -363,7 +363,7 @@ def test_save_grant_with_the_same_scopes_does_not_call_that_a_change(
 def test_save_grant_of_a_lost_account_recovers_it(
     user: Any, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
-    """Acceptance 107, 124: said once, and not again by the next link."""
+    """Said once, and not again by the next link."""
     account = make_google_account(
         user,
         sub="42",
@@ -396,7 +396,7 @@ def test_unlink_deletes_and_revokes_after_the_commit(
     user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """Acceptance 114, 115, 116: the refresh token, in the body of a POST, and nowhere else."""
+    """The refresh token, in the body of a POST, and nowhere else."""
     account = linked(user, google, alice)
     refresh_token = token_of(account, "refresh_token")
 
@@ -433,7 +433,7 @@ def test_unlink_is_told_without_a_secret(
     user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """Acceptance 119: the signal says whose link is gone."""
+    """The signal says whose link is gone."""
     account = linked(user, google, alice)
 
     with heard() as news, django_capture_on_commit_callbacks(execute=True):
@@ -450,7 +450,7 @@ def test_unlink_twice_is_harmless(
     user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """Acceptance 89: one revocation, one signal."""
+    """One revocation, one signal."""
     account = linked(user, google, alice)
     same = GoogleAccount.objects.get()
 
@@ -469,7 +469,7 @@ def test_unlink_leaves_everything_else(
     user: Any,
     other_user: Any,
 ) -> None:
-    """Acceptance 90: neither users nor other links."""
+    """Neither users nor other links."""
     account = linked(user, google, alice)
     others = [make_google_account(user), make_google_account(other_user)]
 
@@ -485,7 +485,7 @@ def test_unlink_without_a_refresh_token_revokes_the_access_token(
     user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """Acceptance 114: either of them ends the grant."""
+    """Either of them ends the grant."""
     account = linked(user, google, alice, refresh_token="")
 
     with django_capture_on_commit_callbacks(execute=True):
@@ -534,7 +534,7 @@ def test_unlink_of_a_shared_grant_revokes_with_the_last_link(
     other_user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """Acceptance 120: revoking ends them all, so it waits until nobody needs them."""
+    """Revoking ends them all, so it waits until nobody needs them."""
     first = linked(user, google, alice)
     second = linked(other_user, google, alice)
 
@@ -576,7 +576,7 @@ def test_unlink_of_a_grant_that_is_dead_already_is_done(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Acceptance 117: invalid_token is as good as success."""
+    """An invalid_token is as good as success."""
     account = linked(user, google, alice)
     google.revoke(alice)
 
@@ -606,7 +606,7 @@ def test_unlink_when_google_fails_forgets_the_link_all_the_same(
     caplog: pytest.LogCaptureFixture,
     fault: dict[str, Any],
 ) -> None:
-    """Acceptance 118: what the user wanted gone is gone; the log says so, without a token."""
+    """What the user wanted gone is gone; the log says so, without a token."""
     account = linked(user, google, alice)
     tokens = [token_of(account, "refresh_token"), token_of(account, "access_token")]
     google.fail_next(endpoint="revoke", **fault)
@@ -649,7 +649,7 @@ def test_unlink_what_cannot_be_revoked_forgets_the_link_all_the_same(
     caplog: pytest.LogCaptureFixture,
     mishap: Callable[[Settings], None],
 ) -> None:
-    """Acceptance 92, 118: neither a damaged row nor a mistaken setting holds a user here."""
+    """Neither a damaged row nor a mistaken setting holds a user here."""
     linked(user, google, alice)
     mishap(settings)
 
@@ -822,7 +822,7 @@ def test_make_default_in_many_threads_leaves_one(shared_database: None) -> None:
 def test_unlink_in_many_threads_revokes_what_is_shared(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Acceptance 120: of two that go at once one is the last, and nobody waits in a circle."""
+    """Of two that go at once one is the last, and nobody waits in a circle."""
     users = [new_user(), new_user("dora")]
 
     for _ in range(10):

@@ -104,7 +104,7 @@ def test_lease_is_held_during_the_request_and_given_back(
 def test_caller_without_a_token_gives_up_when_the_lease_never_ends(
     google: FakeGoogle, account: GoogleAccount, no_waiting: list[float]
 ) -> None:
-    """Acceptance 103: a specific error that says "try again", and no deadlock."""
+    """A specific error that says "try again", and no deadlock."""
     change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(3600))
 
     with pytest.raises(RefreshUnavailableError, match="refresh_under_way"):
@@ -454,7 +454,7 @@ def test_error_that_nobody_has_heard_of_is_an_outage(
 def test_account_without_a_refresh_token_is_told_apart(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """Acceptance 108: an access token alone cannot be refreshed."""
+    """An access token alone cannot be refreshed."""
     change(sealed_refresh_token="")
 
     with pytest.raises(GrantLostError) as caught:
@@ -564,7 +564,7 @@ def second_connection(settings: Settings) -> Iterator[None]:
 def test_second_connection_keeps_the_token_of_a_transaction_that_fails(
     google: FakeGoogle, account: GoogleAccount, settings: Settings
 ) -> None:
-    """Acceptance 113: and the signal of it is sent, as it did happen."""
+    """And the signal of it is sent, as it did happen."""
     with second_connection(settings), heard() as news, transaction.atomic():
         token = fresh_access_token(account).value
         transaction.set_rollback(True)
@@ -605,7 +605,7 @@ def test_second_connection_that_cannot_work_is_found(
     value: Any,
     message: str,
 ) -> None:
-    """Acceptance 10: by a check, and at run time."""
+    """By a check, and at run time."""
     monkeypatch.setitem(
         connections.settings, "lite", {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
     )

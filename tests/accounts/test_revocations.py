@@ -102,7 +102,7 @@ def test_deletion_revokes_at_once(
     alice: FakeUser,
     delete: Callable[[GoogleAccount], None],
 ) -> None:
-    """Acceptance 97, 114, 115: by the refresh token, in the body of a POST."""
+    """By the refresh token, in the body of a POST."""
     token = account.unseal_token("refresh_token")
 
     with heard() as news:
@@ -198,7 +198,7 @@ def test_deletion_without_the_key_is_no_obstacle(
 
 
 def test_outbox_shows_no_token(google: FakeGoogle, account: GoogleAccount) -> None:
-    """Acceptance 93: sealed as ever, and only for the account that it was."""
+    """Sealed as ever, and only for the account that it was."""
     google.fail_next(endpoint="revoke")
     token = account.unseal_token("refresh_token")
     account.unlink()
@@ -234,7 +234,7 @@ def test_outbox_shows_no_token(google: FakeGoogle, account: GoogleAccount) -> No
 def test_failure_is_waited_out(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser, fault: dict[str, Any]
 ) -> None:
-    """Acceptance 118: the link is gone all the same, and Google hears of it in the end."""
+    """The link is gone all the same, and Google hears of it in the end."""
     google.fail_next(endpoint="revoke", **fault)
 
     account.unlink()
@@ -256,7 +256,7 @@ def test_failure_is_waited_out(
 def test_grant_that_is_dead_already_is_done(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser
 ) -> None:
-    """Acceptance 117: the user was faster, at Google."""
+    """The user was faster, at Google."""
     google.revoke(alice)
 
     account.unlink()
@@ -349,7 +349,7 @@ def test_access_token_whose_hour_is_over_ends_nothing(
 def test_shared_grant_is_spared_until_the_last_link_goes(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser
 ) -> None:
-    """Acceptance 120: two users of this site, one Google account."""
+    """Two users of this site, one Google account."""
     other = linked(new_user("dora"), google, alice)
 
     account.unlink()

@@ -182,7 +182,7 @@ def test_page_of_an_account_without_tokens(desk: Client) -> None:
 
 
 def test_page_of_a_damaged_row_opens_and_says_why(desk: Client, account: GoogleAccount) -> None:
-    """Acceptance 92: it takes no other page with it."""
+    """It takes no other page with it."""
     GoogleAccount.objects.update(sealed_refresh_token="1//pasted-by-somebody")
 
     page, rows = page_of(desk, account), desk.get(reverse(ACCOUNTS)).content.decode()
@@ -195,7 +195,7 @@ def test_page_of_a_damaged_row_opens_and_says_why(desk: Client, account: GoogleA
 def test_page_without_the_key_opens_and_says_which(
     desk: Client, account: GoogleAccount, settings: Settings
 ) -> None:
-    """Acceptance 94: the operator learns which key to put back."""
+    """The operator learns which key to put back."""
     key = key_ids()[0]
     use_keys(settings, OTHER_KEY)
 
@@ -589,7 +589,7 @@ def test_deletion_of_one_says_what_it_does(
 def test_deletion_of_a_user_revokes(
     desk: Client, google: FakeGoogle, alice: FakeUser, account: GoogleAccount
 ) -> None:
-    """Acceptance 97: in the admin of the users."""
+    """In the admin of the users."""
     users = f"admin:{account.user._meta.app_label}_{account.user._meta.model_name}"
 
     desk.post(reverse(f"{users}_delete", args=[account.user.pk]), {"post": "yes"})

@@ -65,7 +65,7 @@ def test_credentials_of_a_fresh_account_hold_its_token(
 
 @pytest.mark.parametrize("life", [-60, 290])
 def test_credentials_of_an_account_whose_token_is_old_hold_none(user: Any, life: int) -> None:
-    """Acceptance 109: it is refreshed at the first use, before google-auth would."""
+    """It is refreshed at the first use, before google-auth would."""
     account = make_google_account(user, access_token_expires_at=in_seconds(life))
 
     credentials = AccountCredentials.of(account)
@@ -77,7 +77,7 @@ def test_credentials_of_an_account_whose_token_is_old_hold_none(user: Any, life:
 def test_credentials_refresh_at_their_first_use(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 98, 109: through google-auth's own session, and the API never says 401."""
+    """Through google-auth's own session, and the API never says 401."""
     account = linked(user, google, alice, access_token_expires_at=in_seconds(-60))
     credentials = AccountCredentials.of(account)
 
@@ -90,7 +90,7 @@ def test_credentials_refresh_at_their_first_use(
 
 
 def test_credentials_without_expiry_never_expire(google: FakeGoogle, user: Any) -> None:
-    """Acceptance 47: google-auth takes no expiry for no end."""
+    """Google-auth takes no expiry for no end."""
     account = make_google_account(user, access_token_expires_at=None)
 
     credentials = AccountCredentials.of(account)
@@ -109,7 +109,7 @@ def test_credentials_expiry_is_naive_utc(
     use_tz: bool,
     time_zone: str,
 ) -> None:
-    """Acceptance 109: whatever Django stores, google-auth compares with the time in UTC."""
+    """Whatever Django stores, google-auth compares with the time in UTC."""
     settings.USE_TZ, settings.TIME_ZONE = use_tz, time_zone
     account = linked(user, google, alice, access_token_expires_at=in_seconds(3000))
     in_an_hour = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=1)
@@ -137,7 +137,7 @@ def test_credentials_copy_carries_no_token_and_works(
     user: Any,
     made: Callable[[AccountCredentials], AccountCredentials],
 ) -> None:
-    """Acceptance 93: a copy gets a token of its own when it is used."""
+    """A copy gets a token of its own when it is used."""
     account = linked(user, google, alice)
     credentials = AccountCredentials.of(account).with_quota_project("paying-project")
 
@@ -159,7 +159,7 @@ def test_credentials_copy_carries_no_token_and_works(
 def test_credentials_pickle_contains_no_secret(
     google: FakeGoogle, alice: FakeUser, user: Any, protocol: int
 ) -> None:
-    """Acceptance 93: a task queue's broker sees the id of the account and its scopes."""
+    """A task queue's broker sees the id of the account and its scopes."""
     account = linked(user, google, alice)
     credentials = AccountCredentials.of(account)
 
@@ -177,7 +177,7 @@ def test_credentials_pickle_contains_no_secret(
 
 
 def test_credentials_repr_shows_no_token(user: Any) -> None:
-    """Acceptance 93: nor does an error page that prints them."""
+    """Nor does an error page that prints them."""
     account = make_google_account(user, access_token="ya29.bare", refresh_token="1//bare")
     credentials = AccountCredentials.of(account)
 
@@ -188,7 +188,7 @@ def test_credentials_repr_shows_no_token(user: Any) -> None:
 def test_credentials_hold_neither_refresh_token_nor_client_secret(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 93: what a caller receives can do harm for an hour at most."""
+    """What a caller receives can do harm for an hour at most."""
     account = linked(user, google, alice)
     credentials = AccountCredentials.of(account)
 
@@ -267,7 +267,7 @@ def test_credentials_of_an_unlinked_account_raise_what_google_auth_would(
 def test_credentials_refresh_adopts_what_another_worker_stored(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 100: their own token was refused, but there is another by now."""
+    """Their own token was refused, but there is another by now."""
     credentials = AccountCredentials.of(linked(user, google, alice))
     save(user, alice.sub, access_token=Secret("ya29.newer"))
 
@@ -280,7 +280,7 @@ def test_credentials_refresh_adopts_what_another_worker_stored(
 def test_credentials_refresh_when_refused_brings_another_token(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 104: the token looks fresh, so it is the API that does not want it."""
+    """The token looks fresh, so it is the API that does not want it."""
     account = linked(user, google, alice)
     credentials = AccountCredentials.of(account)
     before = credentials.token

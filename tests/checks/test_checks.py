@@ -57,7 +57,7 @@ def test_urls_that_are_not_included_are_found(settings: Settings) -> None:
 
 @pytest.mark.parametrize(("position", "id"), [("Session", "E020"), ("Authentication", "E021")])
 def test_middleware_that_is_missing_is_found(settings: Settings, position: str, id: str) -> None:
-    """Acceptance 7: sessions and users are needed."""
+    """Sessions and users are needed."""
     settings.MIDDLEWARE = [path for path in settings.MIDDLEWARE if position not in path]
 
     assert id in ids()
@@ -73,7 +73,7 @@ def plain_middleware(get_response: Any) -> Any:
 
 
 def test_middleware_may_be_a_subclass(settings: Settings) -> None:
-    """Acceptance 7: a subclass will do, and functions stand beside it."""
+    """A subclass will do, and functions stand beside it."""
     settings.MIDDLEWARE = [
         f"{__name__}.{OwnSessionMiddleware.__name__}" if "Session" in path else path
         for path in settings.MIDDLEWARE

@@ -42,7 +42,7 @@ def set_key(settings: Settings, **keys: Any) -> None:
 
 
 def test_callers_at_expiry_ask_google_once(google: FakeGoogle, account: GoogleAccount) -> None:
-    """Acceptance 102: 24 callers in 6 processes, one token request, one token, no error."""
+    """24 callers in 6 processes, one token request, one token, no error."""
     google.delay = 0.1
 
     results = results_of(*[Worker("fresh", account, threads=4) for _ in range(6)])
@@ -107,7 +107,7 @@ def test_worker_that_is_told_to_stop_leaves_its_turn_at_once(
 def test_consent_renewed_meanwhile_survives(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser
 ) -> None:
-    """Acceptance 52, 54: the answer to the old grant is not written over the new one."""
+    """The answer to the old grant is not written over the new one."""
     google.delay = 0.5
     worker = Worker("fresh", account)
 
@@ -141,7 +141,7 @@ def test_account_that_goes_meanwhile_stays_gone(
 
 
 def test_grant_that_is_dead_is_known_once(google: FakeGoogle, account: GoogleAccount) -> None:
-    """Acceptance 105: one request for all; everybody else reads it in the row."""
+    """One request for all; everybody else reads it in the row."""
     google.error_next("invalid_grant", count=100)
     google.delay = 0.1
 
@@ -200,7 +200,7 @@ def test_api_that_always_says_401_is_not_a_storm(google: FakeGoogle, alice: Fake
 def test_transaction_that_is_rolled_back_loses_the_token_and_nothing_else(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """Acceptance 113: the next caller gets another."""
+    """The next caller gets another."""
     [result] = results_of(Worker("fresh_then_rolled_back", account))
     assert result.error is None
     assert token_of(account, "access_token") != result.value
@@ -343,7 +343,7 @@ if os.environ.get("TEST_DATABASE"):
     def test_second_connection_keeps_what_a_transaction_loses(
         google: FakeGoogle, account: GoogleAccount, settings: Settings
     ) -> None:
-        """Acceptance 113: the token is there, and Google is asked once, however many roll back."""
+        """The token is there, and Google is asked once, however many roll back."""
         set_key(settings, REFRESH_USING="apart")
 
         results = results_of(

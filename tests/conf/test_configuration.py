@@ -86,12 +86,12 @@ def resolve(request: Any) -> str:
 
 
 def test_the_smallest_settings_pass(db: None) -> None:
-    """Acceptance 9: what the tests run on is enough."""
+    """What the tests run on is enough."""
     assert ids() == set()
 
 
 def test_client_of_id_and_secret(client_with: Change) -> None:
-    """Acceptance 1: with Google's endpoints."""
+    """With Google's endpoints."""
     client_with(SCOPES=[CALENDAR])
 
     client = get_client()
@@ -107,7 +107,7 @@ def test_client_of_id_and_secret(client_with: Change) -> None:
 def test_client_of_a_secrets_file(
     file_with: Callable[[Any], Path], change: Change, kind: str
 ) -> None:
-    """Acceptance 2: the file goes before a bare id and secret, and its endpoints count."""
+    """The file goes before a bare id and secret, and its endpoints count."""
     endpoints = {"auth_uri": "https://a.example/auth", "token_uri": "https://a.example/token"}
     path = file_with({kind: {**WEB, **endpoints}})
     change(
@@ -168,7 +168,7 @@ def test_secrets_file_that_is_replaced_is_read_again(file_with: Callable[[Any], 
 def test_secrets_file_that_cannot_be_used_says_why(
     file_with: Callable[[Any], Path], content: Any, says: str
 ) -> None:
-    """Acceptance 3, 5, 6: one error, readable, without the secret, at run time and as a check."""
+    """One error, readable, without the secret, at run time and as a check."""
     path = file_with(content)
 
     with pytest.raises(ImproperlyConfigured) as caught:
@@ -182,7 +182,7 @@ def test_secrets_file_that_cannot_be_used_says_why(
 
 @pytest.mark.parametrize("path", ["/nowhere/client_secret.json", "\0", 5.5, ["x"]])
 def test_secrets_file_that_is_not_there_says_so(change: Change, path: Any) -> None:
-    """Acceptance 5: never a bare FileNotFoundError."""
+    """Never a bare FileNotFoundError."""
     change(CLIENTS={"default": {"CLIENT_SECRETS_FILE": path}})
 
     with pytest.raises(ImproperlyConfigured, match=r"cannot be used|There is no secrets file"):
@@ -209,7 +209,7 @@ def test_secrets_file_that_is_a_directory_says_so(change: Change, tmp_path: Path
     ],
 )
 def test_client_without_credentials_says_so(change: Change, credentials: dict[str, Any]) -> None:
-    """Acceptance 4: empty strings count as missing."""
+    """Empty strings count as missing."""
     change(CLIENTS={"default": credentials})
 
     with pytest.raises(ImproperlyConfigured) as caught:
@@ -356,14 +356,14 @@ def test_keys_that_are_not_there_are_found(settings: Settings) -> None:
 def test_client_that_cannot_work_is_found(
     client_with: Change, keys: dict[str, Any], id: str
 ) -> None:
-    """Acceptance 10, 13: and nothing is guessed."""
+    """And nothing is guessed."""
     client_with(**keys)
 
     assert id in ids()
 
 
 def test_client_on_loopback_may_use_http(client_with: Change) -> None:
-    """Acceptance 13: emulators on this machine have no certificate."""
+    """Emulators on this machine have no certificate."""
     client_with(
         TOKEN_ENDPOINT="http://127.0.0.1:1/token",
         ISSUER="http://localhost:1",
@@ -377,7 +377,7 @@ def test_client_on_loopback_may_use_http(client_with: Change) -> None:
     "scopes", [f"openid {CALENDAR}", ["openid", CALENDAR], ("openid " + CALENDAR,)]
 )
 def test_scopes_are_never_split_into_letters(client_with: Change, scopes: Any) -> None:
-    """Acceptance 10: a string of scopes is split at its spaces."""
+    """A string of scopes is split at its spaces."""
     client_with(SCOPES=scopes)
 
     assert get_client().scopes == ("openid", CALENDAR)
@@ -385,7 +385,7 @@ def test_scopes_are_never_split_into_letters(client_with: Change, scopes: Any) -
 
 @pytest.mark.parametrize("value", [None, "x", []])
 def test_settings_that_are_missing_say_so(settings: Settings, value: Any) -> None:
-    """Acceptance 4, 8: an error where they are used, not where the package is imported."""
+    """An error where they are used, not where the package is imported."""
     settings.GOOGLE_LINK = value
 
     with pytest.raises(ImproperlyConfigured, match="GOOGLE_LINK is missing"):
@@ -395,7 +395,7 @@ def test_settings_that_are_missing_say_so(settings: Settings, value: Any) -> Non
 
 
 def test_settings_are_read_at_each_use(change: Change) -> None:
-    """Acceptance 8: nothing is frozen."""
+    """Nothing is frozen."""
     change(HTTP_TIMEOUT=3)
     before = conf.http_timeout
 
@@ -414,7 +414,7 @@ def test_encryption_keys_of_a_callable_are_unwrapped_once(change: Change) -> Non
 
 
 def test_client_resolver_is_imported(change: Change) -> None:
-    """Acceptance 12: by its dotted path."""
+    """By its dotted path."""
     change(CLIENT_RESOLVER=f"{__name__}.resolve")
 
     assert conf.client_resolver is resolve

@@ -1,4 +1,4 @@
-"""Acceptance 93: the tokens and the client secret, looked for wherever they must not be."""
+"""The tokens and the client secret, looked for wherever they must not be."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def test_sealed_token_opens_nowhere_else(change: dict[str, str]) -> None:
 
 
 def test_sealed_token_without_its_key_is_the_operators_fault(keys: Callable[..., None]) -> None:
-    """Acceptance 94: told apart from a damaged row, with the id of the key to put back."""
+    """Told apart from a damaged row, with the id of the key to put back."""
     sealed = seal(Secret("token"), BINDING)
     keys(make_key())
 
@@ -148,7 +148,7 @@ def test_sealed_token_under_a_wrong_key_of_the_same_id_fails(keys: Callable[...,
     ],
 )
 def test_value_that_was_not_sealed_is_refused(value: str) -> None:
-    """Acceptance 92: no plaintext, nothing foreign, nothing cut."""
+    """No plaintext, nothing foreign, nothing cut."""
     with pytest.raises(TokenUndecryptableError):
         unseal(value, BINDING)
 

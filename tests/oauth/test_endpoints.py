@@ -50,7 +50,7 @@ def test_loopback_is_not_reached_through_a_proxy(
 
 
 def test_refresh_sends_no_scope(google: FakeGoogle, alice: FakeUser) -> None:
-    """Acceptance 110: all that was granted is meant; the answer says what that is."""
+    """All that was granted is meant; the answer says what that is."""
     tokens = google.grant(alice, ["openid", "email"])
 
     response = endpoints.refresh(get_client(), refresh_token=Secret(tokens.refresh_token))
@@ -76,7 +76,7 @@ def test_refresh_sends_no_scope(google: FakeGoogle, alice: FakeUser) -> None:
 def test_invalid_grant_is_a_lost_grant(
     google: FakeGoogle, subtype: str | None, reason: str
 ) -> None:
-    """Acceptance 105: with what ended it."""
+    """With what ended it."""
     google.error_next("invalid_grant", description="Token has been revoked.", subtype=subtype)
 
     with pytest.raises(GrantLostError) as caught:
@@ -91,7 +91,7 @@ def test_invalid_grant_is_a_lost_grant(
 def test_refused_client_is_our_misconfiguration(
     google: FakeGoogle, error: str, status: int
 ) -> None:
-    """Acceptance 105, 106: with code, text and status."""
+    """With code, text and status."""
     google.error_next(error, description="Unauthorized", status=status)
 
     with pytest.raises(ClientMisconfiguredError) as caught:
@@ -132,7 +132,7 @@ def test_refused_client_is_our_misconfiguration(
     ],
 )
 def test_answer_without_sense_is_unavailability(google: FakeGoogle, fault: dict[str, Any]) -> None:
-    """Acceptance 105: passing trouble, nonsense and redirects say nothing about the grant."""
+    """Passing trouble, nonsense and redirects say nothing about the grant."""
     google.fail_next(**fault)
 
     with pytest.raises(RefreshUnavailableError):
@@ -142,7 +142,7 @@ def test_answer_without_sense_is_unavailability(google: FakeGoogle, fault: dict[
 
 
 def test_google_out_of_reach_is_unavailability(google: FakeGoogle) -> None:
-    """Acceptance 105: no connection."""
+    """No connection."""
     google.stop()
 
     with pytest.raises(RefreshUnavailableError) as caught:
@@ -186,7 +186,7 @@ def test_dripping_answer_is_unavailability(
     ],
 )
 def test_lifetime_may_be_odd(google: FakeGoogle, expires_in: Any, lives: bool) -> None:
-    """Acceptance 47: unknown is unknown, and never an error."""
+    """Unknown is unknown, and never an error."""
     google.fail_next(status=200, body={"access_token": "ya29.x", "expires_in": expires_in})
 
     assert (refresh().access_token_expires_at is not None) is lives
@@ -204,7 +204,7 @@ def test_error_texts_are_cut(google: FakeGoogle) -> None:
 
 
 def test_code_that_is_refused_is_no_lost_grant(google: FakeGoogle) -> None:
-    """Acceptance 46: invalid_grant for a code speaks of the code."""
+    """An invalid_grant for a code speaks of the code."""
     with pytest.raises(TokenEndpointError) as caught:
         endpoints.exchange_code(
             get_client(), code=Secret("x"), redirect_uri="https://a.example", code_verifier="v"
@@ -214,7 +214,7 @@ def test_code_that_is_refused_is_no_lost_grant(google: FakeGoogle) -> None:
 
 
 def test_revoke_posts_the_token_in_the_body(google: FakeGoogle, alice: FakeUser) -> None:
-    """Acceptance 116: and the grant is gone."""
+    """And the grant is gone."""
     tokens = google.grant(alice, ["openid"])
 
     endpoints.revoke(get_client(), token=Secret(tokens.refresh_token))
@@ -226,7 +226,7 @@ def test_revoke_posts_the_token_in_the_body(google: FakeGoogle, alice: FakeUser)
 
 
 def test_revoke_of_a_dead_token_is_done(google: FakeGoogle) -> None:
-    """Acceptance 117: 400 invalid_token is what was wanted."""
+    """400 invalid_token is what was wanted."""
     endpoints.revoke(get_client(), token=TOKEN)
 
     assert len(google.requests_to("revoke")) == 1
@@ -242,7 +242,7 @@ def test_revoke_of_a_dead_token_is_done(google: FakeGoogle) -> None:
 def test_revoke_that_fails_says_so(
     google: FakeGoogle, fault: dict[str, Any], error: type[Exception]
 ) -> None:
-    """Acceptance 118: it is up to the caller to try again."""
+    """It is up to the caller to try again."""
     google.fail_next(endpoint="revoke", **fault)
 
     with pytest.raises(error):

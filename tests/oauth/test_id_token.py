@@ -121,7 +121,7 @@ def test_good_token_names_the_account(verify: Callable[..., Identity]) -> None:
     ],
 )
 def test_bad_claim_is_refused(verify: Callable[..., Identity], changes: dict[str, Any]) -> None:
-    """Acceptance 121; ASVS 10.5.1 to 10.5.4: missing, wrong, or of another kind."""
+    """ASVS 10.5.1 to 10.5.4: missing, wrong, or of another kind."""
     with pytest.raises(IDTokenError):
         verify(**changes)
 
@@ -130,7 +130,7 @@ def test_bad_claim_is_refused(verify: Callable[..., Identity], changes: dict[str
 def test_clocks_may_differ_by_ten_seconds(
     verify: Callable[..., Identity], late: int, accepted: bool
 ) -> None:
-    """Acceptance 49: a token that has just expired, or was issued a little ahead."""
+    """A token that has just expired, or was issued a little ahead."""
     now = int(time.time())
 
     for changes in ({"exp": now - late}, {"iat": now + late}):
@@ -180,7 +180,7 @@ def encoded(data: bytes) -> str:
 def test_malformed_token_is_refused(
     google: FakeGoogle, certs: Callable[..., None], key: RSAKey, token: str
 ) -> None:
-    """Acceptance 121: segments, base64, JSON."""
+    """Segments, base64, JSON."""
     certs(key)
 
     with pytest.raises(IDTokenError):
@@ -240,7 +240,7 @@ def test_hosted_domain_must_match(
 def test_keys_are_cached_as_their_headers_say(
     google: FakeGoogle, verify: Callable[..., Identity]
 ) -> None:
-    """Acceptance 122: fetched once, not once per token."""
+    """Fetched once, not once per token."""
     for _ in range(3):
         verify()
 
@@ -255,7 +255,7 @@ def test_keys_that_must_not_be_cached_are_fetched_again(
     key: RSAKey,
     cache_control: str,
 ) -> None:
-    """Acceptance 122: no longer than allowed."""
+    """No longer than allowed."""
     id_token._cache.clear()
     google.clear_requests()
     verify()
@@ -324,7 +324,7 @@ def test_made_up_key_ids_do_not_hammer_the_issuer(
 def test_keys_that_cannot_be_had_are_an_error_of_their_own(
     google: FakeGoogle, key: RSAKey, fault: dict[str, Any]
 ) -> None:
-    """Acceptance 122: it is not the user's token that is bad."""
+    """It is not the user's token that is bad."""
     google.fail_next(endpoint="certs", **fault)
     token = Secret(jwt.encode({"alg": "RS256", "kid": "one"}, claims(google), key))
 

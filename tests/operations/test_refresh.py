@@ -191,7 +191,7 @@ def test_command_knows_a_client_that_is_not_configured(
 def test_command_without_the_key_leaves_all_as_it_is(
     google: FakeGoogle, alice: FakeUser, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Acceptance 94: one bad deploy does not unlink everyone."""
+    """One bad deploy does not unlink everyone."""
     link_many(3, google, alice)
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [OTHER_KEY]}
     before = table()

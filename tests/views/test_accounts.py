@@ -194,7 +194,7 @@ def test_link_another_account_cancelled_can_be_tried_again(
 
 
 def test_unlink_asks_first(browser: Client, google: FakeGoogle, user: Any) -> None:
-    """Acceptance 119: GET shows what will happen, and does nothing."""
+    """GET shows what will happen, and does nothing."""
     account = make_google_account(user, email="one@gmail.com")
 
     page = browser.get(f"/google/{account.pk}/unlink/")
@@ -211,7 +211,7 @@ def test_unlink_deletes_and_revokes(
     user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """Acceptance 90, 114 to 116, 119: here and at Google, and the user stays."""
+    """Here and at Google, and the user stays."""
     link(browser, google, alice)
     account = GoogleAccount.objects.get()
 
@@ -281,7 +281,7 @@ def test_label_outlives_linking_again_and_writes_nothing_else(
 def test_actions_on_somebody_elses_account_are_not_found(
     browser: Client, google: FakeGoogle, other_user: Any, action: str
 ) -> None:
-    """Acceptance 119: as if it did not exist."""
+    """As if it did not exist."""
     account = make_google_account(other_user)
     GoogleAccount.objects.update(is_default=False)
 
@@ -295,7 +295,7 @@ def test_actions_on_somebody_elses_account_are_not_found(
 
 @pytest.mark.parametrize("action", ["label", "unlink", "make-default"])
 def test_actions_need_the_csrf_token(google: FakeGoogle, user: Any, action: str) -> None:
-    """Acceptance 119: another site cannot press the button."""
+    """Another site cannot press the button."""
     account = make_google_account(user)
     strict = Client(enforce_csrf_checks=True)
     strict.force_login(user)
@@ -343,7 +343,7 @@ def test_pages_are_never_cached(browser: Client, google: FakeGoogle, user: Any) 
 def test_redirect_url_of_the_settings_is_the_default(
     browser: Client, google: FakeGoogle, alice: FakeUser, settings: Settings
 ) -> None:
-    """Acceptance 18: where to go when nothing else was said."""
+    """Where to go when nothing else was said."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "REDIRECT_URL": "/welcome/"}
 
     assert link(browser, google, alice)["Location"] == "/welcome/"
@@ -352,7 +352,7 @@ def test_redirect_url_of_the_settings_is_the_default(
 def test_client_resolver_names_the_client(
     browser: Client, google: FakeGoogle, settings: Settings, configure: Callable[..., None]
 ) -> None:
-    """Acceptance 12: the client may depend on the request."""
+    """The client may depend on the request."""
     tenant = google.add_client(redirect_uris=["http://testserver/google/callback/"])
     settings.GOOGLE_LINK = {
         **settings.GOOGLE_LINK,

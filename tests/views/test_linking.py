@@ -61,7 +61,7 @@ def started(browser: Client, start: str = "/google/authorize/") -> dict[str, str
 
 
 def test_authorize_sends_the_user_to_google(browser: Client, google: FakeGoogle) -> None:
-    """Acceptance 14, 20, 21, 28: all parameters, and never the client secret."""
+    """All parameters, and never the client secret."""
     response = browser.get("/google/authorize/")
 
     location = response["Location"]
@@ -85,7 +85,7 @@ def test_authorize_sends_the_user_to_google(browser: Client, google: FakeGoogle)
 def test_authorize_anonymous_logs_in_first_and_comes_back(
     client: Client, google: FakeGoogle, user: Any
 ) -> None:
-    """Acceptance 15: the full query string survives the login."""
+    """The full query string survives the login."""
     start = wish(user)
 
     response = client.get(start)
@@ -99,7 +99,7 @@ def test_authorize_anonymous_logs_in_first_and_comes_back(
 def test_authorize_anonymous_honours_any_login_url(
     client: Client, google: FakeGoogle, settings: Settings, login_url: str
 ) -> None:
-    """Acceptance 15: LOGIN_URL may be a name, or carry a query."""
+    """LOGIN_URL may be a name, or carry a query."""
     settings.LOGIN_URL = login_url
 
     response = client.get("/google/authorize/")
@@ -110,7 +110,7 @@ def test_authorize_anonymous_honours_any_login_url(
 def test_authorize_already_linked_goes_straight_on(
     browser: Client, google: FakeGoogle, user: Any
 ) -> None:
-    """Acceptance 16: who has it all is not sent to Google."""
+    """Who has it all is not sent to Google."""
     make_google_account(user, scopes=[CALENDAR])
 
     response = browser.get(wish(user))
@@ -122,7 +122,7 @@ def test_authorize_already_linked_goes_straight_on(
 def test_authorize_for_a_further_account_goes_to_google(
     browser: Client, google: FakeGoogle, user: Any
 ) -> None:
-    """Acceptance 16: a further account is asked for though one is linked, and the user chooses."""
+    """A further account is asked for though one is linked, and the user chooses."""
     make_google_account(user, scopes=[CALENDAR])
 
     query = started(browser, wish(user, add=True))
@@ -135,7 +135,7 @@ def test_authorize_for_a_further_account_goes_to_google(
 def test_authorize_without_a_refresh_token_asks_for_consent(
     browser: Client, google: FakeGoogle, user: Any, status: str
 ) -> None:
-    """Acceptance 17, 22, 23: a row without a usable token is no link."""
+    """A row without a usable token is no link."""
     make_google_account(user, scopes=[CALENDAR], sub="42", refresh_token="", status=status)
 
     query = started(browser, wish(user))
@@ -147,7 +147,7 @@ def test_authorize_without_a_refresh_token_asks_for_consent(
 def test_authorize_for_more_scopes_keeps_to_the_account(
     browser: Client, google: FakeGoogle, user: Any
 ) -> None:
-    """Acceptance 22, 23: with a usable token no consent is forced, and the account is hinted at."""
+    """With a usable token no consent is forced, and the account is hinted at."""
     make_google_account(user, scopes=[CALENDAR], sub="42")
 
     query = started(browser, wish(user, required=(DRIVE,), scopes=(*IDENTITY, DRIVE)))
@@ -168,7 +168,7 @@ def test_authorize_among_several_without_a_default_lets_google_ask(
 
 
 def test_authorize_takes_nothing_from_the_query(browser: Client, google: FakeGoogle) -> None:
-    """Acceptance 18, 24, 25: scopes, return address and parameters cannot be named by a visitor."""
+    """Scopes, return address and parameters cannot be named by a visitor."""
     hostile = {
         "scope": "https://mail.google.com/",
         "scopes": "https://mail.google.com/",
@@ -193,7 +193,7 @@ def test_authorize_takes_nothing_from_the_query(browser: Client, google: FakeGoo
 def test_authorize_with_a_forged_request_is_refused(
     browser: Client, google: FakeGoogle, signed: str
 ) -> None:
-    """Acceptance 24: what we have not signed starts nothing."""
+    """What we have not signed starts nothing."""
     response = browser.get("/google/authorize/", {"request": signed or "."})
 
     assert response.status_code == 400
@@ -244,7 +244,7 @@ def test_authorize_with_an_old_request_is_refused(
 def test_return_url_that_leaves_the_site_falls_back(
     browser: Client, google: FakeGoogle, user: Any, alice: FakeUser, evil: str
 ) -> None:
-    """Acceptance 19: checked at the start, and again at the end."""
+    """Checked at the start, and again at the end."""
     make_google_account(user, scopes=[CALENDAR])
 
     straight_on = browser.get(wish(user, return_url=evil))
@@ -256,7 +256,7 @@ def test_return_url_that_leaves_the_site_falls_back(
 def test_return_url_that_leaves_https_falls_back(
     browser: Client, google: FakeGoogle, user: Any
 ) -> None:
-    """Acceptance 19: no way back from https to http."""
+    """No way back from https to http."""
     make_google_account(user, scopes=[CALENDAR])
 
     response = browser.get(wish(user, return_url="http://testserver/x"), secure=True)
@@ -269,7 +269,7 @@ def test_return_url_that_leaves_https_falls_back(
 def test_other_methods_neither_start_nor_consume(
     browser: Client, google: FakeGoogle, method: str, path: str
 ) -> None:
-    """Acceptance 26, 56: 405, with the pending state as it was."""
+    """405, with the pending state as it was."""
     state = started(browser)["state"]
     before = dict(browser.session.items())
 
@@ -282,7 +282,7 @@ def test_other_methods_neither_start_nor_consume(
 def test_redirect_uri_of_the_settings_wins(
     browser: Client, google: FakeGoogle, alice: FakeUser, configure: Callable[..., None]
 ) -> None:
-    """Acceptance 27: the same at start and exchange, and not the Host header's."""
+    """The same at start and exchange, and not the Host header's."""
     fixed = "https://www.example.com/google/callback/"
     google.client.redirect_uris.append(fixed)
     configure(REDIRECT_URI=fixed)
@@ -295,7 +295,7 @@ def test_redirect_uri_of_the_settings_wins(
 
 
 def test_redirect_uri_is_built_from_the_request(browser: Client, google: FakeGoogle) -> None:
-    """Acceptance 27: with the scheme of the request."""
+    """With the scheme of the request."""
     query = query_of(browser.get("/google/authorize/", secure=True)["Location"])
 
     assert query["redirect_uri"] == "https://testserver/google/callback/"
@@ -328,7 +328,7 @@ def test_redirect_uri_of_the_secrets_file_is_honoured(
 def test_redirect_uri_that_google_does_not_know_is_a_configuration_error(
     browser: Client, google: FakeGoogle, configure: Callable[..., None], tmp_path: Any
 ) -> None:
-    """Acceptance 32: an error that says what to do, and no broken URL."""
+    """An error that says what to do, and no broken URL."""
     google.client.redirect_uris[:] = ["https://www.example.com/elsewhere/"]
     path = tmp_path / "client_secret.json"
     path.write_text(json.dumps(google.client_secrets()))
@@ -395,7 +395,7 @@ def test_authorize_without_an_encryption_key_sends_nobody_to_google(
 def test_authorization_params_are_sent(
     browser: Client, google: FakeGoogle, configure: Callable[..., None]
 ) -> None:
-    """Acceptance 25: parameters of the settings go along and win."""
+    """Parameters of the settings go along and win."""
     configure(
         AUTHORIZATION_PARAMS={"hl": "de", "access_type": "online"}, HOSTED_DOMAIN="example.com"
     )
@@ -424,7 +424,7 @@ def test_authorization_params_do_not_keep_the_refresh_token_away(
 
 
 def test_session_holds_no_secret_and_no_state(browser: Client, google: FakeGoogle) -> None:
-    """Acceptance 29: JSON primitives, and of the state only a hash."""
+    """JSON primitives, and of the state only a hash."""
     state = started(browser)["state"]
 
     session = json.dumps(dict(browser.session.items()))
@@ -436,7 +436,7 @@ def test_session_holds_no_secret_and_no_state(browser: Client, google: FakeGoogl
 def test_session_holds_no_token_after_linking(
     browser: Client, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Acceptance 29, ASVS 10.1.1: tokens reach neither the session nor the browser."""
+    """ASVS 10.1.1: tokens reach neither the session nor the browser."""
     response = link(browser, google, alice)
 
     [account] = GoogleAccount.objects.all()
@@ -455,7 +455,7 @@ def test_session_holds_no_token_after_linking(
 def test_tabs_complete_in_any_order(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 30: several starts do not break each other."""
+    """Several starts do not break each other."""
     starts = [wish(user, return_url=f"/{number}/") for number in range(3)]
     urls = [browser.get(start)["Location"] for start in starts]
     backs = [local(google.consent(url, user=alice)) for url in urls]
@@ -467,7 +467,7 @@ def test_tabs_complete_in_any_order(
 
 
 def test_pending_starts_are_capped(browser: Client, google: FakeGoogle, alice: FakeUser) -> None:
-    """Acceptance 31: the oldest of eleven makes room."""
+    """The oldest of eleven makes room."""
     urls = [browser.get("/google/authorize/")["Location"] for _ in range(11)]
 
     oldest = browser.get(local(google.consent(urls[0], user=alice)))
@@ -479,7 +479,7 @@ def test_pending_starts_are_capped(browser: Client, google: FakeGoogle, alice: F
 def test_pending_start_expires(
     browser: Client, google: FakeGoogle, alice: FakeUser, settings: Settings
 ) -> None:
-    """Acceptance 31: after STATE_MAX_AGE it is too late."""
+    """After STATE_MAX_AGE it is too late."""
     back = google.consent(browser.get("/google/authorize/")["Location"], user=alice)
     session = browser.session
     for entry in session[SESSION_KEY].values():
@@ -502,7 +502,7 @@ def test_callback_stores_the_link(
     user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """Acceptance 34, 48, 50, 123: exchanged, stored, told once, and on to the page."""
+    """Exchanged, stored, told once, and on to the page."""
     with heard() as news, django_capture_on_commit_callbacks(execute=True):
         response = link(browser, google, alice, wish(user))
 
@@ -543,7 +543,7 @@ def test_callback_stores_the_link(
 def test_callback_without_a_pending_start_touches_nothing(
     browser: Client, google: FakeGoogle, query: dict[str, str]
 ) -> None:
-    """Acceptance 37 to 41: 400 with an explanation, and no request to Google."""
+    """400 with an explanation, and no request to Google."""
     response = callback(browser, **query)
 
     assert response.status_code == 400
@@ -556,7 +556,7 @@ def test_callback_without_a_pending_start_touches_nothing(
 def test_callback_with_a_garbled_session_is_refused(
     browser: Client, google: FakeGoogle, garbage: Any
 ) -> None:
-    """Acceptance 40: whatever the session holds, never a 500."""
+    """Whatever the session holds, never a 500."""
     session = browser.session
     session[SESSION_KEY] = garbage
     session[DECLINED_SESSION_KEY] = garbage
@@ -567,7 +567,7 @@ def test_callback_with_a_garbled_session_is_refused(
 
 
 def test_callback_without_a_code_is_refused(browser: Client, google: FakeGoogle) -> None:
-    """Acceptance 38: a state alone is not enough."""
+    """A state alone is not enough."""
     response = callback(browser, state=started(browser)["state"])
 
     assert response.status_code == 400
@@ -577,7 +577,7 @@ def test_callback_without_a_code_is_refused(browser: Client, google: FakeGoogle)
 def test_callback_in_another_browser_is_refused(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 39: the state belongs to the session that started."""
+    """The state belongs to the session that started."""
     back = google.consent(browser.get("/google/authorize/")["Location"], user=alice)
     elsewhere = Client()
     elsewhere.force_login(user)
@@ -599,7 +599,7 @@ def test_callback_leaves_the_server_a_path_to_log(browser: Client, copy: str) ->
 def test_callback_twice_exchanges_once(
     browser: Client, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Acceptance 42: the state is used up, also for the same browser."""
+    """The state is used up, also for the same browser."""
     back = google.consent(browser.get("/google/authorize/")["Location"], user=alice)
 
     first, second = browser.get(local(back)), browser.get(local(back))
@@ -612,7 +612,7 @@ def test_callback_twice_exchanges_once(
 def test_callback_uses_the_state_up_before_the_exchange(
     browser: Client, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Acceptance 42, 44: a failed exchange leaves no state behind either."""
+    """A failed exchange leaves no state behind either."""
     back = google.consent(browser.get("/google/authorize/")["Location"], user=alice)
     google.fail_next()
 
@@ -645,7 +645,7 @@ def test_callback_uses_the_state_up_with_atomic_requests(
 def test_callback_as_another_user_stores_nothing(
     browser: Client, google: FakeGoogle, alice: FakeUser, other_user: Any
 ) -> None:
-    """Acceptance 43: even with the session's content carried over."""
+    """Even with the session's content carried over."""
     back = google.consent(browser.get("/google/authorize/")["Location"], user=alice)
     pending = browser.session[SESSION_KEY]
     browser.force_login(other_user)
@@ -663,7 +663,7 @@ def test_callback_as_another_user_stores_nothing(
 def test_callback_logged_out_asks_for_the_login_without_the_code(
     browser: Client, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Acceptance 43: log in, then start again; the code goes nowhere."""
+    """Log in, then start again; the code goes nowhere."""
     back = google.consent(browser.get("/google/authorize/")["Location"], user=alice)
     browser.logout()
 
@@ -676,7 +676,7 @@ def test_callback_logged_out_asks_for_the_login_without_the_code(
 def test_callback_ignores_a_return_url_in_the_query(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 45: only what was kept counts."""
+    """Only what was kept counts."""
     back = google.consent(browser.get(wish(user))["Location"], user=alice)
 
     response = browser.get(f"{local(back)}&return_url=/evil/&next=/evil/")
@@ -713,7 +713,7 @@ def test_callback_ignores_a_return_url_in_the_query(
 def test_exchange_that_fails_stores_nothing(
     browser: Client, google: FakeGoogle, alice: FakeUser, fault: dict[str, Any], status: int
 ) -> None:
-    """Acceptance 46, 49: a page that says so, never a 500, and Google's text is not repeated."""
+    """A page that says so, never a 500, and Google's text is not repeated."""
     google.fail_next(**fault)
 
     response = link(browser, google, alice)
@@ -728,7 +728,7 @@ def test_exchange_that_fails_stores_nothing(
 def test_exchange_without_expires_in_is_accepted(
     browser: Client, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Acceptance 47: a lifetime is optional, and so is the scope (50: then the requested ones)."""
+    """A lifetime is optional, and so is the scope (then the requested ones)."""
     to_google = browser.get("/google/authorize/")["Location"]
     back = google.consent(to_google, user=alice)
     nonce = query_of(to_google)["nonce"]
@@ -790,7 +790,7 @@ def _id_token(google: FakeGoogle, alice: FakeUser, nonce: str) -> str:
 def test_id_token_that_cannot_be_trusted_stores_nothing(
     browser: Client, google: FakeGoogle, alice: FakeUser, tampering: dict[str, Any]
 ) -> None:
-    """Acceptance 49, 121; ASVS 10.5.1, 10.5.3, 10.5.4: the whole way, not just the function."""
+    """ASVS 10.5.1, 10.5.3, 10.5.4: the whole way, not just the function."""
     google.tamper_next_id_token(**tampering)
 
     response = link(browser, google, alice)
@@ -802,7 +802,7 @@ def test_id_token_that_cannot_be_trusted_stores_nothing(
 def test_signing_keys_out_of_reach_is_another_error(
     browser: Client, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Acceptance 122: Google's fault, not the user's."""
+    """Google's fault, not the user's."""
     google.fail_next(endpoint="certs", status=500)
 
     assert link(browser, google, alice).status_code == 503
@@ -851,7 +851,7 @@ def test_hosted_domain_is_checked_in_the_id_token(
 def test_denied_shows_a_page_and_never_loops(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 36, 76, 124: the state is used up, a signal is sent, the way back is a page."""
+    """The state is used up, a signal is sent, the way back is a page."""
     with heard() as news:
         response = link(browser, google, alice, wish(user), deny=True)
 
@@ -869,7 +869,7 @@ def test_denied_shows_a_page_and_never_loops(
 def test_denied_offers_to_try_again(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 36: the button starts the same again, and works."""
+    """The button starts the same again, and works."""
     response = link(browser, google, alice, wish(user), deny=True)
 
     again = link(browser, google, alice, response.context["try_url"])
@@ -882,7 +882,7 @@ def test_denied_offers_to_try_again(
 def test_error_from_google_is_shown_escaped_and_short(
     browser: Client, google: FakeGoogle, error: str
 ) -> None:
-    """Acceptance 35: 400, nothing exchanged or stored."""
+    """400, nothing exchanged or stored."""
     response = callback(browser, state=started(browser)["state"], error=error, code="x")
 
     assert response.status_code == 400
@@ -894,7 +894,7 @@ def test_error_from_google_is_shown_escaped_and_short(
 def test_partial_consent_is_a_success_with_less(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 50, 51: what was granted is kept, and what was left out is remembered."""
+    """What was granted is kept, and what was left out is remembered."""
     start = wish(user, scopes=(*IDENTITY, CALENDAR, DRIVE), required=(DRIVE,))
 
     response = link(browser, google, alice, start, grant=[CALENDAR])
@@ -907,7 +907,7 @@ def test_partial_consent_is_a_success_with_less(
 def test_incremental_consent_keeps_what_was_granted(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 66: asking for more loses nothing, and the refresh token stays (52)."""
+    """Asking for more loses nothing, and the refresh token stays."""
     link(browser, google, alice)
     before = GoogleAccount.objects.get()
 
@@ -925,7 +925,7 @@ def test_incremental_consent_keeps_what_was_granted(
 def test_no_refresh_token_asks_for_consent_once_more(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 53: Google has granted before and we hold nothing: consent makes a new token."""
+    """Google has granted before and we hold nothing: consent makes a new token."""
     google.grant(alice, [*IDENTITY, CALENDAR])
     make_google_account(user, scopes=[CALENDAR])
 
@@ -941,7 +941,7 @@ def test_no_refresh_token_asks_for_consent_once_more(
 def test_no_refresh_token_twice_fails_clearly(
     browser: Client, google: FakeGoogle, alice: FakeUser, configure: Callable[..., None]
 ) -> None:
-    """Acceptance 53: a link that cannot be refreshed is never stored as healthy."""
+    """A link that cannot be refreshed is never stored as healthy."""
     configure(AUTHORIZATION_PARAMS={"access_type": "online"})
 
     second = link(browser, google, alice)
@@ -955,7 +955,7 @@ def test_no_refresh_token_twice_fails_clearly(
 def test_no_refresh_token_for_a_dead_link_asks_for_consent(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any, configure: Callable[..., None]
 ) -> None:
-    """Acceptance 52: a stored token that Google has refused is not kept as if it were good."""
+    """A stored token that Google has refused is not kept as if it were good."""
     configure(AUTHORIZATION_PARAMS={"access_type": "online"})
     make_google_account(user, sub=alice.sub, status=Status.NEEDS_REAUTHORIZATION)
 
@@ -983,7 +983,7 @@ def test_linking_again_heals_a_dead_link(
 def test_another_account_than_expected_changes_nothing_and_is_offered(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 54: the expected row stays to the byte; the user may add the other one."""
+    """The expected row stays to the byte; the user may add the other one."""
     expected = make_google_account(user, sub="42", email="expected@gmail.com")
     before = GoogleAccount.objects.values().get()
     start = wish(user)
@@ -1015,7 +1015,7 @@ def test_another_account_for_a_link_that_is_gone_is_offered(
 def test_same_google_account_for_two_users_is_two_links(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any
 ) -> None:
-    """Acceptance 55: both keep their own; nothing moves."""
+    """Both keep their own; nothing moves."""
     link(browser, google, alice)
     browser.force_login(other_user)
 
@@ -1031,7 +1031,7 @@ def test_same_google_account_for_two_users_is_two_links(
 def test_answers_are_private(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 57: no-store and no referrer, on success and on failure."""
+    """No-store and no referrer, on success and on failure."""
     responses = [
         browser.get("/google/authorize/"),
         link(browser, google, alice, wish(user)),
@@ -1047,7 +1047,7 @@ def test_answers_are_private(
 def test_code_and_state_are_not_logged(
     browser: Client, google: FakeGoogle, alice: FakeUser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Acceptance 57: nothing of the flow is in any log at DEBUG."""
+    """Nothing of the flow is in any log at DEBUG."""
     caplog.set_level(logging.DEBUG)
     back = google.consent(browser.get("/google/authorize/")["Location"], user=alice)
     caplog.clear()
@@ -1068,7 +1068,7 @@ def test_a_raising_receiver_changes_nothing(
     alice: FakeUser,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """Acceptance 58: the link is kept and the user goes on."""
+    """The link is kept and the user goes on."""
 
     def receiver(**kwargs: Any) -> None:
         raise RuntimeError("receiver")

@@ -41,7 +41,7 @@ def login_required(settings: Settings) -> None:
     ],
 )
 def test_pages_need_a_login_first(client: Client, url: str) -> None:
-    """Acceptance 15, 63: Django's redirect, with the full path."""
+    """Django's redirect, with the full path."""
     response = client.get(url)
 
     assert response.status_code == 302
@@ -50,7 +50,7 @@ def test_pages_need_a_login_first(client: Client, url: str) -> None:
 
 
 def test_callback_keeps_the_code_out_of_the_login_page(client: Client) -> None:
-    """Acceptance 43, 57: whoever was logged out meanwhile logs in, and the code goes nowhere."""
+    """Whoever was logged out meanwhile logs in, and the code goes nowhere."""
     response = client.get("/google/callback/?code=4/secret&state=unguessable")
 
     assert response.status_code == 302
@@ -60,7 +60,7 @@ def test_callback_keeps_the_code_out_of_the_login_page(client: Client) -> None:
 
 
 def test_whole_way(client: Client, google: FakeGoogle, alice: FakeUser, user: Any) -> None:
-    """Acceptance 63, 75: log in, link, and use it."""
+    """Log in, link, and use it."""
     serve_apis(google)
 
     to_login = client.get("/agenda/today/")["Location"]

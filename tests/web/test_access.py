@@ -46,7 +46,7 @@ pytestmark = pytest.mark.django_db
 
 
 def test_aware_anonymous(client: Client) -> None:
-    """Acceptance 79, 82, 86: the view runs; there is nothing, and nothing raises."""
+    """The view runs; there is nothing, and nothing raises."""
     response = client.get("/home/?x=1")
 
     content = response.json()
@@ -64,7 +64,7 @@ def test_aware_anonymous(client: Client) -> None:
 
 
 def test_aware_not_linked(browser: Client, user: Any) -> None:
-    """Acceptance 79, 83, 86: the address to link is there, back to this page."""
+    """The address to link is there, back to this page."""
     content = browser.get("/home/?x=1").json()
 
     wish = wish_of(content.pop("authorize_url"), user)
@@ -82,7 +82,7 @@ def test_aware_not_linked(browser: Client, user: Any) -> None:
 
 
 def test_aware_linked(browser: Client, user: Any) -> None:
-    """Acceptance 80, 85, 86: all that was granted, and who it is."""
+    """All that was granted, and who it is."""
     make_google_account(user, scopes=[CALENDAR, DRIVE], email="a@gmail.com", sub="42")
 
     content = browser.get("/home/").json()
@@ -101,7 +101,7 @@ def test_aware_linked(browser: Client, user: Any) -> None:
 
 
 def test_aware_with_scopes_missing(browser: Client, user: Any) -> None:
-    """Acceptance 81, 83, 84: still 200, with arguments and a return address of its own."""
+    """Still 200, with arguments and a return address of its own."""
     make_google_account(user, scopes=[CALENDAR], email="a@gmail.com")
 
     response = browser.get("/dashboard/main/")
@@ -115,7 +115,7 @@ def test_aware_with_scopes_missing(browser: Client, user: Any) -> None:
 
 
 def test_aware_with_a_lost_grant(browser: Client, user: Any) -> None:
-    """Acceptance 69: a grant that is dead gives no scope, though it is known what it gave."""
+    """A grant that is dead gives no scope, though it is known what it gave."""
     make_google_account(
         user, scopes=[CALENDAR, DRIVE], email="a@gmail.com", status=Status.NEEDS_REAUTHORIZATION
     )
@@ -143,7 +143,7 @@ def test_aware_with_several_accounts(browser: Client, user: Any) -> None:
 def test_identity_survives_a_refresh(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 86, 111: it stands in the row."""
+    """It stands in the row."""
     link_account(google, user, alice, CALENDAR)
     google.expire_access_tokens()
 
@@ -155,7 +155,7 @@ def test_identity_survives_a_refresh(
 def test_session_and_credentials_reach_google(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 80: what requests and google-auth want is at hand."""
+    """What requests and google-auth want is at hand."""
     link_account(google, user, alice, CALENDAR)
 
     assert browser.get("/sessions/").json() == {"items": EVENTS}
@@ -180,7 +180,7 @@ def test_clients_are_refused_for_a_reason(
     reason: str,
     ask: str,
 ) -> None:
-    """Acceptance 79, 87: the error says why, and is what code written for google-auth catches."""
+    """The error says why, and is what code written for google-auth catches."""
     STATUSES[status][0](user)
     request = rf.get("/")
     request.user = AnonymousUser() if status == "anonymous" else user
@@ -326,7 +326,7 @@ def test_authorize_url_asks_for_more(browser: Client, user: Any) -> None:
 
 
 def test_authorize_url_when_ready_leads_straight_back(browser: Client, user: Any) -> None:
-    """Acceptance 16: nothing is missing, so nobody is asked."""
+    """Nothing is missing, so nobody is asked."""
     make_google_account(user, scopes=[CALENDAR])
 
     url = browser.get("/offering/?return_url=/bare/").content.decode()
@@ -346,7 +346,7 @@ def test_authorize_url_when_ready_leads_straight_back(browser: Client, user: Any
     ],
 )
 def test_return_url_on_this_site_is_kept(browser: Client, user: Any, safe: str) -> None:
-    """Acceptance 18: to the letter, with a query in the query, and any script."""
+    """To the letter, with a query in the query, and any script."""
     url = browser.get("/offering/", {"return_url": safe}).content.decode()
 
     assert wish_of(url, user).return_url == safe
@@ -393,7 +393,7 @@ EVIL = [
 
 @pytest.mark.parametrize("evil", EVIL)
 def test_return_url_off_this_site_is_not_used(browser: Client, user: Any, evil: str) -> None:
-    """Acceptance 19: the page itself takes its place."""
+    """The page itself takes its place."""
     response = browser.get("/offering/", {"return_url": evil})
 
     wish = wish_of(response.content.decode(), user)
@@ -403,7 +403,7 @@ def test_return_url_off_this_site_is_not_used(browser: Client, user: Any, evil: 
 
 @pytest.mark.parametrize("evil", EVIL)
 def test_return_url_off_this_site_is_not_used_for_login(client: Client, evil: str) -> None:
-    """Acceptance 15, 19: nor is it handed to the login page."""
+    """Nor is it handed to the login page."""
     response = client.get("/offering/", {"return_url": evil})
 
     assert query_of(response.content.decode())["next"].startswith("/offering/?return_url=")
@@ -413,7 +413,7 @@ def test_return_url_off_this_site_is_not_used_for_login(client: Client, evil: st
 def test_return_url_is_checked_on_the_way_out_too(
     browser: Client, user: Any, google: FakeGoogle, alice: FakeUser, evil: str
 ) -> None:
-    """Acceptance 19: were an address ever signed that is not safe, it still would not be used."""
+    """Were an address ever signed that is not safe, it still would not be used."""
     make_google_account(user, scopes=[CALENDAR])
     wish = AuthorizeRequest(
         user=str(user.pk), client="default", scopes=(), required=(), return_url=evil
@@ -423,7 +423,7 @@ def test_return_url_is_checked_on_the_way_out_too(
 
 
 def test_return_url_does_not_leave_https(client: Client, user: Any) -> None:
-    """Acceptance 19: http on an https request falls back."""
+    """HTTP on an HTTPS request falls back."""
     client.force_login(user)
 
     url = client.get(
@@ -455,7 +455,7 @@ def test_return_url_is_on_the_host_of_the_request(rf: RequestFactory, host: str)
 def test_authorize_url_of_nobody_honours_login_url(
     client: Client, settings: Settings, login_url: str, login: str, come_back: str
 ) -> None:
-    """Acceptance 15: as Django's login_required, also where users log in on another site."""
+    """As Django's login_required, also where users log in on another site."""
     settings.LOGIN_URL = login_url
 
     url = client.get("/home/?x=1").json()["authorize_url"]
@@ -484,7 +484,7 @@ def tampered(url: str) -> list[str]:
 def test_authorize_url_cannot_be_tampered_with(
     browser: Client, user: Any, google: FakeGoogle
 ) -> None:
-    """Acceptance 24: content, time and signature are one."""
+    """Content, time and signature are one."""
     url = offered(browser)
 
     assert browser.get(url)["Location"].startswith(google.url)
@@ -513,7 +513,7 @@ def test_authorize_url_is_signed_with_the_key_of_the_site(
 def test_authorize_url_is_of_no_use_to_another_user(
     browser: Client, other_user: Any, google: FakeGoogle
 ) -> None:
-    """Acceptance 24, 43: a link sent to somebody else starts nothing for them."""
+    """A link sent to somebody else starts nothing for them."""
     url = offered(browser)
     browser.force_login(other_user)
 
@@ -528,7 +528,7 @@ def test_authorize_url_is_good_for_a_day(
     hours: float,
     status: int,
 ) -> None:
-    """Acceptance 24: a page may lie open that long."""
+    """A page may lie open that long."""
     url = offered(browser)
     later = signing.time.time() + hours * 3600
     monkeypatch.setattr(signing, "time", SimpleNamespace(time=lambda: later))
@@ -569,7 +569,7 @@ def test_authorize_url_of_another_version_is_refused(user: Any) -> None:
 def test_authorize_url_is_for_the_account_of_this_page(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 23: the whole way for a second account, chosen by the page."""
+    """The whole way for a second account, chosen by the page."""
     link_account(google, user, google.add_user("bob@gmail.com"), CALENDAR)
     account = link_account(google, user, alice)
 
@@ -610,7 +610,7 @@ def test_declined_counts_where_it_is_missing(
     scopes: list[str],
     status: int,
 ) -> None:
-    """Acceptance 76: only what is missing here matters."""
+    """Only what is missing here matters."""
     make_google_account(user, scopes=scopes)
     session = browser.session
     session[DECLINED_SESSION_KEY] = {"default": declined, "second": [CALENDAR, DRIVE]}

@@ -35,7 +35,7 @@ def pending(**changes: Any) -> PendingAuthorization:
 
 
 def test_stashed_is_popped_once(session: SessionStore) -> None:
-    """Acceptance 28, 42: it comes back as it was, and only once."""
+    """It comes back as it was, and only once."""
     kept = pending()
     value = state.stash(session, kept)
 
@@ -56,7 +56,7 @@ def test_every_start_is_unguessable(session: SessionStore) -> None:
 
 
 def test_session_holds_a_hash_and_primitives(session: SessionStore) -> None:
-    """Acceptance 29."""
+    """The state itself stays out of it, and JSON can write all the rest."""
     value = state.stash(session, pending())
 
     written = json.dumps(dict(session.items()))
@@ -67,7 +67,7 @@ def test_session_holds_a_hash_and_primitives(session: SessionStore) -> None:
 
 @pytest.mark.parametrize("user", ["2", "", "11"])
 def test_another_users_state_is_refused_and_used_up(session: SessionStore, user: str) -> None:
-    """Acceptance 43: trying it as somebody else leaves nothing to try again."""
+    """Trying it as somebody else leaves nothing to try again."""
     value = state.stash(session, pending())
 
     for name in (user, "1"):
@@ -76,7 +76,7 @@ def test_another_users_state_is_refused_and_used_up(session: SessionStore, user:
 
 
 def test_old_state_is_refused(session: SessionStore, settings: Settings) -> None:
-    """Acceptance 31: and makes room at the next start."""
+    """And makes room at the next start."""
     old = state.stash(session, pending(created_at=1.0))
 
     with pytest.raises(StateError, match="expired"):
@@ -99,7 +99,7 @@ def test_state_of_another_version_is_refused(session: SessionStore) -> None:
 
 @pytest.mark.parametrize("garbage", [None, [], "x", {"x": "y"}, {"x": {"created_at": "now"}}])
 def test_garbled_session_is_taken_as_empty(session: SessionStore, garbage: Any) -> None:
-    """Acceptance 40: whatever somebody has put there."""
+    """Whatever somebody has put there."""
     session[SESSION_KEY] = garbage
     session[DECLINED_SESSION_KEY] = garbage
 
@@ -122,7 +122,7 @@ def test_second_attempt_is_new_but_for_its_purpose() -> None:
 
 
 def test_declined_scopes_are_remembered_until_granted(session: SessionStore) -> None:
-    """Acceptance 76: by client, and no more than was asked."""
+    """By client, and no more than was asked."""
     state.remember_outcome(session, "default", asked=["a", "b"], granted=["a"])
     state.remember_outcome(session, "other", asked=["c"], granted=[])
 

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.django_db
 def test_required_navigation_is_redirected(
     client: Client, user: Any, status: str, caller: str
 ) -> None:
-    """Acceptance 60, 62, 63, 64, 69: to our own page first, and back to the same full path."""
+    """To our own page first, and back to the same full path."""
     visitor(client, status, user)
 
     response = ask(client, NAVIGATIONS[caller])
@@ -53,7 +53,7 @@ def test_required_navigation_is_redirected(
 @pytest.mark.parametrize("caller", FORMS)
 @pytest.mark.parametrize("status", STATUSES)
 def test_required_form_gets_a_page(client: Client, user: Any, status: str, caller: str) -> None:
-    """Acceptance 73: no redirect turns a POST into a GET, and its URL is no return URL."""
+    """No redirect turns a POST into a GET, and its URL is no return URL."""
     missing = visitor(client, status, user)
 
     response = ask(client, FORMS[caller])
@@ -74,7 +74,7 @@ def test_required_form_gets_a_page(client: Client, user: Any, status: str, calle
 @pytest.mark.parametrize("caller", PROGRAMS)
 @pytest.mark.parametrize("status", STATUSES)
 def test_required_program_gets_json(client: Client, user: Any, status: str, caller: str) -> None:
-    """Acceptance 74: what a script can read, and for htmx the header that it follows."""
+    """What a script can read, and for htmx the header that it follows."""
     missing = visitor(client, status, user)
     method, headers = PROGRAMS[caller]
 
@@ -116,13 +116,13 @@ def test_htmx_comes_back_to_the_whole_page(
     assert wish_of(response["HX-Redirect"], user).return_url == (back_to or own)
 
 
-# No circles: acceptance 51, 76
+# No circles
 
 
 def test_declined_in_part_shows_a_page_and_try_again_works(
     browser: Client, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Acceptance 51, 76: never Google by itself; the button leads there."""
+    """Never Google by itself; the button leads there."""
     page, visits = visit(browser, google, "/words/", user=alice, grant=[CALENDAR])
 
     stays = assert_stays_here(browser, "/words/", DRIVE)
@@ -136,7 +136,7 @@ def test_declined_in_part_shows_a_page_and_try_again_works(
 def test_declined_altogether_shows_a_page(
     browser: Client, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Acceptance 36, 76: who cancels is left alone, on every page that needs the same."""
+    """Who cancels is left alone, on every page that needs the same."""
     serve_apis(google)
     page, visits = visit(browser, google, "/agenda/", user=alice, deny=True)
 
@@ -151,7 +151,7 @@ def test_declined_altogether_shows_a_page(
 def test_declined_does_not_bar_other_pages(
     browser: Client, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Acceptance 67: one scope left out is no reason not to ask for another."""
+    """One scope left out is no reason not to ask for another."""
     visit(browser, google, "/words/", user=alice, grant=[CALENDAR])
     account = GoogleAccount.objects.get()
     account.granted_scopes = [*IDENTITY_SCOPES]
@@ -174,7 +174,7 @@ def test_declined_optional_scope_changes_nothing(
 def test_declined_inside_the_view_shows_a_page(
     browser: Client, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Acceptance 76: what the view itself found missing counts as well."""
+    """What the view itself found missing counts as well."""
     serve_apis(google)
     visit(browser, google, "/bare/", user=alice)
 
@@ -214,7 +214,7 @@ def test_declined_and_then_anonymous_is_asked_to_log_in(
 def test_shrunk_by_a_refresh_asks_once(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 76: what an administrator took away is asked for, once."""
+    """What an administrator took away is asked for, once."""
     link_account(google, user, alice, CALENDAR)
     google.set_scopes(alice, IDENTITY_SCOPES)
     google.expire_access_tokens()
@@ -230,7 +230,7 @@ def test_shrunk_by_a_refresh_asks_once(
 def test_wrong_account_chosen_does_not_go_in_a_circle(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 54, 76: a page offers the choice, and the view does not go to Google again."""
+    """A page offers the choice, and the view does not go to Google again."""
     bob = google.add_user("bob@gmail.com")
     link_account(google, user, alice)
 
@@ -245,7 +245,7 @@ def test_wrong_account_chosen_does_not_go_in_a_circle(
 def test_wrong_account_for_a_chosen_one_does_not_go_in_a_circle(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 76: the account that a view insists on stays the one that is asked for."""
+    """The account that a view insists on stays the one that is asked for."""
     bob = google.add_user("bob@gmail.com")
     account = link_account(google, user, alice)
     url = f"/chosen/{account.pk}/"
@@ -262,7 +262,7 @@ def test_wrong_account_for_a_chosen_one_does_not_go_in_a_circle(
 def test_unlinked_in_another_tab_starts_afresh(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 72, 76: the link in a page that lay open still leads to the end."""
+    """The link in a page that lay open still leads to the end."""
     account = link_account(google, user, alice)
     start = browser.get("/agenda/")["Location"]
     account.unlink()
@@ -275,7 +275,7 @@ def test_unlinked_in_another_tab_starts_afresh(
 def test_choice_of_account_leads_back_to_the_page(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Acceptance 76: the user chooses the default account, and the page works."""
+    """The user chooses the default account, and the page works."""
     link_account(google, user, google.add_user("bob@gmail.com"), CALENDAR)
     account = link_account(google, user, alice, CALENDAR)
     GoogleAccount.objects.update(is_default=False)
@@ -402,7 +402,7 @@ def test_json_tells_no_secret(browser: Client, user: Any) -> None:
 def test_aware_view_that_does_not_ask_gets_the_same_answer(
     client: Client, user: Any, status: str, caller: str
 ) -> None:
-    """Acceptance 70, 87: what the view raises is answered in the same words."""
+    """What the view raises is answered in the same words."""
     visitor(client, status, user)
     callers = {**NAVIGATIONS, **FORMS, **PROGRAMS}
 
