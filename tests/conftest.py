@@ -24,9 +24,14 @@ pytest_plugins = ["django_google_link.testing.pytest_plugin", "tests.support.int
 
 
 @pytest.fixture
-def google(settings: Settings) -> Iterator[FakeGoogle]:
-    """A Google of this test's own, which the settings point to."""
+def no_signing_keys() -> None:
+    """No issuer's keys are known: the next one may have the port of the last."""
     id_token._cache.clear()
+
+
+@pytest.fixture
+def google(settings: Settings, no_signing_keys: None) -> Iterator[FakeGoogle]:
+    """A Google of this test's own, which the settings point to."""
     with FakeGoogle() as google:
         google.client.redirect_uris.append(CALLBACK)
         settings.GOOGLE_LINK = {

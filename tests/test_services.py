@@ -17,6 +17,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils.functional import SimpleLazyObject
+from googleapiclient.discovery_cache import get_static_doc
 from googleapiclient.errors import HttpError
 from googleapiclient.http import MediaInMemoryUpload, MediaIoBaseUpload
 from pytest_django import DjangoAssertNumQueries, Settings
@@ -24,7 +25,6 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import UnrewindableBodyError
 from werkzeug.wrappers import Request, Response
 
-from django_google_link.api_clients import discovery
 from django_google_link.conf.clients import to_emulator
 from django_google_link.exceptions import (
     AccountChoiceRequiredError,
@@ -88,14 +88,6 @@ def inbox(google: FakeGoogle) -> list[bytes]:
         return {}
 
     return bodies
-
-
-@pytest.fixture
-def no_documents() -> Iterator[None]:
-    """No discovery document is in the cache, neither before nor after."""
-    discovery.read_document.cache_clear()
-    yield
-    discovery.read_document.cache_clear()
 
 
 def summary(service: Any) -> str:
@@ -770,14 +762,20 @@ def test_build_service_passes_what_else_is_given(google: FakeGoogle, user: Any) 
 
 
 def test_build_service_parses_a_document_once(
-    google: FakeGoogle, user: Any, other_user: Any, no_documents: None
+    google: FakeGoogle, user: Any, other_user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Per process and API, whoever asks."""
+    read: list[str] = []
+    monkeypatch.setattr(
+        "googleapiclient.discovery_cache.get_static_doc",
+        lambda name, version: read.append(name) or get_static_doc(name, version),
+    )
+
     for owner in (make_google_account(user), make_google_account(other_user)):
-        for name, version in (("calendar", "v3"), ("tasks", "v1")):
+        for name, version in (("books", "v1"), ("chat", "v1")):
             build_service(owner, name, version).close()
 
-    assert discovery.read_document.cache_info().misses == 2
+    assert read == ["books", "chat"]
 
 
 def test_build_service_never_shares_a_client(
@@ -797,23 +795,24 @@ def test_build_service_never_shares_a_client(
 
 
 def test_build_service_leaves_the_shared_document_as_it_is(
-    google: FakeGoogle, alice: FakeUser, user: Any, no_documents: None
+    google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
     """googleapiclient completes a document in place: that is over before anybody shares it."""
     account = linked(user, google, alice)
     with build_service(account, "drive", "v3") as service:
-        before = copy.deepcopy(discovery.read_document("drive", "v3", google.url))
+        before = copy.deepcopy(service._rootDesc)
         for name in ("about", "changes", "files", "permissions", "revisions"):
             assert getattr(service, name)()
 
-    with build_service(account, "drive", "v3") as service:
-        service.files().list(pageSize=1)
+    with build_service(account, "drive", "v3") as again:
+        again.files().list(pageSize=1)
 
-    assert discovery.read_document("drive", "v3", google.url) == before
+    assert again._rootDesc is service._rootDesc
+    assert again._rootDesc == before
 
 
 def test_build_service_in_many_threads_on_a_cold_cache(
-    google: FakeGoogle, alice: FakeUser, user: Any, no_documents: None
+    google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
     """A process that has just started gets many requests at once."""
     account = linked(user, google, alice)
@@ -865,7 +864,7 @@ def test_build_service_of_an_unknown_api(
 
 
 def test_build_service_without_the_extra_says_what_to_install(
-    google: FakeGoogle, user: Any, no_documents: None, monkeypatch: pytest.MonkeyPatch
+    google: FakeGoogle, user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """googleapiclient is optional, and the rest works without it."""
     account = make_google_account(user, access_token="ya29.stored")

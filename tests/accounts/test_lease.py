@@ -336,12 +336,12 @@ def test_client_that_is_refused_leaves_what_still_lives(
     assert row().refresh_lease is None
 
 
-def test_clock_is_utc_on_mysql_too() -> None:
+def test_clock_is_utc_on_mysql_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its CURRENT_TIMESTAMP would jump in spring."""
-    now: Any = database._UTCNow()
-    compiler = connection.ops.compiler("SQLCompiler")(None, connection, "default")
+    monkeypatch.setattr(connections["default"], "vendor", "mysql")
+    compiler = connection.ops.compiler("SQLCompiler")(None, connections["default"], "default")
 
-    sql, params = now.as_mysql(compiler, connection)
+    sql, params = compiler.compile(database.database_now(GoogleAccount.objects.all()))
 
     assert sql == "UTC_TIMESTAMP(6)"
     assert not params

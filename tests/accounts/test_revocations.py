@@ -31,6 +31,7 @@ from tests.support.accounts import linked, save, token_of
 from tests.support.constants import CALLBACK, OPENID, OTHER_KEY
 from tests.support.databases import at_once, new_user
 from tests.support.signals import heard
+from tests.support.tables import delete_rows
 from tests.support.times import in_seconds
 from tests.support.workers import during_refresh, just_before
 
@@ -164,7 +165,7 @@ def test_deletion_by_a_stale_object_revokes_what_is_there(
 
 def test_deletion_of_what_is_gone(google: FakeGoogle, account: GoogleAccount) -> None:
     """Two tabs: the second one finds nothing, and says nothing."""
-    GoogleAccount.objects.all()._raw_delete(using="default")
+    delete_rows()
 
     with heard() as news:
         account.delete()
@@ -464,14 +465,13 @@ def test_worker_that_dies_in_the_middle_loses_nothing(
     class Killed(BaseException):
         pass
 
-    def die(*args: Any) -> None:
+    def die() -> None:
         raise Killed
 
     key = PendingRevocation.objects.get().pk
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(revocations, "_revoke", die)
-        with pytest.raises(Killed):
-            process(key)
+    accounts = f'FROM "{GoogleAccount._meta.db_table}"'
+    with pytest.raises(Killed), just_before("UPDATE", accounts, act=die):
+        process(key)
 
     wait = PendingRevocation.objects.get().retry_at - timezone.now()
     assert timedelta(seconds=10) < wait <= timedelta(seconds=15)

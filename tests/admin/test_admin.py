@@ -38,6 +38,7 @@ from tests.support.constants import OTHER_KEY
 from tests.support.databases import new_user
 from tests.support.tables import table
 from tests.support.times import in_seconds
+from tests.support.workers import just_before
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
@@ -632,11 +633,13 @@ def test_revocation_that_is_done_meanwhile(
     desk: Client, google: FakeGoogle, pending: PendingRevocation
 ) -> None:
     """The list was older than the outbox."""
-    from django_google_link.admin.revocations import _revoke_now
+    asked = len(google.requests_to("revoke"))
 
-    PendingRevocation.objects.all().delete()
+    with just_before("UPDATE", act=PendingRevocation.objects.all().delete):
+        page = act(desk, "revoke_now", pending)
 
-    assert _revoke_now(pending) == "shared"
+    assert "1: seen to by others" in page
+    assert len(google.requests_to("revoke")) == asked
 
 
 def test_revocation_can_be_given_up(

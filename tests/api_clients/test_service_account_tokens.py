@@ -6,10 +6,12 @@ import asyncio
 import json
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,9 @@ from django.core.cache.backends.base import BaseCache
 from django.core.exceptions import ImproperlyConfigured
 from django.test import RequestFactory, override_settings
 from django.views.debug import ExceptionReporter
-from google.auth.exceptions import TransportError
+from google.auth.exceptions import RefreshError, TransportError
 from pytest_django import Settings
+from werkzeug import Request
 
 from django_google_link.api_clients import service_account_tokens
 from django_google_link.api_clients.google_auth import GoogleAuthTransport, explain_failure
@@ -48,6 +51,7 @@ from django_google_link.testing import FakeGoogle, FakeServiceAccount
 from django_google_link.testing.provider.responses import json_response
 from tests.support.constants import CALENDAR, DRIVE
 from tests.support.databases import at_once
+from tests.support.servers import served
 
 REPORTS = ServiceAccount("reports")
 IAM = "/v1/projects/-/serviceAccounts"
@@ -112,6 +116,15 @@ def default_credentials(
     path.write_text(json.dumps(google.service_account_info(machine)))
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
     return machine
+
+
+@contextmanager
+def cut_off(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let a caller take its turn, and do no more in the cache: as if its process had died then."""
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "set", lambda *arguments, **options: None)
+        patch.setattr(cache, "delete", lambda key: None)
+        yield
 
 
 def caller_of(google: FakeGoogle, owner: ServiceAccount = REPORTS) -> str:
@@ -302,7 +315,7 @@ def test_default_credentials_of_another_machine_are_others(
     """Who shares the cache need not be who shares the rights."""
     service_account(DEFAULT_CREDENTIALS=True)
     first = access_token(REPORTS, scopes=[CALENDAR])
-    monkeypatch.setattr(service_account_tokens, "_name_this_machine", lambda: "another")
+    monkeypatch.setattr(socket, "gethostname", lambda: "another")
 
     assert access_token(REPORTS, scopes=[CALENDAR]) != first
 
@@ -363,39 +376,46 @@ def test_callers_do_not_wait_while_a_token_lives(
 
 
 def test_turn_of_a_process_that_has_died(
-    google: FakeGoogle, with_key: Callable[..., None], settings: Settings
+    google: FakeGoogle,
+    with_key: Callable[..., None],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After ``HTTP_TIMEOUT`` one asks out of turn."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 1}
-    token_request = service_account_tokens._make_token_request(REPORTS, [CALENDAR])
-    assert service_account_tokens._take_turn(token_request)
+    with cut_off(monkeypatch):
+        first = access_token(REPORTS, scopes=[CALENDAR])
 
-    assert access_token(REPORTS, scopes=[CALENDAR])
+    assert access_token(REPORTS, scopes=[CALENDAR]) != first
 
 
 def test_turn_of_another_never_serves_what_was_rejected(
-    google: FakeGoogle, with_key: Callable[..., None], settings: Settings
+    google: FakeGoogle,
+    with_key: Callable[..., None],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whoever waits for the next token is not given the last one in the meantime."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 1}
     first = Secret(access_token(REPORTS, scopes=[CALENDAR]))
-    assert service_account_tokens._take_turn(
-        service_account_tokens._make_token_request(REPORTS, [CALENDAR])
-    )
+    with cut_off(monkeypatch):
+        service_account_tokens.service_token(REPORTS, [CALENDAR], rejected=first)
 
     assert service_account_tokens.service_token(REPORTS, [CALENDAR], rejected=first).value != first
 
 
-def test_turn_ends_with_a_refusal(google: FakeGoogle, with_key: Callable[..., None]) -> None:
+def test_turn_ends_with_a_refusal(
+    google: FakeGoogle, with_key: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The next one need not wait for somebody who has given up."""
     google.error_next("invalid_grant")
-
     with pytest.raises(ClientMisconfiguredError):
         access_token(REPORTS, scopes=[CALENDAR])
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
 
-    assert service_account_tokens._take_turn(
-        service_account_tokens._make_token_request(REPORTS, [CALENDAR])
-    )
+    assert access_token(REPORTS, scopes=[CALENDAR])
+    assert not any(pauses)
 
 
 def test_scopes_must_be_named(google: FakeGoogle, with_key: Callable[..., None]) -> None:
@@ -431,11 +451,9 @@ def test_entries_cannot_be_swapped(google: FakeGoogle, with_key: Callable[..., N
     """A token that somebody puts under another key is not handed out."""
     small = access_token(REPORTS, scopes=[CALENDAR])
     big = access_token(REPORTS, scopes=[CALENDAR, DRIVE])
-    token_requests = [
-        service_account_tokens._make_token_request(REPORTS, scopes)
-        for scopes in ([CALENDAR], [CALENDAR, DRIVE])
-    ]
-    cache.set(token_requests[0].key, cache.get(token_requests[1].key))
+    entries = cache._cache
+    one, other = entries
+    entries[one], entries[other] = entries[other], entries[one]
 
     again = access_token(REPORTS, scopes=[CALENDAR])
 
@@ -701,18 +719,19 @@ def test_refusal_tells_the_operator(
 
 
 def test_google_that_repeats_the_assertion(
-    google: FakeGoogle, with_key: Callable[..., None]
+    google: FakeGoogle, robot: FakeServiceAccount, service_account: Callable[..., None]
 ) -> None:
     """It is good for an hour, and stays out of the error."""
 
-    def repeat(provider: Any, request: Any) -> Any:
+    @Request.application
+    def repeat(request: Request) -> Any:
         assertion = request.form["assertion"]
         return json_response({"error": "invalid_grant", "error_description": assertion}, 400)
 
-    google._application._endpoints["/token", "POST"] = repeat
-
-    with pytest.raises(ClientMisconfiguredError) as caught:
-        access_token(REPORTS, scopes=[CALENDAR])
+    with served(repeat) as url:
+        service_account(INFO={**google.service_account_info(robot), "token_uri": url})
+        with pytest.raises(ClientMisconfiguredError) as caught:
+            access_token(REPORTS, scopes=[CALENDAR])
 
     assert caught.value.error_description == "…"
 
@@ -740,19 +759,24 @@ def test_google_that_repeats_the_token_of_the_impersonator(
 
 
 def test_failure_that_google_auth_got_over_is_forgotten(
-    google: FakeGoogle, with_key: Callable[..., None]
+    google: FakeGoogle, service_account: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It tries a metadata server several times: what came last is what counts."""
-    over_ours = GoogleAuthTransport(google.url)
+
+    class OfMetadataServer:
+        def refresh(self, request: Any) -> None:
+            with pytest.raises(TransportError):
+                request(f"{google.url}/token", "POST")
+            assert request(f"{google.url}/token", "POST").status == 400
+            raise RefreshError("no token")
+
+    monkeypatch.setattr("google.auth.default", lambda *arguments: (OfMetadataServer(), None))
+    service_account(DEFAULT_CREDENTIALS=True)
     google.fail_next(drop=True)
     google.error_next("invalid_grant")
-    with pytest.raises(TransportError):
-        over_ours(f"{google.url}/token", "POST")
-    assert over_ours(f"{google.url}/token", "POST").status == 400
 
-    problem = explain_failure(get_service_account("reports"), over_ours, "")
-
-    assert isinstance(problem, ClientMisconfiguredError)
+    with pytest.raises(ClientMisconfiguredError, match="invalid_grant"):
+        access_token(REPORTS, scopes=[CALENDAR])
 
 
 def test_no_default_credentials(

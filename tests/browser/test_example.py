@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from django_google_link.testing import FakeGoogle
+from django_google_link.testing import FakeGoogle, FakeUser
 from example_project.demo.client import client_settings
 from example_project.demo.google_answers import add_routes
 from example_project.demo.process import PROJECT, Demo, running_demo
@@ -217,14 +217,19 @@ def google() -> Iterator[FakeGoogle]:
         google.client = google.add_client(
             client_id=client["CLIENT_ID"], client_secret=client["CLIENT_SECRET"]
         )
-        google.add_user(ANNA)
         add_routes(google)
         YouTube(google)
         yield google
 
 
 @pytest.fixture
-def site(tmp_path: Path, google: FakeGoogle) -> Iterator[str]:
+def anna(google: FakeGoogle) -> FakeUser:
+    """Her account at that Google."""
+    return google.add_user(ANNA)
+
+
+@pytest.fixture
+def site(tmp_path: Path, google: FakeGoogle, anna: FakeUser) -> Iterator[str]:
     """The example under Django's own server, with that Google."""
     with running_demo(tmp_path) as demo:
         environment = {**demo.environment, "DEMO_GOOGLE_PORT": google.url.rpartition(":")[2]}
@@ -290,14 +295,13 @@ def test_video(page: Page) -> None:
 
 
 def test_video_whose_user_has_taken_the_grant_back(
-    site: str, google: FakeGoogle, open_browser: Callable[..., BrowserContext]
+    site: str, google: FakeGoogle, anna: FakeUser, open_browser: Callable[..., BrowserContext]
 ) -> None:
     """It stops, they are asked again, and it goes on once they say so."""
     page = open_browser(base_url=site).new_page()
     log_in(page)
     page.goto("/videos/")
     allow(page)
-    [anna] = google._provider.directory.users.values()
     google.revoke(anna)
     choose_video(page)
     allow(page)

@@ -24,8 +24,7 @@ from django_google_link.conf.clients import get_client
 from django_google_link.encryption import keyring
 from django_google_link.exceptions import ConsentRequiredError, GoogleLinkError
 from django_google_link.models import GoogleAccount
-from django_google_link.oauth import endpoints
-from django_google_link.oauth.transport import Answer
+from django_google_link.oauth import endpoints, transport
 from django_google_link.secret import Secret
 from django_google_link.services import authorized_session, build_service, credentials_for
 from django_google_link.testing import FakeGoogle, FakeUser, make_google_account
@@ -118,19 +117,17 @@ def test_secrets_compare_by_value() -> None:
     assert Secret("a") != "a"
 
 
-def test_client_and_answers_show_nothing(account: GoogleAccount) -> None:
+def test_client_and_answers_show_nothing(google: FakeGoogle, account: GoogleAccount) -> None:
     """What travels through the frames of the protocol."""
-    response = endpoints._token_response(
-        Answer(
-            status=200,
-            body=f"{ACCESS} {REFRESH}".encode(),
-            document={"access_token": ACCESS, "refresh_token": REFRESH},
-            headers={},
-        )
-    )
+    google.fail_next(2, status=200, body={"access_token": ACCESS, "refresh_token": REFRESH})
+    client = get_client()
+    response = endpoints.refresh(client, refresh_token=Secret(REFRESH))
+    answer = transport.fetch(client.token_endpoint, form={})
 
-    assert is_clean(repr(get_client()))
+    assert response.access_token.reveal() == answer.document["access_token"] == ACCESS
+    assert is_clean(repr(client))
     assert is_clean(repr(response))
+    assert is_clean(repr(answer))
 
 
 def test_credentials_show_nothing(account: GoogleAccount) -> None:

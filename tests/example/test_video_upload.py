@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from googleapiclient.errors import HttpError
+from googleapiclient.http import HttpRequest
 
 from django_google_link.exceptions import (
     GrantLostError,
@@ -209,7 +210,7 @@ def test_command_goes_on_where_it_stopped(
     next(upload(video))
     for error in (KeyboardInterrupt, RefreshUnavailableError("unreachable")):
         with monkeypatch.context() as patch:
-            patch.setattr(uploads, "_keep", raising(error))
+            patch.setattr(HttpRequest, "next_chunk", raising(error))
             with pytest.raises(CommandError, match="again to go on"):
                 call_command("upload_video", "anna", str(path))
 
@@ -222,7 +223,7 @@ def test_command_goes_on_where_it_stopped(
 def raising(error: Any) -> Any:
     """Return a function that raises."""
 
-    def fail(*args: Any) -> None:
+    def fail(request: HttpRequest) -> None:
         raise error
 
     return fail
@@ -279,7 +280,7 @@ def test_upload_in_the_background_that_fails(
     elif failure == "revoked":
         google.revoke(alice)
     else:
-        monkeypatch.setattr(uploads, "_keep", raising(OSError))
+        monkeypatch.setattr(HttpRequest, "next_chunk", raising(OSError))
 
     background.run(video)
 

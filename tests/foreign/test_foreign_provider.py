@@ -19,7 +19,6 @@ from pytest_django import Settings
 from django_google_link.accounts.access_tokens import check_grant, fresh_access_token
 from django_google_link.exceptions import GrantLostError
 from django_google_link.models import GoogleAccount, PendingRevocation
-from django_google_link.oauth import id_token
 from tests.support.accounts import token_of
 from tests.support.constants import CALLBACK
 from tests.support.databases import new_user
@@ -46,13 +45,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def provider(installed: Path, settings: Settings) -> Iterator[str]:
+def provider(installed: Path, settings: Settings, no_signing_keys: None) -> Iterator[str]:
     """A running one, which the settings point to."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     issuer = f"http://127.0.0.1:{port}"
-    id_token._cache.clear()
     settings.GOOGLE_LINK = {
         **settings.GOOGLE_LINK,
         "CLIENTS": {

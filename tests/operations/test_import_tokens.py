@@ -7,6 +7,7 @@ import io
 import json
 import pickle
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,7 @@ from django_google_link.services import access_token
 from django_google_link.signals import account_linked
 from django_google_link.testing import FakeGoogle, FakeUser, make_google_account
 from tests.legacy.models import CredentialsModel, OtherCredentials
+from tests.support.chunks import use_small_chunks
 from tests.support.constants import CALENDAR, DRIVE
 from tests.support.databases import new_user
 from tests.support.signals import connected
@@ -562,23 +564,26 @@ def test_options_of_django_may_come_last(google: FakeGoogle) -> None:
     assert run("allauth", "--dry-run", "--verbosity", "0", "--traceback", "--no-color")
 
 
-def test_thousands(google: FakeGoogle, refresh_token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thousands(google: FakeGoogle, monkeypatch: pytest.MonkeyPatch) -> None:
     """A chunk at a time, in several threads, each row once."""
     users = [new_user(f"user{number}") for number in range(9)]
     for user in users:
-        in_social_auth(user, user.username, refresh_token=refresh_token)
-    monkeypatch.setattr(import_sources, "_CHUNK", 2)
-    together, process, seen = threading.Barrier(3), import_tokens._import_candidate, []
+        at_google = google.add_user(f"{user.username}@gmail.com")
+        token = google.grant(at_google, [*OPENID, CALENDAR]).refresh_token
+        in_social_auth(user, at_google.sub, refresh_token=token)
+    use_small_chunks(monkeypatch, import_sources, 2)
+    together, first_three = threading.Barrier(3), iter(range(3))
 
-    def meet(candidate: Any, **options: Any) -> Any:
-        together.wait(timeout=5)
-        seen.append(candidate.user_id)
-        return process(candidate, **options)
+    def meet() -> float:
+        if next(first_three, None) is not None:
+            together.wait(timeout=5)
+        return time.time()
 
-    monkeypatch.setattr(import_tokens, "_import_candidate", meet)
+    google.now = meet
 
-    assert "9 would be imported" in run("social-auth", "--workers", "3", "--dry-run")
-    assert sorted(seen) == sorted(user.pk for user in users)
+    assert "9 imported" in run("social-auth", "--workers", "3")
+    assert len(google.requests_to("token")) == 9
+    assert {account.user for account in GoogleAccount.objects.all()} == set(users)
 
     candidates = import_sources.read_social_auth().candidates
     next(candidates)

@@ -20,6 +20,7 @@ from django_google_link.operations.refresh import RefreshOutcome, due_accounts, 
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 from tests.support.accounts import linked
+from tests.support.chunks import use_small_chunks
 from tests.support.constants import OTHER_KEY
 from tests.support.databases import new_user
 from tests.support.tables import links, table
@@ -108,7 +109,7 @@ def test_command_goes_all_the_way_round(
     google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever it starts, and however many chunks it takes."""
-    monkeypatch.setattr(refresh, "_CHUNK", 2)
+    use_small_chunks(monkeypatch, refresh, 2)
     link_many(9, google, alice)
 
     assert run(expiring_within=0, workers=3) == "       9 refreshed\n"
@@ -140,7 +141,8 @@ def test_command_leaves_to_others_what_they_do(
     GoogleAccount.objects.filter(pk=fresh.pk).update(access_token_expires_at=in_seconds(3599))
     GoogleAccount.objects.filter(pk=gone.pk).delete()
 
-    monkeypatch.setattr(refresh, "_from_random_start", lambda _: iter(accounts))
+    read = iter([[accounts], []])
+    monkeypatch.setattr(refresh, "in_chunks", lambda rows, **options: next(read))
 
     outcomes = Counter(
         refresh_accounts(GoogleAccount.objects.all(), leeway=timedelta(minutes=5), workers=2)

@@ -24,6 +24,7 @@ from django_google_link.operations.rotate_keys import RotationOutcome, rotate
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 from tests.support.accounts import linked, save
+from tests.support.chunks import use_small_chunks
 from tests.support.databases import at_once, new_user
 from tests.support.tables import table
 from tests.support.times import in_seconds
@@ -109,7 +110,7 @@ def test_whole_rotation(use: Callable[..., None], google: FakeGoogle) -> None:
 
 def test_rotation_in_chunks(use: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     """All of them, however many fit into a statement."""
-    monkeypatch.setattr(rotate_keys, "_CHUNK", 3)
+    use_small_chunks(monkeypatch, rotate_keys, 3)
     make_many(10)
     before = tokens()
 
@@ -176,17 +177,15 @@ def test_row_that_changes_in_the_same_moment_wins(
     save(user, "42")
     save(user, "43")
     use(NEW, OLD)
-    seal = rotate_keys._reseal_tokens
-
-    def slow(row: Any, reseal: Any) -> Any:
-        if row.sub == "42":
-            GoogleAccount.objects.filter(sub="42").update(sealed_access_token="")
-        return seal(row, reseal)
-
-    monkeypatch.setattr(rotate_keys, "_reseal_tokens", slow)
+    first = GoogleAccount.objects.filter(sub="42")
+    use_small_chunks(
+        monkeypatch,
+        rotate_keys,
+        2,
+        after_reading=lambda: first.update(sealed_access_token=""),
+    )
 
     assert sorted(rotate()) == sorted([RotationOutcome.ROTATED, RotationOutcome.CHANGED])
-    monkeypatch.undo()
     assert GoogleAccount.objects.get(sub="42").sealed_access_token == ""
     assert key_id_of(GoogleAccount.objects.get(sub="43").sealed_refresh_token) == key_ids()[0]
 
@@ -195,7 +194,7 @@ def test_rotation_under_refreshes_and_links_loses_nothing(
     use: Callable[..., None], google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two rotations at once, while all tokens are refreshed and half of the grants renewed."""
-    monkeypatch.setattr(rotate_keys, "_CHUNK", 5)
+    use_small_chunks(monkeypatch, rotate_keys, 5)
     user = new_user()
     accounts = [
         linked(user, google, alice, sub=str(n), access_token_expires_at=in_seconds(-60))
@@ -229,7 +228,7 @@ def test_command_that_is_interrupted(
     use: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C is safe: the rest is for the next run."""
-    monkeypatch.setattr(rotate_keys, "_CHUNK", 1)
+    use_small_chunks(monkeypatch, rotate_keys, 1)
     make_many(3)
     use(NEW, OLD)
 

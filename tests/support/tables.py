@@ -17,6 +17,12 @@ def table() -> list[tuple[Any, ...]]:
         return cursor.fetchall()
 
 
+def delete_rows() -> None:
+    """Delete all accounts where Django does not notice: nothing is sent or revoked."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"DELETE FROM {GoogleAccount._meta.db_table}")
+
+
 def links() -> list[dict[str, Any]]:
     """Return all that matters of the accounts: not since when refreshing them fails."""
     rows = list(GoogleAccount.objects.order_by("pk").values())

@@ -27,6 +27,7 @@ from tests.support.constants import CALENDAR, CALLBACK, DRIVE
 from tests.support.databases import new_user
 from tests.support.flow import link
 from tests.support.signals import connected, heard
+from tests.support.tables import delete_rows
 from tests.support.urls import local, query_of
 
 pytestmark = pytest.mark.django_db
@@ -411,7 +412,7 @@ def test_authorization_params_do_not_keep_the_refresh_token_away(
     """A ``prompt`` of the settings comes beside ours, which asks for consent where it must."""
     configure(AUTHORIZATION_PARAMS={"prompt": "select_account"})
     browser.get(local(google.consent(browser.get("/google/authorize/")["Location"], user=alice)))
-    GoogleAccount.objects.all()._raw_delete("default")  # A backup was restored.
+    delete_rows()  # A backup was restored.
 
     location = browser.get("/google/authorize/")["Location"]
     browser.get(local(google.consent(location, user=alice)))
