@@ -107,7 +107,7 @@ def linked_accounts(
     connection = connections[using]
     owner = GoogleAccount._meta.get_field("user").get_db_prep_value(user.pk, connection)
     with connection.cursor() as cursor:
-        cursor.execute(_accounts_query(using), [owner, client])
+        cursor.execute(_write_accounts_query(using), [owner, client])
         rows = cursor.fetchall()
     names = [field.attname for field in GoogleAccount._meta.concrete_fields]
     accounts = [
@@ -117,7 +117,7 @@ def linked_accounts(
 
 
 @cache
-def _accounts_query(using: str) -> str:
+def _write_accounts_query(using: str) -> str:
     """Return the one query of a view. Django takes longer to write it than it takes to run."""
     quote = connections[using].ops.quote_name
     columns = ", ".join(quote(str(field.column)) for field in GoogleAccount._meta.concrete_fields)
@@ -131,7 +131,7 @@ def _convert_rows(rows: Sequence[Sequence[Any]], using: str) -> Iterator[Sequenc
     # Converters belong to a connection, and so to a thread: they cannot be kept.
     converters = [
         (position, convert, column)
-        for position, column in (_converted_columns(using) if rows else ())
+        for position, column in (_list_converted_columns(using) if rows else ())
         for convert in _list_converters(column, using)
     ]
     for row in map(list, rows):
@@ -141,7 +141,7 @@ def _convert_rows(rows: Sequence[Sequence[Any]], using: str) -> Iterator[Sequenc
 
 
 @cache
-def _converted_columns(using: str) -> list[tuple[int, Any]]:
+def _list_converted_columns(using: str) -> list[tuple[int, Any]]:
     """Return the columns whose values a database converts: most are as the driver returns them.
 
     Times are among them in any case: whether they are converted depends on ``USE_TZ``.

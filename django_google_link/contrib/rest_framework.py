@@ -76,15 +76,15 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
 
 
 def _attach_access(request: Request, view: APIView, permission: BasePermission) -> GoogleAccess:
-    def option(name: str, default: Any = None) -> Any:
+    def read_option(name: str, default: Any = None) -> Any:
         return getattr(view, name, getattr(permission, name, default))
 
     requirement = Requirement.of(
-        scopes=option("google_scopes"),
-        optional_scopes=option("google_optional_scopes", ()),
-        client=option("google_client"),
-        account=option("get_google_account"),
-        return_url=option("google_return_url"),
+        scopes=read_option("google_scopes"),
+        optional_scopes=read_option("google_optional_scopes", ()),
+        client=read_option("google_client"),
+        account=read_option("get_google_account"),
+        return_url=read_option("google_return_url"),
     )
     access = GoogleAccess(_get_django_request(request), requirement)
     setattr(request, conf.request_attribute, access)

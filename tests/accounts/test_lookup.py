@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
+from cProfile import Profile
 from datetime import timedelta
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -84,17 +83,10 @@ def test_default_account_comes_first(user: Any, other_user: Any) -> None:
 def test_account_is_judged_once(google: FakeGoogle, user: Any, call: Callable[[Any], Any]) -> None:
     """However many functions a call goes through."""
     account = make_google_account(user, scopes=[CALENDAR], access_token="ya29.stored")
-    judged: list[str] = []
-
-    def count(frame: FrameType, event: str, argument: Any) -> None:
-        if event == "call" and frame.f_code is GoogleAccount.missing_scopes.__code__:
-            judged.append(event)
 
     for owner in (user, account):
-        judged.clear()
-        sys.setprofile(count)
-        try:
+        with Profile() as profile:
             call(owner)
-        finally:
-            sys.setprofile(None)
-        assert len(judged) == 1
+
+        judged = GoogleAccount.missing_scopes.__code__
+        assert [entry.callcount for entry in profile.getstats() if entry.code is judged] == [1]
