@@ -39,7 +39,6 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(collections|datetime|django|google|requests|rest_framework|werkzeug)\..*"),
     (r"py:class", r"(AbstractBaseUser|Client|Owner|LinkOwner|Scopes|(\w+)?Credentials)"),
-    (r"py:class", r"django_google_link\.decorators\.View"),
     (r"py:exc", "ImproperlyConfigured"),
 ]
 
