@@ -13,7 +13,7 @@ from django.http.response import HttpResponseBase
 from .conf.settings import conf
 from .exceptions import ConsentRequiredError
 from .request import GoogleAccess
-from .web.access import AccountChooser, Requirement
+from .web.access import Requirement
 from .web.responses import consent_response, response_to
 
 __all__ = ["google_aware", "google_required"]
@@ -21,6 +21,7 @@ __all__ = ["google_aware", "google_required"]
 Request = TypeVar("Request", bound=HttpRequest)
 Arguments = ParamSpec("Arguments")
 Response = TypeVar("Response")
+Chooser = TypeVar("Chooser", bound=HttpRequest)
 
 
 class _GoogleDecorator(Protocol):
@@ -41,7 +42,7 @@ class _GoogleDecorator(Protocol):
         scopes: str | Iterable[str] | None = None,
         optional_scopes: str | Iterable[str] = (),
         client: str | None = None,
-        account: AccountChooser | None = None,
+        account: Callable[[Chooser], Any] | None = None,
         return_url: str | None = None,
     ) -> Callable[
         [Callable[Concatenate[Request, Arguments], Response]],
@@ -59,7 +60,7 @@ def _make_decorator(wrap_view: Callable[[Any, Requirement], Any]) -> _GoogleDeco
         scopes: str | Iterable[str] | None = None,
         optional_scopes: str | Iterable[str] = (),
         client: str | None = None,
-        account: AccountChooser | None = None,
+        account: Callable[[Any], Any] | None = None,
         return_url: str | None = None,
     ) -> Any:
         if view is not None and not callable(view):

@@ -131,3 +131,21 @@ async def check(request: HttpRequest, account: GoogleAccount) -> None:
     bare(request, "1")  # type: ignore[arg-type]
     called(request, 1)  # type: ignore[call-arg]
     google_required(scope=["openid"])  # type: ignore[call-overload]
+
+
+def choose_second(request: GoogleAwareRequest) -> GoogleAccount:
+    return request.google.accounts[1]
+
+
+async def achoose(request: HttpRequest) -> str | None:
+    return request.GET.get("account")
+
+
+@google_required(account=choose_second)
+def second(request: GoogleRequiredRequest) -> HttpResponse:
+    return HttpResponse(request.google.account.email)
+
+
+@google_required(account=achoose)
+async def asynchronously_chosen(request: GoogleRequiredRequest) -> HttpResponse:
+    return HttpResponse(request.google.account.email)
