@@ -82,7 +82,7 @@ def _make_decorator(wrap_view: Callable[[Any, Requirement], Any]) -> _GoogleDeco
                 )
             return wrap_view(view, requirement)
 
-        return decorate(view) if view else decorate
+        return decorate if view is None else decorate(view)
 
     update_wrapper(decorator, wrap_view, ("__module__", "__name__", "__qualname__", "__doc__"))
     del vars(decorator)["__wrapped__"]  # Its signature is not this one's.
