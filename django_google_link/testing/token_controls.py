@@ -8,7 +8,7 @@ from typing import Any
 from .console import Console
 from .provider.errors import FakeGoogleError
 from .provider.grants import FakeGrantTokens
-from .provider.id_tokens import ALGORITHMS, CLAIMS, IDTokenTampering
+from .provider.id_tokens import ALGORITHMS, IDTokenTampering
 from .provider.identities import FakeClient, FakeUser
 from .provider.scopes import normalize_scopes
 
@@ -78,7 +78,7 @@ class TokenControls(Console):
         remove: Iterable[str] = (),
         header: Mapping[str, Any] | None = None,
         remove_header: Iterable[str] = (),
-        payload: Any = CLAIMS,
+        payload: Any = ...,
         foreign_key: bool = False,
         alg: str | None = None,
         raw: str | None = None,
@@ -92,8 +92,8 @@ class TokenControls(Console):
             remove: claims to leave out.
             header: header parameters to set, to any JSON value.
             remove_header: header parameters to leave out.
-            payload: signed in place of the claims: bytes as they are, anything else as JSON, even
-                ``None``.
+            payload: signed in place of the claims, if given: bytes as they are, anything else,
+                ``None`` included, as JSON.
             foreign_key: sign with a key that is not published, under the name of one that is.
             alg: another algorithm: ``"none"`` leaves the signature out; ``"HS256"`` takes the
                 published key for a shared secret (RFC 8725 section 2.1); or one for RSA keys.

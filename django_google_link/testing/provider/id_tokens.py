@@ -21,8 +21,6 @@ from .scopes import EMAIL, PROFILE
 LIFETIME = 3600
 RSA_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
 ALGORITHMS = RSA_ALGORITHMS | {"HS256", "none"}
-CLAIMS: Any = object()
-"""Stands for the usual payload, since ``None`` is one too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +32,8 @@ class IDTokenTampering:
         remove: claims to leave out.
         header: header parameters to set, to any JSON value.
         remove_header: header parameters to leave out.
-        payload: signed in place of the claims: bytes as they are, anything else as JSON.
+        payload: signed in place of the claims: bytes as they are, anything else as JSON. ``...``
+            stands for the claims.
         foreign_key: sign with an unpublished key, under the name of the published one.
         alg: another algorithm: ``"none"`` leaves the signature out; ``"HS256"`` takes the published
             key for a shared secret (RFC 8725 section 2.1).
@@ -45,7 +44,7 @@ class IDTokenTampering:
     remove: tuple[str, ...] = ()
     header: Mapping[str, Any] = field(default_factory=dict)
     remove_header: tuple[str, ...] = ()
-    payload: Any = CLAIMS
+    payload: Any = ...
     foreign_key: bool = False
     alg: str = "RS256"
     raw: str | None = None
@@ -90,7 +89,7 @@ def sign_id_token(claims: dict[str, Any], key: RSAKey, tampering: IDTokenTamperi
         tampering.remove_header,
     )
     payload = tampering.payload
-    if payload is CLAIMS:
+    if payload is ...:
         payload = replace_fields(claims, tampering.claims, tampering.remove)
     signed = ".".join(_encode_base64url(_encode_part(part)) for part in (header, payload))
     signer = rsa_key("foreign") if tampering.foreign_key else key
