@@ -401,10 +401,9 @@ def test_number_of_refresh_tokens(app, sibling_app, alice):
 def test_dead_refresh_tokens_are_not_counted(app, alice, clock):
     """One that has expired takes no place from those that live."""
     app.google.now, app.google.max_refresh_tokens = clock, 2
+    first = app.google.grant(alice, [CALENDAR]).refresh_token
     app.google.refresh_token_lifetime = 10
     app.google.grant(alice, [CALENDAR])
-    app.google.refresh_token_lifetime = None
-    first = app.google.grant(alice, [CALENDAR]).refresh_token
 
     clock.time += 10
     app.google.grant(alice, [CALENDAR])
