@@ -16,7 +16,7 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 from pytest_django import Settings
 
-from django_google_link.accounts import access_tokens, database, lease
+from django_google_link.accounts import database, lease
 from django_google_link.accounts.access_tokens import fresh_access_token
 from django_google_link.exceptions import (
     ClientMisconfiguredError,
@@ -34,7 +34,7 @@ from tests.support.databases import at_once, new_user
 from tests.support.signals import heard
 from tests.support.slow_servers import dripping
 from tests.support.tables import links, table
-from tests.support.times import in_seconds
+from tests.support.times import in_seconds, skip_pauses
 from tests.support.workers import during_refresh, just_before
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
@@ -49,11 +49,7 @@ def account(shared_database: None, google: FakeGoogle, alice: FakeUser) -> Googl
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Let time pass at once, and note how much of it."""
-    pauses: list[float] = []
-    clock = time.monotonic
-    monkeypatch.setattr(access_tokens.time, "sleep", pauses.append)
-    monkeypatch.setattr(access_tokens.time, "monotonic", lambda: clock() + sum(pauses))
-    return pauses
+    return skip_pauses(monkeypatch)
 
 
 def row() -> GoogleAccount:

@@ -52,6 +52,7 @@ from django_google_link.testing.provider.responses import json_response
 from tests.support.constants import CALENDAR, DRIVE
 from tests.support.databases import at_once
 from tests.support.servers import served
+from tests.support.times import skip_pauses
 
 REPORTS = ServiceAccount("reports")
 IAM = "/v1/projects/-/serviceAccounts"
@@ -376,30 +377,25 @@ def test_callers_do_not_wait_while_a_token_lives(
 
 
 def test_turn_of_a_process_that_has_died(
-    google: FakeGoogle,
-    with_key: Callable[..., None],
-    settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
+    google: FakeGoogle, with_key: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After ``HTTP_TIMEOUT`` one asks out of turn."""
-    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 1}
     with cut_off(monkeypatch):
         first = access_token(REPORTS, scopes=[CALENDAR])
+    pauses = skip_pauses(monkeypatch)
 
     assert access_token(REPORTS, scopes=[CALENDAR]) != first
+    assert sum(pauses) == pytest.approx(conf.http_timeout, abs=1)
 
 
 def test_turn_of_another_never_serves_what_was_rejected(
-    google: FakeGoogle,
-    with_key: Callable[..., None],
-    settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
+    google: FakeGoogle, with_key: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever waits for the next token is not given the last one in the meantime."""
-    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 1}
     first = Secret(access_token(REPORTS, scopes=[CALENDAR]))
     with cut_off(monkeypatch):
         service_account_tokens.service_token(REPORTS, [CALENDAR], rejected=first)
+    skip_pauses(monkeypatch)
 
     assert service_account_tokens.service_token(REPORTS, [CALENDAR], rejected=first).value != first
 
@@ -411,8 +407,7 @@ def test_turn_ends_with_a_refusal(
     google.error_next("invalid_grant")
     with pytest.raises(ClientMisconfiguredError):
         access_token(REPORTS, scopes=[CALENDAR])
-    pauses: list[float] = []
-    monkeypatch.setattr(time, "sleep", pauses.append)
+    pauses = skip_pauses(monkeypatch)
 
     assert access_token(REPORTS, scopes=[CALENDAR])
     assert not any(pauses)

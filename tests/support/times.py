@@ -7,12 +7,22 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from django.utils import timezone
 
 
 def in_seconds(seconds: float) -> Any:
     """Return a moment as the database wants it."""
     return timezone.now() + timedelta(seconds=seconds)
+
+
+def skip_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Let ``time.sleep`` return at once and ``time.monotonic`` move, and note by how much."""
+    pauses: list[float] = []
+    clock = time.monotonic
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + sum(pauses))
+    return pauses
 
 
 def until(condition: Callable[[], Any], seconds: float = 20) -> None:
