@@ -47,11 +47,14 @@ repeat: .venv/tox.stamp
 
 .venv/test.stamp .venv/example.stamp .venv/lint.stamp .venv/types.stamp .venv/tox.stamp .venv/bench.stamp .venv/docs.stamp: \
 .venv/%.stamp: pyproject.toml setup.cfg | $(BIN)/python
-	echo "Installing what '$*' needs into .venv"
+	echo "Installing what '$*' needs into .venv:"
+	rm -f $@
 	# Older versions of pip do not know dependency groups.
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --editable '.[api,testing]' --group $*
-	touch $@
+	$(BIN)/python -m pip install --quiet --quiet --upgrade pip
+	# By name as they come; pip's errors are on the other stream. The stamp says that it has ended well.
+	{ $(BIN)/python -m pip install --editable '.[api,testing]' --group $* && touch $@; } | \
+	awk '/^Collecting / {sub(/[^A-Za-z0-9._-].*/, "", $$2); printf " %s", $$2} /^Installing / {print "; unpacking"} {fflush()}'
+	test -f $@
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("This needs Python 3.11 or newer: make PYTHON=python3.13")'
