@@ -52,7 +52,7 @@ repeat: .venv/tox.stamp
 	# Older versions of pip do not know dependency groups.
 	$(BIN)/python -m pip install --quiet --quiet --upgrade pip
 	# By name as they come; pip's errors are on the other stream. The stamp says that it has ended well.
-	{ $(BIN)/python -m pip install --editable '.[api,testing]' --group $* && touch $@; } | \
+	{ PYTHONWARNINGS=ignore $(BIN)/python -m pip install --editable '.[api,testing]' --group $* && touch $@; } | \
 	awk '/^Collecting / {sub(/[^A-Za-z0-9._-].*/, "", $$2); printf " %s", $$2} /^Installing / {print "; unpacking"} {fflush()}'
 	test -f $@
 

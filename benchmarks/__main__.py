@@ -53,7 +53,7 @@ def _require_postgresql() -> None:
     if result.returncode:
         raise SystemExit(
             "make bench needs PostgreSQL, with a role google_link that may create databases: see "
-            f"CONTRIBUTING.md. Connecting has failed with:\n{result.stderr.splitlines()[-1]}"
+            f"CONTRIBUTING.md.\n{result.stderr.rpartition('OperationalError: ')[2].strip()}"
         )
 
 
