@@ -51,9 +51,13 @@ repeat: .venv/tox.stamp
 	rm -f $@
 	# Older versions of pip do not know dependency groups.
 	$(BIN)/python -m pip install --quiet --quiet --upgrade pip
-	# By name as they come; pip's errors are on the other stream. The stamp says that it has ended well.
-	{ PYTHONWARNINGS=ignore $(BIN)/python -m pip install --editable '.[api,testing]' --group $* && touch $@; } | \
-	awk '/^Collecting / {sub(/[^A-Za-z0-9._-].*/, "", $$2); printf " %s", $$2} /^Installing / {print "; unpacking"} {fflush()}'
+	# Of what pip says, the names as they come, and all that follows an error. The stamp says that it has gone well.
+	{ $(BIN)/python -m pip install --editable '.[api,testing]' --group $* && touch $@; } 2>&1 | awk ' \
+	/^Collecting / {sub(/[^A-Za-z0-9._-].*/, "", $$2); printf " %s", $$2} \
+	/^Installing / {print "; unpacking"} \
+	/^ *(ERROR|error)/ {failed = 1} \
+	failed || /^WARNING: Retrying/ {print} \
+	{fflush()}'
 	test -f $@
 
 $(BIN)/python:
