@@ -15,15 +15,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AccountChoiceRequiredError",
+    "AuthorizationDeniedError",
     "ClientMisconfiguredError",
     "ConsentRequiredError",
     "EncryptionKeyUnavailableError",
     "GoogleLinkError",
     "GrantLostError",
+    "GrantNotStoredError",
     "HostedDomainError",
     "IDTokenError",
     "MissingScopesError",
+    "NoRefreshTokenError",
     "NotLinkedError",
+    "OtherAccountError",
     "RefreshUnavailableError",
     "SettingsError",
     "StateError",
@@ -212,6 +216,65 @@ class SubjectNotAllowedError(GoogleLinkError):
 
 class StateError(GoogleLinkError):
     """The callback's ``state`` is unknown, used, expired, or another user's."""
+
+
+class AuthorizationDeniedError(GoogleLinkError):
+    """The user was sent back with an error in place of a code (RFC 6749 section 4.1.2.1).
+
+    Args:
+        error: the error code, such as ``"access_denied"``.
+    """
+
+    def __init__(self, error: str) -> None:
+        self.error = _flatten_lines(error[:100])
+        super().__init__(f"The authorization was refused: {self.error}.")
+
+    @property
+    def is_users(self) -> bool:
+        """Whether it was the user who refused; all else is trouble between this site and Google."""
+        return self.error == "access_denied"
+
+
+class OtherAccountError(GoogleLinkError):
+    """The user has chosen another account than the one that was to be linked again.
+
+    Args:
+        sub: the subject of the account that was chosen.
+        name: what it is known by at Google.
+        account: the ``GoogleAccount`` that was expected, if it is still linked.
+        client: the name of the OAuth client.
+    """
+
+    def __init__(self, *, sub: str, name: str, account: GoogleAccount | None, client: str) -> None:
+        super().__init__("The user has chosen another account than was expected.")
+        self.sub = sub
+        self.name = name
+        self.account = account
+        self.client = client
+
+    @property
+    def has_same_name(self) -> bool:
+        """Whether both are known by the same address: one was deleted, and another took it."""
+        return self.account is not None and self.account.name_at_google == self.name
+
+
+class NoRefreshTokenError(GoogleLinkError):
+    """No refresh token came, even with ``prompt=consent``: the link would last an hour."""
+
+    def __init__(self) -> None:
+        super().__init__("Google gave no refresh token.")
+
+
+class GrantNotStoredError(GoogleLinkError):
+    """What was granted could not be stored, and was given up at Google. The log says why.
+
+    Args:
+        user_is_gone: whether that is since the user was deleted meanwhile.
+    """
+
+    def __init__(self, *, user_is_gone: bool = False) -> None:
+        super().__init__("What Google granted could not be stored.")
+        self.user_is_gone = user_is_gone
 
 
 class IDTokenError(GoogleLinkError):

@@ -118,7 +118,8 @@ class GoogleAccount(SealedTokens):
         editable=False,
     )
     client = models.CharField(_("client"), max_length=100, editable=False)
-    # To which Google gave the tokens: they are of no use to any other.
+    # Who issued the tokens, and to whom: they are of no use to any other.
+    issuer = models.CharField(_("issuer"), max_length=255, blank=True, editable=False)
     client_id = models.CharField(_("client id"), max_length=255, blank=True, editable=False)
     sub = models.CharField(_("subject"), max_length=255, editable=False)
     email = models.EmailField(_("e-mail address"), blank=True, db_index=True)
@@ -133,6 +134,8 @@ class GoogleAccount(SealedTokens):
         help_text=_("Your own name for this account, such as “Work”."),
     )
     is_default = models.BooleanField(_("default"), default=False)
+    # Whether its user has made it the default. The first one is by itself, until they do.
+    is_chosen_default = models.BooleanField(_("chosen by its user"), default=False, editable=False)
     granted_scopes = models.JSONField(_("granted scopes"), default=list)
     status = models.CharField(
         _("status"), max_length=30, choices=Status.choices, default=Status.ACTIVE
@@ -147,6 +150,8 @@ class GoogleAccount(SealedTokens):
         db_persist=True,
         db_index=True,
     )
+    # Those that it is known to carry: what is granted later, it may not.
+    refresh_token_scopes = models.JSONField(default=list, editable=False)
     refresh_token_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     access_token_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     # Counts the grants this row has held, so that a slow refresh of an old one is not written.
@@ -190,7 +195,7 @@ class GoogleAccount(SealedTokens):
             ),
         ]
         indexes = [
-            models.Index(fields=["sub", "client"], name="google_link_account_grant"),
+            models.Index(fields=["sub", "issuer"], name="google_link_account_grant"),
             models.Index(fields=["status", "linked_at"], name="google_link_account_newest"),
             models.Index(
                 fields=["client", "status", "status_reason", "sealed_by"],
@@ -270,6 +275,7 @@ class GoogleAccount(SealedTokens):
             row_id=str(self.pk),
             owner=self.owner,
             sub=self.sub,
+            issuer=self.issuer,
             client_id=self.client_id,
         )
 
@@ -285,8 +291,10 @@ class PendingRevocation(SealedTokens):
     account_id = models.UUIDField(_("account"), editable=False, db_index=True)
     owner = models.CharField(_("user"), max_length=255, editable=False)
     client = models.CharField(_("client"), max_length=100, editable=False)
+    issuer = models.CharField(_("issuer"), max_length=255, blank=True, editable=False)
     client_id = models.CharField(_("client id"), max_length=255, blank=True, editable=False)
-    sub = models.CharField(_("subject"), max_length=255, editable=False)
+    # Empty, if the grant could not be verified.
+    sub = models.CharField(_("subject"), max_length=255, blank=True, editable=False)
     attempts = models.PositiveIntegerField(_("attempts"), default=0, editable=False)
     retry_at = models.DateTimeField(_("next attempt"), editable=False)
     last_error = models.CharField(_("last error"), max_length=300, blank=True, editable=False)
@@ -298,7 +306,7 @@ class PendingRevocation(SealedTokens):
         verbose_name = _("pending revocation")
         verbose_name_plural = _("pending revocations")
         indexes = [
-            models.Index(fields=["client", "sub"], name="google_link_pending_grant"),
+            models.Index(fields=["sub", "issuer"], name="google_link_pending_grant"),
             models.Index(fields=["retry_at"], name="google_link_pending_due"),
         ]
         permissions = [
@@ -319,8 +327,26 @@ class PendingRevocation(SealedTokens):
             row_id=str(self.account_id),
             owner=self.owner,
             sub=self.sub,
+            issuer=self.issuer,
             client_id=self.client_id,
         )
+
+
+class SpentState(models.Model):
+    """A ``state`` that has come back: it is good for one exchange, in whatever worker.
+
+    It is remembered for longer than the ``state`` would have been good for, and where it led.
+    """
+
+    digest = models.CharField(max_length=64, primary_key=True, editable=False)
+    owner = models.CharField(max_length=255, editable=False)
+    # Empty until the exchange has come to its end.
+    location = models.TextField(blank=True, editable=False)
+    is_finished = models.BooleanField(default=False, editable=False)
+    spent_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
+
+    def __str__(self) -> str:
+        return self.digest
 
 
 def is_unexpired(expires_at: datetime | None, *, leeway: timedelta = timedelta()) -> bool:

@@ -24,7 +24,7 @@ from tests.support.callers import HTML
 from tests.support.constants import CALENDAR, DRIVE, EVENTS
 from tests.support.statuses import STATUSES, assert_leads_on
 from tests.support.tables import queries_of_ours
-from tests.support.urls import query_of, wish_of
+from tests.support.urls import authorize_request_of, query_of
 
 pytestmark = pytest.mark.django_db
 
@@ -129,8 +129,8 @@ def test_async_grant_lost_inside_the_view(
     posted = post(async_browser, "/async/agenda/", accept=HTML)
 
     account.refresh_from_db()
-    wish = wish_of(response["Location"], user)
-    assert (wish.return_url, wish.account) == ("/async/agenda/?q=1", alice.sub)
+    wanted = authorize_request_of(response["Location"], user)
+    assert (wanted.return_url, wanted.account) == ("/async/agenda/?q=1", alice.sub)
     assert account.status == Status.NEEDS_REAUTHORIZATION
     assert posted.status_code == 403
 
@@ -147,7 +147,7 @@ def test_async_grant_lost_of_an_account_that_a_coroutine_chose(
     response = get(async_browser, url)
 
     assert ready.content == b"alice@gmail.com"
-    assert wish_of(response["Location"], user).account == alice.sub
+    assert authorize_request_of(response["Location"], user).account == alice.sub
 
 
 def test_async_error_without_an_account_keeps_to_the_chosen_one(
@@ -168,7 +168,7 @@ def test_async_error_without_an_account_keeps_to_the_chosen_one(
     request.user = user
     response = async_to_sync(view)(request)
 
-    assert wish_of(response["Location"], user).account == "2"
+    assert authorize_request_of(response["Location"], user).account == "2"
 
 
 def test_async_error_of_somebody_elses_account_is_not_this_users(
@@ -196,7 +196,7 @@ def test_async_error_of_ones_own_account_is_answered(
     lost = get(async_browser, f"/async/agenda-of/{second.pk}/")
 
     assert ready.json() == {"events": EVENTS}
-    assert wish_of(lost["Location"], user).account == bob.sub
+    assert authorize_request_of(lost["Location"], user).account == bob.sub
 
 
 def test_async_other_errors_pass(async_browser: AsyncClient, user: Any) -> None:
@@ -221,8 +221,8 @@ def test_async_chooser(async_browser: AsyncClient, user: Any, other_user: Any) -
     garbage = get(async_browser, "/async/chosen/?account=x")
 
     assert ready.content == b"two@gmail.com"
-    assert wish_of(plain["Location"], user).account == two.sub
-    assert wish_of(coroutine["Location"], user).account == two.sub
+    assert authorize_request_of(plain["Location"], user).account == two.sub
+    assert authorize_request_of(coroutine["Location"], user).account == two.sub
     assert (foreign.status_code, garbage.status_code) == (404, 404)
 
 
@@ -286,7 +286,7 @@ def test_async_class_based_view(async_browser: AsyncClient, user: Any, path: str
     after = get(async_browser, path)
     wrong_method = async_to_sync(async_browser.put)(path)
 
-    assert wish_of(before["Location"], user).return_url == path
+    assert authorize_request_of(before["Location"], user).return_url == path
     assert after.content == b"a@gmail.com"
     assert wrong_method.status_code == 405
 
@@ -296,7 +296,7 @@ def test_sync_views_under_asgi(async_browser: AsyncClient, user: Any) -> None:
     before = get(async_browser, "/bare/")
     make_google_account(user, scopes=[CALENDAR], email="a@gmail.com")
 
-    assert wish_of(before["Location"], user).return_url == "/bare/"
+    assert authorize_request_of(before["Location"], user).return_url == "/bare/"
     assert get(async_browser, "/bare/").content == b"a@gmail.com"
     assert get(async_browser, "/dispatched/").content == b"a@gmail.com"
 

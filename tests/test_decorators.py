@@ -38,7 +38,7 @@ from tests.support.constants import CALENDAR, CALLBACK, DRIVE, EVENTS, TASKS
 from tests.support.flow import visit
 from tests.support.statuses import assert_is_private, assert_stays_here
 from tests.support.tables import queries_of_ours
-from tests.support.urls import local, query_of, wish_of
+from tests.support.urls import authorize_request_of, local, query_of
 
 pytestmark = pytest.mark.django_db
 
@@ -65,7 +65,7 @@ def test_required_bare_needs_the_scopes_of_the_client(
     after = browser.get("/bare/")
 
     assert before.content == b"a@gmail.com"
-    assert list(wish_of(after["Location"], user).required) == [CALENDAR, DRIVE]
+    assert list(authorize_request_of(after["Location"], user).required) == [CALENDAR, DRIVE]
 
 
 def test_required_with_scopes_needs_these_and_no_others(browser: Client, user: Any) -> None:
@@ -78,10 +78,10 @@ def test_required_with_scopes_needs_these_and_no_others(browser: Client, user: A
 
 def test_required_asks_for_everything_at_once(browser: Client, user: Any) -> None:
     """ASVS 10.2.3: required, optional and the client's scopes; nothing else."""
-    wish = wish_of(browser.get("/files/")["Location"], user)
+    wanted = authorize_request_of(browser.get("/files/")["Location"], user)
 
-    assert list(wish.scopes) == [*IDENTITY_SCOPES, DRIVE, TASKS, CALENDAR]
-    assert list(wish.required) == [DRIVE]
+    assert list(wanted.scopes) == [*IDENTITY_SCOPES, DRIVE, TASKS, CALENDAR]
+    assert list(wanted.required) == [DRIVE]
 
 
 @pytest.mark.parametrize("scopes", [[CALENDAR], [DRIVE]])
@@ -93,7 +93,7 @@ def test_required_some_of_the_scopes_are_not_enough(
 
     response = browser.get("/words/")
 
-    assert list(wish_of(response["Location"], user).required) == [CALENDAR, DRIVE]
+    assert list(authorize_request_of(response["Location"], user).required) == [CALENDAR, DRIVE]
 
 
 def test_required_knows_the_aliases_of_scopes(browser: Client, user: Any) -> None:
@@ -108,7 +108,7 @@ def test_required_without_any_scope_needs_an_account(browser: Client, user: Any)
     without = browser.get("/any-account/")
     make_google_account(user, email="a@gmail.com")
 
-    assert list(wish_of(without["Location"], user).required) == []
+    assert list(authorize_request_of(without["Location"], user).required) == []
     assert browser.get("/any-account/").content == b"a@gmail.com"
 
 
@@ -145,7 +145,7 @@ def test_required_after_the_row_is_gone_asks_again(browser: Client, user: Any) -
     after = browser.get("/bare/")
 
     assert (before.status_code, after.status_code) == (200, 302)
-    assert wish_of(after["Location"], user).account == ""
+    assert authorize_request_of(after["Location"], user).account == ""
 
 
 # The whole way
@@ -195,10 +195,10 @@ def test_grant_lost_inside_the_view_restarts_consent(
     response = browser.get("/agenda/today/?q=1")
 
     account.refresh_from_db()
-    wish = wish_of(response["Location"], user)
+    wanted = authorize_request_of(response["Location"], user)
     healed, visits = visit(browser, google, response["Location"], user=alice)
     assert account.status == Status.NEEDS_REAUTHORIZATION
-    assert (wish.return_url, wish.account) == ("/agenda/today/?q=1", alice.sub)
+    assert (wanted.return_url, wanted.account) == ("/agenda/today/?q=1", alice.sub)
     assert (healed.json()["day"], visits) == ("today", 1)
     assert_is_private(response)
 
@@ -304,7 +304,7 @@ def test_lost_default_is_renewed_though_another_account_is_ready(
 
     response = browser.get("/agenda/")
 
-    assert wish_of(response["Location"], user).account == alice.sub
+    assert authorize_request_of(response["Location"], user).account == alice.sub
 
 
 def test_missing_scopes_inside_the_view_are_asked_for(
@@ -316,10 +316,10 @@ def test_missing_scopes_inside_the_view_are_asked_for(
 
     response = browser.get("/greedy/")
 
-    wish = wish_of(response["Location"], user)
+    wanted = authorize_request_of(response["Location"], user)
     program = ask(browser, PROGRAMS["fetch"], "/greedy/").json()
-    assert list(wish.required) == [CALENDAR, DRIVE]
-    assert wish.account == alice.sub
+    assert list(wanted.required) == [CALENDAR, DRIVE]
+    assert wanted.account == alice.sub
     assert (program["reason"], program["missing_scopes"]) == ("missing_scopes", [DRIVE])
 
 
@@ -331,11 +331,11 @@ def test_error_of_another_account_of_ones_own_asks_for_that_one(
     bob = google.add_user("bob@gmail.com")
     url = f"/agenda-of/{link_account(google, user, bob, CALENDAR).pk}/?scope={DRIVE}"
 
-    wish = wish_of(browser.get(url)["Location"], user)
+    wanted = authorize_request_of(browser.get(url)["Location"], user)
     response, visits = visit(browser, google, url, user=bob)
 
-    assert (wish.account, list(wish.required)) == (bob.sub, [DRIVE])
-    assert TASKS not in wish.scopes
+    assert (wanted.account, list(wanted.required)) == (bob.sub, [DRIVE])
+    assert TASKS not in wanted.scopes
     assert (response.json()["events"], visits) == (EVENTS, 1)
 
 
@@ -353,8 +353,12 @@ def test_error_of_an_account_of_another_client_asks_there(
 
     response = browser.get(f"/agenda-of/{account.pk}/?scope={CALENDAR}")
 
-    wish = wish_of(response["Location"], user)
-    assert (wish.client, wish.account, list(wish.required)) == ("second", alice.sub, [CALENDAR])
+    wanted = authorize_request_of(response["Location"], user)
+    assert (wanted.client, wanted.account, list(wanted.required)) == (
+        "second",
+        alice.sub,
+        [CALENDAR],
+    )
 
 
 def test_error_of_an_account_that_is_gone_by_now_starts_afresh(
@@ -372,8 +376,8 @@ def test_error_of_an_account_that_is_gone_by_now_starts_afresh(
     request.user = user
     response = view(request)
 
-    wish = wish_of(response["Location"], user)
-    assert (wish.account, list(wish.required)) == ("", [CALENDAR, DRIVE])
+    wanted = authorize_request_of(response["Location"], user)
+    assert (wanted.account, list(wanted.required)) == ("", [CALENDAR, DRIVE])
 
 
 def test_error_of_somebody_elses_account_is_not_this_users(
@@ -429,7 +433,7 @@ def test_error_of_the_projects_own_where_more_is_missing_is_answered(
     request.user = user
     response = view(request)
 
-    assert list(wish_of(response["Location"], user).required) == [CALENDAR]
+    assert list(authorize_request_of(response["Location"], user).required) == [CALENDAR]
 
 
 def test_row_without_a_token_is_not_lost_again(
@@ -498,11 +502,14 @@ def test_google_out_of_reach_passes(
 
 def test_return_url_holds_for_every_request(browser: Client, user: Any) -> None:
     """The forerunner's held for the first one only."""
-    wishes = [wish_of(browser.get("/elsewhere/")["Location"], user) for _ in range(3)]
+    wishes = [authorize_request_of(browser.get("/elsewhere/")["Location"], user) for _ in range(3)]
     posted = ask(browser, FORMS["form"], "/elsewhere/")
 
-    assert {wish.return_url for wish in wishes} == {"/bare/?from=elsewhere"}
-    assert wish_of(posted.context["authorize_url"], user).return_url == "/bare/?from=elsewhere"
+    assert {wanted.return_url for wanted in wishes} == {"/bare/?from=elsewhere"}
+    assert (
+        authorize_request_of(posted.context["authorize_url"], user).return_url
+        == "/bare/?from=elsewhere"
+    )
 
 
 def test_return_url_holds_under_threads(client: Client) -> None:
@@ -524,14 +531,14 @@ def test_return_url_may_be_lazy(browser: Client, user: Any) -> None:
     """A decorator runs before the URLconf is there, so reverse_lazy is what one writes."""
     response = browser.get("/lazily/")
 
-    assert wish_of(response["Location"], user).return_url == "/agenda/today/"
+    assert authorize_request_of(response["Location"], user).return_url == "/agenda/today/"
 
 
 def test_return_url_off_site_is_not_used(browser: Client, user: Any) -> None:
     """Not even where the project's own code says so."""
     response = browser.get("/astray/?x=1")
 
-    assert wish_of(response["Location"], user).return_url == "/astray/?x=1"
+    assert authorize_request_of(response["Location"], user).return_url == "/astray/?x=1"
 
 
 @pytest.mark.parametrize("name", ["elsewhere", "lazily", "astray"])
@@ -551,7 +558,7 @@ def test_path_that_looks_like_a_host_is_not_come_back_to(client: Client, user: A
     linking = client.get(hostile)
 
     assert query_of(anonymous["Location"]) == {"next": "/google/"}
-    assert wish_of(linking["Location"], user).return_url == "/google/"
+    assert authorize_request_of(linking["Location"], user).return_url == "/google/"
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -559,8 +566,8 @@ def test_referer_is_never_used(browser: Client, user: Any, method: str) -> None:
     """Neither another site's nor our own."""
     for referer in ("https://evil.example/x", "http://testserver/referring/"):
         response = ask(browser, (method, {"accept": "application/json", "referer": referer}))
-        wish = wish_of(response.json()["authorize_url"], user)
-        assert wish.return_url in {"/agenda/?day=1", "/google/"}
+        wanted = authorize_request_of(response.json()["authorize_url"], user)
+        assert wanted.return_url in {"/agenda/?day=1", "/google/"}
 
 
 # Clients, names, and the kinds of views
@@ -585,12 +592,12 @@ def test_client_keyword_links_through_that_client(
     visit(browser, google, "/agenda/", user=alice, deny=True)
 
     start = browser.get("/second/")["Location"]
-    wish = wish_of(start, user)
+    wanted = authorize_request_of(start, user)
     asked = query_of(browser.get(start)["Location"])["client_id"]
     response, visits = visit(browser, google, "/second/", user=alice)
 
     [account] = GoogleAccount.objects.all()
-    assert (wish.client, list(wish.required)) == ("second", [DRIVE])
+    assert (wanted.client, list(wanted.required)) == ("second", [DRIVE])
     assert (response.content, visits) == (b"alice@gmail.com", 1)
     assert account.client == "second"
     assert asked == second_client
@@ -614,7 +621,7 @@ def test_client_resolver_is_asked_at_each_request(
     assert (first.json()["status"], second.json()["status"]) == ("not_linked", "ready")
     assert first.json()["emails"] == []
     assert required.content == b"b@gmail.com"
-    assert wish_of(elsewhere["Location"], user).client == "default"
+    assert authorize_request_of(elsewhere["Location"], user).client == "default"
 
 
 def test_request_attribute_is_configurable(client: Client, settings: Settings) -> None:
@@ -636,7 +643,7 @@ def test_class_based_view(client: Client, user: Any, path: str) -> None:
     after = client.get(path)
 
     assert anonymous["Location"].startswith("/login/")
-    assert wish_of(before["Location"], user).return_url == path
+    assert authorize_request_of(before["Location"], user).return_url == path
     assert after.content == b"a@gmail.com"
 
 
@@ -677,7 +684,7 @@ def test_request_without_a_session_has_declined_nothing(rf: RequestFactory, user
 
     response = views.bare(request)
 
-    assert wish_of(response["Location"], user).return_url == "/here/"
+    assert authorize_request_of(response["Location"], user).return_url == "/here/"
 
 
 def test_decorated_view_calls_another(browser: Client, user: Any) -> None:
@@ -686,7 +693,7 @@ def test_decorated_view_calls_another(browser: Client, user: Any) -> None:
     missing = browser.get("/twice/")
     GoogleAccount.objects.update(granted_scopes=[CALENDAR, DRIVE])
 
-    assert list(wish_of(missing["Location"], user).required) == [DRIVE]
+    assert list(authorize_request_of(missing["Location"], user).required) == [DRIVE]
     assert browser.get("/twice/").content == b"files"
 
 
@@ -710,7 +717,7 @@ def test_nothing_leaks_from_one_request_to_the_next(
 
     assert first["emails"] == ["a@gmail.com"]
     assert (second["emails"], second["status"]) == ([], "not_linked")
-    assert wish_of(second["authorize_url"], other_user).return_url == "/home/?x=2"
+    assert authorize_request_of(second["authorize_url"], other_user).return_url == "/home/?x=2"
     assert (third["emails"], third["status"]) == ([], "anonymous")
 
 

@@ -42,7 +42,7 @@ from tests.support.callers import HTML
 from tests.support.constants import CALENDAR, DRIVE, EVENTS, TASKS
 from tests.support.databases import new_user
 from tests.support.statuses import STATUSES, assert_leads_on
-from tests.support.urls import wish_of
+from tests.support.urls import authorize_request_of
 from tests.support.views import events_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
@@ -374,10 +374,10 @@ def test_drf_options_of_the_view_come_before_those_of_the_permission(user: Any) 
     """What the view does not say, the permission says."""
     content = wsgi("get", "/by-permission-with-options/", user).json()
 
-    wish = wish_of(content["authorize_url"], user)
-    assert list(wish.required) == content["missing_scopes"] == [CALENDAR]
-    assert TASKS in wish.scopes
-    assert DRIVE not in wish.scopes
+    wanted = authorize_request_of(content["authorize_url"], user)
+    assert list(wanted.required) == content["missing_scopes"] == [CALENDAR]
+    assert TASKS in wanted.scopes
+    assert DRIVE not in wanted.scopes
 
 
 def test_drf_error_inside_a_view_is_answered_with_its_options(
@@ -390,9 +390,9 @@ def test_drf_error_inside_a_view_is_answered_with_its_options(
 
     content = wsgi("get", "/raising-with-options/", user).json()
 
-    wish = wish_of(content["authorize_url"], user)
-    assert (wish.client, wish.return_url) == ("second", "/aware/")
-    assert (list(wish.required), TASKS in wish.scopes) == ([CALENDAR], True)
+    wanted = authorize_request_of(content["authorize_url"], user)
+    assert (wanted.client, wanted.return_url) == ("second", "/aware/")
+    assert (list(wanted.required), TASKS in wanted.scopes) == ([CALENDAR], True)
 
 
 @pytest.mark.parametrize("url", ["/aware/", "/aware-of-drf/"])
@@ -445,7 +445,7 @@ def test_error_of_another_client_leads_to_that_client(user: Any, settings: Setti
 
     response = wsgi("get", "/through-another-client/", user)
 
-    assert wish_of(response["Location"], user).client == "second"
+    assert authorize_request_of(response["Location"], user).client == "second"
 
 
 @pytest.mark.parametrize("url", ["/broken/"])
@@ -465,7 +465,7 @@ def test_drf_view_whose_grant_dies_this_minute(
     content = wsgi("get", "/by-permission/", user).json()
 
     assert content["reason"] == "needs_reauthorization"
-    assert wish_of(content["authorize_url"], user).account == account.sub
+    assert authorize_request_of(content["authorize_url"], user).account == account.sub
 
 
 @pytest.fixture

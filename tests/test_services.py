@@ -767,7 +767,7 @@ def test_build_service_parses_a_document_once(
     """Per process and API, whoever asks."""
     read: list[str] = []
     monkeypatch.setattr(
-        "googleapiclient.discovery_cache.get_static_doc",
+        "django_google_link.api_clients.discovery.get_static_doc",
         lambda name, version: read.append(name) or get_static_doc(name, version),
     )
 
@@ -870,7 +870,7 @@ def test_build_service_without_the_extra_says_what_to_install(
     account = make_google_account(user, access_token="ya29.stored")
     for name in [name for name in sys.modules if name.startswith("googleapiclient")]:
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, discovery.__name__)
+    monkeypatch.delitem(sys.modules, "django_google_link.api_clients.discovery")
 
     with pytest.raises(ImproperlyConfigured, match=r"django-google-link\[api\]"):
         build_service(account, "calendar", "v3")

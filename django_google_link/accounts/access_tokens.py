@@ -7,6 +7,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from random import uniform
 from threading import Lock
 from typing import cast
@@ -16,21 +17,25 @@ from django.db import connections, router
 from django.views.decorators.debug import sensitive_variables
 
 from ..conf import clock
-from ..conf.clients import get_issuing_client
+from ..conf.clients import OAuthClient, get_issuing_client
 from ..conf.settings import conf
 from ..exceptions import (
     ClientMisconfiguredError,
     GrantLostError,
+    GrantNotStoredError,
+    IDTokenError,
     NotLinkedError,
     RefreshUnavailableError,
     TokenUndecryptableError,
 )
 from ..models import GoogleAccount, GoogleAccountQuerySet
 from ..oauth import endpoints
+from ..oauth.endpoints import TokenResponse
+from ..oauth.id_token import read_unverified_identity, verify_id_token
 from ..secret import Secret
 from . import lease
-from .grants import mark_lost, save_refresh
-from .revocations import end_grant
+from .answers import end_grant, store_answer
+from .grants import has_identity, mark_lost, save_identity, save_refresh
 
 logger = logging.getLogger("django_google_link")
 
@@ -314,7 +319,7 @@ class _AccessTokenRequest:
         # a lease may have run out meanwhile, and a new grant may have taken the place of this one.
         guard = lease.rows_still_ours(self._rows, row, owner)
         try:
-            client = get_issuing_client(row.client, row.client_id)
+            client = get_issuing_client(row)
             # An active row has one.
             refresh_token = cast("Secret", row.unseal_token("refresh_token"))
             response = endpoints.refresh(client, refresh_token=refresh_token)
@@ -326,13 +331,64 @@ class _AccessTokenRequest:
         except ClientMisconfiguredError as error:
             logger.error("Google refuses the client %r: %s", row.client, error)
             raise
-        if not save_refresh(row, response, guard=guard, forced=is_forced):
+        if not _store_refresh(client, row, response, guard=guard, is_forced=is_forced):
             if response.refresh_token:  # Nothing that is stored would end it any more.
                 end_grant(client, row.sub, response.refresh_token, owner=row.owner)
             return None
+        if response.id_token:
+            _follow_identity(client, row, response.id_token)
         return AccessToken(
             value=response.access_token, expires_at=response.access_token_expires_at, is_new=True
         )
+
+
+@sensitive_variables()
+def _store_refresh(
+    client: OAuthClient,
+    row: GoogleAccount,
+    response: TokenResponse,
+    *,
+    guard: GoogleAccountQuerySet,
+    is_forced: bool,
+) -> bool:
+    """Store the answer to a refresh; return whether the row was still ours.
+
+    Raises:
+        RefreshUnavailableError: when a refresh token that has replaced the stored one is lost.
+    """
+    try:
+        return store_answer(
+            partial(save_refresh, row, response, guard=guard, is_forced=is_forced),
+            client=client,
+            sub=row.sub,
+            owner=row.owner,
+            token=response.refresh_token,
+            is_linked=False,  # What is stored is dead where it was replaced.
+        )
+    except GrantNotStoredError:
+        if response.refresh_token:
+            raise RefreshUnavailableError("not_stored") from None
+        return True  # The stored refresh token is as good as before, and so is the new token.
+
+
+@sensitive_variables()
+def _follow_identity(client: OAuthClient, row: GoogleAccount, id_token: Secret) -> None:
+    """Store what the ID token of a refresh says, if it says something new.
+
+    The tokens are stored by then: whether the issuer's keys can be fetched is no matter of theirs.
+    """
+    claimed = read_unverified_identity(id_token)
+    if claimed is None or (claimed.sub == row.sub and has_identity(row, claimed)):
+        return
+    try:
+        identity = verify_id_token(client, id_token, nonce=None)
+    except (IDTokenError, RefreshUnavailableError) as error:
+        logger.warning("The ID token of a refresh of the account %s is no use: %s", row.pk, error)
+        return
+    if identity.sub != row.sub:  # OpenID Connect Core section 12.2: it must be the same.
+        logger.error("The ID token of a refresh of the account %s is another's.", row.pk)
+        return
+    save_identity(row, identity)
 
 
 def _choose_rows(account: GoogleAccount) -> GoogleAccountQuerySet:

@@ -19,10 +19,11 @@ _SALT = "django_google_link.authorize"
 
 @dataclass(frozen=True, kw_only=True)
 class AuthorizeRequest:
-    """One wish to link, with everything that must not come from a query string.
+    """A request to link, with everything that must not come from a query string.
 
     Args:
         user: the primary key, as text, of the user it is for.
+        host: of the site that has signed it: a site may have several, each for other people.
         client: the name of the OAuth client.
         scopes: all that is asked for.
         required: those without which the page behind ``return_url`` does not work.
@@ -32,6 +33,7 @@ class AuthorizeRequest:
     """
 
     user: str
+    host: str
     client: str
     scopes: tuple[str, ...]
     required: tuple[str, ...]
@@ -45,11 +47,12 @@ class AuthorizeRequest:
         return f"{reverse('google_link:authorize')}?{urlencode({'request': signed})}"
 
     @classmethod
-    def unsign(cls, text: str, *, user: str) -> Self:
+    def unsign(cls, text: str, *, user: str, host: str) -> Self:
         """Read a signed request.
 
         Args:
             user: the primary key, as text, of the user who is logged in now.
+            host: of the request, as Django has checked it.
 
         Raises:
             StateError: when it was not signed here, is too old, or is meant for another user.
@@ -66,4 +69,6 @@ class AuthorizeRequest:
             raise StateError("This link was made by another version of this site.") from None
         if request.user != user:
             raise StateError("This link was made for another user of this site.")
+        if request.host != host:
+            raise StateError("This link was made for another host of this site.")
         return request

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from random import uniform
-from typing import Any
+from typing import Any, TypeVar
 
-from django.db import connections
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import (
+    DatabaseError,
+    DataError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    connections,
+)
 from django.db.models import DateTimeField, QuerySet, Value
 from django.db.models.functions import Now
 
 from ..conf import clock
 from ..conf.settings import conf
 from ..models import GoogleAccount, GoogleAccountQuerySet
+
+Result = TypeVar("Result")
+
+# Seconds: for how long what may pass is tried again, and the pauses between the attempts.
+_PATIENCE, _SHORTEST_PAUSE, _LONGEST_PAUSE = 5, 0.02, 0.5
+# mysqlclient has it as an OperationalError.
+_MYSQL_INCORRECT_STRING = 1366
 
 
 def database_now(rows: QuerySet[Any]) -> Any:
@@ -82,6 +98,48 @@ def is_locked(rows: QuerySet[Any], key: Any) -> bool:
     """
     features = connections[rows.db].features
     return features.has_select_for_update_skip_locked and not lock_free_rows(rows, [key])
+
+
+def run_durably(work: Callable[[], Result], *, using: str) -> Result:
+    """Do what ends with a transaction, and again after what passes: nothing of it was written then.
+
+    A deadlock, a serialization failure, a lock that somebody holds for too long, a connection that
+    was lost, a server that is read-only for a moment: it is tried for a few seconds. Inside the
+    caller's transaction it is done once, since all of that would have to be done again.
+
+    Args:
+        work: opens a transaction of its own.
+        using: the alias of the database.
+
+    Raises:
+        DatabaseError, InterfaceError: what came of the last attempt.
+    """
+    if connections[using].in_atomic_block:
+        return work()
+    started, pause = time.monotonic(), _SHORTEST_PAUSE
+    while True:
+        try:
+            return work()
+        except (DatabaseError, InterfaceError, ObjectDoesNotExist) as error:
+            if not may_pass(error) or time.monotonic() - started > _PATIENCE:
+                raise
+        connections[using].close_if_unusable_or_obsolete()
+        time.sleep(pause * uniform(0.5, 1))  # noqa: S311  no secret
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def may_pass(error: Exception) -> bool:
+    """Return whether the same may succeed in a moment: it is the database's state that was wrong.
+
+    A row that was there a moment ago, and has gone, counts as that too.
+    """
+    passing = (OperationalError, InterfaceError, InternalError, ObjectDoesNotExist)
+    return isinstance(error, passing) and not is_refused_text(error)
+
+
+def is_refused_text(error: Exception) -> bool:
+    """Return whether the database has no way to store a character of a text."""
+    return isinstance(error, DataError) or error.args[:1] == (_MYSQL_INCORRECT_STRING,)
 
 
 def backoff(failures: int, *, first: int, longest: int) -> timedelta:

@@ -1,26 +1,26 @@
-"""What a user has granted: saved, renewed, lost, and given back."""
+"""What a user has granted: saved, refreshed, lost."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from django.db import IntegrityError, OperationalError, connections, router, transaction
+from django.db import DatabaseError, IntegrityError, router, transaction
 from django.db.models import F, Q
 from django.dispatch import Signal
 from django.views.decorators.debug import sensitive_variables
 
 from .. import signals
 from ..conf import clock
-from ..exceptions import ClientMisconfiguredError
+from ..exceptions import ClientMisconfiguredError, NoRefreshTokenError
 from ..models import GoogleAccount, GoogleAccountQuerySet, Reason, Status
 from ..scopes import parse_scopes
 from ..signals import send_on_commit
 from . import lease, revocations
-from .database import database_now
+from .database import database_now, is_refused_text
+from .texts import list_simpler_identities
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_google_link")
 
-_IDENTITY_FIELDS = ("email", "email_verified", "name", "picture", "hosted_domain")
-_ANSWER_FIELDS = (
+IDENTITY_FIELDS = ("email", "email_verified", "name", "picture", "hosted_domain")
+_TOKEN_FIELDS = (
     "sealed_refresh_token",
+    "refresh_token_scopes",
     "refresh_token_expires_at",
     "sealed_access_token",
     "access_token_expires_at",
@@ -44,9 +45,6 @@ _ANSWER_FIELDS = (
     "status_reason",
     "status_changed_at",
 )
-
-# How often MySQL may end one of two transactions that wait for each other, and its word for it.
-_DEADLOCKS, _DEADLOCK = 5, 1213
 
 _News = list[tuple[Signal, dict[str, Any]]]
 
@@ -65,66 +63,85 @@ def save_grant(
     """Store what the user has just granted, in one transaction.
 
     The granted scopes replace the stored ones. An answer without a refresh token keeps the stored
-    one, which belongs to the same ``sub``.
+    one, which belongs to the same ``sub``, and with it no more scopes than that one is known to
+    carry: what else was granted would be gone with the access token, in an hour.
 
     Args:
         requested_scopes: what was granted where the answer does not say (RFC 6749 section 5.1).
         request: handed on to the receivers of ``account_linked``.
         seen: the ``grant_version`` of the row as it was looked at, 0 where there was none: what was
             granted since is kept.
+
+    Raises:
+        ClientMisconfiguredError: when nothing new came, and what is stored is another client's.
+        DatabaseError: when it cannot be stored; then nothing has changed.
     """
     using = router.db_for_write(GoogleAccount)
-    scopes = response.scopes or parse_scopes(requested_scopes)
-    save = partial(
-        _save, user, client, identity, response, scopes, request=request, seen=seen, using=using
-    )
-    if not connections[using].in_atomic_block:
-        for _ in range(_DEADLOCKS):
-            try:
-                return save()
-            except OperationalError as error:
-                if error.args[:1] != (_DEADLOCK,):
-                    raise
-    return save()
+    forms = list_simpler_identities(identity)
+    while True:
+        try:
+            return _save_grant(
+                user,
+                client,
+                forms.pop(0),
+                response,
+                requested=frozenset(parse_scopes(requested_scopes)),
+                request=request,
+                seen=seen,
+                using=using,
+            )
+        except DatabaseError as error:
+            if not forms or not is_refused_text(error):
+                raise
 
 
 @sensitive_variables()
-def _save(
+def _save_grant(
     user: AbstractBaseUser | AnonymousUser,
     client: OAuthClient,
     identity: Identity,
     response: TokenResponse,
-    scopes: Iterable[str],
     *,
+    requested: frozenset[str],
     request: HttpRequest | None,
     seen: int | None,
     using: str,
 ) -> GoogleAccount:
-    key: dict[str, Any] = {"user_id": user.pk, "client": client.name, "sub": identity.sub}
-    rows = GoogleAccount.objects.using(using).filter(**key)
-    renewed = {"grant_version": F("grant_version") + 1, **lease.AT_REST}
+    user_id: Any = user.pk
+    owner = GoogleAccount(user_id=user_id).owner
     with transaction.atomic(using=using):
         # A write comes first: it locks the row, and SQLite cannot turn a reader into a writer.
-        revocations.discard(client, identity.sub, using=using)
-        created = False
-        if not rows.update(**renewed):
-            _, created = rows.get_or_create(**key, defaults={"linked_at": clock.now()})
-            rows.update(**renewed)
-        account = rows.get()
+        account, created = _lock_renewed(user, client, identity.sub, using=using)
+        revocations.discard(client, identity.sub, owner=owner, using=using)
         if seen is not None and not created and account.grant_version > seen + 1:
             return account
-        if account.client_id != client.client_id:
+        if not (response.refresh_token or account.sealed_refresh_token):
+            raise NoRefreshTokenError  # Its access token would be all that there is.
+        if not client.has_issued(account):
             _leave_to(client, account, response, using=using)
-        news = _apply(account, response, scopes=scopes)
-        account.email, account.email_verified = identity.email, identity.email_verified
-        account.name, account.picture = identity.name, identity.picture
-        account.hosted_domain = identity.hosted_domain
-        fields = [*_ANSWER_FIELDS, *_IDENTITY_FIELDS, "client_id"]
+        news = _apply_grant(account, response, requested=requested)
+        _apply_identity(account, identity)
+        fields = [*_TOKEN_FIELDS, *IDENTITY_FIELDS, "issuer", "client_id"]
         account.save(using=using, update_fields=fields)
         _become_default_if_only(account)
         linked = (signals.account_linked, {"created": created, "request": request})
         _send(account, [linked, *news], using=using)
     return account
+
+
+def _lock_renewed(
+    user: AbstractBaseUser | AnonymousUser, client: OAuthClient, sub: str, *, using: str
+) -> tuple[GoogleAccount, bool]:
+    """Return the row of a link, locked, with its grant counted as new; make it if there is none."""
+    key: dict[str, Any] = {"user_id": user.pk, "client": client.name, "sub": sub}
+    rows = GoogleAccount.objects.using(using).filter(**key)
+    renewed = {"grant_version": F("grant_version") + 1, **lease.AT_REST}
+    created = False
+    if not rows.update(**renewed):
+        new = {"linked_at": clock.now(), "issuer": client.issuer, "client_id": client.client_id}
+        _, created = rows.get_or_create(**key, defaults=new)
+        rows.update(**renewed)
+    return rows.get(), created
 
 
 def _leave_to(
@@ -136,36 +153,62 @@ def _leave_to(
             "client_id_changed", f"linked through {account.client_id}, and given nothing new"
         )
     revocations.enqueue(account, using=using, attempts_now=True)
-    account.client_id = client.client_id
+    account.issuer, account.client_id = client.issuer, client.client_id
     account.sealed_refresh_token = account.sealed_access_token = ""
+    account.refresh_token_scopes = []
 
 
 @sensitive_variables()
 def save_refresh(
-    row: GoogleAccount, response: TokenResponse, *, guard: GoogleAccountQuerySet, forced: bool
+    row: GoogleAccount, response: TokenResponse, *, guard: GoogleAccountQuerySet, is_forced: bool
 ) -> bool:
     """Store the answer to a refresh, unless the grant was renewed or the row deleted since.
 
     Args:
         row: as it was read before the attempt.
         guard: the row, as long as it is ours to write; see ``lease.rows_still_ours``.
-        forced: whether the stored token looked fresh.
+        is_forced: whether the stored token looked fresh.
 
     Returns:
         Whether it was stored.
     """
-    news = _apply(row, response, scopes=response.scopes or tuple(row.granted_scopes))
-    values = {name: getattr(row, name) for name in _ANSWER_FIELDS}
+    news = _apply_refresh(row, response)
+    values = {name: getattr(row, name) for name in _TOKEN_FIELDS}
     if not response.refresh_token:
         # The stored one may have been sealed anew since it was read.
         del values["sealed_refresh_token"], values["refresh_token_expires_at"]
-    if forced:
+    if is_forced:
         values["refresh_forced_at"] = database_now(guard)
     with transaction.atomic(using=guard.db):
         stored = guard.update(**values, **lease.AT_REST)
         if stored:
             _send(row, [(signals.token_refreshed, {}), *news], using=guard.db)
     return bool(stored)
+
+
+def save_identity(account: GoogleAccount, identity: Identity) -> None:
+    """Store what a verified ID token says of the account: its address may be another by now.
+
+    The ``sub`` stays, and nothing else of the row is touched.
+    """
+    rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
+    rows = rows.filter(pk=account.pk, sub=identity.sub)
+    forms = list_simpler_identities(identity)
+    while forms:
+        _apply_identity(account, forms.pop(0))
+        values = {name: getattr(account, name) for name in IDENTITY_FIELDS}
+        try:
+            with transaction.atomic(using=rows.db):
+                rows.update(**values)
+            return
+        except DatabaseError as error:
+            if not forms or not is_refused_text(error):
+                raise
+
+
+def has_identity(account: GoogleAccount, identity: Identity) -> bool:
+    """Return whether the row says of the account what an ID token says."""
+    return all(getattr(account, name) == getattr(identity, name) for name in IDENTITY_FIELDS)
 
 
 def mark_lost(
@@ -204,23 +247,68 @@ def mark_lost(
 
 
 @sensitive_variables()
-def _apply(account: GoogleAccount, response: TokenResponse, *, scopes: Iterable[str]) -> _News:
-    """Put an answer into the fields of a row, and return the signals that it calls for."""
+def _apply_grant(
+    account: GoogleAccount, response: TokenResponse, *, requested: frozenset[str]
+) -> _News:
+    """Put the answer to a consent into the fields of a row; return the signals it calls for."""
+    answered = requested if response.scopes is None else frozenset(response.scopes)
+    if response.refresh_token:
+        granted = answered
+        _apply_refresh_token(account, response, carries=answered)
+    else:
+        declined = requested - answered
+        granted = frozenset(account.refresh_token_scopes) - declined
+    # An access token that stands for less than was granted would be refused for an hour.
+    _apply_access_token(account, response, is_whole=granted <= answered)
+    return [*_apply_scopes(account, granted), *_recover(account)]
+
+
+@sensitive_variables()
+def _apply_refresh(account: GoogleAccount, response: TokenResponse) -> _News:
+    """Put the answer to a refresh into the fields of a row; return the signals it calls for."""
+    granted = frozenset(account.granted_scopes)
+    if response.scopes is not None:
+        # A refresh asks for no scope: what is named is all that the refresh token carries.
+        granted = frozenset(response.scopes)
+        account.refresh_token_scopes = sorted(granted)
+    if response.refresh_token:
+        _apply_refresh_token(account, response, carries=frozenset(account.refresh_token_scopes))
+    _apply_access_token(account, response, is_whole=True)
+    return [*_apply_scopes(account, granted), *_recover(account)]
+
+
+@sensitive_variables()
+def _apply_refresh_token(
+    account: GoogleAccount, response: TokenResponse, *, carries: frozenset[str]
+) -> None:
     if response.refresh_token:
         account.seal_token("refresh_token", response.refresh_token)
         account.refresh_token_expires_at = response.refresh_token_expires_at
-    account.seal_token("access_token", response.access_token)
-    account.access_token_expires_at = response.access_token_expires_at
+        account.refresh_token_scopes = sorted(carries)
+
+
+@sensitive_variables()
+def _apply_access_token(account: GoogleAccount, response: TokenResponse, *, is_whole: bool) -> None:
     account.refreshed_at = clock.now()
-    return [*_take_scopes(account, frozenset(scopes)), *_recover(account)]
+    if is_whole:
+        account.seal_token("access_token", response.access_token)
+        account.access_token_expires_at = response.access_token_expires_at
+    else:
+        account.sealed_access_token, account.access_token_expires_at = "", None
 
 
-def _take_scopes(account: GoogleAccount, after: frozenset[str]) -> _News:
+def _apply_scopes(account: GoogleAccount, after: frozenset[str]) -> _News:
     before, account.granted_scopes = frozenset(account.granted_scopes), sorted(after)
     if not before or before == after:
         return []
     changes = {"added": after - before, "removed": before - after}
     return [(signals.scopes_changed, changes)]
+
+
+def _apply_identity(account: GoogleAccount, identity: Identity) -> None:
+    account.email, account.email_verified = identity.email, identity.email_verified
+    account.name, account.picture = identity.name, identity.picture
+    account.hosted_domain = identity.hosted_domain
 
 
 def _recover(account: GoogleAccount) -> _News:

@@ -84,7 +84,7 @@ def reassign(account: GoogleAccount, user: AbstractBaseUser) -> None:
             grant_version=F("grant_version") + 1,
         )
         _promote_only_account(rows.filter(user_id=former))
-        revocations.tell_unlinked(account, user_id=former, using=using)
+        revocations.announce_unlinked(account, user_id=former, using=using)
         account.refresh_from_db(using=using)
         send_on_commit(
             signals.account_linked,

@@ -21,11 +21,11 @@ from django.views.decorators.debug import sensitive_variables
 from .. import signals
 from ..conf import clock
 from ..conf.clients import (
-    GOOGLE_CLIENT_ID_SUFFIX,
+    ClientRow,
     OAuthClient,
-    clients_sharing_endpoint,
     get_revoking_client,
-    google_project_number,
+    is_google_issuer,
+    share_grant,
 )
 from ..exceptions import GoogleLinkError, TokenUndecryptableError
 from ..models import GoogleAccount, PendingRevocation, Reason, Status, TokenName
@@ -64,7 +64,7 @@ def enqueue_deleted(
     if not rows.update(grant_version=F("grant_version") + 1):
         return
     account = rows.get()  # As it is now: the grant may have been renewed since.
-    tell_unlinked(account, user_id=account.user_id, using=using)
+    announce_unlinked(account, user_id=account.user_id, using=using)
     logger.info("The account %s is unlinked.", account.pk)
     enqueue(account, using=using, attempts_now=isinstance(origin, models.Model))
 
@@ -82,6 +82,7 @@ def enqueue(account: GoogleAccount, *, using: str, attempts_now: bool) -> None:
         account_id=account.pk,
         owner=account.owner,
         client=account.client,
+        issuer=account.issuer,
         client_id=account.client_id,
         sub=account.sub,
         sealed_refresh_token=account.sealed_refresh_token,
@@ -91,38 +92,43 @@ def enqueue(account: GoogleAccount, *, using: str, attempts_now: bool) -> None:
     )
     if attempts_now:
         # Whatever goes wrong then is no concern of the one who unlinks: the command will see to it.
-        transaction.on_commit(lambda: _attempt_now(pending), using=using, robust=True)
+        transaction.on_commit(lambda: _process_now(pending), using=using, robust=True)
 
 
 @sensitive_variables()
-def end_grant(client: OAuthClient, sub: str, token: Secret, *, owner: str) -> None:
-    """End a grant that could not be stored: at once, or by the command.
+def enqueue_token(
+    client: OAuthClient, sub: str, token: Secret, *, owner: str, delay: timedelta = timedelta()
+) -> PendingRevocation:
+    """Put a token into the outbox that stands in no row.
 
     Args:
-        client: to which it was given.
-        token: either of its tokens.
+        client: to which it was issued.
+        sub: whose it is; empty, if that could not be verified.
+        token: either of the two tokens of the grant.
         owner: the primary key of the user, as text.
+        delay: before Google is told. A link to the same account before then calls it off.
     """
     rows = outbox()
     pending = PendingRevocation(
         account_id=uuid.uuid4(),
         owner=owner,
         client=client.name,
+        issuer=client.issuer,
         client_id=client.client_id,
         sub=sub,
         created_at=clock.now(),
     )
     pending.seal_token("refresh_token", token)
-    pending.retry_at = database_now(rows)
+    pending.retry_at = database_now(rows) + delay if delay else database_now(rows)
     pending.save(using=rows.db)
-    _attempt_now(pending)
+    return pending
 
 
-def _attempt_now(pending: PendingRevocation) -> None:
+def _process_now(pending: PendingRevocation) -> None:
     process(pending.pk, using=pending._state.db)
 
 
-def tell_unlinked(account: GoogleAccount, *, user_id: Any, using: str) -> None:
+def announce_unlinked(account: GoogleAccount, *, user_id: Any, using: str) -> None:
     """Send ``account_unlinked`` after the commit: this user has the link no more."""
     send_on_commit(
         signals.account_unlinked,
@@ -135,21 +141,25 @@ def tell_unlinked(account: GoogleAccount, *, user_id: Any, using: str) -> None:
     )
 
 
-def discard(client: OAuthClient, sub: str, *, using: str) -> None:
-    """Forget the revocations of a grant that has been renewed: they would end the new one."""
-    same = _of_grant(client.name, client.client_id, sub)
-    PendingRevocation.objects.using(using).filter(same).delete()
+def discard(client: OAuthClient, sub: str, *, owner: str, using: str) -> None:
+    """Forget the revocations of a grant that has been renewed: they would end the new one.
 
-
-def _of_grant(client: str, client_id: str, sub: str) -> Q:
-    """Find the rows of one grant: what ends for one of them ends for all."""
-    project = google_project_number(client_id)
-    given_to = (
-        Q(client_id__startswith=f"{project}-", client_id__endswith=GOOGLE_CLIENT_ID_SUFFIX)
-        if project
-        else Q(client_id=client_id, client__in=clients_sharing_endpoint(client))
-    )
-    return given_to & Q(sub=sub)
+    Args:
+        client: through which it was renewed.
+        sub: whose it is.
+        owner: the primary key of the user who has renewed it, as text. At Google the grant is the
+            same whichever of our users links the account; elsewhere each has one of their own.
+    """
+    rows = PendingRevocation.objects.using(using).filter(issuer=client.issuer, sub=sub)
+    renewed = [
+        row.pk
+        for row in rows
+        if row.sub == sub
+        and share_grant(row, client)
+        and (row.owner == owner or is_google_issuer(row.issuer))
+    ]
+    if renewed:
+        rows.filter(pk__in=renewed).delete()
 
 
 def outbox(using: str | None = None) -> models.QuerySet[PendingRevocation]:
@@ -196,30 +206,63 @@ def process(pk: uuid.UUID, *, using: str | None = None) -> RevocationOutcome:
 
 @sensitive_variables()
 def _revoke(pending: PendingRevocation) -> RevocationOutcome:
-    if _is_shared(pending):
+    using = pending._state.db
+    if has_living_link(pending, sub=pending.sub, owner=pending.owner, using=using):
         return RevocationOutcome.CANCELLED
-    refresh_token = _opened(pending, "refresh_token")
-    token = refresh_token or _opened(pending, "access_token")
-    if token is None:
+    refresh_token = _unseal_if_whole(pending, "refresh_token")
+    tokens = [
+        token for token in (refresh_token, _unseal_if_whole(pending, "access_token")) if token
+    ]
+    if not tokens:
         raise TokenUndecryptableError
-    client = get_revoking_client(pending.client, pending.client_id)
-    was_alive = endpoints.revoke(client, token=token)
-    if not (was_alive or refresh_token):
+    client = get_revoking_client(pending)
+    if client.revocation_endpoint is None:
+        logger.error(
+            "The unlinked account %s lives on at %s, which has no revocation endpoint: its user "
+            "can end it there.",
+            pending.account_id,
+            pending.issuer,
+        )
+        return RevocationOutcome.ABANDONED
+    siblings = _list_siblings(pending)
+    # A refresh token that Google no longer knows may have been replaced: the grant may live on.
+    if any(endpoints.revoke(client, token=token) for token in tokens):
+        outbox(using).filter(pk__in=siblings).delete()
+    elif refresh_token is None:
         raise TokenUndecryptableError  # Of an access token it says only that its hour is over.
     logger.info("The unlinked account %s is revoked at Google.", pending.account_id)
     return RevocationOutcome.REVOKED
 
 
-def _is_shared(pending: PendingRevocation) -> bool:
-    """Say whether a link that works lives on the same grant: Google would end that as well."""
+def _list_siblings(pending: PendingRevocation) -> list[uuid.UUID]:
+    """Return what waits for the end of the same grant: at Google one revocation is for them all."""
+    if not pending.sub or not is_google_issuer(pending.issuer):
+        return []
+    rows = outbox(pending._state.db).filter(issuer=pending.issuer, sub=pending.sub)
+    return [row.pk for row in rows if row.sub == pending.sub and share_grant(row, pending)]
+
+
+def has_living_link(issued: ClientRow, *, sub: str, owner: str, using: str | None = None) -> bool:
+    """Return whether a link that works lives on the same grant: to revoke would end it as well.
+
+    At Google that is so. At other providers each token is of a grant of its own.
+
+    Args:
+        issued: to whom the tokens of the grant were issued.
+        sub: whose grant it is. Where that is not known, any link of this user may live on it.
+        owner: the primary key of the user, as text.
+    """
+    if not is_google_issuer(issued.issuer):
+        return False
     # What an operator has asked to be linked again works as long as nobody does anything.
     works = Q(status=Status.ACTIVE) | Q(status_reason=Reason.REQUESTED)
-    rows = GoogleAccount.objects.using(pending._state.db).exclude(sealed_refresh_token="")
-    same = _of_grant(pending.client, pending.client_id, pending.sub)
-    return rows.filter(same, works).exists()
+    rows = GoogleAccount.objects.using(using or router.db_for_write(GoogleAccount))
+    rows = rows.filter(works, issuer=issued.issuer).exclude(sealed_refresh_token="")
+    same = rows.filter(sub=sub) if sub else rows.filter(user_id=owner)
+    return any(row.sub == (sub or row.sub) and share_grant(row, issued) for row in same)
 
 
-def _opened(pending: PendingRevocation, name: TokenName) -> Secret | None:
+def _unseal_if_whole(pending: PendingRevocation, name: TokenName) -> Secret | None:
     """Return a token, if it is there and whole: either of them ends the grant while it lives."""
     try:
         return pending.unseal_token(name)
@@ -231,10 +274,15 @@ def _is_too_old(pending: PendingRevocation) -> bool:
     return bool(clock.now() - pending.created_at > _LONGEST_AGE)
 
 
+def _to_ascii(text: str) -> str:
+    """Return a provider's text with the characters that every database takes."""
+    return text.encode("ascii", "replace").decode()
+
+
 def _postpone(pending: PendingRevocation, error: Exception) -> None:
     delay = backoff(pending.attempts - 1, first=_FIRST_BACKOFF, longest=_LONGEST_BACKOFF)
     rows = PendingRevocation.objects.using(pending._state.db).filter(pk=pending.pk)
-    rows.update(retry_at=database_now(rows) + delay, last_error=str(error)[:300])
+    rows.update(retry_at=database_now(rows) + delay, last_error=_to_ascii(str(error))[:300])
     logger.warning(
         "The unlinked account %s could not be revoked at Google, next attempt in %d s: %s",
         pending.account_id,

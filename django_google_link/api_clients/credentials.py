@@ -169,7 +169,7 @@ def find_api_endpoint(account: GoogleAccount | ServiceAccount) -> str | None:
     api_endpoint = get_api_endpoint(account.client)
     if api_endpoint:
         # Nobody but Google is to see a token of Google's, whatever the row says.
-        get_issuing_client(account.client, account.client_id)
+        get_issuing_client(account)
     return api_endpoint
 
 

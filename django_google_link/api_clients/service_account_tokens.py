@@ -68,6 +68,7 @@ class _TokenRequest:
             row_id=self.key,
             owner=self.settings.principal,
             sub=self.subject,
+            issuer="",
             client_id="",
         )
 

@@ -57,8 +57,11 @@ def _check_urls() -> Iterator[CheckMessage]:
         )
         return
     yield from _check_redirect_url()
-    for client in _read_clients():
+    clients = _read_clients()
+    for client in clients:
         yield from _check_callback(client)
+        yield from _check_missing_endpoints(client)
+    yield from _check_shared_redirect_uris(clients)
 
 
 def _check_redirect_url() -> Iterator[CheckMessage]:
@@ -74,7 +77,7 @@ def _check_redirect_url() -> Iterator[CheckMessage]:
 
 
 def _check_callback(client: OAuthClient) -> Iterator[CheckMessage]:
-    callback = reverse("google_link:callback")
+    callback = reverse("google_link:callback", args=client.callback_args)
     known = [client.redirect_uri] if client.redirect_uri else client.redirect_uris
     # An address on loopback may be one of google_link_authorize's.
     paths = [urlsplit(uri).path for uri in known if not is_loopback(uri) and "://" in uri]
@@ -84,6 +87,43 @@ def _check_callback(client: OAuthClient) -> Iterator[CheckMessage]:
             f"No redirect URI of the Google client {client.name!r} leads to {callback}.",
             hint="Use the path under which the URLs of django_google_link are included.",
         )
+
+
+def _check_missing_endpoints(client: OAuthClient) -> Iterator[CheckMessage]:
+    if client.jwks_uri is None:
+        yield error(
+            "E028",
+            f"The client {client.name!r} has no JWKS_URI: no ID token can be verified, and nobody "
+            "can link.",
+            hint="Give the jwks_uri of the provider's OpenID configuration.",
+        )
+    if client.revocation_endpoint is None:
+        yield warning(
+            "W013",
+            f"The client {client.name!r} has no REVOCATION_ENDPOINT: what users unlink here lives "
+            "on at the provider.",
+            hint="Give it, or silence this check if the provider has none.",
+        )
+
+
+def _check_shared_redirect_uris(clients: list[OAuthClient]) -> Iterator[CheckMessage]:
+    """Find what one authorization server could use to take part in the flow of another.
+
+    See RFC 9700 section 4.4.
+    """
+    issuers: dict[str, set[str]] = {}
+    for client in clients:
+        uris = [client.redirect_uri] if client.redirect_uri else client.redirect_uris
+        for uri in uris:
+            issuers.setdefault(uri, set()).add(client.issuer)
+    for uri, found in issuers.items():
+        if len(found) > 1:
+            yield error(
+                "E029",
+                f"The redirect URI {uri} is used at several issuers: {', '.join(sorted(found))}.",
+                hint="Give each issuer one of its own: callback/ is Google's, and "
+                "callback/<client>/ that of another provider's client.",
+            )
 
 
 def _check_middleware() -> Iterator[CheckMessage]:

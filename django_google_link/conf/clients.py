@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from ..exceptions import ClientMisconfiguredError, SettingsError
@@ -14,7 +14,7 @@ from ..secret import Secret
 from .json_file import explain_failure
 from .secrets_file import read_secrets_file
 from .settings import conf
-from .validators import read_optional_url, read_or_default, read_url
+from .validators import is_loopback, read_optional_url, read_or_default
 
 GOOGLE_ISSUER = "https://accounts.google.com"
 
@@ -36,6 +36,7 @@ KEYS = frozenset(
         "REDIRECT_URI",
         "HOSTED_DOMAIN",
         "AUTHORIZATION_PARAMS",
+        "PROVIDER",
         *DEFAULT_ENDPOINTS,
     }
 )
@@ -69,9 +70,15 @@ class OAuthClient:
     scopes: tuple[str, ...]
     authorization_endpoint: str
     token_endpoint: str
-    revocation_endpoint: str
-    jwks_uri: str
+    #: ``None`` where the provider has none: then nothing is revoked there.
+    revocation_endpoint: str | None
+    #: ``None`` where none is configured: then no ID token can be verified.
+    jwks_uri: str | None
+    #: With the client id, it says whose a token is. Where no issuer is configured, the token
+    #: endpoint stands for it.
     issuer: str
+    #: Whether the provider is Google, or a fake of it on loopback.
+    is_google: bool
     api_endpoint: str | None
     redirect_uri: str | None
     redirect_uris: tuple[str, ...]
@@ -87,6 +94,42 @@ class OAuthClient:
             return (GOOGLE_ISSUER, GOOGLE_ISSUER.removeprefix("https://"))
         return (self.issuer,)
 
+    @property
+    def combines_scopes(self) -> bool:
+        """Whether an authorization is for the scopes that were granted before as well.
+
+        See https://developers.google.com/identity/protocols/oauth2/web-server#incrementalAuth.
+        """
+        return (
+            self.is_google
+            and self.authorization_params.get("include_granted_scopes", "true") == "true"
+        )
+
+    @property
+    def callback_args(self) -> tuple[str, ...]:
+        """What the address of the callback names: the client, unless it is Google's.
+
+        Each authorization server gets a redirect URI of its own, so that what one of them sends
+        back cannot be taken for another's (RFC 9700 section 4.4.2.2).
+        """
+        return () if self.is_google else (self.name,)
+
+    def has_issued(self, row: Issued) -> bool:
+        """Return whether the tokens of a row were issued to this client."""
+        return (row.issuer, row.client_id) == (self.issuer, self.client_id)
+
+
+class Issued(Protocol):
+    """A row with tokens, which says to whom they were issued."""
+
+    @property
+    def issuer(self) -> str:
+        """Who issued them."""
+
+    @property
+    def client_id(self) -> str:
+        """To which client."""
+
 
 def get_client(name: str = "default") -> OAuthClient:
     """Return the configured client of that name.
@@ -101,11 +144,21 @@ def get_client(name: str = "default") -> OAuthClient:
     secrets = _read_credentials(name, settings)
     owner = _describe_client(name)
     endpoints = {
-        key.lower(): read_url(
-            settings.get(key) or secrets.get(key) or default, key=key, owner=owner
+        key: read_optional_url(
+            {**_without_empty(secrets), **_without_empty(settings)}, key=key, owner=owner
         )
-        for key, default in DEFAULT_ENDPOINTS.items()
+        for key in DEFAULT_ENDPOINTS
     }
+    is_google = _is_google(name, settings.get("PROVIDER"), endpoints)
+    if _are_google_endpoints(endpoints):
+        endpoints = {key: endpoints[key] or default for key, default in DEFAULT_ENDPOINTS.items()}
+    if not is_google and "/" in name:
+        raise SettingsError(
+            "E002",
+            f"The client {name!r} is not Google's, and has a slash in its name.",
+            hint="Name it without: the name stands in the address of its callback.",
+        )
+    token_endpoint = _require_endpoint(name, "TOKEN_ENDPOINT", endpoints)
     return OAuthClient(
         name=name,
         client_id=_read_text(name, "CLIENT_ID", secrets["CLIENT_ID"]),
@@ -117,30 +170,45 @@ def get_client(name: str = "default") -> OAuthClient:
         type=secrets.get("TYPE"),
         hosted_domain=_read_hosted_domain(name, settings.get("HOSTED_DOMAIN")),
         authorization_params=_read_params(name, settings.get("AUTHORIZATION_PARAMS", {})),
-        **endpoints,
+        authorization_endpoint=_require_endpoint(name, "AUTHORIZATION_ENDPOINT", endpoints),
+        token_endpoint=token_endpoint,
+        revocation_endpoint=endpoints["REVOCATION_ENDPOINT"],
+        jwks_uri=endpoints["JWKS_URI"],
+        issuer=endpoints["ISSUER"] or token_endpoint,
+        is_google=is_google,
     )
 
 
-def get_issuing_client(name: str, client_id: str) -> OAuthClient:
-    """Return the configured client of that name, if it is still the one that was given a token.
+def get_issuing_client(row: ClientRow) -> OAuthClient:
+    """Return the configured client of a row, if it is still the one that was given the tokens.
 
     Google would call another client's grant invalid, and any other provider would keep it.
 
     Args:
-        name: a key of ``GOOGLE_LINK["CLIENTS"]``.
-        client_id: to which the token was given.
+        row: which names the client, and to whom its tokens were issued.
 
     Raises:
-        ClientMisconfiguredError: when it has another client id now.
+        ClientMisconfiguredError: when another issuer or client id has that name now.
         SettingsError: as :func:`get_client`.
     """
-    client = get_client(name)
-    if client.client_id != client_id:
-        raise ClientMisconfiguredError(
-            "client_id_changed",
-            f"linked through {client_id}: put that back as {name!r}, or let the user link it anew",
-        )
-    return client
+    client = get_client(row.client)
+    if client.has_issued(row):
+        return client
+    if client.issuer != row.issuer:
+        what, was = "issuer_changed", f"the issuer {row.issuer}"
+    else:
+        what, was = "client_id_changed", row.client_id
+    raise ClientMisconfiguredError(
+        what, f"linked through {was}: put that back as {row.client!r}, or let the user link it anew"
+    )
+
+
+class ClientRow(Issued, Protocol):
+    """A row that names its client, too."""
+
+    @property
+    def client(self) -> str:
+        """Its name in the settings."""
 
 
 def get_api_endpoint(name: str) -> str | None:
@@ -156,43 +224,57 @@ def to_emulator(url: str, api_endpoint: str | None) -> str:
     return api_endpoint.rstrip("/") + urlunsplit(("", "", *parts[2:]))
 
 
-def get_revoking_client(name: str, client_id: str) -> OAuthClient:
-    """Return a client by which to revoke a token, whatever is configured under its name by now.
+def get_revoking_client(row: ClientRow) -> OAuthClient:
+    """Return a client by which to revoke the tokens of a row, whatever bears its name by now.
 
     Google asks for no client to revoke, so its own endpoint will do for any client id of Google's.
 
     Arguments and errors as :func:`get_issuing_client`.
     """
-    for other in (name, *conf.clients):
-        client = read_or_default(partial(get_client, other), None)
-        if client and client.client_id == client_id:
+    configured = _list_clients()
+    for client in configured:
+        if client.has_issued(row):
             return client
-    if not google_project_number(client_id):
-        return get_issuing_client(name, client_id)
-    return replace(
-        get_client(name),
-        client_id=client_id,
-        client_secret=Secret(""),
-        revocation_endpoint=DEFAULT_ENDPOINTS["REVOCATION_ENDPOINT"],
+    for client in configured:
+        if client.is_google and client.issuer == row.issuer:
+            return replace(client, client_id=row.client_id, client_secret=Secret(""))
+    if row.issuer == GOOGLE_ISSUER:
+        return _make_google_client(row.client, row.client_id)
+    return get_issuing_client(row)
+
+
+def share_grant(one: Issued, other: Issued) -> bool:
+    """Return whether two clients share the grant of a user: at Google the clients of a project do.
+
+    See https://developers.google.com/identity/protocols/oauth2/web-server#incrementalAuth.
+    """
+    if one.issuer != other.issuer:
+        return False
+    if one.client_id == other.client_id:
+        return True
+    project = google_project_number(one.client_id)
+    return (
+        bool(project)
+        and project == google_project_number(other.client_id)
+        and is_google_issuer(one.issuer)
+    )
+
+
+def is_google_issuer(issuer: str) -> bool:
+    """Return whether tokens of this issuer are Google's, or those of a configured fake of it."""
+    return issuer == GOOGLE_ISSUER or any(
+        client.is_google and client.issuer == issuer for client in _list_clients()
     )
 
 
 def google_project_number(client_id: str) -> str:
     """Return the number of the Google Cloud project that a client id is of, or nothing.
 
-    Google gives a grant to a project, so that its clients share it:
-    https://developers.google.com/identity/protocols/oauth2/web-server#incrementalAuth
+    Any provider may give out client ids that look like Google's: ask for the issuer first.
     """
     project, _, rest = client_id.partition("-")
     is_googles = project.isdecimal() and rest.endswith(GOOGLE_CLIENT_ID_SUFFIX)
     return project if is_googles else ""
-
-
-def clients_sharing_endpoint(name: str) -> list[str]:
-    """Return the names of all clients that revoke where this one does, and its own."""
-    mine = _find_revocation_endpoint(name)
-    others = (other for other in conf.clients if other != name)
-    return [name, *(other for other in others if mine and _find_revocation_endpoint(other) == mine)]
 
 
 def _find_settings(name: str) -> Mapping[str, Any]:
@@ -308,10 +390,66 @@ def _read_params(name: str, value: Any) -> Mapping[str, str]:
     return value
 
 
-def _find_revocation_endpoint(name: str) -> str:
-    """Return where a client revokes; nothing while its settings are broken."""
-    client = read_or_default(partial(get_client, name), None)
-    return client.revocation_endpoint if client else ""
+def _is_google(name: str, provider: Any, endpoints: Mapping[str, str | None]) -> bool:
+    """Return whether the provider is Google: by its endpoints, or since a fake on loopback says so.
+
+    Elsewhere nobody may say so: what is Google's is trusted to share a grant among the clients of
+    a project, and to be told of another client's token.
+    """
+    if provider is None:
+        return _are_google_endpoints(endpoints)
+    if provider == "google" and all(url and is_loopback(url) for url in endpoints.values()):
+        return True
+    raise SettingsError(
+        "E026",
+        f"PROVIDER of the Google client {name!r} is {provider!r}.",
+        hint='Leave it out. Only a fake Google, with all its endpoints on loopback, says "google".',
+    )
+
+
+def _are_google_endpoints(endpoints: Mapping[str, str | None]) -> bool:
+    keys = ("ISSUER", "TOKEN_ENDPOINT")
+    return all(endpoints[key] in {None, DEFAULT_ENDPOINTS[key]} for key in keys)
+
+
+def _require_endpoint(name: str, key: str, endpoints: Mapping[str, str | None]) -> str:
+    url = endpoints[key]
+    if url:
+        return url
+    raise SettingsError(
+        "E027",
+        f"The client {name!r} is not Google's, and has no {key}.",
+        hint=f"Give its {key}: Google's is the default of Google's clients alone. For one of "
+        "Google's, leave ISSUER and TOKEN_ENDPOINT out.",
+    )
+
+
+def _without_empty(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if value}
+
+
+def _list_clients() -> list[OAuthClient]:
+    """Return all clients that are configured and can work."""
+    names = read_or_default(lambda: list(conf.clients), [])
+    found = [read_or_default(partial(get_client, name), None) for name in names]
+    return [client for client in found if client]
+
+
+def _make_google_client(name: str, client_id: str) -> OAuthClient:
+    """Return a client of Google's of which nothing but the client id is known any more."""
+    return OAuthClient(
+        name=name,
+        client_id=client_id,
+        client_secret=Secret(""),
+        scopes=(),
+        api_endpoint=None,
+        redirect_uri=None,
+        redirect_uris=(),
+        type=None,
+        hosted_domain=None,
+        is_google=True,
+        **{key.lower(): url for key, url in DEFAULT_ENDPOINTS.items()},  # type: ignore[arg-type]
+    )
 
 
 def _describe_client(name: str) -> str:

@@ -31,6 +31,7 @@ class Binding:
         row_id: the primary key of the row.
         owner: the primary key of the local user.
         sub: the Google account's subject identifier.
+        issuer: that issued the token; a client id means nothing without it. Empty for none.
         client_id: of the OAuth client to which the token was given; empty for none. Not its name,
             which is the operator's to change.
     """
@@ -39,6 +40,7 @@ class Binding:
     row_id: str
     owner: str
     sub: str
+    issuer: str
     client_id: str
 
 

@@ -72,6 +72,7 @@ class Key:
             binding.row_id,
             binding.owner,
             binding.sub,
+            binding.issuer,
             binding.client_id,
         )
 

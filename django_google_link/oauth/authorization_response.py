@@ -13,26 +13,24 @@ from .id_token import Identity, verify_id_token
 
 
 @sensitive_variables()
-def exchange(
+def exchange_code(
     client: OAuthClient,
     *,
     code: Secret,
     issuer: str | None,
     redirect_uri: str,
     code_verifier: str,
-    nonce: str,
-) -> tuple[TokenResponse, Identity]:
-    """Trade the code of an authorization response, and verify who has given it.
+) -> TokenResponse:
+    """Trade the code of an authorization response for tokens.
 
     Args:
+        code: of the response.
         issuer: the response's ``iss``, if it has one (RFC 9207).
         redirect_uri: as it was sent to Google.
         code_verifier: whose challenge was sent.
-        nonce: as it was sent.
 
     Raises:
         StateError: when the response is another server's, or has no code.
-        IDTokenError: when it does not say for sure who the user is.
         TokenEndpointError: when Google refuses, or cannot be reached.
     """
     # RFC 9207: an answer that names another issuer was meant for another client.
@@ -40,9 +38,23 @@ def exchange(
         raise StateError("The answer came from another authorization server than was asked.")
     if not code:
         raise StateError("The answer carries no code.")
-    response = endpoints.exchange_code(
+    return endpoints.exchange_code(
         client, code=code, redirect_uri=redirect_uri, code_verifier=code_verifier
     )
+
+
+@sensitive_variables()
+def identify_user(client: OAuthClient, response: TokenResponse, *, nonce: str) -> Identity:
+    """Verify who has given a grant.
+
+    Args:
+        response: of the token endpoint.
+        nonce: as it was sent with the authorization request.
+
+    Raises:
+        IDTokenError: when it does not say for sure who the user is.
+        RefreshUnavailableError: when the issuer's keys cannot be fetched.
+    """
     if response.id_token is None:
         raise IDTokenError("The answer carries no ID token.")
-    return response, verify_id_token(client, response.id_token, nonce=nonce)
+    return verify_id_token(client, response.id_token, nonce=nonce)

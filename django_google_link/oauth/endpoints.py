@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,6 +23,7 @@ from ..exceptions import (
 )
 from ..scopes import parse_scopes
 from ..secret import Secret
+from .id_token import read_unverified_identity
 from .transport import Answer, fetch
 
 #: Errors that speak of our registration at Google, never of the user's grant.
@@ -43,6 +45,9 @@ SESSION_POLICY_SUBTYPES = frozenset({"invalid_rapt", "rapt_required"})
 
 #: Statuses that pass by themselves.
 _TRANSIENT_STATUSES = frozenset({408, 425, 429})
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+# VSCHAR: what can be sent in a header, and stored.
+_TOKEN = re.compile(r"[\x20-\x7e]+")
 _MAX_LIFETIME = 10 * 365 * 24 * 3600
 
 
@@ -59,6 +64,15 @@ class TokenResponse:
     refresh_token_expires_at: datetime | None
     scopes: tuple[str, ...] | None
     id_token: Secret | None
+
+    @property
+    def unverified_sub(self) -> str:
+        """Whose the grant is, as the ID token claims; empty, if it claims nothing.
+
+        Anybody may claim it: good enough to spare a grant, and for nothing else.
+        """
+        claimed = read_unverified_identity(self.id_token) if self.id_token else None
+        return claimed.sub if claimed else ""
 
 
 def authorization_url(
@@ -173,6 +187,8 @@ def revoke(client: OAuthClient, *, token: Secret) -> bool:
         RefreshUnavailableError: when Google cannot be reached or makes no sense.
         TokenEndpointError: for every other refusal.
     """
+    if client.revocation_endpoint is None:
+        raise TokenEndpointError("no_revocation_endpoint")
     form: dict[str, str | Secret] = {"token": token}
     answer = fetch(client.revocation_endpoint, form=form)
     if answer.document.get("error") in {"invalid_client", "invalid_request"}:
@@ -206,7 +222,7 @@ def endpoint_error(answer: Answer, *, sent: Iterable[str | Secret] = ()) -> Toke
 
     Args:
         answer: of an OAuth endpoint, or of a Google API.
-        sent: what was sent; the secrets among it are blotted out of the text.
+        sent: what was sent; the secrets among it are redacted of the text.
     """
     secrets = [value for value in sent if isinstance(value, Secret)]
     error, description, subtype = (
@@ -233,10 +249,10 @@ def is_transient(answer: Answer) -> bool:
 
 @sensitive_variables()
 def _without_secrets(text: str, secrets: Iterable[Secret]) -> str:
-    """Blot out what we have sent: a provider may repeat it, and its text is logged and stored."""
+    """Redact what we have sent: a provider may repeat it, and its text is logged and stored."""
     for secret in secrets:
         for spelling in (secret.reveal(), quote(secret.reveal(), safe="")):
-            text = text.replace(spelling, "…")
+            text = text.replace(spelling, "***")
     return text
 
 
@@ -245,20 +261,33 @@ def _token_response(answer: Answer) -> TokenResponse:
     access_token = _secret(answer, "access_token")
     if access_token is None or _text(answer.document, "token_type").lower() not in {"", "bearer"}:
         raise RefreshUnavailableError("no_access_token", status=200)
-    scope = _text(answer.document, "scope")
     return TokenResponse(
         access_token=access_token,
         access_token_expires_at=_expires_at(answer.document.get("expires_in")),
         refresh_token=_secret(answer, "refresh_token"),
         refresh_token_expires_at=_expires_at(answer.document.get("refresh_token_expires_in")),
-        scopes=parse_scopes(scope) if scope else None,
+        scopes=_scopes(answer),
         id_token=_secret(answer, "id_token"),
     )
 
 
+def _scopes(answer: Answer) -> tuple[str, ...] | None:
+    """Return the scopes of an answer; ``None``, if it leaves them out.
+
+    What is not a scope (RFC 6749 appendix A.4) nobody has asked for.
+    """
+    scope = answer.document.get("scope")
+    if scope is None:
+        return None
+    if not isinstance(scope, str):
+        raise RefreshUnavailableError("malformed_scope", status=200)
+    return tuple(filter(_SCOPE.fullmatch, parse_scopes(scope)))
+
+
 def _secret(answer: Answer, key: str) -> Secret | None:
+    """Return a token; whatever is none (RFC 6749 appendix A) is left out."""
     text = _text(answer.document, key)
-    return Secret(text) if text else None
+    return Secret(text) if _TOKEN.fullmatch(text) else None
 
 
 def _text(document: Mapping[str, Any], key: str) -> str:

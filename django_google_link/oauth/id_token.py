@@ -21,13 +21,20 @@ from .transport import fetch
 if TYPE_CHECKING:
     from jwt import PyJWK, PyJWKSet
 
-#: Seconds by which our clock and Google's may differ.
-CLOCK_SKEW = 10
+#: Seconds by which our clock and Google's may differ: what the answer is worth it owes to the
+#: nonce and PKCE, and a slow clock must not keep everybody from linking.
+CLOCK_SKEW = 60
 
 #: Seconds between two fetches for a key id that is not in the cached set.
 _MIN_REFETCH = 60
 #: As long as RFC 5321 lets an address be, and our column is.
 _MAX_EMAIL = 254
+
+#: OpenID Connect Core section 2: ASCII characters, case sensitive.
+_SUBJECT = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
+
+#: What PyJWT runs into where a provider sends something else than a JSON Web Token.
+_NONSENSE = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 
 _DEFAULT_KEYS_AGE, _MAX_KEYS_AGE = 300, 24 * 3600
 
@@ -59,6 +66,8 @@ def verify_id_token(client: OAuthClient, id_token: Secret, *, nonce: str | None)
     """
     import jwt
 
+    if client.jwks_uri is None:
+        raise IDTokenError("No JWKS_URI is configured by which to verify the ID token.")
     key = _signing_key(client.jwks_uri, id_token)
     try:
         claims = jwt.decode(
@@ -77,11 +86,28 @@ def verify_id_token(client: OAuthClient, id_token: Secret, *, nonce: str | None)
         )
     except jwt.PyJWTError as error:
         raise IDTokenError(f"The ID token is not valid: {error}") from None
+    except _NONSENSE:
+        raise IDTokenError("The ID token is malformed.") from None
     _check_times(claims)
     _check_party(client, claims)
-    if nonce is not None and not constant_time_compare(str(claims.get("nonce", "")), nonce):
+    if nonce is not None and not _is_same(claims.get("nonce"), nonce):
         raise IDTokenError("The ID token carries another nonce than was sent.")
     return _identity(claims)
+
+
+def read_unverified_identity(id_token: Secret) -> Identity | None:
+    """Return what an ID token claims, of which nothing is verified; ``None`` for nonsense."""
+    import jwt
+
+    try:
+        claims = jwt.decode(id_token.reveal(), options={"verify_signature": False})
+        return _identity(claims)
+    except (jwt.PyJWTError, IDTokenError, *_NONSENSE):
+        return None
+
+
+def _is_same(claim: object, sent: str) -> bool:
+    return isinstance(claim, str) and constant_time_compare(claim.encode(errors="replace"), sent)
 
 
 def _check_times(claims: dict[str, Any]) -> None:
@@ -108,8 +134,8 @@ def _check_party(client: OAuthClient, claims: dict[str, Any]) -> None:
 
 
 def _identity(claims: dict[str, Any]) -> Identity:
-    sub = claims["sub"]
-    if not 0 < len(sub) <= 255 or not sub.isprintable():
+    sub = claims.get("sub")
+    if not isinstance(sub, str) or not _SUBJECT.fullmatch(sub):
         raise IDTokenError("The ID token names no usable subject.")
     email = _email(claims.get("email"))
     return Identity(
@@ -145,7 +171,7 @@ def _signing_key(jwks_uri: str, id_token: Secret) -> PyJWK:
 
     try:
         kid = jwt.get_unverified_header(id_token.reveal()).get("kid")
-    except jwt.PyJWTError:
+    except (jwt.PyJWTError, *_NONSENSE):
         raise IDTokenError("The ID token is malformed.") from None
     keys = _keys(jwks_uri, must_hold=kid).keys
     for key in keys:
@@ -186,7 +212,7 @@ def _fetch_keys(jwks_uri: str) -> tuple[PyJWKSet, float]:
         if answer.status == 200:
             keys = jwt.PyJWKSet.from_dict(dict(answer.document))
             return keys, _max_age(answer.headers.get("Cache-Control", ""))
-    except (jwt.PyJWTError, ValueError, TypeError, AttributeError):
+    except (jwt.PyJWTError, *_NONSENSE):
         pass
     raise RefreshUnavailableError("signing_keys_unavailable", status=answer.status)
 

@@ -21,10 +21,20 @@ from django.db.models import BinaryField, ExpressionWrapper, F, QuerySet
 from django.views.decorators.debug import sensitive_variables
 
 from ..accounts.database import in_chunks
+from ..conf.clients import DEFAULT_ENDPOINTS
 from ..secret import Secret
 
 _CHUNK = 500
 _MAX_BYTES = 100_000
+#: Where tokens of Google's have been used over the years.
+GOOGLE_TOKEN_ENDPOINTS = frozenset(
+    {
+        DEFAULT_ENDPOINTS["TOKEN_ENDPOINT"],
+        "https://accounts.google.com/o/oauth2/token",
+        "https://www.googleapis.com/oauth2/v3/token",
+        "https://www.googleapis.com/oauth2/v4/token",
+    }
+)
 _PLAIN_TEXT_KEYS = ("access_token", "refresh_token", "id_token")
 
 
@@ -38,6 +48,8 @@ class Candidate:
     refresh_token: Secret | None = None
     #: To which client it was given, and whose it is, where the place says so.
     client_id: str = ""
+    #: Where it can be used; empty, if the source does not say.
+    token_endpoint: str = ""
     sub: str = ""
     email: str = ""
     #: Why it cannot be read.
@@ -78,6 +90,7 @@ def read_allauth(*, provider: str = "google") -> Source:
             user_id=row.account.user_id,
             refresh_token=_make_secret(row.token_secret),
             client_id=row.app.client_id if row.app else "",
+            token_endpoint=_find_token_endpoint(provider.startswith("google")),
             sub=row.account.uid,
             wipe=wipe,
         )
@@ -111,6 +124,7 @@ def read_social_auth(*, provider: str = "google-oauth2") -> Source:
             name=f"UserSocialAuth {row.pk}",
             user_id=row.user_id,
             refresh_token=_make_secret(token),
+            token_endpoint=_find_token_endpoint(provider.startswith("google")),
             sub="" if is_address else row.uid,
             email=row.uid if is_address else "",
             wipe=wipe,
@@ -235,6 +249,8 @@ def _make_candidate(
         user_id=user_id,
         refresh_token=_make_secret(_get_text(content, "refresh_token")),
         client_id=_get_text(content, "client_id"),
+        # gcloud's and PHP's files do not name it: they are for Google alone.
+        token_endpoint=_get_text(content, "token_uri") or DEFAULT_ENDPOINTS["TOKEN_ENDPOINT"],
         sub=_get_text(claims, "sub"),
         email=_get_text(claims, "email"),
         problem=problem,
@@ -263,6 +279,10 @@ def _parse_credentials(stored: Any) -> tuple[Mapping[str, Any], str]:
     if not _get_text(content, "client_id"):
         return {}, "it holds no credentials of a user"
     return content, ""
+
+
+def _find_token_endpoint(is_google: bool) -> str:
+    return DEFAULT_ENDPOINTS["TOKEN_ENDPOINT"] if is_google else ""
 
 
 def _make_secret(text: str) -> Secret | None:

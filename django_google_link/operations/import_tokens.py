@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Generator
 from dataclasses import replace
+from functools import partial
 
 from django.contrib.auth import get_user_model
 from django.db import router
@@ -13,6 +14,7 @@ from django.db.models import TextChoices
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
+from ..accounts.answers import end_grant, store_answer
 from ..accounts.grants import save_grant
 from ..accounts.revocations import outbox
 from ..conf.clients import OAuthClient, get_client
@@ -30,7 +32,7 @@ from ..oauth import endpoints
 from ..oauth.endpoints import TokenResponse
 from ..oauth.id_token import Identity, verify_id_token
 from ..secret import Secret
-from .import_sources import Candidate, Source
+from .import_sources import GOOGLE_TOKEN_ENDPOINTS, Candidate, Source
 from .outcomes import find_outcome
 from .parallel import in_parallel
 
@@ -123,7 +125,7 @@ def _import_candidate(
         return ImportOutcome.TOKENLESS, ""
     oauth_client = _find_client(candidate, client)
     if oauth_client is None:
-        reason = f"no client in CLIENTS has its client id, {candidate.client_id}"
+        reason = _explain_foreign(candidate)
         return ImportOutcome.FOREIGN, reason
     return _try_to_link(candidate, oauth_client, candidate.refresh_token, dry_run=dry_run)
 
@@ -149,12 +151,35 @@ def _find_client(candidate: Candidate, name: str | None) -> OAuthClient | None:
     """
     if name or not candidate.client_id:
         client = get_client(name or "default")
-        return client if candidate.client_id in {"", client.client_id} else None
+        is_its = candidate.client_id in {"", client.client_id}
+        return (
+            client if is_its and _may_have_issued(client, candidate, is_named=bool(name)) else None
+        )
     for configured in conf.clients:
         client = get_client(configured)
-        if client.client_id == candidate.client_id:
+        if client.client_id == candidate.client_id and _may_have_issued(client, candidate):
             return client
     return None
+
+
+def _may_have_issued(client: OAuthClient, candidate: Candidate, *, is_named: bool = False) -> bool:
+    """Return whether a token is one of this client's provider: no other must ever see it.
+
+    Args:
+        is_named: whether the operator says so, where the source does not.
+    """
+    if not candidate.token_endpoint:
+        return is_named
+    if candidate.token_endpoint in GOOGLE_TOKEN_ENDPOINTS:
+        return client.is_google
+    return candidate.token_endpoint == client.token_endpoint
+
+
+def _explain_foreign(candidate: Candidate) -> str:
+    if not candidate.token_endpoint:
+        return "its source does not say who issued it: name the client with --client"
+    issued = f"{candidate.client_id or 'a client'} at {candidate.token_endpoint}"
+    return f"no client in CLIENTS is {issued}, to which it was given"
 
 
 def _find_account(candidate: Candidate, client: OAuthClient, sub: str) -> GoogleAccount | None:
@@ -175,9 +200,7 @@ def _find_reason_to_skip(
     row = _find_account(candidate, client, sub)
     if unlinked.exists() or (row and row.status_reason == Reason.REQUESTED):
         return ImportOutcome.WITHDRAWN
-    is_linked = (
-        row and row.is_active and row.client_id == client.client_id and _has_readable_token(row)
-    )
+    is_linked = row and row.is_active and client.has_issued(row) and _has_readable_token(row)
     return ImportOutcome.LINKED if is_linked else None
 
 
@@ -193,20 +216,35 @@ def _has_readable_token(row: GoogleAccount) -> bool:
 def _link_account(
     candidate: Candidate, client: OAuthClient, refresh_token: Secret
 ) -> ImportOutcome:
+    owner = GoogleAccount(user_id=candidate.user_id).owner
     response = endpoints.refresh(client, refresh_token=refresh_token)
-    identity = _identify_account(candidate, client, response)
+    try:
+        identity = _identify_account(candidate, client, response)
+    except GoogleLinkError:
+        if response.refresh_token:  # It has replaced the one that was found, and nobody keeps it.
+            end_grant(client, candidate.sub, response.refresh_token, owner=owner)
+        raise
     known = _find_reason_to_skip(candidate, client, identity.sub)
     if known:
         return known
     row = _find_account(candidate, client, identity.sub)
     kept = response.refresh_token or refresh_token
-    account = save_grant(
-        get_user_model()(pk=candidate.user_id),
-        client,
-        identity,
-        replace(response, refresh_token=kept),
-        requested_scopes=(),
-        seen=row.grant_version if row else 0,
+    account = store_answer(
+        partial(
+            save_grant,
+            get_user_model()(pk=candidate.user_id),
+            client,
+            identity,
+            replace(response, refresh_token=kept),
+            requested_scopes=(),
+            seen=row.grant_version if row else 0,
+        ),
+        client=client,
+        sub=identity.sub,
+        owner=owner,
+        # What was found is where it was found, as before.
+        token=response.refresh_token,
+        is_linked=False,
     )
     return (
         ImportOutcome.IMPORTED

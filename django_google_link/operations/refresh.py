@@ -132,13 +132,13 @@ class _Run:
         self.stopped = threading.Event()
         self._lock = threading.Lock()
         self._leeway = leeway
-        self._refused: set[tuple[str, str]] = set()
+        self._refused: set[tuple[str, str, str]] = set()
         # So many in a row say that it is not the accounts: the rest is for the next run.
         self._failures_left = self._patience = 3 * workers
 
     def process(self, account: GoogleAccount) -> RefreshOutcome:
         """Refresh an account."""
-        if (account.client, account.client_id) in self._refused:
+        if (account.client, account.issuer, account.client_id) in self._refused:
             return RefreshOutcome.REFUSED
         outcome = refresh_account(account, leeway=self._leeway)
         self._learn(outcome, account)
@@ -148,7 +148,7 @@ class _Run:
         with self._lock:
             if outcome == RefreshOutcome.REFUSED:
                 # Links of a former client id are refused for themselves alone.
-                self._refused.add((account.client, account.client_id))
+                self._refused.add((account.client, account.issuer, account.client_id))
             if outcome == RefreshOutcome.UNREACHABLE:
                 self._failures_left -= 1
             elif outcome == RefreshOutcome.REFRESHED:
@@ -170,7 +170,7 @@ def _judge_failure(error: Exception, account: GoogleAccount) -> RefreshOutcome:
 
 def _from_random_start(accounts: GoogleAccountQuerySet) -> Iterator[GoogleAccount]:
     """Yield the accounts once, from somewhere in the middle on."""
-    rows = accounts.only("pk", "client", "client_id")
+    rows = accounts.only("pk", "client", "issuer", "client_id")
     start = uuid.uuid4()
     for part in (rows.filter(pk__gte=start), rows.filter(pk__lt=start)):
         for chunk in in_chunks(part, size=_CHUNK):

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from .cases import FakeGoogleMixin, running_google
     from .clock import travel
     from .fake import FakeGoogle
+    from .provider.behaviour import Behaviour
     from .provider.errors import FakeGoogleError
     from .provider.identities import FakeClient, FakeUser
     from .provider.recording import RecordedRequest
     from .provider.service_accounts import FakeServiceAccount
 
 __all__ = [
+    "Behaviour",
     "FakeClient",
     "FakeGoogle",
     "FakeGoogleError",
@@ -34,6 +36,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Behaviour": "provider.behaviour",
     "FakeClient": "provider.identities",
     "FakeGoogle": "fake",
     "FakeGoogleError": "provider.errors",

@@ -30,6 +30,9 @@ def make_google_account(
     *,
     scopes: str | Iterable[str] = (),
     email: str = "user@gmail.com",
+    name: str = "",
+    picture: str = "",
+    hosted_domain: str = "",
     sub: str = "",
     refresh_token: str = "1//refresh-token",
     access_token: str = "ya29.access-token",
@@ -44,6 +47,9 @@ def make_google_account(
         user: a saved user.
         scopes: what was granted, besides who the account is.
         email: the address of the Google account.
+        name: of its holder.
+        picture: an https address.
+        hosted_domain: of the organization that it belongs to.
         sub: its lasting id; made up if not given.
         refresh_token: stored sealed; an empty one stores none.
         access_token: stored sealed; an empty one stores none.
@@ -53,15 +59,23 @@ def make_google_account(
         status_reason: why, such as ``"revoked"``.
     """
     others = GoogleAccount.objects.for_user(user, client=client)
+    issuer, client_id = _find_issuer(client)
+    granted = sorted(parse_scopes((*IDENTITY_SCOPES, *parse_scopes(scopes))))
     account = GoogleAccount(
         user_id=user.pk,
         client=client,
-        client_id=_find_client_id(client),
+        issuer=issuer,
+        client_id=client_id,
         sub=sub or str(secrets.randbelow(10**21)),
         email=email,
         email_verified=True,
+        name=name,
+        picture=picture,
+        hosted_domain=hosted_domain,
         is_default=not others.exists(),
-        granted_scopes=sorted(parse_scopes((*IDENTITY_SCOPES, *parse_scopes(scopes)))),
+        granted_scopes=granted,
+        refresh_token_scopes=granted if refresh_token else [],
+        linked_at=clock.now(),
         status=status,
         status_reason=status_reason,
         access_token_expires_at=_resolve_expiry(access_token_expires_at) if access_token else None,
@@ -99,22 +113,30 @@ def link_google_account(
     tokens = google.grant(
         holder, (*IDENTITY_SCOPES, *scopes), client=google.client_with(oauth_client.client_id)
     )
-    known = {"refresh_token": tokens.refresh_token, "access_token": tokens.access_token}
+    known = {
+        "email": holder.email,
+        "name": holder.name,
+        "picture": holder.picture,
+        "hosted_domain": holder.hosted_domain or "",
+        "refresh_token": tokens.refresh_token,
+        "access_token": tokens.access_token,
+    }
     return make_google_account(
         user,
         scopes=scopes,
-        email=holder.email,
         sub=holder.sub,
         client=client,
         **{**known, **values},
     )
 
 
-def _find_client_id(client: str) -> str:
+def _find_issuer(client: str) -> tuple[str, str]:
+    """Return the issuer and the client id of a client."""
     # A page that shows what is linked needs no client.
     with suppress(ImproperlyConfigured):
-        return get_client(client).client_id
-    return ""
+        configured = get_client(client)
+        return configured.issuer, configured.client_id
+    return "", ""
 
 
 def _resolve_expiry(value: Any) -> datetime | None:

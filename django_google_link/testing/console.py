@@ -179,6 +179,7 @@ class Console(Behaviour):
         return {
             "CLIENT_ID": client.client_id,
             "CLIENT_SECRET": client.client_secret,
+            "PROVIDER": "google",
             "AUTHORIZATION_ENDPOINT": self.url + PATHS["authorize"],
             "TOKEN_ENDPOINT": self.url + PATHS["token"],
             "REVOCATION_ENDPOINT": self.url + PATHS["revoke"],

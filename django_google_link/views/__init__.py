@@ -1,6 +1,6 @@
 """The pages of the app."""
 
 from .accounts import accounts, label, make_default, unlink
-from .linking import authorize, callback
+from .linking import authorize, callback, failed
 
-__all__ = ["accounts", "authorize", "callback", "label", "make_default", "unlink"]
+__all__ = ["accounts", "authorize", "callback", "failed", "label", "make_default", "unlink"]

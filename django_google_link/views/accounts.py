@@ -6,13 +6,8 @@ import uuid
 from typing import Any
 
 from django import forms
-from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.cache import never_cache
-from django.views.decorators.clickjacking import xframe_options_deny
-from django.views.decorators.csrf import csrf_protect
-from django.views.decorators.http import require_http_methods
 
 from ..accounts.authorize_links import AuthorizeRequest
 from ..conf.clients import get_client
@@ -21,15 +16,12 @@ from ..models import GoogleAccount
 from ..scopes import IDENTITY_SCOPES, parse_scopes
 from ..web.access import client_name, is_safe_url
 from ..web.responses import describe
+from .page import page
 
 _LabelForm = forms.modelform_factory(GoogleAccount, fields=["label"])
 
 
-@csrf_protect
-@xframe_options_deny
-@require_http_methods(["GET", "HEAD"])
-@never_cache
-@login_required
+@page("GET", "HEAD")
 def accounts(request: HttpRequest) -> HttpResponse:
     """Show what is linked and what was granted."""
     linked = list(GoogleAccount.objects.for_user(request.user))
@@ -43,11 +35,7 @@ def accounts(request: HttpRequest) -> HttpResponse:
     return render(request, "django_google_link/accounts.html", context)
 
 
-@csrf_protect
-@xframe_options_deny
-@require_http_methods(["GET", "HEAD", "POST"])
-@never_cache
-@login_required
+@page("GET", "HEAD", "POST")
 def label(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Let users call an account what they like, to tell it from their others."""
     account = _own_account(request, pk)
@@ -60,11 +48,7 @@ def label(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return redirect("google_link:accounts")
 
 
-@csrf_protect
-@xframe_options_deny
-@require_http_methods(["GET", "HEAD", "POST"])
-@never_cache
-@login_required
+@page("GET", "HEAD", "POST")
 def unlink(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Ask before unlinking, and do it on POST."""
     account = _own_account(request, pk)
@@ -74,10 +58,7 @@ def unlink(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return redirect("google_link:accounts")
 
 
-@csrf_protect
-@require_http_methods(["POST"])
-@never_cache
-@login_required
+@page("POST")
 def make_default(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Make this the account that is used where none was chosen."""
     _own_account(request, pk).make_default()
@@ -98,15 +79,15 @@ def _entry(request: HttpRequest, account: GoogleAccount) -> dict[str, Any]:
     return {
         "account": account,
         "scopes": describe(others),
-        "authorize_url": _again_url(request, account),
+        "authorize_url": _relink_url(request, account),
     }
 
 
-def _again_url(request: HttpRequest, account: GoogleAccount) -> str:
+def _relink_url(request: HttpRequest, account: GoogleAccount) -> str:
     # A client that is gone from the settings must not take the page with it.
     if account.is_active or account.client not in conf.clients:
         return ""
-    return _wish_url(
+    return _authorize_url(
         request, account.client, scopes=account.granted_scopes, account=account.sub, add=False
     )
 
@@ -115,16 +96,19 @@ def _add_url(request: HttpRequest) -> str:
     client = client_name(request)
     # A site may have none that is the default: its views name theirs.
     return (
-        _wish_url(request, client, scopes=(), account="", add=True)
+        _authorize_url(request, client, scopes=(), account="", add=True)
         if client in conf.clients
         else ""
     )
 
 
-def _wish_url(request: HttpRequest, client: str, *, scopes: Any, account: str, add: bool) -> str:
+def _authorize_url(
+    request: HttpRequest, client: str, *, scopes: Any, account: str, add: bool
+) -> str:
     asked = parse_scopes((*IDENTITY_SCOPES, *get_client(client).scopes, *scopes))
     return AuthorizeRequest(
         user=str(request.user.pk),
+        host=request.get_host(),
         client=client,
         scopes=asked,
         required=asked,

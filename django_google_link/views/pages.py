@@ -13,7 +13,9 @@ from django.views.decorators.debug import sensitive_variables
 from ..exceptions import (
     ClientMisconfiguredError,
     GoogleLinkError,
+    GrantNotStoredError,
     HostedDomainError,
+    OtherAccountError,
     RefreshUnavailableError,
     StateError,
 )
@@ -21,9 +23,7 @@ from ..scopes import IDENTITY_SCOPES
 from ..web.responses import describe
 
 if TYPE_CHECKING:
-    from ..models import GoogleAccount
-    from ..oauth.id_token import Identity
-    from ..web.pending import PendingAuthorization
+    from ..accounts.linking import PendingAuthorization
 
 
 def failure(request: HttpRequest, error: GoogleLinkError, *, try_url: str = "") -> HttpResponse:
@@ -79,17 +79,13 @@ def denied(request: HttpRequest, pending: PendingAuthorization, *, try_url: str)
 
 
 def other_account(
-    request: HttpRequest,
-    *,
-    expected: GoogleAccount | None,
-    identity: Identity,
-    try_url: str,
-    add_url: str,
+    request: HttpRequest, error: OtherAccountError, *, try_url: str, add_url: str
 ) -> HttpResponse:
     """Offer the choice between the account that was expected and the one that came."""
     context = {
-        "expected": expected,
-        "other": identity.email or identity.name or identity.sub,
+        "expected": error.account,
+        "other": error.name,
+        "has_same_name": error.has_same_name,
         "try_url": try_url,
         "add_url": add_url,
         "back_url": reverse("google_link:accounts"),
@@ -121,6 +117,15 @@ def _explain(error: GoogleLinkError) -> tuple[int, str, str]:
                 503,
                 _("Google cannot be reached"),
                 _("Google did not answer as it should. Nothing has changed. Try again soon."),
+            )
+        case GrantNotStoredError():
+            return (
+                503,
+                _("Your account could not be saved"),
+                _(
+                    "This site could not save your account, so the access that you gave has been "
+                    "withdrawn. Please try again."
+                ),
             )
         case ClientMisconfiguredError():
             return (

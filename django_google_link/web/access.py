@@ -29,7 +29,7 @@ from ..exceptions import (
 from ..models import GoogleAccount
 from ..scopes import IDENTITY_SCOPES, missing_scopes, parse_scopes
 from ..services import authorized_session, build_service, credentials_for
-from .pending import declined
+from .pending import read_declined
 
 if TYPE_CHECKING:
     from google.auth.transport.requests import AuthorizedSession
@@ -143,8 +143,9 @@ class GoogleAccess:
         if self.status == "account_choice_required":
             return f"{reverse('google_link:accounts')}?{urlencode({'next': return_url})}"
         required = parse_scopes((*self.required_scopes, *scopes))
-        wish = AuthorizeRequest(
+        request = AuthorizeRequest(
             user=str(self._user.pk),
+            host=self._request.get_host(),
             client=self.client.name,
             scopes=parse_scopes(
                 (
@@ -158,7 +159,7 @@ class GoogleAccess:
             return_url=return_url,
             account=self.account.sub if self.account else "",
         )
-        return wish.url()
+        return request.url()
 
     @property
     def credentials(self) -> AccountCredentials:
@@ -218,7 +219,9 @@ class GoogleAccess:
         else:
             needed = (*self.required_scopes, *IDENTITY_SCOPES, *scopes)
         session = getattr(self._request, "session", None)
-        return session is not None and not declined(session, self.client.name).isdisjoint(needed)
+        return session is not None and not read_declined(session, self.client.name).isdisjoint(
+            needed
+        )
 
     def is_for(self, user_id: Any) -> bool:
         """Return whether this is the user of this request."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 
-from ..conf import clock
-from ..conf.settings import conf
+from ..accounts.linking import PendingAuthorization
+from ..accounts.spent_states import digest_state
 from ..exceptions import StateError
 
 SESSION_KEY = "google_link_pending"
@@ -19,99 +18,58 @@ DECLINED_SESSION_KEY = "google_link_declined"
 MAX_PENDING = 10
 
 
-@dataclass(frozen=True, kw_only=True)
-class PendingAuthorization:
-    """What we must remember between the authorization request and its callback.
-
-    JSON primitives only, and no token: a session may be stored in a cookie.
-
-    Args:
-        user: the primary key, as text, of the user who started.
-        client: the name of the OAuth client.
-        scopes: all that is asked for.
-        required: those without which the page behind ``return_url`` does not work.
-        return_url: where the user wanted to go.
-        redirect_uri: as sent; the exchange has to repeat it.
-        account: the ``sub`` of the account that is expected, or nothing.
-        add: that a further account is wanted, though one is linked.
-        consent_repeated: that this is the second attempt, with ``prompt=consent``.
-    """
-
-    user: str
-    client: str
-    scopes: list[str]
-    required: list[str]
-    return_url: str
-    redirect_uri: str
-    account: str = ""
-    add: bool = False
-    consent_repeated: bool = False
-    nonce: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
-    code_verifier: str = field(default_factory=lambda: secrets.token_urlsafe(64), repr=False)
-    created_at: float = field(default_factory=clock.timestamp)
-
-    def repeated(self, *, account: str) -> PendingAuthorization:
-        """Return a fresh second attempt at the same, for the account that now is known."""
-        return replace(
-            self,
-            account=account,
-            consent_repeated=True,
-            nonce=secrets.token_urlsafe(32),
-            code_verifier=secrets.token_urlsafe(64),
-            created_at=clock.timestamp(),
-        )
-
-
-def stash(session: SessionBase, pending: PendingAuthorization) -> str:
+def stash_pending(session: SessionBase, pending: PendingAuthorization) -> str:
     """Keep a pending authorization in the session.
 
     At most ten are kept: the oldest make room.
 
     Returns:
-        The ``state`` to send; the session holds only its hash.
+        The ``state`` to send; the session holds only its digest.
     """
     state = secrets.token_urlsafe(32)
-    entries = _live_entries(session)
-    entries[_hash(state)] = asdict(pending)
-    newest = sorted(entries.items(), key=lambda item: item[1]["created_at"])[-MAX_PENDING:]
+    entries = _read_entries(session)
+    live = {key: entry for key, entry in entries.items() if _is_live(entry)}
+    live[digest_state(state)] = asdict(pending)
+    newest = sorted(live.items(), key=lambda item: item[1]["created_at"])[-MAX_PENDING:]
     session[SESSION_KEY] = dict(newest)
     return state
 
 
-def pop(session: SessionBase, state: str, *, user: str) -> PendingAuthorization:
+def pop_pending(session: SessionBase, state: str, *, user: str) -> PendingAuthorization | None:
     """Take a pending authorization out of the session, for good.
 
-    The session is saved at once, so that the same ``state`` cannot come twice however the
-    request ends.
+    The session is saved at once, so that the same ``state`` is gone however the request ends.
 
     Args:
         state: from the callback.
         user: the primary key, as text, of the user who is logged in now.
 
+    Returns:
+        What was kept; ``None``, if nothing is in this session, or is any more.
+
     Raises:
-        StateError: when it is unknown, used, expired, or was started by another user.
+        StateError: when it has expired, or was started by another user.
     """
-    entries = _entries(session)
-    entry = entries.pop(_hash(state), None)
+    entries = _read_entries(session)
+    entry = entries.pop(digest_state(state), None)
     if entry is None:
-        raise StateError("The state is unknown in this session, or was used before.")
+        return None
     session[SESSION_KEY] = entries
     try:
         session.save()
     except UpdateError:
         raise StateError("The session has ended in the meantime.") from None
-    try:
-        pending = PendingAuthorization(**entry)
-    except TypeError:
-        raise StateError("The state was made by another version of this site.") from None
+    pending = _read_entry(entry)
+    if pending is None:
+        raise StateError("The state was made by another version of this site.")
     if pending.user != user:
         raise StateError("Another user of this site started to link this account.")
-    if not _is_live(entry):
+    if not pending.is_live:
         raise StateError("It took too long: the state has expired.")
     return pending
 
 
-def declined(session: SessionBase, client: str) -> frozenset[str]:
+def read_declined(session: SessionBase, client: str) -> frozenset[str]:
     """Return the scopes that this user last was asked for and did not grant."""
     by_client = session.get(DECLINED_SESSION_KEY)
     scopes = by_client.get(client) if isinstance(by_client, dict) else None
@@ -122,26 +80,29 @@ def remember_outcome(
     session: SessionBase, client: str, *, asked: Iterable[str], granted: Iterable[str]
 ) -> None:
     """Keep which of the scopes asked for were not granted, so that nobody is asked in a loop."""
-    scopes = (declined(session, client) | set(asked)) - set(granted)
-    if scopes != declined(session, client):
+    before = read_declined(session, client)
+    scopes = (before | set(asked)) - set(granted)
+    if scopes != before:
         by_client = session.get(DECLINED_SESSION_KEY)
         others = by_client if isinstance(by_client, dict) else {}
         session[DECLINED_SESSION_KEY] = {**others, client: sorted(scopes)}
 
 
-def _entries(session: SessionBase) -> dict[str, dict[str, Any]]:
+def _read_entries(session: SessionBase) -> dict[str, Any]:
     entries = session.get(SESSION_KEY)
     return dict(entries) if isinstance(entries, dict) else {}
 
 
-def _live_entries(session: SessionBase) -> dict[str, dict[str, Any]]:
-    return {key: entry for key, entry in _entries(session).items() if _is_live(entry)}
+def _read_entry(entry: Any) -> PendingAuthorization | None:
+    """Return what an entry holds, if this version of the code has written it."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("created_at"), float):
+        return None
+    try:
+        return PendingAuthorization(**entry)
+    except TypeError:
+        return None
 
 
 def _is_live(entry: Any) -> bool:
-    created_at = entry.get("created_at") if isinstance(entry, dict) else None
-    return isinstance(created_at, float) and clock.timestamp() - created_at <= conf.state_max_age
-
-
-def _hash(state: str) -> str:
-    return hashlib.sha256(state.encode()).hexdigest()
+    pending = _read_entry(entry)
+    return pending is not None and pending.is_live

@@ -202,7 +202,7 @@ def test_fresh_access_token_when_the_newer_one_has_expired_too_is_refreshed_once
 
     assert token not in {"ya29.newer", "ya29.access-token"}
     assert token == token_of(account, "access_token")
-    assert len(google.requests) == 1
+    assert len(google.requests_to("token")) == 1
 
 
 def test_fresh_access_token_refreshes_and_stores(
@@ -260,7 +260,7 @@ def test_fresh_access_token_that_was_rejected_is_refreshed(
 
     assert token != stored
     assert token == token_of(account, "access_token")
-    assert len(google.requests) == 1
+    assert len(google.requests_to("token")) == 1
 
 
 def test_fresh_access_token_keeps_the_refresh_token(

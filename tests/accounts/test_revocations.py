@@ -257,12 +257,12 @@ def test_failure_is_waited_out(
 def test_grant_that_is_dead_already_is_done(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser
 ) -> None:
-    """The user was faster, at Google."""
+    """The user was faster, at Google. Either token might have been replaced, so both are tried."""
     google.revoke(alice)
 
     account.unlink()
 
-    assert asked(google) == 1
+    assert asked(google) == 2
     assert not PendingRevocation.objects.exists()
 
 
@@ -517,7 +517,7 @@ def test_command_that_is_interrupted(
     def interrupted(outcomes: Any, total: int) -> Any:
         raise KeyboardInterrupt
 
-    module = "django_google_link.management.commands._outcomes"
+    module = "django_google_link.management.outcomes"
     monkeypatch.setattr(f"{module}.show_progress", interrupted)
 
     with pytest.raises(CommandError, match="Stopped") as caught:
@@ -612,7 +612,7 @@ def test_token_that_the_provider_repeats_is_not_kept(
 
     account.unlink()
 
-    assert PendingRevocation.objects.get().last_error.startswith("other: Invalid token: … / …")
+    assert PendingRevocation.objects.get().last_error.startswith("other: Invalid token: *** / ***")
     assert str(token) not in caplog.text
 
 
@@ -663,7 +663,7 @@ def test_link_of_a_former_client_elsewhere_waits(
 ) -> None:
     """Other providers' client ids say nothing of where they are known."""
     GoogleAccount.objects.all().delete()
-    configure(CLIENT_ID="daybook")
+    configure(CLIENT_ID="daybook", PROVIDER=None)
     account = save(account.user)
     configure(CLIENT_ID="other")
 
@@ -678,9 +678,9 @@ def test_link_at_another_provider_is_of_another_grant(
 ) -> None:
     """Its client id and subject are the same by chance: it neither cancels nor spares."""
     client = google.add_client(client_id="daybook")
-    configure(CLIENT_ID=client.client_id, CLIENT_SECRET=client.client_secret)
+    configure(CLIENT_ID=client.client_id, CLIENT_SECRET=client.client_secret, PROVIDER=None)
     default = settings.GOOGLE_LINK["CLIENTS"]["default"]
-    office = {**default, "REVOCATION_ENDPOINT": f"{google.url}/office"}
+    office = {**default, "ISSUER": f"{google.url}/office"}
     settings.GOOGLE_LINK = {
         **settings.GOOGLE_LINK,
         "CLIENTS": {"default": default, "office": office},

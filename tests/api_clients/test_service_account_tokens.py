@@ -27,9 +27,7 @@ from pytest_django import Settings
 from werkzeug import Request
 
 from django_google_link.api_clients import service_account_tokens
-from django_google_link.api_clients.google_auth import GoogleAuthTransport, explain_failure
 from django_google_link.checks.settings import check_settings
-from django_google_link.conf.service_accounts import get_service_account
 from django_google_link.conf.settings import conf
 from django_google_link.encryption.keyring import make_key
 from django_google_link.exceptions import (

@@ -129,9 +129,7 @@ def test_redirect_uri_that_is_built_behind_a_proxy(
     assert deployed() == set()
 
 
-@pytest.mark.parametrize(
-    "key", ["AUTHORIZATION_ENDPOINT", "TOKEN_ENDPOINT", "JWKS_URI", "ISSUER", "API_ENDPOINT"]
-)
+@pytest.mark.parametrize("key", ["AUTHORIZATION_ENDPOINT", "JWKS_URI", "API_ENDPOINT"])
 def test_endpoint_that_is_not_googles(
     client_with: Callable[..., None], settings: Settings, key: str
 ) -> None:

@@ -365,6 +365,7 @@ def test_client_that_cannot_work_is_found(
 def test_client_on_loopback_may_use_http(client_with: Change) -> None:
     """Emulators on this machine have no certificate."""
     client_with(
+        AUTHORIZATION_ENDPOINT="http://127.0.0.1:1/authorize",
         TOKEN_ENDPOINT="http://127.0.0.1:1/token",
         ISSUER="http://localhost:1",
         JWKS_URI="http://[::1]:1/certs",

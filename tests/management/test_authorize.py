@@ -17,10 +17,10 @@ import requests
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
+from django_google_link.accounts.linking import complete_authorization
 from django_google_link.management.commands import google_link_authorize
 from django_google_link.management.loopback import LoopbackServer
 from django_google_link.models import GoogleAccount
-from django_google_link.oauth.authorization_response import exchange
 from django_google_link.services import access_token
 from django_google_link.testing import FakeGoogle, FakeUser
 from tests.support.accounts import linked, token_of
@@ -272,12 +272,11 @@ def test_authorize_for_a_user_who_is_deleted_meanwhile(
     """Nobody else could end the grant that was just given."""
     owner = new_user()
 
-    def exchange_late(*args: Any, **kwargs: Any) -> Any:
-        found = exchange(*args, **kwargs)
+    def complete_late(*args: Any, **kwargs: Any) -> Any:
         owner.delete()
-        return found
+        return complete_authorization(*args, **kwargs)
 
-    monkeypatch.setattr(google_link_authorize, "exchange", exchange_late)
+    monkeypatch.setattr(google_link_authorize, "complete_authorization", complete_late)
 
     with pytest.raises(CommandError, match="The user is gone"):
         run(owner.get_username(), allowing(google, alice))

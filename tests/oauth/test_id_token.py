@@ -126,8 +126,8 @@ def test_bad_claim_is_refused(verify: Callable[..., Identity], changes: dict[str
         verify(**changes)
 
 
-@pytest.mark.parametrize(("late", "accepted"), [(5, True), (60, False)])
-def test_clocks_may_differ_by_ten_seconds(
+@pytest.mark.parametrize(("late", "accepted"), [(5, True), (50, True), (90, False)])
+def test_clocks_may_differ_by_a_minute(
     verify: Callable[..., Identity], late: int, accepted: bool
 ) -> None:
     """A token that has just expired, or was issued a little ahead."""

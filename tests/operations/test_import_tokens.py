@@ -26,7 +26,7 @@ from pytest_django import Settings
 from social_django.models import UserSocialAuth
 
 from django_google_link.encryption.keyring import make_key
-from django_google_link.management.commands import _outcomes
+from django_google_link.management import outcomes
 from django_google_link.models import GoogleAccount, PendingRevocation, Reason, Status
 from django_google_link.operations import import_sources, import_tokens
 from django_google_link.secret import Secret
@@ -601,7 +601,7 @@ def test_stopped_by_the_operator(
         yield next(things)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_outcomes, "show_progress", interrupt)
+    monkeypatch.setattr(outcomes, "show_progress", interrupt)
 
     assert "1 would be" in failed("Stopped", "allauth", "--dry-run")
 

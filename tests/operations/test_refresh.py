@@ -238,7 +238,7 @@ def test_command_that_is_interrupted_says_what_it_has_done(
     """Ctrl-C: what is under way comes to its end, nothing else is begun, and no lease is left."""
     link_many(30, google, alice)
     google.delay = 0.05
-    module = "django_google_link.management.commands._outcomes"
+    module = "django_google_link.management.outcomes"
 
     def interrupted(outcomes: Any, total: int) -> Any:
         yield next(outcomes)

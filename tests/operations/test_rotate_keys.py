@@ -236,7 +236,7 @@ def test_command_that_is_interrupted(
         yield next(outcomes)
         raise KeyboardInterrupt
 
-    module = "django_google_link.management.commands._outcomes"
+    module = "django_google_link.management.outcomes"
     with monkeypatch.context() as patch:
         patch.setattr(f"{module}.show_progress", interrupted)
         with pytest.raises(CommandError, match="Stopped") as caught:

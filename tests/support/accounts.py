@@ -70,6 +70,9 @@ def linked(user: Any, google: FakeGoogle, alice: FakeUser, **changes: Any) -> Go
     values: dict[str, Any] = {
         "sub": alice.sub,
         "email": alice.email,
+        "name": alice.name,
+        "picture": alice.picture,
+        "hosted_domain": alice.hosted_domain or "",
         "scopes": [CALENDAR],
         "refresh_token": tokens.refresh_token,
         "access_token": tokens.access_token,

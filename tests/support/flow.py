@@ -10,6 +10,14 @@ from django_google_link.testing import FakeGoogle, FakeUser
 from tests.support.urls import local
 
 
+def arrive(browser: Client, back: str) -> Any:
+    """Bring back what Google has sent, and see where that leads on this site."""
+    response: Any = browser.get(local(back))
+    if response.headers.get("Location") == "/google/failed/":
+        return browser.get("/google/failed/")
+    return response
+
+
 def link(
     browser: Client,
     google: FakeGoogle,

@@ -10,7 +10,7 @@ from django_google_link.models import GoogleAccount, Status
 from django_google_link.testing.accounts import make_google_account
 from tests.support.callers import HTML
 from tests.support.constants import CALENDAR, TASKS
-from tests.support.urls import query_of, wish_of
+from tests.support.urls import authorize_request_of, query_of
 
 
 def anonymous(user: Any) -> None:
@@ -71,10 +71,10 @@ def assert_leads_on(url: str, status: str, user: Any, *, back_to: str) -> None:
         assert url.startswith("/google/?")
         assert query_of(url) == {"next": back_to}
     else:
-        wish = wish_of(url, user)
-        assert wish.return_url == back_to
-        assert list(wish.required) == [CALENDAR]
-        assert wish.account == ("" if status == "not_linked" else "42")
+        wanted = authorize_request_of(url, user)
+        assert wanted.return_url == back_to
+        assert list(wanted.required) == [CALENDAR]
+        assert wanted.account == ("" if status == "not_linked" else "42")
 
 
 def assert_is_private(response: Any) -> None:

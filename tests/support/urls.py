@@ -21,7 +21,7 @@ def local(url: str) -> str:
     return f"{parts.path}?{parts.query}"
 
 
-def wish_of(url: str, user: Any) -> AuthorizeRequest:
+def authorize_request_of(url: str, user: Any, *, host: str = "testserver") -> AuthorizeRequest:
     """Read what is signed in the address of the authorize view."""
     assert url.startswith("/google/authorize/?")
-    return AuthorizeRequest.unsign(query_of(url)["request"], user=str(user.pk))
+    return AuthorizeRequest.unsign(query_of(url)["request"], user=str(user.pk), host=host)

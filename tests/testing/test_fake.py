@@ -219,6 +219,7 @@ def test_client_settings(google):
     assert google.client_settings(client) == {
         "CLIENT_ID": "id",
         "CLIENT_SECRET": "secret",
+        "PROVIDER": "google",
         "AUTHORIZATION_ENDPOINT": f"{google.url}/o/oauth2/v2/auth",
         "TOKEN_ENDPOINT": f"{google.url}/token",
         "REVOCATION_ENDPOINT": f"{google.url}/revoke",

@@ -241,7 +241,7 @@ def test_rotation_keeps_the_scopes_and_the_end(app, alice, clock):
 
 
 def test_refused_refresh_replaces_nothing(app, other_app, alice):
-    """A stranger, or a wish for more, does not cost the token."""
+    """A stranger, or a wanted for more, does not cost the token."""
     app.google.rotates_refresh_tokens = True
     token = app.link()["refresh_token"]
 

@@ -16,15 +16,19 @@ from django_google_link.decorators import (
 )
 from django_google_link.exceptions import (
     AccountChoiceRequiredError,
+    AuthorizationDeniedError,
     ClientMisconfiguredError,
     ConsentRequiredError,
     EncryptionKeyUnavailableError,
     GoogleLinkError,
     GrantLostError,
+    GrantNotStoredError,
     HostedDomainError,
     IDTokenError,
     MissingScopesError,
+    NoRefreshTokenError,
     NotLinkedError,
+    OtherAccountError,
     RefreshUnavailableError,
     SettingsError,
     StateError,
@@ -69,6 +73,7 @@ from django_google_link.signals import (
     token_refreshed,
 )
 from django_google_link.testing import (
+    Behaviour,
     FakeClient,
     FakeGoogle,
     FakeGoogleError,
@@ -84,6 +89,8 @@ from django_google_link.testing import (
 
 __all__ = [
     "AccountChoiceRequiredError",
+    "AuthorizationDeniedError",
+    "Behaviour",
     "ClientMisconfiguredError",
     "ConsentRequiredError",
     "ConsentRequiredMiddleware",
@@ -106,11 +113,14 @@ __all__ = [
     "GoogleRequiredMixin",
     "GoogleRequiredRequest",
     "GrantLostError",
+    "GrantNotStoredError",
     "HostedDomainError",
     "IDTokenError",
     "LinkedGoogleAccess",
     "MissingScopesError",
+    "NoRefreshTokenError",
     "NotLinkedError",
+    "OtherAccountError",
     "PendingRevocation",
     "PendingRevocationAdmin",
     "RecordedRequest",

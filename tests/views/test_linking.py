@@ -25,7 +25,7 @@ from django_google_link.testing.accounts import make_google_account
 from django_google_link.web.pending import DECLINED_SESSION_KEY, SESSION_KEY
 from tests.support.constants import CALENDAR, CALLBACK, DRIVE
 from tests.support.databases import new_user
-from tests.support.flow import link
+from tests.support.flow import arrive, link
 from tests.support.signals import connected, heard
 from tests.support.tables import delete_rows
 from tests.support.urls import local, query_of
@@ -35,10 +35,11 @@ pytestmark = pytest.mark.django_db
 IDENTITY = ["openid", "email", "profile"]
 
 
-def wish(user: Any, **changes: Any) -> str:
+def wanted(user: Any, **changes: Any) -> str:
     """Return a signed address of the authorize view."""
     values: dict[str, Any] = {
         "user": str(user.pk),
+        "host": "testserver",
         "client": "default",
         "scopes": (*IDENTITY, CALENDAR),
         "required": (CALENDAR,),
@@ -49,8 +50,11 @@ def wish(user: Any, **changes: Any) -> str:
 
 
 def callback(browser: Client, **query: str) -> Any:
-    """Come to the callback with this query."""
-    return browser.get(f"/google/callback/?{urlencode(query)}")
+    """Come to the callback with this query, and see where it leads on this site."""
+    response: Any = browser.get(f"/google/callback/?{urlencode(query)}")
+    if response.headers.get("Location") == "/google/failed/":
+        return browser.get("/google/failed/")
+    return response
 
 
 def started(browser: Client, start: str = "/google/authorize/") -> dict[str, str]:
@@ -87,7 +91,7 @@ def test_authorize_anonymous_logs_in_first_and_comes_back(
     client: Client, google: FakeGoogle, user: Any
 ) -> None:
     """The full query string survives the login."""
-    start = wish(user)
+    start = wanted(user)
 
     response = client.get(start)
 
@@ -114,7 +118,7 @@ def test_authorize_already_linked_goes_straight_on(
     """Who has it all is not sent to Google."""
     make_google_account(user, scopes=[CALENDAR])
 
-    response = browser.get(wish(user))
+    response = browser.get(wanted(user))
 
     assert response["Location"] == "/agenda/?day=1"
     assert SESSION_KEY not in browser.session
@@ -126,7 +130,7 @@ def test_authorize_for_a_further_account_goes_to_google(
     """A further account is asked for though one is linked, and the user chooses."""
     make_google_account(user, scopes=[CALENDAR])
 
-    query = started(browser, wish(user, add=True))
+    query = started(browser, wanted(user, add=True))
 
     assert query["prompt"] == "select_account"
     assert "login_hint" not in query
@@ -139,7 +143,7 @@ def test_authorize_without_a_refresh_token_asks_for_consent(
     """A row without a usable token is no link."""
     make_google_account(user, scopes=[CALENDAR], sub="42", refresh_token="", status=status)
 
-    query = started(browser, wish(user))
+    query = started(browser, wanted(user))
 
     assert query["prompt"] == "consent"
     assert query["login_hint"] == "42"
@@ -148,12 +152,12 @@ def test_authorize_without_a_refresh_token_asks_for_consent(
 def test_authorize_for_more_scopes_keeps_to_the_account(
     browser: Client, google: FakeGoogle, user: Any
 ) -> None:
-    """With a usable token no consent is forced, and the account is hinted at."""
+    """Consent brings a refresh token for all of them; the account is hinted at."""
     make_google_account(user, scopes=[CALENDAR], sub="42")
 
-    query = started(browser, wish(user, required=(DRIVE,), scopes=(*IDENTITY, DRIVE)))
+    query = started(browser, wanted(user, required=(DRIVE,), scopes=(*IDENTITY, DRIVE)))
 
-    assert "prompt" not in query
+    assert query["prompt"] == "consent"
     assert query["login_hint"] == "42"
 
 
@@ -165,7 +169,7 @@ def test_authorize_among_several_without_a_default_lets_google_ask(
         make_google_account(user)
     GoogleAccount.objects.update(is_default=False)
 
-    assert started(browser, wish(user))["prompt"] == "select_account"
+    assert started(browser, wanted(user))["prompt"] == "select_account"
 
 
 def test_authorize_takes_nothing_from_the_query(browser: Client, google: FakeGoogle) -> None:
@@ -215,14 +219,14 @@ def test_authorize_with_another_users_request_is_refused(
     browser: Client, google: FakeGoogle, other_user: Any
 ) -> None:
     """A link that was made for somebody else starts nothing."""
-    assert browser.get(wish(other_user)).status_code == 400
+    assert browser.get(wanted(other_user)).status_code == 400
 
 
 def test_authorize_with_an_old_request_is_refused(
     browser: Client, google: FakeGoogle, user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A link is good for a day."""
-    start = wish(user)
+    start = wanted(user)
     monkeypatch.setattr("django_google_link.accounts.authorize_links.MAX_AGE", -1)
 
     assert browser.get(start).status_code == 400
@@ -248,8 +252,8 @@ def test_return_url_that_leaves_the_site_falls_back(
     """Checked at the start, and again at the end."""
     make_google_account(user, scopes=[CALENDAR])
 
-    straight_on = browser.get(wish(user, return_url=evil))
-    at_the_end = link(browser, google, alice, wish(user, return_url=evil, add=True))
+    straight_on = browser.get(wanted(user, return_url=evil))
+    at_the_end = link(browser, google, alice, wanted(user, return_url=evil, add=True))
 
     assert straight_on["Location"] == at_the_end["Location"] == "/google/"
 
@@ -260,7 +264,7 @@ def test_return_url_that_leaves_https_falls_back(
     """No way back from https to http."""
     make_google_account(user, scopes=[CALENDAR])
 
-    response = browser.get(wish(user, return_url="http://testserver/x"), secure=True)
+    response = browser.get(wanted(user, return_url="http://testserver/x"), secure=True)
 
     assert response["Location"] == "/google/"
 
@@ -376,7 +380,7 @@ def test_redirect_uri_without_tls_is_warned_of(
     client.force_login(user)
 
     client.get("/google/authorize/")
-    configure(AUTHORIZATION_ENDPOINT="https://accounts.google.com/o/oauth2/v2/auth")
+    configure(AUTHORIZATION_ENDPOINT="https://accounts.google.com/o/oauth2/v2/auth", PROVIDER=None)
     client.get("/google/authorize/", headers={"host": "127.0.0.1:8000"})
     assert caplog.text == ""
     client.get("/google/authorize/")
@@ -457,7 +461,7 @@ def test_tabs_complete_in_any_order(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
     """Several starts do not break each other."""
-    starts = [wish(user, return_url=f"/{number}/") for number in range(3)]
+    starts = [wanted(user, return_url=f"/{number}/") for number in range(3)]
     urls = [browser.get(start)["Location"] for start in starts]
     backs = [local(google.consent(url, user=alice)) for url in urls]
 
@@ -471,8 +475,8 @@ def test_pending_starts_are_capped(browser: Client, google: FakeGoogle, alice: F
     """The oldest of eleven makes room."""
     urls = [browser.get("/google/authorize/")["Location"] for _ in range(11)]
 
-    oldest = browser.get(local(google.consent(urls[0], user=alice)))
-    newest = browser.get(local(google.consent(urls[-1], user=alice)))
+    oldest = arrive(browser, google.consent(urls[0], user=alice))
+    newest = arrive(browser, google.consent(urls[-1], user=alice))
 
     assert (oldest.status_code, newest.status_code) == (400, 302)
 
@@ -487,7 +491,7 @@ def test_pending_start_expires(
         entry["created_at"] -= 601
     session.save()
 
-    response = browser.get(local(back))
+    response = arrive(browser, back)
 
     assert response.status_code == 400
     assert not google.requests_to("token")
@@ -505,7 +509,7 @@ def test_callback_stores_the_link(
 ) -> None:
     """Exchanged, stored, told once, and on to the page."""
     with heard() as news, django_capture_on_commit_callbacks(execute=True):
-        response = link(browser, google, alice, wish(user))
+        response = link(browser, google, alice, wanted(user))
 
     [account] = GoogleAccount.objects.all()
     [exchange] = google.requests_to("token")
@@ -583,7 +587,7 @@ def test_callback_in_another_browser_is_refused(
     elsewhere = Client()
     elsewhere.force_login(user)
 
-    response = elsewhere.get(local(back))
+    response = arrive(elsewhere, back)
 
     assert response.status_code == 400
     assert not google.requests_to("token")
@@ -600,12 +604,13 @@ def test_callback_leaves_the_server_a_path_to_log(browser: Client, copy: str) ->
 def test_callback_twice_exchanges_once(
     browser: Client, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """The state is used up, also for the same browser."""
+    """A repeat, by a reload or a double click, leads where the first one led."""
     back = google.consent(browser.get("/google/authorize/")["Location"], user=alice)
 
-    first, second = browser.get(local(back)), browser.get(local(back))
+    first, second = arrive(browser, back), arrive(browser, back)
 
-    assert (first.status_code, second.status_code) == (302, 400)
+    assert (first.status_code, second.status_code) == (302, 302)
+    assert first["Location"] == second["Location"] == "/google/"
     assert len(google.requests_to("token")) == 1
     assert GoogleAccount.objects.count() == 1
 
@@ -617,7 +622,7 @@ def test_callback_uses_the_state_up_before_the_exchange(
     back = google.consent(browser.get("/google/authorize/")["Location"], user=alice)
     google.fail_next()
 
-    first, second = browser.get(local(back)), browser.get(local(back))
+    first, second = arrive(browser, back), arrive(browser, back)
 
     assert (first.status_code, second.status_code) == (503, 400)
     assert len(google.requests_to("token")) == 1
@@ -634,10 +639,10 @@ def test_callback_uses_the_state_up_with_atomic_requests(
     back = google.consent(browser.get("/google/authorize/")["Location"], user=alice)
     configured = settings.GOOGLE_LINK
     settings.GOOGLE_LINK = {**configured, "CLIENTS": {"other": {}}}
-    first = browser.get(local(back))
+    first = arrive(browser, back)
     settings.GOOGLE_LINK = configured
 
-    second = browser.get(local(back))
+    second = arrive(browser, back)
 
     assert (first.status_code, second.status_code) == (500, 400)
     assert google.requests_to("token") == []
@@ -654,7 +659,7 @@ def test_callback_as_another_user_stores_nothing(
     session[SESSION_KEY] = pending
     session.save()
 
-    response = browser.get(local(back))
+    response = arrive(browser, back)
 
     assert response.status_code == 400
     assert not google.requests_to("token")
@@ -678,7 +683,7 @@ def test_callback_ignores_a_return_url_in_the_query(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
     """Only what was kept counts."""
-    back = google.consent(browser.get(wish(user))["Location"], user=alice)
+    back = google.consent(browser.get(wanted(user))["Location"], user=alice)
 
     response = browser.get(f"{local(back)}&return_url=/evil/&next=/evil/")
 
@@ -854,7 +859,7 @@ def test_denied_shows_a_page_and_never_loops(
 ) -> None:
     """The state is used up, a signal is sent, the way back is a page."""
     with heard() as news:
-        response = link(browser, google, alice, wish(user), deny=True)
+        response = link(browser, google, alice, wanted(user), deny=True)
 
     [(name, arguments)] = news
     assert response.status_code == 403
@@ -871,7 +876,7 @@ def test_denied_offers_to_try_again(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
     """The button starts the same again, and works."""
-    response = link(browser, google, alice, wish(user), deny=True)
+    response = link(browser, google, alice, wanted(user), deny=True)
 
     again = link(browser, google, alice, response.context["try_url"])
 
@@ -896,7 +901,7 @@ def test_partial_consent_is_a_success_with_less(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
     """What was granted is kept, and what was left out is remembered."""
-    start = wish(user, scopes=(*IDENTITY, CALENDAR, DRIVE), required=(DRIVE,))
+    start = wanted(user, scopes=(*IDENTITY, CALENDAR, DRIVE), required=(DRIVE,))
 
     response = link(browser, google, alice, start, grant=[CALENDAR])
 
@@ -908,15 +913,16 @@ def test_partial_consent_is_a_success_with_less(
 def test_incremental_consent_keeps_what_was_granted(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Asking for more loses nothing, and the refresh token stays."""
+    """Asking for more loses nothing, and brings a refresh token for all of it."""
     link(browser, google, alice)
     before = GoogleAccount.objects.get()
 
-    link(browser, google, alice, wish(user, scopes=(*IDENTITY, DRIVE), required=(DRIVE,)))
+    link(browser, google, alice, wanted(user, scopes=(*IDENTITY, DRIVE), required=(DRIVE,)))
 
     after = GoogleAccount.objects.get()
     assert set(after.granted_scopes) == {*IDENTITY, CALENDAR, DRIVE}
-    assert after.unseal_token("refresh_token") == before.unseal_token("refresh_token")
+    assert after.unseal_token("refresh_token") != before.unseal_token("refresh_token")
+    assert set(after.refresh_token_scopes) == {*IDENTITY, CALENDAR, DRIVE}
     assert after.grant_version > before.grant_version
 
 
@@ -930,7 +936,7 @@ def test_no_refresh_token_asks_for_consent_once_more(
     google.grant(alice, [*IDENTITY, CALENDAR])
     make_google_account(user, scopes=[CALENDAR])
 
-    second = link(browser, google, alice, wish(user, add=True))
+    second = link(browser, google, alice, wanted(user, add=True))
     third = browser.get(local(google.consent(second["Location"], user=alice)))
 
     assert query_of(second["Location"])["prompt"] == "consent"
@@ -960,7 +966,7 @@ def test_no_refresh_token_for_a_dead_link_asks_for_consent(
     configure(AUTHORIZATION_PARAMS={"access_type": "online"})
     make_google_account(user, sub=alice.sub, status=Status.NEEDS_REAUTHORIZATION)
 
-    response = link(browser, google, alice, wish(user))
+    response = link(browser, google, alice, wanted(user))
 
     assert query_of(response["Location"])["prompt"] == "consent"
     assert GoogleAccount.objects.get().status == Status.NEEDS_REAUTHORIZATION
@@ -974,7 +980,7 @@ def test_linking_again_heals_a_dead_link(
         user, sub=alice.sub, status=Status.NEEDS_REAUTHORIZATION, status_reason="revoked"
     )
 
-    link(browser, google, alice, wish(user))
+    link(browser, google, alice, wanted(user))
 
     [after] = GoogleAccount.objects.all()
     assert (after.pk, after.status, after.status_reason) == (account.pk, Status.ACTIVE, "")
@@ -987,7 +993,7 @@ def test_another_account_than_expected_changes_nothing_and_is_offered(
     """The expected row stays to the byte; the user may add the other one."""
     expected = make_google_account(user, sub="42", email="expected@gmail.com")
     before = GoogleAccount.objects.values().get()
-    start = wish(user)
+    start = wanted(user)
     to_google = browser.get(start)["Location"].replace("login_hint=42", "")
 
     response = browser.get(local(google.consent(to_google, user=alice)))
@@ -1005,7 +1011,7 @@ def test_another_account_for_a_link_that_is_gone_is_offered(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
     """The account asked for was unlinked meanwhile: still nothing is stored unasked."""
-    to_google = browser.get(wish(user, account="42"))["Location"].replace("login_hint=42", "")
+    to_google = browser.get(wanted(user, account="42"))["Location"].replace("login_hint=42", "")
 
     response = browser.get(local(google.consent(to_google, user=alice)))
 
@@ -1035,9 +1041,9 @@ def test_answers_are_private(
     """No-store and no referrer, on success and on failure."""
     responses = [
         browser.get("/google/authorize/"),
-        link(browser, google, alice, wish(user)),
+        link(browser, google, alice, wanted(user)),
         callback(browser, state="x", code="y"),
-        link(browser, google, alice, wish(user, required=(DRIVE,)), deny=True),
+        link(browser, google, alice, wanted(user, required=(DRIVE,)), deny=True),
     ]
 
     for response in responses:
@@ -1089,7 +1095,7 @@ def test_pages_are_whole(browser: Client, google: FakeGoogle, alice: FakeUser, u
     pages = [
         browser.get("/google/"),
         callback(browser, state="x"),
-        link(browser, google, alice, wish(user), deny=True),
+        link(browser, google, alice, wanted(user), deny=True),
         callback(browser, state=started(browser)["state"], error="server_error"),
     ]
 

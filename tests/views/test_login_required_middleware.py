@@ -15,7 +15,7 @@ from tests.support.apis import serve_apis
 from tests.support.callers import PROGRAMS, ask
 from tests.support.constants import CALENDAR, EVENTS
 from tests.support.flow import visit
-from tests.support.urls import query_of, wish_of
+from tests.support.urls import authorize_request_of, query_of
 
 pytestmark = pytest.mark.django_db
 
@@ -92,6 +92,6 @@ def test_required_view_may_see_to_the_login_itself(client: Client, user: Any) ->
 
     assert query_of(navigation["Location"]) == {"next": "/guarded/?x=1"}
     assert program.json()["reason"] == "anonymous"
-    assert wish_of(client.get("/guarded/")["Location"], user).return_url == "/guarded/"
+    assert authorize_request_of(client.get("/guarded/")["Location"], user).return_url == "/guarded/"
     make_google_account(user, scopes=[CALENDAR], email="a@gmail.com")
     assert client.get("/guarded/").content == b"a@gmail.com"

@@ -37,7 +37,7 @@ from tests.support.apis import link_account
 from tests.support.constants import CALENDAR, DRIVE, EVENTS, TASKS
 from tests.support.flow import visit
 from tests.support.statuses import STATUSES, assert_leads_on
-from tests.support.urls import query_of, wish_of
+from tests.support.urls import authorize_request_of, query_of
 
 pytestmark = pytest.mark.django_db
 
@@ -67,8 +67,8 @@ def test_aware_not_linked(browser: Client, user: Any) -> None:
     """The address to link is there, back to this page."""
     content = browser.get("/home/?x=1").json()
 
-    wish = wish_of(content.pop("authorize_url"), user)
-    assert (wish.return_url, wish.account, wish.client) == ("/home/?x=1", "", "default")
+    wanted = authorize_request_of(content.pop("authorize_url"), user)
+    assert (wanted.return_url, wanted.account, wanted.client) == ("/home/?x=1", "", "default")
     assert content == {
         "has_credentials": False,
         "status": "not_linked",
@@ -87,7 +87,7 @@ def test_aware_linked(browser: Client, user: Any) -> None:
 
     content = browser.get("/home/").json()
 
-    assert wish_of(content.pop("authorize_url"), user).account == "42"
+    assert authorize_request_of(content.pop("authorize_url"), user).account == "42"
     assert content == {
         "has_credentials": True,
         "status": "ready",
@@ -107,11 +107,11 @@ def test_aware_with_scopes_missing(browser: Client, user: Any) -> None:
     response = browser.get("/dashboard/main/")
 
     content = response.json()
-    wish = wish_of(content["authorize_url"], user)
+    wanted = authorize_request_of(content["authorize_url"], user)
     assert (response.status_code, response["X-Name"]) == (200, "main")
     assert (content["has_credentials"], content["status"]) == (False, "missing_scopes")
     assert (content["email"], content["missing_scopes"]) == ("a@gmail.com", [DRIVE])
-    assert (wish.return_url, list(wish.required)) == ("/bare/", [CALENDAR, DRIVE])
+    assert (wanted.return_url, list(wanted.required)) == ("/bare/", [CALENDAR, DRIVE])
 
 
 def test_aware_with_a_lost_grant(browser: Client, user: Any) -> None:
@@ -225,9 +225,9 @@ def test_chosen_account_that_is_not_ready_is_the_one_to_link(browser: Client, us
     two = make_google_account(user, scopes=[TASKS], sub="2")
     url = f"/chosen/?account={two.pk}"
 
-    wish = wish_of(browser.get(url)["Location"], user)
+    wanted = authorize_request_of(browser.get(url)["Location"], user)
 
-    assert (wish.account, wish.return_url) == ("2", url)
+    assert (wanted.account, wanted.return_url) == ("2", url)
 
 
 def test_chosen_account_for_nobody_is_not_looked_for(client: Client) -> None:
@@ -268,9 +268,9 @@ def test_chosen_account_is_not_looked_for_at_another_client(
     def view(request: HttpRequest) -> HttpResponse:
         return HttpResponse(credentials_for(user, client="second").token)
 
-    wish = wish_of(view(request)["Location"], user)
+    wanted = authorize_request_of(view(request)["Location"], user)
 
-    assert (wish.client, wish.account) == ("second", "")
+    assert (wanted.client, wanted.account) == ("second", "")
 
 
 def test_chosen_account_is_no_choice_for_the_services(rf: RequestFactory, user: Any) -> None:
@@ -318,11 +318,11 @@ def test_authorize_url_asks_for_more(browser: Client, user: Any) -> None:
     make_google_account(user, scopes=[CALENDAR], sub="42")
     query = urlencode({"scope": [f"{DRIVE} {TASKS}", "openid"], "return_url": "/bare/"}, doseq=True)
 
-    wish = wish_of(browser.get(f"/offering/?{query}").content.decode(), user)
+    wanted = authorize_request_of(browser.get(f"/offering/?{query}").content.decode(), user)
 
-    assert list(wish.required) == [CALENDAR, DRIVE, TASKS, "openid"]
-    assert list(wish.scopes) == [*IDENTITY_SCOPES, CALENDAR, DRIVE, TASKS]
-    assert (wish.return_url, wish.account) == ("/bare/", "42")
+    assert list(wanted.required) == [CALENDAR, DRIVE, TASKS, "openid"]
+    assert list(wanted.scopes) == [*IDENTITY_SCOPES, CALENDAR, DRIVE, TASKS]
+    assert (wanted.return_url, wanted.account) == ("/bare/", "42")
 
 
 def test_authorize_url_when_ready_leads_straight_back(browser: Client, user: Any) -> None:
@@ -349,7 +349,7 @@ def test_return_url_on_this_site_is_kept(browser: Client, user: Any, safe: str) 
     """To the letter, with a query in the query, and any script."""
     url = browser.get("/offering/", {"return_url": safe}).content.decode()
 
-    assert wish_of(url, user).return_url == safe
+    assert authorize_request_of(url, user).return_url == safe
 
 
 EVIL = [
@@ -396,9 +396,9 @@ def test_return_url_off_this_site_is_not_used(browser: Client, user: Any, evil: 
     """The page itself takes its place."""
     response = browser.get("/offering/", {"return_url": evil})
 
-    wish = wish_of(response.content.decode(), user)
-    assert wish.return_url.startswith("/offering/?return_url=")
-    assert wish.return_url.isascii()
+    wanted = authorize_request_of(response.content.decode(), user)
+    assert wanted.return_url.startswith("/offering/?return_url=")
+    assert wanted.return_url.isascii()
 
 
 @pytest.mark.parametrize("evil", EVIL)
@@ -415,11 +415,16 @@ def test_return_url_is_checked_on_the_way_out_too(
 ) -> None:
     """Were an address ever signed that is not safe, it still would not be used."""
     make_google_account(user, scopes=[CALENDAR])
-    wish = AuthorizeRequest(
-        user=str(user.pk), client="default", scopes=(), required=(), return_url=evil
+    wanted = AuthorizeRequest(
+        user=str(user.pk),
+        host="testserver",
+        client="default",
+        scopes=(),
+        required=(),
+        return_url=evil,
     )
 
-    assert browser.get(wish.url())["Location"] == "/google/"
+    assert browser.get(wanted.url())["Location"] == "/google/"
 
 
 def test_return_url_does_not_leave_https(client: Client, user: Any) -> None:
@@ -430,7 +435,7 @@ def test_return_url_does_not_leave_https(client: Client, user: Any) -> None:
         "/offering/", {"return_url": "http://testserver/bare/"}, secure=True
     ).content.decode()
 
-    assert wish_of(url, user).return_url.startswith("/offering/")
+    assert authorize_request_of(url, user).return_url.startswith("/offering/")
 
 
 @pytest.mark.parametrize("host", ["testserver", "localhost"])
@@ -544,18 +549,23 @@ def test_authorize_url_says_why_it_is_refused(
     monkeypatch: pytest.MonkeyPatch, age: int, sender: str, message: str | None
 ) -> None:
     """For the log: a day is 24 hours, and a primary key is compared as text."""
-    wish = AuthorizeRequest(
-        user=sender, client="default", scopes=("openid",), required=(), return_url="/"
+    wanted = AuthorizeRequest(
+        user=sender,
+        host="testserver",
+        client="default",
+        scopes=("openid",),
+        required=(),
+        return_url="/",
     )
-    text = query_of(wish.url())["request"]
+    text = query_of(wanted.url())["request"]
     later = signing.time.time() + age
     monkeypatch.setattr(signing, "time", SimpleNamespace(time=lambda: later))
 
     if message is None:
-        assert AuthorizeRequest.unsign(text, user="1").user == "1"
+        assert AuthorizeRequest.unsign(text, user="1", host="testserver").user == "1"
     else:
         with pytest.raises(StateError, match=message):
-            AuthorizeRequest.unsign(text, user="1")
+            AuthorizeRequest.unsign(text, user="1", host="testserver")
 
 
 def test_authorize_url_of_another_version_is_refused(user: Any) -> None:
@@ -563,7 +573,7 @@ def test_authorize_url_of_another_version_is_refused(user: Any) -> None:
     for content in ({"user": str(user.pk), "colour": "red"}, ["x"], "x", 1, None):
         signed = signing.dumps(content, salt="django_google_link.authorize")
         with pytest.raises(StateError, match="another version"):
-            AuthorizeRequest.unsign(signed, user=str(user.pk))
+            AuthorizeRequest.unsign(signed, user=str(user.pk), host="testserver")
 
 
 def test_authorize_url_is_for_the_account_of_this_page(

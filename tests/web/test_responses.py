@@ -27,7 +27,7 @@ from tests.support.statuses import (
     choice_required,
     visitor,
 )
-from tests.support.urls import query_of, wish_of
+from tests.support.urls import authorize_request_of, query_of
 
 pytestmark = pytest.mark.django_db
 
@@ -113,7 +113,7 @@ def test_htmx_comes_back_to_the_whole_page(
     response = ask(browser, (method, headers))
 
     own = "/agenda/?day=1" if method == "GET" else "/google/"
-    assert wish_of(response["HX-Redirect"], user).return_url == (back_to or own)
+    assert authorize_request_of(response["HX-Redirect"], user).return_url == (back_to or own)
 
 
 # No circles
@@ -389,7 +389,7 @@ def test_json_tells_no_secret(browser: Client, user: Any) -> None:
     response = ask(browser, PROGRAMS["fetch"])
 
     signed = AuthorizeRequest.unsign(
-        query_of(response.json()["authorize_url"])["request"], user=str(user.pk)
+        query_of(response.json()["authorize_url"])["request"], user=str(user.pk), host="testserver"
     )
     seen = response.content.decode() + repr(signed)
     assert "secret" not in seen

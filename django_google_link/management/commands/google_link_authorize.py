@@ -6,30 +6,33 @@ import secrets
 import webbrowser
 from argparse import ArgumentParser
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import BaseCommand, CommandError
-from django.db import IntegrityError
 from django.views.decorators.debug import sensitive_variables
 
-from django_google_link.accounts.grants import save_grant
-from django_google_link.accounts.revocations import end_grant
+from django_google_link.accounts.authorize_links import AuthorizeRequest
+from django_google_link.accounts.linking import (
+    PendingAuthorization,
+    complete_authorization,
+    start_authorization,
+)
 from django_google_link.conf.clients import OAuthClient, get_client
 from django_google_link.conf.validators import is_loopback
 from django_google_link.encryption import keyring
-from django_google_link.exceptions import GoogleLinkError
+from django_google_link.exceptions import (
+    AuthorizationDeniedError,
+    GoogleLinkError,
+    NoRefreshTokenError,
+    OtherAccountError,
+)
 from django_google_link.management.loopback import HOST, LoopbackServer
+from django_google_link.management.users import user_named
 from django_google_link.models import GoogleAccount
-from django_google_link.oauth import endpoints
-from django_google_link.oauth.authorization_response import exchange
-from django_google_link.oauth.endpoints import TokenResponse
-from django_google_link.oauth.id_token import Identity
 from django_google_link.scopes import IDENTITY_SCOPES, missing_scopes, parse_scopes
 from django_google_link.secret import Secret
-
-from ._users import user_named
 
 _PORT = 8765
 
@@ -92,11 +95,23 @@ class Command(BaseCommand):
         except (OSError, OverflowError) as error:
             raise CommandError(f"Cannot listen on port {port}: {error}. Try --port.") from None
         with server:
-            flow = _Flow(self, oauth_client, asked, server, timeout, opens=not no_browser)
+            flow = _Flow(self, server, timeout=timeout, opens=not no_browser)
+            wanted = AuthorizeRequest(
+                user=str(owner.pk),
+                host="",
+                client=client,
+                scopes=asked,
+                required=asked,
+                return_url="",
+                add=True,
+            )
+            redirect_uri = f"http://{HOST}:{server.server_port}{server.path}"
+            pending = start_authorization(owner, wanted, oauth_client, redirect_uri=redirect_uri)
             try:
-                account = flow.link(owner)
+                # It is a further account that is asked for: there is always something to ask.
+                account = flow.link(owner, cast("PendingAuthorization", pending))
             except GoogleLinkError as error:
-                raise CommandError(f"{error} Nothing has changed.") from None
+                raise CommandError(_explain(error)) from None
             except TimeoutError:
                 raise CommandError(f"Nobody came back within {timeout} seconds.") from None
             except KeyboardInterrupt:
@@ -111,80 +126,46 @@ class _Flow:
     """One authorization, or two: Google may have to be asked for a refresh token again."""
 
     def __init__(
-        self,
-        command: BaseCommand,
-        client: OAuthClient,
-        scopes: tuple[str, ...],
-        server: LoopbackServer,
-        timeout: int,
-        *,
-        opens: bool,
+        self, command: BaseCommand, server: LoopbackServer, *, timeout: int, opens: bool
     ) -> None:
         self._command = command
-        self._client = client
-        self._scopes = scopes
         self._server = server
         self._timeout = timeout
         self._opens = opens
 
     @sensitive_variables()
-    def link(self, owner: Any) -> GoogleAccount:
-        rows = GoogleAccount.objects.for_user(owner, client=self._client.name)
-        linked = [row for row in rows.filter(client_id=self._client.client_id) if row.is_active]
-        response, identity = self._ask("select_account" if linked else "consent")
-        is_held = any(row.sub == identity.sub for row in linked)
-        if not response.refresh_token and not is_held:
-            response, identity = self._ask("consent", login_hint=identity.sub)
-        if not response.refresh_token and not is_held:
-            raise CommandError(
+    def link(self, owner: Any, pending: PendingAuthorization) -> GoogleAccount:
+        state = secrets.token_urlsafe(32)
+        self._invite(pending, pending.authorization_url(state))
+        response = dict(self._server.receive(state, seconds=self._timeout))
+        code = Secret(response.pop("code", ""))
+        outcome = complete_authorization(owner, pending, response, code)
+        if isinstance(outcome, PendingAuthorization):
+            return self.link(owner, outcome)
+        return outcome
+
+    def _invite(self, pending: PendingAuthorization, url: str) -> None:
+        port = self._server.server_port
+        text = _INVITATION.format(url=url, redirect_uri=pending.redirect_uri, port=port)
+        self._command.stdout.write(text)
+        if self._opens:
+            webbrowser.open(url)
+
+
+def _explain(error: GoogleLinkError) -> str:
+    match error:
+        case AuthorizationDeniedError(is_users=True):
+            return "Access was refused at Google. Nothing has changed."
+        case AuthorizationDeniedError():
+            return f"Google sent the browser back with {error.error!r}."
+        case OtherAccountError():
+            return f"{error.name} was chosen, which is not the account that was asked for."
+        case NoRefreshTokenError():
+            return (
                 "Google gave no lasting access. Remove this site from the apps with access to the "
                 "Google Account, in its security settings, and try again."
             )
-        try:
-            return save_grant(
-                owner, self._client, identity, response, requested_scopes=self._scopes
-            )
-        except IntegrityError:  # The user was deleted meanwhile: nobody else could end this grant.
-            token = response.refresh_token or response.access_token
-            end_grant(self._client, identity.sub, token, owner=str(owner.pk))
-            raise CommandError("The user is gone, and so is the grant.") from None
-
-    @sensitive_variables()
-    def _ask(self, prompt: str, *, login_hint: str = "") -> tuple[TokenResponse, Identity]:
-        state, nonce = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-        verifier = secrets.token_urlsafe(64)
-        port = self._server.server_port
-        redirect_uri = f"http://{HOST}:{port}{self._server.path}"
-        url = endpoints.authorization_url(
-            self._client,
-            redirect_uri=redirect_uri,
-            scopes=self._scopes,
-            state=state,
-            nonce=nonce,
-            code_verifier=verifier,
-            prompt=prompt,
-            login_hint=login_hint,
-        )
-        invitation = _INVITATION.format(url=url, redirect_uri=redirect_uri, port=port)
-        self._command.stdout.write(invitation)
-        if self._opens:
-            webbrowser.open(url)
-        query = dict(self._server.receive(state, seconds=self._timeout))
-        if "error" in query:
-            refused = query["error"] == "access_denied"
-            raise CommandError(
-                "Access was refused at Google. Nothing has changed."
-                if refused
-                else f"Google sent the browser back with {query['error'][:100]!r}."
-            )
-        return exchange(
-            self._client,
-            code=Secret(query.pop("code", "")),
-            issuer=query.get("iss"),
-            redirect_uri=redirect_uri,
-            code_verifier=verifier,
-            nonce=nonce,
-        )
+    return f"{error} Nothing has changed."
 
 
 def _address(client: OAuthClient, port: int | None) -> tuple[int, str]:

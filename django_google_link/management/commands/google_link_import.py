@@ -10,12 +10,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import BaseCommand, CommandError
 
 from django_google_link.encryption import keyring
+from django_google_link.management.outcomes import count_outcomes, fail_if_retryable
+from django_google_link.management.users import user_named
 from django_google_link.operations import import_sources
 from django_google_link.operations.import_sources import Source
 from django_google_link.operations.import_tokens import RETRYABLE, ImportOutcome, import_tokens
-
-from ._outcomes import count_outcomes, fail_if_retryable
-from ._users import user_named
 
 
 class Command(BaseCommand):

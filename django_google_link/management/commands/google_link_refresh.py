@@ -9,14 +9,13 @@ from typing import Any
 from django.core.management import BaseCommand, CommandError
 
 from django_google_link.accounts.access_tokens import refresh_leeway
+from django_google_link.management.outcomes import count_outcomes, fail_if_retryable
 from django_google_link.operations.refresh import (
     RETRYABLE,
     RefreshOutcome,
     due_accounts,
     refresh_accounts,
 )
-
-from ._outcomes import count_outcomes, fail_if_retryable
 
 #: Google's access tokens live an hour: one that has just come must not be due again.
 _LONGEST_MINUTES = 50

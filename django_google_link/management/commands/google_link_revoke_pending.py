@@ -8,9 +8,8 @@ from typing import Any
 from django.core.management import BaseCommand, CommandError
 
 from django_google_link.accounts.revocations import RevocationOutcome, outbox
+from django_google_link.management.outcomes import count_outcomes
 from django_google_link.operations.revoke_pending import due_revocations, revoke_pending
-
-from ._outcomes import count_outcomes
 
 
 class Command(BaseCommand):

@@ -7,9 +7,8 @@ from typing import Any
 
 from django.core.management import BaseCommand, CommandError
 
+from django_google_link.management.outcomes import count_outcomes
 from django_google_link.operations.rotate_keys import RotationOutcome, rotate, rows_left
-
-from ._outcomes import count_outcomes
 
 
 class Command(BaseCommand):

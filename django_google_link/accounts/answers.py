@@ -1,0 +1,127 @@
+"""What Google has answered is not lost: it is stored, or the grant that it stands for is ended.
+
+A code works once, and a replaced refresh token is dead: nobody can ask for the same again. What was
+granted and is not stored here would live on at Google, and nobody could end it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import TypeVar
+
+from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist
+from django.db import DatabaseError, IntegrityError, InterfaceError, router
+from django.views.decorators.debug import sensitive_variables
+
+from ..conf.clients import OAuthClient
+from ..exceptions import GoogleLinkError, GrantNotStoredError
+from ..models import GoogleAccount, PendingRevocation
+from ..oauth import endpoints
+from ..secret import Secret
+from . import revocations
+from .database import run_durably
+
+logger = logging.getLogger("django_google_link")
+
+Result = TypeVar("Result")
+
+_FAILURES = (DatabaseError, InterfaceError, ObjectDoesNotExist)
+
+
+@sensitive_variables()
+def store_answer(
+    store: Callable[[], Result],
+    *,
+    client: OAuthClient,
+    sub: str,
+    owner: str,
+    token: Secret | None,
+    is_linked: bool,
+) -> Result:
+    """Store an answer of the token endpoint, and try again what may succeed in a moment.
+
+    Args:
+        store: opens a transaction of its own.
+        client: to which the tokens were issued.
+        sub: whose they are.
+        owner: the primary key of the user, as text.
+        token: that stands for the grant and would be lost; ``None`` for nothing that would be.
+        is_linked: whether a link that works was there before, on the same grant.
+
+    Raises:
+        GrantNotStoredError: when it cannot be stored. The grant is ended then.
+    """
+    try:
+        return run_durably(store, using=router.db_for_write(GoogleAccount))
+    except BaseException as error:  # A worker that is told to stop would lose it as well.
+        if token:
+            end_grant(client, sub, token, owner=owner, is_linked=is_linked)
+        if not isinstance(error, _FAILURES):
+            raise
+        # No more than its kind: the database may quote what it was to store.
+        logger.error("What Google answered could not be stored: %s", type(error).__name__)
+        problem = GrantNotStoredError(user_is_gone=isinstance(error, IntegrityError))
+    raise problem
+
+
+@sensitive_variables()
+def end_grant(
+    client: OAuthClient,
+    sub: str,
+    token: Secret,
+    *,
+    owner: str,
+    is_linked: bool = False,
+    delay: timedelta = timedelta(),
+) -> None:
+    """End a grant that is not stored here, unless a link lives on it: at once, or by the command.
+
+    Where nothing can be written Google is told all the same.
+
+    Args:
+        client: to which it was given.
+        sub: whose it is; empty, if that could not be verified.
+        token: either of its tokens.
+        owner: the primary key of the user, as text.
+        is_linked: whether a link is known to live on the grant, should the database not tell.
+        delay: before Google is told. A link to the same account before then calls it off.
+    """
+    try:
+        pending = run_durably(
+            lambda: revocations.enqueue_token(client, sub, token, owner=owner, delay=delay),
+            using=router.db_for_write(PendingRevocation),
+        )
+    except (*_FAILURES, ImproperlyConfigured) as error:
+        logger.error("The outbox cannot be written: %s", type(error).__name__)
+        _end_now(client, sub, token, owner=owner, is_linked=is_linked)
+        return
+    if not delay:
+        _process_now(pending)
+
+
+def _process_now(pending: PendingRevocation) -> None:
+    try:
+        revocations.process(pending.pk, using=pending._state.db)
+    except (*_FAILURES, GoogleLinkError) as error:  # The command will see to it.
+        logger.warning("A grant could not be revoked at once: %s", type(error).__name__)
+
+
+@sensitive_variables()
+def _end_now(client: OAuthClient, sub: str, token: Secret, *, owner: str, is_linked: bool) -> None:
+    issued = GoogleAccount(client=client.name, issuer=client.issuer, client_id=client.client_id)
+    with suppress(*_FAILURES):
+        is_linked = revocations.has_living_link(issued, sub=sub, owner=owner)
+    if is_linked:
+        return  # The link stands for the same grant, and ends it when it goes.
+    try:
+        if client.revocation_endpoint:
+            endpoints.revoke(client, token=token)
+    except GoogleLinkError as error:
+        logger.error(
+            "A grant to the client %r lives on at Google, and is not stored here: %s",
+            client.name,
+            error,
+        )

@@ -1,0 +1,378 @@
+"""An authorization becomes a link: for pages, for the terminal, and for whatever else starts one.
+
+Nothing here knows a request or a session. :func:`start_authorization` says what to ask for,
+:func:`complete_authorization` takes what the user brings back, and whoever calls them turns what
+comes of it into a page, a line on a terminal, or JSON.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from django.db import router
+from django.views.decorators.debug import sensitive_variables
+
+from .. import signals
+from ..conf import clock
+from ..conf.clients import OAuthClient, get_client
+from ..conf.settings import conf
+from ..exceptions import (
+    AuthorizationDeniedError,
+    ClientMisconfiguredError,
+    ConsentRequiredError,
+    GoogleLinkError,
+    GrantNotStoredError,
+    NoRefreshTokenError,
+    OtherAccountError,
+    StateError,
+)
+from ..models import GoogleAccount
+from ..oauth import endpoints
+from ..oauth.authorization_response import exchange_code, identify_user
+from ..scopes import missing_scopes, parse_scopes
+from ..secret import Secret
+from .access_tokens import check_grant
+from .answers import end_grant, store_answer
+from .grants import save_grant
+from .lookup import choose_account
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+    from django.http import HttpRequest
+
+    from ..oauth.endpoints import TokenResponse
+    from ..oauth.id_token import Identity
+    from .authorize_links import AuthorizeRequest
+
+    User = AbstractBaseUser | AnonymousUser
+
+logger = logging.getLogger("django_google_link")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PendingAuthorization:
+    """What must be remembered between the authorization request and its response.
+
+    JSON primitives only, and no token: it may be kept in a cookie.
+
+    Args:
+        user: the primary key, as text, of the user who started.
+        client: the name of the OAuth client.
+        scopes: all that is asked for.
+        required: those without which the page behind ``return_url`` does not work.
+        return_url: where the user wanted to go.
+        redirect_uri: as sent; the exchange has to repeat it.
+        prompt: as sent.
+        account: the ``sub`` of the account that is expected, or nothing.
+        add: that a further account is wanted, though one is linked.
+        consent_repeated: that this is the second attempt, with ``prompt=consent``.
+    """
+
+    user: str
+    client: str
+    scopes: list[str]
+    required: list[str]
+    return_url: str
+    redirect_uri: str
+    prompt: str = ""
+    account: str = ""
+    add: bool = False
+    consent_repeated: bool = False
+    nonce: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+    code_verifier: str = field(default_factory=lambda: secrets.token_urlsafe(64), repr=False)
+    created_at: float = field(default_factory=clock.timestamp)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether its time has not run out: ``STATE_MAX_AGE``."""
+        return clock.timestamp() - self.created_at <= conf.state_max_age
+
+    def authorization_url(self, state: str) -> str:
+        """Return the address at Google where the user gives consent.
+
+        Args:
+            state: comes back unchanged; whoever brings it must be told by it.
+        """
+        return endpoints.authorization_url(
+            get_client(self.client),
+            redirect_uri=self.redirect_uri,
+            scopes=self.scopes,
+            state=state,
+            nonce=self.nonce,
+            code_verifier=self.code_verifier,
+            prompt=self.prompt,
+            login_hint=self.account,
+        )
+
+    def repeated(self, *, account: str) -> PendingAuthorization:
+        """Return a fresh second attempt at the same, for the account that now is known."""
+        return replace(
+            self,
+            account=account,
+            prompt="consent",
+            consent_repeated=True,
+            nonce=secrets.token_urlsafe(32),
+            code_verifier=secrets.token_urlsafe(64),
+            created_at=clock.timestamp(),
+        )
+
+
+def start_authorization(
+    user: User, request: AuthorizeRequest, client: OAuthClient, *, redirect_uri: str
+) -> PendingAuthorization | None:
+    """Return the authorization that a user needs, or ``None`` if nothing is missing.
+
+    Google shows its consent page for scopes that were not granted yet, with or without
+    ``prompt=consent``; only with it a refresh token is sure to come, and only a new one is sure to
+    stand for the new scopes. Where nothing new is asked no consent is: each mints one more of the
+    hundred refresh tokens that Google keeps for an account and a client, and the oldest dies.
+
+    Args:
+        request: what is wanted.
+        client: of that name.
+        redirect_uri: to which Google is to send the user back.
+    """
+    linked = list(GoogleAccount.objects.for_user(user, client=client.name))
+    account = _find_expected(request, linked)
+    scopes = request.scopes
+    if account is None:
+        has_usable = any(row.is_active and client.has_issued(row) for row in linked)
+        prompt = "select_account" if has_usable and not request.account else "consent"
+    else:
+        is_usable = account.is_active and client.has_issued(account)
+        if is_usable and account.is_ready(*request.required):
+            return None
+        if not client.combines_scopes:
+            scopes = parse_scopes((*scopes, *account.granted_scopes))
+        is_granted = not missing_scopes(scopes, account.refresh_token_scopes)
+        prompt = "" if is_usable and is_granted else "consent"
+    return PendingAuthorization(
+        user=request.user,
+        client=client.name,
+        scopes=list(scopes),
+        required=list(request.required),
+        return_url=request.return_url,
+        redirect_uri=redirect_uri,
+        prompt=prompt,
+        account=account.sub if account else request.account,
+        add=request.add,
+    )
+
+
+def _find_expected(request: AuthorizeRequest, linked: list[GoogleAccount]) -> GoogleAccount | None:
+    """Return the account that a request is about; none for a further one."""
+    if request.account:
+        return next((row for row in linked if row.sub == request.account), None)
+    if request.add:
+        return None
+    try:
+        return choose_account(linked, request.required)
+    except ConsentRequiredError as error:
+        return error.account
+
+
+@sensitive_variables()
+def complete_authorization(
+    user: User,
+    pending: PendingAuthorization,
+    response: Mapping[str, str],
+    code: Secret,
+    *,
+    request: HttpRequest | None = None,
+) -> GoogleAccount | PendingAuthorization:
+    """Turn an authorization response into a link (RFC 6749 section 4.1.2).
+
+    Args:
+        user: who has brought it, and started the authorization.
+        pending: what was remembered of it. It is not looked at whether that may still be used.
+        response: its parameters besides the code: ``error``, ``iss``.
+        code: the authorization code; empty for none.
+        request: handed on to the receivers of signals.
+
+    Returns:
+        The account; or what to ask the user once more, since no refresh token came for what was
+        granted.
+
+    Raises:
+        AuthorizationDeniedError: when the user, or the provider, has refused.
+        OtherAccountError: when the user has chosen another account than was expected.
+        NoRefreshTokenError: when none has come twice.
+        GrantNotStoredError: when the answer could not be stored.
+        StateError, IDTokenError, TokenEndpointError: as the functions of ``oauth`` say.
+    """
+    client = get_client(pending.client)
+    if "error" in response:
+        _refuse(user, pending, response["error"], request)
+    try:
+        answer = exchange_code(
+            client,
+            code=code,
+            issuer=response.get("iss"),
+            redirect_uri=pending.redirect_uri,
+            code_verifier=pending.code_verifier,
+        )
+        identity = _identify(client, pending, answer)
+    except ClientMisconfiguredError as error:
+        logger.error("Google refuses the client %r: %s", client.name, error)
+        raise
+    except GoogleLinkError as error:
+        logger.warning("Linking through the client %r failed: %s", client.name, error)
+        raise
+    if pending.account and identity.sub != pending.account:
+        _refuse_other_account(user, client, pending, answer, identity)
+    row = _find_row(user, client, identity.sub)
+    is_linked = row is not None and row.is_active and client.has_issued(row)
+    try:
+        if not answer.refresh_token and _needs_consent(row, client, pending, answer):
+            raise NoRefreshTokenError
+        return _store(user, client, pending, answer, identity, is_linked=is_linked, request=request)
+    except NoRefreshTokenError:
+        if not pending.consent_repeated:
+            return pending.repeated(account=identity.sub)
+        # The next time Google gives a refresh token, as it does for a new grant.
+        logger.warning("Google gave the client %r no refresh token, twice.", client.name)
+        end_grant(client, identity.sub, answer.access_token, owner=pending.user)
+        raise
+
+
+def _refuse(
+    user: User, pending: PendingAuthorization, error: str, request: HttpRequest | None
+) -> NoReturn:
+    signals.authorization_denied.send_robust(
+        GoogleAccount, user=user, client=pending.client, error=error[:100], request=request
+    )
+    problem = AuthorizationDeniedError(error[:100])
+    if problem.is_users:
+        logger.info("A user refused to link through the client %r.", pending.client)
+    else:
+        logger.warning(
+            "Google refused to link through the client %r: %.100r", pending.client, error
+        )
+    raise problem
+
+
+@sensitive_variables()
+def _identify(
+    client: OAuthClient, pending: PendingAuthorization, answer: TokenResponse
+) -> Identity:
+    """Verify whose grant an answer is; one of which that cannot be said is ended."""
+    try:
+        return identify_user(client, answer, nonce=pending.nonce)
+    except BaseException as error:
+        # Whose it is the ID token may still say, though nobody may rely on it: a link that lives
+        # on the same grant must not end with it.
+        sub = answer.unverified_sub
+        end_grant(
+            client,
+            sub,
+            answer.refresh_token or answer.access_token,
+            owner=pending.user,
+            is_linked=True,
+        )
+        raise error
+
+
+@sensitive_variables()
+def _refuse_other_account(
+    user: User,
+    client: OAuthClient,
+    pending: PendingAuthorization,
+    answer: TokenResponse,
+    identity: Identity,
+) -> NoReturn:
+    """Offer the account that came as a further one, and end what was granted unless it is taken."""
+    if answer.refresh_token:
+        end_grant(
+            client,
+            identity.sub,
+            answer.refresh_token,
+            owner=pending.user,
+            is_linked=True,
+            delay=_time_to_decide(),
+        )
+    raise OtherAccountError(
+        sub=identity.sub,
+        name=identity.email or identity.name or identity.sub,
+        account=_find_row(user, client, pending.account),
+        client=client.name,
+    )
+
+
+def _time_to_decide() -> timedelta:
+    return timedelta(seconds=2 * conf.state_max_age)
+
+
+@sensitive_variables()
+def _needs_consent(
+    row: GoogleAccount | None,
+    client: OAuthClient,
+    pending: PendingAuthorization,
+    answer: TokenResponse,
+) -> bool:
+    """Return whether what is stored falls short of what was asked for and granted.
+
+    Whether a refresh token grows with its grant no page of Google's says: it is tried. What nobody
+    asked for (``include_granted_scopes`` brings it) is no reason to ask, nor what was declined.
+    """
+    if row is None or not row.is_active or not client.has_issued(row):
+        return True
+    granted = pending.scopes if answer.scopes is None else answer.scopes
+    new = set(granted).intersection(pending.scopes)
+    # Asked twice, the user is not asked again: what the stored token carries is what there is.
+    if pending.consent_repeated or not missing_scopes(new, row.refresh_token_scopes):
+        return False
+    try:
+        check_grant(row)
+        row.refresh_from_db(fields=["refresh_token_scopes"])
+    except (GoogleLinkError, GoogleAccount.DoesNotExist):
+        return True  # Consent brings a token that is sure to carry it all.
+    return bool(missing_scopes(new, row.refresh_token_scopes))
+
+
+@sensitive_variables()
+def _store(
+    user: User,
+    client: OAuthClient,
+    pending: PendingAuthorization,
+    answer: TokenResponse,
+    identity: Identity,
+    *,
+    is_linked: bool,
+    request: HttpRequest | None,
+) -> GoogleAccount:
+    try:
+        account = store_answer(
+            partial(
+                save_grant,
+                user,
+                client,
+                identity,
+                answer,
+                requested_scopes=pending.scopes,
+                request=request,
+            ),
+            client=client,
+            sub=identity.sub,
+            owner=pending.user,
+            # Without a refresh token the stored one stands for the grant, as before.
+            token=answer.refresh_token,
+            is_linked=is_linked,
+        )
+    except GrantNotStoredError as error:
+        if error.user_is_gone:
+            raise StateError("The user is gone.") from None
+        raise
+    logger.info("The account %s was linked.", account.pk)
+    return account
+
+
+def _find_row(user: User, client: OAuthClient, sub: str) -> GoogleAccount | None:
+    owner: Any = user.pk
+    rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
+    return rows.filter(user_id=owner, client=client.name, sub=sub).first()
