@@ -171,8 +171,8 @@ def test_project_of_a_client(google):
     assert sibling.client_id.startswith(f"{google.client.project}-")
     assert sibling.client_id != google.client.client_id
     assert google.add_client().project != google.client.project
-    assert google.add_client(client_id="daybook").project == "daybook"
-    assert google.add_client(client_id="12-daybook").project == "12-daybook"
+    for client_id in ("daybook", "12-daybook", "daybook-1.apps.googleusercontent.com"):
+        assert google.add_client(client_id=client_id).project == client_id
 
 
 def test_add_user_twice(google, alice):

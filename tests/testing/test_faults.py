@@ -276,12 +276,14 @@ def test_tamper_next_response_elsewhere(app, alice, endpoint, path, field):
 
 
 def test_tamper_next_response_of_no_object(app, alice):
-    """A list has no fields: it goes out as it is. A misspelt endpoint is an error."""
+    """A list has no fields, nor has a page: they go out as they are. Misspelt names are errors."""
     app.google.answer("/calendar", [1])
     access_token = app.google.grant(alice, ["openid"]).access_token
     app.google.tamper_next_response("/calendar", fields={"a": 1})
+    app.google.tamper_next_response("authorize", fields={"a": 1})
 
     assert app.call("/calendar", access_token).json() == [1]
+    assert "Allow" in app.open().text
     with pytest.raises(ValueError, match="Unknown endpoint 'tokens'"):
         app.google.tamper_next_response("tokens")
 

@@ -96,28 +96,27 @@ class Application:
         except NotFound:
             return unknown_method(request)
         response = self._endpoints[name](self._provider, request, **path_args)
-        return _tamper_response(self._provider, request.path, response)
-
-
-def _tamper_response(provider: Provider, path: str, response: Response) -> Response:
-    if response.status_code != 200 or not response.is_json:
+        if response.status_code == 200:
+            _tamper_response(self._provider, request.path, response)
         return response
+
+
+def _tamper_response(provider: Provider, path: str, response: Response) -> None:
     with provider.lock:
         tampering = provider.response_tamperings.take(path)
-    return tampering.apply(response) if tampering else response
+    if tampering:
+        tampering.apply(response)
 
 
 def _build_map(endpoints: Iterable[tuple[str, str]]) -> Map:
     """Return the map of these paths and methods, ready for use by many threads.
 
     Never in two threads at once: werkzeug compiles each rule with ``ast.parse``, which fails in
-    Python 3.11 when two threads are in it.
+    Python 3.11 when two threads are in it. The rules are sorted at first use, under a lock of
+    werkzeug's.
     """
     with _map_building:
-        routes = _make_map(tuple(endpoints))
-        # Otherwise the first request would sort the rules.
-        routes.update()
-    return routes
+        return _make_map(tuple(endpoints))
 
 
 @lru_cache(maxsize=64)

@@ -86,8 +86,7 @@ def parse_authorization_request(
         login_hint=args.get("login_hint", ""),
         hosted_domain=args.get("hd"),
         offline=_parse_choice(args, "access_type", "online", "offline") == "offline",
-        include_granted_scopes=_parse_choice(args, "include_granted_scopes", "false", "true")
-        == "true",
+        include_granted_scopes=_parse_flag(args, "include_granted_scopes"),
     )
 
 

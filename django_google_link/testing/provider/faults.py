@@ -11,8 +11,6 @@ from typing import Any, Generic, TypeVar
 
 from werkzeug.wrappers import Response
 
-from .responses import json_response
-
 T = TypeVar("T")
 
 
@@ -77,15 +75,11 @@ class ResponseTampering:
     fields: Mapping[str, Any]
     remove: tuple[str, ...]
 
-    def apply(self, response: Response) -> Response:
-        """Return the answer with these fields instead of its own; a list has none to change."""
+    def apply(self, response: Response) -> None:
+        """Change the fields of an answer; a list or a page has none to change."""
         document = response.get_json()
-        if not isinstance(document, dict):
-            return response
-        fields = replace_fields(document, self.fields, self.remove)
-        # The length is the new body's own.
-        headers = [(name, value) for name, value in response.headers if name != "Content-Length"]
-        return json_response(fields, response.status_code, dict(headers))
+        if isinstance(document, dict):
+            response.set_data(json.dumps(replace_fields(document, self.fields, self.remove)))
 
 
 def replace_fields(
