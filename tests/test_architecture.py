@@ -42,7 +42,7 @@ REACHED_FOR = {"tests/conftest.py: id_token._cache"}
 
 
 @cache
-def tests() -> dict[Path, ast.Module]:
+def read_tests() -> dict[Path, ast.Module]:
     """Return all files of the tests: parsed here, and not while tests are collected."""
     return {
         path.relative_to(ROOT): ast.parse(path.read_text())
@@ -173,7 +173,7 @@ def test_tests_do_not_import_each_other() -> None:
     """What several of them need is in ``tests/support/``, where it is looked for."""
     borrowed = [
         f"{path}: {name}"
-        for path, tree in tests().items()
+        for path, tree in read_tests().items()
         for name in imports(tree)
         if name.startswith("tests.")
         and any(part == "conftest" or part.startswith("test_") for part in name.split("."))
@@ -186,7 +186,7 @@ def test_tests_disconnect_what_they_connect() -> None:
     """A receiver is connected for the time of a ``with`` statement, whatever happens in it."""
     connecting = [
         f"{path}:{call.lineno}"
-        for path, tree in tests().items()
+        for path, tree in read_tests().items()
         if path != Path("tests/support/signals.py")
         for call in calls_of(tree)
         if (isinstance(call.func, ast.Attribute) and call.func.attr == "connect")
@@ -200,7 +200,7 @@ def test_tests_do_not_measure_time() -> None:
     """What takes a second here takes three elsewhere: something else has to prove the same."""
     readings = [
         f"{path}:{call.lineno}"
-        for path, tree in tests().items()
+        for path, tree in read_tests().items()
         if path != Path("tests/support/times.py")  # It ends a wait in vain.
         and not path.is_relative_to("tests/testing")
         for call in calls_of(tree)
@@ -214,7 +214,7 @@ def test_tests_use_no_private_names_of_ours() -> None:
     """They say what the package does, and not how."""
     reached = {
         f"{path}: {name}"
-        for path, tree in tests().items()
+        for path, tree in read_tests().items()
         if not path.is_relative_to("tests/testing")
         for name in private_names_of_ours(tree)
     }
