@@ -29,8 +29,8 @@ TOKEN = Secret("1//token")
 
 @pytest.fixture
 def impatient(settings: Settings) -> None:
-    """Wait for a second, not for ten."""
-    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 1}
+    """Wait for a moment, not for ten seconds."""
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 0.2}
 
 
 def refresh() -> endpoints.TokenResponse:
