@@ -12,7 +12,7 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 from pytest_django import Settings
 
-from django_google_link.oauth import id_token
+from django_google_link.oauth.id_token import forget_signing_keys
 from django_google_link.testing import FakeGoogle, FakeUser
 from tests.support.constants import CALENDAR, CALLBACK
 from tests.support.databases import file_database
@@ -26,7 +26,7 @@ pytest_plugins = ["django_google_link.testing.pytest_plugin", "tests.support.int
 @pytest.fixture
 def no_signing_keys() -> None:
     """No issuer's keys are known: the next one may have the port of the last."""
-    id_token._cache.clear()
+    forget_signing_keys()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from django.db import connections
 from ..exceptions import SettingsError
 from ..secret import Secret
 from .masking import mask_keys, mask_setting
-from .validators import import_function, read_seconds
+from .validators import import_function, read_seconds, read_time_limit
 
 #: google-auth treats a token with less life than this as expired.
 MINIMUM_REFRESH_LEEWAY = 225
@@ -143,9 +143,10 @@ class Settings:
         )
 
     @property
-    def http_timeout(self) -> int:
+    def http_timeout(self) -> float:
         """Seconds that a request to Google's OAuth endpoints may take."""
-        return read_seconds(self._get("HTTP_TIMEOUT", 10), id="E007", key="HTTP_TIMEOUT", minimum=1)
+        value = self._get("HTTP_TIMEOUT", 10)
+        return read_time_limit(value, id="E007", key="HTTP_TIMEOUT", minimum=0.1)
 
     @property
     def state_max_age(self) -> int:

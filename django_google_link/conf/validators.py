@@ -14,6 +14,8 @@ from ..exceptions import SettingsError
 T = TypeVar("T")
 D = TypeVar("D")
 
+#: Seconds that nobody waits: NaN and infinity are not less.
+_FOREVER = 86_400
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -41,6 +43,22 @@ def read_seconds(value: Any, *, id: str, key: str, minimum: int) -> int:
             hint=f"Use a whole number of seconds, {minimum} or more.",
         )
     return value
+
+
+def read_time_limit(value: Any, *, id: str, key: str, minimum: float) -> float:
+    """Return a number of seconds, whole or not, under a key of ``GOOGLE_LINK``.
+
+    Raises:
+        SettingsError: when it is not one, or less than the minimum.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not minimum <= value < _FOREVER:
+        raise SettingsError(
+            id,
+            f'GOOGLE_LINK["{key}"] is {value!r}.',
+            hint=f"Use a number of seconds, {minimum} or more.",
+        )
+    return float(value)
 
 
 def read_url(value: Any, *, key: str, owner: str) -> str:

@@ -106,6 +106,11 @@ def read_unverified_identity(id_token: Secret) -> Identity | None:
         return None
 
 
+def forget_signing_keys() -> None:
+    """Forget the keys of all issuers: in tests, the next one may have the address of the last."""
+    _cache.clear()
+
+
 def _is_same(claim: object, sent: str) -> bool:
     return isinstance(claim, str) and constant_time_compare(claim.encode(errors="replace"), sent)
 

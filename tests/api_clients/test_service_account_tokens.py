@@ -726,7 +726,7 @@ def test_google_that_repeats_the_assertion(
         with pytest.raises(ClientMisconfiguredError) as caught:
             access_token(REPORTS, scopes=[CALENDAR])
 
-    assert caught.value.error_description == "…"
+    assert caught.value.error_description == "***"
 
 
 def test_google_that_repeats_the_token_of_the_impersonator(
@@ -747,7 +747,7 @@ def test_google_that_repeats_the_token_of_the_impersonator(
     with pytest.raises(ClientMisconfiguredError) as caught:
         access_token(REPORTS, scopes=[CALENDAR])
 
-    assert caught.value.error_description == "No: Bearer …"
+    assert caught.value.error_description == "No: Bearer ***"
     assert "ya29" not in caplog.text
 
 
