@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -64,6 +65,12 @@ def parse_scopes(scopes: str | Iterable[str]) -> tuple[str, ...]:
     items = scopes.split() if isinstance(scopes, str) else list(scopes)
     if not all(isinstance(item, str) for item in items):
         raise TypeError(f"Scopes are strings, not {items!r}.")
+    return _normalize_scopes(tuple(items))
+
+
+@lru_cache(maxsize=1024)
+def _normalize_scopes(items: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the normal form. A view compares the same few lists at each request."""
     names = " ".join(items).split()
     return tuple(dict.fromkeys(_ALIASES.get(name, name) for name in names))
 

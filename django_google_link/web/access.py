@@ -28,7 +28,6 @@ from ..exceptions import (
 )
 from ..models import GoogleAccount
 from ..scopes import IDENTITY_SCOPES, missing_scopes, parse_scopes
-from ..services import authorized_session, build_service, credentials_for
 from .pending import read_declined
 
 if TYPE_CHECKING:
@@ -111,7 +110,11 @@ class GoogleAccess:
         """All accounts of this user that are linked through this client, the default one first."""
         if self._user is None:
             return ()
-        return linked_accounts(self._user, client=self.client.name)
+        accounts = linked_accounts(self._user, client=self._client_name)
+        if not accounts:
+            # A name that is not configured is no matter of the user's.
+            get_client(self._client_name)
+        return accounts
 
     @property
     def granted_scopes(self) -> frozenset[str]:
@@ -146,7 +149,7 @@ class GoogleAccess:
         request = AuthorizeRequest(
             user=str(self._user.pk),
             host=self._request.get_host(),
-            client=self.client.name,
+            client=self._client_name,
             scopes=parse_scopes(
                 (
                     *IDENTITY_SCOPES,
@@ -168,7 +171,9 @@ class GoogleAccess:
         Raises:
             ConsentRequiredError: when the user must act first; which of its kinds says why.
         """
-        return credentials_for(self._ready_account())
+        from ..api_clients.credentials import make_credentials_for
+
+        return make_credentials_for(self._require_account())
 
     def session(self) -> AuthorizedSession:
         """Return a ``requests`` session that sends the account's access token.
@@ -176,22 +181,35 @@ class GoogleAccess:
         Raises:
             ConsentRequiredError: when the user must act first; which of its kinds says why.
         """
-        return authorized_session(self._ready_account())
+        from ..api_clients.sessions import open_session_for
 
-    def service(self, name: str, version: str, **kwargs: Any) -> Resource:
+        return open_session_for(self._require_account())
+
+    def service(
+        self, name: str, version: str, *, scopes: str | Iterable[str] = (), **kwargs: Any
+    ) -> Resource:
         """Return googleapiclient's client of an API, authorized for the account.
 
-        Arguments as ``services.build_service``.
+        Args:
+            name: of the API, ``"calendar"``.
+            version: of the API, ``"v3"``.
+            scopes: that the call needs, besides those that the view requires.
+            kwargs: as for ``services.build_service``.
 
         Raises:
             ConsentRequiredError: when the user must act first; which of its kinds says why.
         """
-        return build_service(self._ready_account(), name, version, **kwargs)
+        account = self._require_account()
+        if scopes:
+            require_ready(account, parse_scopes(scopes))
+        from ..api_clients.discovery import build_service_for
+
+        return build_service_for(account, name, version, **kwargs)
 
     @cached_property
     def client(self) -> OAuthClient:
         """The OAuth client through which accounts are linked here."""
-        return get_client(self._requirement.client or client_name(self._request))
+        return get_client(self._client_name)
 
     @cached_property
     def required_scopes(self) -> tuple[str, ...]:
@@ -219,7 +237,7 @@ class GoogleAccess:
         else:
             needed = (*self.required_scopes, *IDENTITY_SCOPES, *scopes)
         session = getattr(self._request, "session", None)
-        return session is not None and not read_declined(session, self.client.name).isdisjoint(
+        return session is not None and not read_declined(session, self._client_name).isdisjoint(
             needed
         )
 
@@ -232,13 +250,13 @@ class GoogleAccess:
         requirement, chosen = self._requirement, self._chosen
         if isinstance(error, AccountChoiceRequiredError):
             requirement, chosen = replace(requirement, scopes=(), account=None), None
-        client = error.client or self.client.name
-        if client != self.client.name or (error.account and error.account != self.account):
+        client = error.client or self._client_name
+        if client != self._client_name or (error.account and error.account != self.account):
             # What the view requires, it requires of its own account.
             requirement = replace(
                 requirement, scopes=_had(error.account), optional_scopes=(), client=client
             )
-        if client != self.client.name:
+        if client != self._client_name:
             chosen = None
         again = GoogleAccess(self._request, requirement)
         again._chosen = error.account if error.account in again.accounts else chosen
@@ -249,8 +267,12 @@ class GoogleAccess:
         await sync_to_async(self._look_up)()
 
     def _look_up(self) -> None:
-        for name in ("client", "accounts", "_chosen"):
+        for name in ("accounts", "required_scopes", "_chosen"):
             getattr(self, name)
+
+    @cached_property
+    def _client_name(self) -> str:
+        return self._requirement.client or client_name(self._request)
 
     @cached_property
     def _user(self) -> Any:
@@ -265,8 +287,9 @@ class GoogleAccess:
 
     @cached_property
     def _outcome(self) -> tuple[GoogleAccount | None, ConsentRequiredError | None]:
+        """Judge the account once: it, whether it is ready or not, and what is wrong."""
         try:
-            return self._ready_account(), None
+            return self._choose_account(), None
         except ConsentRequiredError as problem:
             return problem.account, problem
 
@@ -274,12 +297,18 @@ class GoogleAccess:
     def _problem(self) -> ConsentRequiredError | None:
         return self._outcome[1]
 
-    def _ready_account(self) -> GoogleAccount:
+    def _require_account(self) -> GoogleAccount:
+        account, problem = self._outcome
+        if account is None or problem is not None:
+            raise problem or NotLinkedError
+        return account
+
+    def _choose_account(self) -> GoogleAccount:
         if self._chosen is None:
             return choose_account(self.accounts, self.required_scopes)
-        return require_ready(self._own(self._chosen), self.required_scopes)
+        return require_ready(self._find_own_account(self._chosen), self.required_scopes)
 
-    def _own(self, chosen: GoogleAccount | uuid.UUID | str) -> GoogleAccount:
+    def _find_own_account(self, chosen: GoogleAccount | uuid.UUID | str) -> GoogleAccount:
         """Return the user's account that a view's chooser meant; nobody else's."""
         id = str(chosen.pk if isinstance(chosen, GoogleAccount) else chosen)
         for account in self.accounts:
