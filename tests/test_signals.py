@@ -72,7 +72,7 @@ def test_send_on_commit_without_a_transaction_sends_at_once(shared_database: Non
 def test_send_on_commit_asks_every_receiver(
     shared_database: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One that raises spoils it neither for the others nor for the caller."""
+    """One that raises disturbs neither the others nor the caller."""
 
     def fail(**arguments: Any) -> None:
         raise RuntimeError("A receiver of the project's own.")

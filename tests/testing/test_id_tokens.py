@@ -256,7 +256,7 @@ def test_raw(app, alice, raw):
 
 
 def test_tamperings_queue(app, alice):
-    """Each call spoils one token, in order; tokens without openid use up none."""
+    """Each call tampers with one token, in order; tokens without openid use up none."""
     app.google.tamper_next_id_token(raw="first")
     app.google.tamper_next_id_token(raw="second")
 

@@ -79,7 +79,7 @@ def test_code_expires(app, alice, clock):
 
 
 def test_code_of_another_client(app, other_app, alice):
-    """A code is of no use to another client, who does not spoil it either."""
+    """A code is of no use to another client, who does not use it up either."""
     location = app.google.consent(app.authorization_url())
 
     stolen = other_app.exchange(location)
