@@ -140,7 +140,7 @@ class GoogleAccess:
             scopes: to be asked for as well.
             return_url: where the user goes afterwards, on this site; by default to this page.
         """
-        return_url = self._safe(return_url) or self.return_url
+        return_url = self._keep_if_safe(return_url) or self.return_url
         if self._user is None:
             return self._login_url(return_url)
         if self.status == "account_choice_required":
@@ -220,13 +220,13 @@ class GoogleAccess:
     @property
     def return_url(self) -> str:
         """The page to come back to; this one, if it can be visited with GET."""
-        chosen = self._safe(self._requirement.return_url)
+        chosen = self._keep_if_safe(self._requirement.return_url)
         if chosen:
             return chosen
         # HTMX asks for a part of the page that it names. A path may be "//evil.example".
         whole_page = self._request.headers.get("HX-Current-URL")
         here = self._request.get_full_path() if self._request.method in {"GET", "HEAD"} else None
-        return self._safe(whole_page) or self._safe(here) or default_return_url()
+        return self._keep_if_safe(whole_page) or self._keep_if_safe(here) or default_return_url()
 
     def was_declined(self, *scopes: str) -> bool:
         """Return whether this user has just not granted what is needed here, or these scopes."""
@@ -254,7 +254,10 @@ class GoogleAccess:
         if client != self._client_name or (error.account and error.account != self.account):
             # What the view requires, it requires of its own account.
             requirement = replace(
-                requirement, scopes=_had(error.account), optional_scopes=(), client=client
+                requirement,
+                scopes=_list_lost_scopes(error.account),
+                optional_scopes=(),
+                client=client,
             )
         if client != self._client_name:
             chosen = None
@@ -276,7 +279,7 @@ class GoogleAccess:
 
     @cached_property
     def _user(self) -> Any:
-        return _authenticated(getattr(self._request, "user", None))
+        return _find_user(getattr(self._request, "user", None))
 
     @cached_property
     def _chosen(self) -> Any:
@@ -323,13 +326,13 @@ class GoogleAccess:
         # The login page of another site has to know which one to come back to.
         return redirect_to_login(self._request.build_absolute_uri(return_url)).url
 
-    def _safe(self, url: str | None) -> str | None:
+    def _keep_if_safe(self, url: str | None) -> str | None:
         return str(url) if url and is_safe_url(self._request, str(url)) else None
 
 
 def access_for(request: HttpRequest, error: ConsentRequiredError) -> GoogleAccess:
     """Return what there is to say of an error for which no view has named a requirement."""
-    requirement = Requirement(scopes=_had(error.account), client=error.client or None)
+    requirement = Requirement(scopes=_list_lost_scopes(error.account), client=error.client or None)
     return GoogleAccess(request, requirement)
 
 
@@ -353,12 +356,12 @@ def is_safe_url(request: HttpRequest, url: str) -> bool:
     )
 
 
-def _had(account: GoogleAccount | None) -> tuple[str, ...]:
+def _list_lost_scopes(account: GoogleAccount | None) -> tuple[str, ...]:
     """Return what an account should have again, if it has to be linked again."""
     if account is None or account.is_active:
         return ()
     return tuple(scope for scope in account.granted_scopes if scope not in IDENTITY_SCOPES)
 
 
-def _authenticated(user: Any) -> Any:
+def _find_user(user: Any) -> Any:
     return user if user is not None and user.is_authenticated else None
