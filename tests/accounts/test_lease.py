@@ -28,7 +28,7 @@ from django_google_link.models import GoogleAccount, Status
 from django_google_link.oauth import transport
 from django_google_link.secret import Secret
 from django_google_link.testing import FakeGoogle, FakeUser
-from tests.support.accounts import linked, save
+from tests.support.accounts import linked, save, token_of
 from tests.support.constants import OTHER_KEY
 from tests.support.databases import at_once, new_user
 from tests.support.signals import heard
@@ -258,6 +258,47 @@ def test_lease_that_was_lost_to_another_is_not_given_back(
         fresh_access_token(account)
 
     assert list(table()) == taken
+
+
+def test_loss_that_is_told_late_leaves_what_another_has_refreshed(
+    google: FakeGoogle, account: GoogleAccount
+) -> None:
+    """The lease ran out, and whoever took it next has a token: the grant works."""
+
+    def refresh_elsewhere() -> None:
+        change(
+            refresh_lease=None,
+            refresh_lease_expires_at=None,
+            access_token_expires_at=in_seconds(3599),
+        )
+
+    google.error_next("invalid_grant")
+
+    with heard() as news, during_refresh(google, refresh_elsewhere):
+        assert fresh_access_token(account).value == account.unseal_token("access_token")
+
+    assert (row().status, news) == (Status.ACTIVE, [])
+
+
+def test_damage_that_is_found_late_leaves_what_another_has_refreshed(
+    google: FakeGoogle, account: GoogleAccount
+) -> None:
+    """A token that does not open counts as lost: by the row as it is, not as it was read."""
+    whole = row().sealed_refresh_token
+    change(sealed_refresh_token="damaged")
+
+    def mend() -> None:
+        change(
+            sealed_refresh_token=whole,
+            refresh_lease=None,
+            refresh_lease_expires_at=None,
+            access_token_expires_at=in_seconds(3599),
+        )
+
+    with heard() as news, just_before('"status_reason" =', act=mend):
+        assert fresh_access_token(account).value == account.unseal_token("access_token")
+
+    assert (row().status, news) == (Status.ACTIVE, [])
 
 
 def test_lease_that_another_takes_in_between(google: FakeGoogle, account: GoogleAccount) -> None:
@@ -538,6 +579,35 @@ def test_in_a_transaction_an_outage_writes_nothing(
 
     assert caught.value.retry_at is None
     assert table() == before
+
+
+def test_in_a_transaction_a_loss_that_is_told_late_leaves_a_renewed_grant(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser
+) -> None:
+    """There is no lease to tell by: that the user has just linked again is told by the version."""
+    google.error_next("invalid_grant")
+
+    with (
+        transaction.atomic(),
+        just_before('"status_reason" =', act=lambda: save(account.user, alice.sub)),
+    ):
+        assert fresh_access_token(account).value.reveal() == "ya29.new"
+
+    assert row().status == Status.ACTIVE
+    assert token_of(account, "refresh_token") == "1//new"
+
+
+def test_in_a_transaction_an_answer_that_is_late_leaves_a_renewed_grant(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser
+) -> None:
+    """What the former grant has brought is not stored over the new one."""
+    with (
+        transaction.atomic(),
+        just_before('"refreshed_at" =', act=lambda: save(account.user, alice.sub)),
+    ):
+        assert fresh_access_token(account).value.reveal() == "ya29.new"
+
+    assert token_of(account, "access_token") == "ya29.new"
 
 
 @contextmanager
