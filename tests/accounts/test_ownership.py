@@ -179,3 +179,55 @@ def test_reassign_to_the_owner_keeps_the_default(
 
     assert GoogleAccount.objects.get(is_default=True) == account
     assert news == []
+
+
+def test_reassign_touches_no_other_account(
+    google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any
+) -> None:
+    """Not those of other users, nor those that the two have through other clients."""
+    moved = linked(user, google, alice)
+    kept = [
+        linked(user, google, alice, client="second"),
+        linked(user, google, alice, client="third", sub="2"),
+        linked(other_user, google, alice, client="third", sub="2"),
+        linked(new_user("dora"), google, alice),
+        linked(new_user("emil"), google, alice, sub="2"),
+    ]
+    # A default is missing here, as where a user has yet to choose.
+    GoogleAccount.objects.filter(client="third").update(is_default=False)
+    GoogleAccount.objects.filter(user__username__in=["dora", "emil"]).update(is_default=False)
+    before = list(GoogleAccount.objects.exclude(pk=moved.pk).order_by("pk").values())
+
+    moved.reassign(other_user)
+
+    assert list(GoogleAccount.objects.exclude(pk=moved.pk).order_by("pk").values()) == before
+    assert len(before) == len(kept)
+    assert (moved.user, moved.is_default) == (other_user, True)
+
+
+def test_reassign_to_who_has_it_through_another_client(
+    google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any
+) -> None:
+    """That is another link, and not in the way."""
+    moved = linked(user, google, alice)
+    theirs = linked(other_user, google, alice, client="second")
+
+    moved.reassign(other_user)
+
+    assert set(other_user.google_accounts.filter(is_default=True)) == {moved, theirs}
+
+
+def test_reassign_to_who_has_other_accounts(
+    google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any
+) -> None:
+    """The one that comes is not their default, nor is one chosen where there was none."""
+    moved = linked(user, google, alice)
+    left = [linked(user, google, alice, sub=sub) for sub in ("2", "3")]
+    theirs = linked(other_user, google, alice, sub="4")
+    GoogleAccount.objects.filter(pk=theirs.pk).update(is_default=False)
+
+    moved.reassign(other_user)
+
+    assert moved.is_default is False
+    assert not GoogleAccount.objects.filter(is_default=True).exists()
+    assert set(user.google_accounts.all()) == set(left)
