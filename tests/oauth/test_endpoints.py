@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from django_google_link.oauth import endpoints
 from django_google_link.oauth.transport import fetch
 from django_google_link.secret import Secret
 from django_google_link.testing import FakeGoogle, FakeUser
+from tests.support.servers import served
 from tests.support.slow_servers import dripping, silent
 
 TOKEN = Secret("1//token")
@@ -139,6 +140,35 @@ def test_answer_without_sense_is_unavailability(google: FakeGoogle, fault: dict[
         refresh()
 
     assert len(google.requests_to("token")) == 1
+
+
+def test_answer_is_read_up_to_a_megabyte(google: FakeGoogle) -> None:
+    """Whatever it says: a provider must not fill the memory of a worker."""
+    answer = {"access_token": "ya29.long", "padding": "x" * 900_000}
+    google.fail_next(status=200, body=answer)
+    assert refresh().access_token.reveal() == "ya29.long"
+
+    google.fail_next(status=200, body={**answer, "more": "x" * 200_000})
+    with pytest.raises(RefreshUnavailableError, match="answer_too_long") as caught:
+        refresh()
+
+    assert caught.value.status == 200
+
+
+def test_answer_that_never_ends_is_not_read_to_its_end(google: FakeGoogle) -> None:
+    """What comes after the megabyte stays with the provider."""
+    sent: list[int] = []
+
+    def drone(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Type", "application/json")])
+        for _ in range(1_000):
+            sent.append(65_536)
+            yield b" " * 65_536
+
+    with served(drone) as url, pytest.raises(RefreshUnavailableError, match="answer_too_long"):
+        fetch(url)
+
+    assert sum(sent) < 50_000_000
 
 
 def test_google_out_of_reach_is_unavailability(google: FakeGoogle) -> None:
