@@ -11,7 +11,9 @@ from django.contrib.sessions.backends.signed_cookies import SessionStore
 from pytest_django import Settings
 
 from django_google_link.accounts.linking import PendingAuthorization
+from django_google_link.conf import clock
 from django_google_link.exceptions import StateError
+from django_google_link.testing import travel
 from django_google_link.web.pending import (
     DECLINED_SESSION_KEY,
     SESSION_KEY,
@@ -124,6 +126,48 @@ def test_second_attempt_is_new_but_for_its_purpose() -> None:
     assert second.nonce != first.nonce
     assert second.code_verifier != first.code_verifier
     assert second.return_url == first.return_url
+
+
+def test_second_attempt_has_its_time_from_its_own_start(session: SessionStore) -> None:
+    """The user has been at Google for nearly as long as a state lives, and goes there again."""
+    first = pending()
+
+    with travel(minutes=9):
+        value = stash_pending(session, first.repeated(account="42"))
+    with travel(minutes=18):
+        assert not first.is_live
+        assert pop_pending(session, value, user="1")
+
+
+@pytest.mark.parametrize("start", [pending(), pending().repeated(account="42")])
+def test_pending_authorization_shows_none_of_its_secrets(start: PendingAuthorization) -> None:
+    """Its repr stands in error reports: the verifier is what the code is worth without a client."""
+    assert start.nonce not in repr(start)
+    assert start.code_verifier not in repr(start)
+    assert "https://a.example/cb" in repr(start)
+
+
+def test_pending_authorizations_make_room_by_their_age(session: SessionStore) -> None:
+    """Ten are kept, whatever the order in which they came."""
+    now = clock.timestamp()
+    oldest = stash_pending(session, pending(created_at=now - 60))
+    values = [stash_pending(session, pending(created_at=now - age)) for age in range(10)]
+
+    assert pop_pending(session, oldest, user="1") is None
+    assert all(pop_pending(session, value, user="1") for value in values)
+
+
+def test_popped_leaves_the_others(session: SessionStore) -> None:
+    """Each tab has its own."""
+    first, second = (stash_pending(session, pending(return_url=url)) for url in ("/a/", "/b/"))
+
+    popped = pop_pending(session, first, user="1")
+
+    assert popped
+    assert popped.return_url == "/a/"
+    kept = pop_pending(session, second, user="1")
+    assert kept
+    assert kept.return_url == "/b/"
 
 
 def test_declined_scopes_are_remembered_until_granted(session: SessionStore) -> None:
