@@ -151,6 +151,43 @@ def test_accounts_without_a_default_asks_to_choose(
     assert GoogleAccount.objects.get(is_default=True) == chosen
 
 
+@pytest.mark.parametrize(
+    ("clients", "defaults", "query", "is_asked"),
+    [
+        ([], [], "", False),
+        (["default"], ["default"], "", False),
+        (["default", "default"], ["default"], "", False),
+        (["default", "default"], [], "", True),
+        (["default", "second"], ["default", "second"], "", False),
+        (["default", "default", "second", "second"], ["default"], "", True),
+        (["default", "default"], ["default"], "?next=/agenda/", True),
+    ],
+)
+def test_accounts_asks_to_choose_where_a_default_is_missing(
+    browser: Client,
+    google: FakeGoogle,
+    user: Any,
+    settings: Settings,
+    clients: list[str],
+    defaults: list[str],
+    query: str,
+    is_asked: bool,
+) -> None:
+    """For any client, or where a page has sent the user to choose; else nothing is said of it."""
+    named = settings.GOOGLE_LINK["CLIENTS"]
+    settings.GOOGLE_LINK = {
+        **settings.GOOGLE_LINK,
+        "CLIENTS": {**named, "second": named["default"]},
+    }
+    for client in clients:
+        make_google_account(user, client=client)
+    GoogleAccount.objects.exclude(client__in=defaults).update(is_default=False)
+
+    page = browser.get(f"/google/{query}")
+
+    assert (b"Choose the one" in page.content) is is_asked
+
+
 @pytest.mark.parametrize("evil", ["//evil.example", "https://evil.example", "javascript:alert(1)"])
 def test_next_that_leaves_the_site_is_dropped(
     browser: Client, google: FakeGoogle, user: Any, evil: str
@@ -338,6 +375,23 @@ def test_pages_are_never_cached(browser: Client, google: FakeGoogle, user: Any) 
 
     for path in ("", f"{account.pk}/label/", f"{account.pk}/unlink/"):
         assert "no-store" in browser.get(f"/google/{path}")["Cache-Control"]
+
+
+@pytest.mark.parametrize("action", ["label", "unlink", "make-default"])
+def test_answers_to_actions_are_never_cached(
+    browser: Client, google: FakeGoogle, user: Any, action: str
+) -> None:
+    """They say whose links these are, or lead to where it is said."""
+    account = make_google_account(user)
+
+    done = browser.post(f"/google/{account.pk}/{action}/", {"label": "Work"})
+    not_found = browser.post(f"/google/{uuid4()}/{action}/")
+    anonymous = Client().post(f"/google/{account.pk}/{action}/")
+
+    assert (done.status_code, not_found.status_code, anonymous.status_code) == (302, 404, 302)
+    for response in (done, anonymous):
+        assert "no-store" in response["Cache-Control"]
+        assert "private" in response["Cache-Control"]
 
 
 def test_redirect_url_of_the_settings_is_the_default(
