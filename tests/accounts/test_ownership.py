@@ -18,6 +18,7 @@ from tests.support.constants import OTHER_KEY
 from tests.support.databases import new_user
 from tests.support.signals import heard
 from tests.support.tables import table
+from tests.support.times import in_seconds
 from tests.support.workers import during_refresh
 
 pytestmark = pytest.mark.django_db
@@ -203,6 +204,26 @@ def test_reassign_touches_no_other_account(
     assert list(GoogleAccount.objects.exclude(pk=moved.pk).order_by("pk").values()) == before
     assert len(before) == len(kept)
     assert (moved.user, moved.is_default) == (other_user, True)
+
+
+def test_reassign_of_one_of_several_to_who_has_none(
+    google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any
+) -> None:
+    """It is all that they have, and so their default; what was going on with it is over."""
+    moved = linked(user, google, alice)
+    linked(user, google, alice, sub="2")
+    GoogleAccount.objects.filter(pk=moved.pk).update(
+        refresh_lease=moved.pk,
+        refresh_lease_expires_at=in_seconds(60),
+        refresh_failures=3,
+        refresh_retry_at=in_seconds(60),
+    )
+
+    moved.reassign(other_user)
+
+    assert moved.is_default
+    assert (moved.refresh_lease, moved.refresh_lease_expires_at) == (None, None)
+    assert (moved.refresh_failures, moved.refresh_retry_at) == (0, None)
 
 
 def test_reassign_to_who_has_it_through_another_client(
