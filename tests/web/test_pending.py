@@ -123,6 +123,7 @@ def test_second_attempt_is_new_but_for_its_purpose() -> None:
     second = first.repeated(account="42")
 
     assert (second.account, second.consent_repeated, second.add) == ("42", True, True)
+    assert second.prompt == "consent"
     assert second.nonce != first.nonce
     assert second.code_verifier != first.code_verifier
     assert second.return_url == first.return_url
@@ -150,8 +151,9 @@ def test_pending_authorization_shows_none_of_its_secrets(start: PendingAuthoriza
 def test_pending_authorizations_make_room_by_their_age(session: SessionStore) -> None:
     """Ten are kept, whatever the order in which they came."""
     now = clock.timestamp()
-    oldest = stash_pending(session, pending(created_at=now - 60))
-    values = [stash_pending(session, pending(created_at=now - age)) for age in range(10)]
+    ages = [*range(5), 60, *range(5, 10)]
+    values = [stash_pending(session, pending(created_at=now - age)) for age in ages]
+    oldest = values.pop(5)
 
     assert pop_pending(session, oldest, user="1") is None
     assert all(pop_pending(session, value, user="1") for value in values)
