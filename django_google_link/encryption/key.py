@@ -11,8 +11,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django.views.decorators.debug import sensitive_variables
 
 from ..exceptions import TokenUndecryptableError
+from ..secret import Secret
 from .format import FORMAT, KEY_ID_BYTES, NONCE_BYTES, Binding, encode_base64url, sealed_prefix
 
 
@@ -27,25 +29,27 @@ class Key:
         # give the key away: what HKDF derives for one use says nothing about another.
         self.id = encode_base64url(_derive_bytes(key, KEY_ID_BYTES, "key id"))
 
-    def seal(self, plaintext: bytes, binding: Binding) -> str:
+    def seal(self, secret: Secret, binding: Binding) -> str:
         """Return a sealed token."""
         nonce = os.urandom(NONCE_BYTES)
-        ciphertext = self._make_cipher(binding).encrypt(
-            nonce, plaintext, self._join_associated_data(binding)
-        )
+        cipher, associated_data = self._make_cipher(binding), self._join_associated_data(binding)
+        # Revealed at the last moment: Django's debug page shows the frames of what fails above.
+        ciphertext = cipher.encrypt(nonce, secret.reveal().encode(), associated_data)
         return f"{sealed_prefix(self.id)}{encode_base64url(nonce + ciphertext)}"
 
-    def unseal(self, data: bytes, binding: Binding) -> bytes:
-        """Return what a token holds whose bytes these are.
+    @sensitive_variables()
+    def unseal(self, data: bytes, binding: Binding) -> Secret:
+        """Return the token whose bytes these are.
 
         Raises:
             TokenUndecryptableError: when this key did not seal it for this binding.
         """
         nonce, ciphertext = data[:NONCE_BYTES], data[NONCE_BYTES:]
         try:
-            return self._make_cipher(binding).decrypt(
+            plaintext = self._make_cipher(binding).decrypt(
                 nonce, ciphertext, self._join_associated_data(binding)
             )
+            return Secret(plaintext.decode())
         except InvalidTag:
             raise TokenUndecryptableError from None
 

@@ -28,7 +28,7 @@ def seal(secret: Secret, binding: Binding) -> str:
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
     """
-    return _load_keys()[0].seal(secret.reveal().encode(), binding)
+    return _load_keys()[0].seal(secret, binding)
 
 
 @sensitive_variables()
@@ -41,7 +41,7 @@ def unseal(sealed: str, binding: Binding) -> Secret:
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
     """
     key, data = _find_key(_load_keys(), sealed)
-    return Secret(key.unseal(data, binding).decode())
+    return key.unseal(data, binding)
 
 
 def make_resealer() -> Callable[[str, Binding], str]:

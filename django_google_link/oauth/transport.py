@@ -105,6 +105,8 @@ def _ask(method: str, url: str, body: Body, headers: Mapping[str, str] | None) -
             ) as response,
         ):
             answer = _read(response)
+            if answer is None:
+                raise RefreshUnavailableError("answer_too_long", status=response.status_code)
             return Answer(
                 status=response.status_code,
                 body=answer,
@@ -134,12 +136,17 @@ def _bare(body: Body) -> dict[str, str] | bytes | None:
     }
 
 
-def _read(response: Any) -> bytes:
+@sensitive_variables()
+def _read(response: Any) -> bytes | None:
+    """Return a body, or nothing if it is too long.
+
+    Nothing is raised here: Django's debug page would show what has been read so far.
+    """
     body = b""
     for chunk in response.iter_content(65_536):
         body += chunk
         if len(body) > _MAX_BYTES:
-            raise RefreshUnavailableError("answer_too_long", status=response.status_code)
+            return None
     return body
 
 

@@ -23,6 +23,7 @@ from pytest_django import Settings
 from django_google_link.accounts.access_tokens import fresh_access_token
 from django_google_link.conf.clients import get_client
 from django_google_link.encryption import keyring
+from django_google_link.encryption.format import Binding
 from django_google_link.exceptions import ConsentRequiredError, GoogleLinkError
 from django_google_link.models import GoogleAccount
 from django_google_link.oauth import endpoints, transport
@@ -142,11 +143,16 @@ def test_credentials_show_nothing(account: GoogleAccount) -> None:
     assert is_clean(pickle.dumps(credentials))
 
 
+LONG = {"access_token": ACCESS, "refresh_token": REFRESH, "padding": "x" * 1_500_000}
+
 FAULTS: list[dict[str, Any]] = [
     {"status": 400, "body": {"error": "invalid_grant"}},
     {"status": 401, "body": {"error": "invalid_client"}},
     {"status": 503, "body": f"<html>{REFRESH}</html>"},
     {"status": 200, "body": {"access_token": "", "refresh_token": REFRESH}},
+    {"status": 200, "body": LONG},
+    {"status": 200, "body": {"access_token": ACCESS, "refresh_token": REFRESH, "scope": 5}},
+    {"status": 400, "body": {"error": REFRESH, "error_description": f"{REFRESH} is bad"}},
     {"drop": True},
 ]
 
@@ -232,6 +238,25 @@ def test_error_reports_of_a_failed_exchange_show_nothing(
     assert "exchange_code" in reports
     assert REFRESH not in reports
     assert SECRET not in reports
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_error_reports_of_a_token_that_cannot_be_sealed_show_nothing(
+    settings: Settings, debug: bool
+) -> None:
+    """What it is bound to has no bytes."""
+    settings.DEBUG = debug
+    binding = Binding(
+        purpose="p", row_id="1", owner="1", sub="\ud800", issuer="https://a", client_id="c"
+    )
+
+    try:
+        keyring.seal(Secret(REFRESH), binding)
+    except UnicodeEncodeError:
+        reports = error_reports()
+
+    assert "seal" in reports
+    assert is_clean(reports)
 
 
 TYPO = "c2VjcmV0LCBidXQgc2hvcnQ="
