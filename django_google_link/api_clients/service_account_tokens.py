@@ -122,6 +122,11 @@ def service_token(
         cached = _read_cached_token(token_request)
         if cached and _is_usable(cached, rejected):
             return cached.token
+    # Whoever had the turn before may have brought it since that was read.
+    cached = _read_cached_token(token_request)
+    if cached and _is_usable(cached, rejected):
+        _end_turn(token_request)
+        return cached.token
     return _request_in_turn(token_request, cached, rejected)
 
 
@@ -208,8 +213,15 @@ def _cache_token(token_request: _TokenRequest, cached: _CachedToken) -> None:
 
 def _take_turn(token_request: _TokenRequest) -> bool:
     """Return whether it is ours to ask Google; without a cache it is everybody's."""
+    key = f"{token_request.key}.turn"
     with _without_cache_errors():
-        return cache.add(f"{token_request.key}.turn", 1, timeout=_SECONDS_OF_A_TURN)
+        # A turn that nobody has may have ended a moment ago, and can be taken then.
+        for _ in range(2):
+            if cache.add(key, 1, timeout=_SECONDS_OF_A_TURN):
+                return True
+            if cache.get(key) is not None:
+                return False
+        # If not, this cache keeps nothing: its client says no where others raise.
     return True
 
 

@@ -481,6 +481,87 @@ def test_cache_that_is_down_is_done_without(
     assert "cannot keep access tokens of service accounts: ConnectionError" in caplog.text
 
 
+@pytest.mark.parametrize("backend", ["BrokenCache", "MuteCache"])
+def test_cache_that_is_down_makes_nobody_wait(
+    google: FakeGoogle,
+    with_key: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    backend: str,
+) -> None:
+    """Whether its client raises or says no: nobody has the turn that cannot be taken."""
+    settings.CACHES = {"default": {"BACKEND": f"{__name__}.{backend}", "LOCATION": ""}}
+    pauses = skip_pauses(monkeypatch)
+
+    tokens = {access_token(REPORTS, scopes=[CALENDAR]) for _ in range(3)}
+
+    assert len(tokens) == len(google.requests_to("token")) == 3
+    assert not any(pauses)
+
+
+def test_turn_that_ends_in_between_is_not_taken_for_nothing(
+    google: FakeGoogle, with_key: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever had it has brought the token after we have looked: Google is asked once."""
+    add, others = cache.add, [""]
+
+    def add_late(*arguments: Any, **options: Any) -> bool:
+        if others == [""]:
+            others.clear()
+            others.append(access_token(REPORTS, scopes=[CALENDAR]))
+        return add(*arguments, **options)
+
+    monkeypatch.setattr(cache, "add", add_late)
+
+    assert [access_token(REPORTS, scopes=[CALENDAR])] == others
+    assert len(google.requests_to("token")) == 1
+    first = Secret(others[0])
+    assert service_account_tokens.service_token(REPORTS, [CALENDAR], rejected=first).value != first
+
+
+def test_turn_that_ends_between_two_looks_at_it_is_taken(
+    google: FakeGoogle, with_key: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was somebody's when it was to be taken, and nobody's when it was looked for."""
+    pauses = skip_pauses(monkeypatch)
+    get = cache.get
+
+    def get_late(key: str, *arguments: Any, **options: Any) -> Any:
+        if key.endswith(".turn"):
+            cache.delete(key)
+        return get(key, *arguments, **options)
+
+    with cut_off(monkeypatch):
+        access_token(REPORTS, scopes=[CALENDAR])
+    monkeypatch.setattr(cache, "get", get_late)
+
+    token = access_token(REPORTS, scopes=[CALENDAR])
+    assert access_token(REPORTS, scopes=[CALENDAR]) == token
+    assert not any(pauses)
+
+
+class MuteCache(BaseCache):
+    """A cache whose client keeps to itself that the server does not answer."""
+
+    def __init__(self, location: str, params: dict[str, Any]) -> None:
+        super().__init__(params)
+
+    def get(self, *args: Any, **kwargs: Any) -> Any:
+        """Find nothing."""
+        return None
+
+    def add(self, *args: Any, **kwargs: Any) -> bool:
+        """Keep nothing."""
+        return False
+
+    def set(self, *args: Any, **kwargs: Any) -> None:
+        """Keep nothing."""
+
+    def delete(self, *args: Any, **kwargs: Any) -> bool:
+        """Find nothing."""
+        return False
+
+
 class BrokenCache(BaseCache):
     """A cache whose server does not answer."""
 
@@ -491,7 +572,7 @@ class BrokenCache(BaseCache):
         """Fail as a client of Redis does."""
         raise ConnectionError("redis://:password@cache")
 
-    set = get
+    set = add = delete = get
 
 
 ANOTHER_PROCESS = """
