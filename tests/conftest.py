@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from pytest_django import Settings
 
 from django_google_link.oauth.id_token import forget_signing_keys
@@ -19,6 +21,16 @@ from tests.support.databases import file_database
 
 # What is asserted there is explained like in a test.
 pytest.register_assert_rewrite("tests.support.flow", "tests.support.statuses")
+
+# The same examples each time, of any speed, in tests that have their database from a fixture.
+hypothesis_settings.register_profile(
+    "same",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+hypothesis_settings.load_profile("same")
 
 pytest_plugins = ["django_google_link.testing.pytest_plugin", "tests.support.interrupt"]
 

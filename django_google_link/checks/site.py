@@ -15,7 +15,7 @@ from django.utils.module_loading import import_string
 from ..conf.clients import DEFAULT_ENDPOINTS, OAuthClient, get_client
 from ..conf.django import django_conf
 from ..conf.settings import conf
-from ..conf.validators import is_loopback, read_or_default
+from ..conf.validators import is_loopback, normalize_host, read_or_default
 from .messages import error, warning
 
 _MIDDLEWARE = (
@@ -90,13 +90,15 @@ def _check_callback(client: OAuthClient) -> Iterator[CheckMessage]:
 
 
 def _check_missing_endpoints(client: OAuthClient) -> Iterator[CheckMessage]:
-    if client.jwks_uri is None:
-        yield error(
-            "E028",
-            f"The client {client.name!r} has no JWKS_URI: no ID token can be verified, and nobody "
-            "can link.",
-            hint="Give the jwks_uri of the provider's OpenID configuration.",
-        )
+    has_issuer = client.issuer != client.token_endpoint
+    for key, is_there in (("ISSUER", has_issuer), ("JWKS_URI", bool(client.jwks_uri))):
+        if not is_there:
+            yield error(
+                "E028",
+                f"The client {client.name!r} has no {key}: no ID token can be verified, and nobody "
+                "can link.",
+                hint=f"Give the {key.lower()} of the provider's OpenID configuration.",
+            )
     if client.revocation_endpoint is None:
         yield warning(
             "W013",
@@ -113,10 +115,11 @@ def _check_shared_redirect_uris(clients: list[OAuthClient]) -> Iterator[CheckMes
     """
     issuers: dict[str, set[str]] = {}
     for client in clients:
-        uris = [client.redirect_uri] if client.redirect_uri else client.redirect_uris
-        for uri in uris:
+        for uri in _list_redirect_uris(client):
             issuers.setdefault(uri, set()).add(client.issuer)
-    for uri, found in issuers.items():
+    for uri, own in issuers.items():
+        # What is built from a request may have any host.
+        found = own | issuers.get(urlsplit(uri).path, set())
         if len(found) > 1:
             yield error(
                 "E029",
@@ -124,6 +127,20 @@ def _check_shared_redirect_uris(clients: list[OAuthClient]) -> Iterator[CheckMes
                 hint="Give each issuer one of its own: callback/ is Google's, and "
                 "callback/<client>/ that of another provider's client.",
             )
+
+
+def _list_redirect_uris(client: OAuthClient) -> list[str]:
+    """Return where answers to this client may arrive: a path alone where the host is a request's.
+
+    Without query, and by the names of the host that are the same to a browser.
+    """
+    if not client.redirect_uri and not client.redirect_uris:
+        return [reverse("google_link:callback", args=client.callback_args)]
+    uris = [client.redirect_uri] if client.redirect_uri else client.redirect_uris
+    parts = [urlsplit(uri) for uri in uris]
+    return [
+        f"{part.scheme}://{normalize_host(part.netloc)}{part.path}" for part in parts if part.netloc
+    ]
 
 
 def _check_middleware() -> Iterator[CheckMessage]:

@@ -26,6 +26,25 @@ DEFAULT_ENDPOINTS = {
     "ISSUER": GOOGLE_ISSUER,
 }
 
+#: Where tokens of Google's have been used over the years; older secrets files name these.
+GOOGLE_TOKEN_ENDPOINTS = frozenset(
+    {
+        DEFAULT_ENDPOINTS["TOKEN_ENDPOINT"],
+        "https://accounts.google.com/o/oauth2/token",
+        "https://www.googleapis.com/oauth2/v3/token",
+        "https://www.googleapis.com/oauth2/v4/token",
+    }
+)
+
+#: What Google's console has written into secrets files, and what stands for it today.
+_FORMER_ENDPOINTS = {
+    "https://accounts.google.com/o/oauth2/auth": DEFAULT_ENDPOINTS["AUTHORIZATION_ENDPOINT"],
+    **dict.fromkeys(GOOGLE_TOKEN_ENDPOINTS, DEFAULT_ENDPOINTS["TOKEN_ENDPOINT"]),
+}
+
+#: What the columns hold that say whose a token is.
+_MAX_LENGTH = 255
+
 KEYS = frozenset(
     {
         "CLIENT_SECRETS_FILE",
@@ -143,25 +162,22 @@ def get_client(name: str = "default") -> OAuthClient:
     settings = _find_settings(name)
     secrets = _read_credentials(name, settings)
     owner = _describe_client(name)
-    endpoints = {
-        key: read_optional_url(
-            {**_without_empty(secrets), **_without_empty(settings)}, key=key, owner=owner
-        )
-        for key in DEFAULT_ENDPOINTS
-    }
+    endpoints = _read_endpoints({**_without_empty(secrets), **_without_empty(settings)}, owner)
     is_google = _is_google(name, settings.get("PROVIDER"), endpoints)
     if _are_google_endpoints(endpoints):
         endpoints = {key: endpoints[key] or default for key, default in DEFAULT_ENDPOINTS.items()}
-    if not is_google and "/" in name:
+    _refuse_mixture(name, endpoints)
+    if not is_google and ("/" in name or name in {".", ".."}):
         raise SettingsError(
             "E002",
-            f"The client {name!r} is not Google's, and has a slash in its name.",
-            hint="Name it without: the name stands in the address of its callback.",
+            f"The client {name!r} is not Google's, and its name cannot stand in an address.",
+            hint="Name it without a slash, and not with points alone: the name stands in the "
+            "address of its callback.",
         )
     token_endpoint = _require_endpoint(name, "TOKEN_ENDPOINT", endpoints)
     return OAuthClient(
         name=name,
-        client_id=_read_text(name, "CLIENT_ID", secrets["CLIENT_ID"]),
+        client_id=_read_client_id(name, secrets["CLIENT_ID"]),
         client_secret=_read_secret(name, secrets["CLIENT_SECRET"]),
         scopes=_read_scopes(name, settings.get("SCOPES", ())),
         api_endpoint=read_optional_url(settings, key="API_ENDPOINT", owner=owner),
@@ -174,7 +190,7 @@ def get_client(name: str = "default") -> OAuthClient:
         token_endpoint=token_endpoint,
         revocation_endpoint=endpoints["REVOCATION_ENDPOINT"],
         jwks_uri=endpoints["JWKS_URI"],
-        issuer=endpoints["ISSUER"] or token_endpoint,
+        issuer=_require_storable(name, "ISSUER", endpoints["ISSUER"] or token_endpoint),
         is_google=is_google,
     )
 
@@ -267,6 +283,13 @@ def is_google_issuer(issuer: str) -> bool:
     )
 
 
+def is_of_another_provider(settings: Mapping[str, Any]) -> bool:
+    """Return whether the settings of a client, as written, name another provider than Google."""
+    named = {key: settings.get(key) or None for key in ("ISSUER", "TOKEN_ENDPOINT")}
+    former = {key: _FORMER_ENDPOINTS.get(url or "", url) for key, url in named.items()}
+    return settings.get("PROVIDER") is None and not _are_google_endpoints(former)
+
+
 def google_project_number(client_id: str) -> str:
     """Return the number of the Google Cloud project that a client id is of, or nothing.
 
@@ -326,12 +349,25 @@ def _read_file(name: str, path: Any) -> Mapping[str, Any]:
         ) from None
 
 
-def _read_text(name: str, key: str, value: Any) -> str:
+def _read_client_id(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise SettingsError(
-            "E012", f"{key} of the Google client {name!r} is not a string.", hint="Use a string."
+            "E012",
+            f"CLIENT_ID of the Google client {name!r} is not a string.",
+            hint="Use a string.",
         )
-    return value
+    return _require_storable(name, "CLIENT_ID", value)
+
+
+def _require_storable(name: str, key: str, value: str) -> str:
+    """Refuse what is longer than its column: databases would refuse the link, or cut it off."""
+    if len(value) <= _MAX_LENGTH:
+        return value
+    raise SettingsError(
+        "E012",
+        f"{key} of the Google client {name!r} is longer than {_MAX_LENGTH} characters.",
+        hint="Copy it again: each link stores it.",
+    )
 
 
 def _read_secret(name: str, value: Any) -> Secret:
@@ -405,6 +441,32 @@ def _is_google(name: str, provider: Any, endpoints: Mapping[str, str | None]) ->
         f"PROVIDER of the Google client {name!r} is {provider!r}.",
         hint='Leave it out. Only a fake Google, with all its endpoints on loopback, says "google".',
     )
+
+
+def _read_endpoints(settings: Mapping[str, Any], owner: str) -> dict[str, str | None]:
+    """Return the endpoints that are given, those of Google's former ones by today's addresses."""
+    given = {key: read_optional_url(settings, key=key, owner=owner) for key in DEFAULT_ENDPOINTS}
+    return {key: _FORMER_ENDPOINTS.get(url or "", url) for key, url in given.items()}
+
+
+def _refuse_mixture(name: str, endpoints: Mapping[str, str | None]) -> None:
+    """Refuse a client that is Google's in part: the one would be sent the secrets of the other."""
+    given = {key: url for key, url in endpoints.items() if url}
+    at_google = sorted(key for key, url in given.items() if _is_at_google(url))
+    elsewhere = sorted(given.keys() - set(at_google))
+    if at_google and elsewhere:
+        raise SettingsError(
+            "E030",
+            f"The client {name!r} is Google's in part: {', '.join(at_google)}; and another "
+            f"provider's: {', '.join(elsewhere)}.",
+            hint="Give all the endpoints of that provider, or none: what is left out is Google's "
+            "where neither ISSUER nor TOKEN_ENDPOINT is another's.",
+        )
+
+
+def _is_at_google(url: str) -> bool:
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    return host.endswith((".google.com", ".googleapis.com"))
 
 
 def _are_google_endpoints(endpoints: Mapping[str, str | None]) -> bool:

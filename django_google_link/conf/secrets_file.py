@@ -9,9 +9,6 @@ from typing import Any
 from ..secret import Secret
 from .json_file import read_json_file
 
-#: Google still writes its first-version address into the file.
-_OUTDATED_AUTH_URI = "https://accounts.google.com/o/oauth2/auth"
-
 
 def read_secrets_file(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     """Read a client secrets file.
@@ -33,12 +30,11 @@ def read_secrets_file(path: str | os.PathLike[str]) -> Mapping[str, Any]:
         raise ValueError("client_id is missing in it or only a placeholder")
     if not isinstance(client_secret, Secret) or _is_placeholder(client_secret.reveal()):
         raise ValueError("client_secret is missing in it or only a placeholder")
-    auth_uri = content.get("auth_uri")
     return {
         "TYPE": kind,
         "CLIENT_ID": client_id,
         "CLIENT_SECRET": client_secret,
-        "AUTHORIZATION_ENDPOINT": None if auth_uri == _OUTDATED_AUTH_URI else auth_uri,
+        "AUTHORIZATION_ENDPOINT": content.get("auth_uri"),
         "TOKEN_ENDPOINT": content.get("token_uri"),
         "REDIRECT_URIS": _read_redirect_uris(content.get("redirect_uris", [])),
     }

@@ -115,6 +115,15 @@ def is_loopback(url: str) -> bool:
     return urlsplit(url).hostname in _LOOPBACK
 
 
+def normalize_host(host: str) -> str:
+    """Return a host, with its port, as browsers write it: one host has one name.
+
+    Args:
+        host: as in a ``Host`` header: a proxy may have added the port that goes without saying.
+    """
+    return host.lower().removesuffix(":443").removesuffix(":80").removesuffix(".")
+
+
 @lru_cache(maxsize=256)
 def is_endpoint(url: str) -> bool:
     """Return whether tokens may be sent there: by https, or within this machine."""

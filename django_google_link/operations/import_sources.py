@@ -26,15 +26,6 @@ from ..secret import Secret
 
 _CHUNK = 500
 _MAX_BYTES = 100_000
-#: Where tokens of Google's have been used over the years.
-GOOGLE_TOKEN_ENDPOINTS = frozenset(
-    {
-        DEFAULT_ENDPOINTS["TOKEN_ENDPOINT"],
-        "https://accounts.google.com/o/oauth2/token",
-        "https://www.googleapis.com/oauth2/v3/token",
-        "https://www.googleapis.com/oauth2/v4/token",
-    }
-)
 _PLAIN_TEXT_KEYS = ("access_token", "refresh_token", "id_token")
 
 

@@ -17,7 +17,7 @@ from django.views.decorators.debug import sensitive_variables
 from ..accounts.answers import end_grant, store_answer
 from ..accounts.grants import save_grant
 from ..accounts.revocations import outbox
-from ..conf.clients import OAuthClient, get_client
+from ..conf.clients import GOOGLE_TOKEN_ENDPOINTS, OAuthClient, get_client
 from ..conf.settings import conf
 from ..exceptions import (
     ConsentRequiredError,
@@ -32,7 +32,7 @@ from ..oauth import endpoints
 from ..oauth.endpoints import TokenResponse
 from ..oauth.id_token import Identity, verify_id_token
 from ..secret import Secret
-from .import_sources import GOOGLE_TOKEN_ENDPOINTS, Candidate, Source
+from .import_sources import Candidate, Source
 from .outcomes import find_outcome
 from .parallel import in_parallel
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.urls import NoReverseMatch, reverse
 
+from ..conf.clients import is_of_another_provider
 from .provider.identities import FakeClient
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def lead_to_fake(google: FakeGoogle, settings: Mapping[str, Any]) -> dict[str, A
         **settings,
         "ENCRYPTION_KEYS": [_KEY],
         "CLIENTS": {
-            name: _lead_client(google, client, projects, is_first=position == 0)
+            name: _lead_client(google, name, client, projects, is_first=position == 0)
             for position, (name, client) in enumerate(clients.items())
         },
         "SERVICE_ACCOUNTS": {
@@ -47,21 +48,34 @@ def lead_to_fake(google: FakeGoogle, settings: Mapping[str, Any]) -> dict[str, A
 
 
 def _lead_client(
-    google: FakeGoogle, client: Mapping[str, Any], projects: dict[str, str], *, is_first: bool
+    google: FakeGoogle,
+    name: str,
+    client: Mapping[str, Any],
+    projects: dict[str, str],
+    *,
+    is_first: bool,
 ) -> dict[str, Any]:
     real = FakeClient(client_id=str(client.get("CLIENT_ID") or ""), client_secret="").project
     fake = google.client if is_first else google.add_client(project=projects.get(real))
     if real:
         projects.setdefault(real, fake.project)
     fake.any_host = True
-    fake.redirect_uris += _find_callbacks()
+    fake.redirect_uris += _find_callbacks(name)
     kept = {key: value for key, value in client.items() if key not in _CREDENTIALS}
-    return {**kept, **google.client_settings(fake)}
+    led = {**kept, **google.client_settings(fake)}
+    if is_of_another_provider(client):
+        # It has a callback of its own, and none of what Google alone does.
+        del led["PROVIDER"]
+    return led
 
 
-def _find_callbacks() -> list[str]:
+def _find_callbacks(name: str) -> list[str]:
+    """Return the callbacks of Google, and of another provider's client with this name."""
     try:
-        return [f"http://testserver{reverse('google_link:callback')}"]
+        return [
+            f"http://testserver{reverse('google_link:callback', args=args)}"
+            for args in ((), (name,))
+        ]
     except NoReverseMatch:
         return []
 

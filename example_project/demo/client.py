@@ -1,4 +1,4 @@
-"""The settings of an OAuth client at the demo's Google. Any other provider is named like this."""
+"""The settings of an OAuth client at the demo's Google."""
 
 from typing import Any
 
@@ -8,6 +8,8 @@ def client_settings(url: str) -> dict[str, Any]:
     return {
         "CLIENT_ID": "daybook.apps.googleusercontent.com",
         "CLIENT_SECRET": "known to the demo's own Google only",
+        # Only a fake on loopback says so.
+        "PROVIDER": "google",
         "AUTHORIZATION_ENDPOINT": f"{url}/o/oauth2/v2/auth",
         "TOKEN_ENDPOINT": f"{url}/token",
         "REVOCATION_ENDPOINT": f"{url}/revoke",

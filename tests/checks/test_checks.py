@@ -19,6 +19,17 @@ from tests.support.constants import OTHER_KEY
 
 CALLBACK = "https://site.example/google/callback/"
 LOOPBACK = "http://127.0.0.1:8000/google/callback/"
+OFFICE_CALLBACK = "https://site.example/google/callback/default/"
+OFFICE = {
+    "ISSUER": "https://id.example.com",
+    "AUTHORIZATION_ENDPOINT": "https://id.example.com/auth",
+    "TOKEN_ENDPOINT": "https://id.example.com/token",
+    "REVOCATION_ENDPOINT": "https://id.example.com/revoke",
+    "JWKS_URI": "https://id.example.com/jwks",
+}
+FAKE = {
+    key: url.replace("https://id.example.com", "http://127.0.0.1:9") for key, url in OFFICE.items()
+}
 
 urlpatterns: list[Any] = []
 
@@ -129,12 +140,13 @@ def test_redirect_uri_that_is_built_behind_a_proxy(
     assert deployed() == set()
 
 
-@pytest.mark.parametrize("key", ["AUTHORIZATION_ENDPOINT", "JWKS_URI", "API_ENDPOINT"])
+@pytest.mark.parametrize("keys", [OFFICE, {"API_ENDPOINT": "https://elsewhere.example/"}])
 def test_endpoint_that_is_not_googles(
-    client_with: Callable[..., None], settings: Settings, key: str
+    client_with: Callable[..., None], settings: Settings, keys: dict[str, str]
 ) -> None:
     """A line of a developer's settings that was deployed by mistake gets everybody's tokens."""
-    client_with(CALLBACK, **{key: "https://elsewhere.example/"})
+    callback = OFFICE_CALLBACK if keys is OFFICE else CALLBACK
+    client_with(callback, **keys)
     assert deployed() == {"W011"}
 
     settings.DEBUG = True
@@ -254,3 +266,90 @@ def test_middleware_that_is_not_there_is_for_django_to_tell(settings: Settings) 
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "nowhere.Middleware"]
 
     assert ids() == set()
+
+
+# Other providers than Google
+
+
+@pytest.fixture
+def clients_with(settings: Settings, tmp_path: Path) -> Callable[..., None]:
+    """Replace the clients, by some with these keys and these redirect URIs in a secrets file."""
+
+    def clients_with(**clients: dict[str, Any]) -> None:
+        made: dict[str, Any] = {}
+        for name, keys in clients.items():
+            credentials: dict[str, Any] = {"CLIENT_ID": "id", "CLIENT_SECRET": "hush-hush"}
+            listed = keys.pop("listed", None)
+            if listed:
+                path = tmp_path / f"{name}.json"
+                content = {"client_id": "id", "client_secret": "hush", "redirect_uris": listed}
+                path.write_text(json.dumps({"web": content}))
+                credentials = {"CLIENT_SECRETS_FILE": path}
+            made[name] = {**credentials, **keys}
+        settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": made}
+
+    return clients_with
+
+
+@pytest.mark.parametrize(
+    ("left_out", "id"),
+    [("JWKS_URI", "E028"), ("ISSUER", "E028"), ("REVOCATION_ENDPOINT", "W013")],
+)
+def test_endpoint_that_another_provider_has_not(
+    clients_with: Callable[..., None], left_out: str, id: str
+) -> None:
+    """Google's does not stand in for it, and what does not work without it is said."""
+    clients_with(default={}, office=dict(OFFICE))
+    assert ids() == set()
+
+    clients_with(default={}, office={**OFFICE, left_out: None})
+    [message] = (m for m in run_checks() if str(m.id).endswith(id))
+
+    assert ids() == {id}
+    assert f"'office' has no {left_out}" in message.msg
+
+
+@pytest.mark.parametrize(
+    ("google", "office"),
+    [
+        ({"REDIRECT_URI": CALLBACK}, {"REDIRECT_URI": CALLBACK}),
+        ({"listed": [LOOPBACK, CALLBACK]}, {"REDIRECT_URI": CALLBACK}),
+        ({"listed": [CALLBACK]}, {"listed": [CALLBACK, LOOPBACK]}),
+        ({}, {"REDIRECT_URI": CALLBACK}),
+        ({}, {"listed": [LOOPBACK]}),
+        ({"REDIRECT_URI": CALLBACK}, {"REDIRECT_URI": "https://SITE.example:443/google/callback/"}),
+        ({"REDIRECT_URI": CALLBACK}, {"REDIRECT_URI": f"{CALLBACK}?office=1"}),
+        ({"REDIRECT_URI": "https://site.example/google/callback/office/"}, {}),
+    ],
+)
+def test_redirect_uri_at_two_issuers(
+    clients_with: Callable[..., None], google: dict[str, Any], office: dict[str, Any]
+) -> None:
+    """One of them could take part in the flow of the other: set, listed in files, or built."""
+    clients_with(default=google, office={**OFFICE, **office})
+
+    assert "E029" in ids()
+
+
+def test_redirect_uri_of_each_issuer_is_its_own(clients_with: Callable[..., None]) -> None:
+    """Clients of one issuer may share theirs, as those of one site do at Google."""
+    clients_with(default={}, second={}, office=dict(OFFICE))
+    assert "E029" not in ids()
+
+    clients_with(
+        default={"REDIRECT_URI": CALLBACK},
+        second={"REDIRECT_URI": CALLBACK},
+        office={**OFFICE, "REDIRECT_URI": "https://site.example/google/callback/office/"},
+    )
+    assert ids() == set()
+
+    other = {key: url.replace("id.", "ids.") for key, url in OFFICE.items()}
+    clients_with(office=dict(OFFICE), other=dict(other), default={"REDIRECT_URI": CALLBACK})
+    assert "E029" not in ids()
+
+
+def test_fake_google_beside_google(clients_with: Callable[..., None]) -> None:
+    """Both have the address that has no name in it."""
+    clients_with(default={}, fake={**FAKE, "PROVIDER": "google"})
+
+    assert "E029" in ids()

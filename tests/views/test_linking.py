@@ -380,7 +380,7 @@ def test_redirect_uri_without_tls_is_warned_of(
     client.force_login(user)
 
     client.get("/google/authorize/")
-    configure(AUTHORIZATION_ENDPOINT="https://accounts.google.com/o/oauth2/v2/auth", PROVIDER=None)
+    configure(AUTHORIZATION_ENDPOINT="https://login.example/auth", PROVIDER=None)
     client.get("/google/authorize/", headers={"host": "127.0.0.1:8000"})
     assert caplog.text == ""
     client.get("/google/authorize/")
