@@ -220,19 +220,68 @@ def test_the_default_account_is_used(user: Any) -> None:
     assert access_token(user, scopes=[CALENDAR]) == "ya29.second"
 
 
-@pytest.mark.parametrize(
-    "unfit",
-    [{"scopes": []}, {"status": Status.NEEDS_REAUTHORIZATION}, {"refresh_token": ""}],
-    ids=["scope", "lost", "no token"],
-)
-@pytest.mark.parametrize("default", [True, False])
-def test_the_only_account_that_can_is_used(user: Any, unfit: dict[str, Any], default: bool) -> None:
-    """Where the default one cannot, or there is none, nobody has to choose."""
+UNFIT = {"lost": {"status": Status.NEEDS_REAUTHORIZATION}, "no token": {"refresh_token": ""}}
+
+
+@pytest.mark.parametrize("unfit", [{"scopes": []}, *UNFIT.values()], ids=["scope", *UNFIT])
+def test_the_only_account_that_can_is_used(user: Any, unfit: dict[str, Any]) -> None:
+    """Where there is no default one, nobody has to choose."""
     make_google_account(user, **{"scopes": [CALENDAR], **unfit})
     make_google_account(user, scopes=[CALENDAR], access_token="ya29.second")
-    GoogleAccount.objects.filter(is_default=True).update(is_default=default)
+    GoogleAccount.objects.update(is_default=False)
 
     assert access_token(user, scopes=[CALENDAR]) == "ya29.second"
+
+
+def test_the_only_account_that_can_takes_the_place_of_the_first(user: Any) -> None:
+    """Which lacks a scope, and is the default since it was linked first; nobody chose it."""
+    make_google_account(user, scopes=[DRIVE], access_token="ya29.first")
+    make_google_account(user, scopes=[CALENDAR], access_token="ya29.second")
+
+    assert access_token(user, scopes=[CALENDAR]) == "ya29.second"
+    assert access_token(user, scopes=[DRIVE]) == access_token(user) == "ya29.first"
+
+
+@pytest.mark.parametrize("is_chosen", [True, False])
+@pytest.mark.parametrize("unfit", UNFIT.values(), ids=UNFIT)
+def test_dead_default_account_is_asked_for(
+    user: Any, unfit: dict[str, Any], is_chosen: bool
+) -> None:
+    """No other one takes its place by itself, though it could, whatever is needed."""
+    first = make_google_account(user, scopes=[CALENDAR], is_chosen_default=is_chosen, **unfit)
+    make_google_account(user, scopes=[CALENDAR, DRIVE])
+
+    for scopes in ([], [CALENDAR], [DRIVE]):
+        with pytest.raises(GrantLostError) as caught:
+            access_token(user, scopes=scopes)
+        assert caught.value.account == first
+
+
+@pytest.mark.parametrize("others", [1, 2])
+def test_chosen_default_account_is_asked_for_a_scope(user: Any, others: int) -> None:
+    """However many others have it: the user has said which one is to be used."""
+    chosen = make_google_account(user, is_chosen_default=True)
+    for _ in range(others):
+        make_google_account(user, scopes=[CALENDAR])
+
+    with pytest.raises(MissingScopesError) as caught:
+        access_token(user, scopes=[CALENDAR])
+
+    assert caught.value.account == chosen
+
+
+def test_choice_ends_with_another_choice(user: Any) -> None:
+    """The last one that was made holds."""
+    first = make_google_account(user, scopes=[DRIVE], is_chosen_default=True)
+    second = make_google_account(user, scopes=[CALENDAR], is_chosen_default=True)
+
+    assert access_token(user, scopes=[CALENDAR])
+    with pytest.raises(MissingScopesError) as caught:
+        access_token(user, scopes=[DRIVE])
+
+    assert caught.value.account == second
+    first.refresh_from_db()
+    assert (first.is_default, first.is_chosen_default) == (False, False)
 
 
 def test_several_accounts_without_a_default_need_a_choice(user: Any) -> None:

@@ -31,7 +31,8 @@ def get_account(
 ) -> GoogleAccount:
     """Return the linked account to use, ready and with all the scopes.
 
-    For a user it is the default one, or the only one that has the scopes.
+    For a user it is the default one. Another one that alone has the scopes takes its place only
+    where the user has not made it the default, and while its own grant lives.
 
     Args:
         owner: a user, or one of their ``GoogleAccount`` rows.
@@ -64,6 +65,9 @@ def get_account(
 def choose_account(accounts: Sequence[GoogleAccount], required: Sequence[str]) -> GoogleAccount:
     """Return the one of a user's accounts that is to be used: never by guessing.
 
+    It is the default one. Where that lacks a scope, and its user has not made it the default, the
+    only other one that has the scopes will do.
+
     Args:
         accounts: the default one first.
         required: the scopes that it must have.
@@ -75,12 +79,18 @@ def choose_account(accounts: Sequence[GoogleAccount], required: Sequence[str]) -
     """
     if not accounts:
         raise NotLinkedError(missing_scopes=required)
+    first = accounts[0]
+    if first.is_default and first.is_ready(*required):
+        return first
+    if first.is_default and (first.is_chosen_default or not first.is_active):
+        return require_ready(first, required)
+    # The default one, if there is any, was merely linked first, works, and has not these scopes.
     ready = [account for account in accounts if account.is_ready(*required)]
-    if ready and (len(ready) == 1 or ready[0].is_default):
+    if len(ready) == 1:
         return ready[0]
-    if ready or (len(accounts) > 1 and not accounts[0].is_default):
+    if ready or (len(accounts) > 1 and not first.is_default):
         raise AccountChoiceRequiredError
-    return require_ready(accounts[0], required)
+    return require_ready(first, required)
 
 
 def require_ready(account: GoogleAccount, required: Sequence[str]) -> GoogleAccount:

@@ -36,7 +36,10 @@ def unlink(account: GoogleAccount) -> None:
 
 
 def make_default(account: GoogleAccount) -> None:
-    """Make this the account of its user and client that is used where none was chosen."""
+    """Make this the account of its user and client that is used where none was chosen.
+
+    It is kept that this was somebody's choice: no other account then takes its place.
+    """
     using = router.db_for_write(GoogleAccount)
     rows = GoogleAccount.objects.using(using).filter(user_id=account.user_id, client=account.client)
     with transaction.atomic(using=using):
@@ -44,9 +47,10 @@ def make_default(account: GoogleAccount) -> None:
         if account not in locked:
             return
         every = GoogleAccount.objects.using(using)
-        every.filter(pk__in=[row.pk for row in locked]).update(is_default=False)
-        every.filter(pk=account.pk).update(is_default=True)
-    account.is_default = True
+        others = every.filter(pk__in=[row.pk for row in locked])
+        others.update(is_default=False, is_chosen_default=False)
+        every.filter(pk=account.pk).update(is_default=True, is_chosen_default=True)
+    account.is_default = account.is_chosen_default = True
 
 
 @sensitive_variables()
@@ -80,6 +84,7 @@ def reassign(account: GoogleAccount, user: AbstractBaseUser) -> None:
             **lease.AT_REST,
             user_id=user.pk,
             is_default=not theirs,
+            is_chosen_default=False,
             # A refresh that is under way has sealed its answer for the former owner.
             grant_version=F("grant_version") + 1,
         )
@@ -113,6 +118,9 @@ def _seal_for(row: GoogleAccount, user: AbstractBaseUser) -> dict[str, str]:
 
 
 def _promote_only_account(rows: GoogleAccountQuerySet) -> None:
-    """Make the only account that is left the default. Among several, the user has to choose."""
-    if len(left := list(rows[:2])) == 1:
-        rows.filter(pk=left[0].pk).update(is_default=True)
+    """Make the only account that is left the default. Among several, the user has to choose.
+
+    Nobody has chosen this one, unless it was the default before.
+    """
+    if len(left := list(rows[:2])) == 1 and not left[0].is_default:
+        rows.filter(pk=left[0].pk).update(is_default=True, is_chosen_default=False)

@@ -40,6 +40,7 @@ def make_google_account(
     client: str = "default",
     status: str = Status.ACTIVE,
     status_reason: str = "",
+    is_chosen_default: bool = False,
 ) -> GoogleAccount:
     """Make a linked account, as if this user had gone through the flow.
 
@@ -57,6 +58,7 @@ def make_google_account(
         client: the name of the OAuth client.
         status: ``"active"`` or ``"needs_reauthorization"``.
         status_reason: why, such as ``"revoked"``.
+        is_chosen_default: whether the user has made it the default; the first one is by itself.
     """
     others = GoogleAccount.objects.for_user(user, client=client)
     issuer, client_id = _find_issuer(client)
@@ -85,6 +87,8 @@ def make_google_account(
     if access_token:
         account.seal_token("access_token", Secret(access_token))
     account.save(force_insert=True)
+    if is_chosen_default:
+        account.make_default()
     return account
 
 

@@ -12,8 +12,8 @@ from django_google_link.accounts.access_tokens import fresh_access_token
 from django_google_link.exceptions import EncryptionKeyUnavailableError, TokenUndecryptableError
 from django_google_link.models import GoogleAccount, PendingRevocation
 from django_google_link.services import access_token
-from django_google_link.testing import FakeGoogle, FakeUser
-from tests.support.accounts import linked, stale, token_of
+from django_google_link.testing import FakeGoogle, FakeUser, make_google_account
+from tests.support.accounts import linked, save, stale, token_of
 from tests.support.constants import OTHER_KEY
 from tests.support.databases import new_user
 from tests.support.signals import heard
@@ -252,3 +252,83 @@ def test_reassign_to_who_has_other_accounts(
     assert moved.is_default is False
     assert not GoogleAccount.objects.filter(is_default=True).exists()
     assert set(user.google_accounts.all()) == set(left)
+
+
+def flags() -> dict[str, tuple[bool, bool]]:
+    """Return of each account whether it is the default one, and whether somebody has chosen it."""
+    rows = GoogleAccount.objects.values_list("sub", "is_default", "is_chosen_default")
+    return {sub: (is_default, is_chosen) for sub, is_default, is_chosen in rows}
+
+
+def test_default_by_being_first_is_nobodys_choice(user: Any) -> None:
+    """Until somebody makes it."""
+    first = make_google_account(user, sub="1")
+    make_google_account(user, sub="2")
+    assert flags() == {"1": (True, False), "2": (False, False)}
+
+    first.make_default()
+
+    assert flags() == {"1": (True, True), "2": (False, False)}
+    assert first.is_chosen_default
+
+
+def test_last_account_that_is_left_is_nobodys_choice(user: Any) -> None:
+    """It becomes the default one, though the user had chosen another."""
+    make_google_account(user, sub="1")
+    chosen = make_google_account(user, sub="2", is_chosen_default=True)
+
+    chosen.unlink()
+
+    assert flags() == {"1": (True, False)}
+
+
+def test_last_account_that_is_left_stays_its_users_choice(user: Any) -> None:
+    """Where it was that before."""
+    other = make_google_account(user, sub="1")
+    make_google_account(user, sub="2", is_chosen_default=True)
+
+    other.unlink()
+
+    assert flags() == {"2": (True, True)}
+
+
+def test_account_that_was_once_chosen_is_not_chosen_again_by_itself(user: Any) -> None:
+    """What was chosen before the last choice is forgotten, also when the other one goes."""
+    make_google_account(user, sub="1", is_chosen_default=True)
+    later = make_google_account(user, sub="2", is_chosen_default=True)
+
+    later.unlink()
+
+    assert flags() == {"1": (True, False)}
+
+
+def test_reassign_takes_no_choice_along(user: Any, other_user: Any) -> None:
+    """The new owner has chosen nothing, and who is left with one account has not either."""
+    moved = make_google_account(user, sub="1", is_chosen_default=True)
+    make_google_account(user, sub="2")
+
+    moved.reassign(other_user)
+
+    assert flags() == {"1": (True, False), "2": (True, False)}
+
+
+def test_reassign_leaves_the_new_owners_choice(user: Any, other_user: Any) -> None:
+    """What comes beside it is not the default one."""
+    moved = make_google_account(user, sub="1", is_chosen_default=True)
+    make_google_account(other_user, sub="2", is_chosen_default=True)
+
+    moved.reassign(other_user)
+
+    assert flags() == {"1": (False, False), "2": (True, True)}
+
+
+def test_linking_again_changes_no_choice(user: Any) -> None:
+    """Neither the chosen one nor another becomes more or less of a default by it."""
+    make_google_account(user, sub="1")
+    make_google_account(user, sub="2", is_chosen_default=True)
+    before = flags()
+
+    for sub in ("1", "2"):
+        save(user, sub)
+
+    assert flags() == before
