@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, final
 
 
@@ -11,28 +11,30 @@ from typing import Any, NoReturn, final
 class Secret:
     """A token, code or key that no ``repr``, log line, error page or pickle can show.
 
-    ``reveal()`` is the only way out. Two secrets compare in constant time.
+    ``reveal()`` is the only way out. Two secrets compare in constant time. What copies or
+    serializes objects by their attributes finds none that holds the value.
     """
 
-    __slots__ = ("_value",)
+    # The value is in the closure of a function: an attribute would be walked by serializers.
+    __slots__ = ("_read",)
 
     def __init__(self, value: str) -> None:
-        self._value = value
+        self._read: Callable[[], str] = lambda: value
 
     def reveal(self) -> str:
         """Return the bare value, to be sent and forgotten."""
-        return self._value
+        return self._read()
 
     def __bool__(self) -> bool:
-        return bool(self._value)
+        return bool(self.reveal())
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        return hmac.compare_digest(self._value.encode(), other._value.encode())
+        return hmac.compare_digest(self.reveal().encode(), other.reveal().encode())
 
     def __hash__(self) -> int:
-        return hash(self._value)
+        return hash(self.reveal())
 
     def __repr__(self) -> str:
         return "Secret('**********')"
@@ -45,6 +47,9 @@ class Secret:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("A Secret cannot be pickled or copied out of the process.")
+
+    def __getstate__(self) -> NoReturn:
+        self.__reduce_ex__(None)
 
 
 def masked(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:

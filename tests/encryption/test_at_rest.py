@@ -7,11 +7,15 @@ import io
 import json
 import logging
 import pickle
+import pprint
 import sys
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
+import jsonpickle
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
@@ -20,7 +24,7 @@ from django.test import RequestFactory
 from django.views.debug import ExceptionReporter
 from pytest_django import Settings
 
-from django_google_link.accounts.access_tokens import fresh_access_token
+from django_google_link.accounts.access_tokens import AccessToken, fresh_access_token
 from django_google_link.conf.clients import get_client
 from django_google_link.encryption import keyring
 from django_google_link.encryption.format import Binding
@@ -102,13 +106,49 @@ def test_secret_shows_nothing() -> None:
     assert not Secret("")
 
 
-def test_secret_cannot_be_carried_away() -> None:
-    """Not into a pickle, a copy, or JSON."""
-    secret = Secret(REFRESH)
+@pytest.mark.parametrize(
+    "carry",
+    [
+        *(partial(pickle.dumps, protocol=number) for number in range(pickle.HIGHEST_PROTOCOL + 1)),
+        copy.copy,
+        copy.deepcopy,
+        json.dumps,
+        partial(json.dumps, default=vars),
+        vars,
+        Secret.__getstate__,
+        lambda secret: asdict(AccessToken(value=secret, expires_at=None)),
+        lambda secret: pickle.dumps([secret, {"token": secret}]),
+    ],
+)
+def test_secret_cannot_be_carried_away(carry: Callable[[Secret], Any]) -> None:
+    """Not into a pickle, a copy, or JSON, alone or inside something else."""
+    with pytest.raises(TypeError):
+        carry(Secret(REFRESH))
 
-    for carry in (pickle.dumps, copy.copy, copy.deepcopy, json.dumps):
-        with pytest.raises(TypeError):
-            carry(secret)
+
+@pytest.mark.parametrize(
+    "walk",
+    [
+        partial(jsonpickle.encode, keys=True),
+        partial(jsonpickle.encode, keys=True, unpicklable=False),
+        partial(jsonpickle.encode, keys=True, fail_safe=repr),
+        lambda secret: jsonpickle.encode([AccessToken(value=secret, expires_at=None)], keys=True),
+        object.__getstate__,
+        lambda secret: object.__reduce_ex__(secret, 2),
+        lambda secret: [getattr(secret, name) for name in secret.__slots__],
+        lambda secret: {name: getattr(secret, name, None) for name in dir(secret)},
+        lambda secret: json.dumps(secret, default=dir),
+        pprint.pformat,
+    ],
+)
+def test_secret_has_no_attribute_that_a_serializer_finds(walk: Callable[[Secret], Any]) -> None:
+    """Some refuse it, and others find nothing to write."""
+    try:
+        found = repr(walk(Secret(REFRESH)))
+    except TypeError as error:
+        found = repr(error)
+
+    assert is_clean(found)
 
 
 def test_secrets_compare_by_value() -> None:
