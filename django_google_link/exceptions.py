@@ -69,7 +69,8 @@ class ConsentRequiredError(GoogleLinkError):
         account: the ``GoogleAccount`` concerned, if there is one.
         client: the name of the OAuth client concerned, if one was named.
 
-    ``user_id`` is the primary key of the user who must act, where that is known.
+    ``user_id`` is the primary key of the user who must act, where that is known. Client and user
+    follow the account, whenever that is set.
     """
 
     default_message = "The user has to give consent at Google."
@@ -92,9 +93,20 @@ class ConsentRequiredError(GoogleLinkError):
         super().__init__(message or self.default_message)
         self.reason = reason or self.default_reason
         self.missing_scopes = frozenset(missing_scopes)
+        self.client = client
+        self.user_id: Any = None
         self.account = account
-        self.client = account.client if account else client
-        self.user_id: Any = account.user_id if account else None
+
+    @property
+    def account(self) -> GoogleAccount | None:
+        """The account concerned; ``client`` and ``user_id`` are set along with it."""
+        return self._account
+
+    @account.setter
+    def account(self, account: GoogleAccount | None) -> None:
+        self._account = account
+        if account is not None:
+            self.client, self.user_id = account.client, account.user_id
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The class itself, and not the one that was made for it.

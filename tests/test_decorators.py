@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -18,6 +19,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
+from django_google_link.accounts.access_tokens import check_grant
 from django_google_link.decorators import google_aware, google_required
 from django_google_link.exceptions import (
     AccountChoiceRequiredError,
@@ -28,6 +30,7 @@ from django_google_link.exceptions import (
 )
 from django_google_link.models import GoogleAccount, Status
 from django_google_link.scopes import IDENTITY_SCOPES
+from django_google_link.services import access_token
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 from django_google_link.web.access import Requirement
@@ -38,6 +41,7 @@ from tests.support.constants import CALENDAR, CALLBACK, DRIVE, EVENTS, TASKS
 from tests.support.flow import visit
 from tests.support.statuses import assert_is_private, assert_stays_here
 from tests.support.tables import queries_of_ours
+from tests.support.times import in_seconds
 from tests.support.urls import authorize_request_of, local, query_of
 
 pytestmark = pytest.mark.django_db
@@ -393,6 +397,52 @@ def test_error_of_somebody_elses_account_is_not_this_users(
     google.revoke(bob)
     with pytest.raises(GrantLostError):
         browser.get(url)
+
+
+@pytest.mark.parametrize("damage", [None, "damaged"])
+def test_somebody_elses_grant_that_is_lost_now_is_not_this_users(
+    browser: Client, other_user: Any, google: FakeGoogle, alice: FakeUser, damage: str | None
+) -> None:
+    """A visitor without any link is not asked for one, when that call or a later one finds it."""
+    account = link_account(
+        google, other_user, alice, CALENDAR, access_token_expires_at=in_seconds(-60)
+    )
+    if damage:
+        GoogleAccount.objects.update(sealed_refresh_token=damage)
+    google.revoke(alice)
+
+    for _ in range(2):
+        with pytest.raises(ConsentRequiredError) as caught:
+            browser.get(f"/shared-agenda/{account.pk}/")
+        assert caught.value.user_id == other_user.pk
+        assert caught.value.account == account
+
+
+def test_ones_own_grant_that_is_lost_now_is_asked_for_on_the_same_page(
+    browser: Client, user: Any, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """Whose account it is decides, not the page."""
+    account = link_account(google, user, alice, CALENDAR)
+    google.revoke(alice)
+
+    response = browser.get(f"/shared-agenda/{account.pk}/")
+
+    assert authorize_request_of(response["Location"], user).account == alice.sub
+
+
+@pytest.mark.parametrize("helper", [access_token, check_grant])
+def test_task_is_told_whose_grant_is_lost(
+    user: Any, google: FakeGoogle, alice: FakeUser, helper: Any
+) -> None:
+    """By the very call that finds it, and after a queue has carried the error elsewhere."""
+    account = link_account(google, user, alice, CALENDAR, access_token_expires_at=in_seconds(-60))
+    google.revoke(alice)
+
+    with pytest.raises(GrantLostError) as caught:
+        helper(account)
+
+    for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
+        assert (error.account, error.user_id, error.client) == (account, user.pk, "default")
 
 
 def test_error_that_consent_does_not_help_is_raised(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from django_google_link.exceptions import NotLinkedError, TokenUndecryptableError
 from django_google_link.models import GoogleAccount
 from tests.documentation.pages import PUBLIC_MODULES
 
@@ -68,3 +69,24 @@ def test_copy_has_all_attributes(error: type[Exception], copied: Callable[[Any],
     assert str(twin) == str(original)
     assert twin.args == original.args
     assert vars(twin) == vars(original)
+
+
+def test_user_and_client_follow_the_account() -> None:
+    """Also where the account is named after the error was made, and in a copy of that."""
+    error = TokenUndecryptableError()
+    assert (error.account, error.client, error.user_id) == (None, "", None)
+
+    error.account = GoogleAccount(client="second", sub="1", user_id=7)
+
+    for twin in (error, *(copied(error) for copied in COPIES.values())):
+        assert (twin.account, twin.client, twin.user_id) == (error.account, "second", 7)
+
+
+def test_user_and_client_stay_without_an_account() -> None:
+    """Where there is no account, somebody may know for whom there is none."""
+    error = NotLinkedError(client="second")
+    error.user_id = 7
+
+    error.account = None
+
+    assert (error.client, error.user_id) == ("second", 7)

@@ -39,6 +39,7 @@ urlpatterns = [
     path("careless/", views.careless),
     path("sessions/", views.sessions),
     path("greedy/", views.greedy),
+    path("shared-agenda/<uuid:pk>/", views.shared_agenda),
     path("mine/", views.mine),
     path("ledger/", views.ledger),
     path("stubborn/", views.stubborn),

@@ -16,7 +16,7 @@ from django.views import View
 from django_google_link.decorators import google_aware, google_required
 from django_google_link.exceptions import ConsentRequiredError
 from django_google_link.models import GoogleAccount
-from django_google_link.services import build_service, credentials_for
+from django_google_link.services import authorized_session, build_service, credentials_for
 from tests.support.constants import CALENDAR, DRIVE
 
 
@@ -229,6 +229,15 @@ def agenda_of(request: HttpRequest, pk: Any) -> HttpResponse:
     return JsonResponse(
         {"events": events_of(build_service(account, "calendar", "v3", scopes=scopes))}
     )
+
+
+@google_aware
+def shared_agenda(request: HttpRequest, pk: Any) -> HttpResponse:
+    """What is on, in an account that anybody may have linked."""
+    session = authorized_session(GoogleAccount.objects.get(pk=pk))
+    endpoint = request.google.client.api_endpoint
+    url = f"{endpoint}/calendar/v3/calendars/primary/events"
+    return JsonResponse(session.get(url, timeout=10).json())
 
 
 @google_required
