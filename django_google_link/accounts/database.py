@@ -12,6 +12,7 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.db import (
     DatabaseError,
     DataError,
+    IntegrityError,
     InterfaceError,
     InternalError,
     OperationalError,
@@ -28,6 +29,8 @@ Result = TypeVar("Result")
 
 # Seconds: for how long what may pass is tried again, and the pauses between the attempts.
 _PATIENCE, _SHORTEST_PAUSE, _LONGEST_PAUSE = 5, 0.02, 0.5
+#: Who has lost a race against another writer sees what that one wrote at the next attempt.
+_MOST_RACES = 3
 # mysqlclient has it as an OperationalError.
 _MYSQL_INCORRECT_STRING = 1366
 
@@ -100,7 +103,7 @@ def is_locked(rows: QuerySet[Any], key: Any) -> bool:
     return features.has_select_for_update_skip_locked and not lock_free_rows(rows, [key])
 
 
-def run_durably(work: Callable[[], Result], *, using: str) -> Result:
+def run_durably(work: Callable[[], Result], *, using: str, patience: float = _PATIENCE) -> Result:
     """Do what ends with a transaction, and again after what passes: nothing of it was written then.
 
     A deadlock, a serialization failure, a lock that somebody holds for too long, a connection that
@@ -110,18 +113,23 @@ def run_durably(work: Callable[[], Result], *, using: str) -> Result:
     Args:
         work: opens a transaction of its own.
         using: the alias of the database.
+        patience: in seconds, after which no further attempt is made.
 
     Raises:
-        DatabaseError, InterfaceError: what came of the last attempt.
+        DatabaseError, InterfaceError, ObjectDoesNotExist: what came of the last attempt.
     """
     if connections[using].in_atomic_block:
         return work()
-    started, pause = time.monotonic(), _SHORTEST_PAUSE
+    started, pause, races = time.monotonic(), _SHORTEST_PAUSE, 0
     while True:
         try:
             return work()
+        except IntegrityError:
+            races += 1
+            if races == _MOST_RACES:
+                raise
         except (DatabaseError, InterfaceError, ObjectDoesNotExist) as error:
-            if not may_pass(error) or time.monotonic() - started > _PATIENCE:
+            if not may_pass(error) or time.monotonic() - started > patience:
                 raise
         connections[using].close_if_unusable_or_obsolete()
         time.sleep(pause * uniform(0.5, 1))  # noqa: S311  no secret
@@ -138,8 +146,10 @@ def may_pass(error: Exception) -> bool:
 
 
 def is_refused_text(error: Exception) -> bool:
-    """Return whether the database has no way to store a character of a text."""
-    return isinstance(error, DataError) or error.args[:1] == (_MYSQL_INCORRECT_STRING,)
+    """Return whether the database, or the connection to it, has no way to take a character."""
+    if isinstance(error, DataError | UnicodeEncodeError):
+        return True
+    return error.args[:1] == (_MYSQL_INCORRECT_STRING,)
 
 
 def backoff(failures: int, *, first: int, longest: int) -> timedelta:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from datetime import timedelta
 
-from django.db import IntegrityError, router, transaction
+from django.db import DatabaseError, IntegrityError, InterfaceError, router, transaction
 from django.db.models import QuerySet
 
 from ..conf import clock
 from ..conf.settings import conf
 from ..models import SpentState
-from .database import lease_duration
+from .database import lease_duration, run_durably
+
+logger = logging.getLogger("django_google_link")
 
 _PAUSE = 0.05  # seconds
+_CHUNK, _MOST_CHUNKS = 500, 100
 
 
 def spend_state(state: str, *, owner: str) -> bool:
@@ -28,26 +32,41 @@ def spend_state(state: str, *, owner: str) -> bool:
         Whether nobody has taken it before.
     """
     rows = _rows()
-    try:
-        with transaction.atomic(using=rows.db):
-            rows.create(digest=digest_state(state), owner=owner, spent_at=clock.now())
-    except IntegrityError:
-        return False
-    return True
+
+    def spend() -> bool:
+        try:
+            with transaction.atomic(using=rows.db):
+                rows.create(digest=digest_state(state), owner=owner, spent_at=clock.now())
+        except IntegrityError:
+            return False
+        return True
+
+    return run_durably(spend, using=rows.db)
 
 
 def finish_state(state: str, *, location: str) -> None:
     """Note where an exchange has led: whoever brings the same again is led there too.
 
+    It never fails: the exchange is over by then, and its outcome is what the user is to see.
+
     Args:
         state: that was spent.
         location: the address to which the user is sent; empty if there is none.
     """
-    _rows().filter(digest=digest_state(state)).update(location=location, is_finished=True)
+    spent = _rows().filter(digest=digest_state(state))
+    try:
+        run_durably(
+            lambda: spent.update(location=location, is_finished=True), using=spent.db, patience=1
+        )
+    except (DatabaseError, InterfaceError) as error:
+        logger.warning("Where an authorization led was not noted: %s", type(error).__name__)
 
 
 def await_location(state: str, *, owner: str) -> str:
     """Return where the exchange of a ``state`` has led; wait for it, if it is under way.
+
+    A worker waits for as long as a request to Google may take, and only while the first one may
+    still be waiting for it as well: for one that has died nobody waits twice.
 
     Args:
         state: that came back once more.
@@ -57,18 +76,31 @@ def await_location(state: str, *, owner: str) -> str:
         The address; empty, if it led nowhere, is unknown, or is another user's.
     """
     rows = _rows().filter(digest=digest_state(state), owner=owner)
-    deadline = time.monotonic() + 2 * lease_duration().total_seconds()
+    longest = lease_duration()
+    deadline = time.monotonic() + longest.total_seconds()
     while True:
         spent = rows.first()
-        if spent is None or spent.is_finished or time.monotonic() > deadline:
+        if spent is None or spent.is_finished:
             return spent.location if spent else ""
+        if clock.now() - spent.spent_at > longest or time.monotonic() > deadline:
+            return ""
         time.sleep(_PAUSE)
 
 
 def delete_old_states() -> int:
-    """Forget the states that are too old to come back, and return how many there were."""
-    old = _rows().filter(spent_at__lt=clock.now() - timedelta(seconds=2 * conf.state_max_age))
-    return old.delete()[0]
+    """Forget states that are too old to come back, some at a time; return how many there were.
+
+    A number of them is left to the next call, if there are very many.
+    """
+    rows = _rows()
+    old = rows.filter(spent_at__lt=clock.now() - timedelta(seconds=2 * conf.state_max_age))
+    deleted = 0
+    for _ in range(_MOST_CHUNKS):
+        digests = list(old.order_by("spent_at").values_list("pk", flat=True)[:_CHUNK])
+        deleted += rows.filter(pk__in=digests).delete()[0]
+        if len(digests) < _CHUNK:
+            break
+    return deleted
 
 
 def digest_state(state: str) -> str:

@@ -33,7 +33,7 @@ from ..models import GoogleAccount
 from ..scopes import IDENTITY_SCOPES, parse_scopes
 from ..secret import Secret
 from ..web.access import client_name, default_return_url, is_safe_url
-from ..web.pending import pop_pending, remember_outcome, stash_pending
+from ..web.pending import holds_pending, pop_pending, remember_outcome, stash_pending
 from . import pages
 from .page import no_referrer, page
 
@@ -82,18 +82,17 @@ def callback(request: HttpRequest, client: str = "") -> HttpResponse:
         if _came_without_cookie(request) and query.pop(_BOUNCED, None) is None:
             return _bounce(request, query, code)
         return redirect_to_login(reverse("google_link:accounts"))
-    state = query.get("state", "")
-    try:
-        pending = _take_pending(request, state, client)
-    except StateError as error:
-        return _fail_state(error)
-    if pending is None:
+    state, user = query.get("state", ""), str(request.user.pk)
+    # A repeat leaves the session alone: what the first one writes there must not be overwritten.
+    if not holds_pending(request.session, state) or not spend_state(state, owner=user):
         return _follow_first(request, state)
     location = ""
     try:
-        response = _complete(request, pending, query, code)
+        response = _complete(request, _take_pending(request, state, client), query, code)
         location = response.get("Location", "")
         return response
+    except StateError as error:
+        return _fail_state(error)
     finally:
         finish_state(state, location=location)
 
@@ -107,23 +106,20 @@ def failed(request: HttpRequest) -> HttpResponse:
     return pages.failure(request, StateError())
 
 
-def _take_pending(request: HttpRequest, state: str, client: str) -> PendingAuthorization | None:
+def _take_pending(request: HttpRequest, state: str, client: str) -> PendingAuthorization:
     """Return what was remembered of this authorization, for one exchange.
-
-    Returns:
-        ``None``, if another request has it.
 
     Raises:
         StateError: when it must not be used.
     """
     pending = pop_pending(request.session, state, user=str(request.user.pk))
     if pending is None:
-        return None
+        raise StateError("The session has changed in the meantime.")
     # Each authorization server has an address of its own: what arrives elsewhere was sent by
     # another one than was asked (RFC 9700 section 4.4).
     if get_client(pending.client).callback_args != ((client,) if client else ()):
         raise StateError("The answer arrived at another authorization server's address.")
-    return pending if spend_state(state, owner=pending.user) else None
+    return pending
 
 
 def _follow_first(request: HttpRequest, state: str) -> HttpResponse:

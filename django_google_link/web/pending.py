@@ -35,6 +35,11 @@ def stash_pending(session: SessionBase, pending: PendingAuthorization) -> str:
     return state
 
 
+def holds_pending(session: SessionBase, state: str) -> bool:
+    """Return whether something is kept under this ``state``. Changes nothing."""
+    return digest_state(state) in _read_entries(session)
+
+
 def pop_pending(session: SessionBase, state: str, *, user: str) -> PendingAuthorization | None:
     """Take a pending authorization out of the session, for good.
 

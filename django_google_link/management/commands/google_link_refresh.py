@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management import BaseCommand, CommandError
 
 from django_google_link.accounts.access_tokens import refresh_leeway
+from django_google_link.accounts.spent_states import delete_old_states
 from django_google_link.management.outcomes import count_outcomes, fail_if_retryable
 from django_google_link.operations.refresh import (
     RETRYABLE,
@@ -66,6 +67,7 @@ class Command(BaseCommand):
             raise CommandError("--unused-for and --workers take a number from 1 on.")
         if expiring_within is not None and not 0 <= expiring_within <= _LONGEST_MINUTES:
             raise CommandError(f"--expiring-within takes 0 to {_LONGEST_MINUTES} minutes.")
+        delete_old_states()
         window = None if expiring_within is None else timedelta(minutes=expiring_within)
         accounts = due_accounts(expiring_within=window, unused_for=timedelta(days=unused_for))
         total = accounts.count()
