@@ -7,7 +7,6 @@ import time
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from random import uniform
 from threading import Lock
 from typing import cast
@@ -34,8 +33,8 @@ from ..oauth.endpoints import TokenResponse
 from ..oauth.id_token import read_unverified_identity, verify_id_token
 from ..secret import Secret
 from . import lease
-from .answers import end_grant, store_answer
-from .grants import has_identity, mark_lost, save_identity, save_refresh
+from .answers import DATABASE_FAILURES, end_grant, store_answer
+from .grants import has_identity, is_held, mark_lost, save_identity, save_refresh
 
 logger = logging.getLogger("django_google_link")
 
@@ -332,8 +331,6 @@ class _AccessTokenRequest:
             logger.error("Google refuses the client %r: %s", row.client, error)
             raise
         if not _store_refresh(client, row, response, guard=guard, is_forced=is_forced):
-            if response.refresh_token:  # Nothing that is stored would end it any more.
-                end_grant(client, row.sub, response.refresh_token, owner=row.owner)
             return None
         if response.id_token:
             _follow_identity(client, row, response.id_token)
@@ -356,9 +353,18 @@ def _store_refresh(
     Raises:
         RefreshUnavailableError: when a refresh token that has replaced the stored one is lost.
     """
+
+    def store() -> bool:
+        is_stored = save_refresh(row, response, guard=guard, is_forced=is_forced)
+        token = None if is_stored else response.refresh_token
+        if token and not is_held(token, GoogleAccount.objects.using(guard.db).filter(pk=row.pk)):
+            # The row is another's by now, and nothing that is stored would end this one.
+            end_grant(client, row.sub, token, owner=row.owner)
+        return is_stored
+
     try:
         return store_answer(
-            partial(save_refresh, row, response, guard=guard, is_forced=is_forced),
+            store,
             client=client,
             sub=row.sub,
             owner=row.owner,
@@ -388,7 +394,14 @@ def _follow_identity(client: OAuthClient, row: GoogleAccount, id_token: Secret) 
     if identity.sub != row.sub:  # OpenID Connect Core section 12.2: it must be the same.
         logger.error("The ID token of a refresh of the account %s is another's.", row.pk)
         return
-    save_identity(row, identity)
+    try:
+        save_identity(row, identity)
+    except (*DATABASE_FAILURES, UnicodeEncodeError) as error:  # The next refresh says it again.
+        logger.warning(
+            "The name and address of the account %s were not saved: %s",
+            row.pk,
+            type(error).__name__,
+        )
 
 
 def _choose_rows(account: GoogleAccount) -> GoogleAccountQuerySet:

@@ -7,11 +7,12 @@ granted and is not stored here would live on at Google, and nobody could end it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
 
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist
 from django.db import DatabaseError, IntegrityError, InterfaceError, router
 from django.views.decorators.debug import sensitive_variables
@@ -28,7 +29,11 @@ logger = logging.getLogger("django_google_link")
 
 Result = TypeVar("Result")
 
-_FAILURES = (DatabaseError, InterfaceError, ObjectDoesNotExist)
+#: What a database may do to a caller who is to store, or to look up, a grant.
+DATABASE_FAILURES = (DatabaseError, InterfaceError, ObjectDoesNotExist)
+
+#: Seconds: whoever comes here has waited for the database before, and a user waits for the page.
+_OUTBOX_PATIENCE = 1
 
 
 @sensitive_variables()
@@ -45,26 +50,53 @@ def store_answer(
 
     Args:
         store: opens a transaction of its own.
+        token: that stands for the grant and would be lost; ``None`` for nothing that would be.
+
+    The other arguments, and the errors, are those of :func:`end_grant_on_failure`.
+    """
+    with end_grant_on_failure(client, sub, token, owner=owner, is_linked=is_linked):
+        return run_durably(store, using=router.db_for_write(GoogleAccount))
+
+
+@contextmanager
+@sensitive_variables()
+def end_grant_on_failure(
+    client: OAuthClient, sub: str, token: Secret | None, *, owner: str, is_linked: bool
+) -> Iterator[None]:
+    """End a grant if what follows its answer goes wrong, whatever that is.
+
+    Args:
         client: to which the tokens were issued.
         sub: whose they are.
+        token: that stands for the grant; ``None`` for one that lives on as it did before.
         owner: the primary key of the user, as text.
-        token: that stands for the grant and would be lost; ``None`` for nothing that would be.
         is_linked: whether a link that works was there before, on the same grant.
 
     Raises:
-        GrantNotStoredError: when it cannot be stored. The grant is ended then.
+        GrantNotStoredError: in place of an error of the database's.
     """
     try:
-        return run_durably(store, using=router.db_for_write(GoogleAccount))
+        yield
+        return
     except BaseException as error:  # A worker that is told to stop would lose it as well.
         if token:
             end_grant(client, sub, token, owner=owner, is_linked=is_linked)
-        if not isinstance(error, _FAILURES):
+        if not isinstance(error, DATABASE_FAILURES):
             raise
         # No more than its kind: the database may quote what it was to store.
         logger.error("What Google answered could not be stored: %s", type(error).__name__)
-        problem = GrantNotStoredError(user_is_gone=isinstance(error, IntegrityError))
+        problem = GrantNotStoredError(
+            user_is_gone=isinstance(error, IntegrityError) and not _has_user(owner)
+        )
     raise problem
+
+
+def _has_user(owner: str) -> bool:
+    model = get_user_model()
+    try:
+        return model._base_manager.using(router.db_for_write(model)).filter(pk=owner).exists()
+    except DATABASE_FAILURES:
+        return True
 
 
 @sensitive_variables()
@@ -86,15 +118,16 @@ def end_grant(
         sub: whose it is; empty, if that could not be verified.
         token: either of its tokens.
         owner: the primary key of the user, as text.
-        is_linked: whether a link is known to live on the grant, should the database not tell.
+        is_linked: whether a link may live on the grant, should the database not tell.
         delay: before Google is told. A link to the same account before then calls it off.
     """
     try:
         pending = run_durably(
             lambda: revocations.enqueue_token(client, sub, token, owner=owner, delay=delay),
             using=router.db_for_write(PendingRevocation),
+            patience=_OUTBOX_PATIENCE,
         )
-    except (*_FAILURES, ImproperlyConfigured) as error:
+    except (*DATABASE_FAILURES, ImproperlyConfigured) as error:
         logger.error("The outbox cannot be written: %s", type(error).__name__)
         _end_now(client, sub, token, owner=owner, is_linked=is_linked)
         return
@@ -105,23 +138,29 @@ def end_grant(
 def _process_now(pending: PendingRevocation) -> None:
     try:
         revocations.process(pending.pk, using=pending._state.db)
-    except (*_FAILURES, GoogleLinkError) as error:  # The command will see to it.
+    except (*DATABASE_FAILURES, GoogleLinkError) as error:  # The command will see to it.
         logger.warning("A grant could not be revoked at once: %s", type(error).__name__)
 
 
 @sensitive_variables()
 def _end_now(client: OAuthClient, sub: str, token: Secret, *, owner: str, is_linked: bool) -> None:
-    issued = GoogleAccount(client=client.name, issuer=client.issuer, client_id=client.client_id)
-    with suppress(*_FAILURES):
-        is_linked = revocations.has_living_link(issued, sub=sub, owner=owner)
-    if is_linked:
-        return  # The link stands for the same grant, and ends it when it goes.
+    try:
+        if revocations.has_living_link(client, sub=sub, owner=owner):
+            return  # The link stands for the same grant, and ends it when it goes.
+    except DATABASE_FAILURES:
+        if is_linked:
+            _tell_that_it_lives(client, "a link may live on it, and the database does not tell")
+            return
     try:
         if client.revocation_endpoint:
             endpoints.revoke(client, token=token)
     except GoogleLinkError as error:
-        logger.error(
-            "A grant to the client %r lives on at Google, and is not stored here: %s",
-            client.name,
-            error,
-        )
+        _tell_that_it_lives(client, error)
+
+
+def _tell_that_it_lives(client: OAuthClient, reason: object) -> None:
+    logger.error(
+        "A grant to the client %r lives on at Google, and is not stored here: %s",
+        client.name,
+        reason,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError, IntegrityError, router, transaction
@@ -14,7 +15,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from .. import signals
 from ..conf import clock
-from ..exceptions import ClientMisconfiguredError, NoRefreshTokenError
+from ..exceptions import ClientMisconfiguredError, NoRefreshTokenError, TokenDecryptionError
 from ..models import GoogleAccount, GoogleAccountQuerySet, Reason, Status
 from ..scopes import parse_scopes
 from ..signals import send_on_commit
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ..conf.clients import OAuthClient
     from ..oauth.endpoints import TokenResponse
     from ..oauth.id_token import Identity
+    from ..secret import Secret
 
 logger = logging.getLogger("django_google_link")
 
@@ -73,6 +75,7 @@ def save_grant(
             granted since is kept.
 
     Raises:
+        NoRefreshTokenError: when none came, and none that works is stored.
         ClientMisconfiguredError: when nothing new came, and what is stored is another client's.
         DatabaseError: when it cannot be stored; then nothing has changed.
     """
@@ -90,7 +93,7 @@ def save_grant(
                 seen=seen,
                 using=using,
             )
-        except DatabaseError as error:
+        except (DatabaseError, UnicodeEncodeError) as error:
             if not forms or not is_refused_text(error):
                 raise
 
@@ -115,7 +118,7 @@ def _save_grant(
         revocations.discard(client, identity.sub, owner=owner, using=using)
         if seen is not None and not created and account.grant_version > seen + 1:
             return account
-        if not (response.refresh_token or account.sealed_refresh_token):
+        if not (response.refresh_token or account.is_active):
             raise NoRefreshTokenError  # Its access token would be all that there is.
         if not client.has_issued(account):
             _leave_to(client, account, response, using=using)
@@ -172,6 +175,7 @@ def save_refresh(
     Returns:
         Whether it was stored.
     """
+    row = copy(row)  # It may be done again, and has to tell the same then.
     news = _apply_refresh(row, response)
     values = {name: getattr(row, name) for name in _TOKEN_FIELDS}
     if not response.refresh_token:
@@ -184,6 +188,18 @@ def save_refresh(
         if stored:
             _send(row, [(signals.token_refreshed, {}), *news], using=guard.db)
     return bool(stored)
+
+
+@sensitive_variables()
+def is_held(token: Secret, rows: GoogleAccountQuerySet) -> bool:
+    """Return whether one of the rows holds this refresh token.
+
+    A connection may be lost in the moment after the commit: then it was stored, though it seems as
+    if it was not.
+    """
+    with suppress(TokenDecryptionError):
+        return any(row.unseal_token("refresh_token") == token for row in rows)
+    return False
 
 
 def save_identity(account: GoogleAccount, identity: Identity) -> None:
@@ -201,7 +217,7 @@ def save_identity(account: GoogleAccount, identity: Identity) -> None:
             with transaction.atomic(using=rows.db):
                 rows.update(**values)
             return
-        except DatabaseError as error:
+        except (DatabaseError, UnicodeEncodeError) as error:
             if not forms or not is_refused_text(error):
                 raise
 

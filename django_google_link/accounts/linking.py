@@ -12,7 +12,6 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.db import router
@@ -38,9 +37,11 @@ from ..oauth.authorization_response import exchange_code, identify_user
 from ..scopes import missing_scopes, parse_scopes
 from ..secret import Secret
 from .access_tokens import check_grant
-from .answers import end_grant, store_answer
+from .answers import DATABASE_FAILURES, end_grant, end_grant_on_failure, store_answer
+from .database import run_durably
 from .grants import save_grant
 from .lookup import choose_account
+from .revocations import has_living_link
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -71,6 +72,7 @@ class PendingAuthorization:
         prompt: as sent.
         account: the ``sub`` of the account that is expected, or nothing.
         add: that a further account is wanted, though one is linked.
+        is_further: that this user had linked an account before, through this client.
         consent_repeated: that this is the second attempt, with ``prompt=consent``.
     """
 
@@ -83,6 +85,7 @@ class PendingAuthorization:
     prompt: str = ""
     account: str = ""
     add: bool = False
+    is_further: bool = False
     consent_repeated: bool = False
     nonce: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     code_verifier: str = field(default_factory=lambda: secrets.token_urlsafe(64), repr=False)
@@ -142,8 +145,12 @@ def start_authorization(
     account = _find_expected(request, linked)
     scopes = request.scopes
     if account is None:
-        has_usable = any(row.is_active and client.has_issued(row) for row in linked)
-        prompt = "select_account" if has_usable and not request.account else "consent"
+        usable = [row for row in linked if row.is_active and client.has_issued(row)]
+        prompt = "consent"
+        if usable and not request.account:
+            # The user may choose an account that is linked, and lacks some of what is asked.
+            lacks = any(missing_scopes(scopes, row.refresh_token_scopes) for row in usable)
+            prompt = "select_account consent" if lacks else "select_account"
     else:
         is_usable = account.is_active and client.has_issued(account)
         if is_usable and account.is_ready(*request.required):
@@ -162,6 +169,7 @@ def start_authorization(
         prompt=prompt,
         account=account.sub if account else request.account,
         add=request.add,
+        is_further=bool(linked),
     )
 
 
@@ -226,28 +234,28 @@ def complete_authorization(
         raise
     if pending.account and identity.sub != pending.account:
         _refuse_other_account(user, client, pending, answer, identity)
-    row = _find_row(user, client, identity.sub)
-    is_linked = row is not None and row.is_active and client.has_issued(row)
     try:
-        if not answer.refresh_token and _needs_consent(row, client, pending, answer):
-            raise NoRefreshTokenError
-        return _store(user, client, pending, answer, identity, is_linked=is_linked, request=request)
+        if not answer.refresh_token and _needs_consent(user, client, pending, answer, identity):
+            return pending.repeated(account=identity.sub)
+        return _store(user, client, pending, answer, identity, request=request)
     except NoRefreshTokenError:
+        # A user who does not come back must not leave a grant that nobody here knows of.
+        delay = timedelta() if pending.consent_repeated else _time_to_decide()
+        end_grant(client, identity.sub, answer.access_token, owner=pending.user, delay=delay)
         if not pending.consent_repeated:
             return pending.repeated(account=identity.sub)
         # The next time Google gives a refresh token, as it does for a new grant.
         logger.warning("Google gave the client %r no refresh token, twice.", client.name)
-        end_grant(client, identity.sub, answer.access_token, owner=pending.user)
         raise
 
 
 def _refuse(
     user: User, pending: PendingAuthorization, error: str, request: HttpRequest | None
 ) -> NoReturn:
+    problem = AuthorizationDeniedError(error)
     signals.authorization_denied.send_robust(
-        GoogleAccount, user=user, client=pending.client, error=error[:100], request=request
+        GoogleAccount, user=user, client=pending.client, error=problem.error, request=request
     )
-    problem = AuthorizationDeniedError(error[:100])
     if problem.is_users:
         logger.info("A user refused to link through the client %r.", pending.client)
     else:
@@ -267,13 +275,12 @@ def _identify(
     except BaseException as error:
         # Whose it is the ID token may still say, though nobody may rely on it: a link that lives
         # on the same grant must not end with it.
-        sub = answer.unverified_sub
         end_grant(
             client,
-            sub,
+            answer.unverified_sub,
             answer.refresh_token or answer.access_token,
             owner=pending.user,
-            is_linked=True,
+            is_linked=pending.is_further,
         )
         raise error
 
@@ -287,15 +294,14 @@ def _refuse_other_account(
     identity: Identity,
 ) -> NoReturn:
     """Offer the account that came as a further one, and end what was granted unless it is taken."""
-    if answer.refresh_token:
-        end_grant(
-            client,
-            identity.sub,
-            answer.refresh_token,
-            owner=pending.user,
-            is_linked=True,
-            delay=_time_to_decide(),
-        )
+    end_grant(
+        client,
+        identity.sub,
+        answer.refresh_token or answer.access_token,
+        owner=pending.user,
+        is_linked=True,
+        delay=_time_to_decide(),
+    )
     raise OtherAccountError(
         sub=identity.sub,
         name=identity.email or identity.name or identity.sub,
@@ -310,29 +316,45 @@ def _time_to_decide() -> timedelta:
 
 @sensitive_variables()
 def _needs_consent(
-    row: GoogleAccount | None,
+    user: User,
     client: OAuthClient,
     pending: PendingAuthorization,
     answer: TokenResponse,
+    identity: Identity,
 ) -> bool:
     """Return whether what is stored falls short of what was asked for and granted.
 
     Whether a refresh token grows with its grant no page of Google's says: it is tried. What nobody
     asked for (``include_granted_scopes`` brings it) is no reason to ask, nor what was declined.
+
+    Raises:
+        NoRefreshTokenError: when nothing that is of use is stored.
+        GrantNotStoredError: when the database does not tell.
     """
+    with end_grant_on_failure(
+        client, identity.sub, answer.access_token, owner=pending.user, is_linked=pending.is_further
+    ):
+        row = run_durably(lambda: _find_row(user, client, identity.sub), using=_database())
     if row is None or not row.is_active or not client.has_issued(row):
-        return True
+        raise NoRefreshTokenError
     granted = pending.scopes if answer.scopes is None else answer.scopes
     new = set(granted).intersection(pending.scopes)
-    # Asked twice, the user is not asked again: what the stored token carries is what there is.
-    if pending.consent_repeated or not missing_scopes(new, row.refresh_token_scopes):
+    if not missing_scopes(new, row.refresh_token_scopes):
         return False
     try:
         check_grant(row)
         row.refresh_from_db(fields=["refresh_token_scopes"])
-    except (GoogleLinkError, GoogleAccount.DoesNotExist):
-        return True  # Consent brings a token that is sure to carry it all.
-    return bool(missing_scopes(new, row.refresh_token_scopes))
+    except (GoogleLinkError, *DATABASE_FAILURES):
+        return not pending.consent_repeated  # Consent brings a token that is sure to carry it all.
+    lost = missing_scopes(new, row.refresh_token_scopes)
+    if lost and pending.consent_repeated:
+        # Asked twice, the user is not asked again: what the stored token carries is what there is.
+        logger.warning(
+            "Google gave the client %r no refresh token for what was granted, twice: %s",
+            client.name,
+            " ".join(sorted(lost)),
+        )
+    return bool(lost) and not pending.consent_repeated
 
 
 @sensitive_variables()
@@ -343,26 +365,23 @@ def _store(
     answer: TokenResponse,
     identity: Identity,
     *,
-    is_linked: bool,
     request: HttpRequest | None,
 ) -> GoogleAccount:
+    def save() -> GoogleAccount:
+        return save_grant(
+            user, client, identity, answer, requested_scopes=pending.scopes, request=request
+        )
+
+    # Without a refresh token the stored one stands for the grant, as before.
+    token, owner, is_linked = answer.refresh_token, pending.user, pending.is_further
     try:
+        with end_grant_on_failure(client, identity.sub, token, owner=owner, is_linked=is_linked):
+            # Looked up while the database answers: it may not, once it has refused the row.
+            is_linked = run_durably(
+                lambda: has_living_link(client, sub=identity.sub, owner=owner), using=_database()
+            )
         account = store_answer(
-            partial(
-                save_grant,
-                user,
-                client,
-                identity,
-                answer,
-                requested_scopes=pending.scopes,
-                request=request,
-            ),
-            client=client,
-            sub=identity.sub,
-            owner=pending.user,
-            # Without a refresh token the stored one stands for the grant, as before.
-            token=answer.refresh_token,
-            is_linked=is_linked,
+            save, client=client, sub=identity.sub, owner=owner, token=token, is_linked=is_linked
         )
     except GrantNotStoredError as error:
         if error.user_is_gone:
@@ -374,5 +393,9 @@ def _store(
 
 def _find_row(user: User, client: OAuthClient, sub: str) -> GoogleAccount | None:
     owner: Any = user.pk
-    rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
+    rows = GoogleAccount.objects.using(_database())
     return rows.filter(user_id=owner, client=client.name, sub=sub).first()
+
+
+def _database() -> str:
+    return router.db_for_write(GoogleAccount)

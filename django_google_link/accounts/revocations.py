@@ -21,7 +21,7 @@ from django.views.decorators.debug import sensitive_variables
 from .. import signals
 from ..conf import clock
 from ..conf.clients import (
-    ClientRow,
+    Issued,
     OAuthClient,
     get_revoking_client,
     is_google_issuer,
@@ -208,6 +208,12 @@ def process(pk: uuid.UUID, *, using: str | None = None) -> RevocationOutcome:
 def _revoke(pending: PendingRevocation) -> RevocationOutcome:
     using = pending._state.db
     if has_living_link(pending, sub=pending.sub, owner=pending.owner, using=using):
+        if not pending.sub:
+            logger.warning(
+                "A grant to the client %r may live on at Google: nobody knows whose it is, and its "
+                "user has another link.",
+                pending.client,
+            )
         return RevocationOutcome.CANCELLED
     refresh_token = _unseal_if_whole(pending, "refresh_token")
     tokens = [
@@ -242,7 +248,7 @@ def _list_siblings(pending: PendingRevocation) -> list[uuid.UUID]:
     return [row.pk for row in rows if row.sub == pending.sub and share_grant(row, pending)]
 
 
-def has_living_link(issued: ClientRow, *, sub: str, owner: str, using: str | None = None) -> bool:
+def has_living_link(issued: Issued, *, sub: str, owner: str, using: str | None = None) -> bool:
     """Return whether a link that works lives on the same grant: to revoke would end it as well.
 
     At Google that is so. At other providers each token is of a grant of its own.

@@ -6,7 +6,6 @@ import logging
 import threading
 from collections.abc import Generator
 from dataclasses import replace
-from functools import partial
 
 from django.contrib.auth import get_user_model
 from django.db import router
@@ -14,8 +13,9 @@ from django.db.models import TextChoices
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from ..accounts.answers import end_grant, store_answer
-from ..accounts.grants import save_grant
+from ..accounts.answers import end_grant, end_grant_on_failure
+from ..accounts.database import run_durably
+from ..accounts.grants import is_held, save_grant
 from ..accounts.revocations import outbox
 from ..conf.clients import GOOGLE_TOKEN_ENDPOINTS, OAuthClient, get_client
 from ..conf.settings import conf
@@ -27,7 +27,7 @@ from ..exceptions import (
     RefreshUnavailableError,
     TokenUndecryptableError,
 )
-from ..models import GoogleAccount, Reason
+from ..models import GoogleAccount, GoogleAccountQuerySet, Reason
 from ..oauth import endpoints
 from ..oauth.endpoints import TokenResponse
 from ..oauth.id_token import Identity, verify_id_token
@@ -183,8 +183,12 @@ def _explain_foreign(candidate: Candidate) -> str:
 
 
 def _find_account(candidate: Candidate, client: OAuthClient, sub: str) -> GoogleAccount | None:
+    return _list_accounts(candidate, client, sub).first()
+
+
+def _list_accounts(candidate: Candidate, client: OAuthClient, sub: str) -> GoogleAccountQuerySet:
     rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
-    return rows.filter(user_id=candidate.user_id, client=client.name, sub=sub).first()
+    return rows.filter(user_id=candidate.user_id, client=client.name, sub=sub)
 
 
 def _find_reason_to_skip(
@@ -218,39 +222,47 @@ def _link_account(
 ) -> ImportOutcome:
     owner = GoogleAccount(user_id=candidate.user_id).owner
     response = endpoints.refresh(client, refresh_token=refresh_token)
-    try:
+    # It has replaced the one that was found, and nobody else keeps it. What was found, and was not
+    # replaced, is where it was found, as before.
+    replaced = response.refresh_token
+    sub = candidate.sub or response.unverified_sub
+    with end_grant_on_failure(client, sub, replaced, owner=owner, is_linked=False):
         identity = _identify_account(candidate, client, response)
-    except GoogleLinkError:
-        if response.refresh_token:  # It has replaced the one that was found, and nobody keeps it.
-            end_grant(client, candidate.sub, response.refresh_token, owner=owner)
-        raise
-    known = _find_reason_to_skip(candidate, client, identity.sub)
-    if known:
-        return known
-    row = _find_account(candidate, client, identity.sub)
+        outcome = _store_answer(candidate, client, identity, response, refresh_token)
+    if replaced and not is_held(replaced, _list_accounts(candidate, client, identity.sub)):
+        end_grant(client, identity.sub, replaced, owner=owner)
+    return outcome
+
+
+@sensitive_variables()
+def _store_answer(
+    candidate: Candidate,
+    client: OAuthClient,
+    identity: Identity,
+    response: TokenResponse,
+    refresh_token: Secret,
+) -> ImportOutcome:
     kept = response.refresh_token or refresh_token
-    account = store_answer(
-        partial(
-            save_grant,
-            get_user_model()(pk=candidate.user_id),
+    user = get_user_model()(pk=candidate.user_id)
+    answer = replace(response, refresh_token=kept)
+
+    def store() -> ImportOutcome:
+        known = _find_reason_to_skip(candidate, client, identity.sub)
+        if known:
+            return known
+        row = _find_account(candidate, client, identity.sub)
+        account = save_grant(
+            user,
             client,
             identity,
-            replace(response, refresh_token=kept),
+            answer,
             requested_scopes=(),
             seen=row.grant_version if row else 0,
-        ),
-        client=client,
-        sub=identity.sub,
-        owner=owner,
-        # What was found is where it was found, as before.
-        token=response.refresh_token,
-        is_linked=False,
-    )
-    return (
-        ImportOutcome.IMPORTED
-        if account.unseal_token("refresh_token") == kept
-        else ImportOutcome.LINKED
-    )
+        )
+        is_ours = account.unseal_token("refresh_token") == kept
+        return ImportOutcome.IMPORTED if is_ours else ImportOutcome.LINKED
+
+    return run_durably(store, using=router.db_for_write(GoogleAccount))
 
 
 @sensitive_variables()

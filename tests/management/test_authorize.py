@@ -26,25 +26,9 @@ from django_google_link.testing import FakeGoogle, FakeUser
 from tests.support.accounts import linked, token_of
 from tests.support.constants import CALENDAR, DRIVE
 from tests.support.databases import new_user
+from tests.support.terminal import Terminal, allowing, run_authorize
 
 pytestmark = pytest.mark.django_db
-
-Visit = Callable[[str], None]
-
-
-class Terminal(io.StringIO):
-    """What the command prints; whoever reads it opens the addresses in a browser."""
-
-    def __init__(self, visit: Visit) -> None:
-        super().__init__()
-        self.visits: list[threading.Thread] = []
-        self._visit = visit
-
-    def write(self, text: str) -> int:
-        for url in re.findall(r"^  (http\S+)$", text, flags=re.MULTILINE):
-            self.visits.append(threading.Thread(target=self._visit, args=[url]))
-            self.visits[-1].start()
-        return super().write(text)
 
 
 @pytest.fixture
@@ -73,30 +57,6 @@ def desktop(secrets_file: Callable[..., None]) -> None:
     secrets_file("installed", "http://localhost")
 
 
-def allowing(google: FakeGoogle, alice: FakeUser, **how: Any) -> Visit:
-    """Return what Alice's browser does."""
-
-    def visit(url: str) -> None:
-        back = google.consent(url, user=alice, **how)
-        assert requests.get(f"{back.partition('/?')[0]}/favicon.ico").status_code == 404
-        assert "Back to the terminal" in requests.get(back).text
-
-    return visit
-
-
-def run(user: Any, visit: Visit, **options: Any) -> str:
-    """Run the command, and return what it prints."""
-    terminal = Terminal(visit)
-    try:
-        call_command(
-            "google_link_authorize", user, stdout=terminal, no_browser=True, timeout=20, **options
-        )
-    finally:
-        for thread in terminal.visits:
-            thread.join()
-    return terminal.getvalue()
-
-
 def nobody(url: str) -> None:
     """Do nothing."""
 
@@ -106,7 +66,7 @@ def test_authorize_links_as_the_web_flow_does(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
     """The account, its scopes, and tokens that Google honours; the code is shown nowhere."""
-    said = run(user.get_username(), allowing(google, alice), scopes=[DRIVE])
+    said = run_authorize(user.get_username(), allowing(google, alice), scopes=[DRIVE])
 
     account = GoogleAccount.objects.get()
     assert (account.user, account.email, account.is_default) == (user, alice.email, True)
@@ -122,10 +82,10 @@ def test_authorize_holds_nothing_of_a_former_client(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
     """Google is asked for consent, and gives a token of the client that there is now."""
-    run(user.get_username(), allowing(google, alice))
+    run_authorize(user.get_username(), allowing(google, alice))
     GoogleAccount.objects.update(client_id="former", sealed_access_token="")
 
-    run(user.get_username(), allowing(google, alice))
+    run_authorize(user.get_username(), allowing(google, alice))
 
     assert access_token(user)
 
@@ -135,7 +95,9 @@ def test_authorize_tells_what_was_not_granted(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
     """Partial consent is a success with less."""
-    said = run(user.get_username(), allowing(google, alice, grant=[CALENDAR]), scopes=[DRIVE])
+    said = run_authorize(
+        user.get_username(), allowing(google, alice, grant=[CALENDAR]), scopes=[DRIVE]
+    )
 
     assert f"Not granted: {DRIVE}" in said
     assert GoogleAccount.objects.get().is_active
@@ -145,7 +107,7 @@ def test_authorize_tells_what_was_not_granted(
 def test_authorize_that_is_refused(google: FakeGoogle, alice: FakeUser, user: Any) -> None:
     """It says so, and nothing changes."""
     with pytest.raises(CommandError, match="refused at Google"):
-        run(user.get_username(), allowing(google, alice, deny=True))
+        run_authorize(user.get_username(), allowing(google, alice, deny=True))
 
     assert not GoogleAccount.objects.exists()
 
@@ -158,7 +120,7 @@ def test_authorize_again_keeps_the_refresh_token(
     account = linked(user, google, alice)
     before = token_of(account, "refresh_token")
 
-    run(user.get_username(), allowing(google, alice))
+    run_authorize(user.get_username(), allowing(google, alice))
 
     assert GoogleAccount.objects.get() == account
     assert token_of(account, "refresh_token") == before
@@ -172,7 +134,7 @@ def test_authorize_of_a_further_account_asks_twice_if_need_be(
     linked(user, google, google.add_user("first@gmail.com"))
     google.grant(alice, ["openid", "email", "profile", CALENDAR])
 
-    said = run(user.get_username(), allowing(google, alice))
+    said = run_authorize(user.get_username(), allowing(google, alice))
 
     assert said.count("Open this address") == 2
     assert GoogleAccount.objects.get(sub=alice.sub).is_active
@@ -191,7 +153,7 @@ def test_authorize_uses_what_the_file_of_a_web_client_lists(
     def visit(url: str) -> None:
         requests.get(google.consent(url, user=alice))
 
-    assert f"http://127.0.0.1:{port}/terminal/" in run(user.get_username(), visit)
+    assert f"http://127.0.0.1:{port}/terminal/" in run_authorize(user.get_username(), visit)
     assert GoogleAccount.objects.get().email == alice.email
 
 
@@ -205,7 +167,7 @@ def test_authorize_without_a_redirect_uri_of_this_machine(
         secrets_file("web", "https://a.example/cb/")
 
     with pytest.raises(CommandError, match=f"http://127.0.0.1:{port or 8765}/. Add that"):
-        run(user.get_username(), nobody, port=port)
+        run_authorize(user.get_username(), nobody, port=port)
 
 
 def test_authorize_with_a_client_of_unknown_type(google: FakeGoogle, user: Any) -> None:
@@ -216,20 +178,20 @@ def test_authorize_with_a_client_of_unknown_type(google: FakeGoogle, user: Any) 
         port = taken.getsockname()[1]
 
         with pytest.raises(CommandError, match=f"Cannot listen on port {port}"):
-            run(user.get_username(), nobody, port=port)
+            run_authorize(user.get_username(), nobody, port=port)
 
 
 @pytest.mark.usefixtures("desktop")
 def test_authorize_for_nobody(google: FakeGoogle) -> None:
     """A misspelt name is told before anything is asked."""
     with pytest.raises(CommandError, match="no user 'nobody'"):
-        run("nobody", nobody)
+        run_authorize("nobody", nobody)
 
 
 def test_authorize_with_broken_settings(user: Any, settings: Settings) -> None:
     """Not a traceback."""
     with pytest.raises(CommandError, match="no Google client 'other'"):
-        run(user.get_username(), nobody, client="other")
+        run_authorize(user.get_username(), nobody, client="other")
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": []}
     with pytest.raises(CommandError, match="ENCRYPTION_KEYS"):
         call_command("google_link_authorize", user.get_username(), skip_checks=True)
@@ -262,7 +224,7 @@ def test_authorize_when_google_fails(google: FakeGoogle, alice: FakeUser, user: 
     google.fail_next(status=503)
 
     with pytest.raises(CommandError, match=r"HTTP 503\)\) Nothing has changed"):
-        run(user.get_username(), allowing(google, alice))
+        run_authorize(user.get_username(), allowing(google, alice))
 
 
 @pytest.mark.usefixtures("shared_database", "desktop")
@@ -279,7 +241,7 @@ def test_authorize_for_a_user_who_is_deleted_meanwhile(
     monkeypatch.setattr(google_link_authorize, "complete_authorization", complete_late)
 
     with pytest.raises(CommandError, match="The user is gone"):
-        run(owner.get_username(), allowing(google, alice))
+        run_authorize(owner.get_username(), allowing(google, alice))
 
     assert google.granted_scopes(alice) is None
 
@@ -317,7 +279,7 @@ def test_authorize_that_is_interrupted(
     monkeypatch.setattr(LoopbackServer, "handle_request", interrupt)
 
     with pytest.raises(CommandError, match="Stopped") as stopped:
-        run(user.get_username(), nobody)
+        run_authorize(user.get_username(), nobody)
     assert stopped.value.returncode == 130
 
 
@@ -329,6 +291,6 @@ def test_authorize_without_lasting_access(
     configure(AUTHORIZATION_PARAMS={"access_type": "online"})
 
     with pytest.raises(CommandError, match="no lasting access"):
-        run(user.get_username(), allowing(google, alice))
+        run_authorize(user.get_username(), allowing(google, alice))
 
     assert not GoogleAccount.objects.exists()

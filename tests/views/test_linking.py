@@ -166,10 +166,22 @@ def test_authorize_among_several_without_a_default_lets_google_ask(
 ) -> None:
     """Where nothing says which account is meant, the user chooses at Google."""
     for _ in range(2):
-        make_google_account(user)
+        make_google_account(user, scopes=[CALENDAR])
     GoogleAccount.objects.update(is_default=False)
 
     assert started(browser, wanted(user))["prompt"] == "select_account"
+
+
+def test_authorize_among_several_of_which_one_lacks_a_scope_asks_for_consent(
+    browser: Client, google: FakeGoogle, user: Any
+) -> None:
+    """The user may choose that one, and only a new refresh token is sure to carry the scope."""
+    make_google_account(user, scopes=[CALENDAR, DRIVE])
+    make_google_account(user, scopes=[CALENDAR])
+
+    query = started(browser, wanted(user, add=True, scopes=(*IDENTITY, DRIVE)))
+
+    assert query["prompt"] == "select_account consent"
 
 
 def test_authorize_takes_nothing_from_the_query(browser: Client, google: FakeGoogle) -> None:

@@ -1,0 +1,58 @@
+"""Every Google that is possible, as far as Google's own pages leave it open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import product
+
+from django_google_link.testing import FakeGoogle, travel
+
+#: What a second authorization and a refresh may bring.
+SWITCHES = (
+    "always_sends_refresh_token",
+    "prompt_consent_sends_refresh_token",
+    "new_scopes_send_refresh_token",
+    "old_refresh_tokens_grow",
+    "refresh_sends_scope",
+)
+
+EVERY_GOOGLE = list(product([True, False], repeat=len(SWITCHES)))
+
+#: Each pair of switches in each of its four positions.
+SOME_GOOGLES = [
+    (False, True, False, False, True),
+    (False, False, False, True, True),
+    (False, False, True, False, False),
+    (True, True, True, True, False),
+    (True, False, False, True, False),
+    (False, True, True, True, True),
+    (True, False, True, False, True),
+    (False, False, False, False, False),
+    (True, True, False, False, False),
+]
+
+
+def behave(google: FakeGoogle, switches: tuple[bool, ...]) -> None:
+    """Let a fake behave so."""
+    for name, value in zip(SWITCHES, switches, strict=True):
+        setattr(google, name, value)
+
+
+def keeps_later_scopes(switches: tuple[bool, ...]) -> bool:
+    """Return whether there is any way to get a token that is known to carry a later scope."""
+    always, prompt, new_scopes, grows, tells = switches
+    return always or prompt or new_scopes or (grows and tells)
+
+
+def describe_google(switches: tuple[bool, ...]) -> str:
+    """Return a name for a test."""
+    return "+".join(name for name, value in zip(SWITCHES, switches, strict=True) if value) or "none"
+
+
+def live_through(hours: int) -> Iterator[int]:
+    """Let hour after hour pass, each long enough for an access token to end in it."""
+    with ExitStack() as passed:
+        for hour in range(1, hours + 1):
+            passed.enter_context(travel(hours=1, minutes=1))
+            yield hour
