@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import uniform
@@ -27,13 +28,14 @@ from ..exceptions import (
     RefreshUnavailableError,
     TokenUndecryptableError,
 )
-from ..models import GoogleAccount, GoogleAccountQuerySet
+from ..models import GoogleAccount, GoogleAccountQuerySet, Reason
 from ..oauth import endpoints
 from ..oauth.endpoints import TokenResponse
 from ..oauth.id_token import read_unverified_identity, verify_id_token
 from ..secret import Secret
 from . import lease
 from .answers import DATABASE_FAILURES, end_grant, store_answer
+from .database import run_durably
 from .grants import has_identity, is_held, mark_lost, save_identity, save_refresh
 
 logger = logging.getLogger("django_google_link")
@@ -368,13 +370,28 @@ def _store_refresh(
             client=client,
             sub=row.sub,
             owner=row.owner,
-            token=response.refresh_token,
-            is_linked=False,  # What is stored is dead where it was replaced.
+            token=None,
+            is_linked=True,
         )
-    except GrantNotStoredError:
+    except BaseException as error:
         if response.refresh_token:
-            raise RefreshUnavailableError("not_stored") from None
-        return True  # The stored refresh token is as good as before, and so is the new token.
+            _give_up(client, row, response.refresh_token, guard=guard)
+        elif isinstance(error, GrantNotStoredError):
+            return True  # The stored refresh token is as good as before, and so is the new token.
+        if not isinstance(error, GrantNotStoredError):
+            raise
+    raise RefreshUnavailableError("not_stored")
+
+
+@sensitive_variables()
+def _give_up(
+    client: OAuthClient, row: GoogleAccount, token: Secret, *, guard: GoogleAccountQuerySet
+) -> None:
+    """End a grant whose new refresh token could not be stored: the stored one is dead."""
+    # A link that seems to live would keep the grant alive for ever.
+    with suppress(*DATABASE_FAILURES):
+        run_durably(lambda: mark_lost(row, Reason.REVOKED, guard=guard), using=guard.db, patience=1)
+    end_grant(client, row.sub, token, owner=row.owner)
 
 
 @sensitive_variables()
@@ -396,7 +413,7 @@ def _follow_identity(client: OAuthClient, row: GoogleAccount, id_token: Secret) 
         return
     try:
         save_identity(row, identity)
-    except (*DATABASE_FAILURES, UnicodeEncodeError) as error:  # The next refresh says it again.
+    except DATABASE_FAILURES as error:  # The next refresh says it again.
         logger.warning(
             "The name and address of the account %s were not saved: %s",
             row.pk,

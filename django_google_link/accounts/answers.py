@@ -29,8 +29,8 @@ logger = logging.getLogger("django_google_link")
 
 Result = TypeVar("Result")
 
-#: What a database may do to a caller who is to store, or to look up, a grant.
-DATABASE_FAILURES = (DatabaseError, InterfaceError, ObjectDoesNotExist)
+#: What a database, or the driver, may say to a caller who is to store or to look up a grant.
+DATABASE_FAILURES = (DatabaseError, InterfaceError, ObjectDoesNotExist, UnicodeEncodeError)
 
 #: Seconds: whoever comes here has waited for the database before, and a user waits for the page.
 _OUTBOX_PATIENCE = 1

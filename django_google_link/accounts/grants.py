@@ -110,12 +110,10 @@ def _save_grant(
     seen: int | None,
     using: str,
 ) -> GoogleAccount:
-    user_id: Any = user.pk
-    owner = GoogleAccount(user_id=user_id).owner
     with transaction.atomic(using=using):
         # A write comes first: it locks the row, and SQLite cannot turn a reader into a writer.
         account, created = _lock_renewed(user, client, identity.sub, using=using)
-        revocations.discard(client, identity.sub, owner=owner, using=using)
+        revocations.discard(client, identity.sub, using=using)
         if seen is not None and not created and account.grant_version > seen + 1:
             return account
         if not (response.refresh_token or account.is_active):
@@ -348,6 +346,10 @@ def _become_default_if_only(account: GoogleAccount) -> None:
     if rows.exclude(pk=account.pk).exists():
         return
     # Two first links in the same moment: the other one became the default.
-    with suppress(IntegrityError), transaction.atomic(using=using):
-        rows.filter(pk=account.pk).update(is_default=True)
-        account.is_default = True
+    try:
+        with transaction.atomic(using=using):
+            rows.filter(pk=account.pk).update(is_default=True)
+            account.is_default = True
+    except IntegrityError:
+        if transaction.get_rollback(using=using):
+            raise  # Not even that could be undone, and the link would silently be undone with it.

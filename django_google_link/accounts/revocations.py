@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -141,23 +142,20 @@ def announce_unlinked(account: GoogleAccount, *, user_id: Any, using: str) -> No
     )
 
 
-def discard(client: OAuthClient, sub: str, *, owner: str, using: str) -> None:
+def discard(client: OAuthClient, sub: str, *, using: str) -> None:
     """Forget the revocations of a grant that has been renewed: they would end the new one.
+
+    At Google the grant is the same whichever of our users links the account. At other providers
+    each token is its own, and the one that waits is still to end.
 
     Args:
         client: through which it was renewed.
         sub: whose it is.
-        owner: the primary key of the user who has renewed it, as text. At Google the grant is the
-            same whichever of our users links the account; elsewhere each has one of their own.
     """
+    if not is_google_issuer(client.issuer):
+        return
     rows = PendingRevocation.objects.using(using).filter(issuer=client.issuer, sub=sub)
-    renewed = [
-        row.pk
-        for row in rows
-        if row.sub == sub
-        and share_grant(row, client)
-        and (row.owner == owner or is_google_issuer(row.issuer))
-    ]
+    renewed = [row.pk for row in rows if row.sub == sub and share_grant(row, client)]
     if renewed:
         rows.filter(pk__in=renewed).delete()
 
@@ -234,10 +232,22 @@ def _revoke(pending: PendingRevocation) -> RevocationOutcome:
     # A refresh token that Google no longer knows may have been replaced: the grant may live on.
     if any(endpoints.revoke(client, token=token) for token in tokens):
         outbox(using).filter(pk__in=siblings).delete()
+        if len(tokens) > 1 and not is_google_issuer(pending.issuer):
+            _revoke_access_token(client, tokens[-1])
     elif refresh_token is None:
         raise TokenUndecryptableError  # Of an access token it says only that its hour is over.
     logger.info("The unlinked account %s is revoked at Google.", pending.account_id)
     return RevocationOutcome.REVOKED
+
+
+@sensitive_variables()
+def _revoke_access_token(client: OAuthClient, token: Secret) -> None:
+    """End an access token as well, where the provider can: it would live on for its hour.
+
+    See RFC 7009 section 2.1: the end of the refresh token should be its end, and need not be.
+    """
+    with suppress(GoogleLinkError):
+        endpoints.revoke(client, token=token)
 
 
 def _list_siblings(pending: PendingRevocation) -> list[uuid.UUID]:

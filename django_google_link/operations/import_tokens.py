@@ -23,6 +23,7 @@ from ..exceptions import (
     ConsentRequiredError,
     EncryptionKeyUnavailableError,
     GoogleLinkError,
+    GrantNotStoredError,
     IDTokenError,
     RefreshUnavailableError,
     TokenUndecryptableError,
@@ -54,6 +55,7 @@ class ImportOutcome(TextChoices):
     UNREADABLE = "unreadable", _("left out: they cannot be read")
     UNREACHABLE = "unreachable", _("postponed: Google could not be reached")
     REFUSED = "refused", _("postponed: Google refuses the client")
+    UNSTORED = "unstored", _("postponed: they could not be saved here")
     KEYLESS = "keyless", _("postponed: the key of what is linked here is not configured")
 
 
@@ -64,6 +66,7 @@ RETRYABLE = frozenset(
         ImportOutcome.FOREIGN,
         ImportOutcome.UNREACHABLE,
         ImportOutcome.REFUSED,
+        ImportOutcome.UNSTORED,
         ImportOutcome.KEYLESS,
     }
 )
@@ -73,6 +76,7 @@ _FAILURES: dict[type[Exception], ImportOutcome] = {
     RefreshUnavailableError: ImportOutcome.UNREACHABLE,
     IDTokenError: ImportOutcome.NAMELESS,
     EncryptionKeyUnavailableError: ImportOutcome.KEYLESS,
+    GrantNotStoredError: ImportOutcome.UNSTORED,
     GoogleLinkError: ImportOutcome.REFUSED,
 }
 

@@ -1,0 +1,465 @@
+"""An answer of Google's is never lost: stored, or its grant is ended, or waits to be ended."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import (
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    connections,
+)
+
+from django_google_link.accounts.access_tokens import fresh_access_token
+from django_google_link.accounts.authorize_links import AuthorizeRequest
+from django_google_link.accounts.linking import (
+    PendingAuthorization,
+    complete_authorization,
+    start_authorization,
+)
+from django_google_link.accounts.revocations import process
+from django_google_link.conf.clients import get_client
+from django_google_link.exceptions import (
+    GoogleLinkError,
+    GrantNotStoredError,
+    IDTokenError,
+    OtherAccountError,
+    RefreshUnavailableError,
+    StateError,
+)
+from django_google_link.models import GoogleAccount, PendingRevocation, Status
+from django_google_link.secret import Secret
+from django_google_link.services import access_token
+from django_google_link.testing import FakeGoogle, FakeUser, travel
+from tests.support.accounts import linked, stale
+from tests.support.constants import CALENDAR, CALLBACK, DRIVE, OPENID
+from tests.support.databases import new_user
+from tests.support.failing import FOR_EVER, failing
+from tests.support.signals import heard
+from tests.support.times import in_seconds, skip_pauses
+from tests.support.urls import query_of
+from tests.support.workers import just_before
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
+
+#: What a database says, by the kinds that Django has for it.
+ERRORS: dict[str, BaseException] = {
+    "deadlock": OperationalError("deadlock detected"),
+    "lost connection": InterfaceError("connection already closed"),
+    "read-only": InternalError("cannot execute UPDATE in a read-only transaction"),
+    "data": DataError("invalid byte sequence"),
+    "unknown character": UnicodeEncodeError("latin-1", "😀", 0, 1, "ordinal not in range"),
+    "integrity": IntegrityError("a constraint"),
+    "gone": GoogleAccount.DoesNotExist("matching query does not exist"),
+    "stop": SystemExit(1),
+}
+
+COUNTS = {"once": 1, "for a while": 12, "for ever": FOR_EVER}
+
+#: The rest is like one of these, and takes its time.
+TELLING = {
+    ("deadlock", "once"),
+    ("deadlock", "for a while"),
+    ("deadlock", "for ever"),
+    ("integrity", "for ever"),
+    ("data", "for ever"),
+    ("stop", "once"),
+}
+
+failures = pytest.mark.parametrize(
+    ("kind", "count"),
+    [
+        pytest.param(
+            kind, count, marks=() if (kind, count) in TELLING else (pytest.mark.processes,)
+        )
+        for kind in ERRORS
+        for count in COUNTS
+        if kind != "stop" or count == "once"  # Nobody is told to stop again and again.
+    ],
+)
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Nothing here waits."""
+    return skip_pauses(monkeypatch)
+
+
+@pytest.fixture
+def user(shared_database: None) -> Any:
+    """A user of this site, in the database that is shared."""
+    return new_user()
+
+
+Authorization = tuple[PendingAuthorization, dict[str, str], Secret]
+
+
+def authorized(
+    user: Any, google: FakeGoogle, alice: FakeUser, *scopes: str, **changes: Any
+) -> Authorization:
+    """Return what a user brings back from Google."""
+    values: dict[str, Any] = {
+        "user": str(user.pk),
+        "host": "",
+        "client": "default",
+        "scopes": (*OPENID, CALENDAR, *scopes),
+        "required": (CALENDAR, *scopes),
+        "return_url": "",
+        **changes,
+    }
+    pending = start_authorization(
+        user, AuthorizeRequest(**values), get_client(), redirect_uri=CALLBACK
+    )
+    assert pending
+    response = query_of(google.consent(pending.authorization_url("state"), user=alice))
+    return pending, response, Secret(response.pop("code"))
+
+
+def complete(user: Any, authorization: Authorization) -> GoogleAccount:
+    """Link, and expect that one authorization is enough."""
+    account = complete_authorization(user, *authorization)
+    assert isinstance(account, GoogleAccount)
+    return account
+
+
+def assert_works(user: Any, *scopes: str) -> None:
+    """The link works in this hour and in the next two."""
+    for hours in range(3):
+        with travel(hours=hours, minutes=2):  # By then no worker that has died has the row.
+            assert access_token(user, scopes=[CALENDAR, *scopes])
+
+
+def assert_not_lost(google: FakeGoogle, alice: FakeUser, user: Any) -> bool:
+    """The link works, or what was granted has ended, or it ends with what waits in the outbox.
+
+    Returns:
+        Whether it works.
+    """
+    connections.close_all()
+    if GoogleAccount.objects.filter(user=user, status=Status.ACTIVE).exists():
+        try:
+            assert_works(user)
+        except GoogleLinkError:
+            pass
+        else:
+            return True
+    if google.granted_scopes(alice) is not None:
+        PendingRevocation.objects.update(retry_at=in_seconds(-1))
+        for pending in PendingRevocation.objects.all():
+            process(pending.pk)
+    assert google.granted_scopes(alice) is None
+    return False
+
+
+def at_every_statement(
+    google: FakeGoogle,
+    kind: str,
+    count: str,
+    arrange: Callable[[Any, FakeUser], Callable[[], object]],
+) -> int:
+    """Fail at the first statement, at the second one, and so on, each with a user of its own.
+
+    Args:
+        arrange: returns what is done while the database fails.
+
+    Returns:
+        How many of them ended with a link that works.
+    """
+    working = 0
+    for number in itertools.count(1):
+        user = new_user(f"user-{number}")
+        alice = google.add_user(f"user-{number}@gmail.com")
+        act = arrange(user, alice)
+        with failing(ERRORS[kind], first=number, count=COUNTS[count]) as failure:
+            try:
+                act()
+            except (GoogleLinkError, SystemExit, *map(type, ERRORS.values())):
+                pass
+        working += assert_not_lost(google, alice, user)
+        if not failure.has_failed:
+            assert number > 3
+            return working
+    raise AssertionError
+
+
+@failures
+def test_first_link(google: FakeGoogle, kind: str, count: str) -> None:
+    """Whatever the database does at any of the statements."""
+
+    def arrange(user: Any, alice: FakeUser) -> Callable[[], object]:
+        authorization = authorized(user, google, alice)
+        return lambda: complete(user, authorization)
+
+    assert at_every_statement(google, kind, count, arrange) > 0
+
+
+@failures
+def test_second_link_of_the_same(google: FakeGoogle, kind: str, count: str) -> None:
+    """A link that worked before still works."""
+    works: list[tuple[Any, FakeUser]] = []
+
+    def arrange(user: Any, alice: FakeUser) -> Callable[[], object]:
+        linked(user, google, alice)
+        works.append((user, alice))
+        authorization = authorized(user, google, alice, DRIVE)
+        return lambda: complete(user, authorization)
+
+    total = at_every_statement(google, kind, count, arrange)
+
+    assert total == len(works)
+
+
+@failures
+@pytest.mark.parametrize("provider", ["google", None])
+def test_refresh_that_replaces_the_refresh_token(
+    google: FakeGoogle,
+    configure: Callable[..., None],
+    kind: str,
+    count: str,
+    provider: str | None,
+) -> None:
+    """The stored one is dead by then."""
+    configure(PROVIDER=provider)
+    google.rotates_refresh_tokens = True
+
+    def arrange(user: Any, alice: FakeUser) -> Callable[[], object]:
+        account = stale(user, google, alice)
+        return lambda: fresh_access_token(account)
+
+    assert at_every_statement(google, kind, count, arrange) > 0
+
+
+@failures
+def test_refresh_that_keeps_the_refresh_token(google: FakeGoogle, kind: str, count: str) -> None:
+    """Nothing is lost whatever happens, and nothing is ended."""
+    users: list[Any] = []
+
+    def arrange(user: Any, alice: FakeUser) -> Callable[[], object]:
+        users.append(user)
+        account = stale(user, google, alice)
+        return lambda: fresh_access_token(account)
+
+    assert at_every_statement(google, kind, count, arrange) == len(users)
+
+
+# Answers of which nobody can say whose they are
+
+
+BAD_IDENTITIES: dict[str, Callable[[FakeGoogle], object]] = {
+    "no keys": lambda google: google.fail_next(endpoint="certs", status=503),
+    "keys in HTML": lambda google: google.fail_next(endpoint="certs", status=200, body="<p>hello"),
+    "no ID token": lambda google: google.tamper_next_response(
+        endpoint="token", remove=["id_token"]
+    ),
+    "nonsense": lambda google: google.tamper_next_response(
+        endpoint="token", fields={"id_token": "a.b.c"}
+    ),
+    "another audience": lambda google: google.tamper_next_id_token(claims={"aud": "another"}),
+    "another issuer": lambda google: google.tamper_next_id_token(
+        claims={"iss": "https://evil.example"}
+    ),
+    "another nonce": lambda google: google.tamper_next_id_token(claims={"nonce": "another"}),
+    "expired": lambda google: google.tamper_next_id_token(claims={"exp": 1}),
+    "no subject": lambda google: google.tamper_next_id_token(claims={"sub": [1]}),
+    "a list": lambda google: google.tamper_next_id_token(payload=b"[]"),
+}
+
+bad_identities = pytest.mark.parametrize("kind", BAD_IDENTITIES)
+
+
+@bad_identities
+def test_grant_that_cannot_be_verified_is_ended(
+    google: FakeGoogle, alice: FakeUser, user: Any, kind: str
+) -> None:
+    """It was exchanged, and nobody but us could ever end it."""
+    authorization = authorized(user, google, alice)
+    BAD_IDENTITIES[kind](google)
+
+    with pytest.raises((IDTokenError, RefreshUnavailableError)):
+        complete_authorization(user, *authorization)
+
+    assert google.granted_scopes(alice) is None
+    assert not GoogleAccount.objects.exists()
+    assert not PendingRevocation.objects.exists()
+
+
+@bad_identities
+def test_link_does_not_end_with_a_grant_that_cannot_be_verified(
+    google: FakeGoogle, alice: FakeUser, user: Any, kind: str
+) -> None:
+    """At Google it is the same grant."""
+    linked(user, google, alice)
+    authorization = authorized(user, google, alice, DRIVE)
+    BAD_IDENTITIES[kind](google)
+
+    with pytest.raises((IDTokenError, RefreshUnavailableError)):
+        complete_authorization(user, *authorization)
+
+    assert_works(user)
+
+
+def test_grant_of_nobody_beside_another_link_is_told(
+    google: FakeGoogle, alice: FakeUser, user: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may be the grant of the link: then nothing can be ended, and an operator can read it."""
+    linked(user, google, google.add_user("first@gmail.com"))
+    authorization = authorized(user, google, alice, add=True)
+    google.tamper_next_response(endpoint="token", remove=["id_token"])
+
+    with pytest.raises(IDTokenError):
+        complete_authorization(user, *authorization)
+
+    assert "may live on at Google: nobody knows whose it is" in caplog.text
+    assert_works(user)
+
+
+def test_grant_of_another_domain_is_ended(
+    google: FakeGoogle, alice: FakeUser, user: Any, configure: Callable[..., None]
+) -> None:
+    """The organization wants nothing of it."""
+    authorization = authorized(user, google, alice)
+    configure(HOSTED_DOMAIN="example.com")
+
+    with pytest.raises(IDTokenError):
+        complete_authorization(user, *authorization)
+
+    assert google.granted_scopes(alice) is None
+
+
+def test_other_account_is_ended_unless_the_user_takes_it(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """They have a while to decide; then it ends, and the account that was expected does not."""
+    linked(user, google, alice)
+    ben = google.add_user("ben@gmail.com")
+    authorization = authorized(user, google, ben, DRIVE, account=alice.sub)
+
+    with pytest.raises(OtherAccountError):
+        complete_authorization(user, *authorization)
+
+    pending = PendingRevocation.objects.get()
+    process(pending.pk)
+    assert google.granted_scopes(ben)
+    with travel(minutes=21):
+        process(pending.pk)
+    assert google.granted_scopes(ben) is None
+    assert_works(user)
+
+
+def test_other_account_that_brings_no_refresh_token_is_ended_too(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """What it had granted before is not known here either."""
+    linked(user, google, alice)
+    ben = google.add_user("ben@gmail.com")
+    google.grant(ben, [*OPENID])
+    google.prompt_consent_sends_refresh_token = False
+    authorization = authorized(user, google, ben, DRIVE, account=alice.sub)
+
+    with pytest.raises(OtherAccountError):
+        complete_authorization(user, *authorization)
+
+    with travel(minutes=21):
+        process(PendingRevocation.objects.get().pk)
+    assert google.granted_scopes(ben) is None
+
+
+def test_user_who_does_not_come_back_for_a_refresh_token(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """The first round brought none: what was granted in it ends, if there is no second one."""
+    google.grant(alice, [*OPENID])
+    google.prompt_consent_sends_refresh_token = False
+
+    outcome = complete_authorization(user, *authorized(user, google, alice))
+
+    assert isinstance(outcome, PendingAuthorization)
+    with travel(minutes=21):
+        process(PendingRevocation.objects.get().pk)
+    assert google.granted_scopes(alice) is None
+
+
+def test_user_who_comes_back_for_a_refresh_token(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Then nothing is ended."""
+    google.grant(alice, [*OPENID])
+    google.prompt_consent_sends_refresh_token = False
+    outcome = complete_authorization(user, *authorized(user, google, alice))
+    google.prompt_consent_sends_refresh_token = True
+    assert isinstance(outcome, PendingAuthorization)
+    response = query_of(google.consent(outcome.authorization_url("state"), user=alice))
+
+    complete(user, (outcome, response, Secret(response.pop("code"))))
+
+    assert not PendingRevocation.objects.exists()
+    assert_works(user)
+
+
+# Second attempts
+
+
+def test_second_attempt_has_its_own_time_and_secrets(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """It begins when it begins, and shows nothing of what binds it."""
+    google.grant(alice, [*OPENID])
+    google.prompt_consent_sends_refresh_token = False
+    first = authorized(user, google, alice)
+    with travel(minutes=9):
+        second = complete_authorization(user, *first)
+    assert isinstance(second, PendingAuthorization)
+
+    with travel(minutes=12):
+        assert not first[0].is_live
+        assert second.is_live
+    with travel(minutes=20):
+        assert not second.is_live
+    for attempt in (first[0], second):
+        assert attempt.nonce not in repr(attempt)
+        assert attempt.code_verifier not in repr(attempt)
+    assert first[0].nonce != second.nonce
+    assert first[0].code_verifier != second.code_verifier
+    assert second.account == alice.sub
+    assert second.prompt == "consent"
+
+
+# What is told
+
+
+def test_attempt_that_is_repeated_tells_the_same(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """A refresh that is stored at the second attempt has lost a scope, and says so."""
+    account = stale(user, google, alice)
+    google.set_scopes(alice, [*OPENID])
+
+    def fail() -> None:
+        raise ERRORS["deadlock"]
+
+    with heard() as news, just_before('"granted_scopes" =', act=fail):
+        fresh_access_token(account)
+
+    assert "scopes_changed" in [name for name, _ in news]
+
+
+def test_user_who_is_gone_is_told_apart(google: FakeGoogle, alice: FakeUser, user: Any) -> None:
+    """Nobody else is told that they are gone, whatever constraint it was."""
+    authorization = authorized(user, google, alice)
+    with failing(ERRORS["integrity"], first=3, count=FOR_EVER), pytest.raises(GrantNotStoredError):
+        complete_authorization(user, *authorization)
+
+    other = google.add_user("eve@gmail.com")
+    authorization = authorized(user, google, other)
+    user_pk = user.pk
+    user.delete()
+    user.pk = user_pk
+    with pytest.raises(StateError):
+        complete_authorization(user, *authorization)
+    assert google.granted_scopes(other) is None

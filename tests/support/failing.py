@@ -1,0 +1,46 @@
+"""Databases that refuse a statement, at the worst moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import connection
+
+FOR_EVER = 10**6
+
+
+class Failing:
+    """Raises an error in place of some statements, counted from when it is let loose.
+
+    Args:
+        error: what to raise.
+        first: the number of the first statement that fails, from 1.
+        count: how many of the statements from there on fail.
+    """
+
+    def __init__(self, error: BaseException, *, first: int, count: int) -> None:
+        self._error = error
+        self._first = first
+        self._count = count
+        self._seen = 0
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether there were as many statements as that."""
+        return self._seen >= self._first
+
+    def __call__(self, execute: Any, *args: Any) -> Any:
+        self._seen += 1
+        if self._first <= self._seen < self._first + self._count:
+            raise self._error
+        return execute(*args)
+
+
+@contextmanager
+def failing(error: BaseException, *, first: int = 1, count: int = 1) -> Iterator[Failing]:
+    """Let statements of this thread fail."""
+    wrapper = Failing(error, first=first, count=count)
+    with connection.execute_wrapper(wrapper):
+        yield wrapper
