@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +15,12 @@ from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 from pytest_django import Settings
 
-from django_google_link.conf.clients import DEFAULT_ENDPOINTS, GOOGLE_TOKEN_ENDPOINTS, get_client
+from django_google_link.conf.clients import (
+    DEFAULT_ENDPOINTS,
+    GOOGLE_TOKEN_ENDPOINTS,
+    get_client,
+    share_grant,
+)
 from django_google_link.conf.validators import read_or_default
 from django_google_link.exceptions import SettingsError
 
@@ -233,3 +239,43 @@ def test_what_no_column_could_hold_is_refused(client_with: Configure, key: str) 
     with pytest.raises(SettingsError, match="longer than 255") as caught:
         get_client()
     assert caught.value.id == "E012"
+
+
+@dataclass(frozen=True)
+class Issued:
+    """To whom tokens were issued, and by whom."""
+
+    client_id: str
+    issuer: str = DEFAULT_ENDPOINTS["ISSUER"]
+
+
+ONE = "123456789012-one.apps.googleusercontent.com"
+TWO = "123456789012-two.apps.googleusercontent.com"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        (Issued(ONE), Issued(ONE), True),
+        (Issued(ONE), Issued(TWO), True),
+        (Issued(ONE), Issued("123456789013-two.apps.googleusercontent.com"), False),
+        (Issued(ONE), Issued("123456789012-two.apps.example.com"), False),
+        (Issued("123456789012-one.example.com"), Issued("123456789012-two.example.com"), False),
+        (Issued("123456789012"), Issued("123456789012-one"), False),
+        (
+            Issued("one-x.apps.googleusercontent.com"),
+            Issued("one-y.apps.googleusercontent.com"),
+            False,
+        ),
+        (Issued(""), Issued("-x.apps.googleusercontent.com"), False),
+        (Issued(ONE, OFFICE["ISSUER"]), Issued(TWO, OFFICE["ISSUER"]), False),
+        (Issued(ONE, OFFICE["ISSUER"]), Issued(ONE, OFFICE["ISSUER"]), True),
+        (Issued(ONE), Issued(ONE, OFFICE["ISSUER"]), False),
+        (Issued(ONE), Issued(TWO, OFFICE["ISSUER"]), False),
+    ],
+)
+def test_clients_of_one_project_at_google_share_grants(
+    one: Issued, other: Issued, shared: bool
+) -> None:
+    """At Google alone, and by the whole form of its ids: what is shared is spared or settled."""
+    assert share_grant(one, other) is share_grant(other, one) is shared

@@ -18,7 +18,7 @@ class HostileProvider:
 
     Attributes:
         forward: makes of the query of an authorization request the address to send the user to.
-        received: the forms of all requests but the authorization requests.
+        received: the forms of all requests but the authorization requests, and their ``bearer``.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,8 @@ class HostileProvider:
         """Answer a request."""
         if request.path == "/authorize":
             return Response(status=302, headers={"Location": self.forward(request.args.to_dict())})
-        self.received.append({**request.form.to_dict(), **request.args.to_dict()})
+        bearer = request.headers.get("Authorization", "")
+        self.received.append({**request.form.to_dict(), **request.args.to_dict(), "bearer": bearer})
         body = {"access_token": "x", "token_type": "Bearer", "refresh_token": "x", "keys": []}
         return Response(json.dumps(body), content_type="application/json")
 
