@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import threading
 from dataclasses import dataclass
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
@@ -27,11 +26,17 @@ CLOCK_SKEW = 60
 
 #: Seconds between two fetches for a key id that is not in the cached set.
 _MIN_REFETCH = 60
+#: No NumericDate is larger: this is the year 5138.
+_MAX_TIME = 1e11
 #: As long as RFC 5321 lets an address be, and our column is.
 _MAX_EMAIL = 254
 
 #: OpenID Connect Core section 2: ASCII characters, case sensitive.
 _SUBJECT = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
+
+#: What Google signs with. A list of ours: what a token or a key says of itself proves nothing
+#: (RFC 8725 section 3.1).
+_ALGORITHMS = ["RS256"]
 
 #: What PyJWT runs into where a provider sends something else than a JSON Web Token.
 _NONSENSE = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
@@ -73,7 +78,7 @@ def verify_id_token(client: OAuthClient, id_token: Secret, *, nonce: str | None)
         claims = jwt.decode(
             id_token.reveal(),
             key,
-            algorithms=["RS256"],
+            algorithms=_ALGORITHMS,
             audience=client.client_id,
             issuer=list(client.issuers),
             options={
@@ -128,7 +133,10 @@ def _check_times(claims: dict[str, Any]) -> None:
 
 def _is_number(value: object) -> bool:
     """Return whether a claim is a NumericDate (RFC 7519 section 2)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    # NaN and infinity are not less, and integers may be larger than any float.
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MAX_TIME
+    )
 
 
 def _check_party(client: OAuthClient, claims: dict[str, Any]) -> None:
@@ -146,7 +154,7 @@ def _identity(claims: dict[str, Any]) -> Identity:
     return Identity(
         sub=sub,
         email=email,
-        email_verified=bool(email) and claims.get("email_verified") in (True, "true"),
+        email_verified=bool(email) and _is_true(claims.get("email_verified")),
         name=_text(claims.get("name"))[:200],
         picture=_https(claims.get("picture")),
         hosted_domain=_text(claims.get("hd"))[:253],
@@ -155,6 +163,11 @@ def _identity(claims: dict[str, Any]) -> Identity:
 
 def _text(value: object) -> str:
     return "".join(filter(str.isprintable, value)) if isinstance(value, str) else ""
+
+
+def _is_true(value: object) -> bool:
+    """Return whether a claim is true: some providers write it as text, and 1 is not the same."""
+    return value is True or value == "true"
 
 
 def _email(value: object) -> str:
@@ -178,7 +191,8 @@ def _signing_key(jwks_uri: str, id_token: Secret) -> PyJWK:
         kid = jwt.get_unverified_header(id_token.reveal()).get("kid")
     except (jwt.PyJWTError, *_NONSENSE):
         raise IDTokenError("The ID token is malformed.") from None
-    keys = _keys(jwks_uri, must_hold=kid).keys
+    published = _keys(jwks_uri, must_hold=kid).keys
+    keys = [key for key in published if key.algorithm_name in _ALGORITHMS]
     for key in keys:
         if key.key_id == kid or (kid is None and len(keys) == 1):
             return key
@@ -200,8 +214,8 @@ def _keys(jwks_uri: str, *, must_hold: str | None) -> PyJWKSet:
     """Return the issuer's keys: fetched when the cached ones are too old, or lack the one named."""
     cached, now = _cache.get(jwks_uri), clock.timestamp()
     if cached and now < cached.expires_at:
-        known = {key.key_id for key in cached.keys.keys}
-        if must_hold is None or must_hold in known or now < cached.fetched_at + _MIN_REFETCH:
+        is_held = any(key.key_id == must_hold for key in cached.keys.keys)
+        if must_hold is None or is_held or now < cached.fetched_at + _MIN_REFETCH:
             return cached.keys
     keys, max_age = _fetch_keys(jwks_uri)
     with _cache_lock:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from joserfc import jwt
-from joserfc.jwk import KeySet, RSAKey
+from joserfc.jwk import KeySet, OctKey, RSAKey
 
 from django_google_link.conf.clients import get_client
 from django_google_link.exceptions import (
@@ -322,3 +322,53 @@ def test_keys_that_cannot_be_had_are_an_error_of_their_own(
 
     with pytest.raises(RefreshUnavailableError):
         verify_id_token(get_client(), token, nonce=NONCE)
+
+
+@pytest.mark.parametrize("value", [1, 1.0, "True", [True], {"": 1}])
+def test_address_is_verified_only_where_it_says_so(
+    verify: Callable[..., Identity], value: Any
+) -> None:
+    """True, or the text that some providers write."""
+    assert not verify(email_verified=value).email_verified
+    assert verify(email_verified="true").email_verified
+
+
+@pytest.mark.parametrize("exp", [10**400, -(10**400), 1e300])
+def test_times_beyond_any_clock(verify: Callable[..., Identity], exp: Any) -> None:
+    """An integer may be larger than any float."""
+    with pytest.raises(IDTokenError, match="times are not numbers"):
+        verify(exp=exp)
+
+
+@pytest.mark.parametrize("alg", ["RS384", "RS512", "PS256", "HS256"])
+def test_algorithms_are_a_list_of_ours(
+    google: FakeGoogle, certs: Callable[..., None], alg: str
+) -> None:
+    """Though the issuer publishes a key for it: RFC 8725 section 3.1."""
+    if alg == "HS256":
+        key: Any = OctKey.generate_key(256, {"kid": "one", "alg": alg}, private=True)
+        published = key.as_dict(private=True)
+        body = {"keys": [published]}
+        google.fail_next(endpoint="certs", status=200, body=body)
+    else:
+        key = RSAKey.generate_key(2048, {"kid": "one", "use": "sig", "alg": alg})
+        certs(key)
+    token = jwt.encode({"alg": alg, "kid": "one"}, claims(google), key, algorithms=[alg])
+
+    with pytest.raises(IDTokenError, match="does not publish"):
+        verify_id_token(get_client(), Secret(token), nonce=NONCE)
+
+
+def test_key_set_with_a_strange_key_is_kept(
+    google: FakeGoogle, key: RSAKey, certs: Callable[..., None]
+) -> None:
+    """A key id that is no text names no key, and does no harm to the others."""
+    odd = {**key.as_dict(private=False), "kid": ["one"]}
+    body = {"keys": [odd, key.as_dict(private=False)]}
+    headers = {"Cache-Control": "max-age=3600"}
+    google.fail_next(endpoint="certs", status=200, body=body, headers=headers)
+
+    for _ in range(2):
+        token = jwt.encode({"alg": "RS256", "kid": "one"}, claims(google), key)
+        assert verify_id_token(get_client(), Secret(token), nonce=NONCE).sub == "42"
+    assert len(google.requests_to("certs")) == 1
