@@ -9,6 +9,7 @@ from django.core import signing
 from django.urls import reverse
 from django.utils.http import urlencode
 
+from ..conf.validators import normalize_host
 from ..exceptions import StateError
 
 #: Seconds: a page with such a link in it may lie open for a day.
@@ -69,6 +70,6 @@ class AuthorizeRequest:
             raise StateError("This link was made by another version of this site.") from None
         if request.user != user:
             raise StateError("This link was made for another user of this site.")
-        if request.host != host:
+        if normalize_host(request.host) != normalize_host(host):
             raise StateError("This link was made for another host of this site.")
         return request

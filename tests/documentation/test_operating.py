@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 from django.dispatch import Signal
+from django.test import RequestFactory
 from django.utils import timezone
+from django.views.debug import ExceptionReporter
 from opentelemetry.metrics import set_meter_provider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -121,3 +123,46 @@ def test_whole_grants_are_revoked_when_some_have_leaked(user: Any, other_user: A
     assert list(GoogleAccount.objects.all()) == [later]
     gone = PendingRevocation.objects.values_list("account_id", flat=True)
     assert set(gone) == {leaked.pk, sibling.pk}
+
+
+BACK = "https://site.example/google/callback/"
+
+
+def test_sentry_is_sent_no_code() -> None:
+    """An event as sentry-sdk makes it of a request."""
+    before_send = run("howto/operating", "def without_code")["without_code"]
+    request = {
+        "url": f"{BACK}?code=4/live",
+        "query_string": "state=x&code=4/live",
+        "headers": {"Referer": f"{BACK}?code=4/live", "Host": "site.example"},
+    }
+
+    assert before_send({"request": request, "level": "error"}, {}) == {
+        "request": {
+            "url": BACK,
+            "query_string": "",
+            "headers": {"Referer": BACK, "Host": "site.example"},
+        },
+        "level": "error",
+    }
+    assert before_send({}, {}) == {}
+    other = {"request": {"url": "https://site.example/?code=x", "query_string": "code=x"}}
+    assert before_send(other, {}) is other
+    assert other["request"]["query_string"] == "code=x"
+
+
+@pytest.mark.parametrize("path", ["/google/callback/", "/google/callback/office/"])
+def test_django_reports_no_code_of_what_fails_before_the_callback(path: str) -> None:
+    """A middleware of the project's, with the request as it came in."""
+    reporter = run("howto/operating", "class ReporterWithoutCode")["ReporterWithoutCode"]
+    request = RequestFactory().get(path, {"code": "live-code"})
+    assert "live-code" in report(ExceptionReporter, request)
+
+    assert "live-code" not in report(reporter, request)
+    assert report(reporter, None)
+
+
+def report(reporter: Any, request: Any) -> str:
+    """Return what is reported of a mistake."""
+    made = reporter(request, RuntimeError, RuntimeError("A mistake."), None)
+    return str(made.get_traceback_html() + made.get_traceback_text())
