@@ -1,10 +1,12 @@
-"""A value that must not be seen."""
+"""A value that must not be seen, and the frames of an error that would show one."""
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, final
+from typing import Any, NoReturn, TypeVar, final
+
+Error = TypeVar("Error", bound=BaseException)
 
 
 @final
@@ -56,3 +58,23 @@ def masked(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:
     """Return a copy that may stand in a frame, with the text under this key as a ``Secret``."""
     value = mapping.get(key)
     return {**mapping, key: Secret(value)} if isinstance(value, str) else {**mapping}
+
+
+def cut_frames(error: Error) -> Error:
+    """Leave out the frames of an error, and of all that led to it, and return it.
+
+    Their local variables stand in error reports. An error that tells a worker to stop, which may
+    come at any line, is as talkative as any other.
+    """
+    seen: set[int] = set()
+    pending: list[BaseException | None] = [error]
+    while pending:
+        one = pending.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        one.__traceback__ = None
+        pending += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            pending += one.exceptions
+    return error

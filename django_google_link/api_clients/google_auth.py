@@ -27,7 +27,7 @@ from ..exceptions import (
 )
 from ..oauth import transport
 from ..oauth.endpoints import endpoint_error, is_transient
-from ..secret import Secret
+from ..secret import Secret, cut_frames
 
 logger = logging.getLogger("django_google_link")
 
@@ -65,6 +65,8 @@ def request_access_token(
         # google-auth stumbles in many ways over what it does not expect. Its frames hold
         # assertions and tokens: no error of theirs goes further, on whatever page it is shown.
         problem = explain_failure(settings, over_ours, type(error).__name__)
+    except BaseException as error:  # A worker that takes too long is told to stop by one.
+        raise cut_frames(error) from error.__cause__
     raise problem
 
 

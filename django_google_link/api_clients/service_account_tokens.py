@@ -26,7 +26,7 @@ from ..encryption.format import Binding
 from ..encryption.keyring import seal, unseal
 from ..exceptions import RefreshUnavailableError, TokenDecryptionError
 from ..models import is_unexpired
-from ..secret import Secret
+from ..secret import Secret, masked
 
 logger = logging.getLogger("django_google_link")
 
@@ -185,30 +185,35 @@ def _read_cached_token(token_request: _TokenRequest) -> _CachedToken | None:
     with _without_cache_errors():
         sealed = cache.get(token_request.key)
     try:
-        entry = json.loads(unseal(str(sealed), token_request.binding).reveal())
+        entry = masked(json.loads(unseal(str(sealed), token_request.binding).reveal()), "token")
     except TokenDecryptionError:
         return None  # None there, or its key was rotated out: Google gives another.
     forced_at = entry["forced_at"]
     return _CachedToken(
         token=AccessToken(
-            value=Secret(entry["token"]), expires_at=datetime.fromisoformat(entry["expires_at"])
+            value=entry["token"], expires_at=datetime.fromisoformat(entry["expires_at"])
         ),
         forced_at=datetime.fromisoformat(forced_at) if forced_at else None,
     )
 
 
-@sensitive_variables()
 def _cache_token(token_request: _TokenRequest, cached: _CachedToken) -> None:
-    token, now = cached.token, clock.now()
-    expires_at = token.expires_at or now
+    now = clock.now()
+    expires_at = cached.token.expires_at or now
+    sealed = _seal_entry(token_request, cached, expires_at)
+    with _without_cache_errors():
+        cache.set(token_request.key, sealed, timeout=max((expires_at - now).total_seconds(), 0))
+
+
+@sensitive_variables()
+def _seal_entry(token_request: _TokenRequest, cached: _CachedToken, expires_at: datetime) -> str:
+    """Return what the cache is to keep. The bare token is gone before the cache is waited for."""
     entry = {
-        "token": token.value.reveal(),
+        "token": cached.token.value.reveal(),
         "expires_at": expires_at.isoformat(),
         "forced_at": cached.forced_at.isoformat() if cached.forced_at else None,
     }
-    sealed = seal(Secret(json.dumps(entry)), token_request.binding)
-    with _without_cache_errors():
-        cache.set(token_request.key, sealed, timeout=max((expires_at - now).total_seconds(), 0))
+    return seal(Secret(json.dumps(entry)), token_request.binding)
 
 
 def _take_turn(token_request: _TokenRequest) -> bool:

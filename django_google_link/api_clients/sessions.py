@@ -10,6 +10,7 @@ from requests.adapters import HTTPAdapter
 from requests.utils import rewind_body
 
 from ..conf.clients import to_emulator
+from ..secret import cut_frames
 from .credentials import find_api_endpoint, make_credentials_for
 
 if TYPE_CHECKING:
@@ -64,12 +65,8 @@ def without_traceback(call: Callable[..., Any], *args: Any, **kwargs: Any) -> An
     which error reports show."""
     try:
         return call(*args, **kwargs)
-    except Exception as error:
-        raise error.with_traceback(None) from _strip_traceback(error.__cause__)
-
-
-def _strip_traceback(error: BaseException | None) -> BaseException | None:
-    return error and error.with_traceback(None)
+    except BaseException as error:  # A worker that takes too long is told to stop by one.
+        raise cut_frames(error) from error.__cause__
 
 
 class _ToEmulator(HTTPAdapter):

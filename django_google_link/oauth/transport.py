@@ -17,7 +17,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from ..conf.settings import conf
 from ..exceptions import RefreshUnavailableError
-from ..secret import Secret
+from ..secret import Secret, cut_frames
 
 _MAX_BYTES = 1_000_000
 
@@ -84,7 +84,8 @@ def _keep(answer: Future[Answer], *arguments: Any) -> None:
     try:
         answer.set_result(_ask(*arguments))
     except BaseException as error:
-        answer.set_exception(error)
+        # It is raised again in the caller's thread, and the form is bare in the frames of this one.
+        answer.set_exception(cut_frames(error))
 
 
 @sensitive_variables()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from django.views.debug import ExceptionReporter
 from google.auth.exceptions import RefreshError, TransportError
 from pytest_django import Settings
 from werkzeug import Request
+from werkzeug import Response as WSGIResponse
 
 from django_google_link.api_clients import service_account_tokens
 from django_google_link.checks.settings import check_settings
@@ -49,6 +51,7 @@ from django_google_link.testing import FakeGoogle, FakeServiceAccount
 from django_google_link.testing.provider.responses import json_response
 from tests.support.constants import CALENDAR, DRIVE
 from tests.support.databases import at_once
+from tests.support.frames import STOPS, Interruption, list_frames
 from tests.support.servers import served
 from tests.support.times import skip_pauses
 
@@ -988,3 +991,66 @@ def test_settings_of_another_shape_are_found(settings: Settings, accounts: Any) 
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "SERVICE_ACCOUNTS": accounts}
 
     assert [message.id for message in check_settings()] == ["django_google_link.E011"]
+
+
+@pytest.fixture(params=STOPS, ids=lambda kind: kind.__name__)
+def interruption(request: pytest.FixtureRequest) -> Interruption:
+    """What a worker that takes too long is told to stop by."""
+    return Interruption(request.param)
+
+
+def assert_shows_nothing(error: BaseException, *secrets: str) -> None:
+    """Check that no frame of an error has a secret among its local variables."""
+    frames = list_frames(error)
+    assert "access_token" in dict(frames)
+    for secret in secrets:
+        assert [name for name, values in frames if secret in values] == []
+
+
+def test_worker_that_is_told_to_stop_shows_no_assertion(
+    google: FakeGoogle,
+    robot: FakeServiceAccount,
+    service_account: Callable[..., None],
+    interruption: Interruption,
+) -> None:
+    """google-auth has the key and the signed assertion in its local variables."""
+    info = google.service_account_info(robot)
+    bodies: list[str] = []
+
+    @Request.application
+    def hang(request: Request) -> WSGIResponse:
+        bodies.append(request.form["assertion"])
+        interruption.strike()
+        return WSGIResponse("{}", content_type="application/json")
+
+    with served(hang) as url:
+        service_account(INFO={**info, "token_uri": f"{url}/token"})
+        with interruption.expected() as caught:
+            access_token(REPORTS, scopes=[CALENDAR])
+
+    [assertion] = bodies
+    assert_shows_nothing(caught.value, assertion, info["private_key"].splitlines()[1])
+
+
+@pytest.mark.parametrize("method", ["get", "set"])
+def test_worker_that_is_told_to_stop_at_the_cache_shows_no_token(
+    with_key: Callable[..., None],
+    interruption: Interruption,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+) -> None:
+    """A cache hangs as well, before and after the token was fetched."""
+    token = access_token(REPORTS, scopes=[CALENDAR])
+    if method == "set":
+        cache.clear()
+
+    def hang(*args: Any, **kwargs: Any) -> None:
+        Thread(target=interruption.strike).start()
+        Event().wait()
+
+    monkeypatch.setattr(cache, method, hang)
+    with interruption.expected() as caught:
+        access_token(REPORTS, scopes=[CALENDAR])
+
+    assert token.startswith("ya29.")
+    assert_shows_nothing(caught.value, "ya29.")

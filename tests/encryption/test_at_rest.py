@@ -10,7 +10,7 @@ import pickle
 import pprint
 import sys
 from base64 import urlsafe_b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -22,18 +22,25 @@ from django.core.management import call_command
 from django.db import connection
 from django.test import RequestFactory
 from django.views.debug import ExceptionReporter
+from googleapiclient.http import MediaInMemoryUpload
 from pytest_django import Settings
 
 from django_google_link.accounts.access_tokens import AccessToken, fresh_access_token
 from django_google_link.conf.clients import get_client
 from django_google_link.encryption import keyring
 from django_google_link.encryption.format import Binding
-from django_google_link.exceptions import ConsentRequiredError, GoogleLinkError
+from django_google_link.exceptions import (
+    ConsentRequiredError,
+    GoogleLinkError,
+    RefreshUnavailableError,
+)
 from django_google_link.models import GoogleAccount
 from django_google_link.oauth import endpoints, transport
-from django_google_link.secret import Secret
+from django_google_link.secret import Secret, cut_frames
 from django_google_link.services import authorized_session, build_service, credentials_for
 from django_google_link.testing import FakeGoogle, FakeUser, make_google_account
+from tests.support.frames import STOPS, Interruption, list_frames
+from tests.support.servers import served
 
 EVENTS = "/calendar/v3/calendars/primary/events"
 REFRESH, ACCESS, SECRET = "1//refresh-me-not", "ya29.access-me-not", "GOCSPX-tell-me-not"
@@ -221,18 +228,20 @@ def test_error_reports_show_nothing(
 
 
 def events_by_a_service(account: GoogleAccount) -> None:
-    build_service(account, "calendar", "v3").events().list(calendarId="primary").execute()
+    with build_service(account, "calendar", "v3") as service:
+        service.events().list(calendarId="primary").execute()
 
 
 def events_by_a_batch(account: GoogleAccount) -> None:
-    service = build_service(account, "calendar", "v3")
-    batch = service.new_batch_http_request()
-    batch.add(service.events().list(calendarId="primary"))
-    batch.execute()
+    with build_service(account, "calendar", "v3") as service:
+        batch = service.new_batch_http_request()
+        batch.add(service.events().list(calendarId="primary"))
+        batch.execute()
 
 
 def events_by_a_session(account: GoogleAccount) -> None:
-    authorized_session(account).get(f"https://www.googleapis.com{EVENTS}").raise_for_status()
+    with authorized_session(account) as session:
+        session.get(f"https://www.googleapis.com{EVENTS}").raise_for_status()
 
 
 @pytest.mark.parametrize("call", [events_by_a_service, events_by_a_batch, events_by_a_session])
@@ -259,6 +268,114 @@ def test_error_reports_of_a_call_show_nothing(
 
     assert call.__name__ in reports
     assert is_clean(reports)
+
+
+@pytest.fixture(params=STOPS, ids=lambda kind: kind.__name__)
+def interruption(
+    request: pytest.FixtureRequest, account: GoogleAccount, configure: Callable[..., None]
+) -> Iterator[Interruption]:
+    """Google hangs, until the worker is told to stop."""
+    interruption = Interruption(request.param)
+
+    def hang(environ: Any, start_response: Any) -> list[bytes]:
+        interruption.strike()
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [b"{}"]
+
+    with served(hang) as url:
+        configure(TOKEN_ENDPOINT=url, REVOCATION_ENDPOINT=url, API_ENDPOINT=url)
+        yield interruption
+
+
+def refresh(account: GoogleAccount) -> None:
+    """Ask for an access token."""
+    fresh_access_token(account, rejected=Secret(ACCESS))
+
+
+def exchange(account: GoogleAccount) -> None:
+    """Trade a code."""
+    endpoints.exchange_code(get_client(), code=Secret(REFRESH), redirect_uri="x", code_verifier="v")
+
+
+def revoke(account: GoogleAccount) -> None:
+    """End a grant."""
+    endpoints.revoke(get_client(), token=Secret(REFRESH))
+
+
+def upload(account: GoogleAccount) -> None:
+    """Send a file."""
+    media = MediaInMemoryUpload(b"text", mimetype="text/plain", resumable=True)
+    with build_service(account, "drive", "v3") as service:
+        service.files().create(media_body=media).execute()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        events_by_a_service,
+        events_by_a_batch,
+        events_by_a_session,
+        upload,
+        refresh,
+        exchange,
+        revoke,
+    ],
+)
+def test_worker_that_is_told_to_stop_shows_nothing(
+    account: GoogleAccount, interruption: Interruption, call: Callable[[GoogleAccount], None]
+) -> None:
+    """In no frame of any library, nor in ours, however Google is asked."""
+    with interruption.expected() as caught:
+        call(account)
+
+    frames = list_frames(caught.value)
+    assert call.__name__ in dict(frames)
+    assert [(name, values) for name, values in frames if not is_clean(values)] == []
+
+
+def test_frames_are_cut_of_all_that_led_to_an_error() -> None:
+    """Of causes and contexts, of the members of a group, and where they lead in a circle."""
+
+    def fail(token: str) -> None:
+        try:
+            raise KeyError(token[:0])
+        except KeyError as error:
+            raise ValueError from error
+
+    errors: list[Exception] = []
+    for _ in range(2):
+        try:
+            fail(ACCESS)
+        except ValueError as error:
+            errors.append(error)
+    group = ExceptionGroup("Both have failed.", errors)
+    errors[0].__context__ = group
+    assert not is_clean(repr(list_frames(group)))
+
+    assert cut_frames(group) is group
+
+    assert list_frames(group) == []
+
+
+@pytest.mark.parametrize("call", [refresh, exchange, revoke])
+@pytest.mark.parametrize("fault", [{"drop": True}, {"drop": True, "body": REFRESH}])
+def test_frames_of_a_failed_request_show_nothing(
+    account: GoogleAccount,
+    google: FakeGoogle,
+    call: Callable[[GoogleAccount], None],
+    fault: dict[str, Any],
+) -> None:
+    """Nor do those of the thread that has made it, or of what led to the error."""
+    for endpoint in ("token", "revoke"):
+        google.fail_next(endpoint=endpoint, **fault)
+    GoogleAccount.objects.update(access_token_expires_at=None, sealed_access_token="")
+
+    with pytest.raises(RefreshUnavailableError) as caught:
+        call(account)
+
+    frames = list_frames(caught.value)
+    assert call.__name__ in dict(frames)
+    assert [(name, values) for name, values in frames if not is_clean(values)] == []
 
 
 @pytest.mark.parametrize("debug", [True, False])
