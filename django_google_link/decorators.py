@@ -14,7 +14,8 @@ from .conf.settings import conf
 from .exceptions import ConsentRequiredError
 from .request import GoogleAccess
 from .web.access import Requirement
-from .web.responses import consent_response, response_to
+from .web.answers import answer_error_in_view, guard_rendering
+from .web.responses import consent_response
 
 __all__ = ["google_aware", "google_required"]
 
@@ -139,8 +140,8 @@ def _wrap_sync_view(view: Any, requirement: Requirement, *, required: bool) -> A
         try:
             response: HttpResponseBase = view(request, *args, **kwargs)
         except ConsentRequiredError as error:
-            return response_to(error, request, access)
-        return response
+            return answer_error_in_view(error, request, access)
+        return guard_rendering(response, request, access)
 
     return wrapper
 
@@ -155,8 +156,8 @@ def _wrap_async_view(view: Any, requirement: Requirement, *, required: bool) -> 
         try:
             response: HttpResponseBase = await view(request, *args, **kwargs)
         except ConsentRequiredError as error:
-            return await sync_to_async(response_to)(error, request, access)
-        return response
+            return await sync_to_async(answer_error_in_view)(error, request, access)
+        return guard_rendering(response, request, access)
 
     return wrapper
 

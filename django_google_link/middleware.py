@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 
 from .exceptions import ConsentRequiredError
 from .web.access import access_for
-from .web.responses import response_to
+from .web.answers import answer_error
 
 __all__ = ["ConsentRequiredMiddleware"]
 
@@ -38,6 +38,6 @@ class ConsentRequiredMiddleware:
         if not isinstance(exception, ConsentRequiredError):
             return None
         try:
-            return response_to(exception, request, access_for(request, exception))
+            return answer_error(exception, request, access_for(request, exception))
         except ConsentRequiredError:
             return None

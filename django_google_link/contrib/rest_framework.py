@@ -17,7 +17,8 @@ from ..conf.settings import conf
 from ..exceptions import ConsentRequiredError
 from ..request import GoogleAccess
 from ..web.access import Requirement, access_for
-from ..web.responses import consent_content, looked_into
+from ..web.consent import consent_content, look_again, note_lost
+from ..web.transactions import find_transactions, reading_allowed
 
 __all__ = ["GoogleAuthorizationRequired", "GoogleAware", "GoogleRequired", "exception_handler"]
 
@@ -68,10 +69,18 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     For ``REST_FRAMEWORK["EXCEPTION_HANDLER"]``; call it from your own, if you have one. All else,
     and what the user of this request cannot help, is left to DRF's.
     """
-    if isinstance(exc, ConsentRequiredError):
-        access = _find_access(context["request"], exc)
-        with suppress(ConsentRequiredError):
-            exc = GoogleAuthorizationRequired(consent_content(looked_into(exc, access), exc))
+    if not isinstance(exc, ConsentRequiredError):
+        return default_exception_handler(exc, context)
+    access, transactions = _find_access(context["request"], exc), _find_transactions(context)
+    if not transactions:
+        note_lost(exc)
+    with suppress(ConsentRequiredError), reading_allowed(transactions):
+        content = consent_content(look_again(exc, access), exc)
+        response = default_exception_handler(GoogleAuthorizationRequired(content), context)
+        if response and transactions:
+            # DRF rolls them back, and renders its responses when they have ended.
+            response.add_post_render_callback(lambda _: note_lost(exc))
+        return response
     return default_exception_handler(exc, context)
 
 
@@ -96,6 +105,10 @@ def _find_access(request: Request, error: ConsentRequiredError) -> GoogleAccess:
     if isinstance(attached, GoogleAccess):
         return attached
     return access_for(_get_django_request(request), error)
+
+
+def _find_transactions(context: dict[str, Any]) -> list[Any]:
+    return find_transactions(context["request"]._request)
 
 
 def _get_django_request(request: Request) -> Any:

@@ -8,10 +8,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonRes
 from django.shortcuts import render
 from django.utils.cache import add_never_cache_headers, patch_vary_headers
 
-from ..accounts.grants import mark_lost
-from ..exceptions import GrantLostError, TokenUndecryptableError
 from ..scopes import describe_scope
 from .access import default_return_url
+from .consent import consent_content, is_declined
 
 if TYPE_CHECKING:
     from ..exceptions import ConsentRequiredError
@@ -31,8 +30,7 @@ def consent_response(
         access: what was looked up for the request.
         error: what the view raised, when it got as far as that.
     """
-    declined = access.was_declined(*(error.missing_scopes if error else ()))
-    content = consent_content(access, error)
+    declined, content = is_declined(access, error), consent_content(access, error)
     response: HttpResponse
     if is_programmatic(request):
         response = _json(request, content)
@@ -43,49 +41,6 @@ def consent_response(
     add_never_cache_headers(response)
     patch_vary_headers(response, _VARY)
     return response
-
-
-def consent_content(
-    access: GoogleAccess, error: ConsentRequiredError | None = None
-) -> dict[str, Any]:
-    """Return what a program needs to know, in JSON's own types."""
-    further = sorted(error.missing_scopes) if error else []
-    return {
-        "error": "google_authorization_required",
-        "reason": error.reason if error and access else access.status,
-        "missing_scopes": sorted({*access.missing_scopes, *further}),
-        "authorize_url": access.authorize_url(*further),
-    }
-
-
-def response_to(
-    error: ConsentRequiredError, request: HttpRequest, access: GoogleAccess
-) -> HttpResponse:
-    """Return the answer to an error that a view has raised.
-
-    Raises:
-        ConsentRequiredError: the same, when it is not the user of this request who can help.
-    """
-    return consent_response(request, looked_into(error, access), error)
-
-
-def looked_into(error: ConsentRequiredError, access: GoogleAccess) -> GoogleAccess:
-    """Return how things are now, with the account that a view had trouble with.
-
-    Raises:
-        ConsentRequiredError: the same, when it is not the user of this request who can help.
-    """
-    if error.user_id is not None and not access.is_for(error.user_id):
-        raise error
-    is_lost = isinstance(error, GrantLostError | TokenUndecryptableError)
-    if is_lost and error.account and error.account.is_active:
-        # A transaction of the view's has taken back what was noted when the grant was lost.
-        mark_lost(error.account, error.reason)
-    access = access.looked_up_again(error)
-    if access and access.has_scopes(*error.missing_scopes):
-        # To send this user to consent would send them in a circle.
-        raise error
-    return access
 
 
 def is_programmatic(request: HttpRequest) -> bool:
