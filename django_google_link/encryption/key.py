@@ -29,6 +29,7 @@ class Key:
         # give the key away: what HKDF derives for one use says nothing about another.
         self.id = encode_base64url(_derive_bytes(key, KEY_ID_BYTES, "key id"))
 
+    @sensitive_variables()
     def seal(self, secret: Secret, binding: Binding) -> str:
         """Return a sealed token."""
         nonce = os.urandom(NONCE_BYTES)

@@ -77,6 +77,7 @@ def key_ids() -> tuple[str, ...]:
     return tuple(key.id for key in _load_keys())
 
 
+@sensitive_variables()
 def decode_key(text: Secret) -> bytes:
     """Read a key from its url-safe base64 form.
 
