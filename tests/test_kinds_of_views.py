@@ -39,7 +39,7 @@ from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 from tests.support.apis import link_account
 from tests.support.callers import HTML
-from tests.support.constants import CALENDAR, DRIVE, EVENTS, TASKS
+from tests.support.constants import CALENDAR, DRIVE, EVENTS, OPENID, TASKS
 from tests.support.databases import new_user
 from tests.support.statuses import STATUSES, assert_leads_on
 from tests.support.urls import authorize_request_of
@@ -393,6 +393,38 @@ def test_drf_error_inside_a_view_is_answered_with_its_options(
     wanted = authorize_request_of(content["authorize_url"], user)
     assert (wanted.client, wanted.return_url) == ("second", "/aware/")
     assert (list(wanted.required), TASKS in wanted.scopes) == ([CALENDAR], True)
+
+
+@pytest.mark.parametrize("url", ["/undecorated/", "/raising/"])
+def test_lost_grant_is_asked_for_again_as_it_was(user: Any, url: str) -> None:
+    """With all that the account had, which no view has to know, and nothing twice."""
+    make_google_account(
+        user,
+        sub="42",
+        scopes=[CALENDAR, DRIVE],
+        status=Status.NEEDS_REAUTHORIZATION,
+        status_reason="revoked",
+    )
+
+    content = wsgi("get", url, user, accept="application/json").json()
+
+    wanted = authorize_request_of(content["authorize_url"], user)
+    assert sorted(wanted.required) == sorted([CALENDAR, DRIVE])
+    assert sorted(wanted.scopes) == sorted([*OPENID, CALENDAR, DRIVE])
+    assert wanted.account == "42"
+
+
+@pytest.mark.parametrize("url", ["/undecorated/", "/raising/"])
+def test_scopes_that_a_call_misses_are_asked_for_alone(user: Any, url: str) -> None:
+    """Of an account that works nothing is asked again that it has."""
+    make_google_account(user, sub="42", scopes=[DRIVE])
+
+    content = wsgi("get", url, user, accept="application/json").json()
+
+    wanted = authorize_request_of(content["authorize_url"], user)
+    assert content["missing_scopes"] == list(wanted.required) == [CALENDAR]
+    assert DRIVE not in wanted.scopes
+    assert wanted.account == "42"
 
 
 @pytest.mark.parametrize("url", ["/aware/", "/aware-of-drf/"])
