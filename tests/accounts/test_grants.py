@@ -12,10 +12,10 @@ from django.db import connection, transaction
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from django_google_link import signals
-from django_google_link.accounts.grants import save_grant
+from django_google_link.accounts.grants import mark_lost, save_grant
 from django_google_link.accounts.ownership import make_default, unlink
 from django_google_link.conf.clients import get_client
-from django_google_link.models import GoogleAccount, Status
+from django_google_link.models import GoogleAccount, Reason, Status
 from django_google_link.scopes import PREFIX
 from django_google_link.secret import Secret
 from django_google_link.testing import FakeGoogle, FakeUser
@@ -32,6 +32,44 @@ pytestmark = pytest.mark.django_db
 
 # MySQL knows no constraints with a condition. Of two defaults the older one is used.
 MAY_HAVE_TWO_DEFAULTS = connection.vendor == "mysql"
+
+
+# Losing
+
+
+def test_loss_of_a_grant_that_was_renewed_since_is_not_noted(user: Any) -> None:
+    """Whoever has read the row before the user came back has old news."""
+    before = save(user)
+    save(user)
+
+    with heard() as news:
+        assert mark_lost(before, "revoked") is False
+
+    assert (GoogleAccount.objects.get().status, news) == (Status.ACTIVE, [])
+
+
+def test_loss_is_noted_once(user: Any) -> None:
+    """The second who finds it out changes nothing."""
+    account = save(user)
+    assert mark_lost(account, "revoked") is True
+    noted = table()
+
+    assert mark_lost(account, "session_policy") is False
+
+    assert table() == noted
+    assert GoogleAccount.objects.get().status_reason == "revoked"
+    assert token_of(account, "access_token") is None
+
+
+def test_loss_that_an_operator_asked_for_is_told_from_one_at_google(user: Any) -> None:
+    """A grant that was to be linked again and is dead by now is dead."""
+    account = save(user)
+    assert mark_lost(account, Reason.REQUESTED) is True
+    assert mark_lost(account, Reason.REQUESTED) is False
+
+    assert mark_lost(account, "revoked") is True
+
+    assert GoogleAccount.objects.get().status_reason == "revoked"
 
 
 # Saving
