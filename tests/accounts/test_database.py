@@ -1,0 +1,319 @@
+"""What the databases have in common: who waits for whom, and what is tried again."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    ProgrammingError,
+    connection,
+    connections,
+    transaction,
+)
+
+from django_google_link.accounts import lease
+from django_google_link.accounts.database import (
+    backoff,
+    in_chunks,
+    is_locked,
+    is_refused_text,
+    lock_free_rows,
+    lock_in_one_order,
+    may_pass,
+    run_durably,
+)
+from django_google_link.models import GoogleAccount
+from django_google_link.testing.accounts import make_google_account
+from tests.support.databases import at_once, new_user
+from tests.support.times import skip_pauses
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
+
+
+def rows_of(count: int) -> list[GoogleAccount]:
+    """Make so many accounts of one user, and return them by their keys."""
+    user = new_user()
+    return sorted((make_google_account(user) for _ in range(count)), key=lambda row: row.pk)
+
+
+PASSING = [
+    OperationalError(1213, "Deadlock found when trying to get lock"),
+    OperationalError("database is locked"),
+    OperationalError(1290, "The MySQL server is running with the --read-only option"),
+    InterfaceError("connection already closed"),
+    InternalError("cannot execute UPDATE in a read-only transaction"),
+    ObjectDoesNotExist("It was there a moment ago."),
+]
+
+LASTING = [
+    IntegrityError("UNIQUE constraint failed"),
+    DataError("value too long"),
+    ProgrammingError("no such table"),
+    OperationalError(1366, "Incorrect string value"),
+    ValueError("No error of the database's."),
+]
+
+
+@pytest.mark.parametrize("error", PASSING, ids=str)
+def test_what_may_pass_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Until it works, with pauses that grow to half a second."""
+    pauses = skip_pauses(monkeypatch)
+    failures = [error] * 8
+
+    def work() -> str:
+        if failures:
+            raise failures.pop()
+        return "done"
+
+    assert may_pass(error)
+    assert run_durably(work, using="default") == "done"
+    assert 0 < pauses[0] <= 0.02
+    assert max(pauses) <= 0.5
+    assert sum(pauses) > 1
+
+
+@pytest.mark.parametrize("error", LASTING, ids=str)
+def test_what_does_not_pass_is_tried_once(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """It would be the same again."""
+    pauses = skip_pauses(monkeypatch)
+    attempts = []
+
+    def work() -> None:
+        attempts.append(1)
+        raise error
+
+    assert not may_pass(error)
+    with pytest.raises(type(error)) as caught:
+        run_durably(work, using="default")
+
+    assert caught.value is error
+    assert len(attempts) == 1
+    assert not any(pauses)
+
+
+def test_what_does_not_pass_in_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request has other limits: after some seconds its error is the last one."""
+    pauses = skip_pauses(monkeypatch)
+
+    def work() -> None:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    with pytest.raises(OperationalError):
+        run_durably(work, using="default")
+
+    assert 5 <= sum(pauses) <= 6
+
+
+def test_what_fails_in_the_callers_transaction_is_tried_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All of that would have to be done again."""
+    attempts = []
+
+    def work() -> None:
+        attempts.append(1)
+        raise OperationalError("deadlock detected")
+
+    with pytest.raises(OperationalError), transaction.atomic():
+        run_durably(work, using="default")
+
+    assert len(attempts) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "is_refused"),
+    [
+        (DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes"), True),
+        (OperationalError(1366, "Incorrect string value"), True),
+        (OperationalError(1213, "Deadlock found"), False),
+        (DatabaseError(), False),
+    ],
+    ids=str,
+)
+def test_refused_text_is_told_from_other_errors(error: Exception, is_refused: bool) -> None:
+    """By its kind, or by the number that MySQL gives it."""
+    assert is_refused_text(error) is is_refused
+
+
+def test_rows_are_locked_and_returned_by_their_keys() -> None:
+    """Whatever the order in which a query would find them."""
+    rows = rows_of(5)
+
+    with transaction.atomic():
+        assert lock_in_one_order(GoogleAccount.objects.order_by("-pk")) == rows
+
+
+def test_free_rows_are_those_that_were_asked_for() -> None:
+    """And are there."""
+    first, second, _ = rows_of(3)
+    second.delete()
+
+    with transaction.atomic():
+        free = lock_free_rows(GoogleAccount.objects.all(), [first.pk, second.pk])
+        assert first.pk in free
+        # SQLite has one writer at a time: nothing is read beforehand.
+        assert free <= {first.pk, second.pk}
+        assert not is_locked(GoogleAccount.objects.all(), first.pk)
+
+
+def test_chunks_hold_all_rows_once() -> None:
+    """In the order of their keys, also where only values are read."""
+    rows = rows_of(5)
+    every = GoogleAccount.objects.all()
+
+    assert list(in_chunks(every, size=2)) == [rows[:2], rows[2:4], rows[4:]]
+    values = list(in_chunks(every.values("pk"), size=3))
+    assert values == [[{"pk": row.pk} for row in part] for part in (rows[:3], rows[3:])]
+    assert list(in_chunks(every.none(), size=2)) == []
+
+
+@pytest.mark.parametrize(
+    ("failures", "seconds"), [(0, 30), (1, 60), (2, 120), (6, 1920), (7, 3600), (10**6, 3600)]
+)
+def test_backoff_doubles_up_to_its_limit(failures: int, seconds: int) -> None:
+    """Give or take a fifth, so that not all come back at once."""
+    delays = {backoff(failures, first=30, longest=3600) for _ in range(50)}
+
+    assert all(0.8 * seconds <= delay.total_seconds() <= 1.2 * seconds for delay in delays)
+    assert max(delays) - min(delays) > timedelta(seconds=seconds / 10)
+
+
+if os.environ.get("TEST_DATABASE"):
+
+    @contextmanager
+    def locked_elsewhere(row: GoogleAccount) -> Iterator[None]:
+        """Let another transaction have locked this row, for twenty seconds at most."""
+        is_taken, may_end = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            try:
+                with transaction.atomic():
+                    GoogleAccount.objects.select_for_update().get(pk=row.pk)
+                    is_taken.set()
+                    may_end.wait(20)
+            finally:
+                connections.close_all()
+
+        with ThreadPoolExecutor(1) as pool:
+            holding = pool.submit(hold)
+            assert is_taken.wait(20)
+            try:
+                yield
+                # Whoever has waited for it has waited for its end.
+                assert not holding.done()
+            finally:
+                may_end.set()
+            holding.result()
+
+    def is_free(row: GoogleAccount) -> bool:
+        """Return whether another transaction could lock this row at once."""
+
+        def lock() -> bool:
+            try:
+                with transaction.atomic():
+                    GoogleAccount.objects.select_for_update(nowait=True).get(pk=row.pk)
+            except DatabaseError:
+                return False
+            return True
+
+        return bool(at_once(lock)[0])
+
+    def test_rows_that_are_locked_in_one_order_are_locked_until_the_end() -> None:
+        """All of them and no others."""
+        first, second, third = rows_of(3)
+
+        with transaction.atomic():
+            lock_in_one_order(GoogleAccount.objects.filter(pk__in=[first.pk, second.pk]))
+            assert [is_free(row) for row in (first, second, third)] == [False, False, True]
+
+        assert is_free(first)
+
+    def test_rows_that_others_have_locked_are_not_waited_for() -> None:
+        """They are left out, and the free ones are ours then."""
+        first, second = rows_of(2)
+
+        with locked_elsewhere(first), transaction.atomic():
+            assert lock_free_rows(GoogleAccount.objects.all(), [first.pk, second.pk]) == {second.pk}
+            assert is_locked(GoogleAccount.objects.all(), first.pk)
+            assert not is_free(second)
+
+    def test_lease_of_a_row_that_somebody_has_locked_is_not_waited_for() -> None:
+        """It might be our own caller, on another connection."""
+        [row] = rows_of(1)
+
+        with locked_elsewhere(row):
+            assert lease.take(GoogleAccount.objects.all(), row) is None
+
+        assert lease.take(GoogleAccount.objects.all(), row)
+
+    def test_deadlock_is_got_over() -> None:
+        """Two lock the same rows, each in its order: the one that is sent away comes again."""
+        first, second = rows_of(2)
+        is_locked_by_both = threading.Barrier(2, timeout=20)
+        attempts: list[str] = []
+
+        def lock(name: str, rows: list[GoogleAccount]) -> str:
+            def work() -> str:
+                is_first = attempts.count(name) == 0
+                attempts.append(name)
+                with transaction.atomic():
+                    for row in rows:
+                        GoogleAccount.objects.filter(pk=row.pk).update(label=name)
+                        if is_first and row is rows[0]:
+                            is_locked_by_both.wait()
+                return name
+
+            return run_durably(work, using="default")
+
+        done = at_once(lambda: lock("a", [first, second]), lambda: lock("b", [second, first]))
+
+        assert done == ["a", "b"]
+        assert len(attempts) == 3
+        assert len(set(GoogleAccount.objects.values_list("label", flat=True))) == 1
+
+    def test_connection_that_was_lost_is_made_anew() -> None:
+        """The server ends it in the middle: the same is done once more on another."""
+        [row] = rows_of(1)
+        end = {
+            "postgresql": "SELECT pg_terminate_backend(%s)",
+            "mysql": "KILL CONNECTION %s",
+        }[connection.vendor]
+        asked = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT CONNECTION_ID()"}
+        ended: list[int] = []
+
+        def read_id() -> int:
+            with connection.cursor() as cursor:
+                cursor.execute(asked[connection.vendor])
+                return int(cursor.fetchone()[0])
+
+        def kill(number: int) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute(end, [number])
+
+        def work() -> int:
+            with transaction.atomic():
+                GoogleAccount.objects.filter(pk=row.pk).update(label="x")
+                if not ended:
+                    ended.append(read_id())
+                    at_once(lambda: kill(ended[0]))
+                return GoogleAccount.objects.filter(pk=row.pk).update(label="y")
+
+        assert run_durably(work, using="default") == 1
+        row.refresh_from_db()
+        assert row.label == "y"
+        assert read_id() != ended[0]
