@@ -191,7 +191,8 @@ def _bounce(request: HttpRequest, query: dict[str, str], code: Secret) -> HttpRe
 
 def _take_query(request: HttpRequest) -> tuple[dict[str, str], Secret]:
     """Take the query out of the request, so that no log and no error report repeats the code."""
-    query = {name: str(value) for name, value in request.GET.items()}
+    # None may be given more than once (RFC 6749 section 3.1): one that is means nothing known.
+    query = {name: " ".join(map(str, values)) for name, values in request.GET.lists()}
     code = Secret(query.pop("code", ""))
     request.GET = QueryDict()
     request.META["QUERY_STRING"] = ""

@@ -1,0 +1,125 @@
+"""States that have come back: spent once, waited for in bounds, and forgotten in time."""
+
+from __future__ import annotations
+
+import io
+from datetime import timedelta
+
+import pytest
+from django.core.management import call_command
+from django.db import OperationalError
+from pytest_django import Settings
+
+from django_google_link.accounts.spent_states import (
+    await_location,
+    delete_old_states,
+    finish_state,
+    spend_state,
+)
+from django_google_link.conf import clock
+from django_google_link.models import SpentState
+from django_google_link.testing import travel
+from tests.support.databases import at_once
+from tests.support.failing import FOR_EVER, failing
+from tests.support.times import skip_pauses
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
+
+
+def spend(n: int, *, age: timedelta = timedelta()) -> None:
+    """Let many states have come back so long ago."""
+    SpentState.objects.bulk_create(
+        SpentState(digest=f"{age.total_seconds()} {i}", owner="1", spent_at=clock.now() - age)
+        for i in range(n)
+    )
+
+
+def test_state_is_spent_once_among_many() -> None:
+    """Whoever is first has it; the others do not."""
+    taken = at_once(*[lambda: spend_state("abc", owner="1")] * 6)
+
+    assert sorted(taken) == [False] * 5 + [True]
+    row = SpentState.objects.get()
+    assert "abc" not in row.digest
+    assert str(row) == row.digest
+
+
+def test_location_is_for_its_owner() -> None:
+    """Nobody else is led there, and nobody is led to what is not known."""
+    spend_state("abc", owner="1")
+    finish_state("abc", location="/there/")
+
+    assert await_location("abc", owner="1") == "/there/"
+    assert await_location("abc", owner="2") == ""
+    assert await_location("other", owner="1") == ""
+
+
+def test_repeat_waits_no_longer_than_a_request_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one seems to be under way for ever."""
+    spend_state("abc", owner="1")
+    pauses = skip_pauses(monkeypatch)
+
+    assert await_location("abc", owner="1") == ""
+
+    assert 10 < sum(pauses) < 16
+
+
+def test_repeat_does_not_wait_for_a_worker_that_has_died(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it is repeated: no worker can be tied up by a state that leads nowhere."""
+    spend_state("abc", owner="1")
+    pauses = skip_pauses(monkeypatch)
+
+    with travel(seconds=20):
+        assert await_location("abc", owner="1") == ""
+
+    assert pauses == []
+
+
+def test_outcome_that_cannot_be_noted_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the user is to see is not in the way of a database that has just failed."""
+    spend_state("abc", owner="1")
+    skip_pauses(monkeypatch)
+
+    with failing(OperationalError("gone"), count=FOR_EVER):
+        finish_state("abc", location="/there/")
+
+    assert "was not noted: OperationalError" in caplog.text
+
+
+def test_state_is_spent_after_a_moment_of_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deadlock is nobody's first attempt."""
+    skip_pauses(monkeypatch)
+
+    with failing(OperationalError("deadlock"), count=2):
+        assert spend_state("abc", owner="1")
+
+
+def test_old_states_are_forgotten(settings: Settings) -> None:
+    """Those that might come back stay."""
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "STATE_MAX_AGE": 60}
+    spend(3, age=timedelta(seconds=121))
+    spend(2, age=timedelta(seconds=119))
+
+    assert delete_old_states() == 3
+    assert SpentState.objects.count() == 2
+    assert delete_old_states() == 0
+
+
+def test_very_many_old_states_are_forgotten_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than one statement would take."""
+    spend(1001, age=timedelta(days=1))
+
+    assert delete_old_states() == 1001
+    assert not SpentState.objects.exists()
+
+
+@pytest.mark.parametrize("command", ["google_link_revoke_pending", "google_link_refresh"])
+def test_commands_that_run_regularly_forget_old_states(command: str) -> None:
+    """Also where nothing else is due."""
+    spend(1, age=timedelta(days=1))
+
+    call_command(command, stdout=io.StringIO())
+
+    assert not SpentState.objects.exists()
