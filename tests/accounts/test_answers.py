@@ -169,9 +169,9 @@ def at_every_statement(
         arrange: returns what is done while the database fails.
 
     Returns:
-        How many of them ended with a link that works.
+        How many of them did not end with a link that works.
     """
-    working = 0
+    broken = 0
     for number in itertools.count(1):
         user = new_user(f"user-{number}")
         alice = google.add_user(f"user-{number}@gmail.com")
@@ -181,11 +181,16 @@ def at_every_statement(
                 act()
             except (GoogleLinkError, SystemExit, *map(type, ERRORS.values())):
                 pass
-        working += assert_not_lost(google, alice, user)
+        broken += not assert_not_lost(google, alice, user)
         if not failure.has_failed:
             assert number > 3
-            return working
+            return broken
     raise AssertionError
+
+
+def passes(kind: str, count: str) -> bool:
+    """Return whether it is over before anybody's patience is."""
+    return kind in {"deadlock", "lost connection", "read-only"} and count != "for ever"
 
 
 @failures
@@ -196,23 +201,22 @@ def test_first_link(google: FakeGoogle, kind: str, count: str) -> None:
         authorization = authorized(user, google, alice)
         return lambda: complete(user, authorization)
 
-    assert at_every_statement(google, kind, count, arrange) > 0
+    broken = at_every_statement(google, kind, count, arrange)
+
+    if passes(kind, count):
+        assert broken == 0
 
 
 @failures
 def test_second_link_of_the_same(google: FakeGoogle, kind: str, count: str) -> None:
     """A link that worked before still works."""
-    works: list[tuple[Any, FakeUser]] = []
 
     def arrange(user: Any, alice: FakeUser) -> Callable[[], object]:
         linked(user, google, alice)
-        works.append((user, alice))
         authorization = authorized(user, google, alice, DRIVE)
         return lambda: complete(user, authorization)
 
-    total = at_every_statement(google, kind, count, arrange)
-
-    assert total == len(works)
+    assert at_every_statement(google, kind, count, arrange) == 0
 
 
 @failures
@@ -232,20 +236,21 @@ def test_refresh_that_replaces_the_refresh_token(
         account = stale(user, google, alice)
         return lambda: fresh_access_token(account)
 
-    assert at_every_statement(google, kind, count, arrange) > 0
+    broken = at_every_statement(google, kind, count, arrange)
+
+    if passes(kind, count):
+        assert broken == 0
 
 
 @failures
 def test_refresh_that_keeps_the_refresh_token(google: FakeGoogle, kind: str, count: str) -> None:
     """Nothing is lost whatever happens, and nothing is ended."""
-    users: list[Any] = []
 
     def arrange(user: Any, alice: FakeUser) -> Callable[[], object]:
-        users.append(user)
         account = stale(user, google, alice)
         return lambda: fresh_access_token(account)
 
-    assert at_every_statement(google, kind, count, arrange) == len(users)
+    assert at_every_statement(google, kind, count, arrange) == 0
 
 
 # Answers of which nobody can say whose they are
