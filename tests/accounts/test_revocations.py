@@ -18,6 +18,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from django_google_link.accounts import revocations
+from django_google_link.accounts.access_tokens import check_grant
 from django_google_link.accounts.grants import mark_lost
 from django_google_link.accounts.revocations import RevocationOutcome, process
 from django_google_link.conf import clients
@@ -725,3 +726,58 @@ def test_new_link_leaves_the_former_clients_revocation(
     assert "1 revoked" in run()
     assert google.granted_scopes(alice) is None
     assert google.granted_scopes(alice, changed)
+
+
+# Providers at which each token is of its own
+
+
+def test_elsewhere_each_token_is_revoked(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser, configure: Callable[..., None]
+) -> None:
+    """Neither another link spares it, nor a new one; its access token ends with it."""
+    GoogleAccount.objects.all().delete()
+    PendingRevocation.objects.all().delete()
+    configure(PROVIDER=None)
+    google.revocation_ends_grant = False
+    user = account.user
+    first, other = linked(user, google, alice), linked(new_user("dora"), google, alice)
+    google.fail_next(endpoint="revoke")
+    first.unlink()
+    again = google.grant(alice, [*OPENID]).refresh_token
+
+    save(user, alice.sub, refresh_token=Secret(again))
+    before = asked(google)
+    make_due()
+
+    assert run() == "       1 revoked\n       0 left\n"
+    assert asked(google) == before + 2
+    check_grant(other)  # It lives on.
+
+
+def test_one_yes_settles_what_waited_before_it(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser
+) -> None:
+    """At Google it has ended the grant of them all."""
+    other = linked(new_user("dora"), google, alice)
+    GoogleAccount.objects.filter(pk__in=[account.pk, other.pk]).delete()
+    assert PendingRevocation.objects.count() == 2
+
+    assert process(PendingRevocation.objects.all()[0].pk) == RevocationOutcome.REVOKED
+
+    assert asked(google) == 1
+    assert not PendingRevocation.objects.exists()
+
+
+def test_a_token_that_is_unknown_settles_only_itself(
+    google: FakeGoogle, account: GoogleAccount, alice: FakeUser
+) -> None:
+    """The next one may still be good."""
+    dead = linked(new_user("dora"), google, alice, refresh_token="1//x", access_token="ya29.x")
+    GoogleAccount.objects.filter(pk__in=[account.pk, dead.pk]).delete()
+
+    process(PendingRevocation.objects.get(account_id=dead.pk).pk)
+
+    assert google.granted_scopes(alice)
+    assert PendingRevocation.objects.get().account_id == account.pk
+    assert "1 revoked" in run()
+    assert google.granted_scopes(alice) is None
