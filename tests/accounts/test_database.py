@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 
 import pytest
@@ -288,7 +288,8 @@ if os.environ.get("TEST_DATABASE"):
         assert len(attempts) == 3
         assert len(set(GoogleAccount.objects.values_list("label", flat=True))) == 1
 
-    def test_connection_that_was_lost_is_made_anew() -> None:
+    @pytest.mark.parametrize("is_atomic", [True, False])
+    def test_connection_that_was_lost_is_made_anew(is_atomic: bool) -> None:
         """The server ends it in the middle: the same is done once more on another."""
         [row] = rows_of(1)
         end = {
@@ -308,7 +309,7 @@ if os.environ.get("TEST_DATABASE"):
                 cursor.execute(end, [number])
 
         def work() -> int:
-            with transaction.atomic():
+            with transaction.atomic() if is_atomic else nullcontext():
                 GoogleAccount.objects.filter(pk=row.pk).update(label="x")
                 if not ended:
                     ended.append(read_id())
