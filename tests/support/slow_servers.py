@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 _HEAD = b"HTTP/1.1 200 OK\r\n"
 
@@ -42,17 +42,16 @@ def _serving(start: bytes, more: bytes) -> Iterator[str]:
 
     def serve(server: socket.socket) -> bool:
         """Return whether the caller has left first."""
-        with closing(server.accept()[0]) as peer:
+        has_left_first = True
+        with closing(server.accept()[0]) as peer, suppress(ConnectionError):
             peer.recv(65_536)
-            try:
-                peer.sendall(start)
-                for _ in range(100):
-                    if was_left.wait(0.05):
-                        return True
-                    peer.sendall(more)
-            except ConnectionError:
-                return True
-        return False
+            peer.sendall(start)
+            has_left_first = any(is_left(peer) for _ in range(100))
+        return has_left_first
+
+    def is_left(peer: socket.socket) -> bool:
+        peer.sendall(more)
+        return was_left.wait(0.05)
 
     with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
         served = pool.submit(serve, server)
