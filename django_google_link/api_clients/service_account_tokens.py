@@ -220,13 +220,9 @@ def _take_turn(token_request: _TokenRequest) -> bool:
     """Return whether it is ours to ask Google; without a cache it is everybody's."""
     key = f"{token_request.key}.turn"
     with _without_cache_errors():
-        # A turn that nobody has may have ended a moment ago, and can be taken then.
-        for _ in range(2):
-            if cache.add(key, 1, timeout=_SECONDS_OF_A_TURN):
-                return True
-            if cache.get(key) is not None:
-                return False
-        # If not, this cache keeps nothing: its client says no where others raise.
+        # Where nobody has it and it cannot be taken, the cache keeps nothing: some clients of one
+        # say no where others raise. Or it has just ended: then the token is there by now.
+        return cache.add(key, 1, timeout=_SECONDS_OF_A_TURN) or cache.get(key) is None
     return True
 
 

@@ -518,8 +518,9 @@ def test_turn_that_ends_in_between_is_not_taken_for_nothing(
 
     assert [access_token(REPORTS, scopes=[CALENDAR])] == others
     assert len(google.requests_to("token")) == 1
-    first = Secret(others[0])
+    first, pauses = Secret(others[0]), skip_pauses(monkeypatch)
     assert service_account_tokens.service_token(REPORTS, [CALENDAR], rejected=first).value != first
+    assert not any(pauses)
 
 
 def test_turn_that_ends_between_two_looks_at_it_is_taken(
