@@ -270,6 +270,39 @@ def test_each_token_is_sealed_for_its_column(victim: GoogleAccount) -> None:
             GoogleAccount.objects.get().unseal_token(name)
 
 
+@pytest.mark.parametrize(
+    "plain",
+    [
+        "1//plain-refresh-token",
+        "gl1.",
+        "gl1.1//plain",
+        "gl1..MS8vcGxhaW4tcmVmcmVzaC10b2tlbi10aGF0LWlzLWxvbmctZW5vdWdo",
+        "gl0.7Qm2xTcA.MS8vcGxhaW4tcmVmcmVzaC10b2tlbi10aGF0LWlzLWxvbmctZW5vdWdo",
+        "MS8vcGxhaW4tcmVmcmVzaC10b2tlbg==",
+        "gAAAAABplain",
+        '{"refresh_token": "1//plain"}',
+    ],
+)
+@pytest.mark.parametrize("name", ["refresh_token", "access_token"])
+def test_plain_text_is_never_read(
+    google: FakeGoogle, victim: GoogleAccount, plain: str, name: Any
+) -> None:
+    """Whoever can write to the database could have the site use a token of theirs."""
+    set_by_sql(victim, **{f"sealed_{name}": plain})
+    row = GoogleAccount.objects.get()
+
+    with pytest.raises(TokenUndecryptableError):
+        row.unseal_token(name)
+
+    if name == "access_token":
+        assert access_token(row) != plain
+    else:
+        set_by_sql(victim, sealed_access_token="")
+        with pytest.raises(TokenUndecryptableError):
+            fresh_access_token(row)
+    assert "plain" not in repr([dict(request.form) for request in google.requests])
+
+
 def test_rows_that_nobody_has_changed(
     google: FakeGoogle,
     alice: FakeUser,

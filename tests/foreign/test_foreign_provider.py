@@ -67,7 +67,8 @@ def provider(installed: Path, settings: Settings, no_signing_keys: None) -> Iter
         },
     }
     process = subprocess.Popen(
-        ["node", "provider.mjs", str(port), CALLBACK],
+        # Each issuer but Google's has a callback of its own.
+        ["node", "provider.mjs", str(port), f"{CALLBACK}default/"],
         cwd=installed,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

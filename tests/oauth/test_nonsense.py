@@ -21,7 +21,7 @@ from django_google_link.oauth.transport import fetch
 from django_google_link.secret import Secret
 from django_google_link.testing import FakeGoogle, FakeUser
 from tests.support.accounts import linked
-from tests.support.urls import local
+from tests.support.urls import local, query_of
 
 pytestmark = pytest.mark.django_db
 
@@ -141,7 +141,7 @@ def check_answer(google: FakeGoogle, alice: FakeUser, browser: Client, back: str
         assert row.sub == alice.sub
         assert row.email in {alice.email, ""} or "@" in row.email
         assert row.unseal_token("refresh_token")
-    code = back.partition("code=")[2].partition("&")[0]
+    code = query_of(back)["code"]
     shown = log.text + response.content.decode()
     for request in google.requests_to("token")[before:]:
         assert request.form["code_verifier"] not in shown
