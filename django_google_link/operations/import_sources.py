@@ -26,6 +26,10 @@ from ..secret import Secret
 
 _CHUNK = 500
 _MAX_BYTES = 100_000
+#: What django-allauth and social-auth call Google.
+_GOOGLES_PROVIDERS = frozenset(
+    {"google", "google-oauth", "google-oauth2", "google-openidconnect", "google-plus"}
+)
 _PLAIN_TEXT_KEYS = ("access_token", "refresh_token", "id_token")
 
 
@@ -81,7 +85,7 @@ def read_allauth(*, provider: str = "google") -> Source:
             user_id=row.account.user_id,
             refresh_token=_make_secret(row.token_secret),
             client_id=row.app.client_id if row.app else "",
-            token_endpoint=_find_token_endpoint(provider.startswith("google")),
+            token_endpoint=_find_token_endpoint(provider),
             sub=row.account.uid,
             wipe=wipe,
         )
@@ -115,7 +119,7 @@ def read_social_auth(*, provider: str = "google-oauth2") -> Source:
             name=f"UserSocialAuth {row.pk}",
             user_id=row.user_id,
             refresh_token=_make_secret(token),
-            token_endpoint=_find_token_endpoint(provider.startswith("google")),
+            token_endpoint=_find_token_endpoint(provider),
             sub="" if is_address else row.uid,
             email=row.uid if is_address else "",
             wipe=wipe,
@@ -272,8 +276,12 @@ def _parse_credentials(stored: Any) -> tuple[Mapping[str, Any], str]:
     return content, ""
 
 
-def _find_token_endpoint(is_google: bool) -> str:
-    return DEFAULT_ENDPOINTS["TOKEN_ENDPOINT"] if is_google else ""
+def _find_token_endpoint(provider: str) -> str:
+    """Return where the tokens of a provider of these packages are used; nothing, if unknown.
+
+    A project may call one of its own by any name, ``google-workspace`` too.
+    """
+    return DEFAULT_ENDPOINTS["TOKEN_ENDPOINT"] if provider in _GOOGLES_PROVIDERS else ""
 
 
 def _make_secret(text: str) -> Secret | None:

@@ -1,0 +1,165 @@
+"""``google_link_import`` with several providers: no token gets to one that has not issued it."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+from social_django.models import UserSocialAuth
+
+from django_google_link.models import GoogleAccount
+from django_google_link.testing import FakeGoogle
+from tests.support.databases import new_user
+from tests.support.hostile_provider import HostileProvider, hostile_provider
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
+
+TOKEN = "1//found-somewhere"
+
+
+@pytest.fixture
+def office(google: FakeGoogle, settings: Settings) -> Iterator[HostileProvider]:
+    """Another provider, whose client is the default one and has the same id as Google's."""
+    with hostile_provider() as provider:
+        google_client = settings.GOOGLE_LINK["CLIENTS"]["default"]
+        office = provider.client_settings(CLIENT_ID=google_client["CLIENT_ID"])
+        settings.GOOGLE_LINK = {
+            **settings.GOOGLE_LINK,
+            "CLIENTS": {"default": office, "google": google_client},
+        }
+        yield provider
+
+
+@pytest.fixture
+def anna(shared_database: None) -> Any:
+    """A user of this site."""
+    return new_user("anna")
+
+
+@pytest.fixture
+def in_allauth(anna: Any, google: FakeGoogle) -> Callable[..., None]:
+    """Let django-allauth hold a token, with the app that it was given to or without."""
+
+    def in_allauth(provider: str = "google", *, with_app: bool) -> None:
+        client_id = google.client.client_id
+        app = SocialApp.objects.create(provider=provider, client_id=client_id) if with_app else None
+        account = SocialAccount.objects.create(user=anna, provider=provider, uid="42")
+        SocialToken.objects.create(account=account, token="", token_secret=TOKEN, app=app)
+
+    return in_allauth
+
+
+@pytest.fixture
+def in_file(anna: Any, google: FakeGoogle, tmp_path: Path) -> Callable[..., Path]:
+    """Write a file with a token, and whatever else."""
+
+    def in_file(**content: Any) -> Path:
+        path = tmp_path / "token.json"
+        known = {"client_id": google.client.client_id, "refresh_token": TOKEN}
+        path.write_text(json.dumps({**known, **content}))
+        return path
+
+    return in_file
+
+
+def run(*arguments: Any) -> str:
+    """Run the command, and return what it says, whether it fails or not."""
+    out = io.StringIO()
+    try:
+        call_command("google_link_import", *map(str, arguments), stdout=out)
+    except CommandError as error:
+        return f"{out.getvalue()}{error}"
+    return out.getvalue()
+
+
+def asked(google: FakeGoogle, office: HostileProvider) -> tuple[bool, bool]:
+    """Return whether Google, and whether the other provider has seen the token."""
+    at_google = repr([dict(request.form) for request in google.requests_to("token")])
+    return TOKEN in at_google, TOKEN in repr(office.received)
+
+
+@pytest.mark.parametrize("with_app", [True, False])
+@pytest.mark.parametrize("named", [(), ("--client", "default")])
+def test_token_of_googles_in_allauth(
+    google: FakeGoogle,
+    office: HostileProvider,
+    in_allauth: Callable[..., None],
+    named: tuple[str, ...],
+    with_app: bool,
+) -> None:
+    """The default client may be another provider's, and its id the same."""
+    in_allauth(with_app=with_app)
+
+    said = run("allauth", *named)
+
+    # Its app says which of our clients it is.
+    assert asked(google, office) == (with_app and not named, False)
+    assert ("given to a client that is not configured" in said) is not (with_app and not named)
+    assert not GoogleAccount.objects.exists()
+
+
+@pytest.mark.parametrize("named", [(), ("--client", "default")])
+def test_token_of_googles_in_social_auth(
+    google: FakeGoogle, office: HostileProvider, anna: Any, named: tuple[str, ...]
+) -> None:
+    """It does not say to which client: another provider's is none."""
+    extra_data = {"refresh_token": TOKEN}
+    UserSocialAuth.objects.create(
+        user=anna, provider="google-oauth2", uid="42", extra_data=extra_data
+    )
+
+    run("social-auth", *named)
+
+    assert asked(google, office) == (False, False)
+
+
+@pytest.mark.parametrize("provider", ["office", "google-workspace", "googlers", "Google"])
+@pytest.mark.parametrize("with_app", [True, False])
+def test_token_of_a_provider_that_nobody_knows(
+    google: FakeGoogle,
+    office: HostileProvider,
+    in_allauth: Callable[..., None],
+    provider: str,
+    with_app: bool,
+) -> None:
+    """The operator has to say whose it is, whatever the project calls it."""
+    in_allauth(provider, with_app=with_app)
+    run("allauth", "--provider", provider)
+    assert asked(google, office) == (False, False)
+
+    run("allauth", "--provider", provider, "--client", "default")
+
+    assert asked(google, office) == (False, True)
+
+
+@pytest.mark.parametrize("named", [(), ("--client", "default"), ("--client", "google")])
+@pytest.mark.parametrize("issued_by", ["Google", "Google, which is not named", "office", "nobody"])
+def test_token_in_a_file(
+    google: FakeGoogle,
+    office: HostileProvider,
+    in_file: Callable[..., Path],
+    named: tuple[str, ...],
+    issued_by: str,
+) -> None:
+    """Its ``token_uri`` says who has issued it; where there is none it is Google."""
+    addresses = {
+        "Google": "https://accounts.google.com/o/oauth2/token",
+        "office": f"{office.url}/token",
+        "nobody": "https://elsewhere.example/token",
+    }
+    uri = addresses.get(issued_by)
+    path = in_file(**({"token_uri": uri} if uri else {}))
+
+    run("files", "--user", "anna", path, *named)
+
+    assert asked(google, office) == (
+        issued_by.startswith("Google") and named != ("--client", "default"),
+        issued_by == "office" and named != ("--client", "google"),
+    )
