@@ -1,0 +1,35 @@
+"""What is unlinked at a provider that has no revocation endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from django_google_link.accounts.revocations import RevocationOutcome, outbox
+from django_google_link.models import PendingRevocation
+from django_google_link.operations.revoke_pending import process_each
+from django_google_link.testing import FakeGoogle, FakeUser
+from tests.support.accounts import linked
+
+
+@pytest.mark.django_db
+def test_provider_without_revocation_endpoint_is_said_to_have_none(
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    configure: Callable[..., None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """No default of Google's is sent the token; it is given up, and the log says where it lives."""
+    configure(PROVIDER=None, REVOCATION_ENDPOINT=None)
+    account = linked(user, google, alice)
+    account.unlink()
+
+    assert process_each(outbox()) == [RevocationOutcome.ABANDONED]
+
+    assert f"lives on at {google.url}, which has no revocation endpoint" in caplog.text
+    assert not PendingRevocation.objects.exists()
+    assert google.requests_to("revoke") == []
+    assert google.granted_scopes(alice)
