@@ -1,0 +1,28 @@
+"""Subjects are compared to the letter (OpenID Connect Core section 2), on every database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from django_google_link.accounts.revocations import discard
+from django_google_link.conf.clients import get_client
+from django_google_link.models import GoogleAccount, PendingRevocation
+from tests.support.accounts import save, token_of
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("other", ["aBC", "Abc"])
+def test_subjects_that_are_nearly_the_same_are_two_accounts(user: Any, other: str) -> None:
+    """A link to the one overwrites nothing of the other's, and cancels no revocation of it."""
+    first = save(user, "abc")
+    second = save(user, other)
+
+    assert GoogleAccount.objects.count() == 2
+    assert first.pk != second.pk
+    assert token_of(first, "refresh_token")
+
+    second.delete()
+    discard(get_client(), "abc", owner=first.owner, using="default")
+    assert [row.sub for row in PendingRevocation.objects.all()] == [other]
