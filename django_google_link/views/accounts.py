@@ -6,10 +6,13 @@ import uuid
 from typing import Any
 
 from django import forms
+from django.db import DatabaseError, router, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect, render
 
 from ..accounts.authorize_links import AuthorizeRequest
+from ..accounts.database import is_refused_text
+from ..accounts.texts import keep_printable, list_simpler_texts
 from ..conf.clients import get_client
 from ..conf.settings import conf
 from ..models import GoogleAccount
@@ -18,7 +21,17 @@ from ..web.access import client_name, is_safe_url
 from ..web.responses import describe
 from .page import page
 
-_LabelForm = forms.modelform_factory(GoogleAccount, fields=["label"])
+
+class _LabelField(forms.CharField):
+    def to_python(self, value: Any) -> str:
+        """Keep what can be seen, on one line: a label stands in lists, in logs and in terminals."""
+        text = super().to_python(value) or ""
+        return keep_printable(" ".join(text.split())).strip()
+
+
+_LabelForm = forms.modelform_factory(
+    GoogleAccount, fields=["label"], field_classes={"label": _LabelField}
+)
 
 
 @page("GET", "HEAD")
@@ -43,8 +56,7 @@ def label(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     if not form.is_valid():
         context = {"account": account, "form": form}
         return render(request, "django_google_link/label.html", context)
-    # A refresh may be writing the other columns.
-    GoogleAccount.objects.for_user(request.user).filter(pk=pk).update(**form.cleaned_data)
+    _store_label(account, form.cleaned_data["label"])
     return redirect("google_link:accounts")
 
 
@@ -64,6 +76,22 @@ def make_default(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     _own_account(request, pk).make_default()
     following = _next(request.POST.get("next", ""), request)
     return HttpResponseRedirect(following) if following else redirect("google_link:accounts")
+
+
+def _store_label(account: GoogleAccount, label: str) -> None:
+    """Store a label, without the characters that the database does not take."""
+    rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount)).filter(pk=account.pk)
+    labels = list_simpler_texts(label)
+    while True:
+        try:
+            # Of its own, so that a refusal leaves the request's transaction alone. A refresh may be
+            # writing the other columns.
+            with transaction.atomic(using=rows.db):
+                rows.update(label=labels.pop(0))
+            return
+        except DatabaseError as error:
+            if not labels or not is_refused_text(error):
+                raise
 
 
 def _own_account(request: HttpRequest, pk: uuid.UUID) -> GoogleAccount:

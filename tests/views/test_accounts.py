@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import pytest
+from django.db import DataError, OperationalError, connection
 from django.test import Client
 from django.utils.html import escape
 from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks, Settings
@@ -298,6 +300,115 @@ def test_label_that_is_too_long_is_refused(browser: Client, google: FakeGoogle, 
     assert b"at most 60 characters" in page.content
     assert b"x" * 61 in page.content
     assert not GoogleAccount.objects.exclude(label="").exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("Work\r\nHome", "Work Home"),
+        ("  Work \t at\u2028home\x85", "Work at home"),
+        ("\x1b[31mWork\x1b[0m\x07", "[31mWork[0m"),
+        ("\u202eWork\u202c \u2066x\u2069\u200f\u061c", "Work x"),
+        ("Wo\u200brk\u200d\ufeff\u2060\u00ad", "Work"),
+        ("Work\x00\x9b\U000e0041", "Work"),
+        ("仕事　用", "仕事 用"),
+        ("Büro – «Ü» 🏠", "Büro – «Ü» 🏠"),
+        ("\u200b\n", ""),
+        ("x" * 60 + "\u200b", "x" * 60),
+    ],
+)
+def test_label_keeps_what_can_be_seen(
+    browser: Client, google: FakeGoogle, user: Any, typed: str, kept: str
+) -> None:
+    """On one line, from left to right as it was typed, and without commands to a terminal."""
+    account = make_google_account(user)
+    body = "label=" + quote(typed)
+
+    response = browser.post(
+        f"/google/{account.pk}/label/", body, content_type="application/x-www-form-urlencoded"
+    )
+
+    account.refresh_from_db()
+    assert response["Location"] == "/google/"
+    assert account.label == kept
+
+
+LABEL = "Büro 仕事 🏠"
+
+
+@pytest.mark.parametrize(
+    ("is_taken", "kept"),
+    [
+        (lambda label: True, "Büro 仕事 🏠"),
+        (lambda label: max(label, default="") < "\U00010000", "Büro 仕事"),
+        (lambda label: max(label, default="") < "\u0100", "Büro"),
+        (str.isascii, "Bro"),
+    ],
+    ids=["utf8mb4", "utf8mb3", "latin1", "ascii"],
+)
+def test_label_loses_what_the_database_does_not_take(
+    browser: Client,
+    google: FakeGoogle,
+    user: Any,
+    is_taken: Callable[[str], bool],
+    kept: str,
+) -> None:
+    """And the user gets no error."""
+    account = make_google_account(user)
+
+    def refuse(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith("UPDATE") and "label" in sql and not is_taken(params[0]):
+            raise DataError("Incorrect string value")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(refuse):
+        response = browser.post(f"/google/{account.pk}/label/", {"label": LABEL})
+
+    account.refresh_from_db()
+    assert response["Location"] == "/google/"
+    assert account.label == kept
+
+
+@pytest.mark.parametrize("error", [DataError("whatever is stored"), OperationalError("down")])
+def test_label_that_cannot_be_stored_is_an_error(
+    browser: Client, google: FakeGoogle, user: Any, error: Exception
+) -> None:
+    """Where it is not for its characters, nothing of it is stored."""
+    account = make_google_account(user)
+
+    def refuse(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith("UPDATE") and "label" in sql:
+            raise error
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(refuse), pytest.raises(type(error)):
+        browser.post(f"/google/{account.pk}/label/", {"label": LABEL})
+
+    account.refresh_from_db()
+    assert account.label == ""
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="Others have one character set.")
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("charset", "kept"), [("utf8mb3", "Büro 仕事"), ("latin1", "Büro")])
+def test_label_in_an_old_table(
+    browser: Client, google: FakeGoogle, user: Any, charset: str, kept: str
+) -> None:
+    """As MySQL and MariaDB made them for years."""
+    account = make_google_account(user)
+    table = GoogleAccount._meta.db_table
+    change = f"ALTER TABLE {table} MODIFY label varchar(60) CHARACTER SET {{}} NOT NULL"
+    with connection.cursor() as cursor:
+        cursor.execute(change.format(charset))
+    try:
+        response = browser.post(f"/google/{account.pk}/label/", {"label": LABEL})
+        account.refresh_from_db()
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(change.format("utf8mb4"))
+
+    assert response["Location"] == "/google/"
+    assert account.label == kept
 
 
 def test_label_outlives_linking_again_and_writes_nothing_else(
