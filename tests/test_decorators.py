@@ -527,6 +527,26 @@ def test_choice_required_of_somebody_else_is_raised(user: Any, rf: RequestFactor
         view(request)
 
 
+def test_choice_for_a_scope_that_the_default_account_lacks(
+    browser: Client, user: Any, google: FakeGoogle
+) -> None:
+    """The view is content with the default one, and a call in it needs more than that has."""
+    make_google_account(user, scopes=[CALENDAR])
+    others = [make_google_account(user, scopes=[DRIVE]) for _ in range(2)]
+
+    response = browser.get("/drive-of-mine/?x=1")
+    program = ask(browser, PROGRAMS["fetch"], "/drive-of-mine/")
+    page = ask(browser, FORMS["form"], "/drive-of-mine/")
+
+    assert response["Location"].startswith("/google/?")
+    assert query_of(response["Location"]) == {"next": "/drive-of-mine/?x=1"}
+    assert program.json()["reason"] == "account_choice_required"
+    assert program.json()["authorize_url"].startswith("/google/?")
+    assert not page.context["declined"]
+    others[1].make_default()
+    assert browser.get("/drive-of-mine/").content == str(others[1].pk).encode()
+
+
 def test_other_errors_pass(browser: Client, user: Any) -> None:
     """They are not ours."""
     make_google_account(user, scopes=[CALENDAR])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,6 +60,14 @@ def work_without_a_savepoint(request: HttpRequest) -> HttpResponse:
     """Ask in a block that takes the whole transaction with it."""
     with transaction.atomic(savepoint=False):
         return work(request)
+
+
+def write_elsewhere(request: HttpRequest) -> HttpResponse:
+    """Write in other databases, too."""
+    for alias in ("ledger", "diary"):
+        with connections[alias].cursor() as cursor:
+            cursor.execute("INSERT INTO lines VALUES ('written')")
+    return work(request)
 
 
 def catch_and_raise_again(request: HttpRequest) -> HttpResponse:
@@ -152,6 +161,8 @@ VIEWS = {
 }
 
 OTHERS = {
+    "several databases": google_required(write_elsewhere),
+    "drf several databases": ByDRF.as_view(work=write_elsewhere),
     "own": google_required(catch),
     "stumbling": google_required(catch_and_fail),
     "exempt": transaction.non_atomic_requests(google_required(work_in_a_block)),
@@ -333,6 +344,50 @@ def test_no_statement_waits_for_another_connection(lost: GoogleAccount) -> None:
         get("block", lost)
 
     assert statements == [("default", True), ("default", False)]
+
+
+@pytest.fixture
+def ledgers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Two more databases with a table each; Django opens a transaction on the first of them."""
+    aliases = ["ledger", "diary"]
+    for alias in aliases:
+        settings = {
+            **connections.settings["default"],
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": tmp_path / alias,
+            "OPTIONS": {},
+            "ATOMIC_REQUESTS": alias == "ledger",
+        }
+        monkeypatch.setitem(connections.settings, alias, settings)
+        connections[alias] = connections.create_connection(alias)
+        # Django's tests let nobody open what was not there when they began.
+        connections[alias].connect()
+        with connections[alias].cursor() as cursor:
+            cursor.execute("CREATE TABLE lines (text varchar(9))")
+    yield aliases
+    for alias in aliases:
+        connections[alias].close()
+        del connections[alias]
+
+
+@pytest.mark.usefixtures("atomic_requests", "ledgers")
+@pytest.mark.parametrize("name", ["several databases", "drf several databases"])
+def test_every_database_of_the_request_is_rolled_back(lost: GoogleAccount, name: str) -> None:
+    """And none in which the view has written for good."""
+    response = get(name, lost)
+
+    assert_asks_for(response, lost)
+    assert not Group.objects.exists()
+    assert (count_lines("ledger"), count_lines("diary")) == (0, 1)
+    assert_is_noted(lost)
+
+
+def count_lines(alias: str) -> int:
+    """Return how many lines a database has."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT COUNT(*) FROM lines")
+        [count] = cursor.fetchone()
+    return int(count)
 
 
 @pytest.mark.django_db

@@ -40,6 +40,7 @@ urlpatterns = [
     path("sessions/", views.sessions),
     path("greedy/", views.greedy),
     path("shared-agenda/<uuid:pk>/", views.shared_agenda),
+    path("drive-of-mine/", views.drive_of_mine),
     path("mine/", views.mine),
     path("ledger/", views.ledger),
     path("stubborn/", views.stubborn),
