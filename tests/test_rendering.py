@@ -23,6 +23,9 @@ from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.vary import vary_on_cookie
 from django.views.generic import TemplateView
 from pytest_django import Settings
+from rest_framework.renderers import BaseRenderer
+from rest_framework.response import Response
+from rest_framework.views import APIView
 
 from django_google_link.decorators import google_aware, google_required
 from django_google_link.exceptions import GrantLostError
@@ -105,6 +108,27 @@ class Dispatched(Page):
     """Decorated as a whole."""
 
 
+class CallingRenderer(BaseRenderer):
+    """A renderer of Django REST framework's that calls Google."""
+
+    media_type = "text/html"
+    format = "html"
+
+    def render(self, data: Any, *args: Any) -> str:
+        """Return a page with the token."""
+        return PAGE.render(data)
+
+
+class ByDRF(APIView):
+    """A view whose renderer calls Google."""
+
+    renderer_classes = [CallingRenderer]
+
+    def get(self, request: Any) -> Response:
+        """Leave the work to the renderer."""
+        return Response(describe(request))
+
+
 def nest(request: HttpRequest) -> Any:
     """Call a decorated view."""
     return google_aware(render_later)(request)
@@ -148,6 +172,7 @@ VIEWS = {
     "dispatched": Dispatched.as_view(),
     "async": google_required(render_later_async),
     "middleware": render_later,
+    "drf": ByDRF.as_view(),
 }
 
 OTHERS = {
