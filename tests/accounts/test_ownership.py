@@ -302,6 +302,17 @@ def test_account_that_was_once_chosen_is_not_chosen_again_by_itself(user: Any) -
     assert flags() == {"1": (True, False)}
 
 
+def test_last_account_that_is_left_was_once_chosen(user: Any) -> None:
+    """And somebody has taken that back by hand: it is the default one, and no more."""
+    make_google_account(user, sub="1", is_chosen_default=True)
+    other = make_google_account(user, sub="2")
+    GoogleAccount.objects.update(is_default=False)
+
+    other.unlink()
+
+    assert flags() == {"1": (True, False)}
+
+
 def test_reassign_takes_no_choice_along(user: Any, other_user: Any) -> None:
     """The new owner has chosen nothing, and who is left with one account has not either."""
     moved = make_google_account(user, sub="1", is_chosen_default=True)
