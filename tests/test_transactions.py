@@ -10,6 +10,7 @@ import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import Group
 from django.db import connections, transaction
+from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client, RequestFactory
 from django.urls import include, path
@@ -366,10 +367,11 @@ def ledgers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[st
             "OPTIONS": {},
             "ATOMIC_REQUESTS": alias == "ledger",
         }
+        database = DatabaseWrapper(settings, alias)
+        # Before it has a name: Django's tests let nobody open what was not there when they began.
+        database.ensure_connection()
         monkeypatch.setitem(connections.settings, alias, settings)
-        connections[alias] = connections.create_connection(alias)
-        # Django's tests let nobody open what was not there when they began.
-        connections[alias].connect()
+        connections[alias] = database
         with connections[alias].cursor() as cursor:
             cursor.execute("CREATE TABLE lines (text varchar(9))")
     yield aliases
