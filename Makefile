@@ -3,13 +3,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# The tests are compiled once, not at each run.
+unexport PYTHONDONTWRITEBYTECODE
+
 .SILENT:
 .DELETE_ON_ERROR:
-.PHONY: test demo lint types docs check-all matrix repeat bench
+.PHONY: test demo lint types docs check-all matrix repeat bench long
 
 # Run the quick tests, on SQLite. CI measures their coverage.
 test: .venv/test.stamp
-	$(BIN)/pytest --numprocesses auto --dist worksteal -m "not browser and not node and not processes"
+	$(BIN)/pytest --numprocesses auto --dist worksteal -m "not browser and not node and not processes and not slow"
 
 # Show the example project, with a Google of its own: make demo [PORT=8001] [GOOGLE_PORT=8766]
 demo: .venv/example.stamp
@@ -34,6 +37,11 @@ check-all: lint types test
 # Measure speed and memory beside the peers, into benchmarks/results.md. Needs PostgreSQL.
 bench: .venv/bench.stamp
 	$(BIN)/python -m benchmarks
+
+# What CI runs a part of: killed workers, lost connections, a week of refreshes. Needs PostgreSQL.
+long: .venv/test.stamp
+	LONG=whole $(BIN)/pytest --capture=no --quiet --no-header -m processes tests/long tests/views | tee tests/long/results.txt
+	LONG=whole TEST_DATABASE=postgresql $(BIN)/pytest --capture=no --quiet --no-header -m processes tests/long | tee --append tests/long/results.txt
 
 # What CI runs: every Python and Django, coverage, PostgreSQL, MariaDB, a browser, and the wheel.
 matrix: .venv/tox.stamp

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "django_google_link"
 
@@ -133,37 +131,42 @@ def test_contracts() -> None:
     assert result.returncode == 0, result.stdout
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
-def test_django_settings_only_in_conf(path: Path) -> None:
+def test_django_settings_only_in_conf() -> None:
     """Settings are read in one place, where each has its type."""
-    users = any(name.startswith("django.conf.") for name in imports(MODULES[path]))
-
-    assert not users or room(path) == "conf"
-
-
-@pytest.mark.parametrize("path", MODULES, ids=str)
-def test_one_clock(path: Path) -> None:
-    """The time is read in one place, which a test can move."""
-    reads = [
-        ast.unparse(node)
-        for node in ast.walk(MODULES[path])
-        if isinstance(node, ast.Call)
-        and ast.unparse(node.func)
-        in {"time.time", "timezone.now", "timezone.localtime", "datetime.today", "date.today"}
+    readers = [
+        path
+        for path, tree in MODULES.items()
+        if room(path) != "conf" and any(name.startswith("django.conf.") for name in imports(tree))
     ]
 
-    assert not reads or path == Path("conf/clock.py")
+    assert readers == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
-def test_requests_only_in_the_web_layer(path: Path) -> None:
+def test_one_clock() -> None:
+    """The time is read in one place, which a test can move."""
+    clocks = {"time.time", "timezone.now", "timezone.localtime", "datetime.today", "date.today"}
+    readers = {
+        path
+        for path, tree in MODULES.items()
+        for call in calls_of(tree)
+        if ast.unparse(call.func) in clocks
+    }
+
+    assert readers == {Path("conf/clock.py")}
+
+
+def test_requests_only_in_the_web_layer() -> None:
     """Whatever has no request in its name works without one."""
-    tree = MODULES[path]
-    if path in {Path("accounts/grants.py"), Path("accounts/linking.py")}:
-        # They pass a request on to the receivers of a signal, and annotate it.
-        tree = without_type_checking(tree)
+    # They pass a request on to the receivers of a signal, and annotate it.
+    annotated = {Path("accounts/grants.py"), Path("accounts/linking.py")}
+    users = [
+        path
+        for path, tree in MODULES.items()
+        if room(path) not in WEB
+        and uses_request(without_type_checking(tree) if path in annotated else tree)
+    ]
 
-    assert not uses_request(tree) or room(path) in WEB
+    assert users == []
 
 
 def test_tests_do_not_import_each_other() -> None:

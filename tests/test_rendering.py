@@ -191,7 +191,7 @@ urlpatterns = [
     *(path(f"{name}/", view) for name, view in {**VIEWS, **OTHERS}.items()),
 ]
 
-pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
+pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__), pytest.mark.slow]
 
 
 @pytest.fixture

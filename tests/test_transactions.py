@@ -176,7 +176,7 @@ urlpatterns = [
     *(path(f"{name}/", view) for name, view in {**VIEWS, **OTHERS}.items()),
 ]
 
-pytestmark = pytest.mark.urls(__name__)
+pytestmark = [pytest.mark.urls(__name__), pytest.mark.slow]
 
 
 @pytest.fixture

@@ -46,7 +46,11 @@ from tests.support.times import in_seconds, skip_pauses
 from tests.support.urls import query_of
 from tests.support.workers import just_before
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.slow,
+    pytest.mark.usefixtures("shared_database"),
+]
 
 #: What a database says, by the kinds that Django has for it.
 ERRORS: dict[str, BaseException] = {

@@ -279,6 +279,7 @@ def test_save_grant_while_the_same_account_is_linked(
     assert news[0][1]["created"] is False
 
 
+@pytest.mark.slow
 def test_save_grant_in_many_threads_at_once(shared_database: None) -> None:
     """Two tabs come back at once, for the same account and for others."""
     user = new_user()
@@ -819,6 +820,7 @@ def test_make_default_of_an_account_that_is_gone_changes_nothing(user: Any) -> N
     assert GoogleAccount.objects.get().is_default
 
 
+@pytest.mark.slow
 def test_make_default_in_many_threads_leaves_one(shared_database: None) -> None:
     """Whoever comes last wins; never two, never none, and nobody waits in a circle."""
     user = new_user()
@@ -830,6 +832,7 @@ def test_make_default_in_many_threads_leaves_one(shared_database: None) -> None:
         assert GoogleAccount.objects.filter(is_default=True).count() == 1
 
 
+@pytest.mark.slow
 def test_unlink_in_many_threads_revokes_what_is_shared(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:

@@ -29,7 +29,7 @@ from tests.support.accounts import identity, linked, stale, token_response
 from tests.support.hostile_provider import HostileProvider, hostile_provider
 from tests.support.tables import links
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 TRIPLE = ("client", "issuer", "client_id")
 SEALED = ("sealed_refresh_token", "sealed_access_token")

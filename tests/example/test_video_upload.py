@@ -27,7 +27,7 @@ from example_project.videos.uploads import YOUTUBE_UPLOAD, upload
 from tests.support.apis import link_account
 from tests.support.constants import CALENDAR
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 CHUNK = 256 * 1024
 CONTENT = os.urandom(4 * CHUNK + 1000)

@@ -22,7 +22,7 @@ from tests.support.flow import arrive
 from tests.support.hostile_provider import HostileProvider, forward_to, hostile_provider
 from tests.support.urls import local, query_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 OFFICE_CALLBACK = f"{CALLBACK}office/"
 

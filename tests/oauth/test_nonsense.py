@@ -23,7 +23,7 @@ from django_google_link.testing import FakeGoogle, FakeUser
 from tests.support.accounts import linked
 from tests.support.urls import local, query_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 DEEP: Any = None
 for _ in range(200):

@@ -17,6 +17,8 @@ from django_google_link.oauth.transport import fetch
 from django_google_link.testing import FakeGoogle
 from tests.support.https_servers import served_securely, write_certificate
 
+pytestmark = pytest.mark.slow
+
 LONG = json.dumps({"access_token": "ya29.x", "padding": "x" * 1_000_000}).encode()
 
 

@@ -19,7 +19,7 @@ from django_google_link.testing import FakeGoogle
 from tests.support.databases import new_user
 from tests.support.hostile_provider import HostileProvider, hostile_provider
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database"), pytest.mark.slow]
 
 TOKEN = "1//found-somewhere"
 

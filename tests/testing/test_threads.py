@@ -15,6 +15,8 @@ import requests
 from django_google_link.testing import FakeGoogle
 from tests.testing.app import CALENDAR
 
+pytestmark = pytest.mark.slow
+
 THREADS = 16
 ROUNDS = 25
 

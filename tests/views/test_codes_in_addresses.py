@@ -20,6 +20,8 @@ from django_google_link.testing import FakeGoogle, FakeUser
 from tests.support.databases import new_user
 from tests.support.urls import local, query_of
 
+pytestmark = pytest.mark.slow
+
 CODE = "4/live-code-of-google"
 BACK = f"/google/callback/?state=nobody-knows-it&code={CODE}&scope=openid"
 

@@ -31,7 +31,7 @@ from tests.support.googles import (
 )
 from tests.support.terminal import allowing, run_authorize
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 WEEK = 7 * 24
 

@@ -19,7 +19,7 @@ from tests.support.signals import heard
 from tests.support.times import skip_pauses
 from tests.support.urls import local, query_of
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database"), pytest.mark.slow]
 
 
 @pytest.fixture
