@@ -8,12 +8,13 @@ import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from random import uniform
 from threading import Lock
 from typing import cast
 from weakref import WeakValueDictionary
 
-from django.db import connections, router
+from django.db import connections, router, transaction
 from django.views.decorators.debug import sensitive_variables
 
 from ..conf import clock
@@ -28,13 +29,13 @@ from ..exceptions import (
     RefreshUnavailableError,
     TokenUndecryptableError,
 )
-from ..models import GoogleAccount, GoogleAccountQuerySet, Reason
+from ..models import GoogleAccount, GoogleAccountQuerySet, PendingRevocation, Reason
 from ..oauth import endpoints
 from ..oauth.endpoints import TokenResponse
 from ..oauth.id_token import read_unverified_identity, verify_id_token
 from ..secret import Secret
 from . import lease
-from .answers import DATABASE_FAILURES, end_grant, store_answer
+from .answers import DATABASE_FAILURES, end_grant, hold_grant, release_grant, store_answer
 from .database import run_durably
 from .grants import has_identity, is_held, mark_lost, save_identity, save_refresh
 
@@ -355,18 +356,26 @@ def _store_refresh(
     Raises:
         RefreshUnavailableError: when a refresh token that has replaced the stored one is lost.
     """
+    token = response.refresh_token
+    if token is None:
+        return _store_access_token(client, row, response, guard=guard, is_forced=is_forced)
 
-    def store() -> bool:
-        is_stored = save_refresh(row, response, guard=guard, is_forced=is_forced)
-        token = None if is_stored else response.refresh_token
-        if token and not is_held(token, GoogleAccount.objects.using(guard.db).filter(pk=row.pk)):
+    def store(held: PendingRevocation) -> bool:
+        with transaction.atomic(using=guard.db):
+            is_stored = save_refresh(row, response, guard=guard, is_forced=is_forced)
+            release_grant(held)
+        rows = GoogleAccount.objects.using(guard.db).filter(pk=row.pk)
+        if not is_stored and not is_held(token, rows):
             # The row is another's by now, and nothing that is stored would end this one.
             end_grant(client, row.sub, token, owner=row.owner)
         return is_stored
 
+    held = None
     try:
+        # What is stored is dead by now: no link lives on it.
+        held = hold_grant(client, row.sub, token, owner=row.owner, is_linked=False)
         return store_answer(
-            store,
+            partial(store, held),
             client=client,
             sub=row.sub,
             owner=row.owner,
@@ -374,13 +383,36 @@ def _store_refresh(
             is_linked=True,
         )
     except BaseException as error:
-        if response.refresh_token:
-            _give_up(client, row, response.refresh_token, guard=guard)
-        elif isinstance(error, GrantNotStoredError):
-            return True  # The stored refresh token is as good as before, and so is the new token.
+        _give_up(client, row, token, guard=guard)
+        with suppress(*DATABASE_FAILURES):
+            if held:
+                release_grant(held)
         if not isinstance(error, GrantNotStoredError):
             raise
     raise RefreshUnavailableError("not_stored")
+
+
+@sensitive_variables()
+def _store_access_token(
+    client: OAuthClient,
+    row: GoogleAccount,
+    response: TokenResponse,
+    *,
+    guard: GoogleAccountQuerySet,
+    is_forced: bool,
+) -> bool:
+    """Store an answer that leaves the refresh token as it is; return whether the row was ours."""
+    try:
+        return store_answer(
+            partial(save_refresh, row, response, guard=guard, is_forced=is_forced),
+            client=client,
+            sub=row.sub,
+            owner=row.owner,
+            token=None,
+            is_linked=True,
+        )
+    except GrantNotStoredError:
+        return True  # The stored refresh token is as good as before, and so is the new token.
 
 
 @sensitive_variables()

@@ -18,6 +18,7 @@ from django.db import DatabaseError, IntegrityError, InterfaceError, router
 from django.views.decorators.debug import sensitive_variables
 
 from ..conf.clients import OAuthClient
+from ..conf.settings import conf
 from ..exceptions import GoogleLinkError, GrantNotStoredError
 from ..models import GoogleAccount, PendingRevocation
 from ..oauth import endpoints
@@ -34,6 +35,39 @@ DATABASE_FAILURES = (DatabaseError, InterfaceError, ObjectDoesNotExist, UnicodeE
 
 #: Seconds: whoever comes here has waited for the database before, and a user waits for the page.
 _OUTBOX_PATIENCE = 1
+
+
+@sensitive_variables()
+def hold_grant(
+    client: OAuthClient, sub: str, token: Secret, *, owner: str, is_linked: bool
+) -> PendingRevocation:
+    """Write down what Google has answered, before anything else is done with it.
+
+    A worker that dies before it is stored leaves it in the outbox, and so to the command. Storing
+    it takes it out again, in the same transaction; so does :func:`release_grant`.
+
+    Args:
+        client: to which the tokens were issued.
+        sub: whose they are, as far as that is known.
+        token: that stands for the grant.
+        owner: the primary key of the user, as text.
+        is_linked: whether a link that works was there before, on the same grant.
+
+    Raises:
+        GrantNotStoredError: when nothing can be written. The grant is ended then.
+    """
+    with end_grant_on_failure(client, sub, token, owner=owner, is_linked=is_linked):
+        return run_durably(
+            lambda: revocations.enqueue_token(
+                client, sub, token, owner=owner, delay=timedelta(seconds=2 * conf.state_max_age)
+            ),
+            using=router.db_for_write(PendingRevocation),
+        )
+
+
+def release_grant(held: PendingRevocation) -> None:
+    """Take out of the outbox what is stored by now, or is ended in another way."""
+    revocations.outbox(held._state.db).filter(pk=held.pk).delete()
 
 
 @sensitive_variables()

@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from django.db import router
+from django.db import router, transaction
 from django.views.decorators.debug import sensitive_variables
 
 from .. import signals
@@ -31,13 +32,20 @@ from ..exceptions import (
     OtherAccountError,
     StateError,
 )
-from ..models import GoogleAccount
+from ..models import GoogleAccount, PendingRevocation
 from ..oauth import endpoints
 from ..oauth.authorization_response import exchange_code, identify_user
 from ..scopes import missing_scopes, parse_scopes
 from ..secret import Secret
 from .access_tokens import check_grant
-from .answers import DATABASE_FAILURES, end_grant, end_grant_on_failure, store_answer
+from .answers import (
+    DATABASE_FAILURES,
+    end_grant,
+    end_grant_on_failure,
+    hold_grant,
+    release_grant,
+    store_answer,
+)
 from .database import run_durably
 from .grants import save_grant
 from .lookup import choose_account
@@ -225,19 +233,44 @@ def complete_authorization(
             redirect_uri=pending.redirect_uri,
             code_verifier=pending.code_verifier,
         )
-        identity = _identify(client, pending, answer)
     except ClientMisconfiguredError as error:
         logger.error("Google refuses the client %r: %s", client.name, error)
         raise
     except GoogleLinkError as error:
         logger.warning("Linking through the client %r failed: %s", client.name, error)
         raise
+    held = hold_grant(
+        client,
+        answer.unverified_sub,
+        answer.refresh_token or answer.access_token,
+        owner=pending.user,
+        is_linked=pending.is_further,
+    )
+    try:
+        return _turn_into_link(user, client, pending, answer, held=held, request=request)
+    finally:
+        # Whatever has come of it has been seen to by now; only a worker that dies leaves it.
+        with suppress(*DATABASE_FAILURES):
+            release_grant(held)
+
+
+@sensitive_variables()
+def _turn_into_link(
+    user: User,
+    client: OAuthClient,
+    pending: PendingAuthorization,
+    answer: TokenResponse,
+    *,
+    held: PendingRevocation,
+    request: HttpRequest | None,
+) -> GoogleAccount | PendingAuthorization:
+    identity = _identify(client, pending, answer)
     if pending.account and identity.sub != pending.account:
         _refuse_other_account(user, client, pending, answer, identity)
     try:
         if not answer.refresh_token and _needs_consent(user, client, pending, answer, identity):
             return pending.repeated(account=identity.sub)
-        return _store(user, client, pending, answer, identity, request=request)
+        return _store(user, client, pending, answer, identity, held=held, request=request)
     except NoRefreshTokenError:
         # A user who does not come back must not leave a grant that nobody here knows of.
         delay = timedelta() if pending.consent_repeated else _time_to_decide()
@@ -273,6 +306,8 @@ def _identify(
     try:
         return identify_user(client, answer, nonce=pending.nonce)
     except BaseException as error:
+        if isinstance(error, GoogleLinkError):
+            logger.warning("Linking through the client %r failed: %s", client.name, error)
         # Whose it is the ID token may still say, though nobody may rely on it: a link that lives
         # on the same grant must not end with it.
         end_grant(
@@ -365,12 +400,16 @@ def _store(
     answer: TokenResponse,
     identity: Identity,
     *,
+    held: PendingRevocation,
     request: HttpRequest | None,
 ) -> GoogleAccount:
     def save() -> GoogleAccount:
-        return save_grant(
-            user, client, identity, answer, requested_scopes=pending.scopes, request=request
-        )
+        with transaction.atomic(using=_database()):
+            account = save_grant(
+                user, client, identity, answer, requested_scopes=pending.scopes, request=request
+            )
+            release_grant(held)
+        return account
 
     # Without a refresh token the stored one stands for the grant, as before.
     token, owner, is_linked = answer.refresh_token, pending.user, pending.is_further

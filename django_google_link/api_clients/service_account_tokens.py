@@ -197,6 +197,7 @@ def _read_cached_token(token_request: _TokenRequest) -> _CachedToken | None:
     )
 
 
+@sensitive_variables()
 def _cache_token(token_request: _TokenRequest, cached: _CachedToken) -> None:
     now = clock.now()
     expires_at = cached.token.expires_at or now

@@ -15,6 +15,5 @@ def client_settings(url: str) -> dict[str, Any]:
         "REVOCATION_ENDPOINT": f"{url}/revoke",
         "JWKS_URI": f"{url}/oauth2/v3/certs",
         "ISSUER": url,
-        "PROVIDER": "google",
         "API_ENDPOINT": url,
     }

@@ -14,7 +14,6 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.db import (
     DatabaseError,
     DataError,
-    IntegrityError,
     InterfaceError,
     InternalError,
     OperationalError,
@@ -61,7 +60,6 @@ PASSING = [
 ]
 
 LASTING = [
-    IntegrityError("UNIQUE constraint failed"),
     DataError("value too long"),
     ProgrammingError("no such table"),
     OperationalError(1366, "Incorrect string value"),
