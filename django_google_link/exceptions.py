@@ -266,7 +266,7 @@ class OtherAccountError(GoogleLinkError):
 
     @property
     def has_same_name(self) -> bool:
-        """Whether both are known by the same address: one was deleted, and another took it."""
+        """Whether both are known by the same address, which another account has taken."""
         return self.account is not None and self.account.name_at_google == self.name
 
 

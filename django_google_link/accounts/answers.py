@@ -186,8 +186,7 @@ def _end_now(client: OAuthClient, sub: str, token: Secret, *, owner: str, is_lin
             _tell_that_it_lives(client, "a link may live on it, and the database does not tell")
             return
     try:
-        if client.revocation_endpoint:
-            endpoints.revoke(client, token=token)
+        endpoints.revoke(client, token=token)
     except GoogleLinkError as error:
         _tell_that_it_lives(client, error)
 

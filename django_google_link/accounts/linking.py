@@ -34,7 +34,7 @@ from ..exceptions import (
 )
 from ..models import GoogleAccount, PendingRevocation
 from ..oauth import endpoints
-from ..oauth.authorization_response import exchange_code, identify_user
+from ..oauth.authorization_response import check_issuer, exchange_code, identify_user
 from ..scopes import missing_scopes, parse_scopes
 from ..secret import Secret
 from .access_tokens import check_grant
@@ -223,13 +223,13 @@ def complete_authorization(
         StateError, IDTokenError, TokenEndpointError: as the functions of ``oauth`` say.
     """
     client = get_client(pending.client)
+    check_issuer(client, response.get("iss"))
     if "error" in response:
         _refuse(user, pending, response["error"], request)
     try:
         answer = exchange_code(
             client,
             code=code,
-            issuer=response.get("iss"),
             redirect_uri=pending.redirect_uri,
             code_verifier=pending.code_verifier,
         )

@@ -12,12 +12,24 @@ from .endpoints import TokenResponse
 from .id_token import Identity, verify_id_token
 
 
+def check_issuer(client: OAuthClient, issuer: str | None) -> None:
+    """Check who has sent an authorization response, be it a code or an error (RFC 9207).
+
+    Args:
+        issuer: the response's ``iss``, if it has one.
+
+    Raises:
+        StateError: when it is another authorization server than was asked.
+    """
+    if issuer not in {None, client.issuer}:
+        raise StateError("The answer came from another authorization server than was asked.")
+
+
 @sensitive_variables()
 def exchange_code(
     client: OAuthClient,
     *,
     code: Secret,
-    issuer: str | None,
     redirect_uri: str,
     code_verifier: str,
 ) -> TokenResponse:
@@ -25,17 +37,13 @@ def exchange_code(
 
     Args:
         code: of the response.
-        issuer: the response's ``iss``, if it has one (RFC 9207).
         redirect_uri: as it was sent to Google.
         code_verifier: whose challenge was sent.
 
     Raises:
-        StateError: when the response is another server's, or has no code.
+        StateError: when the response has no code.
         TokenEndpointError: when Google refuses, or cannot be reached.
     """
-    # RFC 9207: an answer that names another issuer was meant for another client.
-    if issuer not in {None, client.issuer}:
-        raise StateError("The answer came from another authorization server than was asked.")
     if not code:
         raise StateError("The answer carries no code.")
     return endpoints.exchange_code(

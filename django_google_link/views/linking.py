@@ -142,6 +142,8 @@ def _complete(
 ) -> HttpResponse:
     try:
         outcome = complete_authorization(request.user, pending, query, code, request=request)
+    except StateError:
+        raise  # What came was not for this authorization: its code may still be of use to somebody.
     except GoogleLinkError as error:
         return _explain(request, pending, error)
     if isinstance(outcome, PendingAuthorization):

@@ -832,10 +832,21 @@ def test_answer_of_another_issuer_is_refused(
     """ASVS 10.2.2, RFC 9207: the code is not sent to a server that did not issue it."""
     back = google.consent(browser.get("/google/authorize/")["Location"], user=alice)
 
-    response = browser.get(f"{local(back)}&iss=https%3A%2F%2Fevil.example")
+    response = arrive(browser, f"{back}&iss=https%3A%2F%2Fevil.example")
 
     assert response.status_code == 400
+    assert response.request["PATH_INFO"] == "/google/failed/"
     assert not google.requests_to("token")
+
+
+def test_error_of_another_issuer_is_no_refusal(browser: Client, google: FakeGoogle) -> None:
+    """Nor remembered as one: whoever sent it was not asked."""
+    state = started(browser)["state"]
+
+    response = callback(browser, state=state, error="access_denied", iss="https://evil.example")
+
+    assert response.request["PATH_INFO"] == "/google/failed/"
+    assert browser.get("/agenda/")["Location"].startswith("/google/authorize/?")
 
 
 def test_answer_with_the_right_issuer_is_accepted(
