@@ -21,13 +21,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from .. import signals
 from ..conf import clock
-from ..conf.clients import (
-    Issued,
-    OAuthClient,
-    get_revoking_client,
-    is_google_issuer,
-    share_grant,
-)
+from ..conf.clients import Issued, OAuthClient, get_revoking_client, is_google_issuer, share_grant
 from ..exceptions import GoogleLinkError, TokenUndecryptableError
 from ..models import GoogleAccount, PendingRevocation, Reason, Status, TokenName
 from ..oauth import endpoints

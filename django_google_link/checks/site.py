@@ -12,8 +12,9 @@ from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
-from ..conf.clients import DEFAULT_ENDPOINTS, OAuthClient, get_client
+from ..conf.clients import OAuthClient, get_client
 from ..conf.django import django_conf
+from ..conf.providers import DEFAULT_ENDPOINTS
 from ..conf.settings import conf
 from ..conf.validators import is_loopback, normalize_host, read_or_default
 from .messages import error, warning

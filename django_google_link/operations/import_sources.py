@@ -21,7 +21,7 @@ from django.db.models import BinaryField, ExpressionWrapper, F, QuerySet
 from django.views.decorators.debug import sensitive_variables
 
 from ..accounts.database import in_chunks
-from ..conf.clients import DEFAULT_ENDPOINTS
+from ..conf.providers import DEFAULT_ENDPOINTS
 from ..secret import Secret
 
 _CHUNK = 500

@@ -17,7 +17,8 @@ from ..accounts.answers import end_grant, end_grant_on_failure
 from ..accounts.database import run_durably
 from ..accounts.grants import is_held, save_grant
 from ..accounts.revocations import outbox
-from ..conf.clients import GOOGLE_TOKEN_ENDPOINTS, OAuthClient, get_client
+from ..conf.clients import OAuthClient, get_client
+from ..conf.providers import GOOGLE_TOKEN_ENDPOINTS
 from ..conf.settings import conf
 from ..exceptions import (
     ConsentRequiredError,

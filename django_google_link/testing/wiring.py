@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.urls import NoReverseMatch, reverse
 
-from ..conf.clients import is_of_another_provider
+from ..conf.providers import is_of_another_provider
 from .provider.identities import FakeClient
 
 if TYPE_CHECKING:

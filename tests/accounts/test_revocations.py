@@ -21,7 +21,6 @@ from django_google_link.accounts import revocations
 from django_google_link.accounts.access_tokens import check_grant
 from django_google_link.accounts.grants import mark_lost
 from django_google_link.accounts.revocations import RevocationOutcome, process
-from django_google_link.conf import clients
 from django_google_link.models import GoogleAccount, PendingRevocation, Reason, Status
 from django_google_link.operations.revoke_pending import revoke_pending
 from django_google_link.secret import Secret
@@ -31,6 +30,7 @@ from tests.legacy.models import LinkOfTheOffice
 from tests.support.accounts import linked, save, token_of
 from tests.support.constants import CALLBACK, OPENID, OTHER_KEY
 from tests.support.databases import at_once, new_user
+from tests.support.flow import arrive
 from tests.support.signals import heard
 from tests.support.tables import delete_rows
 from tests.support.times import in_seconds
@@ -564,7 +564,7 @@ def test_user_who_is_deleted_while_they_link_leaves_no_grant(
     back = google.consent(to_google, user=alice).removeprefix("http://testserver")
 
     with during_refresh(google, user.delete):
-        response = client.get(back)
+        response = arrive(client, back)
 
     assert response.status_code == 400
     assert google.granted_scopes(alice) is None
@@ -640,12 +640,11 @@ ANOTHER = "123456789012-another.apps.googleusercontent.com"
 
 @pytest.fixture
 def changed(
-    google: FakeGoogle, account: GoogleAccount, configure: Callable[..., None], monkeypatch: Any
+    google: FakeGoogle, account: GoogleAccount, configure: Callable[..., None]
 ) -> FakeClient:
     """The client that is configured now; Google itself stands where it always does."""
     client = google.add_client(client_id=ANOTHER)
     configure(CLIENT_ID=client.client_id, CLIENT_SECRET=client.client_secret)
-    monkeypatch.setitem(clients.DEFAULT_ENDPOINTS, "REVOCATION_ENDPOINT", f"{google.url}/revoke")
     return client
 
 

@@ -16,7 +16,8 @@ from django.test import RequestFactory
 from django.views.debug import ExceptionReporter
 from pytest_django import Settings
 
-from django_google_link.conf.clients import DEFAULT_ENDPOINTS, get_client
+from django_google_link.conf.clients import get_client
+from django_google_link.conf.providers import DEFAULT_ENDPOINTS
 from django_google_link.conf.settings import conf
 from django_google_link.encryption.keyring import key_ids
 from django_google_link.exceptions import SettingsError

@@ -15,12 +15,8 @@ from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 from pytest_django import Settings
 
-from django_google_link.conf.clients import (
-    DEFAULT_ENDPOINTS,
-    GOOGLE_TOKEN_ENDPOINTS,
-    get_client,
-    share_grant,
-)
+from django_google_link.conf.clients import get_client, share_grant
+from django_google_link.conf.providers import DEFAULT_ENDPOINTS, GOOGLE_TOKEN_ENDPOINTS
 from django_google_link.conf.validators import read_or_default
 from django_google_link.exceptions import SettingsError
 

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from django_google_link.conf.clients import GOOGLE_ISSUER, google_project_number, share_grant
+from django_google_link.conf.clients import share_grant
+from django_google_link.conf.providers import GOOGLE_ISSUER, google_project_number
 
 SUFFIX = ".apps.googleusercontent.com"
 

@@ -35,7 +35,8 @@ assert stylesheets, page
 assert all((settings.STATIC_ROOT / name).is_file() for name in stylesheets), stylesheets
 
 visit(client, reverse("google_link:unlink", args=[account.pk]))
-visit(client, reverse("google_link:callback"), status=400)
+visit(client, reverse("google_link:callback"), status=302)
+visit(client, reverse("google_link:failed"), status=400)
 
 for model in apps.get_app_config("google_link").get_models():
     if admin.site.is_registered(model):

@@ -1,0 +1,151 @@
+"""The values of one client in ``CLIENTS``, each read into what it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..exceptions import SettingsError
+from ..scopes import parse_scopes
+from ..secret import Secret
+from .json_file import explain_failure
+from .secrets_file import read_secrets_file
+
+#: What the flow itself sets: overriding these would break it or its protection.
+RESERVED_PARAMS = frozenset(
+    {
+        "client_id",
+        "client_secret",
+        "code_challenge",
+        "code_challenge_method",
+        "nonce",
+        "redirect_uri",
+        "response_mode",
+        "response_type",
+        "scope",
+        "state",
+    }
+)
+
+
+#: What the columns hold that say whose a token is.
+_MAX_LENGTH = 255
+
+
+def read_credentials(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    path = settings.get("CLIENT_SECRETS_FILE")
+    if path:
+        return _read_file(name, path)
+    if settings.get("CLIENT_ID") and settings.get("CLIENT_SECRET"):
+        return settings
+    raise SettingsError(
+        "E012",
+        f"The Google client {name!r} has no credentials.",
+        hint="Give it CLIENT_SECRETS_FILE, or both CLIENT_ID and CLIENT_SECRET.",
+    )
+
+
+def read_client_id(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise SettingsError(
+            "E012",
+            f"CLIENT_ID of the Google client {name!r} is not a string.",
+            hint="Use a string.",
+        )
+    return require_storable(name, "CLIENT_ID", value)
+
+
+def require_storable(name: str, key: str, value: str) -> str:
+    """Refuse what is longer than its column: databases would refuse the link, or cut it off."""
+    if len(value) <= _MAX_LENGTH:
+        return value
+    raise SettingsError(
+        "E012",
+        f"{key} of the Google client {name!r} is longer than {_MAX_LENGTH} characters.",
+        hint="Copy it again: each link stores it.",
+    )
+
+
+def read_secret(name: str, value: Any) -> Secret:
+    if isinstance(value, Secret):
+        return value
+    raise SettingsError(
+        "E012",
+        f"CLIENT_SECRET of the Google client {name!r} is not a string.",
+        hint="Use a string.",
+    )
+
+
+def read_scopes(name: str, value: Any) -> tuple[str, ...]:
+    try:
+        return parse_scopes(value)
+    except TypeError:
+        raise SettingsError(
+            "E014",
+            f"SCOPES of the Google client {name!r} is not a list of scopes.",
+            hint='Use ["https://www.googleapis.com/auth/calendar.readonly"].',
+        ) from None
+
+
+def read_hosted_domain(name: str, value: Any) -> str | None:
+    if value is None or (isinstance(value, str) and value and "@" not in value):
+        return value
+    raise SettingsError(
+        "E016",
+        f"HOSTED_DOMAIN of the Google client {name!r} is {value!r}.",
+        hint='Use a domain such as "example.com", or leave it out.',
+    )
+
+
+def read_params(name: str, value: Any) -> Mapping[str, str]:
+    if not isinstance(value, Mapping) or not all(
+        isinstance(key, str) and isinstance(item, str) for key, item in value.items()
+    ):
+        raise SettingsError(
+            "E017",
+            f"AUTHORIZATION_PARAMS of the Google client {name!r} is not a dict of strings.",
+            hint='Use a dict such as {"hl": "de"}.',
+        )
+    reserved = sorted(RESERVED_PARAMS.intersection(value))
+    if reserved:
+        raise SettingsError(
+            "E017",
+            f"AUTHORIZATION_PARAMS of the Google client {name!r} sets {', '.join(reserved)}.",
+            hint="Leave these out: the flow sets them itself.",
+        )
+    if "none" in value.get("prompt", "").split():
+        raise SettingsError(
+            "E017",
+            f"AUTHORIZATION_PARAMS of the Google client {name!r} forbids to ask for consent.",
+            hint='Leave "none" out of prompt.',
+        )
+    return value
+
+
+def describe_client(name: str) -> str:
+    return f"the Google client {name!r}"
+
+
+def _read_file(name: str, path: Any) -> Mapping[str, Any]:
+    if isinstance(path, Secret):
+        raise SettingsError(
+            "E013",
+            f"CLIENT_SECRETS_FILE of the Google client {name!r} is the content of a file.",
+            hint="Give the path of the file, or CLIENT_ID and CLIENT_SECRET.",
+        )
+    try:
+        return read_secrets_file(path)
+    except FileNotFoundError:
+        raise SettingsError(
+            "E013",
+            f"There is no secrets file {path} for the Google client {name!r}.",
+            hint="Put the JSON file from the Google console there, or correct the path.",
+        ) from None
+    except (OSError, TypeError, ValueError) as error:
+        raise SettingsError(
+            "E013",
+            f"The secrets file {path} of the Google client {name!r} cannot be used: "
+            f"{explain_failure(error)}.",
+            hint="Download the JSON file again from the Google console: "
+            'Clients, the client of type "Web application", its download button.',
+        ) from None
