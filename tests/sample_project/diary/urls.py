@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from tests.sample_project.diary import views
+from . import views
 
 urlpatterns = [
     path("agenda/", views.agenda),
