@@ -26,20 +26,20 @@ HOLDING = re.compile(r"\b(Secret|TokenResponse|Answer|Body)\b")
 SPEAKING = ("accounts/", "oauth/", "views/", "operations/import_tokens.py")
 
 # They bind what a token says, and not the token.
-CLAIMS = {"verify_id_token", "read_unverified_identity", "_signing_key"}
+CLAIMS = {"verify_id_token", "read_unverified_identity", "_find_signing_key"}
 # They compare, keep or look, and nothing in them can fail with more than a wrapped token at hand.
 HARMLESS = {
-    "oauth/endpoints.py": {"_scopes", "_secret", "is_transient"},
-    "oauth/transport.py": {"_bare"},
+    "oauth/endpoints.py": {"_read_scopes", "_read_token", "is_transient"},
+    "oauth/transport.py": {"_reveal_secrets"},
     "accounts/access_tokens.py": {"__init__", "stored_access_token"},
     "accounts/grants.py": {"_leave_to"},
 }
 
 # What is read from a cache, a row, a file, a session or a provider.
 READING = {
-    "accounts/access_tokens.py": {"check_grant", "read_row", "refresh_in_turn", "_refresh"},
+    "accounts/access_tokens.py": {"check_grant", "read_row", "refresh_in_turn", "_refresh_row"},
     "accounts/ownership.py": {"reassign", "_seal_for"},
-    "accounts/revocations.py": {"process", "_revoke"},
+    "accounts/revocations.py": {"process", "_revoke_grant"},
     "api_clients/google_auth.py": {"__call__", "_make_google_credentials", "request_access_token"},
     "api_clients/service_account_tokens.py": {
         "cached_service_token",
@@ -50,7 +50,7 @@ READING = {
     },
     "encryption/keyring.py": {"reseal", "unseal"},
     "management/commands/google_link_authorize.py": {"link"},
-    "oauth/transport.py": {"_keep", "_read"},
+    "oauth/transport.py": {"_settle_answer", "_read_body"},
     "operations/import_sources.py": {"read", "_make_candidate", "_parse_credentials"},
     "views/linking.py": {"callback"},
     "views/pages.py": {"bounce"},
@@ -120,9 +120,10 @@ def test_functions_with_a_bare_token_are_left_out_of_reports() -> None:
     shown = {name for name, node in found.items() if not is_decorated(node)}
 
     assert {name for _, name in shown} <= CLAIMS
-    assert {("views/linking.py", "_bounce"), ("oauth/endpoints.py", "_without_secrets")} <= set(
-        found
-    )
+    assert {
+        ("views/linking.py", "_bounce_browser"),
+        ("oauth/endpoints.py", "_redact_secrets"),
+    } <= set(found)
 
 
 def test_functions_that_are_handed_a_token_are_left_out_of_reports() -> None:

@@ -295,7 +295,7 @@ class _AccessTokenRequest:
                 leeway=refresh_leeway()
             )
         try:
-            return self._refresh(owner, is_forced=is_forced)
+            return self._refresh_row(owner, is_forced=is_forced)
         except RefreshUnavailableError as error:
             if owner:
                 delay = lease.back_off(self._rows, row, owner)
@@ -314,7 +314,7 @@ class _AccessTokenRequest:
             raise
 
     @sensitive_variables()
-    def _refresh(self, owner: uuid.UUID | None, *, is_forced: bool) -> AccessToken | None:
+    def _refresh_row(self, owner: uuid.UUID | None, *, is_forced: bool) -> AccessToken | None:
         """Ask Google and store the answer; nothing if the row has changed hands meanwhile."""
         row = self._state.account
         # Whatever is written from here on, it is written only as long as the row is still ours:
@@ -383,7 +383,7 @@ def _store_refresh(
             is_linked=True,
         )
     except BaseException as error:
-        _give_up(client, row, token, guard=guard)
+        _give_up_grant(client, row, token, guard=guard)
         with suppress(*DATABASE_FAILURES):
             if held:
                 release_grant(held)
@@ -416,7 +416,7 @@ def _store_access_token(
 
 
 @sensitive_variables()
-def _give_up(
+def _give_up_grant(
     client: OAuthClient, row: GoogleAccount, token: Secret, *, guard: GoogleAccountQuerySet
 ) -> None:
     """End a grant whose new refresh token could not be stored: the stored one is dead."""

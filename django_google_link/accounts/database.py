@@ -177,9 +177,9 @@ def in_chunks(rows: QuerySet[Any], *, size: int) -> Iterator[list[Any]]:
     chunk = list(rows.order_by("pk")[:size])
     while chunk:
         yield chunk
-        chunk = list(rows.filter(pk__gt=_key(chunk)).order_by("pk")[:size])
+        chunk = list(rows.filter(pk__gt=_read_key(chunk)).order_by("pk")[:size])
 
 
-def _key(chunk: Sequence[Any]) -> Any:
+def _read_key(chunk: Sequence[Any]) -> Any:
     last = chunk[-1]
     return last["pk"] if isinstance(last, dict) else last.pk

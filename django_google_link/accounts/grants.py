@@ -126,7 +126,7 @@ def _save_grant(
         account.save(using=using, update_fields=fields)
         _become_default_if_only(account)
         linked = (signals.account_linked, {"created": created, "request": request})
-        _send(account, [linked, *news], using=using)
+        _send_news(account, [linked, *news], using=using)
     return account
 
 
@@ -184,7 +184,7 @@ def save_refresh(
     with transaction.atomic(using=guard.db):
         stored = guard.update(**values, **lease.AT_REST)
         if stored:
-            _send(row, [(signals.token_refreshed, {}), *news], using=guard.db)
+            _send_news(row, [(signals.token_refreshed, {}), *news], using=guard.db)
     return bool(stored)
 
 
@@ -256,7 +256,7 @@ def mark_lost(
         if changed:
             logger.warning("The grant of the account %s is lost: %s.", account.pk, reason)
         if changed and account.status == Status.ACTIVE:
-            _send(account, [(signals.authorization_lost, {"reason": reason})], using=guard.db)
+            _send_news(account, [(signals.authorization_lost, {"reason": reason})], using=guard.db)
     return bool(changed)
 
 
@@ -274,7 +274,7 @@ def _apply_grant(
         granted = frozenset(account.refresh_token_scopes) - declined
     # An access token that stands for less than was granted would be refused for an hour.
     _apply_access_token(account, response, is_whole=granted <= answered)
-    return [*_apply_scopes(account, granted), *_recover(account)]
+    return [*_apply_scopes(account, granted), *_recover_status(account)]
 
 
 @sensitive_variables()
@@ -288,7 +288,7 @@ def _apply_refresh(account: GoogleAccount, response: TokenResponse) -> _News:
     if response.refresh_token:
         _apply_refresh_token(account, response, carries=frozenset(account.refresh_token_scopes))
     _apply_access_token(account, response, is_whole=True)
-    return [*_apply_scopes(account, granted), *_recover(account)]
+    return [*_apply_scopes(account, granted), *_recover_status(account)]
 
 
 @sensitive_variables()
@@ -325,7 +325,7 @@ def _apply_identity(account: GoogleAccount, identity: Identity) -> None:
     account.hosted_domain = identity.hosted_domain
 
 
-def _recover(account: GoogleAccount) -> _News:
+def _recover_status(account: GoogleAccount) -> _News:
     if account.status == Status.ACTIVE:
         return []
     account.status, account.status_reason = Status.ACTIVE, ""
@@ -333,7 +333,7 @@ def _recover(account: GoogleAccount) -> _News:
     return [(signals.authorization_recovered, {})]
 
 
-def _send(account: GoogleAccount, news: _News, *, using: str) -> None:
+def _send_news(account: GoogleAccount, news: _News, *, using: str) -> None:
     for signal, arguments in news:
         if signal is signals.authorization_recovered:
             logger.info("The grant of the account %s works again.", account.pk)

@@ -225,7 +225,7 @@ def complete_authorization(
     client = get_client(pending.client)
     check_issuer(client, response.get("iss"))
     if "error" in response:
-        _refuse(user, pending, response["error"], request)
+        _refuse_authorization(user, pending, response["error"], request)
     try:
         answer = exchange_code(
             client,
@@ -264,13 +264,13 @@ def _turn_into_link(
     held: PendingRevocation,
     request: HttpRequest | None,
 ) -> GoogleAccount | PendingAuthorization:
-    identity = _identify(client, pending, answer)
+    identity = _identify_account(client, pending, answer)
     if pending.account and identity.sub != pending.account:
         _refuse_other_account(user, client, pending, answer, identity)
     try:
         if not answer.refresh_token and _needs_consent(user, client, pending, answer, identity):
             return pending.repeated(account=identity.sub)
-        return _store(user, client, pending, answer, identity, held=held, request=request)
+        return _store_grant(user, client, pending, answer, identity, held=held, request=request)
     except NoRefreshTokenError:
         # A user who does not come back must not leave a grant that nobody here knows of.
         delay = timedelta() if pending.consent_repeated else _time_to_decide()
@@ -282,7 +282,7 @@ def _turn_into_link(
         raise
 
 
-def _refuse(
+def _refuse_authorization(
     user: User, pending: PendingAuthorization, error: str, request: HttpRequest | None
 ) -> NoReturn:
     problem = AuthorizationDeniedError(error)
@@ -299,7 +299,7 @@ def _refuse(
 
 
 @sensitive_variables()
-def _identify(
+def _identify_account(
     client: OAuthClient, pending: PendingAuthorization, answer: TokenResponse
 ) -> Identity:
     """Verify whose grant an answer is; one of which that cannot be said is ended."""
@@ -369,7 +369,7 @@ def _needs_consent(
     with end_grant_on_failure(
         client, identity.sub, answer.access_token, owner=pending.user, is_linked=pending.is_further
     ):
-        row = run_durably(lambda: _find_row(user, client, identity.sub), using=_database())
+        row = run_durably(lambda: _find_row(user, client, identity.sub), using=_choose_database())
     if row is None or not row.is_active or not client.has_issued(row):
         raise NoRefreshTokenError
     granted = pending.scopes if answer.scopes is None else answer.scopes
@@ -393,7 +393,7 @@ def _needs_consent(
 
 
 @sensitive_variables()
-def _store(
+def _store_grant(
     user: User,
     client: OAuthClient,
     pending: PendingAuthorization,
@@ -404,7 +404,7 @@ def _store(
     request: HttpRequest | None,
 ) -> GoogleAccount:
     def save() -> GoogleAccount:
-        with transaction.atomic(using=_database()):
+        with transaction.atomic(using=_choose_database()):
             account = save_grant(
                 user, client, identity, answer, requested_scopes=pending.scopes, request=request
             )
@@ -417,7 +417,8 @@ def _store(
         with end_grant_on_failure(client, identity.sub, token, owner=owner, is_linked=is_linked):
             # Looked up while the database answers: it may not, once it has refused the row.
             is_linked = run_durably(
-                lambda: has_living_link(client, sub=identity.sub, owner=owner), using=_database()
+                lambda: has_living_link(client, sub=identity.sub, owner=owner),
+                using=_choose_database(),
             )
         account = store_answer(
             save, client=client, sub=identity.sub, owner=owner, token=token, is_linked=is_linked
@@ -432,9 +433,9 @@ def _store(
 
 def _find_row(user: User, client: OAuthClient, sub: str) -> GoogleAccount | None:
     owner: Any = user.pk
-    rows = GoogleAccount.objects.using(_database())
+    rows = GoogleAccount.objects.using(_choose_database())
     return rows.filter(user_id=owner, client=client.name, sub=sub).first()
 
 
-def _database() -> str:
+def _choose_database() -> str:
     return router.db_for_write(GoogleAccount)

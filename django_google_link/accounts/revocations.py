@@ -175,7 +175,7 @@ def process(pk: uuid.UUID, *, using: str | None = None) -> RevocationOutcome:
     if pending is None:
         return RevocationOutcome.SHARED
     try:
-        outcome = _revoke(pending)
+        outcome = _revoke_grant(pending)
     except TokenUndecryptableError:
         outcome = RevocationOutcome.ABANDONED
         logger.error(
@@ -184,7 +184,7 @@ def process(pk: uuid.UUID, *, using: str | None = None) -> RevocationOutcome:
         )
     except (GoogleLinkError, ImproperlyConfigured) as error:
         if not _is_too_old(pending):
-            _postpone(pending, error)
+            _postpone_revocation(pending, error)
             return RevocationOutcome.POSTPONED
         outcome = RevocationOutcome.ABANDONED
         logger.error(
@@ -197,7 +197,7 @@ def process(pk: uuid.UUID, *, using: str | None = None) -> RevocationOutcome:
 
 
 @sensitive_variables()
-def _revoke(pending: PendingRevocation) -> RevocationOutcome:
+def _revoke_grant(pending: PendingRevocation) -> RevocationOutcome:
     using = pending._state.db
     if has_living_link(pending, sub=pending.sub, owner=pending.owner, using=using):
         if not pending.sub:
@@ -289,7 +289,7 @@ def _to_ascii(text: str) -> str:
     return text.encode("ascii", "replace").decode()
 
 
-def _postpone(pending: PendingRevocation, error: Exception) -> None:
+def _postpone_revocation(pending: PendingRevocation, error: Exception) -> None:
     delay = backoff(pending.attempts - 1, first=_FIRST_BACKOFF, longest=_LONGEST_BACKOFF)
     rows = PendingRevocation.objects.using(pending._state.db).filter(pk=pending.pk)
     rows.update(retry_at=database_now(rows) + delay, last_error=_to_ascii(str(error))[:300])

@@ -31,7 +31,7 @@ def spend_state(state: str, *, owner: str) -> bool:
     Returns:
         Whether nobody has taken it before.
     """
-    rows = _rows()
+    rows = _query_states()
 
     def spend() -> bool:
         try:
@@ -53,7 +53,7 @@ def finish_state(state: str, *, location: str) -> None:
         state: that was spent.
         location: the address to which the user is sent; empty if there is none.
     """
-    spent = _rows().filter(digest=digest_state(state))
+    spent = _query_states().filter(digest=digest_state(state))
     try:
         run_durably(
             lambda: spent.update(location=location, is_finished=True), using=spent.db, patience=1
@@ -75,7 +75,7 @@ def await_location(state: str, *, owner: str) -> str:
     Returns:
         The address; empty, if it led nowhere, is unknown, or is another user's.
     """
-    rows = _rows().filter(digest=digest_state(state), owner=owner)
+    rows = _query_states().filter(digest=digest_state(state), owner=owner)
     longest = lease_duration()
     deadline = time.monotonic() + longest.total_seconds()
     while True:
@@ -92,7 +92,7 @@ def delete_old_states() -> int:
 
     A number of them is left to the next call, if there are very many.
     """
-    rows = _rows()
+    rows = _query_states()
     old = rows.filter(spent_at__lt=clock.now() - timedelta(seconds=2 * conf.state_max_age))
     deleted = 0
     for _ in range(_MOST_CHUNKS):
@@ -108,5 +108,5 @@ def digest_state(state: str) -> str:
     return hashlib.sha256(state.encode(errors="replace")).hexdigest()
 
 
-def _rows() -> QuerySet[SpentState]:
+def _query_states() -> QuerySet[SpentState]:
     return SpentState.objects.using(router.db_for_write(SpentState))

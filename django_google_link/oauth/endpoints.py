@@ -213,7 +213,7 @@ def _request_token(client: OAuthClient, **params: str | Secret) -> TokenResponse
     answer = fetch(client.token_endpoint, form=form)
     if answer.status != 200:
         raise endpoint_error(answer, sent=form.values())
-    return _token_response(answer)
+    return _read_token_response(answer)
 
 
 @sensitive_variables()
@@ -226,7 +226,7 @@ def endpoint_error(answer: Answer, *, sent: Iterable[str | Secret] = ()) -> Toke
     """
     secrets = [value for value in sent if isinstance(value, Secret)]
     error, description, subtype = (
-        _without_secrets(_text(answer.document, key), secrets)
+        _redact_secrets(_read_text(answer.document, key), secrets)
         for key in ("error", "error_description", "error_subtype")
     )
     if is_transient(answer) or not error:
@@ -248,7 +248,7 @@ def is_transient(answer: Answer) -> bool:
 
 
 @sensitive_variables()
-def _without_secrets(text: str, secrets: Iterable[Secret]) -> str:
+def _redact_secrets(text: str, secrets: Iterable[Secret]) -> str:
     """Redact what we have sent: a provider may repeat it, and its text is logged and stored."""
     for secret in secrets:
         for spelling in (secret.reveal(), quote(secret.reveal(), safe="")):
@@ -257,21 +257,24 @@ def _without_secrets(text: str, secrets: Iterable[Secret]) -> str:
 
 
 @sensitive_variables()
-def _token_response(answer: Answer) -> TokenResponse:
-    access_token = _secret(answer, "access_token")
-    if access_token is None or _text(answer.document, "token_type").lower() not in {"", "bearer"}:
+def _read_token_response(answer: Answer) -> TokenResponse:
+    access_token = _read_token(answer, "access_token")
+    if access_token is None or _read_text(answer.document, "token_type").lower() not in {
+        "",
+        "bearer",
+    }:
         raise RefreshUnavailableError("no_access_token", status=200)
     return TokenResponse(
         access_token=access_token,
-        access_token_expires_at=_expires_at(answer.document.get("expires_in")),
-        refresh_token=_secret(answer, "refresh_token"),
-        refresh_token_expires_at=_expires_at(answer.document.get("refresh_token_expires_in")),
-        scopes=_scopes(answer),
-        id_token=_secret(answer, "id_token"),
+        access_token_expires_at=_read_expiry(answer.document.get("expires_in")),
+        refresh_token=_read_token(answer, "refresh_token"),
+        refresh_token_expires_at=_read_expiry(answer.document.get("refresh_token_expires_in")),
+        scopes=_read_scopes(answer),
+        id_token=_read_token(answer, "id_token"),
     )
 
 
-def _scopes(answer: Answer) -> tuple[str, ...] | None:
+def _read_scopes(answer: Answer) -> tuple[str, ...] | None:
     """Return the scopes of an answer; ``None``, if it leaves them out.
 
     What is not a scope (RFC 6749 appendix A.4) nobody has asked for.
@@ -284,13 +287,13 @@ def _scopes(answer: Answer) -> tuple[str, ...] | None:
     return tuple(filter(_SCOPE.fullmatch, parse_scopes(scope)))
 
 
-def _secret(answer: Answer, key: str) -> Secret | None:
+def _read_token(answer: Answer, key: str) -> Secret | None:
     """Return a token; whatever is none (RFC 6749 appendix A) is left out."""
-    text = _text(answer.document, key)
+    text = _read_text(answer.document, key)
     return Secret(text) if _TOKEN.fullmatch(text) else None
 
 
-def _text(document: Mapping[str, Any], key: str) -> str:
+def _read_text(document: Mapping[str, Any], key: str) -> str:
     """Return a member that is text, or nothing. Google's APIs have their error one level deeper.
 
     See https://cloud.google.com/apis/design/errors#http_mapping.
@@ -303,7 +306,7 @@ def _text(document: Mapping[str, Any], key: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _expires_at(seconds: Any) -> datetime | None:
+def _read_expiry(seconds: Any) -> datetime | None:
     try:
         lifetime = int(seconds)
     except (TypeError, ValueError, OverflowError):

@@ -73,7 +73,7 @@ def verify_id_token(client: OAuthClient, id_token: Secret, *, nonce: str | None)
 
     if client.jwks_uri is None:
         raise IDTokenError("No JWKS_URI is configured by which to verify the ID token.")
-    key = _signing_key(client.jwks_uri, id_token)
+    key = _find_signing_key(client.jwks_uri, id_token)
     try:
         claims = jwt.decode(
             id_token.reveal(),
@@ -97,7 +97,7 @@ def verify_id_token(client: OAuthClient, id_token: Secret, *, nonce: str | None)
     _check_party(client, claims)
     if nonce is not None and not _is_same(claims.get("nonce"), nonce):
         raise IDTokenError("The ID token carries another nonce than was sent.")
-    return _identity(claims)
+    return _read_identity(claims)
 
 
 def read_unverified_identity(id_token: Secret) -> Identity | None:
@@ -106,7 +106,7 @@ def read_unverified_identity(id_token: Secret) -> Identity | None:
 
     try:
         claims = jwt.decode(id_token.reveal(), options={"verify_signature": False})
-        return _identity(claims)
+        return _read_identity(claims)
     except (jwt.PyJWTError, IDTokenError, *_NONSENSE):
         return None
 
@@ -146,22 +146,22 @@ def _check_party(client: OAuthClient, claims: dict[str, Any]) -> None:
         raise HostedDomainError(client.hosted_domain)
 
 
-def _identity(claims: dict[str, Any]) -> Identity:
+def _read_identity(claims: dict[str, Any]) -> Identity:
     sub = claims.get("sub")
     if not isinstance(sub, str) or not _SUBJECT.fullmatch(sub):
         raise IDTokenError("The ID token names no usable subject.")
-    email = _email(claims.get("email"))
+    email = _read_email(claims.get("email"))
     return Identity(
         sub=sub,
         email=email,
         email_verified=bool(email) and _is_true(claims.get("email_verified")),
-        name=_text(claims.get("name"))[:200],
-        picture=_https(claims.get("picture")),
-        hosted_domain=_text(claims.get("hd"))[:253],
+        name=_read_text(claims.get("name"))[:200],
+        picture=_read_address(claims.get("picture")),
+        hosted_domain=_read_text(claims.get("hd"))[:253],
     )
 
 
-def _text(value: object) -> str:
+def _read_text(value: object) -> str:
     return "".join(filter(str.isprintable, value)) if isinstance(value, str) else ""
 
 
@@ -170,8 +170,8 @@ def _is_true(value: object) -> bool:
     return value is True or value == "true"
 
 
-def _email(value: object) -> str:
-    text = _text(value)
+def _read_email(value: object) -> str:
+    text = _read_text(value)
     try:
         validate_email(text)
     except ValidationError:
@@ -179,19 +179,19 @@ def _email(value: object) -> str:
     return text if len(text) <= _MAX_EMAIL else ""
 
 
-def _https(value: object) -> str:
-    text = _text(value)
+def _read_address(value: object) -> str:
+    text = _read_text(value)
     return text if text.startswith("https://") and len(text) <= 1000 else ""
 
 
-def _signing_key(jwks_uri: str, id_token: Secret) -> PyJWK:
+def _find_signing_key(jwks_uri: str, id_token: Secret) -> PyJWK:
     import jwt
 
     try:
         kid = jwt.get_unverified_header(id_token.reveal()).get("kid")
     except (jwt.PyJWTError, *_NONSENSE):
         raise IDTokenError("The ID token is malformed.") from None
-    published = _keys(jwks_uri, must_hold=kid).keys
+    published = _get_keys(jwks_uri, must_hold=kid).keys
     keys = [key for key in published if key.algorithm_name in _ALGORITHMS]
     for key in keys:
         if key.key_id == kid or (kid is None and len(keys) == 1):
@@ -210,7 +210,7 @@ _cache: dict[str, _CachedKeys] = {}
 _cache_lock = threading.Lock()
 
 
-def _keys(jwks_uri: str, *, must_hold: str | None) -> PyJWKSet:
+def _get_keys(jwks_uri: str, *, must_hold: str | None) -> PyJWKSet:
     """Return the issuer's keys: fetched when the cached ones are too old, or lack the one named."""
     cached, now = _cache.get(jwks_uri), clock.timestamp()
     if cached and now < cached.expires_at:
@@ -230,12 +230,12 @@ def _fetch_keys(jwks_uri: str) -> tuple[PyJWKSet, float]:
     try:
         if answer.status == 200:
             keys = jwt.PyJWKSet.from_dict(dict(answer.document))
-            return keys, _max_age(answer.headers.get("Cache-Control", ""))
+            return keys, _read_max_age(answer.headers.get("Cache-Control", ""))
     except (jwt.PyJWTError, *_NONSENSE):
         pass
     raise RefreshUnavailableError("signing_keys_unavailable", status=answer.status)
 
 
-def _max_age(cache_control: str) -> float:
+def _read_max_age(cache_control: str) -> float:
     match = re.search(r"max-age=(\d{1,9})", cache_control)
     return min(int(match[1]), _MAX_KEYS_AGE) if match else _DEFAULT_KEYS_AGE

@@ -72,7 +72,7 @@ def request(
     # one address after the other, and an answer that comes a byte at a time.
     answer: Future[Answer] = Future()
     arguments = (answer, method, url, body, headers)
-    Thread(target=_keep, args=arguments, name="google-link-http", daemon=True).start()
+    Thread(target=_settle_answer, args=arguments, name="google-link-http", daemon=True).start()
     try:
         return answer.result(min(timeout or conf.http_timeout, conf.http_timeout))
     except TimeoutError:
@@ -80,45 +80,45 @@ def request(
 
 
 @sensitive_variables()
-def _keep(answer: Future[Answer], *arguments: Any) -> None:
+def _settle_answer(answer: Future[Answer], *arguments: Any) -> None:
     try:
-        answer.set_result(_ask(*arguments))
+        answer.set_result(_send_request(*arguments))
     except BaseException as error:
         # It is raised again in the caller's thread, and the form is bare in the frames of this one.
         answer.set_exception(cut_frames(error))
 
 
 @sensitive_variables()
-def _ask(method: str, url: str, body: Body, headers: Mapping[str, str] | None) -> Answer:
+def _send_request(method: str, url: str, body: Body, headers: Mapping[str, str] | None) -> Answer:
     import requests
 
     try:
         with (
-            _session(url) as session,
+            _open_session(url) as session,
             session.request(
                 method,
                 url,
-                data=_bare(body),
+                data=_reveal_secrets(body),
                 headers=headers,
                 timeout=conf.http_timeout,
                 allow_redirects=False,
                 stream=True,
             ) as response,
         ):
-            answer = _read(response)
+            answer = _read_body(response)
             if answer is None:
                 raise RefreshUnavailableError("answer_too_long", status=response.status_code)
             return Answer(
                 status=response.status_code,
                 body=answer,
-                document=_object(answer),
+                document=_parse_object(answer),
                 headers=response.headers,
             )
     except (requests.RequestException, OSError, ValueError) as error:
         raise RefreshUnavailableError("unreachable", type(error).__name__) from None
 
 
-def _session(url: str) -> Any:
+def _open_session(url: str) -> Any:
     import requests
 
     session = requests.Session()
@@ -128,7 +128,7 @@ def _session(url: str) -> Any:
     return session
 
 
-def _bare(body: Body) -> dict[str, str] | bytes | None:
+def _reveal_secrets(body: Body) -> dict[str, str] | bytes | None:
     """Reveal the secrets at the last moment: Django's debug page shows the frames above."""
     if not isinstance(body, Mapping):
         return body
@@ -138,7 +138,7 @@ def _bare(body: Body) -> dict[str, str] | bytes | None:
 
 
 @sensitive_variables()
-def _read(response: Any) -> bytes | None:
+def _read_body(response: Any) -> bytes | None:
     """Return a body, or nothing if it is too long.
 
     Nothing is raised here: Django's debug page would show what has been read so far.
@@ -151,7 +151,7 @@ def _read(response: Any) -> bytes | None:
     return body
 
 
-def _object(body: bytes) -> Mapping[str, Any]:
+def _parse_object(body: bytes) -> Mapping[str, Any]:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):

@@ -141,10 +141,10 @@ class _Run:
         if (account.client, account.issuer, account.client_id) in self._refused:
             return RefreshOutcome.REFUSED
         outcome = refresh_account(account, leeway=self._leeway)
-        self._learn(outcome, account)
+        self._learn_from(outcome, account)
         return outcome
 
-    def _learn(self, outcome: RefreshOutcome, account: GoogleAccount) -> None:
+    def _learn_from(self, outcome: RefreshOutcome, account: GoogleAccount) -> None:
         with self._lock:
             if outcome == RefreshOutcome.REFUSED:
                 # Links of a former client id are refused for themselves alone.

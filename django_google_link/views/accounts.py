@@ -38,9 +38,9 @@ _LabelForm = forms.modelform_factory(
 def accounts(request: HttpRequest) -> HttpResponse:
     """Show what is linked and what was granted."""
     linked = list(GoogleAccount.objects.for_user(request.user))
-    following = _next(request.GET.get("next", ""), request)
+    following = _keep_if_safe(request.GET.get("next", ""), request)
     context = {
-        "accounts": [_entry(request, account) for account in linked],
+        "accounts": [_describe_account(request, account) for account in linked],
         "add_url": _add_url(request),
         "choice_required": bool(following) or _choice_required(linked),
         "next": following,
@@ -74,7 +74,7 @@ def unlink(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 def make_default(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Make this the account that is used where none was chosen."""
     _own_account(request, pk).make_default()
-    following = _next(request.POST.get("next", ""), request)
+    following = _keep_if_safe(request.POST.get("next", ""), request)
     return HttpResponseRedirect(following) if following else redirect("google_link:accounts")
 
 
@@ -98,11 +98,11 @@ def _own_account(request: HttpRequest, pk: uuid.UUID) -> GoogleAccount:
     return get_object_or_404(GoogleAccount.objects.for_user(request.user), pk=pk)
 
 
-def _next(url: str, request: HttpRequest) -> str:
+def _keep_if_safe(url: str, request: HttpRequest) -> str:
     return url if url and is_safe_url(request, url) else ""
 
 
-def _entry(request: HttpRequest, account: GoogleAccount) -> dict[str, Any]:
+def _describe_account(request: HttpRequest, account: GoogleAccount) -> dict[str, Any]:
     others = [scope for scope in account.granted_scopes if scope not in IDENTITY_SCOPES]
     return {
         "account": account,

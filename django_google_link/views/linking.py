@@ -55,10 +55,10 @@ def authorize(request: HttpRequest) -> HttpResponse:
     client = get_client(wanted.client)
     keyring.key_ids()  # Without a key there is nowhere to keep what the user would bring back.
     pending = start_authorization(
-        request.user, wanted, client, redirect_uri=_redirect_uri(request, client)
+        request.user, wanted, client, redirect_uri=_choose_redirect_uri(request, client)
     )
     if pending is None:
-        return HttpResponseRedirect(_return_url(request, wanted.return_url))
+        return HttpResponseRedirect(_choose_return_url(request, wanted.return_url))
     return _redirect_to_google(request, pending)
 
 
@@ -80,7 +80,7 @@ def callback(request: HttpRequest, client: str = "") -> HttpResponse:
     query, code = _take_query(request)
     if not request.user.is_authenticated:
         if _came_without_cookie(request) and query.pop(_BOUNCED, None) is None:
-            return _bounce(request, query, code)
+            return _bounce_browser(request, query, code)
         return redirect_to_login(reverse("google_link:accounts"))
     state, user = query.get("state", ""), str(request.user.pk)
     # A repeat leaves the session alone: what the first one writes there must not be overwritten.
@@ -88,7 +88,7 @@ def callback(request: HttpRequest, client: str = "") -> HttpResponse:
         return _follow_first(request, state)
     location = ""
     try:
-        response = _complete(request, _take_pending(request, state, client), query, code)
+        response = _complete_linking(request, _take_pending(request, state, client), query, code)
         location = response.get("Location", "")
         return response
     except StateError as error:
@@ -137,7 +137,7 @@ def _fail_state(error: StateError) -> HttpResponse:
 
 
 @sensitive_variables()
-def _complete(
+def _complete_linking(
     request: HttpRequest, pending: PendingAuthorization, query: dict[str, str], code: Secret
 ) -> HttpResponse:
     try:
@@ -145,20 +145,20 @@ def _complete(
     except StateError:
         raise  # What came was not for this authorization: its code may still be of use to somebody.
     except GoogleLinkError as error:
-        return _explain(request, pending, error)
+        return _explain_failure(request, pending, error)
     if isinstance(outcome, PendingAuthorization):
         return _redirect_to_google(request, outcome)
     remember_outcome(
         request.session, pending.client, asked=pending.scopes, granted=outcome.granted_scopes
     )
-    return HttpResponseRedirect(_return_url(request, pending.return_url))
+    return HttpResponseRedirect(_choose_return_url(request, pending.return_url))
 
 
-def _explain(
+def _explain_failure(
     request: HttpRequest, pending: PendingAuthorization, error: GoogleLinkError
 ) -> HttpResponse:
     """Return the page for what went wrong, with a way to try the same again."""
-    try_url = _retry_url(request, pending)
+    try_url = _make_retry_url(request, pending)
     match error:
         case AuthorizationDeniedError(is_users=True):
             # Only what the user has refused is not asked again by itself.
@@ -168,7 +168,7 @@ def _explain(
             return pages.refused(request, error.error, try_url=try_url)
         case OtherAccountError():
             remember_outcome(request.session, pending.client, asked=pending.required, granted=())
-            add_url = _retry_url(request, pending, account=error.sub)
+            add_url = _make_retry_url(request, pending, account=error.sub)
             return pages.other_account(request, error, try_url=try_url, add_url=add_url)
         case NoRefreshTokenError():
             return pages.no_refresh_token(request, try_url=try_url)
@@ -183,7 +183,7 @@ def _came_without_cookie(request: HttpRequest) -> bool:
 
 
 @sensitive_variables()
-def _bounce(request: HttpRequest, query: dict[str, str], code: Secret) -> HttpResponse:
+def _bounce_browser(request: HttpRequest, query: dict[str, str], code: Secret) -> HttpResponse:
     """Have the browser come again, from a page of ours: then a strict cookie comes along."""
     known = {name: query[name] for name in _RESPONSE_PARAMS if name in query}
     if code:
@@ -228,7 +228,7 @@ def _redirect_to_google(request: HttpRequest, pending: PendingAuthorization) -> 
     return HttpResponseRedirect(pending.authorization_url(state))
 
 
-def _retry_url(
+def _make_retry_url(
     request: HttpRequest, pending: PendingAuthorization, *, account: str | None = None
 ) -> str:
     """Return the address that starts the same again; for the given account, if another is meant."""
@@ -244,11 +244,11 @@ def _retry_url(
     ).url()
 
 
-def _return_url(request: HttpRequest, url: str) -> str:
+def _choose_return_url(request: HttpRequest, url: str) -> str:
     return url if is_safe_url(request, url) else default_return_url()
 
 
-def _redirect_uri(request: HttpRequest, client: OAuthClient) -> str:
+def _choose_redirect_uri(request: HttpRequest, client: OAuthClient) -> str:
     """Return our callback as Google knows it.
 
     Raises:

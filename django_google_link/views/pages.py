@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 def failure(request: HttpRequest, error: GoogleLinkError, *, try_url: str = "") -> HttpResponse:
     """Say what went wrong, by the kind of error; what Google said stays in the log."""
-    status, title, text = _explain(error)
-    return _render(request, status=status, title=title, text=text, try_url=try_url)
+    status, title, text = _explain_error(error)
+    return _render_error(request, status=status, title=title, text=text, try_url=try_url)
 
 
 @sensitive_variables()
@@ -43,7 +43,7 @@ def bounce(request: HttpRequest, url: str) -> HttpResponse:
 
 def refused(request: HttpRequest, error: str, *, try_url: str) -> HttpResponse:
     """Say that Google sent the user back with an error."""
-    return _render(
+    return _render_error(
         request,
         status=400,
         title=_("Google did not link your account"),
@@ -55,7 +55,7 @@ def refused(request: HttpRequest, error: str, *, try_url: str) -> HttpResponse:
 
 def no_refresh_token(request: HttpRequest, *, try_url: str) -> HttpResponse:
     """Say that Google gave no lasting access."""
-    return _render(
+    return _render_error(
         request,
         status=400,
         title=_("Google gave no lasting access"),
@@ -93,7 +93,7 @@ def other_account(
     return render(request, "django_google_link/other_account.html", context, status=409)
 
 
-def _explain(error: GoogleLinkError) -> tuple[int, str, str]:
+def _explain_error(error: GoogleLinkError) -> tuple[int, str, str]:
     match error:
         case StateError():
             return (
@@ -140,6 +140,6 @@ def _explain(error: GoogleLinkError) -> tuple[int, str, str]:
     )
 
 
-def _render(request: HttpRequest, *, status: int, **context: Any) -> HttpResponse:
+def _render_error(request: HttpRequest, *, status: int, **context: Any) -> HttpResponse:
     context["back_url"] = reverse("google_link:accounts")
     return render(request, "django_google_link/error.html", context, status=status)

@@ -33,11 +33,11 @@ def consent_response(
     declined, content = is_declined(access, error), consent_content(access, error)
     response: HttpResponse
     if is_programmatic(request):
-        response = _json(request, content)
+        response = _render_json(request, content)
     elif access.status == "anonymous" or (request.method in SAFE_METHODS and not declined):
         response = HttpResponseRedirect(content["authorize_url"])
     else:
-        response = _page(request, access, {**content, "declined": declined})
+        response = _render_page(request, access, {**content, "declined": declined})
     add_never_cache_headers(response)
     patch_vary_headers(response, _VARY)
     return response
@@ -60,14 +60,16 @@ def describe(scopes: list[str]) -> list[dict[str, str]]:
     return [{"scope": scope, "description": describe_scope(scope)} for scope in scopes]
 
 
-def _json(request: HttpRequest, content: dict[str, Any]) -> JsonResponse:
+def _render_json(request: HttpRequest, content: dict[str, Any]) -> JsonResponse:
     response = JsonResponse(content, status=403)
     if request.headers.get("HX-Request") == "true":
         response["HX-Redirect"] = content["authorize_url"]
     return response
 
 
-def _page(request: HttpRequest, access: GoogleAccess, content: dict[str, Any]) -> HttpResponse:
+def _render_page(
+    request: HttpRequest, access: GoogleAccess, content: dict[str, Any]
+) -> HttpResponse:
     context = {
         **content,
         "account": access.account,

@@ -89,7 +89,7 @@ class Command(BaseCommand):
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
         asked = parse_scopes((*IDENTITY_SCOPES, *oauth_client.scopes, *scopes))
-        port, path = _address(oauth_client, port)
+        port, path = _choose_address(oauth_client, port)
         try:
             server = LoopbackServer(port, path)
         except (OSError, OverflowError) as error:
@@ -111,7 +111,7 @@ class Command(BaseCommand):
                 # It is a further account that is asked for: there is always something to ask.
                 account = flow.link(owner, cast("PendingAuthorization", pending))
             except GoogleLinkError as error:
-                raise CommandError(_explain(error)) from None
+                raise CommandError(_explain_error(error)) from None
             except TimeoutError:
                 raise CommandError(f"Nobody came back within {timeout} seconds.") from None
             except KeyboardInterrupt:
@@ -136,7 +136,7 @@ class _Flow:
     @sensitive_variables()
     def link(self, owner: Any, pending: PendingAuthorization) -> GoogleAccount:
         state = secrets.token_urlsafe(32)
-        self._invite(pending, pending.authorization_url(state))
+        self._invite_user(pending, pending.authorization_url(state))
         response = dict(self._server.receive(state, seconds=self._timeout))
         code = Secret(response.pop("code", ""))
         outcome = complete_authorization(owner, pending, response, code)
@@ -144,7 +144,7 @@ class _Flow:
             return self.link(owner, outcome)
         return outcome
 
-    def _invite(self, pending: PendingAuthorization, url: str) -> None:
+    def _invite_user(self, pending: PendingAuthorization, url: str) -> None:
         port = self._server.server_port
         text = _INVITATION.format(url=url, redirect_uri=pending.redirect_uri, port=port)
         self._command.stdout.write(text)
@@ -152,7 +152,7 @@ class _Flow:
             webbrowser.open(url)
 
 
-def _explain(error: GoogleLinkError) -> str:
+def _explain_error(error: GoogleLinkError) -> str:
     match error:
         case AuthorizationDeniedError(is_users=True):
             return "Access was refused at Google. Nothing has changed."
@@ -168,7 +168,7 @@ def _explain(error: GoogleLinkError) -> str:
     return f"{error} Nothing has changed."
 
 
-def _address(client: OAuthClient, port: int | None) -> tuple[int, str]:
+def _choose_address(client: OAuthClient, port: int | None) -> tuple[int, str]:
     """Return the port and the path to which Google may send the browser.
 
     A client of type *Desktop app* may use any port (RFC 8252 section 7.3), a *Web application* only
