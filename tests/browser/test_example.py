@@ -194,13 +194,17 @@ def tab_to(page: Page, name: str) -> None:
 def test_link_that_died_between_two_runs(
     tmp_path: Path, open_browser: Callable[..., BrowserContext]
 ) -> None:
-    """With --keep the links are still there, and the new Google has never heard of them."""
+    """With --keep the links are still there, and the new Google has never heard of them.
+
+    It stands where the last one stood: at another address it would be another provider.
+    """
     with running_demo(tmp_path) as demo:
         page = open_browser(base_url=demo.site).new_page()
         log_in(page)
         link(page)
+        port = demo.google.rpartition(":")[2]
 
-    with running_demo(tmp_path, "--keep") as demo:
+    with running_demo(tmp_path, "--keep", f"--google-port={port}") as demo:
         page = open_browser(base_url=demo.site).new_page()
         log_in(page)
         page.goto("/agenda/")

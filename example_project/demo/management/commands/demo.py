@@ -58,8 +58,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--keep",
             action="store_true",
-            help="keep the users and links of the last run; the new Google does not know these "
-            "links, so they are as dead as if they had been revoked",
+            help="keep the users and links of the last run; the new Google, on the same port, "
+            "does not know these links, so they are as dead as if they had been revoked",
         )
 
     def handle(self, *, port: int, google_port: int, keep: bool, **options: Any) -> None:
