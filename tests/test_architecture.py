@@ -220,3 +220,24 @@ def test_tests_use_no_private_names_of_ours() -> None:
     }
 
     assert reached == set()
+
+
+def test_private_names_are_recognised() -> None:
+    """Imported, read through what was imported, or patched."""
+    test = """
+from django_google_link.accounts import grants
+from django_google_link.accounts.grants import _save_grant
+from django_google_link.models import GoogleAccount
+grants._apply_scopes
+GoogleAccount._meta
+monkeypatch.setattr(grants, "_send_news", None)
+monkeypatch.delattr("django_google_link.accounts.grants._recover_status")
+monkeypatch.setattr(grants, "save_grant", None)
+"""
+
+    assert list(private_names_of_ours(ast.parse(test))) == [
+        "django_google_link.accounts.grants._save_grant",
+        "grants._apply_scopes",
+        "grants._send_news",
+        "django_google_link.accounts.grants._recover_status",
+    ]

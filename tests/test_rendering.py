@@ -74,8 +74,7 @@ class AsyncTemplateResponse(SimpleTemplateResponse):
 
     async def render(self) -> HttpResponse:  # type: ignore[override]
         """Call Google on the way."""
-        self.content = await sync_to_async(PAGE.render)(self.context_data)
-        return self
+        return await sync_to_async(super().render)()
 
 
 async def render_in_the_loop(request: HttpRequest) -> AsyncTemplateResponse:

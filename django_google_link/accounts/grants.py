@@ -208,7 +208,7 @@ def save_identity(account: GoogleAccount, identity: Identity) -> None:
     rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
     rows = rows.filter(pk=account.pk, sub=identity.sub)
     forms = list_simpler_identities(identity)
-    while forms:
+    while True:
         _apply_identity(account, forms.pop(0))
         values = {name: getattr(account, name) for name in IDENTITY_FIELDS}
         try:
@@ -268,7 +268,7 @@ def _apply_grant(
     answered = requested if response.scopes is None else frozenset(response.scopes)
     if response.refresh_token:
         granted = answered
-        _apply_refresh_token(account, response, carries=answered)
+        _apply_refresh_token(account, response, carries=granted)
     else:
         declined = requested - answered
         granted = frozenset(account.refresh_token_scopes) - declined
@@ -285,8 +285,7 @@ def _apply_refresh(account: GoogleAccount, response: TokenResponse) -> _News:
         # A refresh asks for no scope: what is named is all that the refresh token carries.
         granted = frozenset(response.scopes)
         account.refresh_token_scopes = sorted(granted)
-    if response.refresh_token:
-        _apply_refresh_token(account, response, carries=frozenset(account.refresh_token_scopes))
+    _apply_refresh_token(account, response, carries=frozenset(account.refresh_token_scopes))
     _apply_access_token(account, response, is_whole=True)
     return [*_apply_scopes(account, granted), *_recover_status(account)]
 

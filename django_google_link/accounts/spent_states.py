@@ -18,7 +18,7 @@ from .database import lease_duration, run_durably
 logger = logging.getLogger("django_google_link")
 
 _PAUSE = 0.05  # seconds
-_CHUNK, _MOST_CHUNKS = 500, 100
+_CHUNK, _MOST = 500, 50_000
 
 
 def spend_state(state: str, *, owner: str) -> bool:
@@ -94,13 +94,9 @@ def delete_old_states() -> int:
     """
     rows = _query_states()
     old = rows.filter(spent_at__lt=clock.now() - timedelta(seconds=2 * conf.state_max_age))
-    deleted = 0
-    for _ in range(_MOST_CHUNKS):
-        digests = list(old.order_by("spent_at").values_list("pk", flat=True)[:_CHUNK])
-        deleted += rows.filter(pk__in=digests).delete()[0]
-        if len(digests) < _CHUNK:
-            break
-    return deleted
+    digests = list(old.order_by("spent_at").values_list("pk", flat=True)[:_MOST])
+    chunks = (digests[start : start + _CHUNK] for start in range(0, len(digests), _CHUNK))
+    return sum(rows.filter(pk__in=chunk).delete()[0] for chunk in chunks)
 
 
 def digest_state(state: str) -> str:

@@ -89,10 +89,8 @@ def verify_id_token(client: OAuthClient, id_token: Secret, *, nonce: str | None)
                 "verify_nbf": False,
             },
         )
-    except jwt.PyJWTError as error:
+    except (jwt.PyJWTError, *_NONSENSE) as error:
         raise IDTokenError(f"The ID token is not valid: {error}") from None
-    except _NONSENSE:
-        raise IDTokenError("The ID token is malformed.") from None
     _check_times(claims)
     _check_party(client, claims)
     if nonce is not None and not _is_same(claims.get("nonce"), nonce):

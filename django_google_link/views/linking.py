@@ -113,8 +113,6 @@ def _take_pending(request: HttpRequest, state: str, client: str) -> PendingAutho
         StateError: when it must not be used.
     """
     pending = pop_pending(request.session, state, user=str(request.user.pk))
-    if pending is None:
-        raise StateError("The session has changed in the meantime.")
     # Each authorization server has an address of its own: what arrives elsewhere was sent by
     # another one than was asked (RFC 9700 section 4.4).
     if get_client(pending.client).callback_args != ((client,) if client else ()):

@@ -40,7 +40,7 @@ def holds_pending(session: SessionBase, state: str) -> bool:
     return digest_state(state) in _read_entries(session)
 
 
-def pop_pending(session: SessionBase, state: str, *, user: str) -> PendingAuthorization | None:
+def pop_pending(session: SessionBase, state: str, *, user: str) -> PendingAuthorization:
     """Take a pending authorization out of the session, for good.
 
     The session is saved at once, so that the same ``state`` is gone however the request ends.
@@ -49,16 +49,14 @@ def pop_pending(session: SessionBase, state: str, *, user: str) -> PendingAuthor
         state: from the callback.
         user: the primary key, as text, of the user who is logged in now.
 
-    Returns:
-        What was kept; ``None``, if nothing is in this session, or is any more.
-
     Raises:
-        StateError: when it has expired, or was started by another user.
+        StateError: when nothing is in this session, or is any more; when it has expired, or was
+            started by another user.
     """
     entries = _read_entries(session)
     entry = entries.pop(digest_state(state), None)
     if entry is None:
-        return None
+        raise StateError("Nothing is kept under this state.")
     session[SESSION_KEY] = entries
     try:
         session.save()

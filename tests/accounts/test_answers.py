@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +14,10 @@ from django.db import (
     OperationalError,
     connections,
 )
+from pytest_django import Settings
 
 from django_google_link.accounts.access_tokens import fresh_access_token
+from django_google_link.accounts.answers import end_grant
 from django_google_link.accounts.authorize_links import AuthorizeRequest
 from django_google_link.accounts.linking import (
     PendingAuthorization,
@@ -38,9 +39,9 @@ from django_google_link.secret import Secret
 from django_google_link.services import access_token
 from django_google_link.testing import FakeGoogle, FakeUser, travel
 from tests.support.accounts import linked, stale
-from tests.support.constants import CALENDAR, CALLBACK, DRIVE, OPENID
+from tests.support.constants import CALENDAR, CALLBACK, DRIVE, OPENID, OTHER_KEY
 from tests.support.databases import new_user
-from tests.support.failing import FOR_EVER, failing
+from tests.support.failing import FOR_EVER, failing, refusing
 from tests.support.signals import heard
 from tests.support.times import in_seconds, skip_pauses
 from tests.support.urls import query_of
@@ -153,10 +154,9 @@ def assert_not_lost(google: FakeGoogle, alice: FakeUser, user: Any) -> bool:
             pass
         else:
             return True
-    if google.granted_scopes(alice) is not None:
-        PendingRevocation.objects.update(retry_at=in_seconds(-1))
-        for pending in PendingRevocation.objects.all():
-            process(pending.pk)
+    PendingRevocation.objects.update(retry_at=in_seconds(-1))
+    for pending in PendingRevocation.objects.all():
+        process(pending.pk)
     assert google.granted_scopes(alice) is None
     return False
 
@@ -175,8 +175,9 @@ def at_every_statement(
     Returns:
         How many of them did not end with a link that works.
     """
-    broken = 0
-    for number in itertools.count(1):
+    broken = number = 0
+    while True:
+        number += 1
         user = new_user(f"user-{number}")
         alice = google.add_user(f"user-{number}@gmail.com")
         act = arrange(user, alice)
@@ -189,7 +190,6 @@ def at_every_statement(
         if not failure.has_failed:
             assert number > 3
             return broken
-    raise AssertionError
 
 
 def passes(kind: str, count: str) -> bool:
@@ -472,3 +472,78 @@ def test_user_who_is_gone_is_told_apart(google: FakeGoogle, alice: FakeUser, use
     with pytest.raises(StateError):
         complete_authorization(user, *authorization)
     assert google.granted_scopes(other) is None
+
+
+def test_grant_on_which_a_link_lives_outlives_an_outbox_that_cannot_be_written(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """At Google both have the same grant."""
+    linked(user, google, alice)
+    token = Secret(google.grant(alice, [*OPENID]).access_token)
+
+    with refusing(ERRORS["read-only"], "INSERT INTO", "pendingrevocation"):
+        end_grant(get_client(), alice.sub, token, owner=str(user.pk))
+
+    assert_works(user)
+
+
+def test_grant_that_can_neither_be_noted_nor_ended_is_told(
+    google: FakeGoogle, alice: FakeUser, user: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An operator has to know that it lives."""
+    token = Secret(google.grant(alice, [*OPENID]).access_token)
+    google.fail_next(10, endpoint="revoke", status=503)
+
+    with refusing(ERRORS["read-only"], "INSERT INTO", "pendingrevocation"):
+        end_grant(get_client(), alice.sub, token, owner=str(user.pk))
+
+    assert google.granted_scopes(alice) is not None
+    assert "HTTP 503" in caplog.records[-1].getMessage()
+    assert caplog.records[-1].levelname == "ERROR"
+
+
+def test_grant_that_is_noted_and_not_ended_waits(
+    google: FakeGoogle, alice: FakeUser, user: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The command sees to it."""
+    token = Secret(google.grant(alice, [*OPENID]).refresh_token)
+
+    with refusing(ERRORS["deadlock"], "UPDATE", "pendingrevocation"):
+        end_grant(get_client(), alice.sub, token, owner=str(user.pk))
+
+    assert "could not be revoked at once: OperationalError" in caplog.text
+    with travel(days=1):
+        process(PendingRevocation.objects.get().pk)
+    assert google.granted_scopes(alice) is None
+
+
+def test_what_is_stored_falls_short_and_cannot_be_tried(
+    google: FakeGoogle, alice: FakeUser, user: Any, settings: Settings
+) -> None:
+    """Consent brings a token that is sure to carry it all."""
+    linked(user, google, alice, scopes=[CALENDAR, DRIVE])
+    authorization = authorized(user, google, alice, DRIVE, add=True)
+    GoogleAccount.objects.update(refresh_token_scopes=[*OPENID])
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [OTHER_KEY]}
+
+    again = complete_authorization(user, *authorization)
+
+    assert isinstance(again, PendingAuthorization)
+    assert again.consent_repeated
+
+
+def test_stop_while_the_id_token_is_verified_ends_the_grant(
+    google: FakeGoogle, alice: FakeUser, user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that is told to stop loses nothing."""
+    authorization = authorized(user, google, alice)
+
+    def stop(*args: Any, **kwargs: Any) -> None:
+        raise SystemExit(1)
+
+    monkeypatch.setattr("jwt.PyJWKSet.from_dict", stop)
+
+    with pytest.raises(SystemExit):
+        complete_authorization(user, *authorization)
+
+    assert google.granted_scopes(alice) is None

@@ -12,9 +12,10 @@ from django.db import connection, transaction
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from django_google_link import signals
-from django_google_link.accounts.grants import mark_lost, save_grant
+from django_google_link.accounts.grants import is_held, mark_lost, save_grant
 from django_google_link.accounts.ownership import make_default, unlink
 from django_google_link.conf.clients import get_client
+from django_google_link.exceptions import NoRefreshTokenError
 from django_google_link.models import GoogleAccount, Reason, Status
 from django_google_link.scopes import PREFIX
 from django_google_link.secret import Secret
@@ -847,3 +848,34 @@ def test_unlink_in_many_threads_revokes_what_is_shared(
 
         assert not GoogleAccount.objects.exists()
         assert google.granted_scopes(alice) is None
+
+
+def test_save_grant_of_a_lost_account_without_a_refresh_token_changes_nothing(user: Any) -> None:
+    """Its access token would be all that there is."""
+    mark_lost(save(user), "revoked")
+    before = table()
+
+    with pytest.raises(NoRefreshTokenError):
+        save(user, refresh_token=None)
+
+    assert table() == before
+
+
+def test_save_grant_keeps_no_access_token_of_less_than_the_grant(user: Any) -> None:
+    """Calls that need the rest would be refused until it expires."""
+    account = save(user, scopes=(*OPENID, CALENDAR, DRIVE))
+
+    save(user, refresh_token=None, scopes=(*OPENID, CALENDAR), requested_scopes=[*OPENID, CALENDAR])
+
+    assert token_of(account, "access_token") is None
+    account.refresh_from_db()
+    assert {CALENDAR, DRIVE} <= set(account.granted_scopes)
+
+
+def test_token_that_cannot_be_read_is_held_by_no_row(user: Any, settings: Settings) -> None:
+    """With the key gone nobody can say that it is the same."""
+    save(user)
+    assert is_held(Secret("1//new"), GoogleAccount.objects.all())
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [OTHER_KEY]}
+
+    assert not is_held(Secret("1//new"), GoogleAccount.objects.all())

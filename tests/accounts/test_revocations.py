@@ -21,6 +21,8 @@ from django_google_link.accounts import revocations
 from django_google_link.accounts.access_tokens import check_grant
 from django_google_link.accounts.grants import mark_lost
 from django_google_link.accounts.revocations import RevocationOutcome, process
+from django_google_link.conf.clients import get_revoking_client
+from django_google_link.conf.providers import DEFAULT_ENDPOINTS, GOOGLE_ISSUER
 from django_google_link.models import GoogleAccount, PendingRevocation, Reason, Status
 from django_google_link.operations.revoke_pending import revoke_pending
 from django_google_link.secret import Secret
@@ -780,3 +782,13 @@ def test_a_token_that_is_unknown_settles_only_itself(
     assert PendingRevocation.objects.get().account_id == account.pk
     assert "1 revoked" in run()
     assert google.granted_scopes(alice) is None
+
+
+def test_row_of_a_client_that_is_gone_is_revoked_at_google_itself(google: FakeGoogle) -> None:
+    """Google asks for no client to revoke."""
+    row = PendingRevocation(client="former", client_id="former.id", issuer=GOOGLE_ISSUER)
+
+    client = get_revoking_client(row)
+
+    assert (client.name, client.client_id) == ("former", "former.id")
+    assert client.revocation_endpoint == DEFAULT_ENDPOINTS["REVOCATION_ENDPOINT"]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Timer
 from typing import Any
 
 import pytest
@@ -1046,7 +1046,7 @@ def test_worker_that_is_told_to_stop_at_the_cache_shows_no_token(
         cache.clear()
 
     def hang(*args: Any, **kwargs: Any) -> None:
-        Thread(target=interruption.strike).start()
+        Timer(0.05, interruption.strike).start()
         Event().wait()
 
     monkeypatch.setattr(cache, method, hang)

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 from pytest_django import Settings
@@ -87,6 +87,7 @@ in_file = st.none() | st.fixed_dictionaries({name: choices(key) for key, name in
 
 
 @with_settings(max_examples=300)
+@example(keys=LOOPBACK, file=None, provider="google")
 @given(keys=written, file=in_file, provider=st.sampled_from([None, "google"]))
 def test_no_client_is_of_two_providers(
     client_with: Configure, keys: dict[str, Any], file: dict[str, Any] | None, provider: str | None

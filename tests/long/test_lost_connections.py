@@ -20,13 +20,10 @@ from django_google_link.testing import FakeGoogle, FakeUser, travel
 from tests.support.databases import new_user
 from tests.support.urls import query_of
 
-pytestmark = [
-    pytest.mark.processes,
-    pytest.mark.skipif(
-        os.environ.get("TEST_DATABASE") != "postgresql", reason="pg_terminate_backend"
-    ),
-    pytest.mark.usefixtures("shared_database"),
-]
+on_postgresql = pytest.mark.skipif(
+    os.environ.get("TEST_DATABASE") != "postgresql", reason="pg_terminate_backend"
+)
+pytestmark = [pytest.mark.processes, on_postgresql, pytest.mark.usefixtures("shared_database")]
 
 #: ``make long`` goes on for a minute. The fake's page of consent lists all accounts: with those of
 #: one long round it would take longer than a connection lives.

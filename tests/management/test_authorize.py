@@ -11,6 +11,7 @@ import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import requests
@@ -24,9 +25,10 @@ from django_google_link.models import GoogleAccount
 from django_google_link.services import access_token
 from django_google_link.testing import FakeGoogle, FakeUser
 from tests.support.accounts import linked, token_of
-from tests.support.constants import CALENDAR, DRIVE
+from tests.support.constants import CALENDAR, DRIVE, OPENID
 from tests.support.databases import new_user
 from tests.support.terminal import Terminal, allowing, run_authorize
+from tests.support.urls import query_of
 
 pytestmark = pytest.mark.django_db
 
@@ -294,3 +296,32 @@ def test_authorize_without_lasting_access(
         run_authorize(user.get_username(), allowing(google, alice))
 
     assert not GoogleAccount.objects.exists()
+
+
+@pytest.mark.usefixtures("desktop")
+def test_authorize_that_google_itself_refuses(google: FakeGoogle, user: Any) -> None:
+    """Nobody has declined anything."""
+
+    def refuse(url: str) -> None:
+        query = query_of(url)
+        answer = urlencode({"error": "admin_policy_enforced", "state": query["state"]})
+        requests.get(f"{query['redirect_uri']}?{answer}")
+
+    with pytest.raises(CommandError, match="sent the browser back with 'admin_policy_enforced'"):
+        run_authorize(user.get_username(), refuse)
+
+
+@pytest.mark.usefixtures("desktop")
+def test_authorize_with_another_account_at_the_second_consent(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Google has given Alice's refresh token already, and is asked for another."""
+    linked(user, google, google.add_user("first@gmail.com"))
+    google.grant(alice, [*OPENID, CALENDAR])
+    visits = [allowing(google, google.add_user("bob@gmail.com")), allowing(google, alice)]
+
+    def visit(url: str) -> None:
+        visits.pop()(url)
+
+    with pytest.raises(CommandError, match=r"bob@gmail\.com was chosen, which is not the account"):
+        run_authorize(user.get_username(), visit)

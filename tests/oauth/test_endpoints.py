@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,7 @@ def test_answer_that_never_ends_is_not_read_to_its_end(google: FakeGoogle) -> No
 
     def drone(environ: Any, start_response: Any) -> Iterator[bytes]:
         start_response("200 OK", [("Content-Type", "application/json")])
-        for _ in range(1_000):
+        while True:
             sent.append(65_536)
             yield b" " * 65_536
 
@@ -320,3 +321,11 @@ def test_netrc_is_not_sent(google: FakeGoogle, tmp_path: Path, monkeypatch: Any)
     fetch(f"{google.url}/token", form={})
 
     assert "Authorization" not in google.requests_to("token")[0].headers
+
+
+def test_provider_without_a_revocation_endpoint_is_told_nothing(google: FakeGoogle) -> None:
+    """Whoever asks all the same hears why."""
+    client = replace(get_client(), revocation_endpoint=None)
+
+    with pytest.raises(TokenEndpointError, match="no_revocation_endpoint"):
+        endpoints.revoke(client, token=TOKEN)

@@ -7,6 +7,7 @@ import hmac
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -372,3 +373,25 @@ def test_key_set_with_a_strange_key_is_kept(
         token = jwt.encode({"alg": "RS256", "kid": "one"}, claims(google), key)
         assert verify_id_token(get_client(), Secret(token), nonce=NONCE).sub == "42"
     assert len(google.requests_to("certs")) == 1
+
+
+def test_token_nested_too_deeply_is_malformed(
+    google: FakeGoogle, key: RSAKey, certs: Callable[..., None]
+) -> None:
+    """Signed by the issuer, and nothing that can be read."""
+    import jwt as pyjwt
+
+    certs(key)
+    payload = b'{"sub": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"
+    token = pyjwt.PyJWS().encode(payload, key.private_key, "RS256", {"kid": "one"})
+
+    with pytest.raises(IDTokenError, match="not valid"):
+        verify_id_token(get_client(), Secret(token), nonce=NONCE)
+
+
+def test_provider_without_keys_cannot_be_believed(google: FakeGoogle) -> None:
+    """Where nobody says by which keys it signs."""
+    client = replace(get_client(), jwks_uri=None)
+
+    with pytest.raises(IDTokenError, match="JWKS_URI"):
+        verify_id_token(client, Secret("a.b.c"), nonce=NONCE)

@@ -44,3 +44,16 @@ def failing(error: BaseException, *, first: int = 1, count: int = 1) -> Iterator
     wrapper = Failing(error, first=first, count=count)
     with connection.execute_wrapper(wrapper):
         yield wrapper
+
+
+@contextmanager
+def refusing(error: BaseException, *words: str) -> Iterator[None]:
+    """Let the statements of this thread fail in which all of these words are."""
+
+    def refuse(execute: Any, sql: str, *args: Any) -> Any:
+        if all(word in sql for word in words):
+            raise error
+        return execute(sql, *args)
+
+    with connection.execute_wrapper(refuse):
+        yield

@@ -13,7 +13,7 @@ import pytest
 from django.contrib.sessions.backends.db import SessionStore
 from django.core import signing
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connection
+from django.db import DataError, connection
 from django.test import Client
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
@@ -25,6 +25,7 @@ from django_google_link.testing.accounts import make_google_account
 from django_google_link.web.pending import DECLINED_SESSION_KEY, SESSION_KEY
 from tests.support.constants import CALENDAR, CALLBACK, DRIVE
 from tests.support.databases import new_user
+from tests.support.failing import refusing
 from tests.support.flow import arrive, link
 from tests.support.signals import connected, heard
 from tests.support.tables import delete_rows
@@ -1152,3 +1153,30 @@ def test_link_of_a_former_client_is_made_anew(
 
     account = GoogleAccount.objects.get()
     assert (account.client_id, account.is_active) == (client.client_id, True)
+
+
+def test_account_that_cannot_be_saved_has_a_page(
+    browser: Client, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """What was given is taken back, and the page says so."""
+    location = browser.get("/google/authorize/")["Location"]
+    back = local(google.consent(location, user=alice))
+
+    with refusing(DataError("cannot be saved"), "INSERT INTO", "googleaccount"):
+        response = browser.get(back)
+
+    assert response.status_code == 503
+    assert "Your account could not be saved" in response.content.decode()
+    assert google.granted_scopes(alice) is None
+
+
+def test_authorize_at_a_provider_that_does_not_combine_asks_for_all(
+    browser: Client, google: FakeGoogle, user: Any, configure: Callable[..., None]
+) -> None:
+    """Else what was granted before would be gone."""
+    configure(AUTHORIZATION_PARAMS={"include_granted_scopes": "false"})
+    make_google_account(user, scopes=[CALENDAR])
+
+    query = started(browser, wanted(user, required=(DRIVE,), scopes=(*IDENTITY, DRIVE)))
+
+    assert {CALENDAR, DRIVE} <= set(query["scope"].split())

@@ -17,6 +17,7 @@ from django_google_link.testing import travel
 from django_google_link.web.pending import (
     DECLINED_SESSION_KEY,
     SESSION_KEY,
+    holds_pending,
     pop_pending,
     read_declined,
     remember_outcome,
@@ -49,7 +50,9 @@ def test_stashed_is_popped_once(session: SessionStore) -> None:
     value = stash_pending(session, kept)
 
     assert pop_pending(session, value, user="1") == kept
-    assert pop_pending(session, value, user="1") is None
+    assert not holds_pending(session, value)
+    with pytest.raises(StateError, match="Nothing is kept"):
+        pop_pending(session, value, user="1")
 
 
 def test_every_start_is_unguessable(session: SessionStore) -> None:
@@ -80,7 +83,7 @@ def test_another_users_state_is_refused_and_used_up(session: SessionStore, user:
 
     with pytest.raises(StateError, match="Another user"):
         pop_pending(session, value, user=user)
-    assert pop_pending(session, value, user="1") is None
+    assert not holds_pending(session, value)
 
 
 def test_old_state_is_refused(session: SessionStore, settings: Settings) -> None:
@@ -111,7 +114,7 @@ def test_garbled_session_is_taken_as_empty(session: SessionStore, garbage: Any) 
     session[SESSION_KEY] = garbage
     session[DECLINED_SESSION_KEY] = garbage
 
-    assert pop_pending(session, "y", user="1") is None
+    assert not holds_pending(session, "y")
     assert read_declined(session, "default") == frozenset()
     assert pop_pending(session, stash_pending(session, pending()), user="1")
 
@@ -155,7 +158,7 @@ def test_pending_authorizations_make_room_by_their_age(session: SessionStore) ->
     values = [stash_pending(session, pending(created_at=now - age)) for age in ages]
     oldest = values.pop(5)
 
-    assert pop_pending(session, oldest, user="1") is None
+    assert not holds_pending(session, oldest)
     assert all(pop_pending(session, value, user="1") for value in values)
 
 
