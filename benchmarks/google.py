@@ -24,9 +24,9 @@ class RemoteGoogle:
         self._pipe = pipe
         self.settings: dict[str, str] = self._ask("settings")
 
-    def grant(self, count: int) -> list[tuple[str, str]]:
-        """Return the refresh and the access token of each of so many new users."""
-        tokens: list[tuple[str, str]] = self._ask("grant", count)
+    def grant(self, count: int) -> list[tuple[str, str, str]]:
+        """Return the subject, the refresh and the access token of each of so many new users."""
+        tokens: list[tuple[str, str, str]] = self._ask("grant", count)
         return tokens
 
     def slow_down(self, seconds: float) -> None:
@@ -73,7 +73,7 @@ def _serve(pipe: Connection) -> None:
             pipe.send(answer)
 
 
-def _tokens(google: FakeGoogle) -> tuple[str, str]:
+def _tokens(google: FakeGoogle) -> tuple[str, str, str]:
     user = google.add_user(f"{uuid4()}@example.com")
     tokens = google.grant(user, SCOPES)
-    return tokens.refresh_token, tokens.access_token
+    return user.sub, tokens.refresh_token, tokens.access_token

@@ -119,7 +119,7 @@ def _credentials(token: Any) -> Any:
     )
 
 
-def link(user: Any, refresh_token: str, access_token: str, expires_at: datetime) -> None:
+def link(user: Any, sub: str, refresh_token: str, access_token: str, expires_at: datetime) -> None:
     """Give this user the same grant in all three."""
     from allauth.socialaccount.models import SocialAccount, SocialToken
     from social_django.models import UserSocialAuth
@@ -129,12 +129,12 @@ def link(user: Any, refresh_token: str, access_token: str, expires_at: datetime)
     make_google_account(
         user,
         scopes=[DRIVE],
-        sub=str(user.pk),
+        sub=sub,
         refresh_token=refresh_token,
         access_token=access_token,
         access_token_expires_at=expires_at,
     )
-    account = SocialAccount.objects.create(user=user, provider="google", uid=str(user.pk))
+    account = SocialAccount.objects.create(user=user, provider="google", uid=sub)
     SocialToken.objects.create(
         account=account, token=access_token, token_secret=refresh_token, expires_at=expires_at
     )
@@ -142,7 +142,7 @@ def link(user: Any, refresh_token: str, access_token: str, expires_at: datetime)
     UserSocialAuth.objects.create(
         user=user,
         provider="google-oauth2",
-        uid=str(user.pk),
+        uid=sub,
         extra_data={
             "access_token": access_token,
             "refresh_token": refresh_token,
