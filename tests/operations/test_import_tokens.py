@@ -716,6 +716,7 @@ def test_what_an_operator_wants_linked_again_waits_for_its_user(
 
 
 @pytest.mark.parametrize("had_a_row", [True, False])
+@pytest.mark.parametrize("is_replaced", [True, False])
 def test_user_who_links_in_that_second(
     google: FakeGoogle,
     alice: FakeUser,
@@ -723,9 +724,14 @@ def test_user_who_links_in_that_second(
     refresh_token: str,
     monkeypatch: pytest.MonkeyPatch,
     had_a_row: bool,
+    is_replaced: bool,
 ) -> None:
-    """What they have just granted is kept."""
+    """What they have just granted is kept, and does not end with a token that came too late."""
     newer = google.grant(alice, [DRIVE]).refresh_token
+    if is_replaced:
+        late = google.grant(alice, [CALENDAR]).refresh_token
+        body = {"access_token": "ya29.next", "expires_in": 3599, "refresh_token": late}
+        google.fail_next(status=200, body={**body, "scope": CALENDAR})
     if had_a_row:
         make_google_account(anna, sub=alice.sub, status=Status.NEEDS_REAUTHORIZATION)
     in_allauth(anna, alice.sub, refresh_token)
@@ -741,6 +747,7 @@ def test_user_who_links_in_that_second(
     assert "1 linked here already" in run("allauth")
     token = GoogleAccount.objects.get().unseal_token("refresh_token")
     assert token == Secret(newer)
+    assert google.granted_scopes(alice) is not None
 
 
 def test_file_that_has_changed_since_is_kept(
