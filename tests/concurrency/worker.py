@@ -80,6 +80,8 @@ def unlink(account: str) -> str:
             os.kill(os.getpid(), signal.SIGKILL)
         return execute(*args)
 
+    # What a database is told when its connection opens is no step of unlinking.
+    connection.ensure_connection()
     with connection.execute_wrapper(die):
         GoogleAccount.objects.get(pk=account).unlink()
     return "unlinked"
