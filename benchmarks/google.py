@@ -24,10 +24,10 @@ class RemoteGoogle:
         self._pipe = pipe
         self.settings: dict[str, str] = self._ask("settings")
 
-    def grant(self, count: int) -> list[tuple[str, str, str]]:
-        """Return the subject, the refresh and the access token of each of so many new users."""
-        tokens: list[tuple[str, str, str]] = self._ask("grant", count)
-        return tokens
+    def grant(self, count: int) -> list[dict[str, str]]:
+        """Return who each of so many new users is, with a refresh and an access token."""
+        grants: list[dict[str, str]] = self._ask("grant", count)
+        return grants
 
     def slow_down(self, seconds: float) -> None:
         """Let each token request take so much longer."""
@@ -64,7 +64,7 @@ def _serve(pipe: Connection) -> None:
                 case ["settings"]:
                     answer: Any = google.client_settings()
                 case ["grant", count]:
-                    answer = [_tokens(google) for _ in range(count)]
+                    answer = [_grant(google) for _ in range(count)]
                 case ["slow_down", seconds]:
                     answer, google.delay = None, seconds
                 case ["token_requests"]:
@@ -73,7 +73,15 @@ def _serve(pipe: Connection) -> None:
             pipe.send(answer)
 
 
-def _tokens(google: FakeGoogle) -> tuple[str, str, str]:
+def _grant(google: FakeGoogle) -> dict[str, str]:
     user = google.add_user(f"{uuid4()}@example.com")
     tokens = google.grant(user, SCOPES)
-    return user.sub, tokens.refresh_token, tokens.access_token
+    return {
+        "sub": user.sub,
+        "email": user.email,
+        "name": user.name,
+        "picture": user.picture,
+        "hosted_domain": user.hosted_domain or "",
+        "refresh_token": tokens.refresh_token,
+        "access_token": tokens.access_token,
+    }

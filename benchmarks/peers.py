@@ -119,7 +119,7 @@ def _credentials(token: Any) -> Any:
     )
 
 
-def link(user: Any, sub: str, refresh_token: str, access_token: str, expires_at: datetime) -> None:
+def link(user: Any, grant: dict[str, str], expires_at: datetime) -> None:
     """Give this user the same grant in all three."""
     from allauth.socialaccount.models import SocialAccount, SocialToken
     from social_django.models import UserSocialAuth
@@ -129,11 +129,11 @@ def link(user: Any, sub: str, refresh_token: str, access_token: str, expires_at:
     make_google_account(
         user,
         scopes=[DRIVE],
-        sub=sub,
-        refresh_token=refresh_token,
-        access_token=access_token,
         access_token_expires_at=expires_at,
+        **grant,
     )
+    sub, refresh_token = grant["sub"], grant["refresh_token"]
+    access_token = grant["access_token"]
     account = SocialAccount.objects.create(user=user, provider="google", uid=sub)
     SocialToken.objects.create(
         account=account, token=access_token, token_secret=refresh_token, expires_at=expires_at

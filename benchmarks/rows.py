@@ -122,9 +122,9 @@ def _users(count: int, *, expires_in: float, google: Any) -> list[Any]:
     start = model.objects.count()
     expires_at = timezone.now() + timedelta(seconds=expires_in)
     users = []
-    for n, (sub, refresh_token, access_token) in enumerate(google.grant(count), start):
+    for n, grant in enumerate(google.grant(count), start):
         user = model.objects.create(username=f"user-{n}")
-        peers.link(user, sub, refresh_token, access_token, expires_at)
+        peers.link(user, grant, expires_at)
         users.append(user)
     return users
 
