@@ -95,6 +95,23 @@ def live_without(browser: Client, google: FakeGoogle, account: GoogleAccount, ho
     assert CALENDAR in read(account).granted_scopes
 
 
+def live_on_if_kept(
+    browser: Client,
+    google: FakeGoogle,
+    account: GoogleAccount,
+    switches: tuple[bool, ...],
+    response: Any,
+    *,
+    hours: int,
+) -> None:
+    """Drive, granted later, lives on at each Google where it can; else that is said at once."""
+    if keeps_later_scopes(switches):
+        assert response.status_code == 200
+        live_on(browser, google, account, hours=hours, page="/files/")
+    else:
+        live_without(browser, google, account, hours)
+
+
 def grant_drive_later(
     browser: Client, google: FakeGoogle, alice: FakeUser, switches: tuple[bool, ...], hours: int
 ) -> None:
@@ -105,13 +122,8 @@ def grant_drive_later(
     for _ in live_through(1):
         assert access_token(read(account), scopes=[CALENDAR])
         response, asked = visit(browser, google, "/files/", user=alice)
-        if keeps_later_scopes(switches):
-            assert response.status_code == 200
-            assert asked <= 2
-            live_on(browser, google, account, hours=hours, page="/files/")
-        else:
-            assert asked == 2
-            live_without(browser, google, account, hours)
+        assert asked <= 2 if keeps_later_scopes(switches) else asked == 2
+        live_on_if_kept(browser, google, account, switches, response, hours=hours)
 
 
 @some_googles
@@ -170,11 +182,7 @@ def test_scope_that_is_optional(
     response, asked = visit(browser, google, page, user=alice)
 
     assert asked <= 2
-    if keeps_later_scopes(switches):
-        assert response.status_code == 200
-        live_on(browser, google, account, hours=2, page="/files/")
-    else:
-        live_without(browser, google, account, 2)
+    live_on_if_kept(browser, google, account, switches, response, hours=2)
 
 
 @some_googles
@@ -195,11 +203,7 @@ def test_partial_consent_and_the_rest_later(
     response, asked = visit(browser, google, again, user=alice)
 
     assert asked <= 2
-    if keeps_later_scopes(switches):
-        assert response.status_code == 200
-        live_on(browser, google, account, hours=2, page="/files/")
-    else:
-        live_without(browser, google, account, 2)
+    live_on_if_kept(browser, google, account, switches, response, hours=2)
 
 
 @some_googles
@@ -219,11 +223,7 @@ def test_refusal_and_then_consent(
     response, asked = visit(browser, google, denied.context["try_url"], user=alice)
 
     assert asked <= 2
-    if keeps_later_scopes(switches):
-        assert response.status_code == 200
-        live_on(browser, google, account, hours=2, page="/files/")
-    else:
-        live_without(browser, google, account, 2)
+    live_on_if_kept(browser, google, account, switches, response, hours=2)
 
 
 @some_googles
@@ -285,11 +285,7 @@ def test_scope_that_nobody_asked_for(
     response, asked = visit(browser, google, "/files/", user=alice)
 
     assert asked <= 2
-    if keeps_later_scopes(switches):
-        assert response.status_code == 200
-        live_on(browser, google, account, hours=2, page="/files/")
-    else:
-        live_without(browser, google, account, 2)
+    live_on_if_kept(browser, google, account, switches, response, hours=2)
 
 
 def test_scope_that_nobody_asked_for_causes_no_consent(
