@@ -24,9 +24,9 @@ class RemoteGoogle:
         self._pipe = pipe
         self.settings: dict[str, str] = self._ask("settings")
 
-    def grant(self, count: int) -> list[dict[str, str]]:
+    def grant(self, count: int) -> list[dict[str, Any]]:
         """Return who each of so many new users is, with a refresh and an access token."""
-        grants: list[dict[str, str]] = self._ask("grant", count)
+        grants: list[dict[str, Any]] = self._ask("grant", count)
         return grants
 
     def slow_down(self, seconds: float) -> None:
@@ -73,7 +73,7 @@ def _serve(pipe: Connection) -> None:
             pipe.send(answer)
 
 
-def _grant(google: FakeGoogle) -> dict[str, str]:
+def _grant(google: FakeGoogle) -> dict[str, Any]:
     user = google.add_user(f"{uuid4()}@example.com")
     tokens = google.grant(user, SCOPES)
     return {

@@ -118,17 +118,20 @@ def _new_key() -> Iterator[None]:
     """Put a new key before the others."""
     from django_google_link.encryption.keyring import make_key
 
-    settings.GOOGLE_LINK["ENCRYPTION_KEYS"].insert(0, make_key())
+    google_link: dict[str, Any] = settings.GOOGLE_LINK
+    google_link["ENCRYPTION_KEYS"].insert(0, make_key())
     yield
 
 
 def _save_each() -> None:
     """Seal everything anew in the obvious way."""
-    from django_google_link.models import GoogleAccount
+    from django_google_link.models import GoogleAccount, TokenName
 
+    names: tuple[TokenName, ...] = ("refresh_token", "access_token")
     for row in GoogleAccount.objects.iterator():
-        for name in ("refresh_token", "access_token"):
-            row.seal_token(name, row.unseal_token(name))
+        for name in names:
+            if token := row.unseal_token(name):
+                row.seal_token(name, token)
         row.save()
 
 
@@ -174,17 +177,18 @@ def _refresh_one() -> tuple[Any, str]:
         scopes=(),
         id_token=None,
     )
-    save_refresh(row, response, guard=lease.rows_still_ours(rows, row, None), forced=False)
+    save_refresh(row, response, guard=lease.rows_still_ours(rows, row, None), is_forced=False)
     return row.pk, token
 
 
 def _count_lost(refreshed: dict[Any, str]) -> int:
     """Return how many tokens are not what the last refresh has brought."""
     from django_google_link.models import GoogleAccount
+    from django_google_link.secret import Secret
 
     rows = GoogleAccount.objects.in_bulk(list(refreshed))
     return sum(
-        rows[pk].unseal_token("access_token").reveal() != token for pk, token in refreshed.items()
+        rows[pk].unseal_token("access_token") != Secret(token) for pk, token in refreshed.items()
     )
 
 

@@ -119,7 +119,7 @@ def _credentials(token: Any) -> Any:
     )
 
 
-def link(user: Any, grant: dict[str, str], expires_at: datetime) -> None:
+def link(user: Any, grant: dict[str, Any], expires_at: datetime) -> None:
     """Give this user the same grant in all three."""
     from allauth.socialaccount.models import SocialAccount, SocialToken
     from social_django.models import UserSocialAuth

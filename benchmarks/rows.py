@@ -160,7 +160,8 @@ def _google() -> Any:
 
     with google_apart() as google:
         settings.GOOGLE.update(google.settings)
-        settings.GOOGLE_LINK["CLIENTS"]["default"].update(google.settings)
+        google_link: dict[str, Any] = settings.GOOGLE_LINK
+        google_link["CLIENTS"]["default"].update(google.settings)
         peers.LoopbackGoogle.ACCESS_TOKEN_URL = google.settings["TOKEN_ENDPOINT"]
         yield google
 
