@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TypeVar
 
@@ -68,6 +68,16 @@ def hold_grant(
 def release_grant(held: PendingRevocation) -> None:
     """Take out of the outbox what is stored by now, or is ended in another way."""
     revocations.outbox(held._state.db).filter(pk=held.pk).delete()
+
+
+def release_in_the_end(held: PendingRevocation | None) -> None:
+    """Release a grant however its answer has fared: only a worker that dies leaves it.
+
+    Where that fails as well the command finds it, and spares a grant on which a link lives.
+    """
+    with suppress(*DATABASE_FAILURES):
+        if held:
+            release_grant(held)
 
 
 @sensitive_variables()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -44,6 +43,7 @@ from .answers import (
     end_grant_on_failure,
     hold_grant,
     release_grant,
+    release_in_the_end,
     store_answer,
 )
 from .database import run_durably
@@ -249,9 +249,7 @@ def complete_authorization(
     try:
         return _turn_into_link(user, client, pending, answer, held=held, request=request)
     finally:
-        # Whatever has come of it has been seen to by now; only a worker that dies leaves it.
-        with suppress(*DATABASE_FAILURES):
-            release_grant(held)
+        release_in_the_end(held)
 
 
 @sensitive_variables()

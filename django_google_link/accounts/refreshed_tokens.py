@@ -19,7 +19,14 @@ from ..models import GoogleAccount, GoogleAccountQuerySet, PendingRevocation, Re
 from ..oauth.endpoints import TokenResponse
 from ..oauth.id_token import read_unverified_identity, verify_id_token
 from ..secret import Secret
-from .answers import DATABASE_FAILURES, end_grant, hold_grant, release_grant, store_answer
+from .answers import (
+    DATABASE_FAILURES,
+    end_grant,
+    hold_grant,
+    release_grant,
+    release_in_the_end,
+    store_answer,
+)
 from .database import run_durably
 from .grants import has_identity, is_held, mark_lost, save_identity, save_refresh
 
@@ -78,9 +85,7 @@ def store_refresh(
         )
     except BaseException as error:
         _give_up_grant(client, row, token, guard=guard)
-        with suppress(*DATABASE_FAILURES):
-            if held:
-                release_grant(held)
+        release_in_the_end(held)
         if not isinstance(error, GrantNotStoredError):
             raise
     raise RefreshUnavailableError("not_stored")

@@ -8,12 +8,18 @@ from collections.abc import Generator
 from dataclasses import replace
 
 from django.contrib.auth import get_user_model
-from django.db import router
+from django.db import router, transaction
 from django.db.models import TextChoices
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from ..accounts.answers import end_grant, end_grant_on_failure
+from ..accounts.answers import (
+    end_grant,
+    end_grant_on_failure,
+    hold_grant,
+    release_grant,
+    release_in_the_end,
+)
 from ..accounts.database import run_durably
 from ..accounts.grants import is_held, save_grant
 from ..accounts.revocations import outbox
@@ -29,7 +35,7 @@ from ..exceptions import (
     RefreshUnavailableError,
     TokenUndecryptableError,
 )
-from ..models import GoogleAccount, GoogleAccountQuerySet, Reason
+from ..models import GoogleAccount, GoogleAccountQuerySet, PendingRevocation, Reason
 from ..oauth import endpoints
 from ..oauth.endpoints import TokenResponse
 from ..oauth.id_token import Identity, verify_id_token
@@ -197,15 +203,23 @@ def _list_accounts(candidate: Candidate, client: OAuthClient, sub: str) -> Googl
 
 
 def _find_reason_to_skip(
-    candidate: Candidate, client: OAuthClient, sub: str
+    candidate: Candidate,
+    client: OAuthClient,
+    sub: str,
+    *,
+    held: PendingRevocation | None = None,
 ) -> ImportOutcome | None:
     """Return what this site knows of the account that goes before what was found, if anything.
+
+    Args:
+        held: what waits in the outbox for this very import.
 
     Raises:
         EncryptionKeyUnavailableError: when it has a token, and not the key to it.
     """
     owner = GoogleAccount(user_id=candidate.user_id).owner
     unlinked = outbox().filter(owner=owner, client=client.name, sub=sub)
+    unlinked = unlinked.exclude(pk=held.pk) if held else unlinked
     row = _find_account(candidate, client, sub)
     if unlinked.exists() or (row and row.status_reason == Reason.REQUESTED):
         return ImportOutcome.WITHDRAWN
@@ -231,12 +245,16 @@ def _link_account(
     # replaced, is where it was found, as before.
     replaced = response.refresh_token
     sub = candidate.sub or response.unverified_sub
-    with end_grant_on_failure(client, sub, replaced, owner=owner, is_linked=False):
-        identity = _identify_account(candidate, client, response)
-        outcome = _store_answer(candidate, client, identity, response, refresh_token)
-    if replaced and not is_held(replaced, _list_accounts(candidate, client, identity.sub)):
-        end_grant(client, identity.sub, replaced, owner=owner)
-    return outcome
+    held = hold_grant(client, sub, replaced, owner=owner, is_linked=False) if replaced else None
+    try:
+        with end_grant_on_failure(client, sub, replaced, owner=owner, is_linked=False):
+            identity = _identify_account(candidate, client, response)
+            outcome = _store_answer(candidate, client, identity, response, refresh_token, held=held)
+        if replaced and not is_held(replaced, _list_accounts(candidate, client, identity.sub)):
+            end_grant(client, identity.sub, replaced, owner=owner)
+        return outcome
+    finally:
+        release_in_the_end(held)
 
 
 @sensitive_variables()
@@ -246,28 +264,34 @@ def _store_answer(
     identity: Identity,
     response: TokenResponse,
     refresh_token: Secret,
+    *,
+    held: PendingRevocation | None,
 ) -> ImportOutcome:
     kept = response.refresh_token or refresh_token
     user = get_user_model()(pk=candidate.user_id)
     answer = replace(response, refresh_token=kept)
+    using = router.db_for_write(GoogleAccount)
 
     def store() -> ImportOutcome:
-        known = _find_reason_to_skip(candidate, client, identity.sub)
+        known = _find_reason_to_skip(candidate, client, identity.sub, held=held)
         if known:
             return known
         row = _find_account(candidate, client, identity.sub)
-        account = save_grant(
-            user,
-            client,
-            identity,
-            answer,
-            requested_scopes=(),
-            seen=row.grant_version if row else 0,
-        )
+        with transaction.atomic(using=using):
+            account = save_grant(
+                user,
+                client,
+                identity,
+                answer,
+                requested_scopes=(),
+                seen=row.grant_version if row else 0,
+            )
+            if held:
+                release_grant(held)
         is_ours = account.unseal_token("refresh_token") == kept
         return ImportOutcome.IMPORTED if is_ours else ImportOutcome.LINKED
 
-    return run_durably(store, using=router.db_for_write(GoogleAccount))
+    return run_durably(store, using=using)
 
 
 @sensitive_variables()

@@ -157,6 +157,31 @@ def test_token_that_the_provider_has_replaced(
     assert GoogleAccount.objects.get().unseal_token("refresh_token") == Secret("1//rotated")
 
 
+def test_token_that_was_replaced_outlives_a_worker_that_dies(
+    google: FakeGoogle,
+    alice: FakeUser,
+    anna: Any,
+    refresh_token: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It waits in the outbox until it is stored: nobody else would have it."""
+    in_allauth(anna, alice.sub, refresh_token)
+    rotated = {"access_token": "ya29.next", "expires_in": 3599, "refresh_token": "1//rotated"}
+    google.fail_next(status=200, body={**rotated, "scope": CALENDAR})
+    save, waiting = import_tokens.save_grant, []
+
+    def look_first(*args: Any, **options: Any) -> Any:
+        waiting.extend(row.unseal_token("refresh_token") for row in PendingRevocation.objects.all())
+        return save(*args, **options)
+
+    monkeypatch.setattr(import_tokens, "save_grant", look_first)
+
+    assert "1 imported" in run("allauth")
+
+    assert waiting == [Secret("1//rotated")]
+    assert not PendingRevocation.objects.exists()
+
+
 def test_allauth_knows_its_client(
     google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str, settings: Settings
 ) -> None:
