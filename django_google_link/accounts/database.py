@@ -25,6 +25,7 @@ from ..conf import clock
 from ..conf.settings import conf
 from ..models import GoogleAccount, GoogleAccountQuerySet
 
+Form = TypeVar("Form")
 Result = TypeVar("Result")
 
 # Seconds: for how long what may pass is tried again, and the pauses between the attempts.
@@ -150,6 +151,26 @@ def is_refused_text(error: Exception) -> bool:
     if isinstance(error, DataError | UnicodeEncodeError):
         return True
     return error.args[:1] == (_MYSQL_INCORRECT_STRING,)
+
+
+def store_as_taken(forms: Sequence[Form], store: Callable[[Form], Result]) -> Result:
+    """Store a text, or the fullest form of it that the database takes.
+
+    Args:
+        forms: the text as it is, and then with fewer and fewer characters.
+        store: opens a transaction of its own.
+
+    Raises:
+        DatabaseError, UnicodeEncodeError: what came of the last attempt.
+    """
+    *fuller, simplest = forms
+    for form in fuller:
+        try:
+            return store(form)
+        except (DatabaseError, UnicodeEncodeError) as error:
+            if not is_refused_text(error):
+                raise
+    return store(simplest)
 
 
 def backoff(failures: int, *, first: int, longest: int) -> timedelta:

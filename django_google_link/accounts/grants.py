@@ -8,7 +8,7 @@ from contextlib import suppress
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from django.db import DatabaseError, IntegrityError, router, transaction
+from django.db import IntegrityError, router, transaction
 from django.db.models import F, Q
 from django.dispatch import Signal
 from django.views.decorators.debug import sensitive_variables
@@ -20,7 +20,7 @@ from ..models import GoogleAccount, GoogleAccountQuerySet, Reason, Status
 from ..scopes import parse_scopes
 from ..signals import send_on_commit
 from . import lease, revocations
-from .database import database_now, is_refused_text
+from .database import database_now, store_as_taken
 from .texts import list_simpler_identities
 
 if TYPE_CHECKING:
@@ -80,22 +80,22 @@ def save_grant(
         DatabaseError: when it cannot be stored; then nothing has changed.
     """
     using = router.db_for_write(GoogleAccount)
-    forms = list_simpler_identities(identity)
-    while True:
-        try:
-            return _save_grant(
-                user,
-                client,
-                forms.pop(0),
-                response,
-                requested=frozenset(parse_scopes(requested_scopes)),
-                request=request,
-                seen=seen,
-                using=using,
-            )
-        except (DatabaseError, UnicodeEncodeError) as error:
-            if not forms or not is_refused_text(error):
-                raise
+    requested = frozenset(parse_scopes(requested_scopes))
+
+    @sensitive_variables()
+    def save(form: Identity) -> GoogleAccount:
+        return _save_grant(
+            user,
+            client,
+            form,
+            response,
+            requested=requested,
+            request=request,
+            seen=seen,
+            using=using,
+        )
+
+    return store_as_taken(list_simpler_identities(identity), save)
 
 
 @sensitive_variables()
@@ -207,17 +207,13 @@ def save_identity(account: GoogleAccount, identity: Identity) -> None:
     """
     rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
     rows = rows.filter(pk=account.pk, sub=identity.sub)
-    forms = list_simpler_identities(identity)
-    while True:
-        _apply_identity(account, forms.pop(0))
-        values = {name: getattr(account, name) for name in IDENTITY_FIELDS}
-        try:
-            with transaction.atomic(using=rows.db):
-                rows.update(**values)
-            return
-        except (DatabaseError, UnicodeEncodeError) as error:
-            if not forms or not is_refused_text(error):
-                raise
+
+    def save(form: Identity) -> None:
+        _apply_identity(account, form)
+        with transaction.atomic(using=rows.db):
+            rows.update(**{name: getattr(account, name) for name in IDENTITY_FIELDS})
+
+    store_as_taken(list_simpler_identities(identity), save)
 
 
 def has_identity(account: GoogleAccount, identity: Identity) -> bool:

@@ -346,19 +346,28 @@ LABEL = "Büro 仕事 🏠"
     ],
     ids=["utf8mb4", "utf8mb3", "latin1", "ascii"],
 )
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        DataError("Incorrect string value"),
+        UnicodeEncodeError("latin-1", "\u4ed5", 0, 1, "ordinal not in range(256)"),
+    ],
+    ids=["server", "driver"],
+)
 def test_label_loses_what_the_database_does_not_take(
     browser: Client,
     google: FakeGoogle,
     user: Any,
     is_taken: Callable[[str], bool],
     kept: str,
+    refusal: Exception,
 ) -> None:
     """And the user gets no error."""
     account = make_google_account(user)
 
     def refuse(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         if sql.startswith("UPDATE") and "label" in sql and not is_taken(params[0]):
-            raise DataError("Incorrect string value")
+            raise refusal
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(refuse):
