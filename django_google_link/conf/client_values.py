@@ -1,4 +1,7 @@
-"""The values of one client in ``CLIENTS``, each read into what it stands for."""
+"""The values of one client in ``CLIENTS``, each read into what it stands for.
+
+Each function returns what it reads, and raises a ``SettingsError`` that names the client.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +30,12 @@ RESERVED_PARAMS = frozenset(
     }
 )
 
-
 #: What the columns hold that say whose a token is.
 _MAX_LENGTH = 255
 
 
 def read_credentials(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return where the client id and secret are: its secrets file, or its own settings."""
     path = settings.get("CLIENT_SECRETS_FILE")
     if path:
         return _read_file(name, path)
@@ -46,6 +49,7 @@ def read_credentials(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any
 
 
 def read_client_id(name: str, value: Any) -> str:
+    """Return ``CLIENT_ID``, which each link stores."""
     if not isinstance(value, str):
         raise SettingsError(
             "E012",
@@ -67,6 +71,7 @@ def require_storable(name: str, key: str, value: str) -> str:
 
 
 def read_secret(name: str, value: Any) -> Secret:
+    """Return ``CLIENT_SECRET``, which was wrapped when the settings were read."""
     if isinstance(value, Secret):
         return value
     raise SettingsError(
@@ -77,6 +82,7 @@ def read_secret(name: str, value: Any) -> Secret:
 
 
 def read_scopes(name: str, value: Any) -> tuple[str, ...]:
+    """Return ``SCOPES``, given as text or as a list."""
     try:
         return parse_scopes(value)
     except TypeError:
@@ -88,6 +94,7 @@ def read_scopes(name: str, value: Any) -> tuple[str, ...]:
 
 
 def read_hosted_domain(name: str, value: Any) -> str | None:
+    """Return ``HOSTED_DOMAIN``, the value of ``hd`` that ID tokens must have."""
     if value is None or (isinstance(value, str) and value and "@" not in value):
         return value
     raise SettingsError(
@@ -98,6 +105,7 @@ def read_hosted_domain(name: str, value: Any) -> str | None:
 
 
 def read_params(name: str, value: Any) -> Mapping[str, str]:
+    """Return ``AUTHORIZATION_PARAMS``, none of which the flow sets itself."""
     if not isinstance(value, Mapping) or not all(
         isinstance(key, str) and isinstance(item, str) for key, item in value.items()
     ):
@@ -123,6 +131,7 @@ def read_params(name: str, value: Any) -> Mapping[str, str]:
 
 
 def describe_client(name: str) -> str:
+    """Return how messages speak of a client."""
     return f"the Google client {name!r}"
 
 

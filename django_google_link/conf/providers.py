@@ -10,7 +10,7 @@ from ..exceptions import SettingsError
 from .validators import is_loopback, read_optional_url
 
 GOOGLE_ISSUER = "https://accounts.google.com"
-
+GOOGLE_CLIENT_ID_SUFFIX = ".apps.googleusercontent.com"
 
 DEFAULT_ENDPOINTS = {
     "AUTHORIZATION_ENDPOINT": "https://accounts.google.com/o/oauth2/v2/auth",
@@ -19,7 +19,6 @@ DEFAULT_ENDPOINTS = {
     "JWKS_URI": "https://www.googleapis.com/oauth2/v3/certs",
     "ISSUER": GOOGLE_ISSUER,
 }
-
 
 #: Where tokens of Google's have been used over the years; older secrets files name these.
 GOOGLE_TOKEN_ENDPOINTS = frozenset(
@@ -31,15 +30,11 @@ GOOGLE_TOKEN_ENDPOINTS = frozenset(
     }
 )
 
-
 #: What Google's console has written into secrets files, and what stands for it today.
 _FORMER_ENDPOINTS = {
     "https://accounts.google.com/o/oauth2/auth": DEFAULT_ENDPOINTS["AUTHORIZATION_ENDPOINT"],
     **dict.fromkeys(GOOGLE_TOKEN_ENDPOINTS, DEFAULT_ENDPOINTS["TOKEN_ENDPOINT"]),
 }
-
-
-GOOGLE_CLIENT_ID_SUFFIX = ".apps.googleusercontent.com"
 
 
 def counts_as_google(name: str, provider: Any, endpoints: Mapping[str, str | None]) -> bool:
@@ -66,6 +61,7 @@ def read_endpoints(settings: Mapping[str, Any], owner: str) -> dict[str, str | N
 
 
 def require_endpoint(name: str, key: str, endpoints: Mapping[str, str | None]) -> str:
+    """Return an endpoint that every provider has, or raise a ``SettingsError``."""
     url = endpoints[key]
     if url:
         return url
@@ -115,9 +111,11 @@ def _is_at_google(url: str) -> bool:
 
 
 def are_google_endpoints(endpoints: Mapping[str, str | None]) -> bool:
+    """Return whether neither the issuer nor the token endpoint is another provider's."""
     keys = ("ISSUER", "TOKEN_ENDPOINT")
     return all(endpoints[key] in {None, DEFAULT_ENDPOINTS[key]} for key in keys)
 
 
 def without_empty(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is given: an empty value is as good as none."""
     return {key: value for key, value in settings.items() if value}
