@@ -1,6 +1,6 @@
 """An authorization becomes a link: for pages, for the terminal, and for whatever else starts one.
 
-Nothing here knows a request or a session. :func:`start_authorization` says what to ask for,
+Nothing here knows a request or a session. ``authorization_requests`` says what to ask for,
 :func:`complete_authorization` takes what the user brings back, and whoever calls them turns what
 comes of it into a page, a line on a terminal, or JSON.
 """
@@ -8,9 +8,7 @@ comes of it into a page, a line on a terminal, or JSON.
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,13 +16,11 @@ from django.db import router, transaction
 from django.views.decorators.debug import sensitive_variables
 
 from .. import signals
-from ..conf import clock
 from ..conf.clients import OAuthClient, get_client
 from ..conf.settings import conf
 from ..exceptions import (
     AuthorizationDeniedError,
     ClientMisconfiguredError,
-    ConsentRequiredError,
     GoogleLinkError,
     GrantNotStoredError,
     NoRefreshTokenError,
@@ -32,9 +28,8 @@ from ..exceptions import (
     StateError,
 )
 from ..models import GoogleAccount, PendingRevocation
-from ..oauth import endpoints
 from ..oauth.authorization_response import check_issuer, exchange_code, identify_user
-from ..scopes import missing_scopes, parse_scopes
+from ..scopes import missing_scopes
 from ..secret import Secret
 from .access_tokens import check_grant
 from .answers import (
@@ -46,9 +41,9 @@ from .answers import (
     release_in_the_end,
     store_answer,
 )
+from .authorization_requests import PendingAuthorization
 from .database import run_durably
 from .grants import save_grant
-from .lookup import choose_account
 from .revocations import has_living_link
 
 if TYPE_CHECKING:
@@ -57,140 +52,10 @@ if TYPE_CHECKING:
 
     from ..oauth.endpoints import TokenResponse
     from ..oauth.id_token import Identity
-    from .authorize_links import AuthorizeRequest
 
     User = AbstractBaseUser | AnonymousUser
 
 logger = logging.getLogger("django_google_link")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PendingAuthorization:
-    """What must be remembered between the authorization request and its response.
-
-    JSON primitives only, and no token: it may be kept in a cookie.
-
-    Args:
-        user: the primary key, as text, of the user who started.
-        client: the name of the OAuth client.
-        scopes: all that is asked for.
-        required: those without which the page behind ``return_url`` does not work.
-        return_url: where the user wanted to go.
-        redirect_uri: as sent; the exchange has to repeat it.
-        prompt: as sent.
-        account: the ``sub`` of the account that is expected, or nothing.
-        add: that a further account is wanted, though one is linked.
-        is_further: that this user had linked an account before, through this client.
-        consent_repeated: that this is the second attempt, with ``prompt=consent``.
-    """
-
-    user: str
-    client: str
-    scopes: list[str]
-    required: list[str]
-    return_url: str
-    redirect_uri: str
-    prompt: str = ""
-    account: str = ""
-    add: bool = False
-    is_further: bool = False
-    consent_repeated: bool = False
-    nonce: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
-    code_verifier: str = field(default_factory=lambda: secrets.token_urlsafe(64), repr=False)
-    created_at: float = field(default_factory=clock.timestamp)
-
-    @property
-    def is_live(self) -> bool:
-        """Whether its time has not run out: ``STATE_MAX_AGE``."""
-        return clock.timestamp() - self.created_at <= conf.state_max_age
-
-    def authorization_url(self, state: str) -> str:
-        """Return the address at Google where the user gives consent.
-
-        Args:
-            state: comes back unchanged; whoever brings it must be told by it.
-        """
-        return endpoints.authorization_url(
-            get_client(self.client),
-            redirect_uri=self.redirect_uri,
-            scopes=self.scopes,
-            state=state,
-            nonce=self.nonce,
-            code_verifier=self.code_verifier,
-            prompt=self.prompt,
-            login_hint=self.account,
-        )
-
-    def repeated(self, *, account: str) -> PendingAuthorization:
-        """Return a fresh second attempt at the same, for the account that now is known."""
-        return replace(
-            self,
-            account=account,
-            prompt="consent",
-            consent_repeated=True,
-            nonce=secrets.token_urlsafe(32),
-            code_verifier=secrets.token_urlsafe(64),
-            created_at=clock.timestamp(),
-        )
-
-
-def start_authorization(
-    user: User, request: AuthorizeRequest, client: OAuthClient, *, redirect_uri: str
-) -> PendingAuthorization | None:
-    """Return the authorization that a user needs, or ``None`` if nothing is missing.
-
-    Google shows its consent page for scopes that were not granted yet, with or without
-    ``prompt=consent``; only with it a refresh token is sure to come, and only a new one is sure to
-    stand for the new scopes. Where nothing new is asked no consent is: each mints one more of the
-    hundred refresh tokens that Google keeps for an account and a client, and the oldest dies.
-
-    Args:
-        request: what is wanted.
-        client: of that name.
-        redirect_uri: to which Google is to send the user back.
-    """
-    linked = list(GoogleAccount.objects.for_user(user, client=client.name))
-    account = _find_expected(request, linked)
-    scopes = request.scopes
-    if account is None:
-        usable = [row for row in linked if row.is_active and client.has_issued(row)]
-        prompt = "consent"
-        if usable and not request.account:
-            # The user may choose an account that is linked, and lacks some of what is asked.
-            lacks = any(missing_scopes(scopes, row.refresh_token_scopes) for row in usable)
-            prompt = "select_account consent" if lacks else "select_account"
-    else:
-        is_usable = account.is_active and client.has_issued(account)
-        if is_usable and account.is_ready(*request.required):
-            return None
-        if not client.combines_scopes:
-            scopes = parse_scopes((*scopes, *account.granted_scopes))
-        is_granted = not missing_scopes(scopes, account.refresh_token_scopes)
-        prompt = "" if is_usable and is_granted else "consent"
-    return PendingAuthorization(
-        user=request.user,
-        client=client.name,
-        scopes=list(scopes),
-        required=list(request.required),
-        return_url=request.return_url,
-        redirect_uri=redirect_uri,
-        prompt=prompt,
-        account=account.sub if account else request.account,
-        add=request.add,
-        is_further=bool(linked),
-    )
-
-
-def _find_expected(request: AuthorizeRequest, linked: list[GoogleAccount]) -> GoogleAccount | None:
-    """Return the account that a request is about; none for a further one."""
-    if request.account:
-        return next((row for row in linked if row.sub == request.account), None)
-    if request.add:
-        return None
-    try:
-        return choose_account(linked, request.required)
-    except ConsentRequiredError as error:
-        return error.account
 
 
 @sensitive_variables()

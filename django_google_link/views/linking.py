@@ -14,8 +14,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_http_methods
 
+from ..accounts.authorization_requests import PendingAuthorization, start_authorization
 from ..accounts.authorize_links import AuthorizeRequest
-from ..accounts.linking import PendingAuthorization, complete_authorization, start_authorization
+from ..accounts.linking import complete_authorization
 from ..accounts.spent_states import await_location, finish_state, spend_state
 from ..conf.clients import OAuthClient, get_client
 from ..conf.django import django_conf

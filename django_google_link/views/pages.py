@@ -23,7 +23,7 @@ from ..scopes import IDENTITY_SCOPES
 from ..web.responses import describe
 
 if TYPE_CHECKING:
-    from ..accounts.linking import PendingAuthorization
+    from ..accounts.authorization_requests import PendingAuthorization
 
 
 def failure(request: HttpRequest, error: GoogleLinkError, *, try_url: str = "") -> HttpResponse:

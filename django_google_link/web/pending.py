@@ -9,7 +9,7 @@ from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 
-from ..accounts.linking import PendingAuthorization
+from ..accounts.authorization_requests import PendingAuthorization
 from ..accounts.spent_states import digest_state
 from ..exceptions import StateError
 

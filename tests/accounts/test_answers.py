@@ -18,12 +18,12 @@ from pytest_django import Settings
 
 from django_google_link.accounts.access_tokens import fresh_access_token
 from django_google_link.accounts.answers import end_grant
-from django_google_link.accounts.authorize_links import AuthorizeRequest
-from django_google_link.accounts.linking import (
+from django_google_link.accounts.authorization_requests import (
     PendingAuthorization,
-    complete_authorization,
     start_authorization,
 )
+from django_google_link.accounts.authorize_links import AuthorizeRequest
+from django_google_link.accounts.linking import complete_authorization
 from django_google_link.accounts.revocations import process
 from django_google_link.conf.clients import get_client
 from django_google_link.exceptions import (

@@ -10,7 +10,7 @@ from django.contrib.sessions.backends.db import SessionStore as DatabaseSession
 from django.contrib.sessions.backends.signed_cookies import SessionStore
 from pytest_django import Settings
 
-from django_google_link.accounts.linking import PendingAuthorization
+from django_google_link.accounts.authorization_requests import PendingAuthorization
 from django_google_link.conf import clock
 from django_google_link.exceptions import StateError
 from django_google_link.testing import travel

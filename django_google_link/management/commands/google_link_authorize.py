@@ -13,12 +13,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import BaseCommand, CommandError
 from django.views.decorators.debug import sensitive_variables
 
-from django_google_link.accounts.authorize_links import AuthorizeRequest
-from django_google_link.accounts.linking import (
+from django_google_link.accounts.authorization_requests import (
     PendingAuthorization,
-    complete_authorization,
     start_authorization,
 )
+from django_google_link.accounts.authorize_links import AuthorizeRequest
+from django_google_link.accounts.linking import complete_authorization
 from django_google_link.conf.clients import OAuthClient, get_client
 from django_google_link.conf.validators import is_loopback
 from django_google_link.encryption import keyring
