@@ -28,12 +28,13 @@ INSERT INTO auth_user (username, password, first_name, last_name, email, is_supe
 SELECT 'user' || n, '', '', '', '', false, false, true, now() FROM generate_series(%s, %s) n
 """
 _MANY_ACCOUNTS = """
-INSERT INTO google_link_googleaccount (id, user_id, client, client_id, sub, email, email_verified,
-    name, picture, hosted_domain, label, is_default, granted_scopes, status, status_reason,
-    status_changed_at, sealed_refresh_token, sealed_access_token, grant_version, refresh_failures,
-    linked_at)
-SELECT gen_random_uuid(), u.id, 'default', 'id', '1' || u.id, u.username || '@example.com', true,
-    u.username, '', '', '', true, '["email", "openid", "profile"]',
+INSERT INTO google_link_googleaccount (id, user_id, client, issuer, client_id, sub, email,
+    email_verified, name, picture, hosted_domain, label, is_default, is_chosen_default,
+    granted_scopes, refresh_token_scopes, status, status_reason, status_changed_at,
+    sealed_refresh_token, sealed_access_token, grant_version, refresh_failures, linked_at)
+SELECT gen_random_uuid(), u.id, 'default', 'https://accounts.google.com', 'id', '1' || u.id,
+    u.username || '@example.com', true, u.username, '', '', '', true, false,
+    '["email", "openid", "profile"]', '["email", "openid", "profile"]',
     CASE WHEN u.id %% 10 = 0 THEN 'needs_reauthorization' ELSE 'active' END,
     CASE WHEN u.id %% 10 = 0 THEN 'revoked' ELSE '' END, now(),
     %s || repeat(md5(u.id::text), 5), %s || repeat(md5(u.id::text), 9), 1, 0,
