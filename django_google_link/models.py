@@ -48,6 +48,15 @@ class Reason(models.TextChoices):
     REQUESTED = "requested", _("asked for by an operator")
 
 
+class RefreshProblem(models.TextChoices):
+    """Why the last refresh has failed, while nothing is wrong with the grant as far as we know."""
+
+    UNAVAILABLE = "unavailable", _("Google gave no usable answer")
+    UNREACHABLE = "unreachable", _("Google could not be reached")
+    THROTTLED = "throttled", _("too many requests for Google")
+    REFUSED = "refused", _("refused by Google")
+
+
 class GoogleAccountQuerySet(models.QuerySet["GoogleAccount"]):
     def for_user(
         self, user: AbstractBaseUser | AnonymousUser, *, client: str | None = None
@@ -159,6 +168,14 @@ class GoogleAccount(SealedTokens):
     refresh_lease = models.UUIDField(null=True, blank=True, editable=False)
     refresh_lease_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     refresh_failures = models.PositiveSmallIntegerField(default=0, editable=False)
+    refresh_problem = models.CharField(
+        _("problem"), max_length=20, blank=True, choices=RefreshProblem.choices, editable=False
+    )
+    refresh_error = models.CharField(_("last error"), max_length=100, blank=True, editable=False)
+    # By the database's clock, as whatever workers compare.
+    refresh_failed_at = models.DateTimeField(
+        _("last failure"), null=True, blank=True, editable=False
+    )
     refresh_failing_since = models.DateTimeField(
         _("refresh fails since"), null=True, blank=True, editable=False, db_index=True
     )
@@ -243,6 +260,14 @@ class GoogleAccount(SealedTokens):
         return bool(self.sealed_access_token) and is_unexpired(
             self.access_token_expires_at, leeway=leeway
         )
+
+    @property
+    def access_token_lifetime(self) -> timedelta | None:
+        """From when the access token came to when it expires, if both are known."""
+        if self.access_token_expires_at is None or self.refreshed_at is None:
+            return None
+        lifetime: timedelta = self.access_token_expires_at - self.refreshed_at
+        return lifetime if lifetime > timedelta() else None
 
     def unlink(self) -> None:
         """Revoke the grant at Google and delete this link."""
@@ -330,6 +355,30 @@ class PendingRevocation(SealedTokens):
             issuer=self.issuer,
             client_id=self.client_id,
         )
+
+
+class CircuitBreaker(models.Model):
+    """What all workers know of one issuer's availability: while it is away, nobody asks it.
+
+    It is open while ``opened_at`` is set, and ``retry_at`` is then the time of the next probe.
+    Its times are the database's.
+    """
+
+    # By its digest, since some databases compare text without case.
+    digest = models.CharField(max_length=64, primary_key=True, editable=False)
+    issuer = models.CharField(_("issuer"), max_length=255, editable=False)
+    failures = models.PositiveIntegerField(_("failures in a row"), default=0, editable=False)
+    # The first of them, and whether there were others: one bad account is no outage.
+    account = models.CharField(max_length=255, blank=True, editable=False)
+    has_several_accounts = models.BooleanField(default=False, editable=False)
+    # The process that cannot connect: it may be that one's network.
+    worker = models.CharField(max_length=100, blank=True, editable=False)
+    opened_at = models.DateTimeField(_("since"), null=True, blank=True, editable=False)
+    retry_at = models.DateTimeField(_("next attempt"), null=True, blank=True, editable=False)
+    closed_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    def __str__(self) -> str:
+        return self.issuer
 
 
 class SpentState(models.Model):

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, overload
 
 from asgiref.sync import sync_to_async
 
-from .accounts.access_tokens import fresh_access_token, refresh_leeway, stored_access_token
+from .accounts.access_tokens import fresh_access_token
 from .accounts.lookup import get_account
+from .accounts.stored_tokens import choose_leeway, stored_access_token
 from .api_clients.service_account_tokens import service_token
 from .conf.service_accounts import ServiceAccount
 from .models import GoogleAccount
@@ -128,7 +129,7 @@ def access_token(owner: Owner, *, scopes: Scopes = (), client: str = "default") 
     account = _find_account(owner, required, client)
     if isinstance(account, ServiceAccount):
         return service_token(account, required).value.reveal()
-    stored = stored_access_token(account, leeway=refresh_leeway())
+    stored = stored_access_token(account, leeway=choose_leeway(account))
     return (stored or fresh_access_token(account)).value.reveal()
 
 

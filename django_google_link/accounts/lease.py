@@ -17,14 +17,18 @@ from django.db.models import Q
 
 from ..conf import clock
 from ..conf.settings import conf
-from ..models import GoogleAccount, GoogleAccountQuerySet
+from ..exceptions import TokenEndpointError
+from ..models import GoogleAccount, GoogleAccountQuerySet, RefreshProblem
 from .database import backoff, database_now, database_now_expression, is_locked, lease_duration
+from .failures import describe_failure, judge_failure
 
 #: A token that looks fresh is replaced once per account in this time, so that an API which says
 #: 401 to everything is no storm of refreshes.
 FORCED_REFRESH_INTERVAL = timedelta(minutes=1)
 
-_FIRST_BACKOFF, _LONGEST_BACKOFF = 30, 3600  # seconds
+# Seconds, after the first failure and at the most. A fifth less than the longer is still an hour.
+_FAILURE_BACKOFF = (30, 3600)
+_REFUSAL_BACKOFF = (4500, 4500)
 _NO_TIME = timedelta()
 
 #: What a row says while nobody is at work on it and the last attempt went well.
@@ -34,6 +38,9 @@ AT_REST: dict[str, Any] = {
     "refresh_failures": 0,
     "refresh_failing_since": None,
     "refresh_retry_at": None,
+    "refresh_problem": "",
+    "refresh_error": "",
+    "refresh_failed_at": None,
 }
 
 
@@ -81,6 +88,8 @@ def take(rows: GoogleAccountQuerySet, account: GoogleAccount) -> uuid.UUID | Non
         pk=account.pk,
         grant_version=account.grant_version,
         sealed_access_token=account.sealed_access_token,
+        # Another may have asked since, and failed.
+        refresh_retry_at=account.refresh_retry_at,
     )
     with transaction.atomic(using=rows.db):
         if is_locked(free, account.pk):
@@ -115,26 +124,38 @@ def give_back(
     )
 
 
-def back_off(rows: GoogleAccountQuerySet, account: GoogleAccount, owner: uuid.UUID) -> timedelta:
-    """Give the lease back, and let all workers leave Google alone for a while.
+def back_off(
+    rows: GoogleAccountQuerySet,
+    account: GoogleAccount,
+    owner: uuid.UUID,
+    error: TokenEndpointError,
+) -> timedelta:
+    """Give the lease back, and let all workers leave Google alone with this account for a while.
+
+    Args:
+        error: why Google has given no token.
 
     Returns:
-        How long: 30 seconds, doubled at each failure up to an hour, give or take a fifth.
+        How long: 30 seconds, doubled at each failure up to an hour, give or take a fifth; an hour
+        or more where Google has refused.
     """
-    delay = backoff(account.refresh_failures, first=_FIRST_BACKOFF, longest=_LONGEST_BACKOFF)
+    problem = judge_failure(error)
+    is_refused = problem == RefreshProblem.REFUSED
+    first, longest = _REFUSAL_BACKOFF if is_refused else _FAILURE_BACKOFF
+    delay = backoff(account.refresh_failures, first=first, longest=longest)
     rows.filter(pk=account.pk, refresh_lease=owner).update(
         refresh_lease=None,
         refresh_lease_expires_at=None,
         refresh_failures=min(account.refresh_failures + 1, 10),
         refresh_failing_since=account.refresh_failing_since or clock.now(),  # for people
         refresh_retry_at=database_now(rows) + delay,
+        refresh_problem=problem,
+        refresh_error=describe_failure(error),
+        refresh_failed_at=database_now(rows),
     )
     return delay
 
 
 def longest_wait() -> float:
-    """Return the seconds after which a caller without a token gives up.
-
-    Time enough for the lease of a worker that was killed to end, and for one more request.
-    """
-    return lease_duration().total_seconds() + conf.http_timeout
+    """Return the seconds after which a caller without a token gives up."""
+    return conf.refresh_wait

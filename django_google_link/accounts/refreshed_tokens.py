@@ -56,6 +56,7 @@ def store_refresh(
 
     Raises:
         RefreshUnavailableError: when a refresh token that has replaced the stored one is lost.
+        GrantNotStoredError: when the database takes no new access token. Nothing is lost then.
     """
     token = response.refresh_token
     if token is None:
@@ -101,17 +102,14 @@ def _store_access_token(
     is_forced: bool,
 ) -> bool:
     """Store an answer that leaves the refresh token as it is; return whether the row was ours."""
-    try:
-        return store_answer(
-            partial(save_refresh, row, response, guard=guard, is_forced=is_forced),
-            client=client,
-            sub=row.sub,
-            owner=row.owner,
-            token=None,
-            is_linked=True,
-        )
-    except GrantNotStoredError:
-        return True  # The stored refresh token is as good as before, and so is the new token.
+    return store_answer(
+        partial(save_refresh, row, response, guard=guard, is_forced=is_forced),
+        client=client,
+        sub=row.sub,
+        owner=row.owner,
+        token=None,
+        is_linked=True,
+    )
 
 
 @sensitive_variables()

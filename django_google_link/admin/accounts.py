@@ -93,6 +93,9 @@ class GoogleAccountAdmin(LinkAdmin):
                     "refreshed_at",
                     "refresh_failing_since",
                     "refresh_failures",
+                    "refresh_failed_at",
+                    "refresh_problem",
+                    "refresh_error",
                     "refresh_retry_at",
                     "refresh_forced_at",
                 )
@@ -132,14 +135,14 @@ class GoogleAccountAdmin(LinkAdmin):
             queryset,
             refresh.check_account,
             _("Check at Google"),
-            failures=refresh.RETRYABLE,
+            failures=refresh.WIDESPREAD,
         )
 
     @admin.action(permissions=["refresh"], description=gettext_lazy("Refresh the access token"))
     def refresh_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Bring a new access token for each that is active and that Google may be asked for."""
         renew = partial(refresh.refresh_account, leeway=_LONGER_THAN_A_TOKEN)
-        self.act(request, queryset, renew, _("Refresh"), failures=refresh.RETRYABLE)
+        self.act(request, queryset, renew, _("Refresh"), failures=refresh.WIDESPREAD)
 
     @admin.action(permissions=["reauthorize"], description=gettext_lazy("Ask for consent again"))
     def reauthorize(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:

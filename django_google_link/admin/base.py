@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Collection
 from functools import partial
@@ -18,6 +19,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from ..conf.settings import conf
 from ..encryption.format import key_id_of
 from ..exceptions import EncryptionKeyUnavailableError, TokenUndecryptableError
 from ..operations import rotate_keys
@@ -112,18 +114,20 @@ class LinkAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         Args:
             action: takes a row and returns an outcome.
             name: of the action, for the history.
-            failures: outcomes that speak of Google rather than of the row: three in a row end it.
+            failures: outcomes that speak of Google rather than of the row: three in a row end it,
+                and the first one after ``HTTP_TIMEOUT``.
         """
         if self.too_many(request, queryset):
             return
         counts, left, patience = Counter[TextChoices](), queryset.count(), 3
+        deadline = time.monotonic() + conf.http_timeout
         for row in queryset:
             outcome = action(row)
             counts[outcome] += 1
             self.log_change(request, row, f"{name}: {outcome.label}")
             patience = patience - 1 if outcome in failures else 3
             left -= 1
-            if not patience:
+            if not patience or (outcome in failures and time.monotonic() > deadline):
                 break
         for outcome, count in counts.items():
             self.message_user(request, f"{count}: {outcome.label}")

@@ -11,14 +11,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.cache import cache
 from django.views.decorators.debug import sensitive_variables
 
-from ..accounts.access_tokens import AccessToken, refresh_leeway
 from ..accounts.lease import FORCED_REFRESH_INTERVAL
+from ..accounts.stored_tokens import AccessToken, bound_leeway, refresh_leeway
 from ..conf import clock
 from ..conf.service_accounts import ServiceAccount, ServiceAccountSettings, get_service_account
 from ..conf.settings import conf
@@ -169,7 +169,7 @@ class _CachedToken:
 
 
 def _is_fresh(token: AccessToken) -> bool:
-    return is_unexpired(token.expires_at, leeway=refresh_leeway())
+    return is_unexpired(token.expires_at, leeway=bound_leeway(refresh_leeway(), token.lifetime))
 
 
 def _is_usable(cached: _CachedToken, rejected: Secret | None) -> bool:
@@ -191,7 +191,9 @@ def _read_cached_token(token_request: _TokenRequest) -> _CachedToken | None:
     forced_at = entry["forced_at"]
     return _CachedToken(
         token=AccessToken(
-            value=entry["token"], expires_at=datetime.fromisoformat(entry["expires_at"])
+            value=entry["token"],
+            expires_at=datetime.fromisoformat(entry["expires_at"]),
+            lifetime=timedelta(seconds=entry["lifetime"]),
         ),
         forced_at=datetime.fromisoformat(forced_at) if forced_at else None,
     )
@@ -212,6 +214,7 @@ def _seal_entry(token_request: _TokenRequest, cached: _CachedToken, expires_at: 
     entry = {
         "token": cached.token.value.reveal(),
         "expires_at": expires_at.isoformat(),
+        "lifetime": cached.token.lifetime.total_seconds() if cached.token.lifetime else 0,
         "forced_at": cached.forced_at.isoformat() if cached.forced_at else None,
     }
     return seal(Secret(json.dumps(entry)), token_request.binding)

@@ -29,6 +29,7 @@ _SETTINGS = (
     "request_attribute",
     "refresh_leeway",
     "http_timeout",
+    "refresh_wait",
     "state_max_age",
     "redirect_url",
     "refresh_using",

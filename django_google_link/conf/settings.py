@@ -24,6 +24,7 @@ KEYS = frozenset(
         "REQUEST_ATTRIBUTE",
         "REFRESH_LEEWAY",
         "HTTP_TIMEOUT",
+        "REFRESH_WAIT",
         "STATE_MAX_AGE",
         "REDIRECT_URL",
         "REFRESH_USING",
@@ -147,6 +148,12 @@ class Settings:
         """Seconds that a request to Google's OAuth endpoints may take."""
         value = self._get("HTTP_TIMEOUT", 10)
         return read_time_limit(value, id="E007", key="HTTP_TIMEOUT", minimum=0.1)
+
+    @property
+    def refresh_wait(self) -> float:
+        """Seconds that a caller without a token waits for another one's refresh."""
+        value = self._get("REFRESH_WAIT", 10)
+        return read_time_limit(value, id="E031", key="REFRESH_WAIT", minimum=0.1)
 
     @property
     def state_max_age(self) -> int:

@@ -37,6 +37,20 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name='CircuitBreaker',
+            fields=[
+                ('digest', models.CharField(editable=False, max_length=64, primary_key=True, serialize=False)),
+                ('issuer', models.CharField(editable=False, max_length=255, verbose_name='issuer')),
+                ('failures', models.PositiveIntegerField(default=0, editable=False, verbose_name='failures in a row')),
+                ('account', models.CharField(blank=True, editable=False, max_length=255)),
+                ('has_several_accounts', models.BooleanField(default=False, editable=False)),
+                ('worker', models.CharField(blank=True, editable=False, max_length=100)),
+                ('opened_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='since')),
+                ('retry_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='next attempt')),
+                ('closed_at', models.DateTimeField(blank=True, editable=False, null=True)),
+            ],
+        ),
+        migrations.CreateModel(
             name='SpentState',
             fields=[
                 ('digest', models.CharField(editable=False, max_length=64, primary_key=True, serialize=False)),
@@ -100,6 +114,9 @@ class Migration(migrations.Migration):
                 ('refresh_lease', models.UUIDField(blank=True, editable=False, null=True)),
                 ('refresh_lease_expires_at', models.DateTimeField(blank=True, editable=False, null=True)),
                 ('refresh_failures', models.PositiveSmallIntegerField(default=0, editable=False)),
+                ('refresh_problem', models.CharField(blank=True, choices=[('unavailable', 'Google gave no usable answer'), ('unreachable', 'Google could not be reached'), ('throttled', 'too many requests for Google'), ('refused', 'refused by Google')], editable=False, max_length=20, verbose_name='problem')),
+                ('refresh_error', models.CharField(blank=True, editable=False, max_length=100, verbose_name='last error')),
+                ('refresh_failed_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='last failure')),
                 ('refresh_failing_since', models.DateTimeField(blank=True, db_index=True, editable=False, null=True, verbose_name='refresh fails since')),
                 ('refresh_retry_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='next attempt')),
                 ('refresh_forced_at', models.DateTimeField(blank=True, editable=False, null=True)),

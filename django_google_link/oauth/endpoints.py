@@ -43,6 +43,27 @@ CLIENT_ERRORS = frozenset(
 
 SESSION_POLICY_SUBTYPES = frozenset({"invalid_rapt", "rapt_required"})
 
+#: Errors by which a provider asks for fewer requests; RFC 8628 has the first.
+THROTTLING_ERRORS = frozenset(
+    {
+        "slow_down",
+        "too_many_requests",
+        "rate_limit_exceeded",
+        "quotaExceeded",
+        "rateLimitExceeded",
+        "userRateLimitExceeded",
+        "RESOURCE_EXHAUSTED",
+    }
+)
+
+#: Errors that pass by themselves, whatever the status they come with.
+_TRANSIENT_ERRORS = THROTTLING_ERRORS | {
+    "backendError",
+    "internal_failure",
+    "server_error",
+    "temporarily_unavailable",
+}
+
 #: Statuses that pass by themselves.
 _TRANSIENT_STATUSES = frozenset({408, 425, 429})
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
@@ -156,6 +177,7 @@ def refresh(client: OAuthClient, *, refresh_token: Secret) -> TokenResponse:
         GrantLostError: when Google no longer honours the refresh token.
         ClientMisconfiguredError: when Google refuses our client.
         RefreshUnavailableError: when Google cannot be reached or makes no sense.
+        TokenEndpointError: for every other refusal, which is no word on the grant.
     """
     try:
         return _request_token(client, grant_type="refresh_token", refresh_token=refresh_token)
@@ -167,11 +189,6 @@ def refresh(client: OAuthClient, *, refresh_token: Secret) -> TokenResponse:
                 reason="session_policy",
             ) from None
         raise GrantLostError(reason="revoked") from None
-    except (ClientMisconfiguredError, RefreshUnavailableError):
-        raise
-    except TokenEndpointError as error:
-        # An error code that nobody has heard of is no word on the grant.
-        raise RefreshUnavailableError(error.error, error.error_description, error.status) from None
 
 
 @sensitive_variables()
@@ -237,7 +254,7 @@ def endpoint_error(answer: Answer, *, sent: Iterable[str | Secret] = ()) -> Toke
         invalid_grant = _InvalidGrantError(error, description, answer.status)
         invalid_grant.subtype = subtype
         return invalid_grant
-    if error == "temporarily_unavailable":
+    if error in _TRANSIENT_ERRORS:
         return RefreshUnavailableError(error, description, answer.status)
     return TokenEndpointError(error, description, answer.status)
 

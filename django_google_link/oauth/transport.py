@@ -100,7 +100,9 @@ def _send_request(method: str, url: str, body: Body, headers: Mapping[str, str] 
                 url,
                 data=_reveal_secrets(body),
                 headers=headers,
-                timeout=conf.http_timeout,
+                # Sooner than the whole: that nobody answers the call is another matter than that
+                # whoever has answered it says nothing.
+                timeout=(conf.http_timeout / 2, conf.http_timeout),
                 allow_redirects=False,
                 stream=True,
             ) as response,
@@ -114,6 +116,8 @@ def _send_request(method: str, url: str, body: Body, headers: Mapping[str, str] 
                 document=_parse_object(answer),
                 headers=response.headers,
             )
+    except requests.ReadTimeout:
+        raise RefreshUnavailableError("timeout") from None
     except (requests.RequestException, OSError, ValueError) as error:
         raise RefreshUnavailableError("unreachable", type(error).__name__) from None
 

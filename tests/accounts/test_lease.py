@@ -23,11 +23,12 @@ from django_google_link.exceptions import (
     EncryptionKeyUnavailableError,
     GrantLostError,
     RefreshUnavailableError,
+    TokenEndpointError,
 )
 from django_google_link.models import GoogleAccount, Status
 from django_google_link.oauth import transport
 from django_google_link.secret import Secret
-from django_google_link.testing import FakeGoogle, FakeUser
+from django_google_link.testing import FakeGoogle, FakeUser, travel
 from tests.support.accounts import linked, save, token_of
 from tests.support.constants import OTHER_KEY
 from tests.support.databases import at_once, new_user
@@ -474,11 +475,52 @@ def test_new_consent_ends_the_back_off(
     assert row().refresh_lease is None
 
 
-@pytest.mark.parametrize("error", ["invalid_request", "slow_down", "access_denied"])
-def test_error_that_nobody_has_heard_of_is_an_outage(
+@pytest.mark.parametrize("error", ["invalid_request", "access_denied", "nobody_knows_this"])
+def test_refusal_that_says_nothing_of_the_grant_is_waited_out(
+    google: FakeGoogle,
+    account: GoogleAccount,
+    caplog: pytest.LogCaptureFixture,
+    error: str,
+) -> None:
+    """Google is asked again after an hour at the earliest, and operators see why."""
+    google.error_next(error, count=10)
+
+    for _ in range(3):
+        with pytest.raises(TokenEndpointError, match=error) as caught:
+            fresh_access_token(account)
+        assert not isinstance(caught.value, RefreshUnavailableError)
+
+    assert asked(google) == 1
+    assert (row().status, row().refresh_failures) == (Status.ACTIVE, 1)
+    assert (row().refresh_problem, row().refresh_error) == ("refused", error)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    with travel(minutes=59), pytest.raises(TokenEndpointError):
+        fresh_access_token(account)
+    assert asked(google) == 1
+    with travel(minutes=91), pytest.raises(TokenEndpointError):
+        fresh_access_token(account)
+    assert asked(google) == 2
+
+
+def test_refusal_is_no_reason_to_hide_a_token_that_lives(
+    google: FakeGoogle, account: GoogleAccount
+) -> None:
+    """Whoever uses it gets it, and whoever counts sees why no other came."""
+    change(access_token_expires_at=in_seconds(60))
+    google.error_next("access_denied")
+
+    first, second = fresh_access_token(account), fresh_access_token(account)
+
+    assert first.value == second.value == account.unseal_token("access_token")
+    assert "access_denied" in str(first.problem) and "access_denied" in str(second.problem)
+    assert asked(google) == 1
+
+
+@pytest.mark.parametrize("error", ["slow_down", "server_error", "rateLimitExceeded"])
+def test_error_that_passes_is_an_outage(
     google: FakeGoogle, account: GoogleAccount, error: str
 ) -> None:
-    """It says nothing of the grant."""
+    """Whatever the status it comes with."""
     google.error_next(error)
 
     with pytest.raises(RefreshUnavailableError, match=error):
@@ -486,6 +528,19 @@ def test_error_that_nobody_has_heard_of_is_an_outage(
 
     assert row().status == Status.ACTIVE
     assert row().refresh_failures == 1
+
+
+def test_lease_is_not_taken_by_who_looked_before_the_failure(
+    google: FakeGoogle, account: GoogleAccount
+) -> None:
+    """What another has found out is not found out again."""
+    google.fail_next()
+    seen = row()
+    with pytest.raises(RefreshUnavailableError):
+        fresh_access_token(account)
+
+    assert lease.take(GoogleAccount.objects.using("default"), seen) is None
+    assert lease.take(GoogleAccount.objects.using("default"), row()) is not None
 
 
 def test_account_without_a_refresh_token_is_told_apart(

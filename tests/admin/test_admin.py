@@ -432,7 +432,7 @@ def test_refresh_replaces_the_access_token(
     assert token_of(account, "access_token") != before
 
     GoogleAccount.objects.update(refresh_retry_at=in_seconds(60))
-    assert "1: handled by another process" in act(desk, "refresh_now", account)
+    assert "1: postponed: Google gave no usable answer" in act(desk, "refresh_now", account)
     assert len(google.requests_to("token")) == 1
 
 
@@ -446,7 +446,7 @@ def test_action_stops_when_google_is_down(
 
     page = act(desk, "check_now", *accounts)
 
-    assert "3: postponed: Google could not be reached" in page
+    assert "3: postponed: Google gave no usable answer" in page
     assert "4 were not tried." in page
     assert GoogleAccount.objects.filter(status=Status.ACTIVE).count() == 7
     assert len(history()) == 3
@@ -464,7 +464,7 @@ def test_action_goes_on_when_google_answers_in_between(
 
     page = act(desk, "check_now", *accounts)
 
-    assert "4: postponed: Google could not be reached" in page
+    assert "4: postponed: Google gave no usable answer" in page
     assert "2: refreshed" in page
     assert len(history()) == 7
 

@@ -47,7 +47,7 @@ from django_google_link.services import (
     build_service,
     credentials_for,
 )
-from django_google_link.testing import FakeGoogle, FakeServiceAccount
+from django_google_link.testing import FakeGoogle, FakeServiceAccount, travel
 from django_google_link.testing.provider.responses import json_response
 from tests.support.constants import CALENDAR, DRIVE
 from tests.support.databases import at_once
@@ -368,10 +368,10 @@ def test_callers_do_not_wait_while_a_token_lives(
 ) -> None:
     """Somebody is seeing to the next one, or Google is left alone for half a minute."""
     first = access_token(REPORTS, scopes=[CALENDAR])
-    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "REFRESH_LEEWAY": 3_700}
     google.fail_next(100, status=503)
 
-    tokens = {access_token(REPORTS, scopes=[CALENDAR]) for _ in range(10)}
+    with travel(minutes=56):
+        tokens = {access_token(REPORTS, scopes=[CALENDAR]) for _ in range(10)}
 
     assert tokens == {first}
     assert len(google.requests_to("token")) == 2
@@ -616,10 +616,10 @@ def test_token_that_is_about_to_expire_is_renewed(
 ) -> None:
     """Below the leeway another one is asked for."""
     first = access_token(REPORTS, scopes=[CALENDAR])
-    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "REFRESH_LEEWAY": 3_700}
 
-    assert access_token(REPORTS, scopes=[CALENDAR]) != first
-    assert credentials_for(REPORTS, scopes=[CALENDAR]).token is None
+    with travel(minutes=56):
+        assert credentials_for(REPORTS, scopes=[CALENDAR]).token is None
+        assert access_token(REPORTS, scopes=[CALENDAR]) != first
 
 
 def test_token_that_lives_serves_while_google_is_down(
@@ -627,10 +627,10 @@ def test_token_that_lives_serves_while_google_is_down(
 ) -> None:
     """Its last minutes are used."""
     first = access_token(REPORTS, scopes=[CALENDAR])
-    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "REFRESH_LEEWAY": 3_700}
     google.fail_next(status=503)
 
-    assert access_token(REPORTS, scopes=[CALENDAR]) == first
+    with travel(minutes=56):
+        assert access_token(REPORTS, scopes=[CALENDAR]) == first
 
 
 def test_token_that_was_rejected_does_not_serve_while_google_is_down(

@@ -78,3 +78,23 @@ def at_once(*calls: Callable[[], Any]) -> list[Any]:
 def new_user(name: str = "clara") -> Any:
     """Make a user in whichever database is in use."""
     return get_user_model().objects.create_user(name, f"{name}@example.com", "pw")
+
+
+_READ_ONLY = {
+    "sqlite": ("PRAGMA query_only = ON", "PRAGMA query_only = OFF"),
+    "postgresql": ("SET default_transaction_read_only = on", "RESET default_transaction_read_only"),
+    "mysql": ("SET SESSION TRANSACTION READ ONLY", "SET SESSION TRANSACTION READ WRITE"),
+}
+
+
+@contextmanager
+def read_only() -> Iterator[None]:
+    """Let the database refuse to be written to on this thread's connection."""
+    on, off = _READ_ONLY[connection.vendor]
+    with connection.cursor() as cursor:
+        cursor.execute(on)
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(off)
