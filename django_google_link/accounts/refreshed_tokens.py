@@ -27,7 +27,6 @@ from .answers import (
     release_in_the_end,
     store_answer,
 )
-from .database import run_durably
 from .grants import has_identity, is_held, mark_lost, save_identity, save_refresh
 
 logger = logging.getLogger("django_google_link")
@@ -119,7 +118,7 @@ def _give_up_grant(
     """End a grant whose new refresh token could not be stored: the stored one is dead."""
     # A link that seems to live would keep the grant alive for ever.
     with suppress(*DATABASE_FAILURES):
-        run_durably(lambda: mark_lost(row, Reason.REVOKED, guard=guard), using=guard.db, patience=1)
+        mark_lost(row, Reason.REVOKED, guard=guard, patience=1)
     end_grant(client, row.sub, token, owner=row.owner)
 
 
