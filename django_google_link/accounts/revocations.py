@@ -27,7 +27,13 @@ from ..models import GoogleAccount, PendingRevocation, Reason, Status, TokenName
 from ..oauth import endpoints
 from ..secret import Secret
 from ..signals import send_on_commit
-from .database import backoff, database_now, lease_duration
+from .database import (
+    backoff,
+    database_now,
+    delete_in_one_order,
+    lease_duration,
+    run_in_transaction,
+)
 
 logger = logging.getLogger("django_google_link")
 
@@ -60,7 +66,9 @@ def enqueue_deleted(
         return
     account = rows.get()  # As it is now: the grant may have been renewed since.
     announce_unlinked(account, user_id=account.user_id, using=using)
-    logger.info("The account %s is unlinked.", account.pk)
+    transaction.on_commit(
+        lambda: logger.info("The account %s is unlinked.", account.pk), using=using
+    )
     enqueue(account, using=using, attempts_now=isinstance(origin, models.Model))
 
 
@@ -151,7 +159,7 @@ def discard(client: OAuthClient, sub: str, *, using: str) -> None:
     rows = PendingRevocation.objects.using(using).filter(issuer=client.issuer, sub=sub)
     renewed = [row.pk for row in rows if row.sub == sub and share_grant(row, client)]
     if renewed:
-        rows.filter(pk__in=renewed).delete()
+        delete_in_one_order(rows, renewed)
 
 
 def outbox(using: str | None = None) -> models.QuerySet[PendingRevocation]:
@@ -169,9 +177,11 @@ def process(pk: uuid.UUID, *, using: str | None = None) -> RevocationOutcome:
     rows = outbox(using).filter(pk=pk)
     now = database_now(rows)
     claimed = {"attempts": F("attempts") + 1, "retry_at": now + lease_duration()}
-    if not rows.filter(retry_at__lte=now).update(**claimed):
-        return RevocationOutcome.SHARED
-    pending = rows.first()
+
+    def claim() -> PendingRevocation | None:
+        return rows.first() if rows.filter(retry_at__lte=now).update(**claimed) else None
+
+    pending = run_in_transaction(claim, using=rows.db)
     if pending is None:
         return RevocationOutcome.SHARED
     try:
@@ -192,14 +202,17 @@ def process(pk: uuid.UUID, *, using: str | None = None) -> RevocationOutcome:
             pending.account_id,
             error,
         )
-    rows.delete()
+    run_in_transaction(rows.delete, using=rows.db)
     return outcome
 
 
 @sensitive_variables()
 def _revoke_grant(pending: PendingRevocation) -> RevocationOutcome:
-    using = pending._state.db
-    if has_living_link(pending, sub=pending.sub, owner=pending.owner, using=using):
+    rows = outbox(pending._state.db)
+    if run_in_transaction(
+        lambda: has_living_link(pending, sub=pending.sub, owner=pending.owner, using=rows.db),
+        using=rows.db,
+    ):
         if not pending.sub:
             logger.warning(
                 "A grant to the client %r may live on at Google: nobody knows whose it is, and its "
@@ -222,10 +235,10 @@ def _revoke_grant(pending: PendingRevocation) -> RevocationOutcome:
             pending.issuer,
         )
         return RevocationOutcome.ABANDONED
-    siblings = _list_siblings(pending)
+    siblings = run_in_transaction(lambda: _list_siblings(pending), using=rows.db)
     # A refresh token that Google no longer knows may have been replaced: the grant may live on.
     if any(endpoints.revoke(client, token=token) for token in tokens):
-        outbox(using).filter(pk__in=siblings).delete()
+        delete_in_one_order(rows, siblings)
         if len(tokens) > 1 and not is_google_issuer(pending.issuer):
             _revoke_access_token(client, tokens[-1])
     elif refresh_token is None:
@@ -292,7 +305,8 @@ def _to_ascii(text: str) -> str:
 def _postpone_revocation(pending: PendingRevocation, error: Exception) -> None:
     delay = backoff(pending.attempts - 1, first=_FIRST_BACKOFF, longest=_LONGEST_BACKOFF)
     rows = PendingRevocation.objects.using(pending._state.db).filter(pk=pending.pk)
-    rows.update(retry_at=database_now(rows) + delay, last_error=_to_ascii(str(error))[:300])
+    noted = {"retry_at": database_now(rows) + delay, "last_error": _to_ascii(str(error))[:300]}
+    run_in_transaction(lambda: rows.update(**noted), using=rows.db)
     logger.warning(
         "The unlinked account %s could not be revoked at Google, next attempt in %d s: %s",
         pending.account_id,

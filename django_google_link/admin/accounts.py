@@ -9,7 +9,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import router, transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
@@ -17,6 +17,7 @@ from django.utils.html import format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from ..accounts.database import run_in_transaction
 from ..accounts.grants import mark_lost
 from ..accounts.revocations import RevocationOutcome, outbox
 from ..models import GoogleAccount, Reason
@@ -173,7 +174,7 @@ class GoogleAccountAdmin(LinkAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Unlink these accounts at once, and end their grants at Google as far as it answers."""
         pending = outbox().filter(account_id__in=[account.pk for account in queryset])
-        queryset.delete()
+        run_in_transaction(queryset.delete, using=router.db_for_write(GoogleAccount))
         transaction.on_commit(lambda: self._revoke_now(request, pending))
 
     def _revoke_now(self, request: HttpRequest, pending: QuerySet[Any]) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator
+from functools import partial
 
 from django.db import models
 
-from ..accounts.database import database_now
+from ..accounts.database import database_now, run_in_transaction
 from ..accounts.revocations import RevocationOutcome, outbox, process
 from ..models import PendingRevocation
 from .parallel import in_parallel
@@ -33,9 +34,11 @@ def revoke_pending(*, workers: int) -> Generator[RevocationOutcome, None, None]:
 
 def process_each(rows: models.QuerySet[PendingRevocation]) -> list[RevocationOutcome]:
     """Attempt all of these at once, until Google cannot be reached."""
-    rows.update(retry_at=database_now(rows))
-    outcomes = []
-    for pk in list(rows.values_list("pk", flat=True)):
+    now, outcomes = database_now(rows), []
+    keys = rows.values_list("pk", flat=True)
+    for pk in run_in_transaction(lambda: list(keys), using=rows.db):
+        due = rows.filter(pk=pk)
+        run_in_transaction(partial(due.update, retry_at=now), using=rows.db)
         outcomes.append(process(pk, using=rows.db))
         if outcomes[-1] == RevocationOutcome.POSTPONED:
             break

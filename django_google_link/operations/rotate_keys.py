@@ -9,11 +9,11 @@ from contextlib import closing
 from functools import cache
 from typing import Any, cast
 
-from django.db import connections, router, transaction
+from django.db import connections, router
 from django.db.models import Q, QuerySet, TextChoices
 from django.utils.translation import gettext_lazy as _
 
-from ..accounts.database import in_chunks, lock_free_rows
+from ..accounts.database import in_chunks, lock_free_rows, run_in_transaction
 from ..encryption.format import Binding, sealed_prefix
 from ..encryption.keyring import key_ids, make_resealer
 from ..exceptions import EncryptionKeyUnavailableError, TokenUndecryptableError
@@ -118,8 +118,12 @@ def _write_unchanged(resealed: _Resealed) -> int:
     """Write what is still as it was read, and return how many rows that were."""
     model = type(resealed[0][0])
     rows = model.objects.using(router.db_for_write(model))
-    connection = connections[rows.db]
-    with transaction.atomic(using=rows.db), connection.cursor() as cursor:
+    return run_in_transaction(lambda: _write_rows(rows, resealed), using=rows.db)
+
+
+def _write_rows(rows: Any, resealed: _Resealed) -> int:
+    model, connection = rows.model, connections[rows.db]
+    with connection.cursor() as cursor:
         # What somebody else has locked is left to them: a rotation never waits with its hands full.
         free = lock_free_rows(rows, [row.pk for row, _ in resealed])
         cursor.executemany(
