@@ -29,7 +29,7 @@ from ..exceptions import GoogleLinkError, RefreshUnavailableError
 from ..models import CircuitBreaker, GoogleAccount, RefreshProblem
 from . import process_breaker
 from .answers import DATABASE_FAILURES
-from .database import database_now, database_now_expression, lease_duration, run_durably
+from .database import database_now, database_now_expression, lease_duration, run_alone, run_durably
 from .failures import OUTAGES, judge_failure
 from .process_breaker import FAILURES_TO_OPEN, PROBE_INTERVAL
 
@@ -147,7 +147,8 @@ class Circuit:
     def _take_shared_probe(self) -> bool:
         now = database_now(self._rows)
         due = self._rows.filter(opened_at__isnull=False, retry_at__lte=now)
-        return bool(due.update(retry_at=now + lease_duration()))
+        taken = run_alone(lambda: due.update(retry_at=now + lease_duration()), using=due.db)
+        return bool(taken)
 
     def _give_probe_back(self) -> None:
         if not self._is_probe:
@@ -248,7 +249,7 @@ def read_circuit(issuer: str, *, using: str) -> Circuit:
         using: the alias of the database.
     """
     rows = _query_rows(using).filter(pk=_digest(issuer))
-    row = rows.annotate(now=database_now_expression(rows)).first()
+    row = run_alone(rows.annotate(now=database_now_expression(rows)).first, using=using)
     return Circuit(issuer, using=using, row=row)
 
 

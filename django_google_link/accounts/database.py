@@ -247,6 +247,21 @@ def run_in_transaction(
     return run_durably(attempt, using=using, patience=patience, may_repeat=is_lost_race)
 
 
+def run_alone(statement: Callable[[], Result], *, using: str) -> Result:
+    """Run one statement, and once more after a race against others that was lost.
+
+    Under SERIALIZABLE a reading may lose one as well.
+
+    Args:
+        statement: a query that is made anew at each call.
+        using: the alias of the database.
+
+    Raises:
+        DatabaseError: what came of the last attempt.
+    """
+    return run_durably(statement, using=using, may_repeat=is_lost_race)
+
+
 def is_in_callers_transaction(using: str) -> bool:
     """Return whether a transaction is open that is not ours to repeat."""
     connection = connections[using]

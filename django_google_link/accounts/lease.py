@@ -12,14 +12,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
 from django.db.models import Q
 
 from ..conf import clock
 from ..conf.settings import conf
 from ..exceptions import TokenEndpointError
 from ..models import GoogleAccount, GoogleAccountQuerySet, RefreshProblem
-from .database import backoff, database_now, database_now_expression, is_locked, lease_duration
+from .database import (
+    backoff,
+    database_now,
+    database_now_expression,
+    is_locked,
+    lease_duration,
+    run_alone,
+    run_in_transaction,
+)
 from .failures import describe_failure, judge_failure
 
 #: A token that looks fresh is replaced once per account in this time, so that an API which says
@@ -59,7 +66,8 @@ class RefreshState:
 
 def read_state(rows: GoogleAccountQuerySet, pk: uuid.UUID) -> RefreshState | None:
     """Read a row anew, or return ``None`` if it is gone."""
-    account: Any = rows.filter(pk=pk).annotate(now=database_now_expression(rows)).first()
+    present = rows.filter(pk=pk).annotate(now=database_now_expression(rows))
+    account: Any = run_alone(present.first, using=rows.db)
     if account is None:
         return None
 
@@ -91,11 +99,14 @@ def take(rows: GoogleAccountQuerySet, account: GoogleAccount) -> uuid.UUID | Non
         # Another may have asked since, and failed.
         refresh_retry_at=account.refresh_retry_at,
     )
-    with transaction.atomic(using=rows.db):
+
+    def take_if_free() -> bool:
         if is_locked(free, account.pk):
-            return None
-        taken = free.update(refresh_lease=owner, refresh_lease_expires_at=now + lease_duration())
-    return owner if taken else None
+            return False
+        expires_at = now + lease_duration()
+        return bool(free.update(refresh_lease=owner, refresh_lease_expires_at=expires_at))
+
+    return owner if run_in_transaction(take_if_free, using=rows.db) else None
 
 
 def rows_still_ours(
@@ -119,9 +130,13 @@ def give_back(
         is_failing: through no fault of the account's or of Google's, so that nothing is waited out.
     """
     since = account.refresh_failing_since or (clock.now() if is_failing else None)
-    rows.filter(pk=account.pk, refresh_lease=owner).update(
-        refresh_lease=None, refresh_lease_expires_at=None, refresh_failing_since=since
-    )
+    values = {
+        "refresh_lease": None,
+        "refresh_lease_expires_at": None,
+        "refresh_failing_since": since,
+    }
+    ours = rows.filter(pk=account.pk, refresh_lease=owner)
+    run_alone(lambda: ours.update(**values), using=rows.db)
 
 
 def back_off(
@@ -143,16 +158,18 @@ def back_off(
     is_refused = problem == RefreshProblem.REFUSED
     first, longest = _REFUSAL_BACKOFF if is_refused else _FAILURE_BACKOFF
     delay = backoff(account.refresh_failures, first=first, longest=longest)
-    rows.filter(pk=account.pk, refresh_lease=owner).update(
-        refresh_lease=None,
-        refresh_lease_expires_at=None,
-        refresh_failures=min(account.refresh_failures + 1, 10),
-        refresh_failing_since=account.refresh_failing_since or clock.now(),  # for people
-        refresh_retry_at=database_now(rows) + delay,
-        refresh_problem=problem,
-        refresh_error=describe_failure(error),
-        refresh_failed_at=database_now(rows),
-    )
+    values = {
+        "refresh_lease": None,
+        "refresh_lease_expires_at": None,
+        "refresh_failures": min(account.refresh_failures + 1, 10),
+        "refresh_failing_since": account.refresh_failing_since or clock.now(),  # for people
+        "refresh_retry_at": database_now(rows) + delay,
+        "refresh_problem": problem,
+        "refresh_error": describe_failure(error),
+        "refresh_failed_at": database_now(rows),
+    }
+    ours = rows.filter(pk=account.pk, refresh_lease=owner)
+    run_alone(lambda: ours.update(**values), using=rows.db)
     return delay
 
 
