@@ -33,6 +33,7 @@ logger = logging.getLogger("django_google_link")
 # Part of every ciphertext: never change it, whatever is renamed.
 _PURPOSE = "service_account.access_token"
 _SECONDS_OF_A_TURN = 30
+_FAILED = "failed"
 _PAUSE = 0.05  # seconds
 
 
@@ -118,6 +119,8 @@ def service_token(
     while not _take_turn(token_request) and time.monotonic() < deadline:
         if cached and cached.token.value != rejected and is_unexpired(cached.token.expires_at):
             return cached.token  # Somebody is seeing to the next one.
+        if _has_failed(token_request):
+            raise RefreshUnavailableError("backing_off", "Google gave no token a moment ago.")
         time.sleep(_PAUSE)
         cached = _read_cached_token(token_request)
         if cached and _is_usable(cached, rejected):
@@ -137,10 +140,9 @@ def _request_in_turn(
     try:
         token = _request_token(token_request)
     except RefreshUnavailableError:
+        _fail_turn(token_request)
         if cached and cached.token.value != rejected and is_unexpired(cached.token.expires_at):
-            # The turn is not ended: until it ends by itself, Google is left alone.
             return cached.token
-        _end_turn(token_request)
         raise
     except BaseException:
         _end_turn(token_request)
@@ -228,6 +230,18 @@ def _take_turn(token_request: _TokenRequest) -> bool:
         # say no where others raise. Or it has just ended: then the token is there by now.
         return cache.add(key, 1, timeout=_SECONDS_OF_A_TURN) or cache.get(key) is None
     return True
+
+
+def _fail_turn(token_request: _TokenRequest) -> None:
+    """Leave Google alone for a while: a server that hangs would hold up each caller."""
+    with _without_cache_errors():
+        cache.set(f"{token_request.key}.turn", _FAILED, timeout=_SECONDS_OF_A_TURN)
+
+
+def _has_failed(token_request: _TokenRequest) -> bool:
+    with _without_cache_errors():
+        return bool(cache.get(f"{token_request.key}.turn") == _FAILED)
+    return False
 
 
 def _end_turn(token_request: _TokenRequest) -> None:

@@ -640,10 +640,29 @@ def test_token_that_was_rejected_does_not_serve_while_google_is_down(
     first = Secret(access_token(REPORTS, scopes=[CALENDAR]))
     google.fail_next(status=503)
 
-    with pytest.raises(RefreshUnavailableError):
+    with pytest.raises(RefreshUnavailableError, match="no_answer"):
         service_account_tokens.service_token(REPORTS, [CALENDAR], rejected=first)
 
-    assert service_account_tokens.service_token(REPORTS, [CALENDAR], rejected=first).value != first
+    with pytest.raises(RefreshUnavailableError, match="backing_off"):
+        service_account_tokens.service_token(REPORTS, [CALENDAR], rejected=first)
+
+
+def test_google_that_hangs_holds_up_one_caller_in_a_while(
+    google: FakeGoogle, with_key: Callable[..., None], settings: Settings
+) -> None:
+    """The others learn at once that it is away; other accounts and scopes find out themselves."""
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 0.2}
+    google.fail_next(delay=0.5)
+    with pytest.raises(RefreshUnavailableError, match="timeout"):
+        access_token(REPORTS, scopes=[CALENDAR])
+
+    for _ in range(5):
+        with pytest.raises(RefreshUnavailableError, match="backing_off"):
+            access_token(REPORTS, scopes=[CALENDAR])
+
+    assert len(google.requests_to("token")) == 1
+    cache.clear()
+    assert access_token(REPORTS, scopes=[CALENDAR])
 
 
 @pytest.mark.parametrize(
