@@ -13,9 +13,9 @@ from django.utils.translation import gettext_lazy as _
 
 from .conf import clock
 from .conf.django import django_conf
+from .conf.scope_rules import missing_scopes
 from .encryption.format import PREFIX_LENGTH, Binding
 from .encryption.keyring import seal, unseal
-from .scopes import missing_scopes
 from .secret import Secret
 
 if TYPE_CHECKING:
@@ -252,7 +252,10 @@ class GoogleAccount(SealedTokens):
         return self.is_active and not self.missing_scopes(*scopes)
 
     def missing_scopes(self, *scopes: str) -> frozenset[str]:
-        """Return those of the scopes that the user has not granted; aliases count as equal."""
+        """Return those of the scopes that the user has not granted; aliases count as equal.
+
+        A scope that another one implies is granted with it.
+        """
         return missing_scopes(scopes, self.granted_scopes)
 
     def has_unexpired_access_token(self, *, leeway: timedelta = timedelta()) -> bool:

@@ -19,6 +19,7 @@ from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from ..accounts.authorize_links import AuthorizeRequest
 from ..accounts.lookup import choose_account, linked_accounts, require_ready
 from ..conf.clients import OAuthClient, get_client
+from ..conf.scope_rules import missing_scopes
 from ..conf.settings import conf
 from ..exceptions import (
     AccountChoiceRequiredError,
@@ -27,7 +28,7 @@ from ..exceptions import (
     NotLinkedError,
 )
 from ..models import GoogleAccount
-from ..scopes import IDENTITY_SCOPES, missing_scopes, parse_scopes
+from ..scopes import IDENTITY_SCOPES, parse_scopes
 from .pending import read_declined
 
 if TYPE_CHECKING:
