@@ -25,6 +25,9 @@ __all__ = ["GoogleAccount", "PendingRevocation"]
 
 TokenName = Literal["refresh_token", "access_token"]
 
+#: For so long before the end of a grant it is said that it ends.
+ENDING_NOTICE = timedelta(days=7)
+
 # Part of every ciphertext: never change these, whatever is renamed.
 _PURPOSES: dict[TokenName, str] = {
     "refresh_token": "account.refresh_token",
@@ -161,7 +164,11 @@ class GoogleAccount(SealedTokens):
     )
     # Those that it is known to carry: what is granted later, it may not.
     refresh_token_scopes = models.JSONField(default=list, editable=False)
-    refresh_token_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # Where the user has granted access for a limited time.
+    refresh_token_expires_at = models.DateTimeField(
+        _("grant ends"), null=True, blank=True, editable=False, db_index=True
+    )
+    ending_announced_at = models.DateTimeField(null=True, blank=True, editable=False)
     access_token_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     # Counts the grants this row has held, so that a slow refresh of an old one is not written.
     grant_version = models.PositiveIntegerField(default=1, editable=False)
@@ -246,6 +253,22 @@ class GoogleAccount(SealedTokens):
     def is_active(self) -> bool:
         """Whether Google honours the grant, as far as we know."""
         return self.status == Status.ACTIVE and bool(self.sealed_refresh_token)
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When the grant ends at Google, where its user has granted access for a limited time."""
+        ends_at: datetime | None = self.refresh_token_expires_at
+        return ends_at if self.is_active else None
+
+    @property
+    def ends_soon(self) -> bool:
+        """Whether the grant ends within a week."""
+        return self.ends_at is not None and self.ends_at <= clock.now() + ENDING_NOTICE
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the time for which access was granted is over."""
+        return self.ends_at is not None and self.ends_at <= clock.now()
 
     def is_ready(self, *scopes: str) -> bool:
         """Whether the account can be used for these scopes, as far as we know."""

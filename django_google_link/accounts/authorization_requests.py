@@ -125,11 +125,11 @@ def start_authorization(
             prompt = "select_account consent" if lacks else "select_account"
     else:
         is_usable = account.is_active and client.has_issued(account)
-        if is_usable and account.is_ready(*request.required):
+        if is_usable and account.is_ready(*request.required) and not request.renew:
             return None
         scopes = _add_granted_scopes(request, client, account, is_usable=is_usable)
         is_granted = not missing_scopes(scopes, account.refresh_token_scopes)
-        prompt = "" if is_usable and is_granted else "consent"
+        prompt = "" if is_usable and is_granted and not request.renew else "consent"
     return PendingAuthorization(
         user=request.user,
         client=client.name,

@@ -32,6 +32,8 @@ from ..scopes import IDENTITY_SCOPES, parse_scopes
 from .pending import read_declined
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from google.auth.transport.requests import AuthorizedSession
     from googleapiclient.discovery import Resource
 
@@ -126,6 +128,11 @@ class GoogleAccess:
     def missing_scopes(self) -> frozenset[str]:
         """The required scopes that the account has yet to grant."""
         return missing_scopes(self.required_scopes, self.granted_scopes)
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When the account's grant ends at Google; ``None`` unless it was for a limited time."""
+        return self.account.ends_at if self.account else None
 
     def has_scopes(self, *scopes: str) -> bool:
         """Return whether the account is active and has granted all these scopes."""
