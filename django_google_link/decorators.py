@@ -10,6 +10,7 @@ from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from .accounts.declared_scopes import declaring
 from .conf.settings import conf
 from .exceptions import ConsentRequiredError
 from .request import GoogleAccess
@@ -138,7 +139,8 @@ def _wrap_sync_view(view: Any, requirement: Requirement, *, required: bool) -> A
         if required and not access:
             return consent_response(request, access)
         try:
-            response: HttpResponseBase = view(request, *args, **kwargs)
+            with declaring(access.declares):
+                response: HttpResponseBase = view(request, *args, **kwargs)
         except ConsentRequiredError as error:
             return answer_error_in_view(error, request, access)
         return guard_rendering(response, request, access)
@@ -154,7 +156,8 @@ def _wrap_async_view(view: Any, requirement: Requirement, *, required: bool) -> 
         if required and not access:
             return await sync_to_async(consent_response)(request, access)
         try:
-            response: HttpResponseBase = await view(request, *args, **kwargs)
+            with declaring(access.declares):
+                response: HttpResponseBase = await view(request, *args, **kwargs)
         except ConsentRequiredError as error:
             return await sync_to_async(answer_error_in_view)(error, request, access)
         return guard_rendering(response, request, access)

@@ -12,6 +12,7 @@ from requests.utils import rewind_body
 from ..conf.clients import to_emulator
 from ..secret import cut_frames
 from .credentials import find_api_endpoint, make_credentials_for
+from .insufficient_scope import refuse_insufficient_scope
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
@@ -56,8 +57,17 @@ class ApiSession(AuthorizedSession):
             self.mount("https://", _ToEmulator(api_endpoint))
 
     def request(self, *args: Any, **kwargs: Any) -> Any:
-        """Send a request, as ``requests`` does."""
-        return without_traceback(super().request, *args, **kwargs)
+        """Send a request, as ``requests`` does.
+
+        Raises:
+            MissingScopesError: when the API says that a scope is missing, and it is one that is
+                declared.
+        """
+        response = without_traceback(super().request, *args, **kwargs)
+        refuse_insufficient_scope(
+            self.credentials, response.status_code, response.headers, lambda: response.content
+        )
+        return response
 
 
 def without_traceback(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -17,6 +17,7 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 
 from ..accounts.authorize_links import AuthorizeRequest
+from ..accounts.declared_scopes import declaring
 from ..accounts.lookup import choose_account, linked_accounts, require_ready
 from ..conf.clients import OAuthClient, get_client
 from ..conf.scope_rules import missing_scopes
@@ -181,7 +182,8 @@ class GoogleAccess:
         """
         from ..api_clients.credentials import make_credentials_for
 
-        return make_credentials_for(self._require_account())
+        with declaring(self.declares):
+            return make_credentials_for(self._require_account())
 
     def session(self) -> AuthorizedSession:
         """Return a ``requests`` session that sends the account's access token.
@@ -191,7 +193,8 @@ class GoogleAccess:
         """
         from ..api_clients.sessions import open_session_for
 
-        return open_session_for(self._require_account())
+        with declaring(self.declares):
+            return open_session_for(self._require_account())
 
     def service(
         self, name: str, version: str, *, scopes: str | Iterable[str] = (), **kwargs: Any
@@ -212,7 +215,8 @@ class GoogleAccess:
             require_ready(account, parse_scopes(scopes))
         from ..api_clients.discovery import build_service_for
 
-        return build_service_for(account, name, version, **kwargs)
+        with declaring(self.declares):
+            return build_service_for(account, name, version, scopes=parse_scopes(scopes), **kwargs)
 
     @cached_property
     def client(self) -> OAuthClient:
@@ -248,6 +252,12 @@ class GoogleAccess:
         return session is not None and not read_declined(session, self._client_name).isdisjoint(
             needed
         )
+
+    def declares(self, account: GoogleAccount) -> Sequence[str]:
+        """Return the scopes that the view has named, if the account is one that it may mean."""
+        if account.client != self._client_name or not self.is_for(account.user_id):
+            return ()
+        return (*self.required_scopes, *self._requirement.optional_scopes)
 
     def is_for(self, user_id: Any) -> bool:
         """Return whether this is the user of this request."""
