@@ -20,6 +20,9 @@ from .web.responses import consent_response
 
 __all__ = ["google_aware", "google_required"]
 
+#: Where a decorated view keeps its requirement, for ``google_link_scopes``.
+REQUIREMENT_ATTRIBUTE = "google_link_requirement"
+
 Request = TypeVar("Request", bound=HttpRequest)
 Arguments = ParamSpec("Arguments")
 Response = TypeVar("Response")
@@ -122,7 +125,9 @@ def google_aware(view: Any, requirement: Requirement) -> Any:
 
 def _wrap_view(view: Any, requirement: Requirement, *, required: bool) -> Any:
     wrap = _wrap_async_view if _is_async(view) else _wrap_sync_view
-    return wrap(view, requirement, required=required)
+    wrapper = wrap(view, requirement, required=required)
+    setattr(wrapper, REQUIREMENT_ATTRIBUTE, requirement)
+    return wrapper
 
 
 def _is_async(view: Any) -> bool:

@@ -49,6 +49,7 @@ class Reason(models.TextChoices):
     SESSION_POLICY = "session_policy", _("session policy of the Workspace")
     UNDECRYPTABLE = "undecryptable", _("the stored token was damaged")
     REQUESTED = "requested", _("asked for by an operator")
+    RETIRED = "retired", _("granted a scope that is no longer used")
 
 
 class RefreshProblem(models.TextChoices):

@@ -11,7 +11,7 @@ from ..conf.clients import OAuthClient, get_client
 from ..conf.scope_rules import choose_scopes, missing_scopes
 from ..conf.settings import conf
 from ..exceptions import ConsentRequiredError
-from ..models import GoogleAccount
+from ..models import GoogleAccount, Reason
 from ..oauth import endpoints
 from .lookup import choose_account
 
@@ -141,7 +141,10 @@ def start_authorization(
         account=account.sub if account else request.account,
         add=request.add,
         is_further=bool(linked),
-        include_granted_scopes=client.include_granted_scopes,
+        include_granted_scopes=client.include_granted_scopes
+        and not any(
+            row.status_reason == Reason.RETIRED for row in ([account] if account else linked)
+        ),
     )
 
 
