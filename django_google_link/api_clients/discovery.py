@@ -114,7 +114,7 @@ def _tell(callback: Any, request: Any, request_id: str, response: Any, exception
     if isinstance(exception, HttpError):
         try:
             refuse_insufficient_scope(
-                request.http.credentials,
+                getattr(request.http, "credentials", None),
                 int(exception.resp.status),
                 exception.resp,
                 lambda: exception.content,

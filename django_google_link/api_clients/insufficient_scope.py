@@ -58,7 +58,7 @@ def says_insufficient_scope(status: int, headers: Mapping[str, str], body: bytes
 
 
 def refuse_insufficient_scope(
-    credentials: AccountCredentials | ServiceAccountCredentials,
+    credentials: AccountCredentials | ServiceAccountCredentials | None,
     status: int,
     headers: Mapping[str, str],
     read_body: Callable[[], bytes],
@@ -69,7 +69,7 @@ def refuse_insufficient_scope(
     is, and the log says what to do.
 
     Args:
-        credentials: with which the API was called.
+        credentials: with which the API was called, if they are ours.
         status: of its answer.
         headers: of its answer.
         read_body: called for a 403 alone.
@@ -95,7 +95,7 @@ def refuse_insufficient_scope(
 
 
 def _is_linked(
-    credentials: AccountCredentials | ServiceAccountCredentials,
+    credentials: AccountCredentials | ServiceAccountCredentials | None,
 ) -> TypeGuard[AccountCredentials]:
     # Its class would bring google-auth along, which is imported late.
     return hasattr(credentials, "declared_scopes")

@@ -9,7 +9,9 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import httplib2
 import pytest
+from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client
 from django.urls import include, path
@@ -32,6 +34,7 @@ from django_google_link.testing import FakeGoogle, FakeUser
 from tests.support.accounts import linked
 from tests.support.callers import HTML
 from tests.support.constants import CALENDAR, OPENID, TASKS
+from tests.support.failing import refusing
 from tests.support.flow import visit
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
@@ -383,3 +386,32 @@ def test_copied_credentials_declare_nothing(google: FakeGoogle, alice: FakeUser,
 
     assert credentials.declared_scopes(account) == (CALENDAR,)
     assert pickle.loads(pickle.dumps(credentials)).declared_scopes(account) == ()
+
+
+def test_batch_of_foreign_requests_tells_its_callbacks(
+    google: FakeGoogle, alice: FakeUser, user: Any, tasks_api: None
+) -> None:
+    """Of a request that was made by another service nothing is known: the API's error it is."""
+    linked(user, google, alice, scopes=[CALENDAR, TASKS])
+    service = build_service(user, "tasks", "v1", scopes=[TASKS])
+    body = error_info("ACCESS_TOKEN_SCOPE_INSUFFICIENT").decode()
+    google.route("/batch", methods=["POST"])(lambda request, user: answer_batch(body))
+    told: list[Any] = []
+    request = service.tasklists().list()
+    http, request.http = request.http, httplib2.Http()
+
+    batch = service.new_batch_http_request()
+    batch.add(request, callback=lambda id, response, exception: told.append(exception))
+    batch.execute(http)
+
+    assert [type(error) for error in told] == [HttpError]
+
+
+def test_database_that_does_not_answer(
+    google: FakeGoogle, alice: FakeUser, user: Any, tasks_api: None
+) -> None:
+    """The API's own answer goes on."""
+    session = authorized_session(linked(user, google, alice), scopes=[CALENDAR])
+
+    with refusing(OperationalError("gone away"), "SELECT", "googleaccount"):
+        assert session.get(TASKS_URL).status_code == 403
