@@ -9,7 +9,6 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-import httplib2
 import pytest
 from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse
@@ -398,7 +397,7 @@ def test_batch_of_foreign_requests_tells_its_callbacks(
     google.route("/batch", methods=["POST"])(lambda request, user: answer_batch(body))
     told: list[Any] = []
     request = service.tasklists().list()
-    http, request.http = request.http, httplib2.Http()
+    http, request.http = request.http, None
 
     batch = service.new_batch_http_request()
     batch.add(request, callback=lambda id, response, exception: told.append(exception))
