@@ -110,8 +110,6 @@ def list_unrevoked(account: GoogleAccount) -> list[PendingRevocation]:
 
     A consent before that would be ended with them, or would call them off.
     """
-    if account.status_reason != Reason.RETIRED:
-        return []
     rows = revocations.outbox().filter(_same_subject(account))
     return [row for row in rows if row.sub == account.sub and share_grant(row, account)]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ..scopes import IDENTITY_SCOPES, PREFIX
+from ..scopes import PREFIX
 
 ScopeClass = Literal["non-sensitive", "sensitive", "restricted", "unknown"]
 
@@ -41,6 +41,4 @@ _CLASS_OF: dict[str, ScopeClass] = {
 
 def classify_scope(scope: str) -> ScopeClass:
     """Return Google's class of a scope; ``unknown`` where its pages do not say."""
-    if scope in IDENTITY_SCOPES:
-        return "non-sensitive"
     return _CLASS_OF.get(scope, "unknown")

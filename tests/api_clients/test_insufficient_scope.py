@@ -7,10 +7,11 @@ import json
 import logging
 import pickle
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client
 from django.urls import include, path
@@ -33,6 +34,7 @@ from django_google_link.testing import FakeGoogle, FakeUser
 from tests.support.accounts import linked
 from tests.support.callers import HTML
 from tests.support.constants import CALENDAR, OPENID, TASKS
+from tests.support.databases import new_user
 from tests.support.failing import refusing
 from tests.support.flow import visit
 
@@ -414,3 +416,34 @@ def test_database_that_does_not_answer(
 
     with refusing(OperationalError("gone away"), "SELECT", "googleaccount"):
         assert session.get(TASKS_URL).status_code == 403
+
+
+def test_other_refusals_stay_as_they_are(
+    google: FakeGoogle, alice: FakeUser, user: Any, tasks_api: None
+) -> None:
+    """Though a scope that is declared is missing by now."""
+    account = linked(user, google, alice, scopes=[CALENDAR, TASKS])
+    service = build_service(account, "tasks", "v1", scopes=[TASKS])
+    session = authorized_session(account, scopes=[TASKS])
+    GoogleAccount.objects.update(granted_scopes=[*OPENID, CALENDAR])
+    body = old_error("quotaExceeded", "The quota is exceeded.").decode()
+    google.fail_next(2, endpoint=TASK_LISTS, status=403, body=body)
+
+    with pytest.raises(HttpError, match="quota is exceeded"):
+        list_tasks(service)
+    assert session.get(TASKS_URL).status_code == 403
+
+
+@pytest.mark.usefixtures("shared_database")
+def test_thread_of_its_own_keeps_no_connection(
+    google: FakeGoogle, alice: FakeUser, tasks_api: None
+) -> None:
+    """Nobody would close it."""
+    session = authorized_session(linked(new_user(), google, alice), scopes=[CALENDAR])
+
+    def work() -> tuple[int, bool]:
+        status = session.get(TASKS_URL).status_code
+        return status, connection.connection is None
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(work).result() == (403, True)
