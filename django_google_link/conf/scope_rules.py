@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from ..scopes import parse_scopes
+from .implied_scopes import IMPLIED_SCOPES
 from .settings import conf
 
 _Table = tuple[tuple[str, tuple[str, ...]], ...]
@@ -20,7 +21,10 @@ def missing_scopes(required: Iterable[str], granted: Iterable[str]) -> frozenset
 
 def implied_scopes(scopes: Iterable[str]) -> frozenset[str]:
     """Return what these scopes imply, apart from themselves; see ``implied_scopes.py``."""
-    table = _close(tuple((scope, tuple(narrow)) for scope, narrow in conf.implied_scopes.items()))
+    implied = conf.implied_scopes
+    # The usual table is not read anew at each request.
+    is_usual = implied is IMPLIED_SCOPES
+    table = _close(None if is_usual else tuple(implied.items()))
     return frozenset().union(*(table.get(scope, ()) for scope in scopes))
 
 
@@ -61,9 +65,9 @@ def _drop_implied(scopes: list[str]) -> list[str]:
 
 
 @lru_cache(maxsize=8)
-def _close(table: _Table) -> Mapping[str, frozenset[str]]:
-    """Return all that each scope implies, over any number of steps."""
-    direct = dict(table)
+def _close(table: _Table | None) -> Mapping[str, frozenset[str]]:
+    """Return all that each scope implies, over any number of steps; by default, of our table."""
+    direct = IMPLIED_SCOPES if table is None else dict(table)
 
     def walk(scope: str, seen: set[str]) -> set[str]:
         for narrow in direct.get(scope, ()):
