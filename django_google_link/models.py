@@ -297,6 +297,8 @@ class PendingRevocation(SealedTokens):
     sub = models.CharField(_("subject"), max_length=255, blank=True, editable=False)
     attempts = models.PositiveIntegerField(_("attempts"), default=0, editable=False)
     retry_at = models.DateTimeField(_("next attempt"), editable=False)
+    # When Google last gave something for them: of the tokens of one grant the newest lives longest.
+    refreshed_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_error = models.CharField(_("last error"), max_length=300, blank=True, editable=False)
     created_at = models.DateTimeField(
         _("unlinked"), default=timezone.now, editable=False, db_index=True

@@ -60,6 +60,7 @@ class Migration(migrations.Migration):
                 ('sub', models.CharField(blank=True, editable=False, max_length=255, verbose_name='subject')),
                 ('attempts', models.PositiveIntegerField(default=0, editable=False, verbose_name='attempts')),
                 ('retry_at', models.DateTimeField(editable=False, verbose_name='next attempt')),
+                ('refreshed_at', models.DateTimeField(blank=True, editable=False, null=True)),
                 ('last_error', models.CharField(blank=True, editable=False, max_length=300, verbose_name='last error')),
                 ('created_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False, verbose_name='unlinked')),
             ],
