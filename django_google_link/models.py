@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from django.db import models, router
+from django.db import models, router, transaction
 from django.db.models.functions import Left
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -66,6 +67,43 @@ class GoogleAccountQuerySet(models.QuerySet["GoogleAccount"]):
         accounts = rows.filter(user_id=owner).order_by("-is_default", "linked_at", "pk")
         return accounts if client is None else accounts.filter(client=client)
 
+    #: The keys of the accounts whose tokens are in the outbox by now, while they are deleted.
+    moved: Collection[uuid.UUID] = ()
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Delete the accounts, and leave their grants to ``google_link_revoke_pending``."""
+        from .accounts.deletions import move_queryset
+
+        self._for_write = True
+        with transaction.atomic(using=self.db):
+            self.moved = move_queryset(self)
+            return super().delete()
+
+    delete.alters_data = True  # type: ignore[attr-defined]
+    delete.queryset_only = True  # type: ignore[attr-defined]
+
+
+class _OwnerField(models.ForeignKey):  # type: ignore[type-arg]
+    """A foreign key that deletes with the user, and sees to the tokens before it does."""
+
+    def __init__(self, to: Any, on_delete: Any = None, **options: Any) -> None:
+        super().__init__(to, on_delete=_delete_with_user, **options)
+
+    def deconstruct(self) -> Any:
+        """Return what a migration needs to know: to the database it is like any other."""
+        name, _, args, options = super().deconstruct()
+        return name, "django.db.models.ForeignKey", args, {**options, "on_delete": models.CASCADE}
+
+
+def _delete_with_user(collector: Any, field: Any, sub_objs: Any, using: str) -> None:
+    from .accounts.deletions import delete_with_user
+
+    delete_with_user(collector, field, sub_objs, using)
+
+
+# The rows are read where it is known which of their columns are needed.
+_delete_with_user.lazy_sub_objs = True  # type: ignore[attr-defined]
+
 
 class SealedTokens(models.Model):
     """A row with tokens, sealed for what it belongs to."""
@@ -110,9 +148,8 @@ class GoogleAccount(SealedTokens):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    user = models.ForeignKey(
+    user = _OwnerField(
         django_conf.auth_user_model,
-        on_delete=models.CASCADE,
         related_name="google_accounts",
         verbose_name=_("user"),
         editable=False,
@@ -173,6 +210,9 @@ class GoogleAccount(SealedTokens):
     )
 
     objects = GoogleAccountQuerySet.as_manager()
+
+    #: Whether the tokens go to the outbox together with those of others, when this row is deleted.
+    moves_with_user = False
 
     class Meta:
         verbose_name = _("Google account")

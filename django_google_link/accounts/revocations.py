@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -25,7 +25,14 @@ from .. import signals
 from ..conf import clock
 from ..conf.clients import Issued, OAuthClient, get_revoking_client, is_google_issuer, share_grant
 from ..exceptions import GoogleLinkError, RefreshUnavailableError, TokenUndecryptableError
-from ..models import GoogleAccount, PendingRevocation, Reason, Status, TokenName
+from ..models import (
+    GoogleAccount,
+    GoogleAccountQuerySet,
+    PendingRevocation,
+    Reason,
+    Status,
+    TokenName,
+)
 from ..oauth import endpoints
 from ..secret import Secret
 from ..signals import send_on_commit
@@ -56,48 +63,41 @@ class RevocationOutcome(models.TextChoices):
     SHARED = "shared", _("handled by another process")
 
 
-def enqueue_deleted(
-    sender: type[GoogleAccount], instance: GoogleAccount, using: str, origin: Any, **kwargs: Any
-) -> None:
-    """Move the tokens of an account that is about to be deleted to the outbox (``pre_delete``).
-
-    The first attempt follows the commit where one account or its user is deleted. What a queryset
-    deletes may be much, and is left to the command.
-    """
-    rows = GoogleAccount.objects.using(using).filter(pk=instance.pk)
-    # A write comes first: it locks the row, and no refresh that is under way brings it back.
-    if not rows.update(grant_version=F("grant_version") + 1):
-        return
-    account = rows.get()  # As it is now: the grant may have been renewed since.
-    announce_unlinked(account, user_id=account.user_id, using=using)
-    logger.info("The account %s is unlinked.", account.pk)
-    enqueue(account, using=using, attempts_now=isinstance(origin, models.Model))
-
-
 def enqueue(account: GoogleAccount, *, using: str, attempts_now: bool) -> None:
     """Put an account's tokens into the outbox, as they are sealed.
 
     Args:
         attempts_now: whether Google is told as soon as the transaction has committed.
     """
-    if not account.sealed_refresh_token and not account.sealed_access_token:
-        return
+    for pending in _enqueue_all([account], using=using):
+        if attempts_now:
+            attempt_after_commit(pending.pk, using=using)
+
+
+def enqueue_all(accounts: GoogleAccountQuerySet) -> list[PendingRevocation]:
+    """Put the tokens of accounts into the outbox, as they are sealed; return what is there then."""
+    return _enqueue_all(accounts, using=accounts.db)
+
+
+def _enqueue_all(accounts: Iterable[GoogleAccount], *, using: str) -> list[PendingRevocation]:
     rows = PendingRevocation.objects.using(using)
-    pending = rows.create(
-        account_id=account.pk,
-        owner=account.owner,
-        client=account.client,
-        issuer=account.issuer,
-        client_id=account.client_id,
-        sub=account.sub,
-        sealed_refresh_token=account.sealed_refresh_token,
-        sealed_access_token=account.sealed_access_token,
-        retry_at=database_now(rows.all()),
-        refreshed_at=account.refreshed_at,
-        created_at=clock.now(),
+    return rows.bulk_create(
+        PendingRevocation(
+            account_id=account.pk,
+            owner=account.owner,
+            client=account.client,
+            issuer=account.issuer,
+            client_id=account.client_id,
+            sub=account.sub,
+            sealed_refresh_token=account.sealed_refresh_token,
+            sealed_access_token=account.sealed_access_token,
+            retry_at=database_now(rows),
+            refreshed_at=account.refreshed_at,
+            created_at=clock.now(),
+        )
+        for account in accounts
+        if account.sealed_refresh_token or account.sealed_access_token
     )
-    if attempts_now:
-        attempt_after_commit(pending.pk, using=using)
 
 
 class _FirstAttempt:
