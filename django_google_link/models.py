@@ -153,13 +153,14 @@ class GoogleAccount(SealedTokens):
         related_name="google_accounts",
         verbose_name=_("user"),
         editable=False,
+        db_index=False,  # The constraint below has an index that begins with it.
     )
     client = models.CharField(_("client"), max_length=100, editable=False)
     # Who issued the tokens, and to whom: they are of no use to any other.
     issuer = models.CharField(_("issuer"), max_length=255, blank=True, editable=False)
     client_id = models.CharField(_("client id"), max_length=255, blank=True, editable=False)
     sub = models.CharField(_("subject"), max_length=255, editable=False)
-    email = models.EmailField(_("e-mail address"), blank=True, db_index=True)
+    email = models.EmailField(_("e-mail address"), blank=True)
     email_verified = models.BooleanField(_("e-mail address verified"), default=False)
     name = models.CharField(_("name"), max_length=200, blank=True)
     picture = models.URLField(_("picture"), max_length=1000, blank=True)
@@ -185,7 +186,6 @@ class GoogleAccount(SealedTokens):
         expression=Left("sealed_refresh_token", PREFIX_LENGTH),
         output_field=models.CharField(max_length=PREFIX_LENGTH),
         db_persist=True,
-        db_index=True,
     )
     # Those that it is known to carry: what is granted later, it may not.
     refresh_token_scopes = models.JSONField(default=list, editable=False)
@@ -236,7 +236,16 @@ class GoogleAccount(SealedTokens):
         ]
         indexes = [
             models.Index(fields=["sub", "issuer"], name="google_link_account_grant"),
-            models.Index(fields=["status", "linked_at"], name="google_link_account_newest"),
+            models.Index(
+                fields=["status", "status_reason", "linked_at"], name="google_link_account_newest"
+            ),
+            models.Index(fields=["sealed_by"], name="google_link_account_key"),
+            # Searched for by its beginning: of PostgreSQL's operators only these serve that.
+            models.Index(
+                fields=["email"],
+                name="google_link_account_email",
+                opclasses=["varchar_pattern_ops"],
+            ),
             models.Index(
                 fields=["client", "status", "status_reason", "sealed_by"],
                 name="google_link_account_counts",
