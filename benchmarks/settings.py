@@ -27,6 +27,11 @@ INSTALLED_APPS = [
     "social_django",
 ]
 
+_BARE = os.environ.get("BENCH_BARE")
+if _BARE:  # Without the peers, and without us where that is asked.
+    names = ("django.contrib", "django_google_link") if _BARE == "with" else ("django.contrib",)
+    INSTALLED_APPS = [name for name in INSTALLED_APPS if name.startswith(names)]
+
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",

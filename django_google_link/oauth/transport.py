@@ -36,15 +36,18 @@ Body = Mapping[str, "str | Secret"] | bytes | None
 
 
 @sensitive_variables()
-def fetch(url: str, *, form: Mapping[str, str | Secret] | None = None) -> Answer:
+def fetch(
+    url: str, *, form: Mapping[str, str | Secret] | None = None, timeout: float | None = None
+) -> Answer:
     """POST a form, or GET without one. Errors as :func:`request`.
 
     Args:
         url: of the endpoint.
         form: the parameters of the body.
+        timeout: in seconds, at most ``HTTP_TIMEOUT``.
     """
-    headers = {"Accept": "application/json"}
-    return request("GET" if form is None else "POST", url, body=form, headers=headers)
+    method = "GET" if form is None else "POST"
+    return request(method, url, body=form, headers={"Accept": "application/json"}, timeout=timeout)
 
 
 @sensitive_variables()
