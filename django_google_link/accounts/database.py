@@ -57,6 +57,14 @@ _LOST_RACE_STATES = frozenset({"40001", "40P01", "55P03"})
 # MariaDB: the row has changed since the snapshot. Both: lock wait time-out, deadlock. MySQL: the
 # transaction was rolled back by its group when it was to be committed.
 _MYSQL_LOST_RACES = frozenset({(1020,), (1205,), (1213,), (3101,)})
+#: In a transaction of these nothing is seen of what others commit meanwhile.
+SNAPSHOT_LEVELS = frozenset({"repeatable read", "serializable"})
+# Django's option is not asked: a server, a database and a role have defaults of their own.
+_ISOLATION_QUERIES = {
+    "postgresql": "SHOW transaction_isolation",
+    # MySQL has the one, older versions of MariaDB the other.
+    "mysql": "SHOW VARIABLES WHERE Variable_name IN ('transaction_isolation', 'tx_isolation')",
+}
 # mysqlclient has it as an OperationalError.
 _MYSQL_INCORRECT_STRING = 1366
 
@@ -267,6 +275,34 @@ def is_in_callers_transaction(using: str) -> bool:
     connection = connections[using]
     # Without autocommit there is one from the first statement on.
     return connection.in_atomic_block or bool(connection.connection and not connection.autocommit)
+
+
+def sees_other_commits(using: str) -> bool:
+    """Return whether what others commit from now on can be seen on this connection.
+
+    Inside a transaction that is REPEATABLE READ or SERIALIZABLE, or SQLite's, all is as it was at
+    its beginning, however long one waits.
+    """
+    if not is_in_callers_transaction(using):
+        return True
+    return read_isolation_level(using) not in SNAPSHOT_LEVELS
+
+
+def read_isolation_level(using: str) -> str:
+    """Return the isolation level of the transactions on this connection, in SQL's words.
+
+    It is empty where nobody knows how this database tells.
+    """
+    connection = connections[using]
+    if connection.vendor == "sqlite":
+        return "serializable"
+    query = _ISOLATION_QUERIES.get(connection.vendor)
+    if query is None:
+        return ""
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        [*_name, level] = cursor.fetchone()
+    return str(level).replace("-", " ").lower()
 
 
 def is_lost_race(error: Exception) -> bool:
