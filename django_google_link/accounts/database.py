@@ -59,7 +59,7 @@ _LOST_RACE_STATES = frozenset({"40001", "40P01", "55P03"})
 _MYSQL_LOST_RACES = frozenset({(1020,), (1205,), (1213,), (3101,)})
 #: In a transaction of these nothing is seen of what others commit meanwhile.
 SNAPSHOT_LEVELS = frozenset({"repeatable read", "serializable"})
-# Django's option is not asked: a server, a database and a role have defaults of their own.
+# The server is asked, and not Django's option: a database and a role have defaults of their own.
 _ISOLATION_QUERIES = {
     "postgresql": "SHOW transaction_isolation",
     # MySQL has the one, older versions of MariaDB the other.
@@ -299,7 +299,8 @@ def read_isolation_level(using: str) -> str:
     query = _ISOLATION_QUERIES.get(connection.vendor)
     if query is None:
         return ""
-    with connection.cursor() as cursor:
+    # Django's option takes effect where a transaction begins, and is not to be seen before.
+    with transaction.atomic(using=using), connection.cursor() as cursor:
         cursor.execute(query)
         [*_name, level] = cursor.fetchone()
     return str(level).replace("-", " ").lower()

@@ -7,6 +7,7 @@ import uuid
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.db import IntegrityError
 
 from django_google_link.models import GoogleAccount, PendingRevocation
@@ -139,7 +140,7 @@ def test_deleting_a_user_who_links() -> None:
     """The order is that of the cascade: the accounts first, and then their user."""
     user = new_user()
     make_google_account(user, sub="old")
-    deleting = Racer(user.delete, stops_before=("DELETE", "_user"))
+    deleting = Racer(get_user_model().objects.get().delete, stops_before=("DELETE", "_user"))
     deleting.wait_until_stopped()
     linking = Racer(lambda: save(user, "new"))
     linking.wait_until_done_or_waiting()

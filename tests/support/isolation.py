@@ -7,17 +7,19 @@ from contextlib import contextmanager
 
 from django.db import connection
 
-_STATEMENTS = {
-    "postgresql": "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL",
-    "mysql": "SET SESSION TRANSACTION ISOLATION LEVEL",
-}
-
 
 @contextmanager
 def isolated(level: str) -> Iterator[None]:
     """Let the transactions of this thread's connection have this isolation level."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"{_STATEMENTS[connection.vendor]} {level}")
+    connection.ensure_connection()
+    if connection.vendor == "postgresql":
+        from django.db.backends.postgresql.psycopg_any import IsolationLevel
+
+        # As Django does with its option: the driver names it where a transaction begins.
+        connection.connection.isolation_level = IsolationLevel[level.replace(" ", "_")]
+    else:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET SESSION TRANSACTION ISOLATION LEVEL {level}")
     try:
         yield
     finally:
