@@ -251,7 +251,7 @@ def test_worker_that_is_killed_at_any_step_of_unlinking_loses_nothing(google: Fa
     numbers = [*range(1, count_statements_of_unlinking(google) + 1), 10**6]
     owners = [google.add_user(f"user{n}@gmail.com") for n in numbers]
     accounts = [linked(new_user(f"user{n}"), google, who) for n, who in enumerate(owners, start=1)]
-    workers = [Worker("unlink", row, die_at=n) for n, row in enumerate(accounts, start=1)]
+    workers = [Worker("unlink", row, die_at=n) for n, row in zip(numbers, accounts, strict=True)]
 
     with working(*workers):
         ends = [worker.process.wait(60) for worker in workers]
