@@ -321,3 +321,17 @@ def test_connection_that_is_not_open_has_no_transaction() -> None:
     connection.close()
 
     assert not is_in_callers_transaction("default")
+
+
+def test_what_the_admin_deletes_is_deleted_after_a_lost_race(google: FakeGoogle) -> None:
+    """An operator sees no error."""
+    account, _ = two_accounts()
+    client = Client()
+    client.force_login(get_user_model().objects.create_superuser("root", "root@example.com", "pw"))
+    chosen = {"action": "delete_selected", "_selected_action": [str(account.pk)], "post": "yes"}
+
+    with refusing(lost_race(), "DELETE", "googleaccount", count=1):
+        response = client.post(reverse("admin:google_link_googleaccount_changelist"), chosen)
+
+    assert response.status_code == 302
+    assert not GoogleAccount.objects.filter(pk=account.pk).exists()
