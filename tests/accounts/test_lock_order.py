@@ -183,13 +183,13 @@ def test_unlinking_waits_for_nothing_that_was_not_there() -> None:
     reason="Elsewhere nobody refers to a user who is locked.",
 )
 def test_link_that_was_added_without_a_lock_is_renewed() -> None:
-    """A script may do so in the last moment."""
+    """A script may do so in the last moment; in the caller's transaction nothing is repeated."""
     user = new_user()
 
     def add() -> None:
         at_once(lambda: make_google_account(user, sub="1"))
 
-    with just_before('INSERT INTO "google_link_googleaccount"', act=add):
+    with transaction.atomic(), just_before('INSERT INTO "google_link_googleaccount"', act=add):
         save(user, "1")
 
     account = GoogleAccount.objects.get()
