@@ -50,11 +50,13 @@ def enqueue_deleted(
     """
     if instance.moves_with_user or instance.pk in getattr(origin, "moved", ()):
         return
+    _write_first(using)
     _move_tokens([instance.pk], using=using, attempts_now=isinstance(origin, models.Model))
 
 
 def move_queryset(rows: GoogleAccountQuerySet) -> Collection[uuid.UUID]:
     """Move the tokens of all these accounts to the outbox; return the keys of the accounts."""
+    _write_first(rows.db)
     keys = list(rows.values_list("pk", flat=True))
     return frozenset(_move_tokens(keys, using=rows.db, attempts_now=False))
 
@@ -86,6 +88,7 @@ class _Going:
 
     def _raw_delete(self, using: str) -> int:
         """Move their tokens; return how many rows were deleted, which were not read before."""
+        _write_first(using)
         if self._is_read:
             keys = [account.pk for account in self._accounts]
         else:
@@ -139,15 +142,21 @@ def _move_tokens(keys: list[uuid.UUID], *, using: str, attempts_now: bool) -> li
     return found
 
 
+def _write_first(using: str) -> None:
+    """Write something where the database has no row locks, though it finds nothing to write.
+
+    SQLite cannot turn a reader into a writer when another has written since.
+    """
+    if not connections[using].features.has_select_for_update:
+        GoogleAccount.objects.using(using).filter(pk=uuid.UUID(int=0)).update(grant_version=0)
+
+
 def _lock(rows: GoogleAccountQuerySet) -> list[Any]:
     """Lock rows until the transaction ends, in the order of their keys as everywhere.
 
     A refresh that is under way then comes too late to store another token, which nobody would
     revoke.
     """
-    # SQLite has no row locks: there a write has to come first, though it finds nothing.
-    if not connections[rows.db].features.has_select_for_update:
-        rows.filter(grant_version=0).update(grant_version=0)
     owner = Cast("user_id", CharField())
     return list(rows.select_for_update().order_by("pk").values_list(*_COLUMNS, owner))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from django.contrib.admin.utils import NestedObjects
 from django.contrib.auth import get_user_model
 from django.db import NotSupportedError, connection, models, transaction
 from django.db.models.deletion import Collector
@@ -193,6 +194,27 @@ def test_models_that_refer_to_accounts_are_deleted_as_well(delete: Callable[[], 
     assert PendingRevocation.objects.count() == 4
 
 
+def by_deleting_one() -> Any:
+    return GoogleAccount.objects.get().delete()
+
+
+@pytest.mark.parametrize("delete", [*WAYS, by_deleting_one])
+def test_nothing_is_read_in_the_transaction_before_it_is_locked(delete: Callable[[], Any]) -> None:
+    """SQLite cannot write after another has, if it has read before; others would read twice."""
+    make_many(1)
+    with CaptureQueriesContext(connection) as captured:
+        delete()
+
+    locks = connection.features.has_select_for_update
+    table = GoogleAccount._meta.db_table
+    found = [query["sql"] for query in captured.captured_queries if table in query["sql"]]
+    kinds = ["lock" if "FOR UPDATE" in sql else sql.split()[0] for sql in found]
+    if locks:
+        assert "lock" in kinds
+    else:  # Django itself may have read whole rows before its transaction.
+        assert kinds.index("UPDATE") == (1 if "sealed" in found[0] else 0)
+
+
 @pytest.mark.parametrize("delete", [by_a_queryset_of_users, by_a_queryset])
 def test_receiver_that_refuses_the_deletion_keeps_all(delete: Callable[[], Any]) -> None:
     """Nothing has moved, and nothing is told."""
@@ -227,13 +249,16 @@ def test_what_a_queryset_cannot_delete_is_left_alone() -> None:
     assert (GoogleAccount.objects.count(), PendingRevocation.objects.count()) == (3, 0)
 
 
-def test_collecting_is_no_deletion() -> None:
-    """The admin collects what it would delete, to ask before it does."""
-    make_many(3)
+@pytest.mark.parametrize("kind", [Collector, NestedObjects])
+def test_collecting_is_no_deletion(kind: type[Collector]) -> None:
+    """The admin collects what it would delete, to ask before it does: it shows the accounts."""
+    accounts = make_many(3)
 
-    collector = Collector(using="default")
+    collector = kind(using="default")
     collector.collect(list(get_user_model().objects.all()))
 
+    if isinstance(collector, NestedObjects):
+        assert collector.model_objs[GoogleAccount] == set(accounts)
     assert (GoogleAccount.objects.count(), PendingRevocation.objects.count()) == (3, 0)
 
 
