@@ -6,9 +6,13 @@ BIN := .venv/bin
 # The tests are compiled once, not at each run.
 unexport PYTHONDONTWRITEBYTECODE
 
+# What is printed is kept as well, and a failure is a failure all the same.
+long interleavings: SHELL := bash
+long interleavings: .SHELLFLAGS := -o pipefail -c
+
 .SILENT:
 .DELETE_ON_ERROR:
-.PHONY: test demo lint types docs check-all matrix repeat bench long
+.PHONY: test demo lint types docs check-all matrix repeat bench long interleavings
 
 # Run the quick tests, on SQLite. CI measures their coverage.
 test: .venv/test.stamp
@@ -42,6 +46,19 @@ bench: .venv/bench.stamp
 long: .venv/test.stamp
 	LONG=whole $(BIN)/pytest --capture=no --quiet --no-header -m processes tests/long tests/views | tee tests/long/results.txt
 	LONG=whole TEST_DATABASE=postgresql $(BIN)/pytest --capture=no --quiet --no-header -m processes tests/long | tee --append tests/long/results.txt
+
+# Two operations at once, in every order of their steps with two switches, alone and in a transaction
+# of the caller's. Needs PostgreSQL. One that failed: make interleavings ONLY="same,link,unlink,3,5"
+interleavings: export LONG = whole
+interleavings: export TEST_DATABASE = postgresql
+interleavings: RUN := $(BIN)/pytest --capture=no --quiet --no-header -p no:randomly tests/interleavings
+interleavings: .venv/test.stamp
+ifdef ONLY
+	ONLY="$(ONLY)" ATOMIC=$(ATOMIC) $(RUN) -k one_order
+else
+	$(RUN) -k harm | tee tests/long/interleavings.txt
+	ATOMIC=yes $(RUN) -k harm | tee --append tests/long/interleavings.txt
+endif
 
 # What CI runs: every Python and Django, coverage, PostgreSQL, MariaDB, a browser, and the wheel.
 matrix: .venv/tox.stamp
