@@ -54,7 +54,7 @@ interleavings: export TEST_DATABASE = postgresql
 interleavings: RUN := $(BIN)/pytest --capture=no --quiet --no-header -p no:randomly tests/interleavings
 interleavings: .venv/test.stamp
 ifdef ONLY
-	ONLY="$(ONLY)" ATOMIC=$(ATOMIC) $(RUN) -k one_order
+	ONLY="$(ONLY)" ATOMIC=$(ATOMIC) $(RUN) -k asked_for
 else
 	$(RUN) -k harm | tee tests/long/interleavings.txt
 	ATOMIC=yes $(RUN) -k harm | tee --append tests/long/interleavings.txt

@@ -24,7 +24,7 @@ Link = tuple[str, str]
 #: ``ATOMIC_REQUESTS``. Then deadlocks are the caller's.
 IN_TRANSACTION = os.environ.get("ATOMIC") == "yes"
 #: The operations that bring a consent back from Google: their view opens no transaction.
-LINKING = frozenset({"link", "relink"})
+LINKING = frozenset({"link", "relink", "link+default"})
 #: How often a caller tries again what has lost against others.
 _MOST_ATTEMPTS = 5
 
@@ -122,6 +122,18 @@ def prepare_relink(world: World, role: Role) -> Act:
     return _complete(world.consent(*role.link))
 
 
+def prepare_link_and_default(world: World, role: Role) -> Act:
+    """A further account is linked, and made the default at once."""
+    act = prepare_link(world, role)
+
+    def call() -> Any:
+        account = act.call()
+        account.make_default()
+        return account
+
+    return Act(call=call, consent=act.consent)
+
+
 def prepare_unlink(world: World, role: Role) -> Act:
     """An account is unlinked."""
     return _on_row(world, role, lambda row: row.unlink())
@@ -198,6 +210,7 @@ def _on_row(world: World, role: Role, act: Callable[[GoogleAccount], Any]) -> Ac
 OPERATIONS: dict[str, Callable[[World, Role], Act]] = {
     "link": prepare_link,
     "relink": prepare_relink,
+    "link+default": prepare_link_and_default,
     "unlink": prepare_unlink,
     "default": prepare_default,
     "reassign": prepare_reassign,

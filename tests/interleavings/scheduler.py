@@ -66,6 +66,15 @@ class Run:
     errors: list[BaseException | None] = field(default_factory=lambda: [None, None])
     deadlocks: int = 0
 
+    def describe(self) -> list[str]:
+        """Return each step, and how both operations have ended."""
+        steps = [f"{step.worker + 1}: {step.label}" for step in (*self.before, *self.after)]
+        ends = zip(self.results, self.errors, strict=True)
+        return steps + [
+            f"{number}: {f'raised {error!r}' if error else f'returned {result!r}'}"
+            for number, (result, error) in enumerate(ends, start=1)
+        ]
+
 
 class Worker(threading.Thread):
     """A thread that does what it is given, step by step.

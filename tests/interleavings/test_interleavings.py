@@ -1,7 +1,8 @@
 """Every two operations, through every order of their steps with at most two switches.
 
 ``make interleavings`` runs all of them; CI runs some, the same each time. A single one is run again
-by the name that a failure gives it: ``make interleavings ONLY="same,link,unlink,3,5"``.
+by the name that a failure gives it: ``make interleavings ONLY="same,link,unlink,3,5"``; all of two
+operations by ``ONLY="same,link,unlink"``.
 """
 
 from __future__ import annotations
@@ -81,18 +82,22 @@ def test_no_order_of_two_operations_does_harm(
     if WHOLE:
         with capsys.disabled():
             mode = " in a transaction of the caller's" if IN_TRANSACTION else ""
-            print(f"\n{name}{mode} beside each ({scenario}): {tally}")
+            print(f"\n{name}{mode} beside each ({scenario}): {tally}", flush=True)
     assert tally.describe_faults() == []
 
 
 @pytest.mark.skipif(not ONLY, reason="All are asked for.")
-def test_one_order(interleavings: Interleavings, capsys: pytest.CaptureFixture[str]) -> None:
-    """The schedule that is named, step by step."""
-    run = interleavings.run(Schedule.parse(ONLY))
+def test_what_is_asked_for(
+    interleavings: Interleavings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The two operations that are named; or one schedule of theirs, step by step."""
+    scenario, *names = ONLY.split(",")[:3]
+    if ONLY.count(",") == 2:
+        interleavings.run_all(scenario, (names[0], names[1]))
+        report = [str(interleavings.tally)]
+    else:
+        report = interleavings.run(Schedule.parse(ONLY)).describe()
 
     with capsys.disabled():
-        for step in (*run.before, *run.after):
-            print(f"{step.worker + 1}: {step.label:.150}")
-        for number, (result, error) in enumerate(zip(run.results, run.errors, strict=True), 1):
-            print(f"{number}: {result!r} {error!r}")
+        print("", *report, sep="\n")
     assert interleavings.tally.describe_faults() == []

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import requests
 from django.contrib.auth import get_user_model
@@ -32,6 +33,11 @@ HOLDERS = ("g1", "g2", "g3", "g4")
 TABLES = tuple(
     f'"{model._meta.db_table}"' for model in (GoogleAccount, PendingRevocation, get_user_model())
 )
+
+
+#: The first link has a key behind those of all others, the second one before them: locks that are
+#: not taken in the order of the keys are taken in another one than somebody else takes them.
+_KEYS = (2**128 - 1, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +142,7 @@ class World:
             email=who.email,
             email_verified=True,
             is_default=not any(name == user for name, _ in self._rows),
+            pk=UUID(int=_KEYS[len(self._rows)], version=4),
             granted_scopes=sorted(SCOPES),
             refresh_token_scopes=sorted(SCOPES),
             access_token_expires_at=in_seconds(600),
