@@ -236,8 +236,9 @@ def is_right_answer(name: str, error: BaseException, *, beside: str) -> bool:
     if name == "reassign":
         if isinstance(error, GoogleAccount.DoesNotExist):
             return beside in {"unlink", "delete"}
-        # Its new owner has linked the same account.
-        return isinstance(error, ValueError) and beside in {*LINKING, "reassign", "unlink"}
+        if isinstance(error, get_user_model().DoesNotExist):
+            return beside == "delete"
+        return isinstance(error, ValueError)  # The receiver has linked the same account.
     return False
 
 
