@@ -47,6 +47,7 @@ def total() -> Iterator[Tally]:
 @pytest.fixture
 def interleavings(google: FakeGoogle, settings: Settings, total: Tally) -> Iterator[Interleavings]:
     """Two workers, whose requests to Google are held until they may go on."""
+    google.always_sends_refresh_token = True
     scheduler = Scheduler(tables=TABLES)
     port = int(google.url.rpartition(":")[2])
     with holding_proxy(port, scheduler.hold) as url:

@@ -131,9 +131,9 @@ class Chaos:
     def _work(self, number: int) -> None:
         random = Random(f"{self._seed},{number}")
         acts: dict[Callable[[Random], str], int] = {
-            self._link: 3,
+            self._link: 5,
             self._relink: 2,
-            self._unlink: 3,
+            self._unlink: 2,
             self._make_default: 3,
             self._reassign: 2,
             self._refresh: 3,
@@ -152,10 +152,12 @@ class Chaos:
         try:
             outcome = act(random)
         except Exception as error:
-            if isinstance(error, DatabaseError) and not _is_ours(error):
+            place = _find_place(error)
+            if isinstance(error, DatabaseError) and not place:
                 self.callers_own += 1
                 return
-            self.errors[f"{name}: {type(error).__name__}: {str(error).splitlines()[:1]}"] += 1
+            text = next(iter(str(error).splitlines()), "")
+            self.errors[f"{name}: {type(error).__name__} in {place}: {text:.200}"] += 1
         else:
             self.done[outcome or name] += 1
 
@@ -310,7 +312,8 @@ def _find_fault(row: GoogleAccount) -> str:
     return ""
 
 
-def _is_ours(error: BaseException) -> bool:
-    """Return whether an error comes from a statement of the package's, and not of Django's own."""
+def _find_place(error: BaseException) -> str:
+    """Return where in the package an error comes from; empty for a statement of Django's own."""
     frames = traceback.extract_tb(error.__traceback__)
-    return any(frame.filename.startswith(_PACKAGE) for frame in frames)
+    ours = [frame for frame in frames if frame.filename.startswith(_PACKAGE)]
+    return f"{Path(ours[-1].filename).name}, {ours[-1].name}" if ours else ""
