@@ -234,8 +234,8 @@ def is_right_answer(name: str, error: BaseException, *, beside: str) -> bool:
         is_code = isinstance(error, TokenEndpointError) and error.error == "invalid_grant"
         return is_code and beside in {"unlink", "delete"}
     if name == "reassign":
-        if isinstance(error, GoogleAccount.DoesNotExist):
-            return beside in {"unlink", "delete"}
+        if isinstance(error, GoogleAccount.DoesNotExist):  # Or it is another's by now.
+            return beside in {"unlink", "delete", "reassign"}
         if isinstance(error, get_user_model().DoesNotExist):
             return beside == "delete"
         return isinstance(error, ValueError)  # The receiver has linked the same account.
