@@ -184,7 +184,9 @@ class Interleavings:
             if act.consent is None or error is not None or may_take_link_away(other, name):
                 continue
             if isinstance(result, PendingAuthorization):
-                yield f"{name} asks for consent again"
+                # The other one has ended the grant in the same moment: nothing was acknowledged.
+                if other not in {"unlink", "delete"}:
+                    yield f"{name} asks for consent again"
             elif not self._world.has_link(act.consent.user, act.consent.holder):
                 yield f"what {name} has acknowledged is not linked"
 

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 from uuid import UUID
 
+from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import connection
@@ -33,10 +34,9 @@ USERS = ("anna", "ben", "carl", "dora")
 HOLDERS = ("g1", "g2", "g3", "g4")
 #: Of these the workers could notice something in one another.
 TABLES = tuple(
-    f'"{model._meta.db_table}"' for model in (GoogleAccount, PendingRevocation, get_user_model())
+    f'"{model._meta.db_table}"'
+    for model in (*apps.get_app_config("google_link").get_models(), get_user_model())
 )
-
-
 #: The first link has a key behind those of all others, the second one before them: locks that are
 #: not taken in the order of the keys are taken in another one than somebody else takes them.
 _KEYS = (2**128 - 1, 0)
