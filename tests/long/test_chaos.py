@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 from pytest_django import Settings
 
 from django_google_link.models import PendingRevocation
@@ -39,6 +40,12 @@ else:
             yield
 
 
+def describe_database() -> str:
+    """Return which database this is, and its isolation level."""
+    level = os.environ.get("TEST_ISOLATION")
+    return f"{connection.display_name}, {level}" if level else connection.display_name
+
+
 def test_chaos_does_no_harm(
     busy_database: None,
     google: FakeGoogle,
@@ -64,7 +71,8 @@ def test_chaos_does_no_harm(
     useless += [fault for fault in chaos.list_useless() if fault not in useless]
     with capsys.disabled():
         print(
-            f"\n{chaos.done.total()} operations of {THREADS} threads in {SECONDS} s:"
+            f"\nChaos on {describe_database()}:"
+            f" {chaos.done.total()} operations of {THREADS} threads in {SECONDS} s,"
             f" {chaos.errors.total()} errors that reached a user,"
             f" {chaos.callers_own} of the caller's own, {len(orphans)} grants orphaned,"
             f" {len(chaos.list_acknowledged())} acknowledged links still wanted,"
