@@ -61,13 +61,18 @@ def announced_end(issued: Issued, *, sub: str, using: str) -> Iterator[None]:
             run_alone(lambda: over.update(finished_at=database_now(over)), using=using)
 
 
+def note_moment() -> float:
+    """Return this moment, before Google is asked for a grant: see :func:`has_ended_since`."""
+    return time.monotonic()
+
+
 def has_ended_since(issued: Issued, *, sub: str, started: float) -> bool:
     """Return whether the grant of an account may have been ended since; wait for what is under way.
 
     Args:
         issued: to whom the tokens of the grant were issued.
         sub: whose grant it is.
-        started: the moment, by ``time.monotonic``, before Google was asked for the new grant.
+        started: what :func:`note_moment` returned.
     """
     if not is_google_issuer(issued.issuer):
         return False

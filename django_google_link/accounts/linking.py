@@ -8,7 +8,6 @@ comes of it into a page, a line on a terminal, or JSON.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -45,7 +44,7 @@ from .answers import (
 )
 from .authorization_requests import PendingAuthorization
 from .database import run_durably
-from .ended_grants import has_ended_since
+from .ended_grants import has_ended_since, note_moment
 from .grants import save_grant
 from .revocations import has_living_link
 
@@ -94,7 +93,7 @@ def complete_authorization(
     check_issuer(client, response.get("iss"))
     if "error" in response:
         _refuse_authorization(user, pending, response["error"], request)
-    started = time.monotonic()
+    started = note_moment()
     try:
         answer = exchange_code(
             client,

@@ -17,6 +17,7 @@ from django_google_link.accounts.ended_grants import (
     announced_end,
     delete_old_ends,
     has_ended_since,
+    note_moment,
 )
 from django_google_link.conf.clients import get_client
 from django_google_link.models import EndedGrant, GoogleAccount, PendingRevocation, Status
@@ -166,7 +167,7 @@ def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that has died leaves its announcement open: Google is asked after a while."""
     with refusing(OperationalError("lost"), *FINISHED):
         announce("42")
-    started, pauses = time.monotonic(), skip_pauses(monkeypatch)
+    started, pauses = note_moment(), skip_pauses(monkeypatch)
 
     assert has_ended_since(get_client(), sub="42", started=started)
 
