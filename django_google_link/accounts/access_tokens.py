@@ -34,6 +34,7 @@ from ..secret import Secret
 from . import lease
 from .answers import DATABASE_FAILURES
 from .circuit_breaker import Circuit, read_circuit
+from .database import sees_other_commits
 from .grants import mark_lost
 from .refreshed_tokens import follow_identity, store_refresh
 from .stored_tokens import AccessToken, choose_leeway, stored_access_token
@@ -182,6 +183,12 @@ class _AccessTokenRequest:
             return None
         try:
             while not (token := self.attempt()):
+                if self._state.is_leased and not sees_other_commits(self._rows.db):
+                    raise RefreshUnavailableError(
+                        "refresh_under_way",
+                        "This transaction does not see what another worker fetches: try again "
+                        "after it, or set REFRESH_USING.",
+                    )
                 waited = time.monotonic() - started
                 if waited > longest:
                     return None
