@@ -13,7 +13,7 @@ from threading import Lock
 from typing import cast
 from weakref import WeakValueDictionary
 
-from django.db import connections, router
+from django.db import router
 from django.views.decorators.debug import sensitive_variables
 
 from ..conf import clock
@@ -34,7 +34,7 @@ from ..secret import Secret
 from . import lease
 from .answers import DATABASE_FAILURES
 from .circuit_breaker import Circuit, read_circuit
-from .database import sees_other_commits
+from .database import is_in_callers_transaction, sees_other_commits
 from .grants import mark_lost
 from .refreshed_tokens import follow_identity, store_refresh
 from .stored_tokens import AccessToken, choose_leeway, stored_access_token
@@ -254,7 +254,7 @@ class _AccessTokenRequest:
 
         Inside the caller's transaction nobody would see a lease: there it is our turn without one.
         """
-        if connections[self._rows.db].in_atomic_block:
+        if is_in_callers_transaction(self._rows.db):
             return True, None
         owner = lease.take(self._rows, self._state.account)
         return owner is not None, owner
@@ -396,7 +396,7 @@ def _make_waiting_error(row: GoogleAccount, retry_at: datetime) -> TokenEndpoint
 def _choose_rows(account: GoogleAccount) -> GoogleAccountQuerySet:
     """Return all accounts, through the connection on which a refresh is not undone."""
     default = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
-    if conf.refresh_using is None or not connections[default.db].in_atomic_block:
+    if conf.refresh_using is None or not is_in_callers_transaction(default.db):
         return default
     apart = GoogleAccount.objects.using(conf.refresh_using)
     # A row that the caller's transaction has just made is not there for anybody else.

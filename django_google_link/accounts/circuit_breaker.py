@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connections
 from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce, NullIf
 
@@ -29,7 +28,14 @@ from ..exceptions import GoogleLinkError, RefreshUnavailableError
 from ..models import CircuitBreaker, GoogleAccount, RefreshProblem
 from . import process_breaker
 from .answers import DATABASE_FAILURES
-from .database import database_now, database_now_expression, lease_duration, run_alone, run_durably
+from .database import (
+    database_now,
+    database_now_expression,
+    is_in_callers_transaction,
+    lease_duration,
+    run_alone,
+    run_durably,
+)
 from .failures import OUTAGES, judge_failure
 from .process_breaker import FAILURES_TO_OPEN, PROBE_INTERVAL
 
@@ -142,7 +148,7 @@ class Circuit:
     @property
     def _may_write(self) -> bool:
         """Whether others would see it: not inside a transaction of the caller's."""
-        return not connections[self._rows.db].in_atomic_block
+        return not is_in_callers_transaction(self._rows.db)
 
     def _take_shared_probe(self) -> bool:
         now = database_now(self._rows)
