@@ -218,10 +218,7 @@ class _AccessTokenRequest:
         if self._state.retry_at and circuit.heeds_wait(row):
             raise _make_waiting_error(row, self._state.retry_at)
         has_turn, owner = self._take_lease()
-        if not has_turn:
-            return None
-        self._enter(circuit, owner)
-        return self._refresh_under_lease(owner, circuit)
+        return self._refresh_under_lease(owner, circuit) if has_turn else None
 
     @sensitive_variables()
     def check_grant(self) -> None:
@@ -234,7 +231,6 @@ class _AccessTokenRequest:
         if not has_turn:
             raise RefreshUnavailableError("refresh_under_way")
         circuit = read_circuit(row.issuer, using=self._rows.db)
-        self._enter(circuit, owner)
         if self._refresh_under_lease(owner, circuit, is_forced=True):
             return
         self._give_back_lease(owner)  # It was lost before, so that nothing was written.
@@ -259,13 +255,6 @@ class _AccessTokenRequest:
         owner = lease.take(self._rows, self._state.account)
         return owner is not None, owner
 
-    def _enter(self, circuit: Circuit, owner: uuid.UUID | None) -> None:
-        try:
-            circuit.enter()
-        except RefreshUnavailableError:
-            self._give_back_lease(owner)
-            raise
-
     def _give_back_lease(self, owner: uuid.UUID | None, *, is_failing: bool = False) -> None:
         if owner is None:
             return
@@ -289,7 +278,10 @@ class _AccessTokenRequest:
             self._give_back_lease(owner, is_failing=not error.is_policy)
             raise
         except TokenEndpointError as error:
-            self._back_off(owner, error)
+            if circuit.is_entered:
+                self._back_off(owner, error)
+            else:  # Google was not asked: it is not this account's failure.
+                self._give_back_lease(owner)
             raise
         except BaseException:  # A worker that is told to stop gives it back as well.
             self._give_back_lease(owner)
@@ -336,6 +328,7 @@ class _AccessTokenRequest:
             client = get_issuing_client(row)
             # An active row has one.
             refresh_token = cast("Secret", row.unseal_token("refresh_token"))
+            circuit.enter()
             with circuit.watch(str(row.pk)):
                 response = endpoints.refresh(client, refresh_token=refresh_token)
         except (GrantLostError, TokenUndecryptableError) as error:

@@ -71,6 +71,8 @@ class Circuit:
         self._rows = _query_rows(using).filter(pk=_digest(issuer))
         self._row = row
         self._is_probe = False
+        #: Whether the issuer was asked.
+        self.is_entered = False
 
     @property
     def is_open(self) -> bool:
@@ -108,13 +110,14 @@ class Circuit:
         if retry_at:
             raise _make_error(retry_at)
         if not self.is_open:
+            self.is_entered = True
             return
         if not process_breaker.take_probe(self._issuer):
             raise _make_error(clock.now() + PROBE_INTERVAL)
         if self._is_shared_open and self._may_write and not self._take_shared_probe():
             process_breaker.give_probe_back(self._issuer)
             raise _make_error(clock.now() + PROBE_INTERVAL)
-        self._is_probe = True
+        self._is_probe = self.is_entered = True
 
     @contextmanager
     def watch(self, account: str) -> Iterator[None]:
