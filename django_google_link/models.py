@@ -432,6 +432,29 @@ class CircuitBreaker(models.Model):
         return self.issuer
 
 
+class EndedGrant(models.Model):
+    """A grant that is being ended at Google, or was a moment ago.
+
+    Whoever links the same account in that moment has to ask Google whether the new grant lives.
+    Its times are the database's.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    # Of the issuer and the ``sub``: it outlives the user.
+    digest = models.CharField(max_length=64, editable=False)
+    begun_at = models.DateTimeField(editable=False)
+    finished_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["digest"], name="google_link_ended_digest"),
+            models.Index(fields=["begun_at"], name="google_link_ended_begun"),
+        ]
+
+    def __str__(self) -> str:
+        return self.digest
+
+
 class SpentState(models.Model):
     """A ``state`` that has come back: it is good for one exchange, in whatever worker.
 

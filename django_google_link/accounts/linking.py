@@ -8,6 +8,7 @@ comes of it into a page, a line on a terminal, or JSON.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -22,6 +23,7 @@ from ..exceptions import (
     AuthorizationDeniedError,
     ClientMisconfiguredError,
     GoogleLinkError,
+    GrantLostError,
     GrantNotStoredError,
     NoRefreshTokenError,
     OtherAccountError,
@@ -43,6 +45,7 @@ from .answers import (
 )
 from .authorization_requests import PendingAuthorization
 from .database import run_durably
+from .ended_grants import has_ended_since
 from .grants import save_grant
 from .revocations import has_living_link
 
@@ -78,7 +81,7 @@ def complete_authorization(
 
     Returns:
         The account; or what to ask the user once more, since no refresh token came for what was
-        granted.
+        granted, or since the grant was ended in the same moment.
 
     Raises:
         AuthorizationDeniedError: when the user, or the provider, has refused.
@@ -91,6 +94,7 @@ def complete_authorization(
     check_issuer(client, response.get("iss"))
     if "error" in response:
         _refuse_authorization(user, pending, response["error"], request)
+    started = time.monotonic()
     try:
         answer = exchange_code(
             client,
@@ -112,9 +116,12 @@ def complete_authorization(
         is_linked=pending.is_further,
     )
     try:
-        return _turn_into_link(user, client, pending, answer, held=held, request=request)
+        outcome = _turn_into_link(user, client, pending, answer, held=held, request=request)
     finally:
         release_in_the_end(held)
+    if isinstance(outcome, GoogleAccount) and not _is_alive(client, outcome, started=started):
+        return pending.repeated(account=outcome.sub)
+    return outcome
 
 
 @sensitive_variables()
@@ -292,6 +299,26 @@ def _store_grant(
         raise
     logger.info("The account %s was linked.", account.pk)
     return account
+
+
+def _is_alive(client: OAuthClient, account: GoogleAccount, *, started: float) -> bool:
+    """Return whether Google honours a grant that has just been stored.
+
+    It does, unless somebody has revoked another token of the same grant since. What cannot be said
+    now the next refresh tells.
+    """
+    try:
+        if has_ended_since(client, sub=account.sub, started=started):
+            check_grant(account)
+    except GrantLostError:
+        return False
+    except (GoogleLinkError, *DATABASE_FAILURES) as error:
+        logger.warning(
+            "Whether the account %s was revoked in the same moment is not known: %s",
+            account.pk,
+            type(error).__name__,
+        )
+    return True
 
 
 def _find_row(user: User, client: OAuthClient, sub: str) -> GoogleAccount | None:

@@ -45,6 +45,7 @@ from .database import (
     run_alone,
     run_in_transaction,
 )
+from .ended_grants import announced_end
 
 logger = logging.getLogger("django_google_link")
 
@@ -353,11 +354,7 @@ def _attempt(
 def _revoke_grant(
     pending: PendingRevocation, *, timeout: float | None
 ) -> tuple[RevocationOutcome, bool]:
-    using = pending._state.db
-    if run_alone(
-        lambda: has_living_link(pending, sub=pending.sub, owner=pending.owner, using=using),
-        using=outbox(using).db,
-    ):
+    if _lives_on(pending):
         if not pending.sub:
             logger.warning(
                 "A grant to the client %r may live on at Google: nobody knows whose it is, and its "
@@ -381,16 +378,28 @@ def _revoke_grant(
         )
         return RevocationOutcome.ABANDONED, False
     patience = _Patience(timeout)
-    # A refresh token that Google no longer knows may have been replaced: the grant may live on.
-    was_alive = any(
-        endpoints.revoke(client, token=token, timeout=patience.left()) for token in tokens
-    )
+    with announced_end(pending, sub=pending.sub, using=outbox(pending._state.db).db):
+        # Who has linked it by now may not have seen the announcement; all others will.
+        if _lives_on(pending):
+            return RevocationOutcome.CANCELLED, True
+        # A refresh token that Google no longer knows may have been replaced: the grant may live on.
+        was_alive = any(
+            endpoints.revoke(client, token=token, timeout=patience.left()) for token in tokens
+        )
     if was_alive and len(tokens) > 1 and not is_google_issuer(pending.issuer):
         _revoke_access_token(client, tokens[-1], timeout=patience.left())
     if not was_alive and refresh_token is None:
         raise TokenUndecryptableError  # Of an access token it says only that its hour is over.
     logger.info("The unlinked account %s is revoked at Google.", pending.account_id)
     return RevocationOutcome.REVOKED, was_alive
+
+
+def _lives_on(pending: PendingRevocation) -> bool:
+    using = outbox(pending._state.db).db
+    return run_alone(
+        lambda: has_living_link(pending, sub=pending.sub, owner=pending.owner, using=using),
+        using=using,
+    )
 
 
 class _Patience:

@@ -51,6 +51,18 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name='EndedGrant',
+            fields=[
+                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ('digest', models.CharField(editable=False, max_length=64)),
+                ('begun_at', models.DateTimeField(editable=False)),
+                ('finished_at', models.DateTimeField(blank=True, editable=False, null=True)),
+            ],
+            options={
+                'indexes': [models.Index(fields=['digest'], name='google_link_ended_digest'), models.Index(fields=['begun_at'], name='google_link_ended_begun')],
+            },
+        ),
+        migrations.CreateModel(
             name='SpentState',
             fields=[
                 ('digest', models.CharField(editable=False, max_length=64, primary_key=True, serialize=False)),
