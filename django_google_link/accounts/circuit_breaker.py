@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connections
 from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce, NullIf
 
@@ -29,7 +28,14 @@ from ..exceptions import GoogleLinkError, RefreshUnavailableError
 from ..models import CircuitBreaker, GoogleAccount, RefreshProblem
 from . import process_breaker
 from .answers import DATABASE_FAILURES
-from .database import database_now, database_now_expression, lease_duration, run_alone, run_durably
+from .database import (
+    database_now,
+    database_now_expression,
+    is_in_callers_transaction,
+    lease_duration,
+    run_alone,
+    run_durably,
+)
 from .failures import OUTAGES, judge_failure
 from .process_breaker import FAILURES_TO_OPEN, PROBE_INTERVAL
 
@@ -65,6 +71,8 @@ class Circuit:
         self._rows = _query_rows(using).filter(pk=_digest(issuer))
         self._row = row
         self._is_probe = False
+        #: Whether the issuer was asked.
+        self.is_entered = False
 
     @property
     def is_open(self) -> bool:
@@ -102,13 +110,14 @@ class Circuit:
         if retry_at:
             raise _make_error(retry_at)
         if not self.is_open:
+            self.is_entered = True
             return
         if not process_breaker.take_probe(self._issuer):
             raise _make_error(clock.now() + PROBE_INTERVAL)
         if self._is_shared_open and self._may_write and not self._take_shared_probe():
             process_breaker.give_probe_back(self._issuer)
             raise _make_error(clock.now() + PROBE_INTERVAL)
-        self._is_probe = True
+        self._is_probe = self.is_entered = True
 
     @contextmanager
     def watch(self, account: str) -> Iterator[None]:
@@ -142,7 +151,7 @@ class Circuit:
     @property
     def _may_write(self) -> bool:
         """Whether others would see it: not inside a transaction of the caller's."""
-        return not connections[self._rows.db].in_atomic_block
+        return not is_in_callers_transaction(self._rows.db)
 
     def _take_shared_probe(self) -> bool:
         now = database_now(self._rows)

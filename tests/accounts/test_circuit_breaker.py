@@ -17,6 +17,7 @@ from django_google_link.accounts import process_breaker
 from django_google_link.accounts.access_tokens import check_grant, fresh_access_token
 from django_google_link.accounts.circuit_breaker import match_waiting, read_circuit
 from django_google_link.exceptions import (
+    ClientMisconfiguredError,
     GoogleLinkError,
     RefreshUnavailableError,
     TokenEndpointError,
@@ -337,6 +338,19 @@ def test_probe_that_is_interrupted_is_the_next_callers(
         with pytest.raises(KeyboardInterrupt), circuit.watch("account"):
             raise KeyboardInterrupt
         assert attempt(accounts[0]) == "token"
+
+
+def test_account_that_cannot_ask_takes_no_probe(
+    google: FakeGoogle, accounts: list[GoogleAccount]
+) -> None:
+    """Its client has another id by now: it would keep the turn from those who can ask."""
+    open_circuit(google, accounts)
+    GoogleAccount.objects.filter(pk=accounts[6].pk).update(client_id="former")
+
+    with travel(seconds=31):
+        with pytest.raises(ClientMisconfiguredError):
+            fresh_access_token(accounts[6])
+        assert attempt(accounts[7]) == "token"
 
 
 def test_interruption_of_what_is_no_probe_changes_nothing(

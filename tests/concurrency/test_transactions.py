@@ -13,7 +13,7 @@ import pytest
 from django_google_link.accounts.database import run_durably
 from django_google_link.accounts.grants import mark_lost, save_identity
 from django_google_link.models import GoogleAccount, PendingRevocation, Reason
-from django_google_link.operations.revoke_pending import process_each
+from django_google_link.operations.revoke_pending import process_now
 from django_google_link.operations.rotate_keys import reseal_row
 from django_google_link.testing import FakeGoogle
 from tests.support.accounts import identity, save
@@ -63,7 +63,7 @@ class Writer:
             reseal_row,
             lambda row: mark_lost(row, Reason.REVOKED),
             lambda row: save_identity(row, identity(row.sub, name=str(self._random.random()))),
-            lambda row: process_each(PendingRevocation.objects.filter(sub=row.sub)),
+            lambda row: [process_now(one) for one in PendingRevocation.objects.filter(sub=row.sub)],
         ]
 
     def _reassign(self, account: GoogleAccount) -> None:
