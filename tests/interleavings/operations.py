@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, IntegrityError, transaction
 
 from django_google_link.accounts.linking import complete_authorization
 from django_google_link.exceptions import StateError, TokenEndpointError
@@ -236,7 +236,9 @@ def is_right_answer(name: str, error: BaseException, *, beside: str) -> bool:
     if name == "reassign":
         if isinstance(error, GoogleAccount.DoesNotExist):  # Or it is another's by now.
             return beside in {"unlink", "delete", "reassign"}
-        if isinstance(error, get_user_model().DoesNotExist):
+        # In a transaction of the caller's it is at the commit that the database says so.
+        is_caller_told = IN_TRANSACTION and isinstance(error, IntegrityError)
+        if is_caller_told or isinstance(error, get_user_model().DoesNotExist):
             return beside == "delete"
         return isinstance(error, ValueError)  # The receiver has linked the same account.
     return False
