@@ -58,13 +58,15 @@ long: .venv/long.stamp
 # of the caller's. Needs PostgreSQL. One that failed: make interleavings ONLY="same,link,unlink,3,5"
 interleavings: export LONG = whole
 interleavings: export TEST_DATABASE = postgresql
-interleavings: RUN := $(BIN)/pytest --capture=no --quiet --no-header -p no:randomly tests/interleavings
+interleavings: RUN := $(BIN)/pytest --quiet --no-header -p no:randomly tests/interleavings
 interleavings: .venv/test.stamp
 ifdef ONLY
 	ONLY="$(ONLY)" ATOMIC=$(ATOMIC) $(RUN) -k asked_for
 else
-	$(RUN) -k harm | tee tests/long/interleavings.txt
-	ATOMIC=yes $(RUN) -k harm | tee --append tests/long/interleavings.txt
+	echo "Each alone:" | tee tests/long/interleavings.txt
+	$(RUN) -k harm --numprocesses auto --dist worksteal | tee --append tests/long/interleavings.txt
+	echo "Each in a transaction of the caller's:" | tee --append tests/long/interleavings.txt
+	ATOMIC=yes $(RUN) -k harm --numprocesses auto --dist worksteal | tee --append tests/long/interleavings.txt
 endif
 
 # What CI runs: every Python and Django, coverage, PostgreSQL, MariaDB, a browser, and the wheel.

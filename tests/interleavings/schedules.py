@@ -81,12 +81,15 @@ class Tally:
         for fault, schedules in other.faults.items():
             self.faults.setdefault(fault, []).extend(schedules)
 
-    def __str__(self) -> str:
-        return (
-            f"{self.schedules} schedules, {self.deadlocks} deadlocks,"
-            f" {self.callers_own} errors of the caller's own, {self.right_answers} right answers,"
-            f" {sum(map(len, self.faults.values()))} faults"
-        )
+    def counts(self) -> dict[str, int]:
+        """Return all of it in numbers."""
+        return {
+            "schedules": self.schedules,
+            "deadlocks": self.deadlocks,
+            "errors of the caller's own": self.callers_own,
+            "right answers": self.right_answers,
+            "faults": sum(map(len, self.faults.values())),
+        }
 
     def describe_faults(self) -> list[str]:
         """Return each kind of fault, how often it came, and how to see one again."""

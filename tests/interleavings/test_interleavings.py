@@ -8,7 +8,7 @@ operations by ``ONLY="same,link,unlink"``.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 
 import pytest
@@ -18,10 +18,10 @@ from django_google_link.encryption.key import Key
 from django_google_link.encryption.keyring import decode_key, make_key
 from django_google_link.secret import Secret
 from django_google_link.testing import FakeGoogle
-from tests.interleavings.operations import IN_TRANSACTION, OPERATIONS, SCENARIOS
+from tests.interleavings.operations import OPERATIONS, SCENARIOS
 from tests.interleavings.proxy import holding_proxy
 from tests.interleavings.scheduler import Scheduler
-from tests.interleavings.schedules import Interleavings, Schedule, Tally
+from tests.interleavings.schedules import Interleavings, Schedule
 from tests.interleavings.world import TABLES, World
 from tests.support.constants import OTHER_KEY
 
@@ -35,17 +35,8 @@ WHOLE = os.environ.get("LONG") == "whole"
 ONLY = os.environ.get("ONLY", "")
 
 
-@pytest.fixture(scope="module")
-def total() -> Iterator[Tally]:
-    """What came of all schedules, which is printed in the end where all were run."""
-    total = Tally()
-    yield total
-    if WHOLE and total.schedules:
-        print(f"\nIn all: {total}")
-
-
 @pytest.fixture
-def interleavings(google: FakeGoogle, settings: Settings, total: Tally) -> Iterator[Interleavings]:
+def interleavings(google: FakeGoogle, settings: Settings) -> Iterator[Interleavings]:
     """Two workers, whose requests to Google are held until they may go on."""
     google.always_sends_refresh_token = True
     scheduler = Scheduler(tables=TABLES)
@@ -62,14 +53,16 @@ def interleavings(google: FakeGoogle, settings: Settings, total: Tally) -> Itera
             yield interleavings
         finally:
             scheduler.close()
-    total.add(interleavings.tally)
 
 
 @pytest.mark.skipif(bool(ONLY), reason="One is asked for.")
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_no_order_of_two_operations_does_harm(
-    interleavings: Interleavings, capsys: pytest.CaptureFixture[str], scenario: str, name: str
+    interleavings: Interleavings,
+    record_property: Callable[[str, object], None],
+    scenario: str,
+    name: str,
 ) -> None:
     """No error for a user, one default, no grant unknown here, none that is dead and in use."""
     random = Random(f"{scenario},{name}")
@@ -79,12 +72,10 @@ def test_no_order_of_two_operations_does_harm(
         else:
             interleavings.run_some(scenario, (name, other), random)
 
-    tally = interleavings.tally
     if WHOLE:
-        with capsys.disabled():
-            mode = " in a transaction of the caller's" if IN_TRANSACTION else ""
-            print(f"\n{name}{mode} beside each ({scenario}): {tally}", flush=True)
-    assert tally.describe_faults() == []
+        for count, number in interleavings.tally.counts().items():
+            record_property(count, number)
+    assert interleavings.tally.describe_faults() == []
 
 
 @pytest.mark.skipif(not ONLY, reason="All are asked for.")
@@ -95,7 +86,7 @@ def test_what_is_asked_for(
     scenario, *names = ONLY.split(",")[:3]
     if ONLY.count(",") == 2:
         interleavings.run_all(scenario, (names[0], names[1]))
-        report = [str(interleavings.tally)]
+        report = [f"{number} {name}" for name, number in interleavings.tally.counts().items()]
     else:
         report = interleavings.run(Schedule.parse(ONLY)).describe()
 
