@@ -42,6 +42,7 @@ bench: .venv/bench.stamp
 long: .venv/test.stamp
 	LONG=whole $(BIN)/pytest --capture=no --quiet --no-header -m processes tests/long tests/views | tee tests/long/results.txt
 	LONG=whole TEST_DATABASE=postgresql $(BIN)/pytest --capture=no --quiet --no-header -m processes tests/long | tee --append tests/long/results.txt
+	LONG=whole $(BIN)/pytest --capture=no --quiet --no-header tests/operations/test_bad_googles.py | tee --append tests/long/results.txt
 
 # What CI runs: every Python and Django, coverage, PostgreSQL, MariaDB, a browser, and the wheel.
 matrix: .venv/tox.stamp
