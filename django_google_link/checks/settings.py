@@ -29,6 +29,8 @@ _SETTINGS = (
     "request_attribute",
     "refresh_leeway",
     "http_timeout",
+    "api_timeout",
+    "user_agent",
     "state_max_age",
     "redirect_url",
     "refresh_using",
