@@ -31,7 +31,7 @@ from pkgutil import walk_packages
 
 for module in walk_packages(django_google_link.__path__, "django_google_link."):
     rooms = module.name.split(".")
-    late = {"connections", "contrib", "credentials", "discovery"}
+    late = {"authorized_http", "connections", "contrib", "credentials", "discovery"}
     late |= {"google_auth", "key", "sessions", "testing"}
     if late.isdisjoint(rooms):
         import_module(module.name)
