@@ -40,6 +40,7 @@ from django_google_link.services import (
     aaccess_token,
     access_token,
     acredentials_for,
+    authorized_http,
     authorized_session,
     build_service,
     credentials_for,
@@ -55,6 +56,7 @@ pytestmark = pytest.mark.django_db
 
 HELPERS: dict[str, Callable[..., Any]] = {
     "build_service": lambda owner, **how: build_service(owner, "calendar", "v3", **how),
+    "authorized_http": authorized_http,
     "authorized_session": authorized_session,
     "credentials_for": credentials_for,
     "access_token": access_token,
@@ -919,13 +921,27 @@ def test_build_service_without_the_extra_says_what_to_install(
     account = make_google_account(user, access_token="ya29.stored")
     for name in [name for name in sys.modules if name.startswith("googleapiclient")]:
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, "django_google_link.api_clients.discovery")
+    monkeypatch.delitem(sys.modules, "django_google_link.api_clients.discovery", raising=False)
 
     with pytest.raises(ImproperlyConfigured, match=r"django-google-link\[api\]"):
         build_service(account, "calendar", "v3")
 
     assert access_token(account) == "ya29.stored"
     authorized_session(account).close()
+
+
+def test_authorized_http_without_the_extra_says_what_to_install(
+    google: FakeGoogle, user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """httplib2 comes with it."""
+    account = make_google_account(user, access_token="ya29.stored")
+    monkeypatch.setitem(sys.modules, "httplib2", None)
+    monkeypatch.delitem(
+        sys.modules, "django_google_link.api_clients.authorized_http", raising=False
+    )
+
+    with pytest.raises(ImproperlyConfigured, match=r"django-google-link\[api\]"):
+        authorized_http(account)
 
 
 def test_client_that_is_not_configured_is_no_matter_of_the_users(user: Any) -> None:

@@ -123,7 +123,7 @@ class _Answer(HTTPResponse):
 class _Kept:
     """What a connection knows of itself, mixed into urllib3's."""
 
-    attempt: Attempt | None = None
+    attempt: Attempt
     answer: _Answer | None = None
     idle_since = 0.0
     sock: Any
@@ -154,19 +154,17 @@ class _Kept:
             raise ConnectionError("This connection belongs to the process that was forked.")
         if self.sock is None:
             self.connect()  # type: ignore[attr-defined]
-        if self.attempt:
-            self.attempt.require_time()
-            if not self.attempt.has_written:
-                count = self.sock.send(data)
-                self.attempt.has_written = True
-                data = data[count:]
+        self.attempt.require_time()
+        if not self.attempt.has_written:
+            count = self.sock.send(data)
+            self.attempt.has_written = True
+            data = data[count:]
         if data:
             super().send(data)  # type: ignore[misc]
 
     def response_class(self, *args: Any, **kwargs: Any) -> _Answer:
         """Make what reads the answer."""
-        deadline = self.attempt.deadline if self.attempt else None
-        self.answer = _Answer(*args, deadline=deadline, **kwargs)
+        self.answer = _Answer(*args, deadline=self.attempt.deadline, **kwargs)
         return self.answer
 
 
@@ -278,7 +276,6 @@ class KeepingPool(HTTPConnectionPool):
     def _put_conn(self, conn: Any) -> None:
         if conn is None or conn.is_closed:
             return
-        conn.attempt = None
         conn.idle_since = time.monotonic()
         is_read = conn.answer is None or conn.answer.isclosed()
         excess = conn

@@ -24,10 +24,13 @@ def describe_failure(error: BaseException) -> str:
 
 def is_time_out(error: BaseException) -> bool:
     """Return whether it took too long."""
+    from urllib3.exceptions import NewConnectionError
     from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
     cause, _ = _find_cause(error)
-    return isinstance(cause, TimeoutError | HTTPTimeoutError)
+    # urllib3 counts a refused connection among the time-outs.
+    is_refused = isinstance(cause, NewConnectionError)
+    return isinstance(cause, TimeoutError | HTTPTimeoutError) and not is_refused
 
 
 def to_os_error(error: BaseException) -> OSError:
@@ -58,9 +61,7 @@ def _find_cause(error: BaseException) -> tuple[BaseException, bool]:
         elif isinstance(error, urllib3.MaxRetryError):
             inner = error.reason
         elif isinstance(error, urllib3.NewConnectionError):
-            inner = error.__cause__
-        elif isinstance(error, urllib3.IncompleteRead):
-            return error, is_proxys
+            inner = error.__cause__ or error.__context__
         elif isinstance(error, urllib3.ProtocolError | urllib3.SSLError):
             inner = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
         if not isinstance(inner, BaseException):

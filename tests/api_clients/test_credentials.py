@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import pickle
 from collections.abc import Callable
@@ -365,3 +366,54 @@ def test_credentials_refresh_keeps_the_connection_that_was_there(
 
     assert before is not None
     assert connections["default"].connection is before
+
+
+# Sharing
+
+
+def test_credentials_refresh_in_a_running_event_loop(
+    shared_database: None, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """gcsfs and others refresh there, where the database may not be asked."""
+    account = linked(new_user(), google, alice, access_token="")
+    credentials = AccountCredentials.of(account)
+
+    async def refresh() -> None:
+        credentials.refresh(None)
+
+    asyncio.run(refresh())
+
+    assert credentials.token == token_of(account, "access_token")
+
+
+def test_credentials_of_a_lost_grant_in_a_running_event_loop(
+    shared_database: None, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """The error is the same."""
+    credentials = AccountCredentials.of(linked(new_user(), google, alice, access_token=""))
+    google.revoke(alice)
+
+    async def refresh() -> None:
+        credentials.refresh(None)
+
+    with pytest.raises(GrantLostError):
+        asyncio.run(refresh())
+
+
+def test_credentials_take_what_another_thread_got(
+    shared_database: None, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """A thread that was refused with the old token asks for nothing, and the next time it does."""
+    credentials = AccountCredentials.of(linked(new_user(), google, alice))
+    credentials.apply({})
+    at_once(lambda: credentials.refresh(None))
+    google.clear_requests()
+    before = credentials.token
+
+    credentials.refresh(None)
+    assert google.requests == []
+    assert credentials.token == before
+
+    GoogleAccount.objects.update(refresh_forced_at=None)
+    credentials.refresh(None)
+    assert credentials.token != before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -148,6 +150,38 @@ def test_repetition_that_fails_is_not_repeated(call: Any, server: HostileServer)
         call("GET", "second")
 
     assert server.counts["GET second"] == 2
+
+
+def test_stream_over_a_connection_that_dies(server: HostileServer) -> None:
+    """It is sent again from where it stood, if its method does no harm."""
+    send_request("GET", f"{server.url}/first", body=None, headers={}, timeout=5)
+    server.next.append(ENDINGS["before the headers"])
+    stream = io.BytesIO(b"--- the whole of it")
+    stream.seek(4)
+
+    answer = send_request(
+        "PUT", f"{server.url}/second", body=stream, headers={"Content-Length": "15"}, timeout=5
+    )
+
+    assert answer.json() == {"id": "second"}
+    assert server.counts["PUT second"] == 2
+    assert [seen.body for seen in server.requests[1:]] == [b"the whole of it"] * 2
+
+
+def test_pipe_over_a_connection_that_dies(server: HostileServer) -> None:
+    """It can be read once, and so is sent once."""
+    send_request("GET", f"{server.url}/first", body=None, headers={}, timeout=5)
+    server.next.append(ENDINGS["before the headers"])
+    ends = os.pipe()
+    os.write(ends[1], b"piped")
+    os.close(ends[1])
+
+    with open(ends[0], "rb") as pipe, pytest.raises(HTTPError):
+        send_request(
+            "PUT", f"{server.url}/2", body=pipe, headers={"Content-Length": "5"}, timeout=5
+        )
+
+    assert [seen.body for seen in server.requests[1:]] == [b"piped"]
 
 
 INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import ssl
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3.contrib
 from requests.exceptions import RequestException
 
 from django_google_link.exceptions import RefreshUnavailableError
@@ -346,7 +348,6 @@ def test_proxy_and_its_login_are_part_of_a_connection(
         ("http://operator:secret@host:port", "address of the proxy makes no sense"),
         ("ftp://operator:secret@127.0.0.1", "address of the proxy makes no sense"),
         ("http://größe:größe€@127.0.0.1:1", "address of the proxy makes no sense"),
-        ("socks5h://operator:secret@127.0.0.1:1", "PySocks"),
     ],
 )
 def test_proxy_that_cannot_be_used_is_told(
@@ -367,6 +368,63 @@ def test_proxy_that_cannot_be_used_is_told(
 
     assert "secret" not in str(caught.value)
     assert server.connections == 0
+
+
+@every_caller
+def test_socks_proxy_is_used(
+    server: HostileServer,
+    certificate: tuple[Path, Path],
+    account: GoogleAccount,
+    monkeypatch: pytest.MonkeyPatch,
+    call: Any,
+) -> None:
+    """By all, where PySocks is installed."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    with running_proxy(speaks_socks=True) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("http", "socks5h"))
+        for number in range(2):
+            assert call(account, "GET", f"{server.url}/{number}") == {"id": str(number)}
+
+        assert proxy.targets == [f"127.0.0.1:{server.port}"]
+
+
+def test_socks_proxy_that_is_down_is_told(
+    account: GoogleAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not Google that is slow."""
+    monkeypatch.setenv("HTTPS_PROXY", "socks5h://operator:secret@127.0.0.1:1")
+
+    with pytest.raises(RefreshUnavailableError, match=r"SOCKS5 proxy.*refused") as caught:
+        request_endpoint("GET", "https://example.com/")
+
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["socks9://127.0.0.1:1", "socks5h://[::1"])
+def test_socks_proxy_that_cannot_be_used_is_told(
+    account: GoogleAccount, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """Nobody knows that version, or where it is."""
+    monkeypatch.setenv("HTTPS_PROXY", address)
+
+    with pytest.raises(RefreshUnavailableError, match="the proxy makes no sense"):
+        request_endpoint("GET", "https://example.com/")
+
+
+@every_caller
+def test_socks_proxy_without_pysocks_is_told(
+    account: GoogleAccount, monkeypatch: pytest.MonkeyPatch, call: Any
+) -> None:
+    """And nobody goes past it."""
+    monkeypatch.setenv("HTTPS_PROXY", "socks5h://operator:secret@127.0.0.1:1")
+    monkeypatch.setitem(sys.modules, "socks", None)
+    monkeypatch.delitem(sys.modules, "urllib3.contrib.socks", raising=False)
+    monkeypatch.delattr(urllib3.contrib, "socks", raising=False)
+
+    with pytest.raises(FAILURES, match="PySocks") as caught:
+        call(account, "GET", "https://example.com/")
+
+    assert "secret" not in str(caught.value)
 
 
 def test_proxy_that_refuses_is_told(

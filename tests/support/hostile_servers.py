@@ -7,6 +7,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -94,9 +95,11 @@ class HostileServer:
 
     Args:
         context: to speak TLS.
+        answer: in place of the id.
     """
 
     context: ssl.SSLContext | None = None
+    answer: Callable[[Seen], bytes] = lambda seen: seen.answer
     #: What is done for the next requests, one by one.
     next: deque[Behaviour] = field(default_factory=deque)
     requests: list[Seen] = field(default_factory=list)
@@ -192,14 +195,28 @@ class HostileServer:
 
     def _behave(self, peer: Any, seen: Seen) -> bool:
         with self._lock:
-            behaviour = self.next.popleft() if self.next else answering(seen.answer)
+            behaviour = self.next.popleft() if self.next else answering(self.answer)
         return behaviour(peer, seen)
 
 
+def dripping(start: bytes, drop: bytes = b"x") -> Behaviour:
+    """Send this, and then a little now and then, for as long as somebody listens."""
+
+    def behave(peer: Any, seen: Seen) -> bool:
+        peer.sendall(start)
+        while True:
+            peer.sendall(drop)
+            time.sleep(0.02)
+
+    return behave
+
+
 @contextmanager
-def hostile_server(context: ssl.SSLContext | None = None) -> Iterator[HostileServer]:
-    """Serve for the time of a ``with`` statement."""
-    server = HostileServer(context=context)
+def hostile_server(
+    context: ssl.SSLContext | None = None, **options: Any
+) -> Iterator[HostileServer]:
+    """Serve for the time of a ``with`` statement; see :class:`HostileServer`."""
+    server = HostileServer(context=context, **options)
     try:
         yield server
     finally:

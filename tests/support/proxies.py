@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -16,9 +18,13 @@ class Proxy:
 
     Args:
         login: that it demands.
+        delay: seconds that it takes.
+        speaks_socks: in place of HTTP: version 5 (RFC 1928), without a login.
     """
 
     login: str | None = None
+    delay: float = 0
+    speaks_socks: bool = False
     #: ``host:port`` of each tunnel.
     targets: list[str] = field(default_factory=list)
     #: The login of each tunnel that had one.
@@ -45,6 +51,9 @@ class Proxy:
 
     def _serve(self, peer: socket.socket) -> None:
         with closing(peer), suppress(OSError):
+            if self.speaks_socks:
+                self._serve_socks(peer)
+                return
             head = b""
             while b"\r\n\r\n" not in head:
                 head += peer.recv(1)
@@ -58,16 +67,31 @@ class Proxy:
             if self.login is not None and given != self.login:
                 peer.sendall(b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n")
                 return
+            time.sleep(self.delay)
             self.targets.append(target)
             if given:
                 self.logins.append(given)
-            host, _, port = target.rpartition(":")
-            with socket.create_connection((host, int(port))) as server:
-                peer.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-                back = threading.Thread(target=_copy, args=(server, peer), daemon=True)
-                back.start()
-                _copy(peer, server)
-                back.join()
+            _tunnel(peer, target, b"HTTP/1.1 200 OK\r\n\r\n")
+
+    def _serve_socks(self, peer: socket.socket) -> None:
+        file = peer.makefile("rb", buffering=0)
+        file.read(file.read(2)[1])
+        peer.sendall(b"\5\0")
+        kind = file.read(4)[3]
+        host = file.read(file.read(1)[0]).decode() if kind == 3 else socket.inet_ntoa(file.read(4))
+        target = f"{host}:{int.from_bytes(file.read(2))}"
+        self.targets.append(target)
+        _tunnel(peer, target, b"\5\0\0\1" + bytes(6))
+
+
+def _tunnel(peer: socket.socket, target: str, answer: bytes) -> None:
+    host, _, port = target.rpartition(":")
+    with socket.create_connection((host, int(port))) as server:
+        peer.sendall(answer)
+        back = threading.Thread(target=_copy, args=(server, peer), daemon=True)
+        back.start()
+        _copy(peer, server)
+        back.join()
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:
@@ -79,9 +103,9 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 
 
 @contextmanager
-def running_proxy(login: str | None = None) -> Iterator[Proxy]:
-    """Run a proxy for the time of a ``with`` statement."""
-    proxy = Proxy(login=login)
+def running_proxy(**options: Any) -> Iterator[Proxy]:
+    """Run a proxy for the time of a ``with`` statement; see :class:`Proxy`."""
+    proxy = Proxy(**options)
     try:
         yield proxy
     finally:
