@@ -20,12 +20,14 @@ from django_google_link.http.pool import process_pool, start_anew
 from django_google_link.http.routes import find_route
 from django_google_link.models import GoogleAccount
 from django_google_link.oauth.transport import request as request_endpoint
-from django_google_link.services import authorized_session
+from django_google_link.services import access_token, authorized_session
 from django_google_link.testing.accounts import make_google_account
+from tests.support.databases import new_user
 from tests.support.hostile_servers import HostileServer, hostile_server
 from tests.support.https_servers import write_certificate
 from tests.support.kept_connections import CALLERS, FAILURES
 from tests.support.proxies import Proxy, running_proxy
+from tests.support.times import in_seconds
 
 pytestmark = pytest.mark.django_db
 
@@ -164,6 +166,25 @@ def test_bundle_that_is_none_is_named(
 
     with pytest.raises(FAILURES, match=rf"SSL_CERT_FILE names {bundle}.*({cause})"):
         call(account, "GET", f"{server.url}/1")
+
+
+def test_bundle_that_is_none_is_named_in_the_log(
+    shared_database: None,
+    server: HostileServer,
+    google: Any,
+    configure: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whoever is on call need not guess why Google cannot be reached."""
+    configure(TOKEN_ENDPOINT=f"{server.url}/token")
+    monkeypatch.setenv("SSL_CERT_FILE", "/no/bundle.pem")
+    account = make_google_account(new_user(), access_token_expires_at=in_seconds(-60))
+
+    with pytest.raises(RefreshUnavailableError):
+        access_token(account)
+
+    assert "SSL_CERT_FILE names /no/bundle.pem: No such file or directory" in caplog.text
 
 
 def test_context_is_made_once(
