@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from django.views.decorators.debug import sensitive_variables
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import DependencyWarning, ProtocolError, SSLError
+from urllib3.exceptions import DependencyWarning, MaxRetryError, ProtocolError, SSLError
 from urllib3.util import make_headers, parse_url
 
 from .failures import RouteError
@@ -217,7 +217,7 @@ class KeepingPool(HTTPConnectionPool):
         start = find_position(body)
         try:
             return self._send(attempt, method, url, body, headers, **kwargs)
-        except (ProtocolError, SSLError):
+        except (ProtocolError, SSLError, MaxRetryError):
             can_rewind = body is None or isinstance(body, bytes | str) or start is not None
             is_harmless = method.upper() in _IDEMPOTENT and can_rewind
             if not (attempt.was_kept and may_repeat and (is_harmless or not attempt.has_written)):

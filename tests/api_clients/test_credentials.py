@@ -386,6 +386,24 @@ def test_credentials_refresh_in_a_running_event_loop(
     assert credentials.token == token_of(account, "access_token")
 
 
+def test_credentials_near_their_end_live_on_without_a_thread(
+    google: FakeGoogle, alice: FakeUser, user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that can start none, or that is ending, has a token all the same."""
+    account = linked(user, google, alice, access_token_expires_at=in_seconds(100))
+    stored = token_of(account, "access_token")
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    google.stop()
+    monkeypatch.setattr("django_google_link.oauth.transport.Thread.start", refuse)
+    credentials = AccountCredentials.of(account)
+    credentials.refresh(None)
+
+    assert credentials.token == stored
+
+
 def test_credentials_of_a_lost_grant_in_a_running_event_loop(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:

@@ -105,6 +105,51 @@ def test_connection_that_has_died_is_replaced(
     assert server.connections == 2
 
 
+@pytest.fixture
+def unseen_end(server: HostileServer, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """End all connections in the moment after they were looked at."""
+
+    def end() -> None:
+        server.close_connections(with_reset=True)
+        monkeypatch.setattr("urllib3.connection.wait_for_read", lambda *args, **kwargs: False)
+
+    return end
+
+
+@pytest.mark.parametrize("name", ["pool", "session", "http"])
+def test_post_of_which_nothing_was_written_is_sent_again(
+    server: HostileServer,
+    account: GoogleAccount,
+    configure: Callable[..., None],
+    unseen_end: Callable[[], None],
+    name: str,
+) -> None:
+    """Over a new connection: it cannot have been done."""
+    configure(API_ENDPOINT=server.url)
+    call = CALLERS[name]
+    call(account, "GET", f"{server.url}/first")
+    unseen_end()
+
+    assert call(account, "POST", f"{server.url}/second") == {"id": "second"}
+
+    assert server.counts["POST second"] == 1
+
+
+def test_exchange_is_never_sent_again(
+    server: HostileServer, account: GoogleAccount, unseen_end: Callable[[], None]
+) -> None:
+    """Nor is a refresh or a revocation, whatever was written."""
+    call = CALLERS["endpoint"]
+    call(account, "GET", f"{server.url}/first")
+    unseen_end()
+
+    with pytest.raises(FAILURES):
+        call(account, "POST", f"{server.url}/second")
+
+    assert server.counts["POST second"] == 0
+    assert call(account, "GET", f"{server.url}/third") == {"id": "third"}
+
+
 @pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
 def test_get_over_a_connection_that_dies(call: Any, server: HostileServer, ending: Any) -> None:
     """It is made once more over a new one, or fails; a half answer is never one."""
