@@ -135,6 +135,28 @@ def test_post_of_which_nothing_was_written_is_sent_again(
     assert server.counts["POST second"] == 1
 
 
+def test_repetition_goes_over_a_new_connection(
+    server: HostileServer, unseen_end: Callable[[], None]
+) -> None:
+    """Where one has died, the others have, too."""
+    together = threading.Barrier(3)
+
+    def answer_together(peer: Any, seen: Seen) -> bool:
+        together.wait(20)
+        return answering(seen.answer)(peer, seen)
+
+    def get(id: str) -> Any:
+        url = f"{server.url}/{id}"
+        return send_request("GET", url, body=None, headers={}, timeout=5).json()
+
+    server.next.extend([answer_together] * 3)
+    at_once(*[lambda: get("first")] * 3)
+    assert server.connections == 3
+    unseen_end()
+
+    assert get("second") == {"id": "second"}
+
+
 def test_exchange_is_never_sent_again(
     server: HostileServer, account: GoogleAccount, unseen_end: Callable[[], None]
 ) -> None:
