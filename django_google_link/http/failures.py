@@ -58,8 +58,6 @@ def _find_cause(error: BaseException) -> tuple[BaseException, bool]:
         inner: object = None
         if isinstance(error, urllib3.ProxyError):
             inner, is_proxys = error.original_error, True
-        elif isinstance(error, urllib3.MaxRetryError):
-            inner = error.reason
         elif isinstance(error, urllib3.NewConnectionError):
             inner = error.__cause__ or error.__context__
         elif isinstance(error, urllib3.ProtocolError | urllib3.SSLError):

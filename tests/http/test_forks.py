@@ -23,7 +23,7 @@ import django
 from django.conf import settings
 settings.configure()
 django.setup()
-from django_google_link.http.pool import send_request
+from django_google_link.http.pool import process_pool, send_request
 
 def call(id, method="POST"):
     answer = send_request(
@@ -35,7 +35,15 @@ def work(name):
     for number in range(25):
         call(f"{name}-{number}", "POST" if number % 2 else "GET")
 
+def assert_is_anew():
+    # Python has told the pool of the fork, before anybody asked for it.
+    own = os.getpid
+    os.getpid = lambda: master
+    assert process_pool() is not before
+    os.getpid = own
+
 work("warm")
+master, before = os.getpid(), process_pool()
 threads = [threading.Thread(target=work, args=(f"thread-{n}",)) for n in range(4)]
 for thread in threads:
     thread.start()
@@ -44,6 +52,7 @@ for number in range(4):
     pid = os.fork()
     if not pid:
         try:
+            assert_is_anew()
             work(f"child-{number}")
             # A child of a child.
             pid = os.fork()
