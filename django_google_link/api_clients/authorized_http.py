@@ -277,6 +277,9 @@ def _find_start(body: Any, length: str) -> int | None:
     start = find_position(body)
     if start is None or not length.isdecimal():
         return start
-    body.seek(0, os.SEEK_END)
-    end: int = body.tell()
+    try:
+        body.seek(0, os.SEEK_END)
+        end: int = body.tell()
+    except (OSError, ValueError):
+        return start  # It has no end that could be looked for.
     return start if start < end else max(end - int(length), 0)

@@ -150,6 +150,23 @@ def test_stream_that_stands_elsewhere_is_sent_from_there(
     assert [seen.body for seen in api.requests] == [b"the whole of it"] * 2
 
 
+def test_stream_whose_end_cannot_be_found(api: HostileServer, account: GoogleAccount) -> None:
+    """It is sent from where it stands."""
+
+    class Endless(io.BytesIO):
+        def seek(self, position: int, whence: int = 0) -> int:
+            if whence:
+                raise io.UnsupportedOperation
+            return super().seek(position)
+
+    stream = Endless(b"--- the whole of it")
+    stream.seek(4)
+
+    authorized_http(account).request(f"{api.url}/1", "PUT", stream, {"Content-Length": "15"})
+
+    assert api.requests[0].body == b"the whole of it"
+
+
 def test_stream_that_cannot_be_brought_back_is_sent_once(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:

@@ -80,6 +80,33 @@ def test_connection_is_kept(call: Any, server: HostileServer) -> None:
     assert server.connections == 1
 
 
+ANSWERS = {
+    "empty": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "204": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "304": b"HTTP/1.1 304 Not Modified\r\nContent-Length: 500\r\n\r\n",
+    "in chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nX: trailer\r\n\r\n",
+    "401": make_answer({}, "401 Unauthorized"),
+    "503": make_answer({}, "503 Service Unavailable"),
+}
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+@pytest.mark.parametrize("data", ANSWERS.values(), ids=ANSWERS)
+def test_connection_is_kept_after_an_answer_of_any_kind(
+    server: HostileServer, data: bytes, is_streamed: bool
+) -> None:
+    """Once it is read to its end."""
+    server.next.append(answering(data))
+    url = f"{server.url}/1"
+
+    answer = send_request("POST", url, body=b"x", headers={}, timeout=5, is_streamed=is_streamed)
+    assert answer.data in data or answer.data == b"abcde"
+    send_request("POST", url, body=b"x", headers={}, timeout=5)
+
+    assert server.connections == 1
+
+
 def test_cookies_are_nobody_s(call: Any, server: HostileServer) -> None:
     """What a server sets for one request does not go with the next."""
     server.next.append(answering(make_answer({"id": "first"}, Set_Cookie="who=anna; Path=/")))
