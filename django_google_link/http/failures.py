@@ -67,9 +67,8 @@ def _find_cause(error: BaseException) -> tuple[BaseException, bool]:
         error = inner
 
 
-#: What may be raised while a request is made or an answer is read, besides ``OSError``.
 def list_failures() -> tuple[type[BaseException], ...]:
-    """Return the classes of error by which a request fails."""
+    """Return what may be raised while a request is made or an answer is read."""
     from urllib3.exceptions import HTTPError
 
     return (HTTPError, HTTPException, OSError)

@@ -306,6 +306,26 @@ def test_proxy_of_the_environment_is_used(
 
 
 @every_caller
+def test_proxy_that_speaks_tls_is_used(
+    server: HostileServer,
+    certificate: tuple[Path, Path],
+    account: GoogleAccount,
+    monkeypatch: pytest.MonkeyPatch,
+    call: Any,
+) -> None:
+    """Its certificate is verified as that of a server is."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    with running_proxy(context=context) as proxy:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        for number in range(2):
+            assert call(account, "GET", f"{server.url}/{number}") == {"id": str(number)}
+
+        assert proxy.targets == [f"127.0.0.1:{server.port}"]
+
+
+@every_caller
 def test_no_proxy_is_heeded(
     server: HostileServer,
     certificate: tuple[Path, Path],

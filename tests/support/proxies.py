@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -19,12 +20,14 @@ class Proxy:
     Args:
         login: that it demands.
         delay: seconds that it takes.
+        context: to speak TLS.
         speaks_socks: in place of HTTP: version 5 (RFC 1928), without a login.
     """
 
     login: str | None = None
     delay: float = 0
     speaks_socks: bool = False
+    context: ssl.SSLContext | None = None
     #: ``host:port`` of each tunnel.
     targets: list[str] = field(default_factory=list)
     #: The login of each tunnel that had one.
@@ -33,7 +36,9 @@ class Proxy:
 
     def __post_init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = (
+            f"{'https' if self.context else 'http'}://127.0.0.1:{self._listener.getsockname()[1]}"
+        )
         threading.Thread(target=self._accept, daemon=True).start()
 
     def stop(self) -> None:
@@ -47,6 +52,8 @@ class Proxy:
             while True:
                 peer, _ = self._listener.accept()
                 self.connections += 1
+                if self.context:
+                    peer = self.context.wrap_socket(peer, server_side=True)
                 threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
 
     def _serve(self, peer: socket.socket) -> None:
