@@ -228,7 +228,8 @@ def _to_response(answer: BaseHTTPResponse) -> httplib2.Response:
     headers = {name: answer.headers[name] for name in answer.headers}
     response = httplib2.Response({**headers, "status": str(answer.status)})
     response.reason, response.version = answer.reason or "", answer.version
-    if "content-encoding" in response:
+    codings = response.get("content-encoding", "").lower().replace(" ", "").split(",")
+    if set(codings) <= set(answer.CONTENT_DECODERS):
         # A download in pieces counts the bytes that it gets, which are these.
         response["content-length"] = str(len(answer.data))
         response["-content-encoding"] = response.pop("content-encoding")

@@ -27,7 +27,7 @@ class Trust:
 
     #: Where the path comes from, for error messages.
     source: str = field(compare=False)
-    #: A file or a folder; ``None``: whoever answers is trusted.
+    #: A file, or one or several folders; ``None``: whoever answers is trusted.
     bundle: str | None
     certificate: Certificate
     versions: tuple[object, ...]
@@ -79,7 +79,7 @@ def _find_proxy(url: str, proxies: Mapping[str, str] | None) -> str | None:
 def _find_trust(verify: bool | str | None, certificate: Certificate) -> Trust:
     source, bundle = _find_bundle(verify)
     own = (certificate,) if isinstance(certificate, str) else certificate or ()
-    versions = [_read_version(bundle, source)] if bundle else []
+    versions = [_read_version(path, source) for path in (bundle or "").split(os.pathsep) if path]
     versions += [_read_version(path, "The client certificate") for path in own]
     return Trust(source=source, bundle=bundle, certificate=certificate, versions=tuple(versions))
 

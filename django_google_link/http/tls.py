@@ -45,7 +45,7 @@ def make_context(trust: Trust) -> ssl.SSLContext:
 
 def _load_bundle(context: ssl.SSLContext, path: str, source: str) -> None:
     try:
-        if os.path.isdir(path):
+        if os.path.isdir(path.partition(os.pathsep)[0]):
             context.load_verify_locations(capath=path)
         else:
             context.load_verify_locations(cafile=path)

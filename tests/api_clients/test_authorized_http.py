@@ -250,6 +250,37 @@ def test_answer_that_cannot_be_decompressed(api: HostileServer, account: GoogleA
         authorized_http(account).request(f"{api.url}/1")
 
 
+@pytest.mark.parametrize("coding", ["identity", "strange"])
+def test_answer_in_a_coding_that_nobody_asked_for(
+    api: HostileServer, account: GoogleAccount, coding: str
+) -> None:
+    """It is handed on as it is, and says so."""
+    api.next.append(answering(make_answer({"id": "1"}, Content_Encoding=coding)))
+
+    response, content = authorized_http(account).request(f"{api.url}/1")
+
+    assert json.loads(content) == {"id": "1"}
+    assert response["content-encoding"] == coding
+    assert response["content-length"] == str(len(content))
+
+
+@pytest.mark.parametrize("coding", ["gzip", "GZIP", "gzip, gzip"])
+def test_answer_that_was_decompressed(
+    api: HostileServer, account: GoogleAccount, coding: str
+) -> None:
+    """It has the length that it has, and the coding is no longer there."""
+    body = gzip.compress(b'{"id": "1"}')
+    body = gzip.compress(body) if "," in coding else body
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n"
+    api.next.append(answering(head.encode() + body))
+
+    response, content = authorized_http(account).request(f"{api.url}/1")
+
+    assert content == b'{"id": "1"}'
+    assert response["content-length"] == "11"
+    assert "content-encoding" not in response
+
+
 def test_head_has_no_body(api: HostileServer, account: GoogleAccount) -> None:
     """And its connection serves the next request."""
     api.next.append(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n"))

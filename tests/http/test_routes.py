@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -106,12 +107,13 @@ def test_bundle_of_the_environment_is_trusted(
     """Under each of its names, a file or a folder."""
     with pytest.raises(FAILURES, match=r"CERTIFICATE_VERIFY_FAILED|SSLError"):
         call(account, "GET", f"{server.url}/1")
-    path = certificate[0]
+    path: Any = certificate[0]
     if variable == "SSL_CERT_DIR":
         path = tmp_path / "folder"
         path.mkdir()
         name = f"{hash_of_subject(certificate[0])}.0"
         (path / name).write_bytes(certificate[0].read_bytes())
+        path = f"{tmp_path}{os.pathsep}{path}"
     monkeypatch.setenv(variable, str(path))
 
     assert call(account, "GET", f"{server.url}/2") == {"id": "2"}
@@ -208,6 +210,24 @@ def test_context_is_made_once(
             call(account, "GET", "https://127.0.0.1:1/")
 
     assert len(made) == 1
+
+
+def test_context_is_complete_when_it_is_shared(certificate: tuple[Path, Path]) -> None:
+    """urllib3 sets its protocols at each connection, while others may be connecting with it."""
+    trust = find_route("https://example.com/", verify=str(certificate[0])).trust
+    assert trust is not None
+    context = tls.make_context(trust)
+    context.set_alpn_protocols(["h2"])
+    there = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    there.load_cert_chain(*certificate)
+    there.set_alpn_protocols(["h2", "http/1.1"])
+
+    with (
+        hostile_server(there) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as secured,
+    ):
+        assert secured.selected_alpn_protocol() == "http/1.1"
 
 
 def test_contexts_are_bounded(
