@@ -24,13 +24,10 @@ def describe_failure(error: BaseException) -> str:
 
 def is_time_out(error: BaseException) -> bool:
     """Return whether it took too long."""
-    from urllib3.exceptions import NewConnectionError
     from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
     cause, _ = _find_cause(error)
-    # urllib3 counts a refused connection among the time-outs.
-    is_refused = isinstance(cause, NewConnectionError)
-    return isinstance(cause, TimeoutError | HTTPTimeoutError) and not is_refused
+    return isinstance(cause, TimeoutError | HTTPTimeoutError)
 
 
 def to_os_error(error: BaseException) -> OSError:
@@ -59,6 +56,7 @@ def _find_cause(error: BaseException) -> tuple[BaseException, bool]:
         if isinstance(error, urllib3.ProxyError):
             inner, is_proxys = error.original_error, True
         elif isinstance(error, urllib3.NewConnectionError):
+            # urllib3 counts it among the time-outs, which it seldom is.
             inner = error.__cause__ or error.__context__
         elif isinstance(error, urllib3.ProtocolError | urllib3.SSLError):
             inner = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
