@@ -419,7 +419,10 @@ def test_credentials_of_a_lost_grant_in_a_running_event_loop(
 
 
 def test_credentials_take_what_another_thread_got(
-    shared_database: None, google: FakeGoogle, alice: FakeUser
+    shared_database: None,
+    google: FakeGoogle,
+    alice: FakeUser,
+    django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
     """A thread that was refused with the old token asks for nothing, and the next time it does."""
     credentials = AccountCredentials.of(linked(new_user(), google, alice))
@@ -428,7 +431,8 @@ def test_credentials_take_what_another_thread_got(
     google.clear_requests()
     before = credentials.token
 
-    credentials.refresh(None)
+    with django_assert_num_queries(0):
+        credentials.refresh(None)
     assert google.requests == []
     assert credentials.token == before
 

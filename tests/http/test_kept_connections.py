@@ -32,7 +32,7 @@ from tests.support.times import until
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture(params=["http", "https"])
+@pytest.fixture(params=["http", pytest.param("https", marks=pytest.mark.slow)])
 def server(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[HostileServer]:
@@ -395,7 +395,7 @@ def test_hundred_threads(
 
     at_once(*[lambda thread=thread: run(thread) for thread in range(100)])
 
-    assert len(answered) > 850
+    assert len(answered) > 700
     posts = {name: count for name, count in server.counts.items() if name.startswith("POST")}
     assert set(posts.values()) == {1}
     assert server.connections < 1000

@@ -24,7 +24,7 @@ def _call_by_pool(account: GoogleAccount, method: str, url: str) -> Any:
     from urllib3.exceptions import HTTPError
 
     try:
-        answer = send_request(method, url, body=b"", headers={}, timeout=5)
+        answer = send_request(method, url, body=b"", headers={}, timeout=20)
     except HTTPError as error:
         raise OSError(type(error).__name__) from None
     return json.loads(answer.data)
