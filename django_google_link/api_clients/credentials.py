@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from threading import Lock, local
+from threading import RLock, local
 from typing import Any, Self, overload
 
 from django.db import connections, router
@@ -47,8 +47,9 @@ class _HelperCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
         self.token: str | None = None
         self._scopes: list[str] = scopes
         self._quota_project_id = quota_project_id
-        # One for each process: a fork may happen while another thread holds the lock.
-        self._locks: dict[int, Lock] = {}
+        # One for each process: a fork may happen while another thread holds the lock. The receiver
+        # of a signal that a refresh sends may use these credentials in its turn.
+        self._locks: dict[int, Any] = {}
         self._this_thread = local()
 
     @property
@@ -84,7 +85,7 @@ class _HelperCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
         self._this_thread.applied = self.token
 
     def _refresh(self, used: str | None) -> None:
-        with self._locks.setdefault(os.getpid(), Lock()):
+        with self._locks.setdefault(os.getpid(), RLock()):
             if self.token != used and self.valid:
                 return  # Another thread has got it meanwhile.
             # A token that is only about to expire still serves, should Google give no other.

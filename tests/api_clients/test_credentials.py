@@ -25,11 +25,13 @@ from django_google_link.exceptions import (
 )
 from django_google_link.models import GoogleAccount
 from django_google_link.secret import Secret
+from django_google_link.signals import token_refreshed
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 from tests.support.accounts import linked, save, token_of
 from tests.support.constants import CALENDAR, DRIVE, OPENID
 from tests.support.databases import at_once, new_user
+from tests.support.signals import connected
 from tests.support.times import in_seconds
 
 pytestmark = pytest.mark.django_db
@@ -416,6 +418,24 @@ def test_credentials_of_a_lost_grant_in_a_running_event_loop(
 
     with pytest.raises(GrantLostError):
         asyncio.run(refresh())
+
+
+def test_credentials_may_be_used_by_the_receiver_of_their_refresh(
+    shared_database: None, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """It is called in the middle of it."""
+    credentials = AccountCredentials.of(linked(new_user(), google, alice, access_token=""))
+    tokens: list[str | None] = []
+
+    def receive(**kwargs: Any) -> None:
+        credentials.refresh(None)
+        tokens.append(credentials.token)
+
+    with connected(token_refreshed, receive):
+        credentials.refresh(None)
+
+    assert tokens == [credentials.token]
+    assert len(google.requests_to("token")) == 1
 
 
 def test_credentials_take_what_another_thread_got(
