@@ -73,7 +73,7 @@ def test_reason_why_nobody_can_be_reached(google: FakeGoogle) -> None:
         fetch(f"{google.url}/token", form={})
 
     google.stop()
-    with pytest.raises(RefreshUnavailableError, match="unreachable: .*refused"):
+    with pytest.raises(RefreshUnavailableError, match=r"unreachable: .*refused"):
         fetch(f"{google.url}/token", form={})
 
     with pytest.raises(RefreshUnavailableError, match="unreachable: gaierror"):

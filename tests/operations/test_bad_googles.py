@@ -31,9 +31,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
 WHOLE = os.environ.get("LONG") == "whole"
 
-UNKNOWN_CERTIFICATE = (
-    "SSLCertVerificationError: certificate verify failed: self-signed certificate"
-)
+UNKNOWN_CERTIFICATE = "SSLCertVerificationError: certificate verify failed: self-signed certificate"
 
 
 @dataclass(frozen=True, kw_only=True)
