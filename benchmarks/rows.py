@@ -22,6 +22,8 @@ import django
 from django.conf import settings
 
 from .operating import deleted_users, key_rotation, million_accounts
+from .outage import outage_of_an_hour
+from .page_beside import page_beside
 from .starting import start_of_a_process
 
 Figures = dict[str, Any]
@@ -177,6 +179,8 @@ ROWS = {
         million_accounts,
         memory_of_services,
         deleted_users,
+        outage_of_an_hour,
+        page_beside,
     )
 }
 

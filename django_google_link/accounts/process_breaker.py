@@ -5,12 +5,15 @@ It also counts what nobody may write into the database, inside a transaction of 
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Lock
 
 from ..conf import clock
 from .database import lease_duration
+
+logger = logging.getLogger("django_google_link")
 
 #: So many failures in a row, of at least two accounts, open a circuit.
 FAILURES_TO_OPEN = 5
@@ -78,17 +81,28 @@ def record_failure(issuer: str, account: str) -> bool:
         breaker.failures += 1
         if len(breaker.accounts) < 2:
             breaker.accounts.add(account)
+        was_open = breaker.is_open
         if breaker.failures >= FAILURES_TO_OPEN and len(breaker.accounts) > 1:
             breaker.is_open = True
-        breaker.retry_at = clock.now() + PROBE_INTERVAL if breaker.is_open else None
-        return breaker.is_open
+        is_open = breaker.is_open
+        breaker.retry_at = clock.now() + PROBE_INTERVAL if is_open else None
+    if is_open and not was_open:
+        logger.error(
+            "The issuer %s is away for this process: it asks once in %d s until it is answered.",
+            issuer,
+            PROBE_INTERVAL.total_seconds(),
+        )
+    return is_open
 
 
 def record_success(issuer: str) -> bool:
     """Close the circuit, and return whether it was open."""
     with _lock:
         breaker = _breakers.pop(issuer, None)
-    return breaker is not None and breaker.is_open
+    was_open = breaker is not None and breaker.is_open
+    if was_open:
+        logger.warning("The issuer %s answers this process again.", issuer)
+    return was_open
 
 
 def forget_failures() -> None:

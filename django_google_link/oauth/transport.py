@@ -95,6 +95,7 @@ def _settle_answer(answer: Future[Answer], *arguments: Any) -> None:
 def _send_request(method: str, url: str, body: Body, headers: Mapping[str, str] | None) -> Answer:
     import requests
 
+    status = None
     try:
         with (
             _open_session(url) as session,
@@ -110,11 +111,12 @@ def _send_request(method: str, url: str, body: Body, headers: Mapping[str, str] 
                 stream=True,
             ) as response,
         ):
+            status = response.status_code
             answer = _read_body(response)
             if answer is None:
-                raise RefreshUnavailableError("answer_too_long", status=response.status_code)
+                raise RefreshUnavailableError("answer_too_long", status=status)
             return Answer(
-                status=response.status_code,
+                status=status,
                 body=answer,
                 document=_parse_object(answer),
                 headers=response.headers,
@@ -122,7 +124,18 @@ def _send_request(method: str, url: str, body: Body, headers: Mapping[str, str] 
     except requests.ReadTimeout:
         raise RefreshUnavailableError("timeout") from None
     except (requests.RequestException, OSError, ValueError) as error:
-        raise RefreshUnavailableError("unreachable", type(error).__name__) from None
+        # Whoever has sent the beginning of an answer can be reached.
+        problem = "unreachable" if status is None else "answer_cut_short"
+        raise RefreshUnavailableError(problem, _name_error(error), status=status) from None
+
+
+def _name_error(error: BaseException) -> str:
+    """Return an error by its name, and by that of what it comes from: a text may name secrets."""
+    cause = error
+    while following := cause.__cause__ or cause.__context__:
+        cause = following
+    name, origin = type(error).__name__, type(cause).__name__
+    return name if name == origin else f"{name} ({origin})"
 
 
 def _open_session(url: str) -> Any:

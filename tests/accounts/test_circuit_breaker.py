@@ -449,12 +449,13 @@ def test_worker_that_cannot_connect_leaves_the_probe_to_another(
 
 
 def test_worker_that_can_connect_again_tells_the_others(
-    google: FakeGoogle, accounts: list[GoogleAccount]
+    google: FakeGoogle, accounts: list[GoogleAccount], caplog: pytest.LogCaptureFixture
 ) -> None:
     """What waited for its network waits no longer."""
     google.stop()
     attempt_each(accounts)
     google.start()
+    assert caplog.text.count("is away for this process: it asks once in 30 s until it is") == 1
     GoogleAccount.objects.filter(refresh_problem="unreachable").update(
         refresh_retry_at=in_seconds(3000)
     )
@@ -462,6 +463,7 @@ def test_worker_that_can_connect_again_tells_the_others(
 
     with travel(seconds=31):
         assert attempt_each(accounts) == ["token"] * 8
+    assert caplog.text.count("answers this process again.") == 1
 
 
 def test_worker_asks_once_as_well(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
