@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from random import uniform
 from typing import Any, TypeVar
@@ -249,10 +250,37 @@ def run_in_transaction(
     """
 
     def attempt() -> Result:
-        with transaction.atomic(using=using):
+        with open_transaction(using):
             return work()
 
     return run_durably(attempt, using=using, patience=patience, may_repeat=is_lost_race)
+
+
+@contextmanager
+def open_transaction(using: str) -> Iterator[None]:
+    """Open a transaction of ours, in which more than one row or statement is concerned.
+
+    Under SERIALIZABLE PostgreSQL cancels the longer of two that have read what the other has
+    written, again and again while others write. Ours take locks, and are right without that level;
+    the caller's, in which they are a part, keep theirs.
+    """
+    is_lowered = _is_above_read_committed(using) and not is_in_callers_transaction(using)
+    with transaction.atomic(using=using):
+        if is_lowered:
+            with connections[using].cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        yield
+
+
+def _is_above_read_committed(using: str) -> bool:
+    """Return whether a project has chosen another isolation level of PostgreSQL's than Django."""
+    connection = connections[using]
+    if connection.vendor != "postgresql":
+        return False
+    from django.db.backends.postgresql.psycopg_any import IsolationLevel
+
+    level = connection.settings_dict["OPTIONS"].get("isolation_level")
+    return level not in {None, IsolationLevel.READ_COMMITTED}
 
 
 def run_alone(statement: Callable[[], Result], *, using: str) -> Result:

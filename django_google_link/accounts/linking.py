@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from django.db import router, transaction
+from django.db import router
 from django.views.decorators.debug import sensitive_variables
 
 from .. import signals
@@ -43,7 +43,7 @@ from .answers import (
     store_answer,
 )
 from .authorization_requests import PendingAuthorization
-from .database import run_durably
+from .database import open_transaction, run_durably
 from .ended_grants import has_ended_since, note_moment
 from .grants import save_grant
 from .revocations import has_living_link
@@ -273,7 +273,7 @@ def _store_grant(
     request: HttpRequest | None,
 ) -> GoogleAccount:
     def save() -> GoogleAccount:
-        with transaction.atomic(using=_choose_database()):
+        with open_transaction(_choose_database()):
             account = save_grant(
                 user, client, identity, answer, requested_scopes=pending.scopes, request=request
             )

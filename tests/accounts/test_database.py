@@ -32,6 +32,7 @@ from django_google_link.accounts.database import (
     lock_free_rows,
     lock_in_one_order,
     may_pass,
+    open_transaction,
     read_isolation_level,
     run_durably,
     sees_other_commits,
@@ -361,3 +362,24 @@ else:
         """SQLite has one writer at a time, and readers that see what was there before."""
         with transaction.atomic():
             assert not sees_other_commits("default")
+
+
+if os.environ.get("TEST_DATABASE") == "postgresql":
+
+    @pytest.mark.django_db(transaction=True)
+    def test_transactions_of_ours_go_back_to_read_committed(
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """The caller's keep the level that the project has chosen."""
+        from django.db.backends.postgresql.psycopg_any import IsolationLevel
+
+        level = IsolationLevel.SERIALIZABLE
+        monkeypatch.setitem(connection.settings_dict["OPTIONS"], "isolation_level", level)
+        connection.close()
+        try:
+            with open_transaction("default"):
+                assert read_isolation_level("default") == "read committed"
+            with transaction.atomic(), open_transaction("default"):
+                assert read_isolation_level("default") == "serializable"
+        finally:
+            connection.close()
