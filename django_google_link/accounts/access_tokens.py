@@ -210,6 +210,7 @@ class _AccessTokenRequest:
         circuit = read_circuit(row.issuer, using=self._rows.db)
         if self._state.retry_at and circuit.heeds_wait(row):
             raise _make_waiting_error(row, self._state.retry_at)
+        circuit.check()  # Before anything is written: in an outage there are many who ask.
         has_turn, owner = self._take_lease()
         if not has_turn:
             return None
@@ -326,9 +327,10 @@ class _AccessTokenRequest:
         # a lease may have run out meanwhile, and a new grant may have taken the place of this one.
         guard = lease.rows_still_ours(self._rows, row, owner)
         try:
-            client = get_issuing_client(row)
-            # An active row has one.
-            refresh_token = cast("Secret", row.unseal_token("refresh_token"))
+            with circuit.prepare():
+                client = get_issuing_client(row)
+                # An active row has one.
+                refresh_token = cast("Secret", row.unseal_token("refresh_token"))
             with circuit.watch(str(row.pk)):
                 response = endpoints.refresh(client, refresh_token=refresh_token)
         except (GrantLostError, TokenUndecryptableError) as error:
