@@ -217,6 +217,7 @@ class _AccessTokenRequest:
         circuit = read_circuit(row.issuer, using=self._rows.db)
         if self._state.retry_at and circuit.heeds_wait(row):
             raise _make_waiting_error(row, self._state.retry_at)
+        circuit.check()  # Before anything is written: in an outage there are many who ask.
         has_turn, owner = self._take_lease()
         return self._refresh_under_lease(owner, circuit) if has_turn else None
 

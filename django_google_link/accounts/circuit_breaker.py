@@ -37,7 +37,7 @@ from .database import (
     run_durably,
 )
 from .failures import OUTAGES, judge_failure
-from .process_breaker import FAILURES_TO_OPEN, PROBE_INTERVAL
+from .process_breaker import FAILURES_TO_OPEN, PROBE_INTERVAL, is_plausible_wait, longest_wait
 
 logger = logging.getLogger("django_google_link")
 
@@ -83,8 +83,8 @@ class Circuit:
     def retry_at(self) -> datetime | None:
         """When the issuer may be asked again, by this worker's clock; ``None`` is at once."""
         times = [process_breaker.find_retry_time(self._issuer)]
-        if self._is_shared_open and self._row.retry_at > self._row.now:
-            times.append(clock.now() + (self._row.retry_at - self._row.now))
+        if self._is_shared_open and is_plausible_wait(wait := self._row.retry_at - self._row.now):
+            times.append(clock.now() + wait)
         return max(filter(None, times), default=None)
 
     def heeds_wait(self, account: GoogleAccount) -> bool:
@@ -95,13 +95,13 @@ class Circuit:
         if account.refresh_problem not in OUTAGES:
             return True
         if self.is_open:
-            since, opened_at = account.refresh_failing_since, self._row and self._row.opened_at
-            return bool(since and opened_at and since < opened_at - _OWN_TROUBLE)
+            since = account.refresh_failing_since
+            return bool(since and self._is_shared_open and since < _find_own_trouble(self._row))
         closed_at, failed_at = self._row and self._row.closed_at, account.refresh_failed_at
         return not (closed_at and failed_at and failed_at <= closed_at)
 
-    def enter(self) -> None:
-        """Go on to the issuer, as the one probe if it is away.
+    def check(self) -> None:
+        """Find out whether the issuer may be asked at all; nothing is written.
 
         Raises:
             RefreshUnavailableError: while it is to be left alone.
@@ -109,6 +109,14 @@ class Circuit:
         retry_at = self.retry_at
         if retry_at:
             raise _make_error(retry_at)
+
+    def enter(self) -> None:
+        """Go on to the issuer, as the one probe if it is away.
+
+        Raises:
+            RefreshUnavailableError: while it is to be left alone.
+        """
+        self.check()
         if not self.is_open:
             self.is_entered = True
             return
@@ -155,7 +163,9 @@ class Circuit:
 
     def _take_shared_probe(self) -> bool:
         now = database_now(self._rows)
-        due = self._rows.filter(opened_at__isnull=False, retry_at__lte=now)
+        # Beyond the longest wait stands what the database's clock was put back behind.
+        is_due = Q(retry_at__lte=now) | Q(retry_at__gt=now + longest_wait())
+        due = self._rows.filter(is_due, opened_at__isnull=False)
         taken = run_alone(lambda: due.update(retry_at=now + lease_duration()), using=due.db)
         return bool(taken)
 
@@ -275,14 +285,26 @@ def match_waiting(*, using: str) -> Q:
     """
     rows = _query_rows(using)
     waiting = Q(refresh_retry_at__gt=database_now(rows))
-    for circuit in rows.exclude(opened_at=None, closed_at=None):
-        theirs = Q(issuer=circuit.issuer, refresh_problem__in=OUTAGES)
+    known = rows.annotate(now=database_now_expression(rows))
+    for circuit in known.exclude(opened_at=None, closed_at=None):
+        # MySQL takes texts for equal that differ in case, but not for the end of one another.
+        same = Q(issuer=circuit.issuer, issuer__endswith=circuit.issuer)
+        theirs = same & Q(refresh_problem__in=OUTAGES)
         if circuit.opened_at:
-            own = Q(refresh_failing_since__lt=circuit.opened_at - _OWN_TROUBLE)
+            own = Q(refresh_failing_since__lt=_find_own_trouble(circuit))
             waiting &= ~theirs | own
         else:
             waiting &= ~(theirs & Q(refresh_failed_at__lte=circuit.closed_at))
     return waiting
+
+
+def _find_own_trouble(row: Any) -> datetime:
+    """Return since when an account must have failed, by this worker's clock, to be an exception.
+
+    That it fails is noted by the workers' clocks, and the outage by the database's.
+    """
+    open_for: timedelta = row.now - row.opened_at
+    return clock.now() - open_for - _OWN_TROUBLE
 
 
 def _make_error(retry_at: datetime) -> RefreshUnavailableError:

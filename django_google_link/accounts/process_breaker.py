@@ -34,12 +34,27 @@ _lock = Lock()
 _breakers: dict[str, _Breaker] = {}
 
 
+def longest_wait() -> timedelta:
+    """Return for how long an issuer is left alone at the most."""
+    return max(PROBE_INTERVAL, lease_duration())
+
+
+def is_plausible_wait(wait: timedelta) -> bool:
+    """Return whether there is something to wait for.
+
+    What is longer than any wait stems from a clock that was put back since.
+    """
+    return timedelta() < wait <= longest_wait()
+
+
+def _has_to_wait(breaker: _Breaker) -> bool:
+    return bool(breaker.retry_at and is_plausible_wait(breaker.retry_at - clock.now()))
+
+
 def find_retry_time(issuer: str) -> datetime | None:
     """Return when this process may ask the issuer again; ``None`` is at once."""
     breaker = _breakers.get(issuer)
-    if breaker is None or breaker.retry_at is None or breaker.retry_at <= clock.now():
-        return None
-    return breaker.retry_at
+    return breaker.retry_at if breaker and _has_to_wait(breaker) else None
 
 
 def is_open(issuer: str) -> bool:
@@ -54,10 +69,10 @@ def take_probe(issuer: str) -> bool:
     It ends by itself after the time that a request can take.
     """
     with _lock:
-        breaker, now = _breakers.setdefault(issuer, _Breaker()), clock.now()
-        if breaker.retry_at and breaker.retry_at > now:
+        breaker = _breakers.setdefault(issuer, _Breaker())
+        if _has_to_wait(breaker):
             return False
-        breaker.retry_at = now + lease_duration()
+        breaker.retry_at = clock.now() + lease_duration()
         return True
 
 
