@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -154,7 +155,6 @@ def test_bad_google_for_all(
     tmp_path: Path,
     admin_client: Client,
     caplog: pytest.LogCaptureFixture,
-    capsys: pytest.CaptureFixture[str],
     kind: str,
 ) -> None:
     """Pages with a living token notice nothing, and all others learn when to come again."""
@@ -176,7 +176,7 @@ def test_bad_google_for_all(
     assert requests == again == expected.requests
     assert str(errors[0]) == f"Google gives no usable answer at present ({expected.said})"
     for error in errors:
-        assert 20 < (error.retry_at - timezone.now()).total_seconds() <= 36
+        assert 0 < (error.retry_at - timezone.now()).total_seconds() <= 36
     assert {row.refresh_problem for row in failed} == {expected.problem}
     assert {row.refresh_error for row in failed} == {expected.error}
     assert code == 1
@@ -188,12 +188,10 @@ def test_bad_google_for_all(
     assert is_open is expected.is_everybodys
     assert (f"No answer from {google.url} since" in status) is is_open
     assert len([line for line in lines if "is away" in line]) == (expected.problem != "throttled")
-    if WHOLE:
-        show(capsys, kind, errors, requests, refresh, status, failed[0], lines)
+    show(kind, errors, requests, refresh, status, failed[0], lines)
 
 
 def show(
-    capsys: pytest.CaptureFixture[str],
     kind: str,
     errors: list[Any],
     requests: int,
@@ -202,7 +200,7 @@ def show(
     row: GoogleAccount,
     lines: list[str],
 ) -> None:
-    """Print a line of the table for each who looks on."""
+    """Print what each of them sees: ``make long`` keeps it."""
     waits = [round((error.retry_at - timezone.now()).total_seconds()) for error in errors]
     texts = dict.fromkeys(str(error) for error in errors)
     looked_on = {
@@ -212,12 +210,11 @@ def show(
         "google_link_refresh": f"{' '.join(refresh.split())} (exit code 1)",
         "google_link_status": " ".join(status.partition("\n\n")[2].split()),
         "admin": f"{row.get_refresh_problem_display()}: {row.refresh_error}",
-        "log": lines[-1],
+        "log": " / ".join(re.sub(r"[0-9a-f]{8}-[-0-9a-f]+", "…", line) for line in lines[-2:]),
     }
-    with capsys.disabled():
-        print(f"\nGoogle: {kind}")
-        for who, what in looked_on.items():
-            print(f"  {who}: {what.replace(str(row.pk), '…')}")
+    print(f"\nGoogle: {kind}")
+    for who, what in looked_on.items():
+        print(f"  {who}: {what}")
 
 
 @pytest.mark.usefixtures("impatient")
@@ -342,9 +339,7 @@ def test_bad_account_alone_is_never_everybodys(google: FakeGoogle) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("fault", [{"status": 503}, {"drop": True}])
-def test_google_that_flaps(
-    google: FakeGoogle, capsys: pytest.CaptureFixture[str], fault: dict[str, Any]
-) -> None:
+def test_google_that_flaps(google: FakeGoogle, fault: dict[str, Any]) -> None:
     """Away for ten seconds, back for ten: whoever comes each second is refused for a minute."""
     seconds = 600 if WHOLE else 80
     tokens = google.grant(google.add_user("alice@gmail.com"), ["openid"])
@@ -362,12 +357,11 @@ def test_google_that_flaps(
 
     requests = len(google.requests_to("token"))
     still = seconds - min(came.values(), default=seconds)
-    with capsys.disabled():
-        print(
-            f"\nAway for 10 s, back for 10 s, for {seconds} s ({fault}): a caller a second, who"
-            f" comes again each second: {requests} requests, {len(waited) - 1} served, refused for"
-            f" at most {max(waited)} s, at the end still {len(came)} for at most {still} s"
-        )
+    print(
+        f"\nAway for 10 s, back for 10 s, for {seconds} s ({fault}): a caller a second, who"
+        f" comes again each second: {requests} requests, {len(waited) - 1} served, refused for"
+        f" at most {max(waited)} s, at the end still {len(came)} for at most {still} s"
+    )
     # A probe each 30 s: if it meets Google away, the next one meets it back.
     assert max(still, *waited) <= 61 + 5
     assert requests - len(waited) <= 5 * seconds / 20
