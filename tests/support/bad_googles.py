@@ -24,8 +24,11 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "HTML, status 200": {"status": 200, **HTML},
     "HTML, status 403": {"status": 403, **HTML},
     "half an answer": {"status": 200, "body": {"access_token": "ya29.half"}, "drop": True},
-    "hangs": {"delay": 3 * SHORT_TIMEOUT},
+    "hangs": {"delay": 5 * SHORT_TIMEOUT},
 }
+
+#: Those that only a time limit ends.
+HANGING = ("hangs", "a byte at a time")
 
 Counter = Callable[[], int]
 
