@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from googleapiclient.discovery import Resource
 
     from .accounts.lookup import LinkOwner
+    from .api_clients.authorized_http import AuthorizedHttp
     from .api_clients.credentials import AccountCredentials, ServiceAccountCredentials
 
     Owner = LinkOwner | ServiceAccount
@@ -33,6 +34,7 @@ __all__ = [
     "aaccess_token",
     "access_token",
     "acredentials_for",
+    "authorized_http",
     "authorized_session",
     "build_service",
     "credentials_for",
@@ -52,8 +54,8 @@ def build_service(
 ) -> Resource:
     """Return googleapiclient's client of an API, authorized for the linked account.
 
-    The discovery document is parsed once per process; the client is yours alone, since its
-    HTTP connection may not be shared between threads.
+    The discovery document is parsed once per process, and connections are shared by the process.
+    Threads may share the client.
 
     Args:
         owner: a user, one of their ``GoogleAccount`` rows, or a ``ServiceAccount``.
@@ -81,12 +83,29 @@ def authorized_session(
 ) -> AuthorizedSession:
     """Return a ``requests`` session that sends the account's access token.
 
-    Arguments and errors as :func:`credentials_for`.
+    It speaks https only, and shares the connections of the process. Arguments and errors as
+    :func:`credentials_for`.
     """
     from .api_clients.sessions import open_session_for
 
     required = parse_scopes(scopes)
     return open_session_for(_find_account(owner, required, client), scopes=required)
+
+
+def authorized_http(
+    owner: Owner, *, scopes: Scopes = (), client: str = "default"
+) -> AuthorizedHttp:
+    """Return an object with httplib2's interface that sends the account's access token.
+
+    For ``request.execute(http=…)`` with a service that a module builds once. It shares the
+    connections of the process, and threads may share it.
+
+    Arguments and errors as :func:`build_service`.
+    """
+    from .api_clients.authorized_http import open_http_for
+
+    required = parse_scopes(scopes)
+    return open_http_for(_find_account(owner, required, client), scopes=required)
 
 
 @overload

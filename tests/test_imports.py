@@ -19,6 +19,7 @@ HEAVY = {
     "httplib2",
     "jwt",
     "requests",
+    "urllib3",
 }
 
 SETUP = "import django_google_link, django; django.setup()"
@@ -30,7 +31,8 @@ from pkgutil import walk_packages
 
 for module in walk_packages(django_google_link.__path__, "django_google_link."):
     rooms = module.name.split(".")
-    late = {"contrib", "testing", "credentials", "discovery", "google_auth", "key", "sessions"}
+    late = {"authorized_http", "connections", "contrib", "credentials", "discovery"}
+    late |= {"google_auth", "key", "sessions", "testing"}
     if late.isdisjoint(rooms):
         import_module(module.name)
 """

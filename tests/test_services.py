@@ -21,8 +21,7 @@ from googleapiclient.discovery_cache import get_static_doc
 from googleapiclient.errors import HttpError
 from googleapiclient.http import MediaInMemoryUpload, MediaIoBaseUpload
 from pytest_django import DjangoAssertNumQueries, Settings
-from requests.adapters import HTTPAdapter
-from requests.exceptions import UnrewindableBodyError
+from requests.exceptions import InvalidSchema, UnrewindableBodyError
 from werkzeug.wrappers import Request, Response
 
 from django_google_link.conf.clients import to_emulator
@@ -41,6 +40,7 @@ from django_google_link.services import (
     aaccess_token,
     access_token,
     acredentials_for,
+    authorized_http,
     authorized_session,
     build_service,
     credentials_for,
@@ -56,6 +56,7 @@ pytestmark = pytest.mark.django_db
 
 HELPERS: dict[str, Callable[..., Any]] = {
     "build_service": lambda owner, **how: build_service(owner, "calendar", "v3", **how),
+    "authorized_http": authorized_http,
     "authorized_session": authorized_session,
     "credentials_for": credentials_for,
     "access_token": access_token,
@@ -510,18 +511,20 @@ def test_emulator_stands_in_for_google_alone(url: str, there: str | None) -> Non
     assert to_emulator(url, "http://e/") == (there or url)
 
 
-@pytest.mark.parametrize("is_emulated", [True, False])
 def test_authorized_session_goes_where_the_apis_are(
-    google: FakeGoogle, alice: FakeUser, user: Any, settings: Settings, is_emulated: bool
+    google: FakeGoogle, alice: FakeUser, user: Any, configure: Callable[..., None]
 ) -> None:
     """To Google's own address, unless the client has an API_ENDPOINT."""
     account = linked(user, google, alice)
-    if not is_emulated:
-        del settings.GOOGLE_LINK["CLIENTS"]["default"]["API_ENDPOINT"]
+    google.answer("/v1/people/me", {"name": "Alice"})
+    url = "https://people.googleapis.com/v1/people/me"
 
     with authorized_session(account) as session:
-        adapter = session.get_adapter("https://people.googleapis.com/v1/people/me")
-        assert (type(adapter) is HTTPAdapter) is not is_emulated
+        assert session.get(url).json() == {"name": "Alice"}
+
+    configure(API_ENDPOINT=None)
+    with authorized_session(account) as session, pytest.raises(InvalidSchema, match="not https"):
+        session.get(f"{google.url}/v1/people/me")
 
 
 def test_authorized_session_refused_by_the_api_refreshes_and_retries(
@@ -830,7 +833,7 @@ def test_build_service_parses_a_document_once(
 def test_build_service_never_shares_a_client(
     calendar: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """httplib2 is not for two threads, and a token is not for two users."""
+    """A token is not for two users."""
     account = linked(user, calendar, alice)
 
     with (
@@ -839,7 +842,6 @@ def test_build_service_never_shares_a_client(
     ):
         assert first is not second
         assert first._http is not second._http
-        assert first._http.http is not second._http.http
         assert first._http.credentials is not second._http.credentials
 
 
@@ -919,13 +921,27 @@ def test_build_service_without_the_extra_says_what_to_install(
     account = make_google_account(user, access_token="ya29.stored")
     for name in [name for name in sys.modules if name.startswith("googleapiclient")]:
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, "django_google_link.api_clients.discovery")
+    monkeypatch.delitem(sys.modules, "django_google_link.api_clients.discovery", raising=False)
 
     with pytest.raises(ImproperlyConfigured, match=r"django-google-link\[api\]"):
         build_service(account, "calendar", "v3")
 
     assert access_token(account) == "ya29.stored"
     authorized_session(account).close()
+
+
+def test_authorized_http_without_the_extra_says_what_to_install(
+    google: FakeGoogle, user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """httplib2 comes with it."""
+    account = make_google_account(user, access_token="ya29.stored")
+    monkeypatch.setitem(sys.modules, "httplib2", None)
+    monkeypatch.delitem(
+        sys.modules, "django_google_link.api_clients.authorized_http", raising=False
+    )
+
+    with pytest.raises(ImproperlyConfigured, match=r"django-google-link\[api\]"):
+        authorized_http(account)
 
 
 def test_client_that_is_not_configured_is_no_matter_of_the_users(user: Any) -> None:

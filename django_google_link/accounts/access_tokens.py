@@ -13,7 +13,7 @@ from threading import Lock
 from typing import cast
 from weakref import WeakValueDictionary
 
-from django.db import connections, router
+from django.db import router
 from django.views.decorators.debug import sensitive_variables
 
 from ..conf import clock
@@ -34,6 +34,7 @@ from ..secret import Secret
 from . import lease
 from .answers import DATABASE_FAILURES
 from .circuit_breaker import Circuit, read_circuit
+from .database import is_in_callers_transaction, sees_other_commits
 from .grants import mark_lost
 from .refreshed_tokens import follow_identity, store_refresh
 from .stored_tokens import AccessToken, choose_leeway, stored_access_token
@@ -182,6 +183,12 @@ class _AccessTokenRequest:
             return None
         try:
             while not (token := self.attempt()):
+                if self._state.is_leased and not sees_other_commits(self._rows.db):
+                    raise RefreshUnavailableError(
+                        "refresh_under_way",
+                        "This transaction does not see what another worker fetches: try again "
+                        "after it, or set REFRESH_USING.",
+                    )
                 waited = time.monotonic() - started
                 if waited > longest:
                     return None
@@ -210,11 +217,9 @@ class _AccessTokenRequest:
         circuit = read_circuit(row.issuer, using=self._rows.db)
         if self._state.retry_at and circuit.heeds_wait(row):
             raise _make_waiting_error(row, self._state.retry_at)
+        circuit.check()  # Before anything is written: in an outage there are many who ask.
         has_turn, owner = self._take_lease()
-        if not has_turn:
-            return None
-        self._enter(circuit, owner)
-        return self._refresh_under_lease(owner, circuit)
+        return self._refresh_under_lease(owner, circuit) if has_turn else None
 
     @sensitive_variables()
     def check_grant(self) -> None:
@@ -227,7 +232,6 @@ class _AccessTokenRequest:
         if not has_turn:
             raise RefreshUnavailableError("refresh_under_way")
         circuit = read_circuit(row.issuer, using=self._rows.db)
-        self._enter(circuit, owner)
         if self._refresh_under_lease(owner, circuit, is_forced=True):
             return
         self._give_back_lease(owner)  # It was lost before, so that nothing was written.
@@ -247,17 +251,10 @@ class _AccessTokenRequest:
 
         Inside the caller's transaction nobody would see a lease: there it is our turn without one.
         """
-        if connections[self._rows.db].in_atomic_block:
+        if is_in_callers_transaction(self._rows.db):
             return True, None
         owner = lease.take(self._rows, self._state.account)
         return owner is not None, owner
-
-    def _enter(self, circuit: Circuit, owner: uuid.UUID | None) -> None:
-        try:
-            circuit.enter()
-        except RefreshUnavailableError:
-            self._give_back_lease(owner)
-            raise
 
     def _give_back_lease(self, owner: uuid.UUID | None, *, is_failing: bool = False) -> None:
         if owner is None:
@@ -282,7 +279,10 @@ class _AccessTokenRequest:
             self._give_back_lease(owner, is_failing=not error.is_policy)
             raise
         except TokenEndpointError as error:
-            self._back_off(owner, error)
+            if circuit.is_entered:
+                self._back_off(owner, error)
+            else:  # Google was not asked: it is not this account's failure.
+                self._give_back_lease(owner)
             raise
         except BaseException:  # A worker that is told to stop gives it back as well.
             self._give_back_lease(owner)
@@ -329,6 +329,7 @@ class _AccessTokenRequest:
             client = get_issuing_client(row)
             # An active row has one.
             refresh_token = cast("Secret", row.unseal_token("refresh_token"))
+            circuit.enter()
             with circuit.watch(str(row.pk)):
                 response = endpoints.refresh(client, refresh_token=refresh_token)
         except (GrantLostError, TokenUndecryptableError) as error:
@@ -389,7 +390,7 @@ def _make_waiting_error(row: GoogleAccount, retry_at: datetime) -> TokenEndpoint
 def _choose_rows(account: GoogleAccount) -> GoogleAccountQuerySet:
     """Return all accounts, through the connection on which a refresh is not undone."""
     default = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
-    if conf.refresh_using is None or not connections[default.db].in_atomic_block:
+    if conf.refresh_using is None or not is_in_callers_transaction(default.db):
         return default
     apart = GoogleAccount.objects.using(conf.refresh_using)
     # A row that the caller's transaction has just made is not there for anybody else.

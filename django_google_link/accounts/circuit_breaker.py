@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connections
 from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce, NullIf
 
@@ -29,9 +28,16 @@ from ..exceptions import GoogleLinkError, RefreshUnavailableError
 from ..models import CircuitBreaker, GoogleAccount, RefreshProblem
 from . import process_breaker
 from .answers import DATABASE_FAILURES
-from .database import database_now, database_now_expression, lease_duration, run_alone, run_durably
+from .database import (
+    database_now,
+    database_now_expression,
+    is_in_callers_transaction,
+    lease_duration,
+    run_alone,
+    run_durably,
+)
 from .failures import OUTAGES, judge_failure
-from .process_breaker import FAILURES_TO_OPEN, PROBE_INTERVAL
+from .process_breaker import FAILURES_TO_OPEN, PROBE_INTERVAL, is_plausible_wait, longest_wait
 
 logger = logging.getLogger("django_google_link")
 
@@ -65,6 +71,8 @@ class Circuit:
         self._rows = _query_rows(using).filter(pk=_digest(issuer))
         self._row = row
         self._is_probe = False
+        #: Whether the issuer was asked.
+        self.is_entered = False
 
     @property
     def is_open(self) -> bool:
@@ -75,8 +83,8 @@ class Circuit:
     def retry_at(self) -> datetime | None:
         """When the issuer may be asked again, by this worker's clock; ``None`` is at once."""
         times = [process_breaker.find_retry_time(self._issuer)]
-        if self._is_shared_open and self._row.retry_at > self._row.now:
-            times.append(clock.now() + (self._row.retry_at - self._row.now))
+        if self._is_shared_open and is_plausible_wait(wait := self._row.retry_at - self._row.now):
+            times.append(clock.now() + wait)
         return max(filter(None, times), default=None)
 
     def heeds_wait(self, account: GoogleAccount) -> bool:
@@ -87,13 +95,13 @@ class Circuit:
         if account.refresh_problem not in OUTAGES:
             return True
         if self.is_open:
-            since, opened_at = account.refresh_failing_since, self._row and self._row.opened_at
-            return bool(since and opened_at and since < opened_at - _OWN_TROUBLE)
+            since = account.refresh_failing_since
+            return bool(since and self._is_shared_open and since < _find_own_trouble(self._row))
         closed_at, failed_at = self._row and self._row.closed_at, account.refresh_failed_at
         return not (closed_at and failed_at and failed_at <= closed_at)
 
-    def enter(self) -> None:
-        """Go on to the issuer, as the one probe if it is away.
+    def check(self) -> None:
+        """Find out whether the issuer may be asked at all; nothing is written.
 
         Raises:
             RefreshUnavailableError: while it is to be left alone.
@@ -101,14 +109,23 @@ class Circuit:
         retry_at = self.retry_at
         if retry_at:
             raise _make_error(retry_at)
+
+    def enter(self) -> None:
+        """Go on to the issuer, as the one probe if it is away.
+
+        Raises:
+            RefreshUnavailableError: while it is to be left alone.
+        """
+        self.check()
         if not self.is_open:
+            self.is_entered = True
             return
         if not process_breaker.take_probe(self._issuer):
             raise _make_error(clock.now() + PROBE_INTERVAL)
         if self._is_shared_open and self._may_write and not self._take_shared_probe():
             process_breaker.give_probe_back(self._issuer)
             raise _make_error(clock.now() + PROBE_INTERVAL)
-        self._is_probe = True
+        self._is_probe = self.is_entered = True
 
     @contextmanager
     def watch(self, account: str) -> Iterator[None]:
@@ -142,11 +159,13 @@ class Circuit:
     @property
     def _may_write(self) -> bool:
         """Whether others would see it: not inside a transaction of the caller's."""
-        return not connections[self._rows.db].in_atomic_block
+        return not is_in_callers_transaction(self._rows.db)
 
     def _take_shared_probe(self) -> bool:
         now = database_now(self._rows)
-        due = self._rows.filter(opened_at__isnull=False, retry_at__lte=now)
+        # Beyond the longest wait stands what the database's clock was put back behind.
+        is_due = Q(retry_at__lte=now) | Q(retry_at__gt=now + longest_wait())
+        due = self._rows.filter(is_due, opened_at__isnull=False)
         taken = run_alone(lambda: due.update(retry_at=now + lease_duration()), using=due.db)
         return bool(taken)
 
@@ -266,14 +285,26 @@ def match_waiting(*, using: str) -> Q:
     """
     rows = _query_rows(using)
     waiting = Q(refresh_retry_at__gt=database_now(rows))
-    for circuit in rows.exclude(opened_at=None, closed_at=None):
-        theirs = Q(issuer=circuit.issuer, refresh_problem__in=OUTAGES)
+    known = rows.annotate(now=database_now_expression(rows))
+    for circuit in known.exclude(opened_at=None, closed_at=None):
+        # MySQL takes texts for equal that differ in case, but not for the end of one another.
+        same = Q(issuer=circuit.issuer, issuer__endswith=circuit.issuer)
+        theirs = same & Q(refresh_problem__in=OUTAGES)
         if circuit.opened_at:
-            own = Q(refresh_failing_since__lt=circuit.opened_at - _OWN_TROUBLE)
+            own = Q(refresh_failing_since__lt=_find_own_trouble(circuit))
             waiting &= ~theirs | own
         else:
             waiting &= ~(theirs & Q(refresh_failed_at__lte=circuit.closed_at))
     return waiting
+
+
+def _find_own_trouble(row: Any) -> datetime:
+    """Return since when an account must have failed, by this worker's clock, to be an exception.
+
+    That it fails is noted by the workers' clocks, and the outage by the database's.
+    """
+    open_for: timedelta = row.now - row.opened_at
+    return clock.now() - open_for - _OWN_TROUBLE
 
 
 def _make_error(retry_at: datetime) -> RefreshUnavailableError:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from random import uniform
 from typing import Any, TypeVar
@@ -57,6 +58,14 @@ _LOST_RACE_STATES = frozenset({"40001", "40P01", "55P03"})
 # MariaDB: the row has changed since the snapshot. Both: lock wait time-out, deadlock. MySQL: the
 # transaction was rolled back by its group when it was to be committed.
 _MYSQL_LOST_RACES = frozenset({(1020,), (1205,), (1213,), (3101,)})
+#: In a transaction of these nothing is seen of what others commit meanwhile.
+SNAPSHOT_LEVELS = frozenset({"repeatable read", "serializable"})
+# The server is asked, and not Django's option: a database and a role have defaults of their own.
+_ISOLATION_QUERIES = {
+    "postgresql": "SHOW transaction_isolation",
+    # MySQL has the one, older versions of MariaDB the other.
+    "mysql": "SHOW VARIABLES WHERE Variable_name IN ('transaction_isolation', 'tx_isolation')",
+}
 # mysqlclient has it as an OperationalError.
 _MYSQL_INCORRECT_STRING = 1366
 
@@ -241,10 +250,37 @@ def run_in_transaction(
     """
 
     def attempt() -> Result:
-        with transaction.atomic(using=using):
+        with open_transaction(using):
             return work()
 
     return run_durably(attempt, using=using, patience=patience, may_repeat=is_lost_race)
+
+
+@contextmanager
+def open_transaction(using: str) -> Iterator[None]:
+    """Open a transaction of ours, in which more than one row or statement is concerned.
+
+    Under SERIALIZABLE PostgreSQL cancels the longer of two that have read what the other has
+    written, again and again while others write. Ours take locks, and are right without that level;
+    the caller's, in which they are a part, keep theirs.
+    """
+    is_lowered = _is_above_read_committed(using) and not is_in_callers_transaction(using)
+    with transaction.atomic(using=using):
+        if is_lowered:
+            with connections[using].cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        yield
+
+
+def _is_above_read_committed(using: str) -> bool:
+    """Return whether a project has chosen another isolation level of PostgreSQL's than Django."""
+    connection = connections[using]
+    if connection.vendor != "postgresql":
+        return False
+    from django.db.backends.postgresql.psycopg_any import IsolationLevel
+
+    level = connection.settings_dict["OPTIONS"].get("isolation_level")
+    return level not in {None, IsolationLevel.READ_COMMITTED}
 
 
 def run_alone(statement: Callable[[], Result], *, using: str) -> Result:
@@ -267,6 +303,35 @@ def is_in_callers_transaction(using: str) -> bool:
     connection = connections[using]
     # Without autocommit there is one from the first statement on.
     return connection.in_atomic_block or bool(connection.connection and not connection.autocommit)
+
+
+def sees_other_commits(using: str) -> bool:
+    """Return whether what others commit from now on can be seen on this connection.
+
+    Inside a transaction that is REPEATABLE READ or SERIALIZABLE, or SQLite's, all is as it was at
+    its beginning, however long one waits.
+    """
+    if not is_in_callers_transaction(using):
+        return True
+    return read_isolation_level(using) not in SNAPSHOT_LEVELS
+
+
+def read_isolation_level(using: str) -> str:
+    """Return the isolation level of the transactions on this connection, in SQL's words.
+
+    It is empty where nobody knows how this database tells.
+    """
+    connection = connections[using]
+    if connection.vendor == "sqlite":
+        return "serializable"
+    query = _ISOLATION_QUERIES.get(connection.vendor)
+    if query is None:
+        return ""
+    # Django's option takes effect where a transaction begins, and is not to be seen before.
+    with transaction.atomic(using=using), connection.cursor() as cursor:
+        cursor.execute(query)
+        [*_name, level] = cursor.fetchone()
+    return str(level).replace("-", " ").lower()
 
 
 def is_lost_race(error: Exception) -> bool:

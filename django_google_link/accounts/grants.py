@@ -98,14 +98,17 @@ def save_grant(
 
     @sensitive_variables()
     def save(form: Identity) -> GoogleAccount:
-        return _save_grant(
-            user,
-            client,
-            form,
-            response,
-            requested=requested,
-            request=request,
-            seen=seen,
+        return run_in_transaction(
+            lambda: _save_grant(
+                user,
+                client,
+                form,
+                response,
+                requested=requested,
+                request=request,
+                seen=seen,
+                using=using,
+            ),
             using=using,
         )
 
@@ -124,23 +127,22 @@ def _save_grant(
     seen: int | None,
     using: str,
 ) -> GoogleAccount:
-    with transaction.atomic(using=using):
-        account, created = _lock_link(user, client, identity.sub, using=using)
-        revocations.discard(client, identity.sub, using=using)
-        if seen is not None and not created and account.grant_version > seen:
-            return account
-        if not (response.refresh_token or account.is_active):
-            raise NoRefreshTokenError  # Its access token would be all that there is.
-        if not client.has_issued(account):
-            _leave_to(client, account, response, using=using)
-        news = _apply_grant(account, response, requested=requested)
-        _apply_identity(account, identity)
-        _count_as_new(account)
-        fields = [*_TOKEN_FIELDS, *IDENTITY_FIELDS, *_GRANT_FIELDS]
-        account.save(using=using, update_fields=fields)
-        _become_default_if_only(account)
-        linked = (signals.account_linked, {"created": created, "request": request})
-        _send_news(account, [linked, *news], using=using)
+    account, created = _lock_link(user, client, identity.sub, using=using)
+    revocations.discard(client, identity.sub, using=using)
+    if seen is not None and not created and account.grant_version > seen:
+        return account
+    if not (response.refresh_token or account.is_active):
+        raise NoRefreshTokenError  # Its access token would be all that there is.
+    if not client.has_issued(account):
+        _leave_to(client, account, response, using=using)
+    news = _apply_grant(account, response, requested=requested)
+    _apply_identity(account, identity)
+    _count_as_new(account)
+    fields = [*_TOKEN_FIELDS, *IDENTITY_FIELDS, *_GRANT_FIELDS]
+    account.save(using=using, update_fields=fields)
+    _become_default_if_only(account)
+    linked = (signals.account_linked, {"created": created, "request": request})
+    _send_news(account, [linked, *news], using=using)
     return account
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from django.db import router, transaction
+from django.contrib.auth import get_user_model
+from django.db import IntegrityError, router, transaction
 from django.db.models import F
 from django.views.decorators.debug import sensitive_variables
 
@@ -16,7 +17,7 @@ from ..exceptions import TokenDecryptionError
 from ..models import GoogleAccount, GoogleAccountQuerySet
 from ..signals import send_on_commit
 from . import lease, revocations
-from .database import is_locked, lock_in_one_order, lock_links, run_in_transaction
+from .database import is_locked, lock_in_one_order, lock_links, run_alone, run_in_transaction
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -71,11 +72,19 @@ def reassign(account: GoogleAccount, user: AbstractBaseUser) -> None:
 
     Raises:
         GoogleAccount.DoesNotExist: when the row is gone.
+        DoesNotExist: the one of your user model, when that user is gone.
         ValueError: when that user has linked the same Google account already.
         TokenDecryptionError: when the refresh token cannot be read; then nothing has changed.
     """
     using = router.db_for_write(GoogleAccount)
-    moved = run_in_transaction(lambda: _move(account, user, using=using), using=using)
+    try:
+        moved = run_in_transaction(lambda: _move(account, user, using=using), using=using)
+    except IntegrityError:
+        model = get_user_model()
+        users = model._base_manager.using(router.db_for_write(model))
+        if run_alone(users.filter(pk=user.pk).exists, using=users.db):
+            raise
+        raise model.DoesNotExist(f"The user {user.pk} is gone.") from None
     for field in account._meta.concrete_fields:
         setattr(account, field.attname, getattr(moved, field.attname))
 

@@ -6,7 +6,6 @@ import logging
 from contextlib import suppress
 from functools import partial
 
-from django.db import transaction
 from django.views.decorators.debug import sensitive_variables
 
 from ..conf.clients import OAuthClient
@@ -27,6 +26,7 @@ from .answers import (
     release_in_the_end,
     store_answer,
 )
+from .database import open_transaction
 from .grants import has_identity, is_held, mark_lost, save_identity, save_refresh
 
 logger = logging.getLogger("django_google_link")
@@ -62,7 +62,7 @@ def store_refresh(
         return _store_access_token(client, row, response, guard=guard, is_forced=is_forced)
 
     def store(held: PendingRevocation) -> bool:
-        with transaction.atomic(using=guard.db):
+        with open_transaction(guard.db):
             is_stored = save_refresh(row, response, guard=guard, is_forced=is_forced)
             release_grant(held)
         rows = GoogleAccount.objects.using(guard.db).filter(pk=row.pk)

@@ -19,10 +19,10 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from ..accounts.database import run_in_transaction
 from ..accounts.grants import mark_lost
-from ..accounts.revocations import RevocationOutcome, outbox
+from ..accounts.revocations import outbox
 from ..models import GoogleAccount, Reason
 from ..operations import refresh
-from ..operations.revoke_pending import process_each
+from ..operations.revoke_pending import process_now
 from ..scopes import describe_scope
 from .base import LinkAdmin, describe_key
 from .filters import ClientFilter, FailingFilter, KeyFilter, ReasonFilter
@@ -172,13 +172,15 @@ class GoogleAccountAdmin(LinkAdmin):
         obj.unlink()
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Unlink these accounts at once, and end their grants at Google as far as it answers."""
+        """Unlink these accounts at once, and begin to end their grants at Google."""
         pending = outbox().filter(account_id__in=[account.pk for account in queryset])
         run_in_transaction(queryset.delete, using=router.db_for_write(GoogleAccount))
-        transaction.on_commit(lambda: self._revoke_now(request, pending))
+        transaction.on_commit(lambda: self._begin_to_revoke(request, pending))
 
-    def _revoke_now(self, request: HttpRequest, pending: QuerySet[Any]) -> None:
-        if RevocationOutcome.POSTPONED in process_each(pending):
+    def _begin_to_revoke(self, request: HttpRequest, pending: QuerySet[Any]) -> None:
+        if first := pending.first():
+            process_now(first)
+        if pending.exists():
             text = _(
                 "Google has not been told of all of them yet: google_link_revoke_pending will."
             )

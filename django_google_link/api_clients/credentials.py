@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import uuid
 from abc import abstractmethod
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import RLock, local
 from typing import Any, Self, overload
 
 from django.db import connections, router
@@ -54,6 +58,10 @@ class _HelperCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
         self._scopes: list[str] = scopes
         self._quota_project_id = quota_project_id
         self._lifetime: timedelta | None = None
+        # One for each process: a fork may happen while another thread holds the lock. The receiver
+        # of a signal that a refresh sends may use these credentials in its turn.
+        self._locks: dict[int, Any] = {}
+        self._this_thread = local()
 
     @property
     def expired(self) -> bool:
@@ -76,8 +84,16 @@ class _HelperCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
         """Always false: the scopes are known already."""
         return False
 
+    def apply(self, headers: Any, token: str | None = None) -> None:
+        """Put the token into the headers of a request."""
+        super().apply(headers, token)  # type: ignore[no-untyped-call]
+        self._this_thread.applied = token or self.token
+
     def refresh(self, request: object) -> None:
-        """Get a token that is newer than the one at hand.
+        """Get a token that is newer than the one that this thread has used.
+
+        Of the threads that share these credentials, one asks for it. In a running event loop it is
+        asked for from a thread of its own, since Django's database may not be asked there.
 
         Args:
             request: google-auth's transport; not used, Google is asked by our own.
@@ -87,9 +103,21 @@ class _HelperCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
             GoogleLinkError: as ``access_tokens.fresh_access_token`` and
                 ``service_account_tokens.service_token`` say.
         """
-        # A token that is only about to expire still serves, should Google give no other.
-        rejected = Secret(self.token) if self.token and self.valid else None
-        self._take_token(self._get_fresh_token(rejected))
+        used = getattr(self._this_thread, "applied", None) or self.token
+        if _is_in_event_loop():
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(self._refresh, used).result()
+        else:
+            self._refresh(used)
+        self._this_thread.applied = self.token
+
+    def _refresh(self, used: str | None) -> None:
+        with self._locks.setdefault(os.getpid(), RLock()):
+            if self.token != used and self.valid:
+                return  # Another thread has got it meanwhile.
+            # A token that is only about to expire still serves, should Google give no other.
+            rejected = Secret(self.token) if self.token and self.valid else None
+            self._take_token(self._get_fresh_token(rejected))
 
     def with_quota_project(self, quota_project_id: str | None) -> Self:
         """Return a copy that bills API calls to another project."""
@@ -111,8 +139,11 @@ class _HelperCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
         """Return an access token that is good for now, and not the one that was rejected."""
 
     def _take_token(self, token: AccessToken) -> None:
-        self.token, self.expiry = token.value.reveal(), _to_naive_utc(token.expires_at)
+        # In this order: a thread that looks in between takes the old token for a good one, and is
+        # refused; it would take the new one for expired, and ask for another.
         self._lifetime = token.lifetime
+        self.expiry = _to_naive_utc(token.expires_at)
+        self.token = token.value.reveal()
 
 
 class AccountCredentials(_HelperCredentials):
@@ -212,6 +243,14 @@ def find_api_endpoint(account: GoogleAccount | ServiceAccount) -> str | None:
         # Nobody but Google is to see a token of Google's, whatever the row says.
         get_issuing_client(account)
     return api_endpoint
+
+
+def _is_in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _restore_credentials(

@@ -10,25 +10,21 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ImproperlyConfigured
 
 from ..exceptions import MissingScopesError
+from .authorized_http import MISSING_EXTRA, AuthorizedHttp
 from .credentials import find_api_endpoint, make_credentials_for
 from .insufficient_scope import refuse_insufficient_scope
 from .sessions import without_traceback
 
 try:
     import httplib2
-    from google_auth_httplib2 import AuthorizedHttp
-    from googleapiclient.discovery import build_from_document, fix_method_name
+    from googleapiclient.discovery import Resource, build_from_document, fix_method_name
     from googleapiclient.discovery_cache import get_static_doc
     from googleapiclient.errors import HttpError
     from googleapiclient.http import BatchHttpRequest
 except ImportError as error:
-    raise ImproperlyConfigured(
-        'build_service needs google-api-python-client: pip install "django-google-link[api]".'
-    ) from error
+    raise ImproperlyConfigured(MISSING_EXTRA) from error
 
 if TYPE_CHECKING:
-    from googleapiclient.discovery import Resource
-
     from ..conf.service_accounts import ServiceAccount
     from ..models import GoogleAccount
 
@@ -55,29 +51,28 @@ def build_service_for(
         SubjectNotAllowedError: when the service account may not act for this user.
         ValueError: when googleapiclient knows no such API.
     """
-    document = read_document(name, version, find_api_endpoint(account))
+    api_endpoint = find_api_endpoint(account)
+    document = read_document(name, version, api_endpoint)
     credentials = make_credentials_for(account, scopes=scopes)
-    service: Resource = build_from_document(document, credentials=credentials, **kwargs)
-    # In place of google-auth's own, which googleapiclient has made as the environment wants it.
-    service._http = ServiceHttp(credentials, http=service._http.http)
-    batch_uri = document["rootUrl"] + document.get("batchPath", "batch")
-    service.new_batch_http_request = partial(ServiceBatch, batch_uri=batch_uri)
+    http = AuthorizedHttp(credentials, api_endpoint=api_endpoint)
+    service: Service = build_from_document(document, http=http, **kwargs)
+    service.__class__ = Service
+    service.use_own_batches()
     return service
 
 
-class ServiceHttp(AuthorizedHttp):  # type: ignore[misc]
-    """google-auth's, whose errors show no access token."""
+class Service(Resource):  # type: ignore[misc]
+    """googleapiclient's client of an API, whose batches are ours, pickled or not."""
 
-    def request(self, *args: Any, **kwargs: Any) -> Any:
-        """Send a request, as ``httplib2`` does.
+    def use_own_batches(self) -> None:
+        """Let errors of batches show no access token."""
+        document = self._rootDesc
+        batch_uri = document["rootUrl"] + document.get("batchPath", "batch")
+        self.new_batch_http_request = partial(ServiceBatch, batch_uri=batch_uri)
 
-        Raises:
-            MissingScopesError: when the API says that a scope is missing, and it is one that is
-                declared.
-        """
-        response, content = without_traceback(super().request, *args, **kwargs)
-        refuse_insufficient_scope(self.credentials, response.status, response, lambda: content)
-        return response, content
+    def __setstate__(self, state: Any) -> None:
+        super().__setstate__(state)
+        self.use_own_batches()
 
 
 class ServiceBatch(BatchHttpRequest):  # type: ignore[misc]

@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from google.auth.transport.requests import AuthorizedSession
 from requests.adapters import HTTPAdapter
+from requests.exceptions import ConnectionError, InvalidSchema
 from requests.utils import rewind_body
 
-from ..conf.clients import to_emulator
+from ..conf.settings import conf
+from ..http.failures import RouteError
+from ..http.pool import process_pool
+from ..http.routes import find_route
 from ..secret import cut_frames
+from .addresses import find_address
 from .credentials import find_api_endpoint, make_credentials_for
 from .insufficient_scope import refuse_insufficient_scope
 
@@ -22,6 +27,9 @@ if TYPE_CHECKING:
     from .credentials import AccountCredentials, ServiceAccountCredentials
 
     Credentials = AccountCredentials | ServiceAccountCredentials
+
+# After method and address.
+_POSITION_OF_TIMEOUT = 4
 
 
 def open_session_for(
@@ -43,7 +51,9 @@ def open_session_for(
 
 
 class ApiSession(AuthorizedSession):
-    """A ``requests`` session that sends the access token.
+    """A ``requests`` session that sends the access token, over connections that all share.
+
+    What it returns and raises carries no access token: responses are cached and pickled.
 
     Args:
         credentials: whose token it is.
@@ -51,23 +61,85 @@ class ApiSession(AuthorizedSession):
     """
 
     def __init__(self, credentials: Credentials, *, api_endpoint: str | None) -> None:
-        super().__init__(credentials)  # type: ignore[no-untyped-call]
+        super().__init__(  # type: ignore[no-untyped-call]
+            credentials, max_refresh_attempts=1, auth_request=_refuse_request
+        )
+        # A .netrc would replace the token; proxies and certificates are the adapter's concern.
+        self.trust_env = False
+        self.headers["User-Agent"] = conf.user_agent
         self.hooks["response"].append(_rewind_refused_body)
-        if api_endpoint:
-            self.mount("https://", _ToEmulator(api_endpoint))
+        adapter = SharedAdapter(api_endpoint)
+        self.mount("https://", adapter)
+        self.mount("http://", adapter)
 
-    def request(self, *args: Any, **kwargs: Any) -> Any:
+    def request(  # type: ignore[override]
+        self, method: str, url: str, *args: Any, **kwargs: Any
+    ) -> Any:
         """Send a request, as ``requests`` does.
 
         Raises:
             MissingScopesError: when the API says that a scope is missing, and it is one that is
                 declared.
         """
-        response = without_traceback(super().request, *args, **kwargs)
+        if len(args) < _POSITION_OF_TIMEOUT:
+            kwargs.setdefault("timeout", conf.api_timeout)
+        try:
+            response = without_traceback(super().request, method, url, *args, **kwargs)
+        except BaseException as error:
+            _strip_error(error)
+            raise
+        _strip_response(response)
         refuse_insufficient_scope(
             self.credentials, response.status_code, response.headers, lambda: response.content
         )
         return response
+
+
+class SharedAdapter(HTTPAdapter):
+    """Lets a session use the pool of the process, by https or to an emulator on this machine.
+
+    Args:
+        api_endpoint: of the emulator, if there is one.
+    """
+
+    __attrs__ = [*HTTPAdapter.__attrs__, "_api_endpoint"]
+
+    def __init__(self, api_endpoint: str | None) -> None:
+        super().__init__()
+        self._api_endpoint = api_endpoint
+
+    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
+        """Send a request.
+
+        Raises:
+            requests.RequestException: also where the address is not https.
+        """
+        try:
+            request.url = find_address(request.url or "", self._api_endpoint)
+        except ValueError as error:
+            raise InvalidSchema(str(error), request=request) from None
+        return super().send(request, *args, **kwargs)
+
+    def get_connection_with_tls_context(
+        self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        """Return the connections to the host of a request."""
+        url = request.url or ""
+        try:
+            route = find_route(url, proxies=proxies, verify=verify, certificate=cert)
+            return process_pool().find_host(url, route)
+        except RouteError as error:
+            raise ConnectionError(str(error), request=request) from None
+
+    def request_url(self, request: PreparedRequest, proxies: Any) -> str:
+        """Return the path: no proxy gets a whole address, since none sees a request."""
+        return request.path_url
+
+    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: a connection is known by the certificates that it trusts."""
+
+    def close(self) -> None:
+        """Do nothing: the connections are not this session's alone."""
 
 
 def without_traceback(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -79,18 +151,32 @@ def without_traceback(call: Callable[..., Any], *args: Any, **kwargs: Any) -> An
         raise cut_frames(error) from error.__cause__
 
 
-class _ToEmulator(HTTPAdapter):
-    def __init__(self, api_endpoint: str) -> None:
-        super().__init__()
-        self._api_endpoint = api_endpoint
-
-    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
-        request.url = to_emulator(request.url or "", self._api_endpoint)
-        return super().send(request, *args, **kwargs)
-
-
 def _rewind_refused_body(response: Response, **kwargs: Any) -> None:
     """Let google-auth repeat a refused request: without this it sends a stream from its end."""
     body = response.request.body
     if response.status_code == 401 and body is not None and not isinstance(body, bytes | str):
         rewind_body(response.request)
+
+
+def _refuse_request(*args: Any, **kwargs: Any) -> None:
+    """Stand in for google-auth's transport, which the credentials have no use for."""
+    raise NotImplementedError
+
+
+def _strip_response(response: Response) -> None:
+    """Leave the token out of the requests that a response carries along."""
+    for one in (response, *response.history):
+        for prepared in (one.request, one.next):
+            _strip_request(prepared)
+
+
+def _strip_error(error: BaseException) -> None:
+    response = getattr(error, "response", None)
+    if response is not None:
+        _strip_response(response)
+    _strip_request(getattr(error, "request", None))
+
+
+def _strip_request(prepared: PreparedRequest | None) -> None:
+    if prepared is not None:
+        prepared.headers.pop("Authorization", None)

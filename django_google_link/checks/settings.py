@@ -30,6 +30,8 @@ _SETTINGS = (
     "refresh_leeway",
     "http_timeout",
     "refresh_wait",
+    "api_timeout",
+    "user_agent",
     "state_max_age",
     "redirect_url",
     "refresh_using",

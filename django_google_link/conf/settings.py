@@ -28,6 +28,8 @@ KEYS = frozenset(
         "REFRESH_LEEWAY",
         "HTTP_TIMEOUT",
         "REFRESH_WAIT",
+        "API_TIMEOUT",
+        "USER_AGENT",
         "STATE_MAX_AGE",
         "REDIRECT_URL",
         "REFRESH_USING",
@@ -160,6 +162,24 @@ class Settings:
         return read_time_limit(value, id="E031", key="REFRESH_WAIT", minimum=0.1)
 
     @property
+    def api_timeout(self) -> float:
+        """Seconds that a request to one of Google's APIs waits for the next sign of an answer."""
+        value = self._get("API_TIMEOUT", 60)
+        return read_time_limit(value, id="E032", key="API_TIMEOUT", minimum=0.1)
+
+    @property
+    def user_agent(self) -> str:
+        """What requests to Google say of who makes them."""
+        value = self._get("USER_AGENT", "django-google-link")
+        if not isinstance(value, str) or not value.strip() or not _is_printable_ascii(value):
+            raise SettingsError(
+                "E033",
+                f'GOOGLE_LINK["USER_AGENT"] is {value!r}, which no header can hold.',
+                hint='Use the name of your site and its version: "daybook/2.1".',
+            )
+        return value
+
+    @property
     def state_max_age(self) -> int:
         """Seconds that a pending authorization lives."""
         return read_seconds(
@@ -251,6 +271,10 @@ def _read_implied(item: tuple[Any, Any]) -> tuple[str, tuple[str, ...]]:
     if isinstance(narrow, str):
         raise TypeError
     return scope, parse_scopes(narrow)
+
+
+def _is_printable_ascii(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -194,10 +195,15 @@ def refresh(client: OAuthClient, *, refresh_token: Secret) -> TokenResponse:
 
 
 @sensitive_variables()
-def revoke(client: OAuthClient, *, token: Secret) -> bool:
+def revoke(client: OAuthClient, *, token: Secret, timeout: float | None = None) -> bool:
     """End a grant (RFC 7009 section 2.1). A token that is already dead counts as done.
 
     Google does not ask who wants it; who does is told at the second attempt.
+
+    Args:
+        client: to which the token was issued.
+        token: either of the two tokens of the grant.
+        timeout: in seconds, for both attempts together; by default ``HTTP_TIMEOUT`` for each.
 
     Returns:
         Whether the token was alive until now, as far as the provider says.
@@ -209,10 +215,12 @@ def revoke(client: OAuthClient, *, token: Secret) -> bool:
     if client.revocation_endpoint is None:
         raise TokenEndpointError("no_revocation_endpoint")
     form: dict[str, str | Secret] = {"token": token}
-    answer = fetch(client.revocation_endpoint, form=form)
+    started = time.monotonic()
+    answer = fetch(client.revocation_endpoint, form=form, timeout=timeout)
     if answer.document.get("error") in {"invalid_client", "invalid_request"}:
         form |= {"client_id": client.client_id, "client_secret": client.client_secret}
-        answer = fetch(client.revocation_endpoint, form=form)
+        rest = timeout and max(timeout - (time.monotonic() - started), 0.01)
+        answer = fetch(client.revocation_endpoint, form=form, timeout=rest)
     if answer.status == 200:
         return True
     if answer.document.get("error") == "invalid_token":

@@ -7,19 +7,29 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Thread
 from typing import Any
+from urllib.parse import urlencode
 
 from django.views.decorators.debug import sensitive_variables
 
 from ..conf.settings import conf
 from ..exceptions import RefreshUnavailableError
+from ..http.failures import (
+    describe_failure,
+    is_connect_time_out,
+    is_time_out,
+    list_failures,
+)
+from ..http.pool import send_request
 from ..secret import Secret, cut_frames
 
 _MAX_BYTES = 1_000_000
+_SHORTEST_TIMEOUT = 0.001  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,15 +46,18 @@ Body = Mapping[str, "str | Secret"] | bytes | None
 
 
 @sensitive_variables()
-def fetch(url: str, *, form: Mapping[str, str | Secret] | None = None) -> Answer:
+def fetch(
+    url: str, *, form: Mapping[str, str | Secret] | None = None, timeout: float | None = None
+) -> Answer:
     """POST a form, or GET without one. Errors as :func:`request`.
 
     Args:
         url: of the endpoint.
         form: the parameters of the body.
+        timeout: in seconds, at most ``HTTP_TIMEOUT``.
     """
-    headers = {"Accept": "application/json"}
-    return request("GET" if form is None else "POST", url, body=form, headers=headers)
+    method = "GET" if form is None else "POST"
+    return request(method, url, body=form, headers={"Accept": "application/json"}, timeout=timeout)
 
 
 @sensitive_variables()
@@ -68,13 +81,17 @@ def request(
     Raises:
         RefreshUnavailableError: when no whole answer came within ``HTTP_TIMEOUT`` seconds.
     """
-    # A socket's time-out is for each of its steps. This one is for all: the look-up of the name,
-    # one address after the other, and an answer that comes a byte at a time.
+    seconds = min(timeout or conf.http_timeout, conf.http_timeout)
+    deadline = time.monotonic() + seconds
     answer: Future[Answer] = Future()
-    arguments = (answer, method, url, body, headers)
-    Thread(target=_settle_answer, args=arguments, name="google-link-http", daemon=True).start()
+    arguments = (answer, method, url, body, headers, deadline)
     try:
-        return answer.result(min(timeout or conf.http_timeout, conf.http_timeout))
+        # The look-up of a name cannot be cut short: the caller does not wait for its end.
+        Thread(target=_settle_answer, args=arguments, name="google-link-http", daemon=True).start()
+    except RuntimeError:  # There is no thread to be had, or the interpreter is ending.
+        _settle_answer(*arguments)
+    try:
+        return answer.result(seconds)
     except TimeoutError:
         raise RefreshUnavailableError("timeout") from None
 
@@ -89,56 +106,72 @@ def _settle_answer(answer: Future[Answer], *arguments: Any) -> None:
 
 
 @sensitive_variables()
-def _send_request(method: str, url: str, body: Body, headers: Mapping[str, str] | None) -> Answer:
-    import requests
-
+def _send_request(
+    method: str, url: str, body: Body, headers: Mapping[str, str] | None, deadline: float
+) -> Answer:
+    failures: tuple[type[BaseException], ...] = (*list_failures(), ValueError)
+    status = None
     try:
-        with (
-            _open_session(url) as session,
-            session.request(
-                method,
-                url,
-                data=_reveal_secrets(body),
-                headers=headers,
-                # Sooner than the whole: that nobody answers the call is another matter than that
-                # whoever has answered it says nothing.
-                timeout=(conf.http_timeout / 2, conf.http_timeout),
-                allow_redirects=False,
-                stream=True,
-            ) as response,
-        ):
+        response = send_request(
+            method,
+            url,
+            body=_encode_body(body),
+            headers=_complete_headers(headers, is_form=isinstance(body, Mapping)),
+            timeout=_make_timeout(max(deadline - time.monotonic(), _SHORTEST_TIMEOUT)),
+            deadline=deadline,
+            # Whether an endpoint has acted on what it got, nobody knows.
+            may_repeat=method == "GET",
+            is_streamed=True,
+        )
+        status = response.status
+        try:
             answer = _read_body(response)
             if answer is None:
-                raise RefreshUnavailableError("answer_too_long", status=response.status_code)
+                raise RefreshUnavailableError("answer_too_long", status=status)
             return Answer(
-                status=response.status_code,
+                status=status,
                 body=answer,
                 document=_parse_object(answer),
                 headers=response.headers,
             )
-    except requests.ReadTimeout:
-        raise RefreshUnavailableError("timeout") from None
-    except (requests.RequestException, OSError, ValueError) as error:
-        raise RefreshUnavailableError("unreachable", type(error).__name__) from None
+        finally:
+            # A connection whose answer was read to its end has gone back by now.
+            response.close()
+    except failures as error:
+        if is_time_out(error) and not is_connect_time_out(error):
+            raise RefreshUnavailableError("timeout") from None
+        # Whoever has sent the beginning of an answer can be reached.
+        problem = "unreachable" if status is None else "answer_cut_short"
+        raise RefreshUnavailableError(problem, describe_failure(error), status) from None
 
 
-def _open_session(url: str) -> Any:
-    import requests
+def _make_timeout(seconds: float) -> Any:
+    """Return the time-outs of one request.
 
-    session = requests.Session()
-    # Plain HTTP is for this machine alone, and must not go through the environment's proxy.
-    session.trust_env = url.startswith("https:")
-    session.auth = lambda request: request  # Or a .netrc would add what it knows of this host.
-    return session
+    A call that nobody answers ends sooner than the whole: it is another matter than a server that
+    has answered it and says nothing.
+    """
+    from urllib3.util import Timeout
+
+    return Timeout(connect=seconds / 2, read=seconds)
 
 
-def _reveal_secrets(body: Body) -> dict[str, str] | bytes | None:
+def _complete_headers(headers: Mapping[str, str] | None, *, is_form: bool) -> dict[str, str]:
+    completed = {"Accept-Encoding": "identity", "User-Agent": conf.user_agent, **(headers or {})}
+    if is_form:
+        completed["Content-Type"] = "application/x-www-form-urlencoded"
+    return completed
+
+
+@sensitive_variables()
+def _encode_body(body: Body) -> bytes | None:
     """Reveal the secrets at the last moment: Django's debug page shows the frames above."""
     if not isinstance(body, Mapping):
         return body
-    return {
+    form = {
         key: value.reveal() if isinstance(value, Secret) else value for key, value in body.items()
     }
+    return urlencode(form).encode()
 
 
 @sensitive_variables()
@@ -148,7 +181,7 @@ def _read_body(response: Any) -> bytes | None:
     Nothing is raised here: Django's debug page would show what has been read so far.
     """
     body = b""
-    for chunk in response.iter_content(65_536):
+    for chunk in response.stream(65_536):
         body += chunk
         if len(body) > _MAX_BYTES:
             return None

@@ -16,7 +16,7 @@ from ..accounts.retirement import list_grant, list_unrevoked, retire_grant
 from ..accounts.revocations import RevocationOutcome, outbox
 from ..exceptions import RefreshUnavailableError
 from ..models import GoogleAccount, GoogleAccountQuerySet, PendingRevocation, Reason, Status
-from .revoke_pending import process_each
+from .revoke_pending import process_now
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -98,8 +98,10 @@ def finish_retirements(user: AbstractBaseUser | AnonymousUser, *, client: str) -
 
 def _revoke(pending: list[PendingRevocation]) -> bool:
     """Tell Google; return whether nothing is left to tell."""
-    rows = outbox().filter(pk__in=[row.pk for row in pending])
-    return RevocationOutcome.POSTPONED not in process_each(rows) and not rows.exists()
+    for row in pending:
+        if process_now(row) == RevocationOutcome.UNREACHABLE:
+            return False
+    return not outbox().filter(pk__in=[row.pk for row in pending]).exists()
 
 
 def _list_granted(scope: str) -> Iterator[GoogleAccount]:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from google.auth.transport.requests import AuthorizedSession
     from googleapiclient.discovery import Resource
 
+    from ..api_clients.authorized_http import AuthorizedHttp
     from ..api_clients.credentials import AccountCredentials
 
 AccountChooser = Callable[[HttpRequest], Any]
@@ -195,6 +196,20 @@ class GoogleAccess:
 
         with declaring(self.declares):
             return open_session_for(self._require_account())
+
+    def http(self) -> AuthorizedHttp:
+        """Return an object with httplib2's interface that sends the account's access token.
+
+        For ``request.execute(http=…)`` with a service that a module builds once.
+
+        Raises:
+            ConsentRequiredError: when the user must act first; which of its kinds says why.
+            ImproperlyConfigured: when the extra ``api`` is not installed.
+        """
+        from ..api_clients.authorized_http import open_http_for
+
+        with declaring(self.declares):
+            return open_http_for(self._require_account())
 
     def service(
         self, name: str, version: str, *, scopes: str | Iterable[str] = (), **kwargs: Any

@@ -17,6 +17,7 @@ from django_google_link.accounts import process_breaker
 from django_google_link.accounts.access_tokens import check_grant, fresh_access_token
 from django_google_link.accounts.circuit_breaker import match_waiting, read_circuit
 from django_google_link.exceptions import (
+    ClientMisconfiguredError,
     GoogleLinkError,
     RefreshUnavailableError,
     TokenEndpointError,
@@ -229,7 +230,7 @@ def test_probe_of_another_worker_is_left_to_it(
         circuit = read_circuit(google.url, using="default")
         assert circuit.retry_at is None
         # Another worker takes the turn in this moment.
-        CircuitBreaker.objects.update(retry_at=Now() + timedelta(hours=1))
+        CircuitBreaker.objects.update(retry_at=Now() + timedelta(seconds=31 + 15))
         with pytest.raises(TokenEndpointError, match="provider_unavailable"):
             circuit.enter()
 
@@ -339,6 +340,19 @@ def test_probe_that_is_interrupted_is_the_next_callers(
         assert attempt(accounts[0]) == "token"
 
 
+def test_account_that_cannot_ask_takes_no_probe(
+    google: FakeGoogle, accounts: list[GoogleAccount]
+) -> None:
+    """Its client has another id by now: it would keep the turn from those who can ask."""
+    open_circuit(google, accounts)
+    GoogleAccount.objects.filter(pk=accounts[6].pk).update(client_id="former")
+
+    with travel(seconds=31):
+        with pytest.raises(ClientMisconfiguredError):
+            fresh_access_token(accounts[6])
+        assert attempt(accounts[7]) == "token"
+
+
 def test_interruption_of_what_is_no_probe_changes_nothing(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
@@ -435,12 +449,13 @@ def test_worker_that_cannot_connect_leaves_the_probe_to_another(
 
 
 def test_worker_that_can_connect_again_tells_the_others(
-    google: FakeGoogle, accounts: list[GoogleAccount]
+    google: FakeGoogle, accounts: list[GoogleAccount], caplog: pytest.LogCaptureFixture
 ) -> None:
     """What waited for its network waits no longer."""
     google.stop()
     attempt_each(accounts)
     google.start()
+    assert caplog.text.count("is away for this process: it asks once in 30 s until it is") == 1
     GoogleAccount.objects.filter(refresh_problem="unreachable").update(
         refresh_retry_at=in_seconds(3000)
     )
@@ -448,6 +463,7 @@ def test_worker_that_can_connect_again_tells_the_others(
 
     with travel(seconds=31):
         assert attempt_each(accounts) == ["token"] * 8
+    assert caplog.text.count("answers this process again.") == 1
 
 
 def test_worker_asks_once_as_well(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:

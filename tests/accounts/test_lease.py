@@ -32,6 +32,7 @@ from django_google_link.testing import FakeGoogle, FakeUser, travel
 from tests.support.accounts import linked, save, token_of
 from tests.support.constants import OTHER_KEY
 from tests.support.databases import at_once, new_user
+from tests.support.isolation import isolated
 from tests.support.signals import heard
 from tests.support.slow_servers import dripping
 from tests.support.tables import links, table
@@ -116,12 +117,14 @@ def test_callers_of_one_process_wait_in_a_queue(
     google: FakeGoogle, account: GoogleAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One of them looks for all; the others are not in its way, nor in the database's."""
-    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(1))
+    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(3600))
     looks: list[int] = []
     look = lease.read_state
 
     def counted(*args: Any) -> Any:
         looks.append(threading.get_ident())
+        if len(set(looks)) == 6 and len(looks) > 8:  # All have come, and one has looked again.
+            change(refresh_lease_expires_at=in_seconds(-1))
         return look(*args)
 
     monkeypatch.setattr(lease, "read_state", counted)
@@ -620,6 +623,25 @@ def test_in_a_transaction_a_lease_is_heeded(google: FakeGoogle, account: GoogleA
         assert fresh_access_token(account).value == account.unseal_token("access_token")
 
     assert asked(google) == 0
+
+
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_in_a_transaction_that_sees_nothing_new_nobody_waits(
+    google: FakeGoogle, account: GoogleAccount, level: str, no_waiting: list[float]
+) -> None:
+    """What another worker fetches would never arrive there: the caller is told why."""
+    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(3600))
+    hint = "try again after it, or set REFRESH_USING"
+
+    with (
+        isolated(level),
+        transaction.atomic(),
+        pytest.raises(RefreshUnavailableError, match=hint) as caught,
+    ):
+        fresh_access_token(account)
+
+    assert caught.value.error == "refresh_under_way"
+    assert no_waiting == []
 
 
 def test_in_a_transaction_an_outage_writes_nothing(

@@ -7,13 +7,15 @@ import uuid
 from typing import Any
 
 import pytest
-from django.db import IntegrityError
+from django.contrib.auth import get_user_model
+from django.db import IntegrityError, transaction
 
 from django_google_link.models import GoogleAccount, PendingRevocation
 from django_google_link.testing.accounts import make_google_account
-from tests.support.accounts import save
-from tests.support.databases import new_user
+from tests.support.accounts import save, token_of
+from tests.support.databases import at_once, new_user
 from tests.support.races import Racer
+from tests.support.workers import just_before
 
 pytestmark = [
     pytest.mark.django_db,
@@ -139,7 +141,7 @@ def test_deleting_a_user_who_links() -> None:
     """The order is that of the cascade: the accounts first, and then their user."""
     user = new_user()
     make_google_account(user, sub="old")
-    deleting = Racer(user.delete, stops_before=("DELETE", "_user"))
+    deleting = Racer(get_user_model().objects.get().delete, stops_before=("DELETE", "_user"))
     deleting.wait_until_stopped()
     linking = Racer(lambda: save(user, "new"))
     linking.wait_until_done_or_waiting()
@@ -150,3 +152,46 @@ def test_deleting_a_user_who_links() -> None:
 
     assert not GoogleAccount.objects.exists()
     assert PendingRevocation.objects.count() == 1
+
+
+def hold(account: GoogleAccount) -> None:
+    """Lock a row, and write it then."""
+    with transaction.atomic():
+        GoogleAccount.objects.select_for_update().get(pk=account.pk)
+        GoogleAccount.objects.filter(pk=account.pk).update(label="held")
+
+
+def test_unlinking_waits_for_nothing_that_was_not_there() -> None:
+    """A row that a script has added, and has locked, is left as it is: it might wait for us."""
+    user = new_user()
+    old = make_google_account(user, sub="old")
+    unlinking = Racer(old.unlink, stops_before=("SELECT", '"is_default"', "LIMIT 2"))
+    unlinking.wait_until_stopped()
+    added = make_google_account(user, sub="added")
+    GoogleAccount.objects.filter(pk=added.pk).update(is_default=False)
+    holding = Racer(lambda: hold(added), stops_before=("UPDATE", '"label" = '))
+    holding.wait_until_stopped()
+
+    unlinking.result()
+    holding.result()
+
+    assert defaults_of(user) == []
+
+
+@pytest.mark.skipif(
+    os.environ.get("TEST_DATABASE") != "postgresql",
+    reason="Elsewhere nobody refers to a user who is locked.",
+)
+def test_link_that_was_added_without_a_lock_is_renewed() -> None:
+    """A script may do so in the last moment; in the caller's transaction nothing is repeated."""
+    user = new_user()
+
+    def add() -> None:
+        at_once(lambda: make_google_account(user, sub="1"))
+
+    with transaction.atomic(), just_before('INSERT INTO "google_link_googleaccount"', act=add):
+        save(user, "1")
+
+    account = GoogleAccount.objects.get()
+    assert account.grant_version == 2
+    assert token_of(account, "refresh_token") == "1//new"

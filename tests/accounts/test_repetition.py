@@ -23,7 +23,7 @@ from django_google_link.accounts.revocations import enqueue_token, process
 from django_google_link.accounts.spent_states import delete_old_states, finish_state, spend_state
 from django_google_link.conf.clients import get_client
 from django_google_link.models import GoogleAccount, PendingRevocation, Reason, SpentState
-from django_google_link.operations.revoke_pending import process_each
+from django_google_link.operations.revoke_pending import process_now
 from django_google_link.operations.rotate_keys import reseal_row
 from django_google_link.secret import Secret
 from django_google_link.signals import account_linked, send_on_commit
@@ -143,8 +143,8 @@ def revoke() -> Callable[[], Any]:
 
 def revoke_at_once() -> Callable[[], Any]:
     """Do as the admin does."""
-    enqueue_token(get_client(), "1", Secret("1//a"), owner="1")
-    return lambda: process_each(PendingRevocation.objects.all())
+    pending = enqueue_token(get_client(), "1", Secret("1//a"), owner="1")
+    return lambda: process_now(pending)
 
 
 def rotate() -> Callable[[], Any]:
@@ -321,3 +321,17 @@ def test_connection_that_is_not_open_has_no_transaction() -> None:
     connection.close()
 
     assert not is_in_callers_transaction("default")
+
+
+def test_what_the_admin_deletes_is_deleted_after_a_lost_race(google: FakeGoogle) -> None:
+    """An operator sees no error."""
+    account, _ = two_accounts()
+    client = Client()
+    client.force_login(get_user_model().objects.create_superuser("root", "root@example.com", "pw"))
+    chosen = {"action": "delete_selected", "_selected_action": [str(account.pk)], "post": "yes"}
+
+    with refusing(lost_race(), "DELETE", "googleaccount", count=1):
+        response = client.post(reverse("admin:google_link_googleaccount_changelist"), chosen)
+
+    assert response.status_code == 302
+    assert not GoogleAccount.objects.filter(pk=account.pk).exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import pickle
 from collections.abc import Callable
@@ -24,11 +25,13 @@ from django_google_link.exceptions import (
 )
 from django_google_link.models import GoogleAccount
 from django_google_link.secret import Secret
+from django_google_link.signals import token_refreshed
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 from tests.support.accounts import linked, save, token_of
 from tests.support.constants import CALENDAR, DRIVE, OPENID
 from tests.support.databases import at_once, new_user
+from tests.support.signals import connected
 from tests.support.times import in_seconds
 
 pytestmark = pytest.mark.django_db
@@ -365,3 +368,94 @@ def test_credentials_refresh_keeps_the_connection_that_was_there(
 
     assert before is not None
     assert connections["default"].connection is before
+
+
+# Sharing
+
+
+def test_credentials_refresh_in_a_running_event_loop(
+    shared_database: None, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """gcsfs and others refresh there, where the database may not be asked."""
+    account = linked(new_user(), google, alice, access_token="")
+    credentials = AccountCredentials.of(account)
+
+    async def refresh() -> None:
+        credentials.refresh(None)
+
+    asyncio.run(refresh())
+
+    assert credentials.token == token_of(account, "access_token")
+
+
+def test_credentials_near_their_end_live_on_without_a_thread(
+    google: FakeGoogle, alice: FakeUser, user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that can start none, or that is ending, has a token all the same."""
+    account = linked(user, google, alice, access_token_expires_at=in_seconds(100))
+    stored = token_of(account, "access_token")
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    google.stop()
+    monkeypatch.setattr("django_google_link.oauth.transport.Thread.start", refuse)
+    credentials = AccountCredentials.of(account)
+    credentials.refresh(None)
+
+    assert credentials.token == stored
+
+
+def test_credentials_of_a_lost_grant_in_a_running_event_loop(
+    shared_database: None, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """The error is the same."""
+    credentials = AccountCredentials.of(linked(new_user(), google, alice, access_token=""))
+    google.revoke(alice)
+
+    async def refresh() -> None:
+        credentials.refresh(None)
+
+    with pytest.raises(GrantLostError):
+        asyncio.run(refresh())
+
+
+def test_credentials_may_be_used_by_the_receiver_of_their_refresh(
+    shared_database: None, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """It is called in the middle of it."""
+    credentials = AccountCredentials.of(linked(new_user(), google, alice, access_token=""))
+    tokens: list[str | None] = []
+
+    def receive(**kwargs: Any) -> None:
+        credentials.refresh(None)
+        tokens.append(credentials.token)
+
+    with connected(token_refreshed, receive):
+        credentials.refresh(None)
+
+    assert tokens == [credentials.token]
+    assert len(google.requests_to("token")) == 1
+
+
+def test_credentials_take_what_another_thread_got(
+    shared_database: None,
+    google: FakeGoogle,
+    alice: FakeUser,
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    """A thread that was refused with the old token asks for nothing, and the next time it does."""
+    credentials = AccountCredentials.of(linked(new_user(), google, alice))
+    credentials.apply({})
+    at_once(lambda: credentials.refresh(None))
+    google.clear_requests()
+    before = credentials.token
+
+    with django_assert_num_queries(0):
+        credentials.refresh(None)
+    assert google.requests == []
+    assert credentials.token == before
+
+    GoogleAccount.objects.update(refresh_forced_at=None)
+    credentials.refresh(None)
+    assert credentials.token != before

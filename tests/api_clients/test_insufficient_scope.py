@@ -10,11 +10,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httplib2
 import pytest
 from django.db import OperationalError, connection
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client
 from django.urls import include, path
+from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 from rest_framework.views import APIView
 from werkzeug.wrappers import Response
@@ -62,6 +64,13 @@ def by_session(request: GoogleRequiredRequest) -> HttpResponse:
     return HttpResponse(request.google.session().get(TASKS_URL))
 
 
+@google_required(scopes=[CALENDAR], optional_scopes=[TASKS])
+def by_http(request: GoogleRequiredRequest) -> HttpResponse:
+    """The same by httplib2's interface, with a service that is nobody's."""
+    tasks = build("tasks", "v1", http=httplib2.Http(), static_discovery=True)
+    return HttpResponse(str(tasks.tasklists().list().execute(http=request.google.http())))
+
+
 @google_aware(scopes=[CALENDAR, TASKS])
 def by_helper(request: HttpRequest) -> HttpResponse:
     """The same by a helper, which is not told of any scope."""
@@ -102,6 +111,7 @@ urlpatterns = [
     path("service/", by_service),
     path("session/", by_session),
     path("helper/", by_helper),
+    path("http/", by_http),
     path("async/", by_async_view),
     path("too-little/", declares_too_little),
     path("drf/", ByPermission.as_view()),
@@ -218,7 +228,7 @@ def test_other_refusals(headers: dict[str, str], body: bytes) -> None:
     assert not says_insufficient_scope(403, headers, body)
 
 
-@pytest.mark.parametrize("page", ["/service/", "/session/", "/helper/"])
+@pytest.mark.parametrize("page", ["/service/", "/session/", "/helper/", "/http/"])
 def test_view_asks_for_what_it_declares(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any, tasks_api: None, page: str
 ) -> None:

@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 urlpatterns = [
     path("google/", include("django_google_link.urls")),
     path("class/", run("howto/views", "class Agenda(")["Agenda"].as_view()),
+    path("kept/", run("howto/connections", "CALENDAR = ")["events"]),
     path("profile/", run("howto/accounts", "def from_address")["profile"]),
     path("birthdays/", run("howto/consent", "def birthdays")["birthdays"]),
     path("home/", run("howto/consent", "def home")["home"]),
@@ -50,6 +51,13 @@ def test_class_based_view(
     link_account(google, user, alice, CALENDAR)
 
     assert browser.get("/class/").content.decode() == EVENTS[0]["summary"]
+
+
+def test_kept_service(browser: Client, google: FakeGoogle, alice: FakeUser, user: Any) -> None:
+    """It calls for whoever is logged in."""
+    link_account(google, user, alice, CALENDAR)
+
+    assert browser.get("/kept/").json()["items"] == EVENTS
 
 
 def test_async_view(

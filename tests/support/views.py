@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -211,6 +212,8 @@ def sessions(request: HttpRequest) -> HttpResponse:
     session = google.session()
     url = f"{google.client.api_endpoint}/calendar/v3/calendars/primary/events"
     assert session.credentials.token == google.credentials.token
+    _, content = google.http().request(url)
+    assert json.loads(content) == session.get(url).json()
     return JsonResponse(session.get(url, timeout=10).json())
 
 

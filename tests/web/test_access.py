@@ -161,7 +161,7 @@ def test_session_and_credentials_reach_google(
     assert browser.get("/sessions/").json() == {"items": EVENTS}
 
 
-@pytest.mark.parametrize("ask", ["credentials", "session", "service"])
+@pytest.mark.parametrize("ask", ["credentials", "session", "service", "http"])
 @pytest.mark.parametrize(
     ("status", "kind", "reason"),
     [
@@ -188,6 +188,7 @@ def test_clients_are_refused_for_a_reason(
     asked = {
         "credentials": lambda: access.credentials,
         "session": access.session,
+        "http": access.http,
         "service": lambda: access.service("calendar", "v3"),
     }
 

@@ -1,0 +1,358 @@
+"""The connections to one host, on urllib3's classes. Imported late, as urllib3 is."""
+
+from __future__ import annotations
+
+import io
+import os
+import ssl
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Mapping
+from http.client import BadStatusLine, HTTPResponse, RemoteDisconnected
+from typing import Any
+from urllib.parse import unquote
+
+from django.views.decorators.debug import sensitive_variables
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import DependencyWarning, MaxRetryError, ProtocolError, SSLError
+from urllib3.util import make_headers, parse_url
+
+from .failures import RouteError
+from .streams import find_position
+
+#: Kept a host: more are opened where they are needed, and closed after use.
+_MOST_KEPT = 64
+#: Google closes a connection after four minutes, and others sooner.
+MOST_SECONDS_IDLE = 90
+_MOST_INTERIM_ANSWERS = 100
+
+# RFC 9110 section 9.2.2.
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+
+_this_thread = threading.local()
+
+
+class Attempt:
+    """One sending of a request: what limits it, and how far it has come.
+
+    Args:
+        deadline: by ``time.monotonic()``, for all of it.
+        needs_new: whether a kept connection will not do.
+    """
+
+    __slots__ = ("deadline", "has_written", "needs_new", "was_kept")
+
+    def __init__(self, deadline: float | None = None, *, needs_new: bool = False) -> None:
+        self.deadline = deadline
+        self.needs_new = needs_new
+        #: Whether its connection has served another request before.
+        self.was_kept = False
+        #: Whether anything of it has left this machine.
+        self.has_written = False
+
+    def require_time(self) -> None:
+        """Raise unless there is time left: whoever has given up must not be acted for."""
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            raise TimeoutError("The time for the request is over.")
+
+
+class _LineReader(io.BufferedReader):
+    """Reads from a socket, and remembers the last line."""
+
+    last_line = b""
+
+    def readline(self, size: int | None = -1) -> bytes:
+        self.last_line = super().readline(size)
+        return self.last_line
+
+
+class _TimedReader(io.RawIOBase):
+    """Reads from a socket until a deadline, however little comes at a time."""
+
+    def __init__(self, raw: io.RawIOBase, sock: Any, deadline: float) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("The time for the request is over.")
+        self._sock.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Answer(HTTPResponse):
+    """An answer that is a final one (RFC 9110 section 15.2), whole, and there by its deadline.
+
+    ``http.client`` takes 102 and 103 for the answer, so that the real one would be the answer to
+    the next request on this connection; and headers for whole that end with the connection.
+    """
+
+    fp: _LineReader
+
+    def __init__(self, sock: Any, *args: Any, deadline: float | None = None, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        raw: Any = self.fp.detach()
+        self.fp = _LineReader(raw if deadline is None else _TimedReader(raw, sock, deadline))
+
+    def begin(self) -> None:
+        """Read the status and the headers."""
+        for _ in range(_MOST_INTERIM_ANSWERS):
+            super().begin()
+            if not self.fp.last_line:
+                raise RemoteDisconnected("The connection was closed in the headers.")
+            if self.status >= 200:
+                return
+            if self.status == 101:
+                break  # Nobody has asked for another protocol.
+            self.headers = self.msg = None  # type: ignore[assignment]
+        raise BadStatusLine("no final answer")
+
+
+class _Kept:
+    """What a connection knows of itself, mixed into urllib3's."""
+
+    attempt: Attempt
+    answer: _Answer | None = None
+    idle_since = 0.0
+    sock: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._pid = os.getpid()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it was opened in this process; else the other one is using it."""
+        return self._pid == os.getpid()
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether another request may be sent: it is open, and nothing is left to be read.
+
+        What nobody asked for would be taken for the answer to that request.
+        """
+        has_rest = isinstance(self.sock, ssl.SSLSocket) and self.sock.pending() > 0
+        is_connected: bool = self.is_connected  # type: ignore[attr-defined]
+        is_recent = time.monotonic() - self.idle_since < MOST_SECONDS_IDLE
+        return is_recent and is_connected and not has_rest
+
+    def send(self, data: Any) -> None:
+        """Send data, and remember that something was sent."""
+        if not self.is_ours:
+            raise ConnectionError("This connection belongs to the process that was forked.")
+        if self.sock is None:
+            self.connect()  # type: ignore[attr-defined]
+        self.attempt.require_time()
+        if not self.attempt.has_written:
+            count = self.sock.send(data)
+            self.attempt.has_written = True
+            data = data[count:]
+        if data:
+            super().send(data)  # type: ignore[misc]
+
+    def response_class(self, *args: Any, **kwargs: Any) -> _Answer:
+        """Make what reads the answer."""
+        self.answer = _Answer(*args, deadline=self.attempt.deadline, **kwargs)
+        return self.answer
+
+
+class _PlainConnection(_Kept, HTTPConnection):  # type: ignore[misc]
+    pass
+
+
+class _TLSConnection(_Kept, HTTPSConnection):  # type: ignore[misc]
+    pass
+
+
+class KeepingPool(HTTPConnectionPool):
+    """The connections to one host. Their number is not bounded, that of those kept is."""
+
+    ConnectionCls: Any = _PlainConnection
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lock = threading.Lock()
+        self._kept: deque[Any] = deque()
+        self._keeps = True
+
+    @sensitive_variables()
+    def urlopen(  # type: ignore[override]
+        self,
+        method: str,
+        url: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        deadline: float | None = None,
+        may_repeat: bool = True,
+        **kwargs: Any,
+    ) -> Any:
+        """Make a request, as urllib3 does.
+
+        A request that met a dead connection is sent once more over a new one, if nothing of it was
+        written or it does no harm to do it twice.
+
+        Args:
+            method: the HTTP method.
+            url: the path.
+            body: to send.
+            headers: to send.
+            deadline: by ``time.monotonic()``, for all of it.
+            may_repeat: whether it may be sent once more at all.
+            kwargs: as urllib3's.
+        """
+        attempt = Attempt(deadline)
+        start = find_position(body)
+        try:
+            return self._send(attempt, method, url, body, headers, **kwargs)
+        except (ProtocolError, SSLError, MaxRetryError):
+            can_rewind = body is None or isinstance(body, bytes | str) or start is not None
+            is_harmless = method.upper() in _IDEMPOTENT and can_rewind
+            if not (attempt.was_kept and may_repeat and (is_harmless or not attempt.has_written)):
+                raise
+        if start is not None:
+            body.seek(start)
+        attempt = Attempt(deadline, needs_new=True)
+        return self._send(attempt, method, url, body, headers, **kwargs)
+
+    def close(self) -> None:
+        """Close what nobody is using, and keep nothing any more. Requests go on to work."""
+        with self._lock:
+            self._keeps = False
+            kept, self._kept = self._kept, deque()
+        for connection in kept:
+            connection.close()
+
+    def drop_idle(self) -> None:
+        """Close what has been idle for long."""
+        with self._lock:
+            unfit = [connection for connection in self._kept if not connection.is_fit]
+            for connection in unfit:
+                self._kept.remove(connection)
+        for connection in unfit:
+            connection.close()
+
+    @sensitive_variables()
+    def _send(self, attempt: Attempt, *args: Any, **kwargs: Any) -> Any:
+        # A body that is being read may make requests of its own.
+        before = getattr(_this_thread, "attempt", None)
+        _this_thread.attempt = attempt
+        try:
+            return super().urlopen(*args, **kwargs)
+        finally:
+            _this_thread.attempt = before
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        attempt: Attempt = _this_thread.attempt
+        connection: Any = None if attempt.needs_new else self._take_kept()
+        attempt.was_kept = connection is not None
+        connection = connection or self._new_conn()
+        connection.attempt = attempt
+        return connection
+
+    def _take_kept(self) -> Any:
+        """Return the connection that was used last, since it is the likeliest to live."""
+        while True:
+            with self._lock:
+                if not self._kept:
+                    return None
+                connection = self._kept.pop()
+            if connection.is_fit:
+                return connection
+            connection.close()
+
+    def _put_conn(self, conn: Any) -> None:
+        if conn is None or conn.is_closed:
+            return
+        conn.idle_since = time.monotonic()
+        is_read = conn.answer is None or conn.answer.isclosed()
+        excess = conn
+        if is_read and conn.is_ours:
+            with self._lock:
+                if self._keeps:
+                    self._kept.append(conn)
+                    excess = self._kept.popleft() if len(self._kept) > _MOST_KEPT else None
+        if excess is not None:
+            excess.close()
+
+
+class _TLSPool(KeepingPool, HTTPSConnectionPool):
+    ConnectionCls: Any = _TLSConnection
+
+
+def make_host(
+    scheme: str | None,
+    host: str | None,
+    port: int | None,
+    *,
+    proxy: str | None,
+    context: ssl.SSLContext | None,
+) -> KeepingPool:
+    """Return the connections to one host, none of which is open yet.
+
+    Args:
+        scheme: ``"http"`` or ``"https"``.
+        host: without the port.
+        port: or ``None`` for the scheme's own.
+        proxy: its address, with its login if it has one.
+        context: for TLS.
+
+    Raises:
+        RouteError: when the proxy cannot be used.
+        urllib3.exceptions.LocationValueError: when there is no host.
+    """
+    pools: dict[str, Any] = {"http": KeepingPool, "https": _TLSPool}
+    manager: PoolManager = PoolManager(ssl_context=context)
+    if proxy and proxy.lower().startswith("socks"):
+        manager, pools["https"] = _make_socks_manager(proxy, context)
+    elif proxy:
+        manager = _make_proxy_manager(proxy, context)
+    manager.pool_classes_by_scheme = pools
+    return manager.connection_from_host(host, port, scheme)  # type: ignore[return-value]
+
+
+def _make_proxy_manager(proxy: str, context: ssl.SSLContext | None) -> ProxyManager:
+    try:
+        login = unquote(parse_url(proxy).auth or "")
+        return ProxyManager(
+            proxy,
+            proxy_headers=make_headers(proxy_basic_auth=login) if login else None,
+            proxy_ssl_context=context,
+            ssl_context=context,
+        )
+    except ValueError:  # Among them urllib3's own. They repeat the address, with its login.
+        raise RouteError("The address of the proxy makes no sense.") from None
+
+
+def _make_socks_manager(proxy: str, context: ssl.SSLContext | None) -> tuple[PoolManager, Any]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DependencyWarning)
+            from urllib3.contrib import socks
+    except ImportError:
+        raise RouteError(
+            "The proxy speaks SOCKS, which needs PySocks: pip install requests[socks]."
+        ) from None
+
+    class Connection(_Kept, socks.SOCKSHTTPSConnection):  # type: ignore[misc]
+        pass
+
+    class Pool(_TLSPool):
+        ConnectionCls: Any = Connection
+
+    try:
+        return socks.SOCKSProxyManager(proxy, ssl_context=context), Pool
+    except ValueError:
+        raise RouteError("The address of the proxy makes no sense.") from None

@@ -1,0 +1,105 @@
+"""The way to a server: through which proxy, and trusting which certificates.
+
+The environment is heeded as ``requests`` and OpenSSL do: ``HTTPS_PROXY`` and ``NO_PROXY``;
+``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``, ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``. A ``.netrc`` is
+not. Plain HTTP goes to this machine, and never through a proxy, which would see the tokens.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .failures import RouteError
+
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+Certificate = str | tuple[str, str] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trust:
+    """Which certificates are trusted, and which one is shown to the server.
+
+    A file that is replaced makes another trust, so that a renewed bundle needs no restart.
+    """
+
+    #: Where the path comes from, for error messages.
+    source: str = field(compare=False)
+    #: A file, or one or several folders; ``None``: whoever answers is trusted.
+    bundle: str | None
+    certificate: Certificate
+    versions: tuple[object, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """What a connection is known by, besides its host."""
+
+    #: With its login, if it has one.
+    proxy: str | None = field(repr=False)
+    trust: Trust | None
+
+
+def find_route(
+    url: str,
+    *,
+    proxies: Mapping[str, str] | None = None,
+    verify: bool | str | None = True,
+    certificate: Certificate = None,
+) -> Route:
+    """Return the way to a server.
+
+    Args:
+        url: where to go.
+        proxies: in place of the environment's, as ``requests`` takes them.
+        verify: whether certificates are verified; or the path of those to trust, in place of the
+            environment's.
+        certificate: the path of the client's own, with its key; or the paths of both.
+
+    Raises:
+        RouteError: when the files that are named are not there.
+    """
+    if url[:8].lower() != "https://":
+        return Route(proxy=None, trust=None)
+    return Route(proxy=_find_proxy(url, proxies), trust=_find_trust(verify, certificate))
+
+
+def _find_proxy(url: str, proxies: Mapping[str, str] | None) -> str | None:
+    from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
+
+    proxy = select_proxy(url, {**get_environ_proxies(url), **(proxies or {})})
+    try:
+        return str(prepend_scheme_if_needed(proxy, "http")) if proxy else None  # type: ignore[no-untyped-call]
+    except ValueError:  # It repeats the address, with the login in it.
+        raise RouteError("The address of the proxy makes no sense.") from None
+
+
+def _find_trust(verify: bool | str | None, certificate: Certificate) -> Trust:
+    source, bundle = _find_bundle(verify)
+    own = (certificate,) if isinstance(certificate, str) else certificate or ()
+    versions = [_read_version(path, source) for path in (bundle or "").split(os.pathsep) if path]
+    versions += [_read_version(path, "The client certificate") for path in own]
+    return Trust(source=source, bundle=bundle, certificate=certificate, versions=tuple(versions))
+
+
+def _find_bundle(verify: bool | str | None) -> tuple[str, str | None]:
+    if isinstance(verify, str):
+        return "verify", verify
+    if verify is False:
+        return "", None
+    for name in _BUNDLES:
+        if path := os.environ.get(name):
+            return name, path
+    from certifi import where
+
+    return "certifi", where()
+
+
+def _read_version(path: str, source: str) -> tuple[float, int]:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise RouteError(f"{source} names {path}: {error.strerror}") from None
+    return status.st_mtime, status.st_size

@@ -1,0 +1,87 @@
+"""Processes that are forked while requests are made."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.support.hostile_servers import hostile_server
+
+pytestmark = pytest.mark.processes
+
+ROOT = Path(__file__).parent.parent.parent
+
+# A master that has warm connections, and threads in the middle of requests, as it forks.
+FORKING = """
+import os, sys, threading, warnings
+import django
+from django.conf import settings
+settings.configure()
+django.setup()
+from django_google_link.http.pool import process_pool, send_request
+
+def call(id, method="POST"):
+    answer = send_request(
+        method, f"{sys.argv[1]}/{id}", body=b"x" * 10_000, headers={}, timeout=20
+    )
+    assert answer.json() == {"id": id}, (id, answer.data)
+
+def work(name):
+    for number in range(25):
+        call(f"{name}-{number}", "POST" if number % 2 else "GET")
+
+def assert_is_anew():
+    # Python has told the pool of the fork, before anybody asked for it.
+    own = os.getpid
+    os.getpid = lambda: master
+    assert process_pool() is not before
+    os.getpid = own
+
+work("warm")
+master, before = os.getpid(), process_pool()
+threads = [threading.Thread(target=work, args=(f"thread-{n}",)) for n in range(4)]
+for thread in threads:
+    thread.start()
+children = []
+for number in range(4):
+    pid = os.fork()
+    if not pid:
+        try:
+            assert_is_anew()
+            work(f"child-{number}")
+            # A child of a child.
+            pid = os.fork()
+            work(f"{'parent' if pid else 'grandchild'}-{number}")
+            status = os.waitpid(pid, 0)[1] if pid else 0
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            status = 1
+        os._exit(bool(status))
+    children.append(pid)
+work("master")
+for thread in threads:
+    thread.join()
+assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
+"""
+
+
+def test_forked_processes_share_no_connection() -> None:
+    """Each has its own answers, and every request is made once."""
+    with hostile_server() as server:
+        result = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", FORKING, server.url],
+            cwd=ROOT,
+            env={**os.environ, "DJANGO_SETTINGS_MODULE": ""},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+        assert result.returncode == 0, result.stderr
+        assert Counter(server.counts.values()) == {1: 25 * (1 + 4 + 4 + 8 + 1)}
