@@ -48,7 +48,8 @@ def list_view_scopes(urlconf: str | None = None) -> list[ViewScopes]:
 
 def _walk(patterns: Any, prefix: str) -> Iterator[ViewScopes]:
     for pattern in patterns:
-        route = prefix + str(pattern.pattern)
+        # A regular expression is shown as what lies between its ends.
+        route = prefix + str(pattern.pattern).removeprefix("^").removesuffix("$")
         if isinstance(pattern, URLPattern):
             for requirement in _find_requirements(pattern.callback):
                 yield _describe(requirement, route, pattern.lookup_str)

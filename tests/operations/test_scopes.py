@@ -18,9 +18,11 @@ from django.views import View
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from pytest_django import Settings
-from rest_framework.decorators import api_view, permission_classes
-from rest_framework.permissions import IsAuthenticated
+from rest_framework.decorators import action, api_view, permission_classes
+from rest_framework.permissions import IsAdminUser, IsAuthenticated
+from rest_framework.routers import SimpleRouter
 from rest_framework.views import APIView
+from rest_framework.viewsets import ViewSet
 
 from django_google_link.accounts.authorize_links import AuthorizeRequest
 from django_google_link.accounts.grants import save_refresh
@@ -123,6 +125,23 @@ class Permitted(APIView):
     google_scopes = (TASKS,)
 
 
+class Actions(ViewSet):
+    """Say it for one action, which the router hands to ``as_view()``."""
+
+    google_scopes = (TASKS,)
+
+    def list(self, request: Any) -> None:
+        """List."""
+
+    @action(detail=False, permission_classes=[~IsAdminUser & GoogleRequired])
+    def special(self, request: Any) -> None:
+        """Do something else."""
+
+
+router = SimpleRouter()
+router.register("actions", Actions, basename="actions")
+
+
 class Own(GoogleAware):
     """Say it in the permission."""
 
@@ -158,6 +177,7 @@ urlpatterns = [
     path("permitted/", Permitted.as_view()),
     path("permitted/function/", permitted),
     path("plain-api/", APIView.as_view()),
+    *router.urls,
     path("inner/<str:tenant>/", include((inner, "inner"), namespace="inner")),
 ]
 
@@ -199,6 +219,7 @@ def test_finds_every_kind_of_view(google: FakeGoogle) -> None:
         "both/": [((DRIVE,), ()), ((TASKS,), (CONTACTS,))],
         "permitted/": [((TASKS,), ())],
         "permitted/function/": [((DRIVE,), ())],
+        "actions/special/": [((TASKS,), ())],
         "inner/<str:tenant>/careless/": [((TASKS,), ())],
         "inner/<str:tenant>/exempt/": [required],
         "inner/<str:tenant>/partial/": [required],
