@@ -86,6 +86,7 @@ def test_one_attempt_follows_the_commit(
     assert PendingRevocation.objects.filter(retry_at__lte=timezone.now(), attempts=0).count() == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("serve", [silent, dripping])
 def test_nobody_waits_long_for_a_google_that_hangs(
     google: FakeGoogle, configure: Callable[..., None], serve: Any
@@ -100,6 +101,7 @@ def test_nobody_waits_long_for_a_google_that_hangs(
     assert sorted(waiting.values_list("attempts", flat=True)) == [0, 0, 0]
 
 
+@pytest.mark.slow
 def test_time_limit_is_for_all_requests_of_an_attempt(
     google: FakeGoogle, configure: Callable[..., None], alice: FakeUser
 ) -> None:
@@ -143,6 +145,7 @@ def test_each_transaction_has_an_attempt(google: FakeGoogle) -> None:
         transaction.set_rollback(True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("serve", [silent])
 def test_grant_that_is_not_stored_is_ended_in_as_short_a_time(
     google: FakeGoogle, configure: Callable[..., None], alice: FakeUser, serve: Any

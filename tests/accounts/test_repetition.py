@@ -202,6 +202,7 @@ def clear() -> None:
     SpentState.objects.all().delete()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prepare", ACTS)
 def test_race_that_is_lost_at_any_statement_changes_nothing(
     google: FakeGoogle,

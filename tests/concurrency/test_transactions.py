@@ -19,7 +19,7 @@ from django_google_link.testing import FakeGoogle
 from tests.support.accounts import identity, save
 from tests.support.databases import at_once, new_user
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
+pytestmark = [pytest.mark.slow, pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
 THREADS, ACTS = 4, 15
 SUBS = ("1", "2", "3")

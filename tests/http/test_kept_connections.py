@@ -369,6 +369,7 @@ def test_answer_that_comes_before_the_request(call: Any, server: HostileServer) 
     assert server.counts["POST second"] == 1
 
 
+@pytest.mark.slow
 def test_hundred_threads(
     server: HostileServer, account: GoogleAccount, configure: Callable[..., None]
 ) -> None:

@@ -230,6 +230,7 @@ def test_context_is_complete_when_it_is_shared(certificate: tuple[Path, Path]) -
         assert secured.selected_alpn_protocol() == "http/1.1"
 
 
+@pytest.mark.slow
 def test_contexts_are_bounded(
     server: HostileServer, certificate: tuple[Path, Path], account: GoogleAccount, tmp_path: Path
 ) -> None:

@@ -28,7 +28,7 @@ from tests.support.bad_googles import ANSWERS, HANGING, KINDS, SHORT_TIMEOUT, ba
 from tests.support.databases import new_user
 from tests.support.times import in_seconds
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
+pytestmark = [pytest.mark.slow, pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
 WHOLE = os.environ.get("LONG") == "whole"
 
@@ -108,9 +108,6 @@ EXPECTED = {
 }
 
 
-EACH = [pytest.param(kind, marks=[pytest.mark.slow] * (kind in HANGING)) for kind in KINDS]
-
-
 @pytest.fixture
 def impatient(google: FakeGoogle, settings: Settings, request: pytest.FixtureRequest) -> None:
     """Wait for a moment only, for a Google that hangs. Any other may take its time."""
@@ -158,7 +155,7 @@ def run(command: str, **options: Any) -> tuple[str, int]:
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("kind", EACH)
+@pytest.mark.parametrize("kind", KINDS)
 def test_bad_google_for_all(
     google: FakeGoogle,
     alice: FakeUser,
@@ -229,7 +226,7 @@ def show(
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("kind", EACH)
+@pytest.mark.parametrize("kind", KINDS)
 def test_bad_google_is_back(
     google: FakeGoogle,
     alice: FakeUser,
@@ -255,7 +252,7 @@ def test_bad_google_is_back(
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("kind", EACH)
+@pytest.mark.parametrize("kind", KINDS)
 def test_bad_google_for_one_worker(
     google: FakeGoogle,
     alice: FakeUser,
@@ -305,7 +302,6 @@ OF_ONE = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", OF_ONE)
 def test_bad_google_for_one_account(google: FakeGoogle, kind: str, settings: Settings) -> None:
     """It waits, and nobody else does: in views and in the command, whoever comes in between."""
@@ -351,7 +347,6 @@ def test_bad_account_alone_is_never_everybodys(google: FakeGoogle) -> None:
         assert str(visit(GoogleAccount(pk=key))).startswith("ya29.")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fault", [{"status": 503}, {"drop": True}])
 def test_google_that_flaps(google: FakeGoogle, fault: dict[str, Any]) -> None:
     """Away for ten seconds, back for ten: whoever comes each second is refused for a minute."""

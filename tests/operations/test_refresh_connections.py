@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from django.core.management import call_command
 
 from django_google_link.models import GoogleAccount
@@ -19,6 +20,7 @@ def answer(seen: Seen) -> bytes:
     return make_answer({"access_token": f"ya29.{len(seen.body)}", "expires_in": 3600})
 
 
+@pytest.mark.slow
 def test_refresh_opens_as_many_connections_as_there_are_workers(
     shared_database: None, google: FakeGoogle, configure: Callable[..., None]
 ) -> None:

@@ -58,6 +58,7 @@ def test_grant_of_many_links_takes_one_request(google: FakeGoogle, alice: FakeUs
     assert google.granted_scopes(alice) is None
 
 
+@pytest.mark.slow
 def test_chunks_of_a_long_outbox(
     google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +165,7 @@ def test_tokens_at_another_provider_are_each_revoked(
     assert asked(google) == 5
 
 
+@pytest.mark.slow
 def test_one_that_always_fails_keeps_nobody_waiting(google: FakeGoogle) -> None:
     """It comes first, and the others are revoked by the same run."""
     user = new_user()
