@@ -52,14 +52,11 @@ class AccessToken:
     is_new: bool = False
 
 
-def stored_access_token(
-    account: GoogleAccount, *, leeway: timedelta, rejected: Secret | None = None
-) -> AccessToken | None:
+def stored_access_token(account: GoogleAccount, *, leeway: timedelta) -> AccessToken | None:
     """Return the access token in this row, if it is of use. Never asks the database or Google.
 
     Args:
         leeway: the life that it must have left.
-        rejected: a token that an API refused, or that is about to expire.
 
     Raises:
         EncryptionKeyUnavailableError: when its key is not configured.
@@ -70,7 +67,7 @@ def stored_access_token(
         token = account.unseal_token("access_token")
     except TokenUndecryptableError:
         return None  # The refresh token can still give another one.
-    if token is None or token == rejected:
+    if token is None:
         return None
     return AccessToken(value=token, expires_at=account.access_token_expires_at)
 
