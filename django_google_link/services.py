@@ -6,6 +6,7 @@ A façade: it turns an owner into an account that is ready, and hands it to what
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 from asgiref.sync import sync_to_async
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .accounts.lookup import LinkOwner
     from .api_clients.authorized_http import AuthorizedHttp
     from .api_clients.credentials import AccountCredentials, ServiceAccountCredentials
+    from .api_clients.httpx_auth import HttpxAuth
 
     Owner = LinkOwner | ServiceAccount
     Credentials = AccountCredentials | ServiceAccountCredentials
@@ -38,6 +40,7 @@ __all__ = [
     "authorized_session",
     "build_service",
     "credentials_for",
+    "httpx_auth",
 ]
 
 Scopes = str | Iterable[str]
@@ -106,6 +109,24 @@ def authorized_http(
 
     required = parse_scopes(scopes)
     return open_http_for(_find_account(owner, required, client), scopes=required)
+
+
+def httpx_auth(owner: Owner, *, scopes: Scopes = (), client: str = "default") -> HttpxAuth:
+    """Return an ``httpx.Auth`` that sends the account's access token.
+
+    For ``Client`` and ``AsyncClient``; hand it to each call: ``client.get(url, auth=…)``. The
+    account is looked up with the first request, so that this may be called in an event loop, and
+    the errors come from there.
+
+    Arguments and errors as :func:`access_token`.
+
+    Raises:
+        ImproperlyConfigured: when the extra ``httpx`` is not installed.
+    """
+    from .api_clients.httpx_auth import HttpxAuth
+
+    required = parse_scopes(scopes)
+    return HttpxAuth(partial(_find_account, owner, required, client), scopes=required)
 
 
 @overload
