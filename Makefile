@@ -6,9 +6,13 @@ BIN := .venv/bin
 # The tests are compiled once, not at each run.
 unexport PYTHONDONTWRITEBYTECODE
 
+# What is printed is kept as well, and a failure is a failure all the same.
+long interleavings: SHELL := bash
+long interleavings: .SHELLFLAGS := -o pipefail -c
+
 .SILENT:
 .DELETE_ON_ERROR:
-.PHONY: test demo lint types docs check-all matrix repeat bench long
+.PHONY: test demo lint types docs check-all matrix repeat bench long interleavings
 
 # Run the quick tests, on SQLite. CI measures their coverage.
 test: .venv/test.stamp
@@ -38,10 +42,33 @@ check-all: lint types test
 bench: .venv/bench.stamp
 	$(BIN)/python -m benchmarks
 
-# What CI runs a part of: killed workers, lost connections, a week of refreshes. Needs PostgreSQL.
-long: .venv/test.stamp
-	LONG=whole $(BIN)/pytest --capture=no --quiet --no-header -m processes tests/long tests/views | tee tests/long/results.txt
-	LONG=whole TEST_DATABASE=postgresql $(BIN)/pytest --capture=no --quiet --no-header -m processes tests/long | tee --append tests/long/results.txt
+# What CI runs a part of: killed workers, lost connections, a week of refreshes, and everything at once
+# on each database and under each isolation level. Needs PostgreSQL and MariaDB.
+long: export LONG = whole
+long: RUN := $(BIN)/pytest --capture=no --quiet --no-header -p no:randomly -m processes
+long: RESULTS := tests/long/results.txt
+long: .venv/long.stamp
+	$(RUN) tests/long tests/views | tee $(RESULTS)
+	TEST_DATABASE=postgresql $(RUN) tests/long | tee --append $(RESULTS)
+	TEST_DATABASE=mysql $(RUN) tests/long/test_chaos.py | tee --append $(RESULTS)
+	TEST_DATABASE=postgresql TEST_ISOLATION="repeatable read" $(RUN) tests/long/test_chaos.py | tee --append $(RESULTS)
+	TEST_DATABASE=postgresql TEST_ISOLATION=serializable $(RUN) tests/long/test_chaos.py | tee --append $(RESULTS)
+	$(BIN)/pytest --capture=no --quiet --no-header -p no:randomly tests/operations/test_bad_googles.py | tee --append $(RESULTS)
+
+# Two operations at once, in every order of their steps with two switches, alone and in a transaction
+# of the caller's. Needs PostgreSQL. One that failed: make interleavings ONLY="same,link,unlink,3,5"
+interleavings: export LONG = whole
+interleavings: export TEST_DATABASE = postgresql
+interleavings: RUN := $(BIN)/pytest --quiet --no-header -p no:randomly tests/interleavings
+interleavings: .venv/test.stamp
+ifdef ONLY
+	ONLY="$(ONLY)" ATOMIC=$(ATOMIC) $(RUN) -k asked_for
+else
+	echo "Each alone:" | tee tests/long/interleavings.txt
+	$(RUN) -k harm --numprocesses auto --dist worksteal | tee --append tests/long/interleavings.txt
+	echo "Each in a transaction of the caller's:" | tee --append tests/long/interleavings.txt
+	ATOMIC=yes $(RUN) -k harm --numprocesses auto --dist worksteal | tee --append tests/long/interleavings.txt
+endif
 
 # What CI runs: every Python and Django, coverage, PostgreSQL, MariaDB, a browser, and the wheel.
 matrix: .venv/tox.stamp
@@ -53,7 +80,7 @@ repeat: ENV ?= py311-django52-processes,py313-django61-processes
 repeat: .venv/tox.stamp
 	for run in $$(seq $(N)); do echo "Run $$run of $(N)"; $(BIN)/tox run -e $(ENV) || exit; done
 
-.venv/test.stamp .venv/example.stamp .venv/lint.stamp .venv/types.stamp .venv/tox.stamp .venv/bench.stamp .venv/docs.stamp: \
+.venv/test.stamp .venv/example.stamp .venv/lint.stamp .venv/types.stamp .venv/tox.stamp .venv/bench.stamp .venv/docs.stamp .venv/long.stamp: \
 .venv/%.stamp: pyproject.toml setup.cfg | $(BIN)/python
 	echo "Installing what '$*' needs into .venv:"
 	rm -f $@

@@ -21,7 +21,9 @@ from typing import Any
 import django
 from django.conf import settings
 
-from .operating import key_rotation, million_accounts
+from .operating import deleted_users, key_rotation, million_accounts
+from .outage import outage_of_an_hour
+from .page_beside import page_beside
 from .starting import start_of_a_process
 
 Figures = dict[str, Any]
@@ -176,6 +178,9 @@ ROWS = {
         start_of_a_process,
         million_accounts,
         memory_of_services,
+        deleted_users,
+        outage_of_an_hour,
+        page_beside,
     )
 }
 

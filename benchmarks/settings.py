@@ -11,7 +11,7 @@ USE_TZ = True
 ROOT_URLCONF = "benchmarks.urls"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "/static/"
-ALLOWED_HOSTS = ["testserver"]
+ALLOWED_HOSTS = ["testserver", "127.0.0.1"]
 LOGGING = {"version": 1, "loggers": {"django_google_link": {"level": "ERROR"}}}
 
 INSTALLED_APPS = [
@@ -26,6 +26,11 @@ INSTALLED_APPS = [
     "allauth.socialaccount.providers.google",
     "social_django",
 ]
+
+_BARE = os.environ.get("BENCH_BARE")
+if _BARE:  # Without the peers, and without us where that is asked.
+    names = ("django.contrib", "django_google_link") if _BARE == "with" else ("django.contrib",)
+    INSTALLED_APPS = [name for name in INSTALLED_APPS if name.startswith(names)]
 
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -75,6 +80,7 @@ GOOGLE: dict[str, str] = json.loads(os.environ.get("BENCH_GOOGLE", "{}"))
 GOOGLE_LINK = {
     "CLIENTS": {"default": {**GOOGLE, "SCOPES": ["https://www.googleapis.com/auth/drive.file"]}},
     "ENCRYPTION_KEYS": ["kY3hQ0yJmWc1V7r8b2NnDq5sTz4uXe9fAg6LiPoRwEI="],
+    "HTTP_TIMEOUT": float(os.environ.get("BENCH_HTTP_TIMEOUT", "10")),
 }
 
 AUTHENTICATION_BACKENDS = ["benchmarks.peers.LoopbackGoogle"]

@@ -1,9 +1,13 @@
-"""The pages that linking needs, and the admin."""
+"""The pages that linking needs, the admin, and two of a site's own."""
 
 from django.contrib import admin
 from django.urls import include, path
 
+from . import pages
+
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("google/", include("django_google_link.urls")),
+    path("needs-token/<uuid:pk>/", pages.needs_token),
+    path("needs-nothing/", pages.needs_nothing),
 ]

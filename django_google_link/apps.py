@@ -14,10 +14,10 @@ class GoogleLinkConfig(AppConfig):
         from django.db.models.signals import pre_delete
 
         from . import checks  # noqa: F401  checks register themselves
-        from .accounts import revocations
+        from .accounts import deletions
         from .models import GoogleAccount
 
         # A project may have proxies of it, which send signals of their own.
         for model in apps.get_models():
             if model._meta.concrete_model is GoogleAccount:
-                pre_delete.connect(revocations.enqueue_deleted, sender=model)
+                pre_delete.connect(deletions.enqueue_deleted, sender=model)

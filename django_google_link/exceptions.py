@@ -208,7 +208,7 @@ class RefreshUnavailableError(TokenEndpointError):
         self.retry_at = retry_at
 
     def __str__(self) -> str:
-        return f"Google cannot be reached at present ({super().__str__()})"
+        return f"Google gives no usable answer at present ({super().__str__()})"
 
 
 class SubjectNotAllowedError(GoogleLinkError):

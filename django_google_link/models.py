@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from django.db import models, router
+from django.db import models, router, transaction
 from django.db.models.functions import Left
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -48,6 +49,15 @@ class Reason(models.TextChoices):
     REQUESTED = "requested", _("asked for by an operator")
 
 
+class RefreshProblem(models.TextChoices):
+    """Why the last refresh has failed, while nothing is wrong with the grant as far as we know."""
+
+    UNAVAILABLE = "unavailable", _("Google gave no usable answer")
+    UNREACHABLE = "unreachable", _("Google could not be reached")
+    THROTTLED = "throttled", _("too many requests for Google")
+    REFUSED = "refused", _("refused by Google")
+
+
 class GoogleAccountQuerySet(models.QuerySet["GoogleAccount"]):
     def for_user(
         self, user: AbstractBaseUser | AnonymousUser, *, client: str | None = None
@@ -65,6 +75,43 @@ class GoogleAccountQuerySet(models.QuerySet["GoogleAccount"]):
         rows = self if is_chosen else self.using(router.db_for_write(self.model))
         accounts = rows.filter(user_id=owner).order_by("-is_default", "linked_at", "pk")
         return accounts if client is None else accounts.filter(client=client)
+
+    #: The keys of the accounts whose tokens are in the outbox by now, while they are deleted.
+    moved: Collection[uuid.UUID] = ()
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Delete the accounts, and leave their grants to ``google_link_revoke_pending``."""
+        from .accounts.deletions import move_queryset
+
+        self._for_write = True
+        with transaction.atomic(using=self.db):
+            self.moved = move_queryset(self)
+            return super().delete()
+
+    delete.alters_data = True  # type: ignore[attr-defined]
+    delete.queryset_only = True  # type: ignore[attr-defined]
+
+
+class _OwnerField(models.ForeignKey):  # type: ignore[type-arg]
+    """A foreign key that deletes with the user, and sees to the tokens before it does."""
+
+    def __init__(self, to: Any, on_delete: Any = None, **options: Any) -> None:
+        super().__init__(to, on_delete=_delete_with_user, **options)
+
+    def deconstruct(self) -> Any:
+        """Return what a migration needs to know: to the database it is like any other."""
+        name, _, args, options = super().deconstruct()
+        return name, "django.db.models.ForeignKey", args, {**options, "on_delete": models.CASCADE}
+
+
+def _delete_with_user(collector: Any, field: Any, sub_objs: Any, using: str) -> None:
+    from .accounts.deletions import delete_with_user
+
+    delete_with_user(collector, field, sub_objs, using)
+
+
+# The rows are read where it is known which of their columns are needed.
+_delete_with_user.lazy_sub_objs = True  # type: ignore[attr-defined]
 
 
 class SealedTokens(models.Model):
@@ -110,19 +157,19 @@ class GoogleAccount(SealedTokens):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    user = models.ForeignKey(
+    user = _OwnerField(
         django_conf.auth_user_model,
-        on_delete=models.CASCADE,
         related_name="google_accounts",
         verbose_name=_("user"),
         editable=False,
+        db_index=False,  # The constraint below has an index that begins with it.
     )
     client = models.CharField(_("client"), max_length=100, editable=False)
     # Who issued the tokens, and to whom: they are of no use to any other.
     issuer = models.CharField(_("issuer"), max_length=255, blank=True, editable=False)
     client_id = models.CharField(_("client id"), max_length=255, blank=True, editable=False)
     sub = models.CharField(_("subject"), max_length=255, editable=False)
-    email = models.EmailField(_("e-mail address"), blank=True, db_index=True)
+    email = models.EmailField(_("e-mail address"), blank=True)
     email_verified = models.BooleanField(_("e-mail address verified"), default=False)
     name = models.CharField(_("name"), max_length=200, blank=True)
     picture = models.URLField(_("picture"), max_length=1000, blank=True)
@@ -148,7 +195,6 @@ class GoogleAccount(SealedTokens):
         expression=Left("sealed_refresh_token", PREFIX_LENGTH),
         output_field=models.CharField(max_length=PREFIX_LENGTH),
         db_persist=True,
-        db_index=True,
     )
     # Those that it is known to carry: what is granted later, it may not.
     refresh_token_scopes = models.JSONField(default=list, editable=False)
@@ -159,6 +205,14 @@ class GoogleAccount(SealedTokens):
     refresh_lease = models.UUIDField(null=True, blank=True, editable=False)
     refresh_lease_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     refresh_failures = models.PositiveSmallIntegerField(default=0, editable=False)
+    refresh_problem = models.CharField(
+        _("problem"), max_length=20, blank=True, choices=RefreshProblem.choices, editable=False
+    )
+    refresh_error = models.CharField(_("last error"), max_length=100, blank=True, editable=False)
+    # By the database's clock, as whatever workers compare.
+    refresh_failed_at = models.DateTimeField(
+        _("last failure"), null=True, blank=True, editable=False
+    )
     refresh_failing_since = models.DateTimeField(
         _("refresh fails since"), null=True, blank=True, editable=False, db_index=True
     )
@@ -173,6 +227,9 @@ class GoogleAccount(SealedTokens):
     )
 
     objects = GoogleAccountQuerySet.as_manager()
+
+    #: Whether the tokens go to the outbox together with those of others, when this row is deleted.
+    moves_with_user = False
 
     class Meta:
         verbose_name = _("Google account")
@@ -196,7 +253,16 @@ class GoogleAccount(SealedTokens):
         ]
         indexes = [
             models.Index(fields=["sub", "issuer"], name="google_link_account_grant"),
-            models.Index(fields=["status", "linked_at"], name="google_link_account_newest"),
+            models.Index(
+                fields=["status", "status_reason", "linked_at"], name="google_link_account_newest"
+            ),
+            models.Index(fields=["sealed_by"], name="google_link_account_key"),
+            # Searched for by its beginning: of PostgreSQL's operators only these serve that.
+            models.Index(
+                fields=["email"],
+                name="google_link_account_email",
+                opclasses=["varchar_pattern_ops"],
+            ),
             models.Index(
                 fields=["client", "status", "status_reason", "sealed_by"],
                 name="google_link_account_counts",
@@ -243,6 +309,14 @@ class GoogleAccount(SealedTokens):
         return bool(self.sealed_access_token) and is_unexpired(
             self.access_token_expires_at, leeway=leeway
         )
+
+    @property
+    def access_token_lifetime(self) -> timedelta | None:
+        """From when the access token came to when it expires, if both are known."""
+        if self.access_token_expires_at is None or self.refreshed_at is None:
+            return None
+        lifetime: timedelta = self.access_token_expires_at - self.refreshed_at
+        return lifetime if lifetime > timedelta() else None
 
     def unlink(self) -> None:
         """Revoke the grant at Google and delete this link."""
@@ -297,6 +371,8 @@ class PendingRevocation(SealedTokens):
     sub = models.CharField(_("subject"), max_length=255, blank=True, editable=False)
     attempts = models.PositiveIntegerField(_("attempts"), default=0, editable=False)
     retry_at = models.DateTimeField(_("next attempt"), editable=False)
+    # When Google last gave something for them: of the tokens of one grant the newest lives longest.
+    refreshed_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_error = models.CharField(_("last error"), max_length=300, blank=True, editable=False)
     created_at = models.DateTimeField(
         _("unlinked"), default=timezone.now, editable=False, db_index=True
@@ -330,6 +406,53 @@ class PendingRevocation(SealedTokens):
             issuer=self.issuer,
             client_id=self.client_id,
         )
+
+
+class CircuitBreaker(models.Model):
+    """What all workers know of one issuer's availability: while it is away, nobody asks it.
+
+    It is open while ``opened_at`` is set, and ``retry_at`` is then the time of the next probe.
+    Its times are the database's.
+    """
+
+    # By its digest, since some databases compare text without case.
+    digest = models.CharField(max_length=64, primary_key=True, editable=False)
+    issuer = models.CharField(_("issuer"), max_length=255, editable=False)
+    failures = models.PositiveIntegerField(_("failures in a row"), default=0, editable=False)
+    # The first of them, and whether there were others: one bad account is no outage.
+    account = models.CharField(max_length=255, blank=True, editable=False)
+    has_several_accounts = models.BooleanField(default=False, editable=False)
+    # The process that cannot connect: it may be that one's network.
+    worker = models.CharField(max_length=100, blank=True, editable=False)
+    opened_at = models.DateTimeField(_("since"), null=True, blank=True, editable=False)
+    retry_at = models.DateTimeField(_("next attempt"), null=True, blank=True, editable=False)
+    closed_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    def __str__(self) -> str:
+        return self.issuer
+
+
+class EndedGrant(models.Model):
+    """A grant that is being ended at Google, or was a moment ago.
+
+    Whoever links the same account in that moment has to ask Google whether the new grant lives.
+    Its times are the database's.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    # Of the issuer and the ``sub``: it outlives the user.
+    digest = models.CharField(max_length=64, editable=False)
+    begun_at = models.DateTimeField(editable=False)
+    finished_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["digest"], name="google_link_ended_digest"),
+            models.Index(fields=["begun_at"], name="google_link_ended_begun"),
+        ]
+
+    def __str__(self) -> str:
+        return self.digest
 
 
 class SpentState(models.Model):

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from pytest_django import Settings
 
+from django_google_link.accounts.process_breaker import forget_failures
 from django_google_link.oauth.id_token import forget_signing_keys
 from django_google_link.testing import FakeGoogle, FakeUser
 from tests.support.constants import CALENDAR, CALLBACK
@@ -36,13 +37,14 @@ pytest_plugins = ["django_google_link.testing.pytest_plugin", "tests.support.int
 
 
 @pytest.fixture
-def no_signing_keys() -> None:
-    """No issuer's keys are known: the next one may have the port of the last."""
+def unknown_provider() -> None:
+    """Nothing is known of any issuer: the next one may have the port of the last."""
     forget_signing_keys()
+    forget_failures()
 
 
 @pytest.fixture
-def google(settings: Settings, no_signing_keys: None) -> Iterator[FakeGoogle]:
+def google(settings: Settings, unknown_provider: None) -> Iterator[FakeGoogle]:
     """A Google of this test's own, which the settings point to."""
     with FakeGoogle() as google:
         google.client.redirect_uris.append(CALLBACK)

@@ -83,6 +83,15 @@ else:
         }
     }
 
+if isolation := os.environ.get("TEST_ISOLATION"):
+    options = DATABASES["default"].setdefault("OPTIONS", {})
+    if os.environ["TEST_DATABASE"] == "postgresql":
+        from django.db.backends.postgresql.psycopg_any import IsolationLevel
+
+        options["isolation_level"] = IsolationLevel[isolation.upper().replace(" ", "_")]
+    else:
+        options["isolation_level"] = isolation
+
 GOOGLE_LINK = {
     "CLIENTS": {
         "default": {

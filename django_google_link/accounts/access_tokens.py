@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from random import uniform
 from threading import Lock
 from typing import cast
 from weakref import WeakValueDictionary
 
-from django.db import connections, router
+from django.db import router
 from django.views.decorators.debug import sensitive_variables
 
 from ..conf import clock
@@ -21,60 +22,32 @@ from ..conf.settings import conf
 from ..exceptions import (
     ClientMisconfiguredError,
     GrantLostError,
+    GrantNotStoredError,
     NotLinkedError,
     RefreshUnavailableError,
+    TokenEndpointError,
     TokenUndecryptableError,
 )
-from ..models import GoogleAccount, GoogleAccountQuerySet
+from ..models import GoogleAccount, GoogleAccountQuerySet, RefreshProblem
 from ..oauth import endpoints
 from ..secret import Secret
 from . import lease
+from .answers import DATABASE_FAILURES
+from .circuit_breaker import Circuit, read_circuit
+from .database import is_in_callers_transaction, sees_other_commits
 from .grants import mark_lost
 from .refreshed_tokens import follow_identity, store_refresh
+from .stored_tokens import AccessToken, choose_leeway, stored_access_token
 
 logger = logging.getLogger("django_google_link")
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.03, 0.5  # seconds
 
+#: What keeps Google from being asked, or from giving a token, and says nothing of the grant.
+_HINDRANCES = (TokenEndpointError, *DATABASE_FAILURES)
+
 _registry = Lock()
 _queues: WeakValueDictionary[uuid.UUID, Lock] = WeakValueDictionary()
-
-
-@dataclass(frozen=True, kw_only=True)
-class AccessToken:
-    """An access token, and when it expires (aware; ``None``: nobody said).
-
-    ``is_new`` says that it has just come from Google, at this call.
-    """
-
-    value: Secret
-    expires_at: datetime | None
-    is_new: bool = False
-
-
-def stored_access_token(account: GoogleAccount, *, leeway: timedelta) -> AccessToken | None:
-    """Return the access token in this row, if it is of use. Never asks the database or Google.
-
-    Args:
-        leeway: the life that it must have left.
-
-    Raises:
-        EncryptionKeyUnavailableError: when its key is not configured.
-    """
-    if not account.has_unexpired_access_token(leeway=leeway):
-        return None
-    try:
-        token = account.unseal_token("access_token")
-    except TokenUndecryptableError:
-        return None  # The refresh token can still give another one.
-    if token is None:
-        return None
-    return AccessToken(value=token, expires_at=account.access_token_expires_at)
-
-
-def refresh_leeway() -> timedelta:
-    """Return the life below which an access token is refreshed first."""
-    return timedelta(seconds=conf.refresh_leeway)
 
 
 @sensitive_variables()
@@ -97,7 +70,8 @@ def fresh_access_token(
     Args:
         account: whose row is read again first.
         rejected: a token that an API refused, or that is about to expire.
-        leeway: the life that a stored token must have left; ``REFRESH_LEEWAY`` if not given.
+        leeway: the life that a stored token must have left; by default that of
+            :func:`choose_leeway`.
         wait: for another worker that is asking Google at this moment.
 
     Raises:
@@ -106,11 +80,11 @@ def fresh_access_token(
         TokenUndecryptableError: when the stored refresh token was tampered with.
         EncryptionKeyUnavailableError: when the key of the stored token is not configured.
         ClientMisconfiguredError: when Google refuses our client.
-        RefreshUnavailableError: when Google cannot be reached and no stored token lives.
+        RefreshUnavailableError: when no stored token lives, and Google cannot be reached, another
+            worker has not brought one in ``REFRESH_WAIT`` seconds, or the database takes none.
+        TokenEndpointError: when Google refuses this account for another reason.
     """
-    request = _AccessTokenRequest(
-        account, leeway=refresh_leeway() if leeway is None else leeway, rejected=rejected
-    )
+    request = _AccessTokenRequest(account, leeway=leeway, rejected=rejected)
     request.read_row()
     token = request.usable_token()
     # Whoever has a token that still lives, or will not wait, asks once. All others queue up first.
@@ -125,7 +99,7 @@ def fresh_access_token(
 
 @sensitive_variables()
 def check_grant(account: GoogleAccount) -> None:
-    """Ask Google at once whether it honours a grant, whatever is known of it.
+    """Ask Google at once whether it honours a grant, whatever is known of that.
 
     What it says is noted as at any refresh: a grant that was lost and works again is recovered.
 
@@ -139,7 +113,7 @@ def check_grant(account: GoogleAccount) -> None:
 
     And as :func:`fresh_access_token`.
     """
-    _AccessTokenRequest(account, leeway=timedelta(), rejected=None).check_grant()
+    _AccessTokenRequest(account, leeway=None, rejected=None).check_grant()
 
 
 class _AccessTokenRequest:
@@ -147,12 +121,12 @@ class _AccessTokenRequest:
 
     Args:
         account: whose row it is.
-        leeway: the life that a stored token must have left.
+        leeway: the life that a stored token must have left; ``None`` for what is usual.
         rejected: a token that is of no use to the caller.
     """
 
     def __init__(
-        self, account: GoogleAccount, *, leeway: timedelta, rejected: Secret | None
+        self, account: GoogleAccount, *, leeway: timedelta | None, rejected: Secret | None
     ) -> None:
         self._account = account
         self._leeway = leeway
@@ -178,7 +152,8 @@ class _AccessTokenRequest:
     def usable_token(self) -> AccessToken | None:
         """Return the stored token, if it lives long enough and was not rejected."""
         row = self._state.account
-        if self._stored is None or not row.has_unexpired_access_token(leeway=self._leeway):
+        leeway = choose_leeway(row) if self._leeway is None else self._leeway
+        if self._stored is None or not row.has_unexpired_access_token(leeway=leeway):
             return None
         if self._state.was_forced:
             # It is new, and an API that says no to it as well will say so to the next one.
@@ -197,7 +172,7 @@ class _AccessTokenRequest:
         return self.usable_token() or self.refresh_in_turn()
 
     def wait(self) -> AccessToken | None:
-        """Attempt it again and again, until there is a token or it has taken too long.
+        """Attempt it again and again, for ``REFRESH_WAIT`` seconds, until there is a token.
 
         Of the threads of this process one does so, and the others wait for their turn.
         """
@@ -208,6 +183,12 @@ class _AccessTokenRequest:
             return None
         try:
             while not (token := self.attempt()):
+                if self._state.is_leased and not sees_other_commits(self._rows.db):
+                    raise RefreshUnavailableError(
+                        "refresh_under_way",
+                        "This transaction does not see what another worker fetches: try again "
+                        "after it, or set REFRESH_USING.",
+                    )
                 waited = time.monotonic() - started
                 if waited > longest:
                     return None
@@ -220,23 +201,25 @@ class _AccessTokenRequest:
     def refresh_in_turn(self) -> AccessToken | None:
         """Ask Google, if it is our turn. Until it is, a stored token serves as long as it lives."""
         unexpired = self.unexpired_token()
-        if self._state.retry_at:
-            if unexpired is None:
-                raise RefreshUnavailableError(
-                    "backing_off",
-                    "Google could not be reached a moment ago.",
-                    retry_at=self._state.retry_at,
-                )
-            return unexpired
         if self._state.is_leased:
             return unexpired
         try:
-            has_turn, owner = self._take_lease()
-            return self._refresh_under_lease(owner) if has_turn else unexpired
-        except (RefreshUnavailableError, ClientMisconfiguredError):
-            if unexpired is None:
-                raise
-        return unexpired
+            return self._refresh_if_allowed() or unexpired
+        except _HINDRANCES as error:
+            problem = _explain_hindrance(error)
+        if unexpired is None:
+            raise problem
+        return replace(unexpired, problem=problem)
+
+    @sensitive_variables()
+    def _refresh_if_allowed(self) -> AccessToken | None:
+        row = self._state.account
+        circuit = read_circuit(row.issuer, using=self._rows.db)
+        if self._state.retry_at and circuit.heeds_wait(row):
+            raise _make_waiting_error(row, self._state.retry_at)
+        circuit.check()  # Before anything is written: in an outage there are many who ask.
+        has_turn, owner = self._take_lease()
+        return self._refresh_under_lease(owner, circuit) if has_turn else None
 
     @sensitive_variables()
     def check_grant(self) -> None:
@@ -248,10 +231,10 @@ class _AccessTokenRequest:
         has_turn, owner = (False, None) if self._state.is_leased else self._take_lease()
         if not has_turn:
             raise RefreshUnavailableError("refresh_under_way")
-        if self._refresh_under_lease(owner, is_forced=True):
+        circuit = read_circuit(row.issuer, using=self._rows.db)
+        if self._refresh_under_lease(owner, circuit, is_forced=True):
             return
-        if owner:  # It was lost before, so that nothing was written.
-            lease.give_back(self._rows, row, owner)
+        self._give_back_lease(owner)  # It was lost before, so that nothing was written.
         self._read_state()
         row = self._state.account
         if not row.is_active:
@@ -268,43 +251,75 @@ class _AccessTokenRequest:
 
         Inside the caller's transaction nobody would see a lease: there it is our turn without one.
         """
-        if connections[self._rows.db].in_atomic_block:
+        if is_in_callers_transaction(self._rows.db):
             return True, None
         owner = lease.take(self._rows, self._state.account)
         return owner is not None, owner
 
+    def _give_back_lease(self, owner: uuid.UUID | None, *, is_failing: bool = False) -> None:
+        if owner is None:
+            return
+        with suppress(*DATABASE_FAILURES):  # It ends by itself.
+            lease.give_back(self._rows, self._state.account, owner, is_failing=is_failing)
+
     @sensitive_variables()
     def _refresh_under_lease(
-        self, owner: uuid.UUID | None, *, is_forced: bool | None = None
+        self, owner: uuid.UUID | None, circuit: Circuit, *, is_forced: bool | None = None
     ) -> AccessToken | None:
         """Ask Google, and give the lease back however that ends."""
         row = self._state.account
         if is_forced is None:
             # Whether this token is to be replaced before its time.
             is_forced = self._rejected is not None and row.has_unexpired_access_token(
-                leeway=refresh_leeway()
+                leeway=choose_leeway(row)
             )
         try:
-            return self._refresh_row(owner, is_forced=is_forced)
-        except RefreshUnavailableError as error:
-            if owner:
-                delay = lease.back_off(self._rows, row, owner)
-                error.retry_at = clock.now() + delay
-                logger.warning(
-                    "Google gave the account %s no token, and is left alone for %d s: %s",
-                    row.pk,
-                    delay.total_seconds(),
-                    error,
-                )
+            return self._refresh_row(owner, circuit, is_forced=is_forced)
+        except ClientMisconfiguredError as error:
+            self._give_back_lease(owner, is_failing=not error.is_policy)
             raise
-        except BaseException as error:  # A worker that is told to stop gives it back as well.
-            if owner:
-                is_failing = isinstance(error, ClientMisconfiguredError) and not error.is_policy
-                lease.give_back(self._rows, row, owner, is_failing=is_failing)
+        except TokenEndpointError as error:
+            if circuit.is_entered:
+                self._back_off(owner, error)
+            else:  # Google was not asked: it is not this account's failure.
+                self._give_back_lease(owner)
+            raise
+        except BaseException:  # A worker that is told to stop gives it back as well.
+            self._give_back_lease(owner)
             raise
 
+    def _back_off(self, owner: uuid.UUID | None, error: TokenEndpointError) -> None:
+        row = self._state.account
+        if owner is None:
+            return
+        try:
+            delay = lease.back_off(self._rows, row, owner, error)
+        except DATABASE_FAILURES as failure:
+            logger.warning(
+                "That the account %s waits was not saved: %s", row.pk, type(failure).__name__
+            )
+            return
+        seconds = delay.total_seconds()
+        if not isinstance(error, RefreshUnavailableError):
+            logger.error(
+                "Google refuses the account %s, and is asked again in %d s: %s",
+                row.pk,
+                seconds,
+                error,
+            )
+            return
+        error.retry_at = clock.now() + delay
+        logger.warning(
+            "Google gave the account %s no token, and is left alone for %d s: %s",
+            row.pk,
+            seconds,
+            error,
+        )
+
     @sensitive_variables()
-    def _refresh_row(self, owner: uuid.UUID | None, *, is_forced: bool) -> AccessToken | None:
+    def _refresh_row(
+        self, owner: uuid.UUID | None, circuit: Circuit, *, is_forced: bool
+    ) -> AccessToken | None:
         """Ask Google and store the answer; nothing if the row has changed hands meanwhile."""
         row = self._state.account
         # Whatever is written from here on, it is written only as long as the row is still ours:
@@ -314,28 +329,68 @@ class _AccessTokenRequest:
             client = get_issuing_client(row)
             # An active row has one.
             refresh_token = cast("Secret", row.unseal_token("refresh_token"))
-            response = endpoints.refresh(client, refresh_token=refresh_token)
+            circuit.enter()
+            with circuit.watch(str(row.pk)):
+                response = endpoints.refresh(client, refresh_token=refresh_token)
         except (GrantLostError, TokenUndecryptableError) as error:
-            if not mark_lost(row, error.reason, guard=guard):
+            if not _note_loss(row, error.reason, guard=guard):
                 return None
             error.account = row
             raise
         except ClientMisconfiguredError as error:
             logger.error("Google refuses the client %r: %s", row.client, error)
             raise
-        if not store_refresh(client, row, response, guard=guard, is_forced=is_forced):
-            return None
-        if response.id_token:
+        problem = None
+        try:
+            if not store_refresh(client, row, response, guard=guard, is_forced=is_forced):
+                return None
+        except GrantNotStoredError as error:
+            # The stored refresh token is as good as before, and so is the new access token.
+            problem = error
+            self._give_back_lease(owner)
+        if response.id_token and not problem:
             follow_identity(client, row, response.id_token)
+        expires_at = response.access_token_expires_at
         return AccessToken(
-            value=response.access_token, expires_at=response.access_token_expires_at, is_new=True
+            value=response.access_token,
+            expires_at=expires_at,
+            lifetime=expires_at - clock.now() if expires_at else None,
+            is_new=True,
+            problem=problem,
         )
+
+
+def _note_loss(row: GoogleAccount, reason: str, *, guard: GoogleAccountQuerySet) -> bool:
+    """Note that a grant is dead; return whether the row was still ours."""
+    try:
+        return mark_lost(row, reason, guard=guard)
+    except DATABASE_FAILURES as error:  # The caller is told; the next one finds it out again.
+        logger.warning("That a grant is lost was not saved: %s", type(error).__name__)
+        return True
+
+
+def _explain_hindrance(error: Exception) -> TokenEndpointError:
+    if isinstance(error, TokenEndpointError):
+        return error
+    logger.error("The database takes no access token: %s", type(error).__name__)
+    return RefreshUnavailableError(
+        "database_unavailable", "The database does not take what Google would answer."
+    )
+
+
+def _make_waiting_error(row: GoogleAccount, retry_at: datetime) -> TokenEndpointError:
+    """Return why an account waits for its next attempt."""
+    if row.refresh_problem == RefreshProblem.REFUSED:
+        return TokenEndpointError(row.refresh_error, "Google refused it at the last attempt.")
+    return RefreshUnavailableError(
+        "backing_off", "Google gave no token a moment ago.", retry_at=retry_at
+    )
 
 
 def _choose_rows(account: GoogleAccount) -> GoogleAccountQuerySet:
     """Return all accounts, through the connection on which a refresh is not undone."""
     default = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
-    if conf.refresh_using is None or not connections[default.db].in_atomic_block:
+    if conf.refresh_using is None or not is_in_callers_transaction(default.db):
         return default
     apart = GoogleAccount.objects.using(conf.refresh_using)
     # A row that the caller's transaction has just made is not there for anybody else.

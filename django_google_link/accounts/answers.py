@@ -181,7 +181,7 @@ def end_grant(
 
 def _process_now(pending: PendingRevocation) -> None:
     try:
-        revocations.process(pending.pk, using=pending._state.db)
+        revocations.process(pending.pk, using=pending._state.db, timeout=revocations.SHORT_TIMEOUT)
     except (*DATABASE_FAILURES, GoogleLinkError) as error:  # The command will see to it.
         logger.warning("A grant could not be revoked at once: %s", type(error).__name__)
 
@@ -196,7 +196,7 @@ def _end_now(client: OAuthClient, sub: str, token: Secret, *, owner: str, is_lin
             _tell_that_it_lives(client, "a link may live on it, and the database does not tell")
             return
     try:
-        endpoints.revoke(client, token=token)
+        endpoints.revoke(client, token=token, timeout=revocations.SHORT_TIMEOUT)
     except GoogleLinkError as error:
         _tell_that_it_lives(client, error)
 

@@ -1,13 +1,30 @@
-"""What the databases have in common, and where they differ: clock, row locks, chunks, backoff."""
+"""What the databases have in common, and where they differ: clock, row locks, chunks, backoff.
+
+**The order of locks.** Every transaction of ours locks what it needs of these, in this order:
+
+1. the accounts of one user and client by their keys (of two users, where an account is moved);
+2. that user's own row, where there is no account yet whose lock others would wait for;
+3. the outbox, by keys;
+4. spent states, by keys.
+
+Whoever adds an account, takes one away, or says which is the default has all of 1 or else 2;
+whoever writes one row alone has that. It is the order of Django's cascade as well, which deletes a
+user's accounts by their keys, and then the user. A row that is wanted out of order is taken only
+if it is free. Rows are locked and written by their keys alone: MySQL also locks what it passes on
+its way through another index. What loses a race all the same is done once more: see
+:func:`run_in_transaction`.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from random import uniform
 from typing import Any, TypeVar
 
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import (
     DatabaseError,
@@ -17,6 +34,8 @@ from django.db import (
     InternalError,
     OperationalError,
     connections,
+    router,
+    transaction,
 )
 from django.db.models import DateTimeField, QuerySet, Value
 from django.db.models.functions import Now
@@ -28,10 +47,25 @@ from ..models import GoogleAccount, GoogleAccountQuerySet
 Form = TypeVar("Form")
 Result = TypeVar("Result")
 
-# Seconds: for how long what may pass is tried again, and the pauses between the attempts.
-_PATIENCE, _SHORTEST_PAUSE, _LONGEST_PAUSE = 5, 0.02, 0.5
+#: Seconds: for how long what may pass is tried again.
+PATIENCE = 5.0
+# Seconds between the attempts.
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 #: Who has lost a race against another writer sees what that one wrote at the next attempt.
-_MOST_RACES = 3
+_MOST_COLLISIONS = 3
+# SQL's own, in PostgreSQL's dress: could not serialize, deadlock, lock not available.
+_LOST_RACE_STATES = frozenset({"40001", "40P01", "55P03"})
+# MariaDB: the row has changed since the snapshot. Both: lock wait time-out, deadlock. MySQL: the
+# transaction was rolled back by its group when it was to be committed.
+_MYSQL_LOST_RACES = frozenset({(1020,), (1205,), (1213,), (3101,)})
+#: In a transaction of these nothing is seen of what others commit meanwhile.
+SNAPSHOT_LEVELS = frozenset({"repeatable read", "serializable"})
+# The server is asked, and not Django's option: a database and a role have defaults of their own.
+_ISOLATION_QUERIES = {
+    "postgresql": "SHOW transaction_isolation",
+    # MySQL has the one, older versions of MariaDB the other.
+    "mysql": "SHOW VARIABLES WHERE Variable_name IN ('transaction_isolation', 'tx_isolation')",
+}
 # mysqlclient has it as an OperationalError.
 _MYSQL_INCORRECT_STRING = 1366
 
@@ -73,6 +107,52 @@ def lock_in_one_order(rows: GoogleAccountQuerySet) -> list[GoogleAccount]:
     return list(locked.order_by("pk"))
 
 
+def lock_links(rows: GoogleAccountQuerySet, *, user_id: Any) -> list[GoogleAccount]:
+    """Lock the accounts that are a user's, or else the user, so that none is added meanwhile.
+
+    Args:
+        rows: the accounts, which may be another user's too.
+        user_id: the primary key of the user who may have none yet.
+
+    Returns:
+        The accounts by their keys.
+    """
+    locked = lock_in_one_order(rows)
+    if any(row.user_id == user_id for row in locked) or not _lock_user(user_id, using=rows.db):
+        return locked
+    return lock_in_one_order(rows)  # Somebody else may have had that lock, and have added one.
+
+
+def _lock_user(user_id: Any, *, using: str) -> bool:
+    """Lock a user's row until the transaction ends; return whether there may be others who do.
+
+    Nobody but another first link waits for it, and who updates or deletes the user.
+    """
+    features, model = connections[using].features, get_user_model()
+    if not features.has_select_for_update or router.db_for_write(model) != using:
+        return False
+    users = model._base_manager.using(using).filter(pk=user_id)
+    users = users.select_for_update(no_key=features.has_select_for_no_key_update)
+    return bool(users.values_list("pk", flat=True))
+
+
+def delete_in_one_order(rows: QuerySet[Any], keys: Iterable[Any]) -> int:
+    """Delete these rows, locked by their keys before; return how many there were.
+
+    Args:
+        rows: of any kind.
+        keys: the primary keys.
+    """
+    doomed = rows.filter(pk__in=list(keys))
+
+    def delete() -> int:
+        if connections[rows.db].features.has_select_for_update:
+            list(doomed.select_for_update().order_by("pk").values_list("pk"))
+        return doomed.delete()[0]
+
+    return run_in_transaction(delete, using=rows.db)
+
+
 def lock_free_rows(rows: QuerySet[Any], keys: Iterable[Any]) -> set[Any]:
     """Lock those of the rows that no other transaction has locked, and return their keys.
 
@@ -104,7 +184,13 @@ def is_locked(rows: QuerySet[Any], key: Any) -> bool:
     return features.has_select_for_update_skip_locked and not lock_free_rows(rows, [key])
 
 
-def run_durably(work: Callable[[], Result], *, using: str, patience: float = _PATIENCE) -> Result:
+def run_durably(
+    work: Callable[[], Result],
+    *,
+    using: str,
+    patience: float = PATIENCE,
+    may_repeat: Callable[[Exception], bool] | None = None,
+) -> Result:
     """Do what ends with a transaction, and again after what passes: nothing of it was written then.
 
     A deadlock, a serialization failure, a lock that somebody holds for too long, a connection that
@@ -114,27 +200,152 @@ def run_durably(work: Callable[[], Result], *, using: str, patience: float = _PA
     Args:
         work: opens a transaction of its own.
         using: the alias of the database.
-        patience: in seconds, after which no further attempt is made.
+        patience: in seconds, after which no further attempt is made. After a race that was lost
+            there is a second one in any case.
+        may_repeat: tells whether an error is one after which it is done again; :func:`may_pass`,
+            if not given.
 
     Raises:
         DatabaseError, InterfaceError, ObjectDoesNotExist: what came of the last attempt.
     """
-    if connections[using].in_atomic_block:
+    if is_in_callers_transaction(using):
         return work()
-    started, pause, races = time.monotonic(), _SHORTEST_PAUSE, 0
+    is_passing = may_repeat or may_pass
+    started, pause, attempts, collisions = time.monotonic(), _SHORTEST_PAUSE, 0, 0
     while True:
+        attempts += 1
         try:
             return work()
         except IntegrityError:
-            races += 1
-            if races == _MOST_RACES:
+            collisions += 1
+            if collisions == _MOST_COLLISIONS:
                 raise
         except (DatabaseError, InterfaceError, ObjectDoesNotExist) as error:
-            if not may_pass(error) or time.monotonic() - started > patience:
+            # It may have waited for a lock for longer than that.
+            is_second_due = attempts == 1 and is_lost_race(error)
+            is_late = time.monotonic() - started > patience and not is_second_due
+            if is_late or not is_passing(error):
                 raise
         connections[using].close_if_unusable_or_obsolete()
         time.sleep(pause * uniform(0.5, 1))  # noqa: S311  no secret
         pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def run_in_transaction(
+    work: Callable[[], Result], *, using: str, patience: float = PATIENCE
+) -> Result:
+    """Do this in a transaction, and once more after a race against others that was lost.
+
+    So it is for whatever of ours stands alone; in the caller's transaction it is a part of that,
+    and its error the caller's. What waits for the commit (signals, lines in the log) is dropped
+    with an attempt that fails. An object of the caller's is changed when this has returned.
+
+    Args:
+        work: all that belongs together, from the first reading on; asks nobody but the database.
+        using: the alias of the database.
+        patience: in seconds, after which no third attempt is made.
+
+    Raises:
+        DatabaseError: what came of the last attempt.
+    """
+
+    def attempt() -> Result:
+        with open_transaction(using):
+            return work()
+
+    return run_durably(attempt, using=using, patience=patience, may_repeat=is_lost_race)
+
+
+@contextmanager
+def open_transaction(using: str) -> Iterator[None]:
+    """Open a transaction of ours, in which more than one row or statement is concerned.
+
+    Under SERIALIZABLE PostgreSQL cancels the longer of two that have read what the other has
+    written, again and again while others write. Ours take locks, and are right without that level;
+    the caller's, in which they are a part, keep theirs.
+    """
+    is_lowered = _is_above_read_committed(using) and not is_in_callers_transaction(using)
+    with transaction.atomic(using=using):
+        if is_lowered:
+            with connections[using].cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        yield
+
+
+def _is_above_read_committed(using: str) -> bool:
+    """Return whether a project has chosen another isolation level of PostgreSQL's than Django."""
+    connection = connections[using]
+    if connection.vendor != "postgresql":
+        return False
+    from django.db.backends.postgresql.psycopg_any import IsolationLevel
+
+    level = connection.settings_dict["OPTIONS"].get("isolation_level")
+    return level not in {None, IsolationLevel.READ_COMMITTED}
+
+
+def run_alone(statement: Callable[[], Result], *, using: str) -> Result:
+    """Run one statement, and once more after a race against others that was lost.
+
+    Under SERIALIZABLE a reading may lose one as well.
+
+    Args:
+        statement: a query that is made anew at each call.
+        using: the alias of the database.
+
+    Raises:
+        DatabaseError: what came of the last attempt.
+    """
+    return run_durably(statement, using=using, may_repeat=is_lost_race)
+
+
+def is_in_callers_transaction(using: str) -> bool:
+    """Return whether a transaction is open that is not ours to repeat."""
+    connection = connections[using]
+    # Without autocommit there is one from the first statement on.
+    return connection.in_atomic_block or bool(connection.connection and not connection.autocommit)
+
+
+def sees_other_commits(using: str) -> bool:
+    """Return whether what others commit from now on can be seen on this connection.
+
+    Inside a transaction that is REPEATABLE READ or SERIALIZABLE, or SQLite's, all is as it was at
+    its beginning, however long one waits.
+    """
+    if not is_in_callers_transaction(using):
+        return True
+    return read_isolation_level(using) not in SNAPSHOT_LEVELS
+
+
+def read_isolation_level(using: str) -> str:
+    """Return the isolation level of the transactions on this connection, in SQL's words.
+
+    It is empty where nobody knows how this database tells.
+    """
+    connection = connections[using]
+    if connection.vendor == "sqlite":
+        return "serializable"
+    query = _ISOLATION_QUERIES.get(connection.vendor)
+    if query is None:
+        return ""
+    # Django's option takes effect where a transaction begins, and is not to be seen before.
+    with transaction.atomic(using=using), connection.cursor() as cursor:
+        cursor.execute(query)
+        [*_name, level] = cursor.fetchone()
+    return str(level).replace("-", " ").lower()
+
+
+def is_lost_race(error: Exception) -> bool:
+    """Return whether the database has undone a transaction, or a statement, in favour of another's.
+
+    A deadlock, a serialization failure, or a lock that was not to be had in time.
+    """
+    if not isinstance(error, DatabaseError):
+        return False
+    cause = error.__cause__
+    # psycopg 3 has the one, psycopg2 the other.
+    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    is_sqlite_busy = isinstance(error, OperationalError) and "is locked" in str(error)
+    return state in _LOST_RACE_STATES or error.args[:1] in _MYSQL_LOST_RACES or is_sqlite_busy
 
 
 def may_pass(error: Exception) -> bool:

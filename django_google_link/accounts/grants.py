@@ -9,7 +9,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, router, transaction
-from django.db.models import F, Q
+from django.db.models import Q
 from django.dispatch import Signal
 from django.views.decorators.debug import sensitive_variables
 
@@ -20,7 +20,14 @@ from ..models import GoogleAccount, GoogleAccountQuerySet, Reason, Status
 from ..scopes import parse_scopes
 from ..signals import send_on_commit
 from . import lease, revocations
-from .database import database_now, store_as_taken
+from .database import (
+    PATIENCE,
+    database_now,
+    lock_in_one_order,
+    lock_links,
+    run_in_transaction,
+    store_as_taken,
+)
 from .texts import list_simpler_identities
 
 if TYPE_CHECKING:
@@ -47,6 +54,7 @@ _TOKEN_FIELDS = (
     "status_reason",
     "status_changed_at",
 )
+_GRANT_FIELDS = ("issuer", "client_id", "grant_version", *lease.AT_REST)
 
 _News = list[tuple[Signal, dict[str, Any]]]
 
@@ -84,14 +92,17 @@ def save_grant(
 
     @sensitive_variables()
     def save(form: Identity) -> GoogleAccount:
-        return _save_grant(
-            user,
-            client,
-            form,
-            response,
-            requested=requested,
-            request=request,
-            seen=seen,
+        return run_in_transaction(
+            lambda: _save_grant(
+                user,
+                client,
+                form,
+                response,
+                requested=requested,
+                request=request,
+                seen=seen,
+                using=using,
+            ),
             using=using,
         )
 
@@ -110,39 +121,51 @@ def _save_grant(
     seen: int | None,
     using: str,
 ) -> GoogleAccount:
-    with transaction.atomic(using=using):
-        # A write comes first: it locks the row, and SQLite cannot turn a reader into a writer.
-        account, created = _lock_renewed(user, client, identity.sub, using=using)
-        revocations.discard(client, identity.sub, using=using)
-        if seen is not None and not created and account.grant_version > seen + 1:
-            return account
-        if not (response.refresh_token or account.is_active):
-            raise NoRefreshTokenError  # Its access token would be all that there is.
-        if not client.has_issued(account):
-            _leave_to(client, account, response, using=using)
-        news = _apply_grant(account, response, requested=requested)
-        _apply_identity(account, identity)
-        fields = [*_TOKEN_FIELDS, *IDENTITY_FIELDS, "issuer", "client_id"]
-        account.save(using=using, update_fields=fields)
-        _become_default_if_only(account)
-        linked = (signals.account_linked, {"created": created, "request": request})
-        _send_news(account, [linked, *news], using=using)
+    account, created = _lock_link(user, client, identity.sub, using=using)
+    revocations.discard(client, identity.sub, using=using)
+    if seen is not None and not created and account.grant_version > seen:
+        return account
+    if not (response.refresh_token or account.is_active):
+        raise NoRefreshTokenError  # Its access token would be all that there is.
+    if not client.has_issued(account):
+        _leave_to(client, account, response, using=using)
+    news = _apply_grant(account, response, requested=requested)
+    _apply_identity(account, identity)
+    _count_as_new(account)
+    fields = [*_TOKEN_FIELDS, *IDENTITY_FIELDS, *_GRANT_FIELDS]
+    account.save(using=using, update_fields=fields)
+    _become_default_if_only(account)
+    linked = (signals.account_linked, {"created": created, "request": request})
+    _send_news(account, [linked, *news], using=using)
     return account
 
 
-def _lock_renewed(
+def _lock_link(
     user: AbstractBaseUser | AnonymousUser, client: OAuthClient, sub: str, *, using: str
 ) -> tuple[GoogleAccount, bool]:
-    """Return the row of a link, locked, with its grant counted as new; make it if there is none."""
-    key: dict[str, Any] = {"user_id": user.pk, "client": client.name, "sub": sub}
-    rows = GoogleAccount.objects.using(using).filter(**key)
-    renewed = {"grant_version": F("grant_version") + 1, **lease.AT_REST}
-    created = False
-    if not rows.update(**renewed):
-        new = {"linked_at": clock.now(), "issuer": client.issuer, "client_id": client.client_id}
-        _, created = rows.get_or_create(**key, defaults=new)
-        rows.update(**renewed)
-    return rows.get(), created
+    """Return the row of a link, locked, and whether it was made just now."""
+    owner: dict[str, Any] = {"user_id": user.pk, "client": client.name}
+    key = {**owner, "sub": sub}
+    every = GoogleAccount.objects.using(using)
+    rows = every.filter(**key)
+    if locked := lock_in_one_order(rows):
+        return locked[0], False
+    # Who adds one to a user's links has them all: so one who takes one away knows what is left.
+    links = lock_links(every.filter(**owner), user_id=user.pk)
+    if known := [row for row in links if row.sub == sub]:
+        return known[0], False
+    new = {"linked_at": clock.now(), "issuer": client.issuer, "client_id": client.client_id}
+    account, created = rows.get_or_create(**key, defaults=new)
+    if created:
+        return account, True
+    return every.select_for_update().get(pk=account.pk), False
+
+
+def _count_as_new(account: GoogleAccount) -> None:
+    """Let the answer to a refresh of the grant before be dropped, and forget how that one fared."""
+    account.grant_version += 1
+    for name, value in lease.AT_REST.items():
+        setattr(account, name, value)
 
 
 def _leave_to(
@@ -208,12 +231,12 @@ def save_identity(account: GoogleAccount, identity: Identity) -> None:
     rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
     rows = rows.filter(pk=account.pk, sub=identity.sub)
 
-    def save(form: Identity) -> None:
-        _apply_identity(account, form)
-        with transaction.atomic(using=rows.db):
-            rows.update(**{name: getattr(account, name) for name in IDENTITY_FIELDS})
+    def save(form: Identity) -> Identity:
+        values = {name: getattr(form, name) for name in IDENTITY_FIELDS}
+        run_in_transaction(lambda: rows.update(**values), using=rows.db)
+        return form
 
-    store_as_taken(list_simpler_identities(identity), save)
+    _apply_identity(account, store_as_taken(list_simpler_identities(identity), save))
 
 
 def has_identity(account: GoogleAccount, identity: Identity) -> bool:
@@ -222,7 +245,11 @@ def has_identity(account: GoogleAccount, identity: Identity) -> bool:
 
 
 def mark_lost(
-    account: GoogleAccount, reason: str, *, guard: GoogleAccountQuerySet | None = None
+    account: GoogleAccount,
+    reason: str,
+    *,
+    guard: GoogleAccountQuerySet | None = None,
+    patience: float = PATIENCE,
 ) -> bool:
     """Note that a grant is dead, and tell it once.
 
@@ -232,6 +259,7 @@ def mark_lost(
         account: as it was read before the attempt; a grant that was renewed since stays untouched.
         reason: a word for ``status_reason``.
         guard: the row, as long as it is ours to write; see ``lease.rows_still_ours``.
+        patience: in seconds; see :func:`~.database.run_in_transaction`.
 
     Returns:
         Whether it was this call that noted it.
@@ -240,8 +268,10 @@ def mark_lost(
         rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
         guard = lease.rows_still_ours(rows, account, owner=None)
     lost_by_us = Q(status_reason=Reason.REQUESTED) & ~Q(status_reason=reason)
-    with transaction.atomic(using=guard.db):
-        changed = guard.filter(Q(status=Status.ACTIVE) | lost_by_us).update(
+    rows = guard.filter(Q(status=Status.ACTIVE) | lost_by_us)
+
+    def mark() -> bool:
+        changed = rows.update(
             status=Status.NEEDS_REAUTHORIZATION,
             status_reason=reason,
             status_changed_at=clock.now(),
@@ -250,10 +280,19 @@ def mark_lost(
             **lease.AT_REST,
         )
         if changed:
-            logger.warning("The grant of the account %s is lost: %s.", account.pk, reason)
+            _log_loss(account, reason, using=rows.db)
         if changed and account.status == Status.ACTIVE:
-            _send_news(account, [(signals.authorization_lost, {"reason": reason})], using=guard.db)
-    return bool(changed)
+            _send_news(account, [(signals.authorization_lost, {"reason": reason})], using=rows.db)
+        return bool(changed)
+
+    return run_in_transaction(mark, using=rows.db, patience=patience)
+
+
+def _log_loss(account: GoogleAccount, reason: str, *, using: str) -> None:
+    transaction.on_commit(
+        lambda: logger.warning("The grant of the account %s is lost: %s.", account.pk, reason),
+        using=using,
+    )
 
 
 @sensitive_variables()
@@ -331,8 +370,14 @@ def _recover_status(account: GoogleAccount) -> _News:
 def _send_news(account: GoogleAccount, news: _News, *, using: str) -> None:
     for signal, arguments in news:
         if signal is signals.authorization_recovered:
-            logger.info("The grant of the account %s works again.", account.pk)
+            _log_recovery(account, using=using)
         send_on_commit(signal, GoogleAccount, using=using, account=account, **arguments)
+
+
+def _log_recovery(account: GoogleAccount, *, using: str) -> None:
+    transaction.on_commit(
+        lambda: logger.info("The grant of the account %s works again.", account.pk), using=using
+    )
 
 
 def _become_default_if_only(account: GoogleAccount) -> None:
@@ -340,7 +385,7 @@ def _become_default_if_only(account: GoogleAccount) -> None:
     rows = GoogleAccount.objects.using(using).filter(user_id=account.user_id, client=account.client)
     if rows.exclude(pk=account.pk).exists():
         return
-    # Two first links in the same moment: the other one became the default.
+    # One that somebody has added without a lock, in the same moment, became the default.
     try:
         with transaction.atomic(using=using):
             rows.filter(pk=account.pk).update(is_default=True)

@@ -12,19 +12,30 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
 from django.db.models import Q
 
 from ..conf import clock
 from ..conf.settings import conf
-from ..models import GoogleAccount, GoogleAccountQuerySet
-from .database import backoff, database_now, database_now_expression, is_locked, lease_duration
+from ..exceptions import TokenEndpointError
+from ..models import GoogleAccount, GoogleAccountQuerySet, RefreshProblem
+from .database import (
+    backoff,
+    database_now,
+    database_now_expression,
+    is_locked,
+    lease_duration,
+    run_alone,
+    run_in_transaction,
+)
+from .failures import describe_failure, judge_failure
 
 #: A token that looks fresh is replaced once per account in this time, so that an API which says
 #: 401 to everything is no storm of refreshes.
 FORCED_REFRESH_INTERVAL = timedelta(minutes=1)
 
-_FIRST_BACKOFF, _LONGEST_BACKOFF = 30, 3600  # seconds
+# Seconds, after the first failure and at the most. A fifth less than the longer is still an hour.
+_FAILURE_BACKOFF = (30, 3600)
+_REFUSAL_BACKOFF = (4500, 4500)
 _NO_TIME = timedelta()
 
 #: What a row says while nobody is at work on it and the last attempt went well.
@@ -34,6 +45,9 @@ AT_REST: dict[str, Any] = {
     "refresh_failures": 0,
     "refresh_failing_since": None,
     "refresh_retry_at": None,
+    "refresh_problem": "",
+    "refresh_error": "",
+    "refresh_failed_at": None,
 }
 
 
@@ -52,7 +66,8 @@ class RefreshState:
 
 def read_state(rows: GoogleAccountQuerySet, pk: uuid.UUID) -> RefreshState | None:
     """Read a row anew, or return ``None`` if it is gone."""
-    account: Any = rows.filter(pk=pk).annotate(now=database_now_expression(rows)).first()
+    present = rows.filter(pk=pk).annotate(now=database_now_expression(rows))
+    account: Any = run_alone(present.first, using=rows.db)
     if account is None:
         return None
 
@@ -81,12 +96,17 @@ def take(rows: GoogleAccountQuerySet, account: GoogleAccount) -> uuid.UUID | Non
         pk=account.pk,
         grant_version=account.grant_version,
         sealed_access_token=account.sealed_access_token,
+        # Another may have asked since, and failed.
+        refresh_retry_at=account.refresh_retry_at,
     )
-    with transaction.atomic(using=rows.db):
+
+    def take_if_free() -> bool:
         if is_locked(free, account.pk):
-            return None
-        taken = free.update(refresh_lease=owner, refresh_lease_expires_at=now + lease_duration())
-    return owner if taken else None
+            return False
+        expires_at = now + lease_duration()
+        return bool(free.update(refresh_lease=owner, refresh_lease_expires_at=expires_at))
+
+    return owner if run_in_transaction(take_if_free, using=rows.db) else None
 
 
 def rows_still_ours(
@@ -110,31 +130,49 @@ def give_back(
         is_failing: through no fault of the account's or of Google's, so that nothing is waited out.
     """
     since = account.refresh_failing_since or (clock.now() if is_failing else None)
-    rows.filter(pk=account.pk, refresh_lease=owner).update(
-        refresh_lease=None, refresh_lease_expires_at=None, refresh_failing_since=since
-    )
+    values = {
+        "refresh_lease": None,
+        "refresh_lease_expires_at": None,
+        "refresh_failing_since": since,
+    }
+    ours = rows.filter(pk=account.pk, refresh_lease=owner)
+    run_alone(lambda: ours.update(**values), using=rows.db)
 
 
-def back_off(rows: GoogleAccountQuerySet, account: GoogleAccount, owner: uuid.UUID) -> timedelta:
-    """Give the lease back, and let all workers leave Google alone for a while.
+def back_off(
+    rows: GoogleAccountQuerySet,
+    account: GoogleAccount,
+    owner: uuid.UUID,
+    error: TokenEndpointError,
+) -> timedelta:
+    """Give the lease back, and let all workers leave Google alone with this account for a while.
+
+    Args:
+        error: why Google has given no token.
 
     Returns:
-        How long: 30 seconds, doubled at each failure up to an hour, give or take a fifth.
+        How long: 30 seconds, doubled at each failure up to an hour, give or take a fifth; an hour
+        or more where Google has refused.
     """
-    delay = backoff(account.refresh_failures, first=_FIRST_BACKOFF, longest=_LONGEST_BACKOFF)
-    rows.filter(pk=account.pk, refresh_lease=owner).update(
-        refresh_lease=None,
-        refresh_lease_expires_at=None,
-        refresh_failures=min(account.refresh_failures + 1, 10),
-        refresh_failing_since=account.refresh_failing_since or clock.now(),  # for people
-        refresh_retry_at=database_now(rows) + delay,
-    )
+    problem = judge_failure(error)
+    is_refused = problem == RefreshProblem.REFUSED
+    first, longest = _REFUSAL_BACKOFF if is_refused else _FAILURE_BACKOFF
+    delay = backoff(account.refresh_failures, first=first, longest=longest)
+    values = {
+        "refresh_lease": None,
+        "refresh_lease_expires_at": None,
+        "refresh_failures": min(account.refresh_failures + 1, 10),
+        "refresh_failing_since": account.refresh_failing_since or clock.now(),  # for people
+        "refresh_retry_at": database_now(rows) + delay,
+        "refresh_problem": problem,
+        "refresh_error": describe_failure(error),
+        "refresh_failed_at": database_now(rows),
+    }
+    ours = rows.filter(pk=account.pk, refresh_lease=owner)
+    run_alone(lambda: ours.update(**values), using=rows.db)
     return delay
 
 
 def longest_wait() -> float:
-    """Return the seconds after which a caller without a token gives up.
-
-    Time enough for the lease of a worker that was killed to end, and for one more request.
-    """
-    return lease_duration().total_seconds() + conf.http_timeout
+    """Return the seconds after which a caller without a token gives up."""
+    return conf.refresh_wait

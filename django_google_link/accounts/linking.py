@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from django.db import router, transaction
+from django.db import router
 from django.views.decorators.debug import sensitive_variables
 
 from .. import signals
@@ -22,6 +22,7 @@ from ..exceptions import (
     AuthorizationDeniedError,
     ClientMisconfiguredError,
     GoogleLinkError,
+    GrantLostError,
     GrantNotStoredError,
     NoRefreshTokenError,
     OtherAccountError,
@@ -42,7 +43,8 @@ from .answers import (
     store_answer,
 )
 from .authorization_requests import PendingAuthorization
-from .database import run_durably
+from .database import open_transaction, run_durably
+from .ended_grants import has_ended_since, note_moment
 from .grants import save_grant
 from .revocations import has_living_link
 
@@ -78,7 +80,7 @@ def complete_authorization(
 
     Returns:
         The account; or what to ask the user once more, since no refresh token came for what was
-        granted.
+        granted, or since the grant was ended in the same moment.
 
     Raises:
         AuthorizationDeniedError: when the user, or the provider, has refused.
@@ -91,6 +93,7 @@ def complete_authorization(
     check_issuer(client, response.get("iss"))
     if "error" in response:
         _refuse_authorization(user, pending, response["error"], request)
+    started = note_moment()
     try:
         answer = exchange_code(
             client,
@@ -112,9 +115,12 @@ def complete_authorization(
         is_linked=pending.is_further,
     )
     try:
-        return _turn_into_link(user, client, pending, answer, held=held, request=request)
+        outcome = _turn_into_link(user, client, pending, answer, held=held, request=request)
     finally:
         release_in_the_end(held)
+    if isinstance(outcome, GoogleAccount) and not _is_alive(client, outcome, started=started):
+        return pending.repeated(account=outcome.sub)
+    return outcome
 
 
 @sensitive_variables()
@@ -267,7 +273,7 @@ def _store_grant(
     request: HttpRequest | None,
 ) -> GoogleAccount:
     def save() -> GoogleAccount:
-        with transaction.atomic(using=_choose_database()):
+        with open_transaction(_choose_database()):
             account = save_grant(
                 user, client, identity, answer, requested_scopes=pending.scopes, request=request
             )
@@ -292,6 +298,26 @@ def _store_grant(
         raise
     logger.info("The account %s was linked.", account.pk)
     return account
+
+
+def _is_alive(client: OAuthClient, account: GoogleAccount, *, started: float) -> bool:
+    """Return whether Google honours a grant that has just been stored.
+
+    It does, unless somebody has revoked another token of the same grant since. What cannot be said
+    now the next refresh tells.
+    """
+    try:
+        if has_ended_since(client, sub=account.sub, started=started):
+            check_grant(account)
+    except GrantLostError:
+        return False
+    except (GoogleLinkError, *DATABASE_FAILURES) as error:
+        logger.warning(
+            "Whether the account %s was revoked in the same moment is not known: %s",
+            account.pk,
+            type(error).__name__,
+        )
+    return True
 
 
 def _find_row(user: User, client: OAuthClient, sub: str) -> GoogleAccount | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from django.db import router, transaction
+from django.contrib.auth import get_user_model
+from django.db import IntegrityError, router, transaction
 from django.db.models import F
 from django.views.decorators.debug import sensitive_variables
 
@@ -15,7 +17,7 @@ from ..exceptions import TokenDecryptionError
 from ..models import GoogleAccount, GoogleAccountQuerySet
 from ..signals import send_on_commit
 from . import lease, revocations
-from .database import lock_in_one_order
+from .database import is_locked, lock_in_one_order, lock_links, run_alone, run_in_transaction
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -27,12 +29,14 @@ def unlink(account: GoogleAccount) -> None:
     """Delete a link. ``revocations`` sees to it that its grant ends at Google."""
     using = router.db_for_write(GoogleAccount)
     rows = GoogleAccount.objects.using(using).filter(user_id=account.user_id, client=account.client)
-    with transaction.atomic(using=using):
-        locked = lock_in_one_order(rows)
-        if account not in locked:
-            return
-        locked[locked.index(account)].delete(using=using)
-        _promote_only_account(rows)
+
+    def delete() -> None:
+        row = _find_link(account, lock_in_one_order(rows))
+        if row:
+            row.delete(using=using)
+            _promote_only_account(rows)
+
+    run_in_transaction(delete, using=using)
 
 
 def make_default(account: GoogleAccount) -> None:
@@ -42,15 +46,20 @@ def make_default(account: GoogleAccount) -> None:
     """
     using = router.db_for_write(GoogleAccount)
     rows = GoogleAccount.objects.using(using).filter(user_id=account.user_id, client=account.client)
-    with transaction.atomic(using=using):
+
+    def choose() -> bool:
         locked = lock_in_one_order(rows)
-        if account not in locked:
-            return
+        if not _find_link(account, locked):
+            return False
+        # By their keys: MySQL would lock others on its way to them.
         every = GoogleAccount.objects.using(using)
         others = every.filter(pk__in=[row.pk for row in locked])
         others.update(is_default=False, is_chosen_default=False)
         every.filter(pk=account.pk).update(is_default=True, is_chosen_default=True)
-    account.is_default = account.is_chosen_default = True
+        return True
+
+    if run_in_transaction(choose, using=using):
+        account.is_default = account.is_chosen_default = True
 
 
 @sensitive_variables()
@@ -63,43 +72,62 @@ def reassign(account: GoogleAccount, user: AbstractBaseUser) -> None:
 
     Raises:
         GoogleAccount.DoesNotExist: when the row is gone.
+        DoesNotExist: the one of your user model, when that user is gone.
         ValueError: when that user has linked the same Google account already.
         TokenDecryptionError: when the refresh token cannot be read; then nothing has changed.
     """
     using = router.db_for_write(GoogleAccount)
+    try:
+        moved = run_in_transaction(lambda: _move(account, user, using=using), using=using)
+    except IntegrityError:
+        model = get_user_model()
+        users = model._base_manager.using(router.db_for_write(model))
+        if run_alone(users.filter(pk=user.pk).exists, using=users.db):
+            raise
+        raise model.DoesNotExist(f"The user {user.pk} is gone.") from None
+    for field in account._meta.concrete_fields:
+        setattr(account, field.attname, getattr(moved, field.attname))
+
+
+@sensitive_variables()
+def _move(account: GoogleAccount, user: AbstractBaseUser, *, using: str) -> GoogleAccount:
+    """Move a link in the transaction that is open, and return its row."""
     rows = GoogleAccount.objects.using(using).filter(client=account.client)
-    with transaction.atomic(using=using):
-        locked = lock_in_one_order(rows.filter(user_id__in=[account.user_id, user.pk]))
-        row = next((row for row in locked if row == account), None)
-        if row is None:
-            raise GoogleAccount.DoesNotExist(f"The account {account.pk} is gone.")
-        if row.user_id == user.pk:
-            return
-        theirs = [other.sub for other in locked if other.user_id == user.pk and other != row]
-        if row.sub in theirs:
-            raise ValueError("This user has linked the same Google account: unlink it first.")
-        former, values = row.user_id, _seal_for(row, user)
-        rows.filter(pk=row.pk).update(
-            **values,
-            **lease.AT_REST,
-            user_id=user.pk,
-            is_default=not theirs,
-            is_chosen_default=False,
-            # A refresh that is under way has sealed its answer for the former owner.
-            grant_version=F("grant_version") + 1,
-        )
-        _promote_only_account(rows.filter(user_id=former))
-        revocations.announce_unlinked(account, user_id=former, using=using)
-        account.refresh_from_db(using=using)
-        send_on_commit(
-            signals.account_linked,
-            GoogleAccount,
-            using=using,
-            account=account,
-            created=True,
-            request=None,
-        )
-    logger.info("The account %s was moved to another user.", account.pk)
+    both = rows.filter(user_id__in=[account.user_id, user.pk])
+    locked = lock_links(both, user_id=user.pk)
+    row = next((row for row in locked if row == account), None)
+    if row is None:
+        raise GoogleAccount.DoesNotExist(f"The account {account.pk} is gone.")
+    if row.user_id == user.pk:
+        return row
+    theirs = [other.sub for other in locked if other.user_id == user.pk and other != row]
+    if row.sub in theirs:
+        raise ValueError("This user has linked the same Google account: unlink it first.")
+    former, values = row.user_id, _seal_for(row, user)
+    rows.filter(pk=row.pk).update(
+        **values,
+        **lease.AT_REST,
+        user_id=user.pk,
+        is_default=not theirs,
+        is_chosen_default=False,
+        # A refresh that is under way has sealed its answer for the former owner.
+        grant_version=F("grant_version") + 1,
+    )
+    _promote_only_account(rows.filter(user_id=former))
+    moved = rows.get(pk=row.pk)
+    revocations.announce_unlinked(moved, user_id=former, using=using)
+    send_on_commit(
+        signals.account_linked,
+        GoogleAccount,
+        using=using,
+        account=moved,
+        created=True,
+        request=None,
+    )
+    transaction.on_commit(
+        lambda: logger.info("The account %s was moved to another user.", moved.pk), using=using
+    )
+    return moved
 
 
 @sensitive_variables()
@@ -117,10 +145,17 @@ def _seal_for(row: GoogleAccount, user: AbstractBaseUser) -> dict[str, str]:
     return {name: getattr(row, name) for name in ("sealed_refresh_token", "sealed_access_token")}
 
 
+def _find_link(account: GoogleAccount, locked: Iterable[GoogleAccount]) -> GoogleAccount | None:
+    """Return the row of a link, if it is still this user's: it may have been moved meanwhile."""
+    return next((row for row in locked if row == account and row.user_id == account.user_id), None)
+
+
 def _promote_only_account(rows: GoogleAccountQuerySet) -> None:
     """Make the only account that is left the default. Among several, the user has to choose.
 
-    Nobody has chosen this one, unless it was the default before.
+    Nobody has chosen this one, unless it was the default before. What was not locked at the
+    beginning is not waited for: whoever adds one, in whatever way, does as they please with it.
     """
-    if len(left := list(rows[:2])) == 1 and not left[0].is_default:
+    left = list(rows[:2])
+    if len(left) == 1 and not left[0].is_default and not is_locked(rows, left[0].pk):
         rows.filter(pk=left[0].pk).update(is_default=True, is_chosen_default=False)

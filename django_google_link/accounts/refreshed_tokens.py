@@ -6,7 +6,6 @@ import logging
 from contextlib import suppress
 from functools import partial
 
-from django.db import transaction
 from django.views.decorators.debug import sensitive_variables
 
 from ..conf.clients import OAuthClient
@@ -27,7 +26,7 @@ from .answers import (
     release_in_the_end,
     store_answer,
 )
-from .database import run_durably
+from .database import open_transaction
 from .grants import has_identity, is_held, mark_lost, save_identity, save_refresh
 
 logger = logging.getLogger("django_google_link")
@@ -56,13 +55,14 @@ def store_refresh(
 
     Raises:
         RefreshUnavailableError: when a refresh token that has replaced the stored one is lost.
+        GrantNotStoredError: when the database takes no new access token. Nothing is lost then.
     """
     token = response.refresh_token
     if token is None:
         return _store_access_token(client, row, response, guard=guard, is_forced=is_forced)
 
     def store(held: PendingRevocation) -> bool:
-        with transaction.atomic(using=guard.db):
+        with open_transaction(guard.db):
             is_stored = save_refresh(row, response, guard=guard, is_forced=is_forced)
             release_grant(held)
         rows = GoogleAccount.objects.using(guard.db).filter(pk=row.pk)
@@ -101,17 +101,14 @@ def _store_access_token(
     is_forced: bool,
 ) -> bool:
     """Store an answer that leaves the refresh token as it is; return whether the row was ours."""
-    try:
-        return store_answer(
-            partial(save_refresh, row, response, guard=guard, is_forced=is_forced),
-            client=client,
-            sub=row.sub,
-            owner=row.owner,
-            token=None,
-            is_linked=True,
-        )
-    except GrantNotStoredError:
-        return True  # The stored refresh token is as good as before, and so is the new token.
+    return store_answer(
+        partial(save_refresh, row, response, guard=guard, is_forced=is_forced),
+        client=client,
+        sub=row.sub,
+        owner=row.owner,
+        token=None,
+        is_linked=True,
+    )
 
 
 @sensitive_variables()
@@ -121,7 +118,7 @@ def _give_up_grant(
     """End a grant whose new refresh token could not be stored: the stored one is dead."""
     # A link that seems to live would keep the grant alive for ever.
     with suppress(*DATABASE_FAILURES):
-        run_durably(lambda: mark_lost(row, Reason.REVOKED, guard=guard), using=guard.db, patience=1)
+        mark_lost(row, Reason.REVOKED, guard=guard, patience=1)
     end_grant(client, row.sub, token, owner=row.owner)
 
 

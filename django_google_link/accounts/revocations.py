@@ -8,13 +8,16 @@ makes the others, until Google has said yes.
 from __future__ import annotations
 
 import logging
+import time
 import uuid
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import models, router, transaction
+from django.db import connections, models, router, transaction
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
@@ -22,18 +25,40 @@ from django.views.decorators.debug import sensitive_variables
 from .. import signals
 from ..conf import clock
 from ..conf.clients import Issued, OAuthClient, get_revoking_client, is_google_issuer, share_grant
-from ..exceptions import GoogleLinkError, TokenUndecryptableError
-from ..models import GoogleAccount, PendingRevocation, Reason, Status, TokenName
+from ..exceptions import GoogleLinkError, RefreshUnavailableError, TokenUndecryptableError
+from ..models import (
+    GoogleAccount,
+    GoogleAccountQuerySet,
+    PendingRevocation,
+    Reason,
+    Status,
+    TokenName,
+)
 from ..oauth import endpoints
 from ..secret import Secret
 from ..signals import send_on_commit
-from .database import backoff, database_now, lease_duration
+from .database import (
+    backoff,
+    database_now,
+    delete_in_one_order,
+    lease_duration,
+    run_alone,
+    run_in_transaction,
+)
+from .ended_grants import announced_end
 
 logger = logging.getLogger("django_google_link")
 
 #: Google drops a refresh token that nobody has used for six months: then there is nothing to end.
 _LONGEST_AGE = timedelta(days=190)
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 60, 86_400  # seconds
+#: Seconds: for so long somebody waits for Google who has unlinked an account.
+SHORT_TIMEOUT = 3
+#: So many tokens of one grant may be refused, each in its own way, before the others have to wait.
+_MOST_REFUSALS = 3
+#: A claim of many is at most as long as for so many one after the other.
+_LONGEST_CLAIM = 20
+_CHUNK = 1000
 
 
 class RevocationOutcome(models.TextChoices):
@@ -43,25 +68,8 @@ class RevocationOutcome(models.TextChoices):
     CANCELLED = "cancelled", _("not revoked: another link lives on the same grant")
     ABANDONED = "abandoned", _("given up: see the log")
     POSTPONED = "postponed", _("postponed: see the log")
+    UNREACHABLE = "unreachable", _("postponed: Google could not be reached")
     SHARED = "shared", _("handled by another process")
-
-
-def enqueue_deleted(
-    sender: type[GoogleAccount], instance: GoogleAccount, using: str, origin: Any, **kwargs: Any
-) -> None:
-    """Move the tokens of an account that is about to be deleted to the outbox (``pre_delete``).
-
-    The first attempt follows the commit where one account or its user is deleted. What a queryset
-    deletes may be much, and is left to the command.
-    """
-    rows = GoogleAccount.objects.using(using).filter(pk=instance.pk)
-    # A write comes first: it locks the row, and no refresh that is under way brings it back.
-    if not rows.update(grant_version=F("grant_version") + 1):
-        return
-    account = rows.get()  # As it is now: the grant may have been renewed since.
-    announce_unlinked(account, user_id=account.user_id, using=using)
-    logger.info("The account %s is unlinked.", account.pk)
-    enqueue(account, using=using, attempts_now=isinstance(origin, models.Model))
 
 
 def enqueue(account: GoogleAccount, *, using: str, attempts_now: bool) -> None:
@@ -70,24 +78,64 @@ def enqueue(account: GoogleAccount, *, using: str, attempts_now: bool) -> None:
     Args:
         attempts_now: whether Google is told as soon as the transaction has committed.
     """
-    if not account.sealed_refresh_token and not account.sealed_access_token:
-        return
+    for pending in _enqueue_all([account], using=using):
+        if attempts_now:
+            attempt_after_commit(pending.pk, using=using)
+
+
+def enqueue_all(accounts: GoogleAccountQuerySet) -> list[PendingRevocation]:
+    """Put the tokens of accounts into the outbox, as they are sealed; return what is there then."""
+    return _enqueue_all(accounts, using=accounts.db)
+
+
+def _enqueue_all(accounts: Iterable[GoogleAccount], *, using: str) -> list[PendingRevocation]:
     rows = PendingRevocation.objects.using(using)
-    pending = rows.create(
-        account_id=account.pk,
-        owner=account.owner,
-        client=account.client,
-        issuer=account.issuer,
-        client_id=account.client_id,
-        sub=account.sub,
-        sealed_refresh_token=account.sealed_refresh_token,
-        sealed_access_token=account.sealed_access_token,
-        retry_at=database_now(rows.all()),
-        created_at=clock.now(),
+    return rows.bulk_create(
+        PendingRevocation(
+            account_id=account.pk,
+            owner=account.owner,
+            client=account.client,
+            issuer=account.issuer,
+            client_id=account.client_id,
+            sub=account.sub,
+            sealed_refresh_token=account.sealed_refresh_token,
+            sealed_access_token=account.sealed_access_token,
+            retry_at=database_now(rows),
+            refreshed_at=account.refreshed_at,
+            created_at=clock.now(),
+        )
+        for account in accounts
+        if account.sealed_refresh_token or account.sealed_access_token
     )
-    if attempts_now:
-        # Whatever goes wrong then is no concern of the one who unlinks: the command will see to it.
-        transaction.on_commit(lambda: _process_now(pending), using=using, robust=True)
+
+
+class _FirstAttempt:
+    """The one attempt that follows a commit."""
+
+    def __init__(self, pk: uuid.UUID, using: str) -> None:
+        self._pk, self._using = pk, using
+        self.is_made = False
+
+    def make(self) -> None:
+        self.is_made = True
+        process(self._pk, using=self._using, timeout=SHORT_TIMEOUT)
+
+
+def attempt_after_commit(pk: uuid.UUID, *, using: str) -> None:
+    """Make one short attempt once the transaction has committed, however much goes with it.
+
+    Somebody waits for it, and Google may not answer: the others are left to the command.
+
+    Args:
+        pk: of what has been put into the outbox in this transaction.
+        using: the alias of the database.
+    """
+    # Read where Django keeps them: what a savepoint takes back with it, is gone from there as well.
+    planned = (getattr(entry[1], "__self__", None) for entry in connections[using].run_on_commit)
+    if any(isinstance(one, _FirstAttempt) and not one.is_made for one in planned):
+        return
+    # Whatever goes wrong then is no concern of the one who unlinks: the command will see to it.
+    transaction.on_commit(_FirstAttempt(pk, using).make, using=using, robust=True)
 
 
 @sensitive_variables()
@@ -111,16 +159,13 @@ def enqueue_token(
         issuer=client.issuer,
         client_id=client.client_id,
         sub=sub,
+        refreshed_at=clock.now(),
         created_at=clock.now(),
     )
     pending.seal_token("refresh_token", token)
     pending.retry_at = database_now(rows) + delay if delay else database_now(rows)
     pending.save(using=rows.db)
     return pending
-
-
-def _process_now(pending: PendingRevocation) -> None:
-    process(pending.pk, using=pending._state.db)
 
 
 def announce_unlinked(account: GoogleAccount, *, user_id: Any, using: str) -> None:
@@ -151,7 +196,7 @@ def discard(client: OAuthClient, sub: str, *, using: str) -> None:
     rows = PendingRevocation.objects.using(using).filter(issuer=client.issuer, sub=sub)
     renewed = [row.pk for row in rows if row.sub == sub and share_grant(row, client)]
     if renewed:
-        rows.filter(pk__in=renewed).delete()
+        delete_in_one_order(rows, renewed)
 
 
 def outbox(using: str | None = None) -> models.QuerySet[PendingRevocation]:
@@ -160,22 +205,126 @@ def outbox(using: str | None = None) -> models.QuerySet[PendingRevocation]:
 
 
 @sensitive_variables()
-def process(pk: uuid.UUID, *, using: str | None = None) -> RevocationOutcome:
+def process(
+    pk: uuid.UUID, *, using: str | None = None, timeout: float | None = None
+) -> RevocationOutcome:
     """Tell Google to end a grant, unless another link lives on it.
 
     Whoever dies in the middle leaves the revocation to the next one, after ``HTTP_TIMEOUT`` and a
     few seconds more. No transaction is open while Google is asked.
+
+    Args:
+        pk: of the pending revocation.
+        using: the alias of the database.
+        timeout: in seconds, where somebody waits: what fails then is due at once, as if it had not
+            been tried.
     """
     rows = outbox(using).filter(pk=pk)
     now = database_now(rows)
     claimed = {"attempts": F("attempts") + 1, "retry_at": now + lease_duration()}
-    if not rows.filter(retry_at__lte=now).update(**claimed):
-        return RevocationOutcome.SHARED
-    pending = rows.first()
+
+    def claim() -> PendingRevocation | None:
+        return rows.first() if rows.filter(retry_at__lte=now).update(**claimed) else None
+
+    pending = run_in_transaction(claim, using=rows.db)
     if pending is None:
         return RevocationOutcome.SHARED
+    siblings = run_alone(lambda: list_siblings(pending), using=rows.db)
+    outcome, _ = _attempt(pending, siblings=siblings, timeout=timeout)
+    return outcome
+
+
+@sensitive_variables()
+def process_grant(pk: uuid.UUID, *, using: str | None = None) -> list[RevocationOutcome]:
+    """Tell Google to end the grant of a pending revocation, with as few requests as it takes.
+
+    At Google one confirmed revocation is for all that waits for the end of the same grant. Of a
+    token that Google does not know it says nothing about the others: then the next one is tried.
+
+    Args:
+        pk: of one that waits for the end of the grant.
+        using: the alias of the database.
+
+    Returns:
+        An outcome for each that was due; none, where another worker has been faster.
+    """
+    rows = outbox(using)
+    pending = run_alone(rows.filter(pk=pk).first, using=rows.db)
+    if pending is None:
+        return []
+    siblings = run_alone(lambda: list_siblings(pending), using=rows.db)
+    claimed = run_in_transaction(lambda: _claim(siblings or [pk], using=rows.db), using=rows.db)
+    return _process_claimed(claimed, siblings=siblings, using=rows.db)
+
+
+def _claim(keys: list[uuid.UUID], *, using: str) -> list[uuid.UUID]:
+    """Take those that are due for a while, and return them: the most promising one first.
+
+    Of several workers one gets all of a grant, or there would be as many requests. It is done in a
+    transaction.
+    """
+    rows, now = outbox(using), database_now(outbox(using))
+    # A write to the same row of all comes first: the second worker waits, and finds none due.
+    if not rows.filter(pk=min(keys)).update(attempts=F("attempts")):
+        return []
+    due: list[uuid.UUID] = []
+    for chunk in _split(keys):
+        due += rows.filter(pk__in=chunk, retry_at__lte=now).values_list("pk", flat=True)
+    # Each may take as long as one. Should the time not be enough, another worker joins in.
+    until = now + lease_duration() * min(len(due), _LONGEST_CLAIM)
+    for chunk in _split(due):
+        rows.filter(pk__in=chunk).update(attempts=F("attempts") + 1, retry_at=until)
+    order = {key: place for place, key in enumerate(keys)}
+    return sorted(due, key=order.__getitem__)
+
+
+@sensitive_variables()
+def _process_claimed(
+    keys: list[uuid.UUID], *, siblings: list[uuid.UUID], using: str
+) -> list[RevocationOutcome]:
+    outcomes, refusals = [], 0
+    for place, key in enumerate(keys, 1):
+        pending = run_alone(outbox(using).filter(pk=key).first, using=using)
+        if pending is None:  # A new link has called it off.
+            outcomes.append(RevocationOutcome.SHARED)
+            continue
+        outcome, is_for_all = _attempt(pending, siblings=siblings, timeout=None)
+        outcomes.append(outcome)
+        refusals += outcome == RevocationOutcome.POSTPONED
+        if is_for_all or refusals == _MOST_REFUSALS:
+            _share(outcome, keys[place:], pending)
+            return [*outcomes, *[outcome] * (len(keys) - place)]
+    return outcomes
+
+
+def _share(outcome: RevocationOutcome, keys: list[uuid.UUID], pending: PendingRevocation) -> None:
+    """Let the siblings of a pending revocation share its outcome."""
+    rows = outbox(pending._state.db)
+    is_over = outcome in {RevocationOutcome.REVOKED, RevocationOutcome.CANCELLED}
+    waits = rows.filter(pk=pending.pk).values_list("retry_at", flat=True)
+    retry_at = run_alone(waits.first, using=rows.db)
+    for chunk in _split(keys):
+        if is_over:
+            delete_in_one_order(rows, chunk)
+        elif retry_at:
+            run_alone(partial(rows.filter(pk__in=chunk).update, retry_at=retry_at), using=rows.db)
+
+
+@sensitive_variables()
+def _attempt(
+    pending: PendingRevocation, *, siblings: list[uuid.UUID], timeout: float | None
+) -> tuple[RevocationOutcome, bool]:
+    """Make an attempt with the tokens of one row; return also whether it speaks for its siblings.
+
+    Args:
+        pending: claimed.
+        siblings: the keys of those that were there before and wait for the end of the same grant.
+        timeout: as in :func:`process`.
+    """
+    rows = outbox(pending._state.db)
+    is_for_all = False
     try:
-        outcome = _revoke_grant(pending)
+        outcome, is_for_all = _revoke_grant(pending, timeout=timeout)
     except TokenUndecryptableError:
         outcome = RevocationOutcome.ABANDONED
         logger.error(
@@ -184,29 +333,35 @@ def process(pk: uuid.UUID, *, using: str | None = None) -> RevocationOutcome:
         )
     except (GoogleLinkError, ImproperlyConfigured) as error:
         if not _is_too_old(pending):
-            _postpone_revocation(pending, error)
-            return RevocationOutcome.POSTPONED
+            _postpone_revocation(pending, error, is_short=timeout is not None)
+            if isinstance(error, RefreshUnavailableError):
+                return RevocationOutcome.UNREACHABLE, True
+            return RevocationOutcome.POSTPONED, False
         outcome = RevocationOutcome.ABANDONED
         logger.error(
             "The unlinked account %s could not be revoked at Google in half a year: %s",
             pending.account_id,
             error,
         )
-    rows.delete()
-    return outcome
+    delete_in_one_order(rows, [pending.pk])
+    if is_for_all and outcome == RevocationOutcome.REVOKED:
+        for chunk in _split(siblings):
+            delete_in_one_order(rows, chunk)
+    return outcome, is_for_all
 
 
 @sensitive_variables()
-def _revoke_grant(pending: PendingRevocation) -> RevocationOutcome:
-    using = pending._state.db
-    if has_living_link(pending, sub=pending.sub, owner=pending.owner, using=using):
+def _revoke_grant(
+    pending: PendingRevocation, *, timeout: float | None
+) -> tuple[RevocationOutcome, bool]:
+    if _lives_on(pending):
         if not pending.sub:
             logger.warning(
                 "A grant to the client %r may live on at Google: nobody knows whose it is, and its "
                 "user has another link.",
                 pending.client,
             )
-        return RevocationOutcome.CANCELLED
+        return RevocationOutcome.CANCELLED, True
     refresh_token = _unseal_if_whole(pending, "refresh_token")
     tokens = [
         token for token in (refresh_token, _unseal_if_whole(pending, "access_token")) if token
@@ -221,35 +376,69 @@ def _revoke_grant(pending: PendingRevocation) -> RevocationOutcome:
             pending.account_id,
             pending.issuer,
         )
-        return RevocationOutcome.ABANDONED
-    siblings = _list_siblings(pending)
-    # A refresh token that Google no longer knows may have been replaced: the grant may live on.
-    if any(endpoints.revoke(client, token=token) for token in tokens):
-        outbox(using).filter(pk__in=siblings).delete()
-        if len(tokens) > 1 and not is_google_issuer(pending.issuer):
-            _revoke_access_token(client, tokens[-1])
-    elif refresh_token is None:
+        return RevocationOutcome.ABANDONED, False
+    patience = _Patience(timeout)
+    with announced_end(pending, sub=pending.sub, using=outbox(pending._state.db).db):
+        # Who has linked it by now may not have seen the announcement; all others will.
+        if _lives_on(pending):
+            return RevocationOutcome.CANCELLED, True
+        # A refresh token that Google no longer knows may have been replaced: the grant may live on.
+        was_alive = any(
+            endpoints.revoke(client, token=token, timeout=patience.left()) for token in tokens
+        )
+    if was_alive and len(tokens) > 1 and not is_google_issuer(pending.issuer):
+        _revoke_access_token(client, tokens[-1], timeout=patience.left())
+    if not was_alive and refresh_token is None:
         raise TokenUndecryptableError  # Of an access token it says only that its hour is over.
     logger.info("The unlinked account %s is revoked at Google.", pending.account_id)
-    return RevocationOutcome.REVOKED
+    return RevocationOutcome.REVOKED, was_alive
+
+
+def _lives_on(pending: PendingRevocation) -> bool:
+    using = outbox(pending._state.db).db
+    return run_alone(
+        lambda: has_living_link(pending, sub=pending.sub, owner=pending.owner, using=using),
+        using=using,
+    )
+
+
+class _Patience:
+    """What is left of the seconds in which several requests have to be made; ``None`` for any."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._until = None if seconds is None else time.monotonic() + seconds
+
+    def left(self) -> float | None:
+        return None if self._until is None else max(self._until - time.monotonic(), 0.01)
 
 
 @sensitive_variables()
-def _revoke_access_token(client: OAuthClient, token: Secret) -> None:
+def _revoke_access_token(client: OAuthClient, token: Secret, *, timeout: float | None) -> None:
     """End an access token as well, where the provider can: it would live on for its hour.
 
     See RFC 7009 section 2.1: the end of the refresh token should be its end, and need not be.
     """
     with suppress(GoogleLinkError):
-        endpoints.revoke(client, token=token)
+        endpoints.revoke(client, token=token, timeout=timeout)
 
 
-def _list_siblings(pending: PendingRevocation) -> list[uuid.UUID]:
-    """Return what waits for the end of the same grant: at Google one revocation is for them all."""
+def list_siblings(pending: PendingRevocation) -> list[uuid.UUID]:
+    """Return what waits for the end of the same grant: at Google one revocation is for them all.
+
+    Those come first whose token Google has honoured last. Of the refresh tokens of one grant it
+    lets the oldest die. What has been refused before comes last.
+    """
     if not pending.sub or not is_google_issuer(pending.issuer):
         return []
     rows = outbox(pending._state.db).filter(issuer=pending.issuer, sub=pending.sub)
-    return [row.pk for row in rows if row.sub == pending.sub and share_grant(row, pending)]
+    rows = rows.only("issuer", "client_id", "sub", "last_error", "refreshed_at")
+    found = [row for row in rows if row.sub == pending.sub and share_grant(row, pending)]
+    return [row.pk for row in sorted(found, key=_rank)]
+
+
+def _rank(pending: PendingRevocation) -> tuple[bool, float]:
+    used = pending.refreshed_at.timestamp() if pending.refreshed_at else 0
+    return bool(pending.last_error), -used
 
 
 def has_living_link(issued: Issued, *, sub: str, owner: str, using: str | None = None) -> bool:
@@ -289,13 +478,24 @@ def _to_ascii(text: str) -> str:
     return text.encode("ascii", "replace").decode()
 
 
-def _postpone_revocation(pending: PendingRevocation, error: Exception) -> None:
-    delay = backoff(pending.attempts - 1, first=_FIRST_BACKOFF, longest=_LONGEST_BACKOFF)
+def _postpone_revocation(pending: PendingRevocation, error: Exception, *, is_short: bool) -> None:
     rows = PendingRevocation.objects.using(pending._state.db).filter(pk=pending.pk)
-    rows.update(retry_at=database_now(rows) + delay, last_error=_to_ascii(str(error))[:300])
+    delay = timedelta()
+    if not is_short:
+        delay = backoff(pending.attempts - 1, first=_FIRST_BACKOFF, longest=_LONGEST_BACKOFF)
+    noted = {
+        "attempts": pending.attempts - is_short,
+        "retry_at": database_now(rows) + delay,
+        "last_error": _to_ascii(str(error))[:300],
+    }
+    run_alone(lambda: rows.update(**noted), using=rows.db)
     logger.warning(
         "The unlinked account %s could not be revoked at Google, next attempt in %d s: %s",
         pending.account_id,
         delay.total_seconds(),
         error,
     )
+
+
+def _split(keys: list[uuid.UUID]) -> Iterator[list[uuid.UUID]]:
+    return (keys[start : start + _CHUNK] for start in range(0, len(keys), _CHUNK))

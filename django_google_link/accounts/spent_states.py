@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from ..conf import clock
 from ..conf.settings import conf
 from ..models import SpentState
-from .database import lease_duration, run_durably
+from .database import delete_in_one_order, lease_duration, run_durably, run_in_transaction
 
 logger = logging.getLogger("django_google_link")
 
@@ -94,9 +94,10 @@ def delete_old_states() -> int:
     """
     rows = _query_states()
     old = rows.filter(spent_at__lt=clock.now() - timedelta(seconds=2 * conf.state_max_age))
-    digests = list(old.order_by("spent_at").values_list("pk", flat=True)[:_MOST])
+    oldest = old.order_by("spent_at").values_list("pk", flat=True)[:_MOST]
+    digests = run_in_transaction(lambda: list(oldest), using=rows.db)
     chunks = (digests[start : start + _CHUNK] for start in range(0, len(digests), _CHUNK))
-    return sum(rows.filter(pk__in=chunk).delete()[0] for chunk in chunks)
+    return sum(delete_in_one_order(rows, chunk) for chunk in chunks)
 
 
 def digest_state(state: str) -> str:

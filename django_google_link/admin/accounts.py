@@ -9,7 +9,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import router, transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
@@ -17,11 +17,12 @@ from django.utils.html import format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from ..accounts.database import run_in_transaction
 from ..accounts.grants import mark_lost
-from ..accounts.revocations import RevocationOutcome, outbox
+from ..accounts.revocations import outbox
 from ..models import GoogleAccount, Reason
 from ..operations import refresh
-from ..operations.revoke_pending import process_each
+from ..operations.revoke_pending import process_now
 from ..scopes import describe_scope
 from .base import LinkAdmin, describe_key
 from .filters import ClientFilter, FailingFilter, KeyFilter, ReasonFilter
@@ -93,6 +94,9 @@ class GoogleAccountAdmin(LinkAdmin):
                     "refreshed_at",
                     "refresh_failing_since",
                     "refresh_failures",
+                    "refresh_failed_at",
+                    "refresh_problem",
+                    "refresh_error",
                     "refresh_retry_at",
                     "refresh_forced_at",
                 )
@@ -132,14 +136,14 @@ class GoogleAccountAdmin(LinkAdmin):
             queryset,
             refresh.check_account,
             _("Check at Google"),
-            failures=refresh.RETRYABLE,
+            failures=refresh.WIDESPREAD,
         )
 
     @admin.action(permissions=["refresh"], description=gettext_lazy("Refresh the access token"))
     def refresh_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Bring a new access token for each that is active and that Google may be asked for."""
         renew = partial(refresh.refresh_account, leeway=_LONGER_THAN_A_TOKEN)
-        self.act(request, queryset, renew, _("Refresh"), failures=refresh.RETRYABLE)
+        self.act(request, queryset, renew, _("Refresh"), failures=refresh.WIDESPREAD)
 
     @admin.action(permissions=["reauthorize"], description=gettext_lazy("Ask for consent again"))
     def reauthorize(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
@@ -168,13 +172,15 @@ class GoogleAccountAdmin(LinkAdmin):
         obj.unlink()
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Unlink these accounts at once, and end their grants at Google as far as it answers."""
+        """Unlink these accounts at once, and begin to end their grants at Google."""
         pending = outbox().filter(account_id__in=[account.pk for account in queryset])
-        queryset.delete()
-        transaction.on_commit(lambda: self._revoke_now(request, pending))
+        run_in_transaction(queryset.delete, using=router.db_for_write(GoogleAccount))
+        transaction.on_commit(lambda: self._begin_to_revoke(request, pending))
 
-    def _revoke_now(self, request: HttpRequest, pending: QuerySet[Any]) -> None:
-        if RevocationOutcome.POSTPONED in process_each(pending):
+    def _begin_to_revoke(self, request: HttpRequest, pending: QuerySet[Any]) -> None:
+        if first := pending.first():
+            process_now(first)
+        if pending.exists():
             text = _(
                 "Google has not been told of all of them yet: google_link_revoke_pending will."
             )

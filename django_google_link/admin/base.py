@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Collection
 from functools import partial
@@ -24,6 +25,8 @@ from ..operations import rotate_keys
 
 #: Google is asked about one after the other, and a page cannot take for ever.
 MOST_AT_ONCE = 100
+#: Seconds after which an action begins with no other row: servers end a request after 30.
+MOST_SECONDS = 20
 
 
 class ShortPaginator(Paginator):  # type: ignore[type-arg]
@@ -109,21 +112,25 @@ class LinkAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     ) -> None:
         """Do the same to each row, keep in its history what came of it, and sum up.
 
+        What takes longer than a request may is left, and the page says how much that is.
+
         Args:
             action: takes a row and returns an outcome.
             name: of the action, for the history.
-            failures: outcomes that speak of Google rather than of the row: three in a row end it.
+            failures: outcomes that speak of Google rather than of the row: three in a row end it,
+                and the first one after ``HTTP_TIMEOUT``.
         """
         if self.too_many(request, queryset):
             return
         counts, left, patience = Counter[TextChoices](), queryset.count(), 3
+        until = time.monotonic() + MOST_SECONDS
         for row in queryset:
             outcome = action(row)
             counts[outcome] += 1
             self.log_change(request, row, f"{name}: {outcome.label}")
             patience = patience - 1 if outcome in failures else 3
             left -= 1
-            if not patience:
+            if not patience or time.monotonic() > until:
                 break
         for outcome, count in counts.items():
             self.message_user(request, f"{count}: {outcome.label}")

@@ -11,9 +11,9 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ..accounts.revocations import RevocationOutcome, outbox
+from ..accounts.revocations import RevocationOutcome
 from ..models import PendingRevocation
-from ..operations.revoke_pending import process_each
+from ..operations.revoke_pending import process_now
 from .base import LinkAdmin, describe_key
 from .filters import ClientFilter
 
@@ -47,7 +47,7 @@ class PendingRevocationAdmin(LinkAdmin):
     def revoke_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Attempt each at once, however long it should wait."""
         self.act(
-            request, queryset, _revoke_now, _("Revoke"), failures=[RevocationOutcome.POSTPONED]
+            request, queryset, process_now, _("Revoke"), failures=[RevocationOutcome.UNREACHABLE]
         )
 
     @admin.action(permissions=["delete"], description=gettext_lazy("Give up"))
@@ -61,8 +61,3 @@ class PendingRevocationAdmin(LinkAdmin):
     def key(self, pending: PendingRevocation) -> str:
         """Return the id of the key that opens the refresh token."""
         return describe_key(pending.sealed_refresh_token)
-
-
-def _revoke_now(pending: PendingRevocation) -> RevocationOutcome:
-    [outcome] = process_each(outbox().filter(pk=pending.pk)) or [RevocationOutcome.SHARED]
-    return outcome

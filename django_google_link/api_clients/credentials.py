@@ -6,25 +6,30 @@ import os
 import uuid
 from abc import abstractmethod
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from threading import Lock, local
+from threading import RLock, local
 from typing import Any, Self, overload
 
-from google.auth.credentials import CredentialsWithQuotaProject, ReadOnlyScoped
+from google.auth.credentials import CredentialsWithQuotaProject, ReadOnlyScoped, TokenState
 
-from ..accounts.access_tokens import (
+from ..accounts.access_tokens import fresh_access_token
+from ..accounts.stored_tokens import (
     AccessToken,
-    fresh_access_token,
-    refresh_leeway,
+    bound_leeway,
+    choose_leeway,
     stored_access_token,
 )
 from ..conf.clients import get_api_endpoint, get_issuing_client
 from ..conf.service_accounts import ServiceAccount, get_service_account
+from ..conf.settings import MINIMUM_REFRESH_LEEWAY
 from ..models import GoogleAccount
 from ..secret import Secret
 from .service_account_tokens import cached_service_token, service_token
 from .threads import connections_as_before, run_outside_event_loop
+
+#: With less life than this google-auth calls a token expired.
+_EXPIRY_LEEWAY = timedelta(seconds=MINIMUM_REFRESH_LEEWAY)
 
 
 class _HelperCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
@@ -46,9 +51,27 @@ class _HelperCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
         self.token: str | None = None
         self._scopes: list[str] = scopes
         self._quota_project_id = quota_project_id
-        # One for each process: a fork may happen while another thread holds the lock.
-        self._locks: dict[int, Lock] = {}
+        self._lifetime: timedelta | None = None
+        # One for each process: a fork may happen while another thread holds the lock. The receiver
+        # of a signal that a refresh sends may use these credentials in its turn.
+        self._locks: dict[int, Any] = {}
         self._this_thread = local()
+
+    @property
+    def expired(self) -> bool:
+        """Whether the token has expired, or is about to: google-auth asks for another one then.
+
+        A token that lives for minutes is about to expire later than one that lives for an hour.
+        """
+        leeway = bound_leeway(_EXPIRY_LEEWAY, self._lifetime)
+        return self.expiry is not None and _time_left(self.expiry) <= leeway
+
+    @property
+    def token_state(self) -> TokenState:
+        """Whether the token is fresh, about to expire, or of no use."""
+        if not self.token or (self.expiry is not None and _time_left(self.expiry) <= timedelta()):
+            return TokenState.INVALID
+        return TokenState.STALE if self.expired else TokenState.FRESH
 
     @property
     def requires_scopes(self) -> bool:
@@ -81,7 +104,7 @@ class _HelperCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
 
     def _refresh(self, used: str | None) -> None:
         # gRPC refreshes on threads of its own, which nobody tells to close connections.
-        with self._locks.setdefault(os.getpid(), Lock()), connections_as_before():
+        with self._locks.setdefault(os.getpid(), RLock()), connections_as_before():
             if self.token != used and self.valid:
                 return  # Another thread has got it meanwhile.
             # A token that is only about to expire still serves, should Google give no other.
@@ -91,7 +114,7 @@ class _HelperCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
     def with_quota_project(self, quota_project_id: str | None) -> Self:
         """Return a copy that bills API calls to another project."""
         copy = type(self)(self._owner, scopes=self._scopes, quota_project_id=quota_project_id)
-        copy.token, copy.expiry = self.token, self.expiry
+        copy.token, copy.expiry, copy._lifetime = self.token, self.expiry, self._lifetime
         return copy
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -110,6 +133,7 @@ class _HelperCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
     def _take_token(self, token: AccessToken) -> None:
         # In this order: a thread that looks in between takes the old token for a good one, and is
         # refused; it would take the new one for expired, and ask for another.
+        self._lifetime = token.lifetime
         self.expiry = _to_naive_utc(token.expires_at)
         self.token = token.value.reveal()
 
@@ -121,7 +145,7 @@ class AccountCredentials(_HelperCredentials):
     def of(cls, account: GoogleAccount) -> Self:
         """Return the credentials of an account, with its stored access token if that is fresh."""
         credentials = cls(account.pk, scopes=account.granted_scopes)
-        token = stored_access_token(account, leeway=refresh_leeway())
+        token = stored_access_token(account, leeway=choose_leeway(account))
         if token:
             credentials._take_token(token)
         return credentials
@@ -197,6 +221,10 @@ def _restore_credentials(
     kind: type[_HelperCredentials], owner: Any, scopes: list[str], quota_project_id: str | None
 ) -> _HelperCredentials:
     return kind(owner, scopes=scopes, quota_project_id=quota_project_id)
+
+
+def _time_left(expiry: datetime) -> timedelta:
+    return expiry - datetime.now(UTC).replace(tzinfo=None)
 
 
 def _to_naive_utc(moment: datetime | None) -> datetime | None:

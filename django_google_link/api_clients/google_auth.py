@@ -15,7 +15,7 @@ from google.auth.exceptions import TransportError
 from google.auth.impersonated_credentials import Credentials as ImpersonatedCredentials
 from google.oauth2.service_account import Credentials as KeyCredentials
 
-from ..accounts.access_tokens import AccessToken
+from ..accounts.stored_tokens import AccessToken
 from ..conf import clock
 from ..conf.clients import to_emulator
 from ..conf.service_accounts import ServiceAccountSettings
@@ -57,7 +57,10 @@ def request_access_token(
         credentials.refresh(over_ours)
         lifetime = credentials.expiry.replace(tzinfo=UTC) - datetime.now(UTC)
         return AccessToken(
-            value=Secret(credentials.token), expires_at=clock.now() + lifetime, is_new=True
+            value=Secret(credentials.token),
+            expires_at=clock.now() + lifetime,
+            lifetime=lifetime,
+            is_new=True,
         )
     except SettingsError:
         raise

@@ -20,7 +20,7 @@ from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 from django.views.decorators.debug import sensitive_variables
 
-from ..accounts.access_tokens import AccessToken, refresh_leeway
+from ..accounts.stored_tokens import AccessToken, bound_leeway, refresh_leeway
 from ..http.streams import find_position
 from ..models import is_unexpired
 from ..secret import Secret
@@ -104,8 +104,8 @@ class HttpxAuth(httpx.Auth):
         sender = self._sender
         if sender is None or sender.token.value == rejected:
             return None
-        is_fresh = is_unexpired(sender.token.expires_at, leeway=refresh_leeway())
-        return sender if is_fresh else None
+        leeway = bound_leeway(refresh_leeway(), sender.token.lifetime)
+        return sender if is_unexpired(sender.token.expires_at, leeway=leeway) else None
 
     def _renew(self, rejected: Secret | None = None) -> _Sender:
         # Of many that wait for their turn in one thread, the first has brought it.

@@ -11,14 +11,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.cache import cache
 from django.views.decorators.debug import sensitive_variables
 
-from ..accounts.access_tokens import AccessToken, refresh_leeway
 from ..accounts.lease import FORCED_REFRESH_INTERVAL
+from ..accounts.stored_tokens import AccessToken, bound_leeway, refresh_leeway
 from ..conf import clock
 from ..conf.service_accounts import ServiceAccount, ServiceAccountSettings, get_service_account
 from ..conf.settings import conf
@@ -33,6 +33,7 @@ logger = logging.getLogger("django_google_link")
 # Part of every ciphertext: never change it, whatever is renamed.
 _PURPOSE = "service_account.access_token"
 _SECONDS_OF_A_TURN = 30
+_FAILED = "failed"
 _PAUSE = 0.05  # seconds
 
 
@@ -118,6 +119,8 @@ def service_token(
     while not _take_turn(token_request) and time.monotonic() < deadline:
         if cached and cached.token.value != rejected and is_unexpired(cached.token.expires_at):
             return cached.token  # Somebody is seeing to the next one.
+        if _has_failed(token_request):
+            raise RefreshUnavailableError("backing_off", "Google gave no token a moment ago.")
         time.sleep(_PAUSE)
         cached = _read_cached_token(token_request)
         if cached and _is_usable(cached, rejected):
@@ -137,10 +140,9 @@ def _request_in_turn(
     try:
         token = _request_token(token_request)
     except RefreshUnavailableError:
+        _fail_turn(token_request)
         if cached and cached.token.value != rejected and is_unexpired(cached.token.expires_at):
-            # The turn is not ended: until it ends by itself, Google is left alone.
             return cached.token
-        _end_turn(token_request)
         raise
     except BaseException:
         _end_turn(token_request)
@@ -169,7 +171,7 @@ class _CachedToken:
 
 
 def _is_fresh(token: AccessToken) -> bool:
-    return is_unexpired(token.expires_at, leeway=refresh_leeway())
+    return is_unexpired(token.expires_at, leeway=bound_leeway(refresh_leeway(), token.lifetime))
 
 
 def _is_usable(cached: _CachedToken, rejected: Secret | None) -> bool:
@@ -191,7 +193,9 @@ def _read_cached_token(token_request: _TokenRequest) -> _CachedToken | None:
     forced_at = entry["forced_at"]
     return _CachedToken(
         token=AccessToken(
-            value=entry["token"], expires_at=datetime.fromisoformat(entry["expires_at"])
+            value=entry["token"],
+            expires_at=datetime.fromisoformat(entry["expires_at"]),
+            lifetime=timedelta(seconds=entry["lifetime"]),
         ),
         forced_at=datetime.fromisoformat(forced_at) if forced_at else None,
     )
@@ -212,6 +216,7 @@ def _seal_entry(token_request: _TokenRequest, cached: _CachedToken, expires_at: 
     entry = {
         "token": cached.token.value.reveal(),
         "expires_at": expires_at.isoformat(),
+        "lifetime": cached.token.lifetime.total_seconds() if cached.token.lifetime else 0,
         "forced_at": cached.forced_at.isoformat() if cached.forced_at else None,
     }
     return seal(Secret(json.dumps(entry)), token_request.binding)
@@ -225,6 +230,18 @@ def _take_turn(token_request: _TokenRequest) -> bool:
         # say no where others raise. Or it has just ended: then the token is there by now.
         return cache.add(key, 1, timeout=_SECONDS_OF_A_TURN) or cache.get(key) is None
     return True
+
+
+def _fail_turn(token_request: _TokenRequest) -> None:
+    """Leave Google alone for a while: a server that hangs would hold up each caller."""
+    with _without_cache_errors():
+        cache.set(f"{token_request.key}.turn", _FAILED, timeout=_SECONDS_OF_A_TURN)
+
+
+def _has_failed(token_request: _TokenRequest) -> bool:
+    with _without_cache_errors():
+        return bool(cache.get(f"{token_request.key}.turn") == _FAILED)
+    return False
 
 
 def _end_turn(token_request: _TokenRequest) -> None:

@@ -6,12 +6,8 @@ from collections.abc import Sequence
 
 from django.views.decorators.debug import sensitive_variables
 
-from ..accounts.access_tokens import (
-    AccessToken,
-    fresh_access_token,
-    refresh_leeway,
-    stored_access_token,
-)
+from ..accounts.access_tokens import fresh_access_token
+from ..accounts.stored_tokens import AccessToken, choose_leeway, stored_access_token
 from ..conf.service_accounts import ServiceAccount
 from ..models import GoogleAccount
 from ..secret import Secret
@@ -39,7 +35,9 @@ def get_token(
     """
     if isinstance(account, ServiceAccount):
         return service_token(account, scopes, rejected=rejected)
-    if rejected is None and (token := stored_access_token(account, leeway=refresh_leeway())):
-        return token
+    if rejected is None:
+        token = stored_access_token(account, leeway=choose_leeway(account))
+        if token is not None:
+            return token
     # After a refusal the row decides: this one may be old, with a token that was refused before.
     return fresh_access_token(account, rejected=rejected)

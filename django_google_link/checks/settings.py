@@ -29,6 +29,7 @@ _SETTINGS = (
     "request_attribute",
     "refresh_leeway",
     "http_timeout",
+    "refresh_wait",
     "api_timeout",
     "user_agent",
     "state_max_age",

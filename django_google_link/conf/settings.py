@@ -24,6 +24,7 @@ KEYS = frozenset(
         "REQUEST_ATTRIBUTE",
         "REFRESH_LEEWAY",
         "HTTP_TIMEOUT",
+        "REFRESH_WAIT",
         "API_TIMEOUT",
         "USER_AGENT",
         "STATE_MAX_AGE",
@@ -151,10 +152,16 @@ class Settings:
         return read_time_limit(value, id="E007", key="HTTP_TIMEOUT", minimum=0.1)
 
     @property
+    def refresh_wait(self) -> float:
+        """Seconds that a caller without a token waits for another one's refresh."""
+        value = self._get("REFRESH_WAIT", 10)
+        return read_time_limit(value, id="E031", key="REFRESH_WAIT", minimum=0.1)
+
+    @property
     def api_timeout(self) -> float:
         """Seconds that a request to one of Google's APIs waits for the next sign of an answer."""
         value = self._get("API_TIMEOUT", 60)
-        return read_time_limit(value, id="E031", key="API_TIMEOUT", minimum=0.1)
+        return read_time_limit(value, id="E032", key="API_TIMEOUT", minimum=0.1)
 
     @property
     def user_agent(self) -> str:
@@ -162,7 +169,7 @@ class Settings:
         value = self._get("USER_AGENT", "django-google-link")
         if not isinstance(value, str) or not value.strip() or not _is_printable_ascii(value):
             raise SettingsError(
-                "E032",
+                "E033",
                 f'GOOGLE_LINK["USER_AGENT"] is {value!r}, which no header can hold.',
                 hint='Use the name of your site and its version: "daybook/2.1".',
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ssl
 from http.client import HTTPException
 
 
@@ -16,6 +17,8 @@ def describe_failure(error: BaseException) -> str:
     text = type(cause).__name__
     if isinstance(cause, RouteError):
         text = str(cause)
+    elif isinstance(cause, ssl.SSLCertVerificationError):
+        text += f": certificate verify failed: {cause.verify_message}"
     elif isinstance(cause, OSError):
         # What a socket, a name server or TLS says; all else may repeat what came from the server.
         text += f": {cause.strerror or cause}"
@@ -28,6 +31,14 @@ def is_time_out(error: BaseException) -> bool:
 
     cause, _ = _find_cause(error)
     return isinstance(cause, TimeoutError | HTTPTimeoutError)
+
+
+def is_connect_time_out(error: BaseException) -> bool:
+    """Return whether nobody has answered the call: that may be this machine's network."""
+    from urllib3.exceptions import ConnectTimeoutError
+
+    cause, _ = _find_cause(error)
+    return isinstance(cause, ConnectTimeoutError)
 
 
 def to_os_error(error: BaseException) -> OSError:

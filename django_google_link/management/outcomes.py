@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Generator, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ def count_outcomes(
     kinds: type[Outcome],
     total: int,
     stdout: OutputWrapper,
+    known: Mapping[Outcome, int] | None = None,
 ) -> Counter[Outcome]:
     """Do the work under a progress bar, and print how often each outcome came.
 
@@ -30,11 +31,12 @@ def count_outcomes(
         kinds: all that may come, in the order in which they are printed.
         total: how many are expected.
         stdout: the command's.
+        known: outcomes that are known beforehand.
 
     Raises:
         CommandError: on Ctrl-C, with the exit code that shells give it.
     """
-    counts = Counter[Outcome]()
+    counts = Counter[Outcome](known or {})
     try:
         # Closed at once, not when it is collected: work that is under way comes to its end first.
         with closing(outcomes):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -42,6 +43,27 @@ CLIENT_ERRORS = frozenset(
 )
 
 SESSION_POLICY_SUBTYPES = frozenset({"invalid_rapt", "rapt_required"})
+
+#: Errors by which a provider asks for fewer requests; RFC 8628 has the first.
+THROTTLING_ERRORS = frozenset(
+    {
+        "slow_down",
+        "too_many_requests",
+        "rate_limit_exceeded",
+        "quotaExceeded",
+        "rateLimitExceeded",
+        "userRateLimitExceeded",
+        "RESOURCE_EXHAUSTED",
+    }
+)
+
+#: Errors that pass by themselves, whatever the status they come with.
+_TRANSIENT_ERRORS = THROTTLING_ERRORS | {
+    "backendError",
+    "internal_failure",
+    "server_error",
+    "temporarily_unavailable",
+}
 
 #: Statuses that pass by themselves.
 _TRANSIENT_STATUSES = frozenset({408, 425, 429})
@@ -156,6 +178,7 @@ def refresh(client: OAuthClient, *, refresh_token: Secret) -> TokenResponse:
         GrantLostError: when Google no longer honours the refresh token.
         ClientMisconfiguredError: when Google refuses our client.
         RefreshUnavailableError: when Google cannot be reached or makes no sense.
+        TokenEndpointError: for every other refusal, which is no word on the grant.
     """
     try:
         return _request_token(client, grant_type="refresh_token", refresh_token=refresh_token)
@@ -167,18 +190,18 @@ def refresh(client: OAuthClient, *, refresh_token: Secret) -> TokenResponse:
                 reason="session_policy",
             ) from None
         raise GrantLostError(reason="revoked") from None
-    except (ClientMisconfiguredError, RefreshUnavailableError):
-        raise
-    except TokenEndpointError as error:
-        # An error code that nobody has heard of is no word on the grant.
-        raise RefreshUnavailableError(error.error, error.error_description, error.status) from None
 
 
 @sensitive_variables()
-def revoke(client: OAuthClient, *, token: Secret) -> bool:
+def revoke(client: OAuthClient, *, token: Secret, timeout: float | None = None) -> bool:
     """End a grant (RFC 7009 section 2.1). A token that is already dead counts as done.
 
     Google does not ask who wants it; who does is told at the second attempt.
+
+    Args:
+        client: to which the token was issued.
+        token: either of the two tokens of the grant.
+        timeout: in seconds, for both attempts together; by default ``HTTP_TIMEOUT`` for each.
 
     Returns:
         Whether the token was alive until now, as far as the provider says.
@@ -190,10 +213,12 @@ def revoke(client: OAuthClient, *, token: Secret) -> bool:
     if client.revocation_endpoint is None:
         raise TokenEndpointError("no_revocation_endpoint")
     form: dict[str, str | Secret] = {"token": token}
-    answer = fetch(client.revocation_endpoint, form=form)
+    started = time.monotonic()
+    answer = fetch(client.revocation_endpoint, form=form, timeout=timeout)
     if answer.document.get("error") in {"invalid_client", "invalid_request"}:
         form |= {"client_id": client.client_id, "client_secret": client.client_secret}
-        answer = fetch(client.revocation_endpoint, form=form)
+        rest = timeout and max(timeout - (time.monotonic() - started), 0.01)
+        answer = fetch(client.revocation_endpoint, form=form, timeout=rest)
     if answer.status == 200:
         return True
     if answer.document.get("error") == "invalid_token":
@@ -237,7 +262,7 @@ def endpoint_error(answer: Answer, *, sent: Iterable[str | Secret] = ()) -> Toke
         invalid_grant = _InvalidGrantError(error, description, answer.status)
         invalid_grant.subtype = subtype
         return invalid_grant
-    if error == "temporarily_unavailable":
+    if error in _TRANSIENT_ERRORS:
         return RefreshUnavailableError(error, description, answer.status)
     return TokenEndpointError(error, description, answer.status)
 

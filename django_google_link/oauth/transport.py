@@ -19,7 +19,12 @@ from django.views.decorators.debug import sensitive_variables
 
 from ..conf.settings import conf
 from ..exceptions import RefreshUnavailableError
-from ..http.failures import describe_failure, is_time_out, list_failures
+from ..http.failures import (
+    describe_failure,
+    is_connect_time_out,
+    is_time_out,
+    list_failures,
+)
 from ..http.pool import send_request
 from ..secret import Secret, cut_frames
 
@@ -41,15 +46,18 @@ Body = Mapping[str, "str | Secret"] | bytes | None
 
 
 @sensitive_variables()
-def fetch(url: str, *, form: Mapping[str, str | Secret] | None = None) -> Answer:
+def fetch(
+    url: str, *, form: Mapping[str, str | Secret] | None = None, timeout: float | None = None
+) -> Answer:
     """POST a form, or GET without one. Errors as :func:`request`.
 
     Args:
         url: of the endpoint.
         form: the parameters of the body.
+        timeout: in seconds, at most ``HTTP_TIMEOUT``.
     """
-    headers = {"Accept": "application/json"}
-    return request("GET" if form is None else "POST", url, body=form, headers=headers)
+    method = "GET" if form is None else "POST"
+    return request(method, url, body=form, headers={"Accept": "application/json"}, timeout=timeout)
 
 
 @sensitive_variables()
@@ -102,24 +110,26 @@ def _send_request(
     method: str, url: str, body: Body, headers: Mapping[str, str] | None, deadline: float
 ) -> Answer:
     failures: tuple[type[BaseException], ...] = (*list_failures(), ValueError)
+    status = None
     try:
         response = send_request(
             method,
             url,
             body=_encode_body(body),
             headers=_complete_headers(headers, is_form=isinstance(body, Mapping)),
-            timeout=max(deadline - time.monotonic(), _SHORTEST_TIMEOUT),
+            timeout=_make_timeout(max(deadline - time.monotonic(), _SHORTEST_TIMEOUT)),
             deadline=deadline,
             # Whether an endpoint has acted on what it got, nobody knows.
             may_repeat=method == "GET",
             is_streamed=True,
         )
+        status = response.status
         try:
             answer = _read_body(response)
             if answer is None:
-                raise RefreshUnavailableError("answer_too_long", status=response.status)
+                raise RefreshUnavailableError("answer_too_long", status=status)
             return Answer(
-                status=response.status,
+                status=status,
                 body=answer,
                 document=_parse_object(answer),
                 headers=response.headers,
@@ -128,9 +138,22 @@ def _send_request(
             # A connection whose answer was read to its end has gone back by now.
             response.close()
     except failures as error:
-        if is_time_out(error):
+        if is_time_out(error) and not is_connect_time_out(error):
             raise RefreshUnavailableError("timeout") from None
-        raise RefreshUnavailableError("unreachable", describe_failure(error)) from None
+        # Whoever has sent the beginning of an answer can be reached.
+        problem = "unreachable" if status is None else "answer_cut_short"
+        raise RefreshUnavailableError(problem, describe_failure(error), status) from None
+
+
+def _make_timeout(seconds: float) -> Any:
+    """Return the time-outs of one request.
+
+    A call that nobody answers ends sooner than the whole: it is another matter than a server that
+    has answered it and says nothing.
+    """
+    from urllib3.util import Timeout
+
+    return Timeout(connect=seconds / 2, read=seconds)
 
 
 def _complete_headers(headers: Mapping[str, str] | None, *, is_form: bool) -> dict[str, str]:

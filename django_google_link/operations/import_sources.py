@@ -16,11 +16,11 @@ from typing import Any
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.core.exceptions import FieldDoesNotExist
-from django.db import router, transaction
+from django.db import router
 from django.db.models import BinaryField, ExpressionWrapper, F, QuerySet
 from django.views.decorators.debug import sensitive_variables
 
-from ..accounts.database import in_chunks
+from ..accounts.database import in_chunks, run_in_transaction
 from ..conf.providers import DEFAULT_ENDPOINTS
 from ..secret import Secret
 
@@ -73,12 +73,11 @@ def read_allauth(*, provider: str = "google") -> Source:
     @sensitive_variables()
     def read(row: Any) -> Candidate:
         def wipe() -> None:
-            with transaction.atomic(using=rows.db):
-                for current in rows.select_related(None).select_for_update().filter(pk=row.pk):
-                    # Compared here, since statements are logged with what they compare.
-                    if current.token_secret == row.token_secret:
-                        current.token = current.token_secret = ""
-                        current.save(using=rows.db, update_fields=["token", "token_secret"])
+            for current in rows.select_related(None).select_for_update().filter(pk=row.pk):
+                # Compared here, since statements are logged with what they compare.
+                if current.token_secret == row.token_secret:
+                    current.token = current.token_secret = ""
+                    current.save(using=rows.db, update_fields=["token", "token_secret"])
 
         return Candidate(
             name=f"SocialToken {row.pk}",
@@ -87,7 +86,7 @@ def read_allauth(*, provider: str = "google") -> Source:
             client_id=row.app.client_id if row.app else "",
             token_endpoint=_find_token_endpoint(provider),
             sub=row.account.uid,
-            wipe=wipe,
+            wipe=lambda: run_in_transaction(wipe, using=rows.db),
         )
 
     return Source(total=rows.count(), candidates=map(read, _iterate_rows(rows)))
@@ -106,12 +105,11 @@ def read_social_auth(*, provider: str = "google-oauth2") -> Source:
         token = _get_text(row.extra_data, "refresh_token")
 
         def wipe() -> None:
-            with transaction.atomic(using=rows.db):
-                for current in rows.select_for_update().filter(pk=row.pk):
-                    if _get_text(current.extra_data, "refresh_token") == token:
-                        for key in _PLAIN_TEXT_KEYS:
-                            current.extra_data.pop(key, None)
-                        current.save(using=rows.db, update_fields=["extra_data"])
+            for current in rows.select_for_update().filter(pk=row.pk):
+                if _get_text(current.extra_data, "refresh_token") == token:
+                    for key in _PLAIN_TEXT_KEYS:
+                        current.extra_data.pop(key, None)
+                    current.save(using=rows.db, update_fields=["extra_data"])
 
         # It is the address unless GOOGLE_OAUTH2_USE_UNIQUE_USER_ID was set.
         is_address = "@" in row.uid
@@ -122,7 +120,7 @@ def read_social_auth(*, provider: str = "google-oauth2") -> Source:
             token_endpoint=_find_token_endpoint(provider),
             sub="" if is_address else row.uid,
             email=row.uid if is_address else "",
-            wipe=wipe,
+            wipe=lambda: run_in_transaction(wipe, using=rows.db),
         )
 
     return Source(total=rows.count(), candidates=map(read, _iterate_rows(rows)))
@@ -159,12 +157,17 @@ def read_oauth2client(*, model: str, field: str, user_field: str | None = None) 
         content, problem = _parse_credentials(text)
 
         def wipe() -> None:
-            with transaction.atomic(using=rows.db):
-                for current in rows.select_for_update().filter(pk=row["pk"]):
-                    if current["google_link_stored"] == text:
-                        _query_rows(owner).filter(pk=row["pk"]).update(**{field: None})
+            for current in rows.select_for_update().filter(pk=row["pk"]):
+                if current["google_link_stored"] == text:
+                    _query_rows(owner).filter(pk=row["pk"]).update(**{field: None})
 
-        return _make_candidate(name, row[user_field], content, problem=problem, wipe=wipe)
+        return _make_candidate(
+            name,
+            row[user_field],
+            content,
+            problem=problem,
+            wipe=lambda: run_in_transaction(wipe, using=rows.db),
+        )
 
     return Source(total=rows.count(), candidates=map(read, _iterate_rows(rows)))
 

@@ -15,15 +15,19 @@ from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_lazy as _
 
 from ..accounts.access_tokens import check_grant, fresh_access_token
-from ..accounts.database import database_now, in_chunks
+from ..accounts.circuit_breaker import match_waiting
+from ..accounts.database import in_chunks
+from ..accounts.process_breaker import FAILURES_TO_OPEN
 from ..conf import clock
 from ..exceptions import (
     ClientMisconfiguredError,
     ConsentRequiredError,
     EncryptionKeyUnavailableError,
     GoogleLinkError,
+    GrantNotStoredError,
     NotLinkedError,
     RefreshUnavailableError,
+    TokenEndpointError,
 )
 from ..models import GoogleAccount, GoogleAccountQuerySet, Status
 from .outcomes import find_outcome
@@ -40,7 +44,10 @@ class RefreshOutcome(TextChoices):
     REFRESHED = "refreshed", _("refreshed")
     SHARED = "shared", _("handled by another process")
     LOST = "lost", _("lost: their users have to link again")
-    UNREACHABLE = "unreachable", _("postponed: Google could not be reached")
+    UNREACHABLE = "unreachable", _("postponed: Google gave no usable answer")
+    DENIED = "denied", _("postponed: Google refused them")
+    UNSTORED = "unstored", _("postponed: they could not be saved here")
+    WAITING = "waiting", _("waiting for their next attempt, since the last one failed")
     FORBIDDEN = "forbidden", _("left alone: a policy of their organization forbids it")
     REFUSED = "refused", _("left alone: Google refuses their client, or it is not configured")
     UNREADABLE = "unreadable", _("left alone: their encryption key is not configured")
@@ -51,20 +58,30 @@ _FAILURES: dict[type[Exception], RefreshOutcome] = {
     ConsentRequiredError: RefreshOutcome.LOST,
     RefreshUnavailableError: RefreshOutcome.UNREACHABLE,
     EncryptionKeyUnavailableError: RefreshOutcome.UNREADABLE,
-    GoogleLinkError: RefreshOutcome.REFUSED,
+    ClientMisconfiguredError: RefreshOutcome.REFUSED,
+    TokenEndpointError: RefreshOutcome.DENIED,
+    GrantNotStoredError: RefreshOutcome.UNSTORED,
     ImproperlyConfigured: RefreshOutcome.REFUSED,
 }
 
-#: What speaks of Google or of our settings, and will be the same for the next account.
-RETRYABLE = frozenset(
-    {RefreshOutcome.UNREACHABLE, RefreshOutcome.REFUSED, RefreshOutcome.UNREADABLE}
+#: What speaks of Google, of our settings or our database: the same for the next account.
+WIDESPREAD = frozenset(
+    {
+        RefreshOutcome.UNREACHABLE,
+        RefreshOutcome.UNSTORED,
+        RefreshOutcome.REFUSED,
+        RefreshOutcome.UNREADABLE,
+    }
 )
 
+#: What may go better another time.
+RETRYABLE = WIDESPREAD | {RefreshOutcome.DENIED, RefreshOutcome.WAITING}
 
-def due_accounts(
+
+def list_due_accounts(
     *, expiring_within: timedelta | None, unused_for: timedelta
 ) -> GoogleAccountQuerySet:
-    """Return the active accounts that should be refreshed now; not those that are waited out.
+    """Return the active accounts that should be refreshed, those that have to wait included.
 
     Args:
         expiring_within: those without an access token that lives longer; ``None`` for none of them.
@@ -81,10 +98,17 @@ def due_accounts(
     return (
         accounts.filter(status=Status.ACTIVE)
         .exclude(sealed_refresh_token="")
-        .exclude(refresh_retry_at__gt=database_now(accounts))
         .alias(last_used_at=Coalesce("refreshed_at", "linked_at"))
         .filter(due)
     )
+
+
+def split_waiting(
+    accounts: GoogleAccountQuerySet,
+) -> tuple[GoogleAccountQuerySet, GoogleAccountQuerySet]:
+    """Return the accounts for which Google may be asked now, and those that have to wait."""
+    waiting = match_waiting(using=accounts.db)
+    return accounts.exclude(waiting), accounts.filter(waiting)
 
 
 def refresh_accounts(
@@ -113,6 +137,8 @@ def refresh_account(account: GoogleAccount, *, leeway: timedelta) -> RefreshOutc
         token = fresh_access_token(account, leeway=leeway, wait=False)
     except (GoogleLinkError, ImproperlyConfigured) as error:
         return _judge_failure(error, account)
+    if token.problem:  # The stored token serves, and that is not what was asked for.
+        return _judge_failure(token.problem, account)
     return RefreshOutcome.REFRESHED if token.is_new else RefreshOutcome.SHARED
 
 
@@ -133,13 +159,16 @@ class _Run:
         self._lock = threading.Lock()
         self._leeway = leeway
         self._refused: set[tuple[str, str, str]] = set()
-        # So many in a row say that it is not the accounts: the rest is for the next run.
-        self._failures_left = self._patience = 3 * workers
+        # So many in a row say that it is not the accounts: the others of the issuer wait, too.
+        self._patience = max(3 * workers, FAILURES_TO_OPEN)
+        self._failures: dict[str, int] = {}
 
     def process(self, account: GoogleAccount) -> RefreshOutcome:
         """Refresh an account."""
         if (account.client, account.issuer, account.client_id) in self._refused:
             return RefreshOutcome.REFUSED
+        if self._failures.get(account.issuer, 0) >= self._patience:
+            return RefreshOutcome.UNREACHABLE
         outcome = refresh_account(account, leeway=self._leeway)
         self._learn_from(outcome, account)
         return outcome
@@ -150,11 +179,9 @@ class _Run:
                 # Links of a former client id are refused for themselves alone.
                 self._refused.add((account.client, account.issuer, account.client_id))
             if outcome == RefreshOutcome.UNREACHABLE:
-                self._failures_left -= 1
+                self._failures[account.issuer] = self._failures.get(account.issuer, 0) + 1
             elif outcome == RefreshOutcome.REFRESHED:
-                self._failures_left = self._patience
-            if not self._failures_left:
-                self.stopped.set()
+                self._failures.pop(account.issuer, None)
 
 
 def _judge_failure(error: Exception, account: GoogleAccount) -> RefreshOutcome:
@@ -162,6 +189,8 @@ def _judge_failure(error: Exception, account: GoogleAccount) -> RefreshOutcome:
         return RefreshOutcome.SHARED
     if isinstance(error, ClientMisconfiguredError) and error.is_policy:
         return RefreshOutcome.FORBIDDEN
+    if isinstance(error, RefreshUnavailableError) and error.error == "database_unavailable":
+        return RefreshOutcome.UNSTORED
     outcome = find_outcome(error, _FAILURES)
     if outcome in {RefreshOutcome.REFUSED, RefreshOutcome.UNREADABLE}:
         logger.error("The account %s was not refreshed: %s", account.pk, error)

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+import uuid
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from functools import cache, partial
+from typing import Any
 
 from django.db import models
+from django.db.models import Q
 
-from ..accounts.database import database_now
-from ..accounts.revocations import RevocationOutcome, outbox, process
+from ..accounts.database import database_now, run_alone
+from ..accounts.revocations import (
+    SHORT_TIMEOUT,
+    RevocationOutcome,
+    outbox,
+    process,
+    process_grant,
+)
+from ..conf.clients import is_google_issuer
 from ..models import PendingRevocation
 from .parallel import in_parallel
+
+_CHUNK = 500
 
 
 def due_revocations(*, using: str | None = None) -> models.QuerySet[PendingRevocation]:
@@ -20,23 +34,66 @@ def due_revocations(*, using: str | None = None) -> models.QuerySet[PendingRevoc
 
 
 def revoke_pending(*, workers: int) -> Generator[RevocationOutcome, None, None]:
-    """Attempt what is due, each once, and yield an outcome for each as it comes.
+    """Attempt what is due, with a request for each grant, and yield an outcome for each row.
 
-    Any number of processes may do so at the same time.
+    Any number of processes may do so at the same time. When Google cannot be reached again and
+    again, the rest is left to the next run.
 
     Args:
         workers: the number of threads, each with a database connection of its own.
     """
-    keys = iter(list(due_revocations().order_by("retry_at").values_list("pk", flat=True)))
-    return in_parallel(process, keys, workers=workers, stopped=threading.Event())
+    run = _Run(workers)
+    grants = in_parallel(run.process, _list_grants(), workers=workers, stopped=run.stopped)
+    with closing(grants):
+        for outcomes in grants:
+            yield from outcomes
 
 
-def process_each(rows: models.QuerySet[PendingRevocation]) -> list[RevocationOutcome]:
-    """Attempt all of these at once, until Google cannot be reached."""
-    rows.update(retry_at=database_now(rows))
-    outcomes = []
-    for pk in list(rows.values_list("pk", flat=True)):
-        outcomes.append(process(pk, using=rows.db))
-        if outcomes[-1] == RevocationOutcome.POSTPONED:
-            break
-    return outcomes
+def process_now(pending: PendingRevocation) -> RevocationOutcome:
+    """Make a short attempt at once, however long it should wait: somebody waits for this one."""
+    rows = outbox(pending._state.db).filter(pk=pending.pk)
+    run_alone(partial(rows.update, retry_at=database_now(rows)), using=rows.db)
+    return process(pending.pk, using=pending._state.db, timeout=SHORT_TIMEOUT)
+
+
+class _Run:
+    """What the threads of one call learn from one another."""
+
+    def __init__(self, workers: int) -> None:
+        self.stopped = threading.Event()
+        self._lock = threading.Lock()
+        # So many in a row say that it is not the grants: the rest is for the next run.
+        self._failures_left = self._patience = 3 * workers
+
+    def process(self, pk: uuid.UUID) -> list[RevocationOutcome]:
+        """Attempt to end a grant."""
+        outcomes = process_grant(pk)
+        with self._lock:
+            if RevocationOutcome.UNREACHABLE in outcomes:
+                self._failures_left -= 1
+            elif RevocationOutcome.REVOKED in outcomes:
+                self._failures_left = self._patience
+            if not self._failures_left:
+                self.stopped.set()
+        return outcomes
+
+
+def _list_grants() -> Iterator[uuid.UUID]:
+    """Yield a due revocation of each grant, those first that have waited longest.
+
+    They are read some at a time, so that a million is not held at once. Where a grant comes twice
+    nothing of it is due the second time.
+    """
+    is_google = cache(is_google_issuer)
+    rows = due_revocations().order_by("retry_at", "pk")
+    columns = rows.values_list("retry_at", "pk", "issuer", "client_id", "sub")
+    chunk: list[Any] = run_alone(partial(list, columns[:_CHUNK]), using=rows.db)
+    while chunk:
+        grants: dict[Any, uuid.UUID] = {}
+        for _, pk, issuer, client_id, sub in chunk:
+            is_shared = sub and is_google(issuer)
+            grants.setdefault((issuer, client_id, sub) if is_shared else pk, pk)
+        yield from grants.values()
+        last, pk, *_ = chunk[-1]
+        later = Q(retry_at__gt=last) | Q(retry_at=last, pk__gt=pk)
+        chunk = run_alone(partial(list, columns.filter(later)[:_CHUNK]), using=rows.db)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.db.models import Count, Min
 from django.db.models.functions import Left
 
+from ..accounts.circuit_breaker import list_open_circuits
 from ..conf import clock
 from ..conf.settings import conf
 from ..conf.validators import read_or_default
@@ -46,11 +47,22 @@ class Backlog:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Outage:
+    """An issuer that is away: since when, and when it is asked again."""
+
+    issuer: str
+    since: datetime
+    retry_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class Overview:
     """All of it, read in a few queries that indexes answer."""
 
     groups: tuple[Group, ...]
+    outages: tuple[Outage, ...]
     failing_refreshes: Backlog
+    failing_by_problem: dict[str, int]
     pending_revocations: Backlog
     unknown_keys: dict[str, int]
 
@@ -65,6 +77,12 @@ class Overview:
             {group.client for group in self.groups}.difference(list_configured_clients())
         ):
             yield f"There are accounts of the client {client!r}, which is not configured."
+        for outage in self.outages:
+            if clock.now() - outage.since > _PATIENCE_WITH_REFRESHES:
+                yield (
+                    f"The issuer {outage.issuer} has not answered since "
+                    f"{outage.since:%Y-%m-%d %H:%M}: see the log."
+                )
         if self.failing_refreshes.is_older_than(_PATIENCE_WITH_REFRESHES):
             yield (
                 f"Refreshes that fail: {self.failing_refreshes.count:,}, the oldest since "
@@ -91,10 +109,25 @@ def read_overview(*, using: str | None = None) -> Overview:
         for client, status, reason, sealed_by, count in rows
     )
     failing = accounts.filter(status=Status.ACTIVE).exclude(refresh_failing_since=None)
+    by_problem = _group_by_problem(failing)
     keys = [(group.key, group.accounts) for group in groups]
     return Overview(
         groups=groups,
-        failing_refreshes=_count_backlog(failing, "refresh_failing_since"),
+        outages=tuple(
+            Outage(
+                issuer=circuit.issuer,
+                since=cast("datetime", circuit.opened_at),
+                retry_at=cast("datetime", circuit.retry_at),
+            )
+            for circuit in list_open_circuits(using=using)
+        ),
+        failing_refreshes=Backlog(
+            count=sum(backlog.count for backlog in by_problem.values()),
+            since=min(
+                (backlog.since for backlog in by_problem.values() if backlog.since), default=None
+            ),
+        ),
+        failing_by_problem={problem: backlog.count for problem, backlog in by_problem.items()},
         pending_revocations=_count_backlog(outbox, "created_at"),
         unknown_keys=_count_unknown_keys([*keys, *_count_by_key(outbox)]),
     )
@@ -108,6 +141,15 @@ def _count_by_key(outbox: Any) -> Iterator[tuple[str, int]]:
 
 def _count_backlog(rows: Any, column: str) -> Backlog:
     return Backlog(**rows.aggregate(count=Count("*"), since=Min(column)))
+
+
+def _group_by_problem(failing: Any) -> dict[str, Backlog]:
+    """Return the failing refreshes by what is wrong; with the client, where Google does not say."""
+    rows = failing.order_by("refresh_problem").values_list("refresh_problem")
+    counted = rows.annotate(total=Count("*"), since=Min("refresh_failing_since"))
+    return {
+        problem or "client": Backlog(count=count, since=since) for problem, count, since in counted
+    }
 
 
 def _count_unknown_keys(keys: list[tuple[str, int]]) -> dict[str, int]:

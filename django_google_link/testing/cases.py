@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.test import override_settings
 
+from ..accounts.process_breaker import forget_failures
 from ..oauth.id_token import forget_signing_keys
 from .accounts import link_google_account
 from .fake import FakeGoogle
@@ -27,6 +28,7 @@ def running_google() -> Iterator[FakeGoogle]:
     """
     # It may have the port of a Google that has stopped.
     forget_signing_keys()
+    forget_failures()
     with (
         FakeGoogle() as google,
         override_settings(GOOGLE_LINK=lead_to_fake(google, getattr(settings, "GOOGLE_LINK", {}))),

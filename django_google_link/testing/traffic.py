@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from .console import Console
 from .provider.endpoints import path_of
 from .provider.errors import OAuthError
-from .provider.faults import Fault, ResponseTampering
+from .provider.faults import Fault, LastingFault, ResponseTampering
+from .provider.identities import FakeUser
 from .provider.recording import RecordedRequest
 
 
@@ -57,6 +59,62 @@ class Traffic(Console):
         )
         with self._provider.lock:
             self._provider.faults.add(path_of(endpoint), fault, count)
+
+    @contextmanager
+    def failing(
+        self,
+        *,
+        user: FakeUser | None = None,
+        endpoint: str = "token",
+        status: int = 503,
+        body: Any = "",
+        content_type: str = "application/json",
+        delay: float = 0.0,
+        headers: Mapping[str, str] | None = None,
+        drop: bool = False,
+        takes_effect: bool = False,
+    ) -> Iterator[None]:
+        """Let every request to an endpoint fail for as long as this block lasts::
+
+            with google.failing(status=503):
+                ...  # Google is down.
+            with google.failing(user=alice, status=429):
+                ...  # It has enough of Alice, and serves all others.
+
+        What :meth:`fail_next` has queued up comes first; of several blocks the inner one decides.
+
+        Args:
+            user: whose requests fail, by the refresh token, the code or the access token in them;
+                everybody's if not given.
+            endpoint: as for :meth:`fail_next`, like all that follows.
+            status: the HTTP status.
+            body: text and bytes are sent as they are; anything else as JSON.
+            content_type: of the body.
+            delay: seconds before the answer.
+            headers: further headers.
+            drop: close the connection, halfway through the body, or at once if there is none.
+            takes_effect: do what was asked first.
+
+        Raises:
+            ValueError: for an unknown endpoint.
+        """
+        fault = Fault(
+            status=status,
+            body=body,
+            content_type=content_type,
+            delay=delay,
+            headers=headers or {},
+            drop=drop,
+            takes_effect=takes_effect,
+        )
+        lasting = LastingFault(path=path_of(endpoint), user=user, fault=fault)
+        with self._provider.lock:
+            self._provider.lasting_faults.append(lasting)
+        try:
+            yield
+        finally:
+            with self._provider.lock:
+                self._provider.lasting_faults.remove(lasting)
 
     def error_next(
         self,

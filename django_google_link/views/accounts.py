@@ -6,12 +6,12 @@ import uuid
 from typing import Any
 
 from django import forms
-from django.db import router, transaction
+from django.db import router
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect, render
 
 from ..accounts.authorize_links import AuthorizeRequest
-from ..accounts.database import store_as_taken
+from ..accounts.database import run_in_transaction, store_as_taken
 from ..accounts.texts import keep_printable, list_simpler_texts
 from ..conf.clients import get_client
 from ..conf.settings import conf
@@ -82,11 +82,9 @@ def _store_label(account: GoogleAccount, label: str) -> None:
     """Store a label, without the characters that the database does not take."""
     rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount)).filter(pk=account.pk)
 
+    # A refresh may be writing the other columns.
     def store(form: str) -> None:
-        # Of its own, so that a refusal leaves the request's transaction alone. A refresh may be
-        # writing the other columns.
-        with transaction.atomic(using=rows.db):
-            rows.update(label=form)
+        run_in_transaction(lambda: rows.update(label=form), using=rows.db)
 
     store_as_taken(list_simpler_texts(label), store)
 

@@ -17,11 +17,8 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks, Settings
 
 from django_google_link.accounts import revocations
-from django_google_link.accounts.access_tokens import (
-    fresh_access_token,
-    refresh_leeway,
-    stored_access_token,
-)
+from django_google_link.accounts.access_tokens import fresh_access_token
+from django_google_link.accounts.stored_tokens import refresh_leeway, stored_access_token
 from django_google_link.conf.clients import get_client
 from django_google_link.exceptions import (
     ClientMisconfiguredError,

@@ -32,11 +32,15 @@ from django_google_link.accounts.database import (
     lock_free_rows,
     lock_in_one_order,
     may_pass,
+    open_transaction,
+    read_isolation_level,
     run_durably,
+    sees_other_commits,
 )
 from django_google_link.models import GoogleAccount
 from django_google_link.testing.accounts import make_google_account
 from tests.support.databases import at_once, new_user
+from tests.support.isolation import isolated
 from tests.support.times import skip_pauses
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
@@ -193,7 +197,40 @@ def test_backoff_doubles_up_to_its_limit(failures: int, seconds: int) -> None:
     assert max(delays) - min(delays) > timedelta(seconds=seconds / 10)
 
 
+def test_what_others_commit_is_seen_outside_of_transactions() -> None:
+    """On every database, with any isolation level."""
+    assert sees_other_commits("default")
+
+
+def test_isolation_level_of_a_database_that_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is taken for what most have."""
+    with transaction.atomic():
+        monkeypatch.setattr(connection, "vendor", "oracle", raising=False)
+        level, is_seen = read_isolation_level("default"), sees_other_commits("default")
+        monkeypatch.undo()
+
+    assert level == ""
+    assert is_seen
+
+
 if os.environ.get("TEST_DATABASE"):
+
+    @pytest.mark.parametrize(
+        ("level", "is_seen"),
+        [("READ COMMITTED", True), ("REPEATABLE READ", False), ("SERIALIZABLE", False)],
+    )
+    def test_what_others_commit_is_seen_by_the_isolation_level(level: str, is_seen: bool) -> None:
+        """The one that the transaction has, wherever that was set."""
+        [row] = rows_of(1)
+
+        with isolated(level), transaction.atomic():
+            assert sees_other_commits("default") is is_seen
+            assert read_isolation_level("default") == level.lower()
+            labels = GoogleAccount.objects.values_list("label", flat=True)
+            assert list(labels) == [""]
+            if connection.vendor == "postgresql":  # MariaDB locks what is read, where it must.
+                at_once(lambda: GoogleAccount.objects.filter(pk=row.pk).update(label="new"))
+                assert (list(labels.all()) == ["new"]) is is_seen
 
     @contextmanager
     def locked_elsewhere(row: GoogleAccount) -> Iterator[None]:
@@ -318,3 +355,31 @@ if os.environ.get("TEST_DATABASE"):
         row.refresh_from_db()
         assert row.label == "y"
         assert read_id() != ended[0]
+
+else:
+
+    def test_nothing_that_others_commit_is_seen_in_a_transaction() -> None:
+        """SQLite has one writer at a time, and readers that see what was there before."""
+        with transaction.atomic():
+            assert not sees_other_commits("default")
+
+
+if os.environ.get("TEST_DATABASE") == "postgresql":
+
+    @pytest.mark.django_db(transaction=True)
+    def test_transactions_of_ours_go_back_to_read_committed(
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """The caller's keep the level that the project has chosen."""
+        from django.db.backends.postgresql.psycopg_any import IsolationLevel
+
+        level = IsolationLevel.SERIALIZABLE
+        monkeypatch.setitem(connection.settings_dict["OPTIONS"], "isolation_level", level)
+        connection.close()
+        try:
+            with open_transaction("default"):
+                assert read_isolation_level("default") == "read committed"
+            with transaction.atomic(), open_transaction("default"):
+                assert read_isolation_level("default") == "serializable"
+        finally:
+            connection.close()

@@ -23,14 +23,16 @@ from django_google_link.exceptions import (
     EncryptionKeyUnavailableError,
     GrantLostError,
     RefreshUnavailableError,
+    TokenEndpointError,
 )
 from django_google_link.models import GoogleAccount, Status
 from django_google_link.oauth import transport
 from django_google_link.secret import Secret
-from django_google_link.testing import FakeGoogle, FakeUser
+from django_google_link.testing import FakeGoogle, FakeUser, travel
 from tests.support.accounts import linked, save, token_of
 from tests.support.constants import OTHER_KEY
 from tests.support.databases import at_once, new_user
+from tests.support.isolation import isolated
 from tests.support.signals import heard
 from tests.support.slow_servers import dripping
 from tests.support.tables import links, table
@@ -115,12 +117,14 @@ def test_callers_of_one_process_wait_in_a_queue(
     google: FakeGoogle, account: GoogleAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One of them looks for all; the others are not in its way, nor in the database's."""
-    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(1))
+    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(3600))
     looks: list[int] = []
     look = lease.read_state
 
     def counted(*args: Any) -> Any:
         looks.append(threading.get_ident())
+        if len(set(looks)) == 6 and len(looks) > 8:  # All have come, and one has looked again.
+            change(refresh_lease_expires_at=in_seconds(-1))
         return look(*args)
 
     monkeypatch.setattr(lease, "read_state", counted)
@@ -474,11 +478,52 @@ def test_new_consent_ends_the_back_off(
     assert row().refresh_lease is None
 
 
-@pytest.mark.parametrize("error", ["invalid_request", "slow_down", "access_denied"])
-def test_error_that_nobody_has_heard_of_is_an_outage(
+@pytest.mark.parametrize("error", ["invalid_request", "access_denied", "nobody_knows_this"])
+def test_refusal_that_says_nothing_of_the_grant_is_waited_out(
+    google: FakeGoogle,
+    account: GoogleAccount,
+    caplog: pytest.LogCaptureFixture,
+    error: str,
+) -> None:
+    """Google is asked again after an hour at the earliest, and operators see why."""
+    google.error_next(error, count=10)
+
+    for _ in range(3):
+        with pytest.raises(TokenEndpointError, match=error) as caught:
+            fresh_access_token(account)
+        assert not isinstance(caught.value, RefreshUnavailableError)
+
+    assert asked(google) == 1
+    assert (row().status, row().refresh_failures) == (Status.ACTIVE, 1)
+    assert (row().refresh_problem, row().refresh_error) == ("refused", error)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    with travel(minutes=59), pytest.raises(TokenEndpointError):
+        fresh_access_token(account)
+    assert asked(google) == 1
+    with travel(minutes=91), pytest.raises(TokenEndpointError):
+        fresh_access_token(account)
+    assert asked(google) == 2
+
+
+def test_refusal_is_no_reason_to_hide_a_token_that_lives(
+    google: FakeGoogle, account: GoogleAccount
+) -> None:
+    """Whoever uses it gets it, and whoever counts sees why no other came."""
+    change(access_token_expires_at=in_seconds(60))
+    google.error_next("access_denied")
+
+    first, second = fresh_access_token(account), fresh_access_token(account)
+
+    assert first.value == second.value == account.unseal_token("access_token")
+    assert "access_denied" in str(first.problem) and "access_denied" in str(second.problem)
+    assert asked(google) == 1
+
+
+@pytest.mark.parametrize("error", ["slow_down", "server_error", "rateLimitExceeded"])
+def test_error_that_passes_is_an_outage(
     google: FakeGoogle, account: GoogleAccount, error: str
 ) -> None:
-    """It says nothing of the grant."""
+    """Whatever the status it comes with."""
     google.error_next(error)
 
     with pytest.raises(RefreshUnavailableError, match=error):
@@ -486,6 +531,19 @@ def test_error_that_nobody_has_heard_of_is_an_outage(
 
     assert row().status == Status.ACTIVE
     assert row().refresh_failures == 1
+
+
+def test_lease_is_not_taken_by_who_looked_before_the_failure(
+    google: FakeGoogle, account: GoogleAccount
+) -> None:
+    """What another has found out is not found out again."""
+    google.fail_next()
+    seen = row()
+    with pytest.raises(RefreshUnavailableError):
+        fresh_access_token(account)
+
+    assert lease.take(GoogleAccount.objects.using("default"), seen) is None
+    assert lease.take(GoogleAccount.objects.using("default"), row()) is not None
 
 
 def test_account_without_a_refresh_token_is_told_apart(
@@ -565,6 +623,25 @@ def test_in_a_transaction_a_lease_is_heeded(google: FakeGoogle, account: GoogleA
         assert fresh_access_token(account).value == account.unseal_token("access_token")
 
     assert asked(google) == 0
+
+
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_in_a_transaction_that_sees_nothing_new_nobody_waits(
+    google: FakeGoogle, account: GoogleAccount, level: str, no_waiting: list[float]
+) -> None:
+    """What another worker fetches would never arrive there: the caller is told why."""
+    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(3600))
+    hint = "try again after it, or set REFRESH_USING"
+
+    with (
+        isolated(level),
+        transaction.atomic(),
+        pytest.raises(RefreshUnavailableError, match=hint) as caught,
+    ):
+        fresh_access_token(account)
+
+    assert caught.value.error == "refresh_under_way"
+    assert no_waiting == []
 
 
 def test_in_a_transaction_an_outage_writes_nothing(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.contrib.auth import get_user_model
+from django.db import IntegrityError, transaction
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from django_google_link.accounts.access_tokens import fresh_access_token
@@ -16,8 +17,9 @@ from django_google_link.testing import FakeGoogle, FakeUser, make_google_account
 from tests.support.accounts import linked, save, stale, token_of
 from tests.support.constants import OTHER_KEY
 from tests.support.databases import new_user
+from tests.support.failing import refusing
 from tests.support.signals import heard
-from tests.support.tables import table
+from tests.support.tables import links, table
 from tests.support.times import in_seconds
 from tests.support.workers import during_refresh
 
@@ -343,3 +345,34 @@ def test_linking_again_changes_no_choice(user: Any) -> None:
         save(user, sub)
 
     assert flags() == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_reassign_to_a_user_who_is_gone(
+    google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any
+) -> None:
+    """They were deleted meanwhile: it is said so, and the link stays whose it was."""
+    account = linked(user, google, alice)
+    before = links()
+    gone = get_user_model().objects.get(pk=other_user.pk)
+    other_user.delete()
+
+    with pytest.raises(get_user_model().DoesNotExist, match=f"The user {gone.pk} is gone"):
+        account.reassign(gone)
+
+    assert links() == before
+    assert account.user_id == user.pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_reassign_against_a_rule_of_the_projects_own(
+    google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any
+) -> None:
+    """What the database says is not put down to the user, who is there."""
+    account = linked(user, google, alice)
+
+    with (
+        refusing(IntegrityError("a trigger"), "UPDATE", "google_link_googleaccount"),
+        pytest.raises(IntegrityError, match="a trigger"),
+    ):
+        account.reassign(other_user)

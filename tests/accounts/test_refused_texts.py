@@ -138,7 +138,7 @@ def test_identity_that_cannot_be_saved_does_not_hurt_a_refresh(
 
 @pytest.mark.parametrize("certs", [200, 503])
 def test_identity_follows_each_refresh(
-    google: FakeGoogle, alice: FakeUser, certs: int, no_signing_keys: None
+    google: FakeGoogle, alice: FakeUser, certs: int, unknown_provider: None
 ) -> None:
     """Address and name; where the keys are away the token is good all the same."""
     account = stale(new_user(), google, alice)

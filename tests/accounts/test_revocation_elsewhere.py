@@ -9,7 +9,7 @@ import pytest
 
 from django_google_link.accounts.revocations import RevocationOutcome, outbox
 from django_google_link.models import PendingRevocation
-from django_google_link.operations.revoke_pending import process_each
+from django_google_link.operations.revoke_pending import process_now
 from django_google_link.testing import FakeGoogle, FakeUser
 from tests.support.accounts import linked
 
@@ -27,7 +27,7 @@ def test_provider_without_revocation_endpoint_is_said_to_have_none(
     account = linked(user, google, alice)
     account.unlink()
 
-    assert process_each(outbox()) == [RevocationOutcome.ABANDONED]
+    assert [process_now(row) for row in outbox()] == [RevocationOutcome.ABANDONED]
 
     assert f"lives on at {google.url}, which has no revocation endpoint" in caplog.text
     assert not PendingRevocation.objects.exists()

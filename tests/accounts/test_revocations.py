@@ -239,18 +239,22 @@ def test_failure_is_waited_out(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser, fault: dict[str, Any]
 ) -> None:
     """The link is gone all the same, and Google hears of it in the end."""
-    google.fail_next(endpoint="revoke", **fault)
+    google.fail_next(2, endpoint="revoke", **fault)
 
     account.unlink()
 
     pending = PendingRevocation.objects.get()
     assert not GoogleAccount.objects.exists()
-    assert pending.attempts == 1
+    assert (pending.attempts, asked(google)) == (0, 1)
     assert pending.last_error
+    with pytest.raises(CommandError, match="have to wait"):
+        run()  # At once: the short attempt was none of its own.
+    pending.refresh_from_db()
+    assert (pending.attempts, asked(google)) == (1, 2)
     assert timedelta(seconds=45) < pending.retry_at - timezone.now() < timedelta(seconds=75)
     with pytest.raises(CommandError, match="have to wait"):
         run()  # Not yet.
-    assert asked(google) == 1
+    assert asked(google) == 2
 
     make_due()
     assert run() == "       1 revoked\n       0 left\n"
@@ -279,7 +283,7 @@ def test_waiting_grows_to_a_day(google: FakeGoogle, account: GoogleAccount) -> N
         make_due()
         [outcome] = revoke_pending(workers=1)
         delay = PendingRevocation.objects.get().retry_at - timezone.now()
-        assert outcome == RevocationOutcome.POSTPONED
+        assert outcome == RevocationOutcome.UNREACHABLE
         assert delay.total_seconds() == pytest.approx(seconds, rel=0.21)
 
 
@@ -305,8 +309,8 @@ def test_revocation_is_not_given_up_before(google: FakeGoogle, account: GoogleAc
     PendingRevocation.objects.update(created_at=timezone.now() - timedelta(days=189))
     make_due()
 
-    assert list(revoke_pending(workers=1)) == [RevocationOutcome.POSTPONED]
-    assert PendingRevocation.objects.get().attempts == 2
+    assert list(revoke_pending(workers=1)) == [RevocationOutcome.UNREACHABLE]
+    assert PendingRevocation.objects.get().attempts == 1
 
 
 @pytest.mark.parametrize("column", ["sealed_refresh_token", "sealed_access_token"])
@@ -581,7 +585,7 @@ def test_replica_is_never_written_to(
     account_pk = account.pk
     # There is no such database.
     settings.DATABASE_ROUTERS = [SimpleNamespace(db_for_read=lambda model, **hints: "replica")]
-    google.fail_next(endpoint="revoke")
+    google.fail_next(2, endpoint="revoke")
 
     GoogleAccount.objects.using("default").get(pk=account_pk).delete()
     with pytest.raises(CommandError, match="Some have to wait"):

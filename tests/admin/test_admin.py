@@ -25,12 +25,12 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from django_google_link.accounts.grants import mark_lost
 from django_google_link.accounts.revocations import RevocationOutcome
-from django_google_link.admin import GoogleAccountAdmin, accounts
+from django_google_link.admin import GoogleAccountAdmin, accounts, base
 from django_google_link.admin.base import MOST_AT_ONCE, ShortPaginator
 from django_google_link.encryption.format import key_id_of
 from django_google_link.encryption.keyring import key_ids
 from django_google_link.models import GoogleAccount, PendingRevocation, Reason, Status
-from django_google_link.operations.revoke_pending import process_each
+from django_google_link.operations.revoke_pending import process_now
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 from tests.support.accounts import linked, token_of
@@ -432,7 +432,7 @@ def test_refresh_replaces_the_access_token(
     assert token_of(account, "access_token") != before
 
     GoogleAccount.objects.update(refresh_retry_at=in_seconds(60))
-    assert "1: handled by another process" in act(desk, "refresh_now", account)
+    assert "1: postponed: Google gave no usable answer" in act(desk, "refresh_now", account)
     assert len(google.requests_to("token")) == 1
 
 
@@ -446,7 +446,7 @@ def test_action_stops_when_google_is_down(
 
     page = act(desk, "check_now", *accounts)
 
-    assert "3: postponed: Google could not be reached" in page
+    assert "3: postponed: Google gave no usable answer" in page
     assert "4 were not tried." in page
     assert GoogleAccount.objects.filter(status=Status.ACTIVE).count() == 7
     assert len(history()) == 3
@@ -464,7 +464,7 @@ def test_action_goes_on_when_google_answers_in_between(
 
     page = act(desk, "check_now", *accounts)
 
-    assert "4: postponed: Google could not be reached" in page
+    assert "4: postponed: Google gave no usable answer" in page
     assert "2: refreshed" in page
     assert len(history()) == 7
 
@@ -560,11 +560,11 @@ def test_unlinking_under_atomic_requests_revokes_after_the_commit(
     """No transaction is open while Google is asked."""
     in_transaction: list[bool] = []
 
-    def watched(rows: Any) -> list[RevocationOutcome]:
+    def watched(pending: PendingRevocation) -> RevocationOutcome:
         in_transaction.append(connection.in_atomic_block)
-        return process_each(rows)
+        return process_now(pending)
 
-    monkeypatch.setattr(accounts, "process_each", watched)
+    monkeypatch.setattr(accounts, "process_now", watched)
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
 
     act(desk, "delete_selected", account, post="yes")
@@ -607,7 +607,7 @@ def test_revocation_can_be_tried_at_once(
 ) -> None:
     """However long it should wait; while Google is still down it waits on."""
     google.fail_next(endpoint="revoke")
-    assert "1: postponed: see the log" in act(desk, "revoke_now", pending)
+    assert "1: postponed: Google could not be reached" in act(desk, "revoke_now", pending)
 
     assert "1: revoked" in act(desk, "revoke_now", pending)
     assert google.granted_scopes(alice) is None
@@ -624,9 +624,24 @@ def test_revoking_stops_when_google_is_down(
 
     page = act(desk, "revoke_now", *PendingRevocation.objects.all())
 
-    assert "3: postponed: see the log" in page
+    assert "3: postponed: Google could not be reached" in page
     assert "2 were not tried." in page
     assert len(google.requests_to("revoke")) == 3
+
+
+def test_action_ends_before_the_request_has_to(
+    desk: Client, google: FakeGoogle, pending: PendingRevocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Google answers, but slowly: the page says what is left."""
+    monkeypatch.setattr(base, "MOST_SECONDS", 0)
+    PendingRevocation.objects.bulk_create([copy_of(pending) for _ in range(4)])
+    google.clear_requests()
+    google.fail_next(9, endpoint="revoke", status=400, body={"error": "unsupported_token_type"})
+
+    page = act(desk, "revoke_now", *PendingRevocation.objects.all())
+
+    assert "4 were not tried." in page
+    assert len(google.requests_to("revoke")) == 1
 
 
 def test_revocation_that_is_done_meanwhile(

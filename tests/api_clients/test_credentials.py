@@ -493,6 +493,24 @@ def test_credentials_of_a_lost_grant_in_a_running_event_loop(
         asyncio.run(refresh())
 
 
+def test_credentials_may_be_used_by_the_receiver_of_their_refresh(
+    shared_database: None, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """It is called in the middle of it."""
+    credentials = AccountCredentials.of(linked(new_user(), google, alice, access_token=""))
+    tokens: list[str | None] = []
+
+    def receive(**kwargs: Any) -> None:
+        credentials.refresh(None)
+        tokens.append(credentials.token)
+
+    with connected(token_refreshed, receive):
+        credentials.refresh(None)
+
+    assert tokens == [credentials.token]
+    assert len(google.requests_to("token")) == 1
+
+
 def test_credentials_take_what_another_thread_got(
     shared_database: None,
     google: FakeGoogle,

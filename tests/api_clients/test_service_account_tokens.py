@@ -47,7 +47,7 @@ from django_google_link.services import (
     build_service,
     credentials_for,
 )
-from django_google_link.testing import FakeGoogle, FakeServiceAccount
+from django_google_link.testing import FakeGoogle, FakeServiceAccount, travel
 from django_google_link.testing.provider.responses import json_response
 from tests.support.constants import CALENDAR, DRIVE
 from tests.support.databases import at_once
@@ -368,10 +368,10 @@ def test_callers_do_not_wait_while_a_token_lives(
 ) -> None:
     """Somebody is seeing to the next one, or Google is left alone for half a minute."""
     first = access_token(REPORTS, scopes=[CALENDAR])
-    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "REFRESH_LEEWAY": 3_700}
     google.fail_next(100, status=503)
 
-    tokens = {access_token(REPORTS, scopes=[CALENDAR]) for _ in range(10)}
+    with travel(minutes=56):
+        tokens = {access_token(REPORTS, scopes=[CALENDAR]) for _ in range(10)}
 
     assert tokens == {first}
     assert len(google.requests_to("token")) == 2
@@ -616,10 +616,10 @@ def test_token_that_is_about_to_expire_is_renewed(
 ) -> None:
     """Below the leeway another one is asked for."""
     first = access_token(REPORTS, scopes=[CALENDAR])
-    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "REFRESH_LEEWAY": 3_700}
 
-    assert access_token(REPORTS, scopes=[CALENDAR]) != first
-    assert credentials_for(REPORTS, scopes=[CALENDAR]).token is None
+    with travel(minutes=56):
+        assert credentials_for(REPORTS, scopes=[CALENDAR]).token is None
+        assert access_token(REPORTS, scopes=[CALENDAR]) != first
 
 
 def test_token_that_lives_serves_while_google_is_down(
@@ -627,10 +627,10 @@ def test_token_that_lives_serves_while_google_is_down(
 ) -> None:
     """Its last minutes are used."""
     first = access_token(REPORTS, scopes=[CALENDAR])
-    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "REFRESH_LEEWAY": 3_700}
     google.fail_next(status=503)
 
-    assert access_token(REPORTS, scopes=[CALENDAR]) == first
+    with travel(minutes=56):
+        assert access_token(REPORTS, scopes=[CALENDAR]) == first
 
 
 def test_token_that_was_rejected_does_not_serve_while_google_is_down(
@@ -640,10 +640,29 @@ def test_token_that_was_rejected_does_not_serve_while_google_is_down(
     first = Secret(access_token(REPORTS, scopes=[CALENDAR]))
     google.fail_next(status=503)
 
-    with pytest.raises(RefreshUnavailableError):
+    with pytest.raises(RefreshUnavailableError, match="no_answer"):
         service_account_tokens.service_token(REPORTS, [CALENDAR], rejected=first)
 
-    assert service_account_tokens.service_token(REPORTS, [CALENDAR], rejected=first).value != first
+    with pytest.raises(RefreshUnavailableError, match="backing_off"):
+        service_account_tokens.service_token(REPORTS, [CALENDAR], rejected=first)
+
+
+def test_google_that_hangs_holds_up_one_caller_in_a_while(
+    google: FakeGoogle, with_key: Callable[..., None], settings: Settings
+) -> None:
+    """The others learn at once that it is away; other accounts and scopes find out themselves."""
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 0.2}
+    google.fail_next(delay=0.5)
+    with pytest.raises(RefreshUnavailableError, match="timeout"):
+        access_token(REPORTS, scopes=[CALENDAR])
+
+    for _ in range(5):
+        with pytest.raises(RefreshUnavailableError, match="backing_off"):
+            access_token(REPORTS, scopes=[CALENDAR])
+
+    assert len(google.requests_to("token")) == 1
+    cache.clear()
+    assert access_token(REPORTS, scopes=[CALENDAR])
 
 
 @pytest.mark.parametrize(

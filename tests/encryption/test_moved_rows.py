@@ -21,7 +21,7 @@ from django_google_link.exceptions import (
     TokenUndecryptableError,
 )
 from django_google_link.models import GoogleAccount, PendingRevocation
-from django_google_link.operations.revoke_pending import process_each
+from django_google_link.operations.revoke_pending import process_now
 from django_google_link.secret import Secret
 from django_google_link.services import access_token, authorized_session
 from django_google_link.testing import FakeGoogle, FakeUser, make_google_account
@@ -130,7 +130,8 @@ def use_everything(office: HostileProvider) -> dict[Any, set[str]]:
             except GoogleLinkError:
                 continue
     make_due()
-    process_each(outbox())
+    for row in outbox():
+        process_now(row)
     return seen
 
 
@@ -375,7 +376,7 @@ def test_changed_revocation_gives_nothing_away(
     OUTBOX_CHANGES[change](by_client["default"], by_client["office"])
     make_due()
     for row in outbox():
-        process_each(outbox().filter(pk=row.pk))
+        process_now(row)
 
     assert not has_leaked(google, office, tokens)
 
@@ -441,13 +442,13 @@ def test_provider_that_is_taken_out_of_the_settings(
     decoy.delete()
     make_due()
 
-    assert process_each(outbox()) == [RevocationOutcome.POSTPONED]
+    assert [process_now(row) for row in outbox()] == [RevocationOutcome.POSTPONED]
 
     assert google.requests_to("revoke") == office.received == []
     assert PendingRevocation.objects.get().last_error
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": clients}
     make_due()
-    assert process_each(outbox()) == [RevocationOutcome.REVOKED]
+    assert [process_now(row) for row in outbox()] == [RevocationOutcome.REVOKED]
     assert "office-refresh" in repr(office.received)
 
 
@@ -470,7 +471,9 @@ def test_client_ids_of_another_provider_may_look_like_googles(
     assert PendingRevocation.objects.filter(issuer=google.url).count() == 1
 
     make_due()
-    assert process_each(outbox().filter(issuer=google.url)) == [RevocationOutcome.REVOKED]
+    assert [process_now(row) for row in outbox().filter(issuer=google.url)] == [
+        RevocationOutcome.REVOKED
+    ]
 
     assert google.granted_scopes(alice) is None
 
@@ -488,7 +491,9 @@ def test_revocation_at_google_settles_nothing_elsewhere(
     GoogleAccount.objects.all().delete()
     make_due()
 
-    assert process_each(outbox().filter(issuer=google.url)) == [RevocationOutcome.REVOKED]
+    assert [process_now(row) for row in outbox().filter(issuer=google.url)] == [
+        RevocationOutcome.REVOKED
+    ]
 
     assert PendingRevocation.objects.get().issuer == office.url
     assert office.received == []

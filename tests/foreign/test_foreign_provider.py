@@ -45,7 +45,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def provider(installed: Path, settings: Settings, no_signing_keys: None) -> Iterator[str]:
+def provider(installed: Path, settings: Settings, unknown_provider: None) -> Iterator[str]:
     """A running one, which the settings point to."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

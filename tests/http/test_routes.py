@@ -105,7 +105,7 @@ def test_bundle_of_the_environment_is_trusted(
     variable: str,
 ) -> None:
     """Under each of its names, a file or a folder."""
-    with pytest.raises(FAILURES, match=r"CERTIFICATE_VERIFY_FAILED|SSLError"):
+    with pytest.raises(FAILURES, match=r"(?i)certificate.verify.failed|SSLError"):
         call(account, "GET", f"{server.url}/1")
     path: Any = certificate[0]
     if variable == "SSL_CERT_DIR":

@@ -66,6 +66,34 @@ def test_certificate_that_nobody_trusts(tmp_path: Path, monkeypatch: pytest.Monk
         fetch(f"{url}/token", form={})
 
 
+def test_reason_why_nobody_can_be_reached(google: FakeGoogle) -> None:
+    """What the socket or the name server says."""
+    google.fail_next(drop=True)
+    with pytest.raises(RefreshUnavailableError, match="unreachable: RemoteDisconnected"):
+        fetch(f"{google.url}/token", form={})
+
+    google.stop()
+    with pytest.raises(RefreshUnavailableError, match=r"unreachable: .*refused"):
+        fetch(f"{google.url}/token", form={})
+
+    with pytest.raises(RefreshUnavailableError, match="unreachable: gaierror"):
+        fetch("http://token.invalid/token", form={})
+
+    with pytest.raises(RefreshUnavailableError, match="unreachable: "):
+        fetch("gopher://127.0.0.1/token", form={})
+
+
+def test_half_an_answer_is_an_answer(google: FakeGoogle) -> None:
+    """Whoever has begun it can be reached, and no network is to blame."""
+    google.fail_next(status=200, body={"access_token": "ya29.x"}, drop=True)
+
+    with pytest.raises(RefreshUnavailableError, match="answer_cut_short") as caught:
+        fetch(f"{google.url}/token", form={})
+
+    assert caught.value.status == 200
+    assert "ya29" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("encoding", "encode"),
     [

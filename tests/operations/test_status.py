@@ -64,7 +64,7 @@ def test_status_counts_by_what_matters(
     GoogleAccount.objects.filter(pk=damaged.pk).update(sealed_refresh_token="1//pasted-token")
     [key] = key_ids()
 
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         said = run()
 
     assert said == (

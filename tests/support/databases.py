@@ -18,14 +18,18 @@ from django.db import connection, connections
 
 
 @contextmanager
-def file_database(path: Path) -> Iterator[None]:
+def file_database(path: Path, **options: Any) -> Iterator[None]:
     """Work on an SQLite file: what is done there is committed, and threads may share it.
 
     Transactions begin as they do without any options: who reads first cannot write afterwards.
     At its end a thread has to close its connections.
+
+    Args:
+        path: of the file.
+        options: the ``OPTIONS`` of the database.
     """
     path.write_bytes(_tables())
-    with _connected_to(path):
+    with _connected_to(path, **options):
         yield
 
 
@@ -42,13 +46,13 @@ def _tables() -> bytes:
 
 
 @contextmanager
-def _connected_to(path: Path) -> Iterator[None]:
+def _connected_to(path: Path, **options: Any) -> Iterator[None]:
     before, settings = connections["default"], connections.settings["default"]
     connections.settings["default"] = {
         **settings,
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": path,
-        "OPTIONS": {},
+        "OPTIONS": options,
     }
     connections["default"] = connections.create_connection("default")
     try:
@@ -78,3 +82,23 @@ def at_once(*calls: Callable[[], Any]) -> list[Any]:
 def new_user(name: str = "clara") -> Any:
     """Make a user in whichever database is in use."""
     return get_user_model().objects.create_user(name, f"{name}@example.com", "pw")
+
+
+_READ_ONLY = {
+    "sqlite": ("PRAGMA query_only = ON", "PRAGMA query_only = OFF"),
+    "postgresql": ("SET default_transaction_read_only = on", "RESET default_transaction_read_only"),
+    "mysql": ("SET SESSION TRANSACTION READ ONLY", "SET SESSION TRANSACTION READ WRITE"),
+}
+
+
+@contextmanager
+def read_only() -> Iterator[None]:
+    """Let the database refuse to be written to on this thread's connection."""
+    on, off = _READ_ONLY[connection.vendor]
+    with connection.cursor() as cursor:
+        cursor.execute(on)
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(off)

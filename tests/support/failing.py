@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import connection
+from django.db import OperationalError, connection
 
 FOR_EVER = 10**6
 
@@ -47,13 +47,25 @@ def failing(error: BaseException, *, first: int = 1, count: int = 1) -> Iterator
 
 
 @contextmanager
-def refusing(error: BaseException, *words: str) -> Iterator[None]:
-    """Let the statements of this thread fail in which all of these words are."""
+def refusing(error: BaseException, *words: str, count: int = FOR_EVER) -> Iterator[None]:
+    """Let so many statements of this thread fail in which all of these words are."""
+    left = iter(range(count))
 
     def refuse(execute: Any, sql: str, *args: Any) -> Any:
-        if all(word in sql for word in words):
+        if all(word in sql for word in words) and next(left, None) is not None:
             raise error
         return execute(sql, *args)
 
     with connection.execute_wrapper(refuse):
         yield
+
+
+def lost_race() -> OperationalError:
+    """Return what Django makes of PostgreSQL's word that somebody else was faster."""
+    error = OperationalError("deadlock detected")
+    error.__cause__ = _Deadlock()
+    return error
+
+
+class _Deadlock(Exception):  # noqa: N818  psycopg's own is called DeadlockDetected
+    sqlstate = "40P01"

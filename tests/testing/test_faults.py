@@ -361,3 +361,65 @@ def test_requests_is_a_snapshot(app, tokens):
     app.google.clear_requests()
 
     assert (len(before), len(after), app.google.requests) == (1, 2, [])
+
+
+def test_failing_lasts_as_long_as_the_block(app, tokens):
+    """However many requests there are."""
+    with app.google.failing(status=500):
+        assert [app.refresh(tokens.refresh_token).status_code for _ in range(3)] == [500] * 3
+
+    assert app.refresh(tokens.refresh_token).status_code == 200
+
+
+def test_failing_is_left_when_a_test_fails(app, tokens):
+    """The next one finds a Google that works."""
+    with pytest.raises(ZeroDivisionError), app.google.failing():
+        _ = 1 / 0
+
+    assert app.refresh(tokens.refresh_token).status_code == 200
+
+
+def test_failing_for_one_user(app, tokens, alice):
+    """Whatever speaks for that user fails; nobody else's does."""
+    google = app.google
+    other = google.grant(google.add_user("bob@gmail.com"), [CALENDAR])
+    google.answer("/calendar", {})
+
+    with (
+        google.failing(user=alice, status=429),
+        google.failing(user=alice, endpoint="/calendar", status=418),
+        google.failing(user=alice, endpoint="revoke", status=502),
+    ):
+        assert app.refresh(tokens.refresh_token).status_code == 429
+        assert app.refresh(other.refresh_token).status_code == 200
+        assert app.refresh("1//unknown").status_code == 400
+        assert app.call("/calendar", tokens.access_token).status_code == 418
+        assert app.call("/calendar", other.access_token).status_code == 200
+        assert app.http.get(f"{google.url}/calendar").status_code == 401
+        assert app.revoke(tokens.refresh_token).status_code == 502
+
+    assert app.refresh(tokens.refresh_token).status_code == 200
+
+
+def test_failing_knows_a_user_by_the_code(app, alice):
+    """The exchange fails too."""
+    code = app.google.consent(app.authorization_url(), user=alice)
+    with app.google.failing(user=alice, status=504):
+        assert app.exchange(code).status_code == 504
+
+    assert app.exchange(code).status_code == 200
+
+
+def test_failing_within_failing(app, tokens):
+    """What is queued up comes first, then the inner block."""
+    app.google.fail_next(status=501)
+    with app.google.failing(status=502), app.google.failing(status=504):
+        answers = [app.refresh(tokens.refresh_token).status_code for _ in range(2)]
+
+    assert answers == [501, 504]
+
+
+def test_failing_knows_its_endpoints(app):
+    """As fail_next does."""
+    with pytest.raises(ValueError, match="Unknown endpoint"), app.google.failing(endpoint="tokens"):
+        raise NotImplementedError

@@ -8,14 +8,15 @@ from typing import Any
 
 from django.core.management import BaseCommand, CommandError
 
-from django_google_link.accounts.access_tokens import refresh_leeway
 from django_google_link.accounts.spent_states import delete_old_states
+from django_google_link.accounts.stored_tokens import refresh_leeway
 from django_google_link.management.outcomes import count_outcomes, fail_if_retryable
 from django_google_link.operations.refresh import (
     RETRYABLE,
     RefreshOutcome,
-    due_accounts,
+    list_due_accounts,
     refresh_accounts,
+    split_waiting,
 )
 
 #: Google's access tokens live an hour: one that has just come must not be due again.
@@ -69,15 +70,22 @@ class Command(BaseCommand):
             raise CommandError(f"--expiring-within takes 0 to {_LONGEST_MINUTES} minutes.")
         delete_old_states()
         window = None if expiring_within is None else timedelta(minutes=expiring_within)
-        accounts = due_accounts(expiring_within=window, unused_for=timedelta(days=unused_for))
-        total = accounts.count()
-        if not total:
+        due = list_due_accounts(expiring_within=window, unused_for=timedelta(days=unused_for))
+        accounts, waiting = split_waiting(due)
+        total, left = accounts.count(), waiting.count()
+        if not total and not left:
             self.stdout.write("Nothing is due.")
             return
         refreshing = refresh_accounts(
             accounts, leeway=max(refresh_leeway(), window or timedelta()), workers=workers
         )
-        counts = count_outcomes(refreshing, kinds=RefreshOutcome, total=total, stdout=self.stdout)
+        counts = count_outcomes(
+            refreshing,
+            kinds=RefreshOutcome,
+            total=total,
+            stdout=self.stdout,
+            known={RefreshOutcome.WAITING: left},
+        )
         fail_if_retryable(
             counts, RETRYABLE, "{count} of the accounts stay as they are: see the log."
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.management import BaseCommand, CommandError
 
+from django_google_link.accounts.ended_grants import delete_old_ends
 from django_google_link.accounts.revocations import RevocationOutcome, outbox
 from django_google_link.accounts.spent_states import delete_old_states
 from django_google_link.management.outcomes import count_outcomes
@@ -39,6 +40,7 @@ class Command(BaseCommand):
         if workers < 1:
             raise CommandError("--workers takes a number from 1 on.")
         delete_old_states()
+        delete_old_ends()
         count_outcomes(
             revoke_pending(workers=workers),
             kinds=RevocationOutcome,

@@ -8,7 +8,12 @@ from typing import Any
 from django.core.management import BaseCommand, CommandError
 
 from django_google_link.management.outcomes import count_outcomes
-from django_google_link.operations.rotate_keys import RotationOutcome, rotate, rows_left
+from django_google_link.operations.rotate_keys import (
+    RotationOutcome,
+    estimate_rows_left,
+    rotate,
+    rows_left,
+)
 
 
 class Command(BaseCommand):
@@ -31,7 +36,7 @@ class Command(BaseCommand):
         """
         if not dry_run:
             count_outcomes(
-                rotate(), kinds=RotationOutcome, total=_count_rows_left(), stdout=self.stdout
+                rotate(), kinds=RotationOutcome, total=estimate_rows_left(), stdout=self.stdout
             )
         left = _count_rows_left()
         self.stdout.write(f"{left:>8,} left")
@@ -40,4 +45,5 @@ class Command(BaseCommand):
 
 
 def _count_rows_left() -> int:
+    """Count them, once all is done: for that every row has to be looked at."""
     return sum(rows.count() for rows in rows_left())

@@ -43,7 +43,11 @@ class Command(BaseCommand):
 def _format_json(found: Overview, problems: list[str]) -> str:
     content = {
         "accounts": [asdict(group) for group in found.groups],
-        "failing_refreshes": asdict(found.failing_refreshes),
+        "outages": [asdict(outage) for outage in found.outages],
+        "failing_refreshes": {
+            **asdict(found.failing_refreshes),
+            "problems": found.failing_by_problem,
+        },
         "pending_revocations": asdict(found.pending_revocations),
         "problems": problems,
     }
@@ -61,9 +65,20 @@ def _format_text(found: Overview) -> list[str]:
     return [
         *(table if found.groups else ["No accounts are linked."]),
         "",
-        f"Refreshes that fail: {_format_backlog(found.failing_refreshes)}",
+        *(
+            f"No answer from {outage.issuer} since {outage.since:%Y-%m-%d %H:%M}, asked again at "
+            f"{outage.retry_at:%H:%M}"
+            for outage in found.outages
+        ),
+        f"Refreshes that fail: {_format_backlog(found.failing_refreshes)}"
+        f"{_format_problems(found.failing_by_problem)}",
         f"Pending revocations: {_format_backlog(found.pending_revocations)}",
     ]
+
+
+def _format_problems(problems: dict[str, int]) -> str:
+    counts = ", ".join(f"{count:,} {problem}" for problem, count in problems.items())
+    return f" ({counts})" if counts else ""
 
 
 def _format_backlog(backlog: Backlog) -> str:

@@ -17,7 +17,7 @@ from .consent import authorize, decide
 from .discovery import certs, discovery
 from .endpoints import PATHS
 from .recording import record
-from .resources import Endpoint, unknown_method, userinfo
+from .resources import Endpoint, read_bearer_token, unknown_method, userinfo
 from .revocation import revoke
 from .service_accounts import generate_access_token, sign_jwt
 from .token_endpoint import token
@@ -25,6 +25,7 @@ from .token_endpoint import token
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from .faults import Fault
     from .provider import Provider
 
 _map_building = threading.Lock()
@@ -83,7 +84,7 @@ class Application:
         if request.path == PATHS["token"]:
             time.sleep(self._provider.behaviour.delay)
         with self._provider.lock:
-            fault = self._provider.faults.take(request.path)
+            fault = self._provider.faults.take(request.path) or _find_fault(self._provider, request)
         if fault is None:
             return self._respond(request)
         if fault.takes_effect:
@@ -99,6 +100,21 @@ class Application:
         if response.status_code == 200:
             _tamper_response(self._provider, request.path, response)
         return response
+
+
+def _find_fault(provider: Provider, request: Request) -> Fault | None:
+    """Return the fault that lasts for this request; of several, the one that came last."""
+    if not provider.lasting_faults:
+        return None
+    fields = ("refresh_token", "code", "token")
+    value = next(filter(None, map(request.form.get, fields)), "") or read_bearer_token(request)
+    user = provider.find_holder(value)
+    faults = (
+        lasting.fault
+        for lasting in reversed(provider.lasting_faults)
+        if lasting.meets(request.path, user)
+    )
+    return next(faults, None)
 
 
 def _tamper_response(provider: Provider, path: str, response: Response) -> None:

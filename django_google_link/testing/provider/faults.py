@@ -7,9 +7,12 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from werkzeug.wrappers import Response
+
+if TYPE_CHECKING:
+    from .identities import FakeUser
 
 T = TypeVar("T")
 
@@ -89,6 +92,25 @@ def replace_fields(
     unwanted = frozenset(remove)
     merged = {**document, **fields}
     return {name: value for name, value in merged.items() if name not in unwanted}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LastingFault:
+    """A fault that is there until it is taken away.
+
+    Attributes:
+        path: of the endpoint.
+        user: whose requests fail; ``None`` for everybody's.
+        fault: what they get.
+    """
+
+    path: str
+    user: FakeUser | None
+    fault: Fault
+
+    def meets(self, path: str, user: FakeUser | None) -> bool:
+        """Tell whether a request to this path fails, which speaks for this user."""
+        return self.path == path and self.user in (None, user)
 
 
 class QueuesByPath(Generic[T]):

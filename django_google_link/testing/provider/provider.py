@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from . import clock
-from .faults import Fault, QueuesByPath, ResponseTampering
+from .faults import Fault, LastingFault, QueuesByPath, ResponseTampering
 from .grants import Grants
 from .identities import Directory
 from .keys import SigningKeys
@@ -42,6 +42,7 @@ class Provider:
         self.response_tamperings: QueuesByPath[ResponseTampering] = QueuesByPath()
         self.authorization_errors: deque[OAuthError] = deque()
         self.faults: QueuesByPath[Fault] = QueuesByPath()
+        self.lasting_faults: list[LastingFault] = []
         self.requests = RequestLog()
 
     def now(self) -> float:
@@ -51,6 +52,15 @@ class Provider:
     def library_now(self) -> float:
         """Return the time by which Google's libraries sign and read, which ``travel`` leaves."""
         return self.now() - clock.moved_by()
+
+    def find_holder(self, value: str) -> FakeUser | None:
+        """Return the user of this refresh token, access token or code, if it is alive."""
+        held = (
+            self.grants.refresh_token(value)
+            or self.grants.access_token(value)
+            or self.codes.get(value, self.now())
+        )
+        return held.user if held else None
 
     def end_grant(self, user: FakeUser, client: FakeClient) -> None:
         """Take back what a user has granted to a client's project.

@@ -50,6 +50,14 @@ def userinfo(provider: Provider, request: Request) -> Response:
     return json_response(user_claims(token))
 
 
+def read_bearer_token(request: Request) -> str:
+    """Return the access token that a request presents, or nothing."""
+    authorization = request.authorization
+    if authorization is None or authorization.type != "bearer":
+        return ""
+    return authorization.token or ""
+
+
 def unknown_method(request: Request) -> Response:
     """Answer a call of an API method that nobody has registered."""
     message = f"This fake knows no {request.path}: register it with answer() or route()."
@@ -57,11 +65,11 @@ def unknown_method(request: Request) -> Response:
 
 
 def _find_presented_token(provider: Provider, request: Request) -> Token | None:
-    authorization = request.authorization
-    if authorization is None or authorization.type != "bearer" or not authorization.token:
+    value = read_bearer_token(request)
+    if not value:
         return None
     with provider.lock:
-        return provider.grants.access_token(authorization.token)
+        return provider.grants.access_token(value)
 
 
 def _refuse_unauthenticated(request: Request) -> Response:

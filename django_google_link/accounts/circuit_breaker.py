@@ -1,0 +1,321 @@
+"""A circuit breaker for each issuer: while Google is away, one request in 30 seconds finds out.
+
+All accounts and all workers share it, through the database: a Google that hangs would otherwise
+hold up each worker, one account after the other. Five failures in a row, of at least two accounts
+and with no success between them, open it; one success closes it. Closing it is a time, with which
+each account's own wait is compared.
+
+Whoever cannot connect at all may be alone with that: such failures open the circuit for one
+process, until a second process has them too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Case, F, Q, QuerySet, Value, When
+from django.db.models.functions import Coalesce, NullIf
+
+from ..conf import clock
+from ..exceptions import GoogleLinkError, RefreshUnavailableError
+from ..models import CircuitBreaker, GoogleAccount, RefreshProblem
+from . import process_breaker
+from .answers import DATABASE_FAILURES
+from .database import (
+    database_now,
+    database_now_expression,
+    is_in_callers_transaction,
+    lease_duration,
+    run_alone,
+    run_durably,
+)
+from .failures import OUTAGES, judge_failure
+from .process_breaker import FAILURES_TO_OPEN, PROBE_INTERVAL, is_plausible_wait, longest_wait
+
+logger = logging.getLogger("django_google_link")
+
+#: An account that was failing for so long before the others keeps its own wait, and probes nothing.
+_OWN_TROUBLE = timedelta(minutes=10)
+
+#: Seconds: what is noted here is never worth a caller's wait.
+_PATIENCE = 1
+
+_CLOSED: dict[str, Any] = {
+    "failures": 0,
+    "account": "",
+    "has_several_accounts": False,
+    "worker": "",
+    "opened_at": None,
+    "retry_at": None,
+}
+
+
+class Circuit:
+    """One issuer's availability, as it was read before a request to it.
+
+    Args:
+        issuer: that is to be asked.
+        using: the alias of the database.
+        row: what all workers know, with the database's ``now``; ``None`` for nothing.
+    """
+
+    def __init__(self, issuer: str, *, using: str, row: Any) -> None:
+        self._issuer = issuer
+        self._rows = _query_rows(using).filter(pk=_digest(issuer))
+        self._row = row
+        self._is_probe = False
+        #: Whether the issuer was asked.
+        self.is_entered = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the issuer is known to be away."""
+        return self._is_shared_open or process_breaker.is_open(self._issuer)
+
+    @property
+    def retry_at(self) -> datetime | None:
+        """When the issuer may be asked again, by this worker's clock; ``None`` is at once."""
+        times = [process_breaker.find_retry_time(self._issuer)]
+        if self._is_shared_open and is_plausible_wait(wait := self._row.retry_at - self._row.now):
+            times.append(clock.now() + wait)
+        return max(filter(None, times), default=None)
+
+    def heeds_wait(self, account: GoogleAccount) -> bool:
+        """Return whether an account that waits for its next attempt goes on waiting.
+
+        What it waits for may be over: then it waits no longer than all others.
+        """
+        if account.refresh_problem not in OUTAGES:
+            return True
+        if self.is_open:
+            since = account.refresh_failing_since
+            return bool(since and self._is_shared_open and since < _find_own_trouble(self._row))
+        closed_at, failed_at = self._row and self._row.closed_at, account.refresh_failed_at
+        return not (closed_at and failed_at and failed_at <= closed_at)
+
+    def check(self) -> None:
+        """Find out whether the issuer may be asked at all; nothing is written.
+
+        Raises:
+            RefreshUnavailableError: while it is to be left alone.
+        """
+        retry_at = self.retry_at
+        if retry_at:
+            raise _make_error(retry_at)
+
+    def enter(self) -> None:
+        """Go on to the issuer, as the one probe if it is away.
+
+        Raises:
+            RefreshUnavailableError: while it is to be left alone.
+        """
+        self.check()
+        if not self.is_open:
+            self.is_entered = True
+            return
+        if not process_breaker.take_probe(self._issuer):
+            raise _make_error(clock.now() + PROBE_INTERVAL)
+        if self._is_shared_open and self._may_write and not self._take_shared_probe():
+            process_breaker.give_probe_back(self._issuer)
+            raise _make_error(clock.now() + PROBE_INTERVAL)
+        self._is_probe = self.is_entered = True
+
+    @contextmanager
+    def watch(self, account: str) -> Iterator[None]:
+        """Learn from the request that is made in this block.
+
+        Args:
+            account: for which, as text.
+        """
+        try:
+            yield
+        except RefreshUnavailableError as error:
+            problem = judge_failure(error)
+            if problem in OUTAGES:
+                self._record_failure(account, problem)
+            elif self._is_probe:
+                self._record_success()
+            raise
+        except GoogleLinkError:  # It has answered, whatever it has said.
+            self._record_success()
+            raise
+        except BaseException:
+            self._give_probe_back()
+            raise
+        else:
+            self._record_success()
+
+    @property
+    def _is_shared_open(self) -> bool:
+        return self._row is not None and self._row.opened_at is not None
+
+    @property
+    def _may_write(self) -> bool:
+        """Whether others would see it: not inside a transaction of the caller's."""
+        return not is_in_callers_transaction(self._rows.db)
+
+    def _take_shared_probe(self) -> bool:
+        now = database_now(self._rows)
+        # Beyond the longest wait stands what the database's clock was put back behind.
+        is_due = Q(retry_at__lte=now) | Q(retry_at__gt=now + longest_wait())
+        due = self._rows.filter(is_due, opened_at__isnull=False)
+        taken = run_alone(lambda: due.update(retry_at=now + lease_duration()), using=due.db)
+        return bool(taken)
+
+    def _give_probe_back(self) -> None:
+        if not self._is_probe:
+            return
+        process_breaker.give_probe_back(self._issuer)
+        self._write(lambda: self._postpone_probe(timedelta()))
+
+    def _postpone_probe(self, interval: timedelta) -> None:
+        now = database_now(self._rows)
+        self._rows.filter(opened_at__isnull=False).update(retry_at=now + interval)
+
+    def _record_success(self) -> None:
+        was_open_here = process_breaker.record_success(self._issuer)
+        row = self._row
+        if was_open_here or (row and (row.failures or row.opened_at or row.worker)):
+            self._write(lambda: self._close(is_certain=was_open_here))
+
+    def _close(self, *, is_certain: bool) -> None:
+        now = database_now(self._rows)
+        was_open = self._rows.filter(opened_at__isnull=False)
+        if was_open.update(closed_at=now, **_CLOSED):
+            logger.warning("The issuer %s answers again.", self._issuer)
+        elif is_certain:
+            self._make_row()
+            self._rows.update(closed_at=now, **_CLOSED)
+        else:
+            self._rows.filter(opened_at=None).update(**_CLOSED)
+
+    def _record_failure(self, account: str, problem: RefreshProblem) -> None:
+        is_ours = problem == RefreshProblem.UNREACHABLE
+        if is_ours or not self._may_write:
+            is_open_here = process_breaker.record_failure(self._issuer, account)
+            if is_open_here and is_ours:
+                self._write(self._report_worker)
+        else:
+            self._write(lambda: self._count_failure(account))
+            process_breaker.give_probe_back(self._issuer)
+        if self._is_probe:
+            # What one worker cannot reach, another may: then that one is to find out.
+            is_everybodys = not is_ours or bool(self._row and self._row.worker)
+            interval = PROBE_INTERVAL if is_everybodys else timedelta()
+            self._write(lambda: self._postpone_probe(interval))
+
+    def _count_failure(self, account: str) -> None:
+        self._make_row()
+        is_first = Q(account="") | Q(account=account)
+        self._rows.update(
+            # MySQL goes by what has been set before: this comes first.
+            has_several_accounts=Case(
+                When(is_first, then=F("has_several_accounts")), default=Value(True)
+            ),
+            account=Coalesce(NullIf(F("account"), Value("")), Value(account)),
+            failures=F("failures") + 1,
+        )
+        self._open(Q(failures__gte=FAILURES_TO_OPEN, has_several_accounts=True))
+
+    def _report_worker(self) -> None:
+        """Say that this process cannot connect; the second to say so opens the circuit for all."""
+        self._make_row()
+        worker = f"{socket.gethostname()[:80]}:{os.getpid()}"
+        self._open(~Q(worker__in=["", worker]))
+        self._rows.filter(worker="").update(worker=worker)
+
+    def _open(self, condition: Q) -> None:
+        now = database_now(self._rows)
+        if self._rows.filter(condition, opened_at=None).update(
+            opened_at=now, retry_at=now + PROBE_INTERVAL
+        ):
+            logger.error(
+                "The issuer %s is away: it is asked once in %d s until it answers.",
+                self._issuer,
+                PROBE_INTERVAL.total_seconds(),
+            )
+
+    def _make_row(self) -> None:
+        if self._row is None and not self._rows.exists():
+            self._rows.get_or_create(pk=_digest(self._issuer), defaults={"issuer": self._issuer})
+
+    def _write(self, work: Callable[[], None]) -> None:
+        """Write what others are to know, if that can be done: no caller is to fail for it."""
+        if not self._may_write:
+            return
+        try:
+            run_durably(work, using=self._rows.db, patience=_PATIENCE)
+        except DATABASE_FAILURES as error:
+            logger.warning(
+                "What is known of the issuer %s was not saved: %s",
+                self._issuer,
+                type(error).__name__,
+            )
+
+
+def read_circuit(issuer: str, *, using: str) -> Circuit:
+    """Read what is known of an issuer's availability.
+
+    Args:
+        issuer: as the account's row has it.
+        using: the alias of the database.
+    """
+    rows = _query_rows(using).filter(pk=_digest(issuer))
+    row = run_alone(rows.annotate(now=database_now_expression(rows)).first, using=using)
+    return Circuit(issuer, using=using, row=row)
+
+
+def list_open_circuits(*, using: str | None = None) -> list[CircuitBreaker]:
+    """Return what is known of the issuers that are away."""
+    rows = CircuitBreaker.objects.using(using) if using else CircuitBreaker.objects.all()
+    return list(rows.exclude(opened_at=None).order_by("issuer"))
+
+
+def match_waiting(*, using: str) -> Q:
+    """Return the condition of accounts that wait for their next attempt.
+
+    It is :meth:`Circuit.heeds_wait`, for a query on many.
+    """
+    rows = _query_rows(using)
+    waiting = Q(refresh_retry_at__gt=database_now(rows))
+    known = rows.annotate(now=database_now_expression(rows))
+    for circuit in known.exclude(opened_at=None, closed_at=None):
+        # MySQL takes texts for equal that differ in case, but not for the end of one another.
+        same = Q(issuer=circuit.issuer, issuer__endswith=circuit.issuer)
+        theirs = same & Q(refresh_problem__in=OUTAGES)
+        if circuit.opened_at:
+            own = Q(refresh_failing_since__lt=_find_own_trouble(circuit))
+            waiting &= ~theirs | own
+        else:
+            waiting &= ~(theirs & Q(refresh_failed_at__lte=circuit.closed_at))
+    return waiting
+
+
+def _find_own_trouble(row: Any) -> datetime:
+    """Return since when an account must have failed, by this worker's clock, to be an exception.
+
+    That it fails is noted by the workers' clocks, and the outage by the database's.
+    """
+    open_for: timedelta = row.now - row.opened_at
+    return clock.now() - open_for - _OWN_TROUBLE
+
+
+def _make_error(retry_at: datetime) -> RefreshUnavailableError:
+    return RefreshUnavailableError(
+        "provider_unavailable", "Google has not answered for a while.", retry_at=retry_at
+    )
+
+
+def _query_rows(using: str) -> QuerySet[CircuitBreaker]:
+    return CircuitBreaker.objects.using(using)
+
+
+def _digest(issuer: str) -> str:
+    return hashlib.sha256(issuer.encode()).hexdigest()

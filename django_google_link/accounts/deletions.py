@@ -1,0 +1,215 @@
+"""Accounts that are deleted: their tokens move to the outbox, before the rows go.
+
+However many they are, a few statements are enough. Django deletes users together with their links
+in several ways, and calls us in each of them: see :func:`enqueue_deleted`.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
+from itertools import chain
+from typing import Any
+
+from django.db import connections, models, transaction
+from django.db.models import CharField, DateTimeField, F, Func, UUIDField, Value
+from django.db.models.deletion import CASCADE, Collector
+from django.db.models.functions import Cast
+from django.db.models.signals import post_delete, pre_delete
+
+from .. import signals
+from ..conf import clock
+from ..models import GoogleAccount, GoogleAccountQuerySet, PendingRevocation
+from . import revocations
+from .database import database_now
+
+logger = logging.getLogger("django_google_link")
+
+_CHUNK = 1000
+#: So many are named in the log; of more the number will do.
+_MOST_NAMED = 10
+#: From so many on it is worth it to have the database copy the tokens by itself.
+_MANY = 100
+#: Read of each account, while it is locked.
+_COLUMNS = ("pk", "user_id", "client", "sub", "email")
+
+
+def enqueue_deleted(
+    sender: type[GoogleAccount], instance: GoogleAccount, origin: Any, using: str, **kwargs: Any
+) -> None:
+    """Move the tokens of an account that is about to be deleted to the outbox (``pre_delete``).
+
+    Django sends this for each row, whatever deletes it. What goes by the thousand has been moved by
+    then, or will be, and is left alone here: :func:`move_queryset` has moved what a queryset
+    deletes, and :func:`delete_with_user` moves what goes with its user.
+
+    The first attempt follows the commit where one account or its user is deleted. What a queryset
+    deletes may be much, and is left to the command.
+    """
+    if instance.moves_with_user or instance.pk in getattr(origin, "moved", ()):
+        return
+    _write_first(using)
+    _move_tokens([instance.pk], using=using, attempts_now=isinstance(origin, models.Model))
+
+
+def move_queryset(rows: GoogleAccountQuerySet) -> Collection[uuid.UUID]:
+    """Move the tokens of all these accounts to the outbox; return the keys of the accounts."""
+    _write_first(rows.db)
+    keys = list(rows.values_list("pk", flat=True))
+    return frozenset(_move_tokens(keys, using=rows.db, attempts_now=False))
+
+
+def delete_with_user(collector: Collector, field: Any, sub_objs: Any, using: str) -> None:
+    """Delete accounts with their users, as ``CASCADE`` does, after their tokens were moved.
+
+    Nothing is deleted yet when Django calls this, and perhaps nothing will be: the page that asks
+    before it deletes collects in the same way. So the work is handed to the collector, among what
+    it does inside of its transaction before it deletes the rows that it has read.
+    """
+    is_read = _has_to_read_rows(collector)
+    if is_read:
+        CASCADE(collector, field, sub_objs, using)
+        for account in sub_objs:
+            account.moves_with_user = True
+    attempts_now = isinstance(collector.origin, models.Model)
+    going: Any = _Going(sub_objs, attempts_now=attempts_now, is_read=is_read)
+    collector.fast_deletes.append(going)
+
+
+class _Going:
+    """Accounts that go with their users: to a ``Collector`` what it may delete unread."""
+
+    model = GoogleAccount
+
+    def __init__(self, accounts: Any, *, attempts_now: bool, is_read: bool) -> None:
+        self._accounts, self._attempts_now, self._is_read = accounts, attempts_now, is_read
+
+    def _raw_delete(self, using: str) -> int:
+        """Move their tokens; return how many rows were deleted, which were not read before."""
+        _write_first(using)
+        if self._is_read:
+            keys = [account.pk for account in self._accounts]
+        else:
+            keys = list(self._accounts.values_list("pk", flat=True))
+        found = _move_tokens(keys, using=using, attempts_now=self._attempts_now)
+        if self._is_read:
+            return 0
+        rows: Any = GoogleAccount.objects.using(using)
+        return sum(rows.filter(pk__in=part)._raw_delete(using) for part in _split(found))
+
+
+def _has_to_read_rows(collector: Collector) -> bool:
+    """Return whether somebody else wants to see the accounts that are deleted.
+
+    A page that lists them, a receiver of a signal, a model of the project that refers to them.
+    """
+    if type(collector) is not Collector or getattr(collector, "force_collection", False):
+        return True
+    meta = GoogleAccount._meta
+    if meta.private_fields or any(
+        field.auto_created and not field.concrete for field in meta.get_fields(include_hidden=True)
+    ):
+        return True
+    receivers = chain.from_iterable(
+        chain(*signal._live_receivers(GoogleAccount)) for signal in (pre_delete, post_delete)
+    )
+    return any(receiver is not enqueue_deleted for receiver in receivers)
+
+
+def _move_tokens(keys: list[uuid.UUID], *, using: str, attempts_now: bool) -> list[uuid.UUID]:
+    """Move the tokens of accounts to the outbox, and return the keys of those that are there.
+
+    Args:
+        keys: of the accounts, in any order.
+        using: the alias of the database, in which a transaction is open.
+        attempts_now: whether an attempt at Google follows the commit.
+    """
+    found: list[uuid.UUID] = []
+    for part in _split(sorted(keys)):
+        rows = GoogleAccount.objects.using(using).filter(pk__in=part)
+        known = _lock(rows)
+        found += (pk for pk, *_ in known)
+        # What is to be attempted has to be known by its key.
+        copied = _copy_tokens(rows, known[1:] if attempts_now else known)
+        left = [pk for pk, *_ in known if pk not in copied]
+        pending = revocations.enqueue_all(rows.filter(pk__in=left)) if left else []
+        if attempts_now and pending:
+            revocations.attempt_after_commit(pending[0].pk, using=using)
+        transaction.on_commit(partial(_announce, known), using=using)
+    transaction.on_commit(partial(_log_unlinked, found), using=using)
+    return found
+
+
+def _write_first(using: str) -> None:
+    """Write something where the database has no row locks, though it finds nothing to write.
+
+    SQLite cannot turn a reader into a writer when another has written since.
+    """
+    if not connections[using].features.has_select_for_update:
+        GoogleAccount.objects.using(using).filter(pk=uuid.UUID(int=0)).update(grant_version=0)
+
+
+def _lock(rows: GoogleAccountQuerySet) -> list[Any]:
+    """Lock rows until the transaction ends, in the order of their keys as everywhere.
+
+    A refresh that is under way then comes too late to store another token, which nobody would
+    revoke.
+    """
+    owner = Cast("user_id", CharField())
+    return list(rows.select_for_update().order_by("pk").values_list(*_COLUMNS, owner))
+
+
+def _copy_tokens(rows: GoogleAccountQuerySet, known: Sequence[Any]) -> Collection[uuid.UUID]:
+    """Have the database itself copy the tokens of many; return the keys of those that it has.
+
+    To read fifty thousand and to write them again takes twice as long as to delete them. It needs
+    a database that makes keys, and users whose key it writes as Django does: the owner's key is
+    part of what a token is sealed for.
+    """
+    connection = connections[rows.db]
+    if connection.vendor != "postgresql" or len(known) < _MANY:
+        return ()
+    user: Any = GoogleAccount._meta.get_field("user")
+    to_python = user.target_field.to_python
+    same = [pk for pk, owner, *_, text in known if str(to_python(owner)) == text]
+    if not same:
+        return ()
+    values: dict[str, Any] = {
+        "id": Func(function="gen_random_uuid", output_field=UUIDField()),
+        "account_id": F("pk"),
+        "owner": Cast("user_id", CharField()),
+        **{name: F(name) for name in ("client", "issuer", "client_id", "sub", "refreshed_at")},
+        **{name: F(name) for name in ("sealed_refresh_token", "sealed_access_token")},
+        "attempts": Value(0),
+        "retry_at": database_now(rows),
+        "last_error": Value(""),
+        "created_at": Value(clock.now(), output_field=DateTimeField()),
+    }
+    accounts = rows.filter(pk__in=same).exclude(sealed_refresh_token="", sealed_access_token="")
+    select = accounts.values_list(*values.values()).query
+    sql, parameters = select.get_compiler(rows.db).as_sql()
+    quote = connection.ops.quote_name
+    table, columns = quote(PendingRevocation._meta.db_table), ", ".join(map(quote, values))
+    with connection.cursor() as cursor:
+        cursor.execute(f"INSERT INTO {table} ({columns}) {sql}", parameters)
+    return set(same)
+
+
+def _log_unlinked(keys: list[uuid.UUID]) -> None:
+    for pk in keys[:_MOST_NAMED]:
+        logger.info("The account %s is unlinked.", pk)
+    if more := keys[_MOST_NAMED:]:
+        logger.info("With them %d others are unlinked.", len(more))
+
+
+def _announce(known: Sequence[Any]) -> None:
+    for _, user_id, client, sub, email, _ in known:
+        signals.account_unlinked.send_robust(
+            GoogleAccount, user_id=user_id, client=client, sub=sub, email=email
+        )
+
+
+def _split(keys: list[uuid.UUID]) -> Iterator[list[uuid.UUID]]:
+    return (keys[start : start + _CHUNK] for start in range(0, len(keys), _CHUNK))

@@ -1,0 +1,660 @@
+"""The circuit breaker: while Google is away, one request at a time finds out, for all workers."""
+
+from __future__ import annotations
+
+import io
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import DatabaseError, OperationalError, transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+from pytest_django import Settings
+
+from django_google_link.accounts import process_breaker
+from django_google_link.accounts.access_tokens import check_grant, fresh_access_token
+from django_google_link.accounts.circuit_breaker import match_waiting, read_circuit
+from django_google_link.exceptions import (
+    ClientMisconfiguredError,
+    GoogleLinkError,
+    RefreshUnavailableError,
+    TokenEndpointError,
+)
+from django_google_link.models import CircuitBreaker, GoogleAccount
+from django_google_link.testing import FakeGoogle, FakeUser, travel
+from tests.support.accounts import linked
+from tests.support.databases import at_once, new_user
+from tests.support.failing import refusing
+from tests.support.times import in_seconds
+from tests.support.workers import during_refresh
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
+
+
+@pytest.fixture
+def accounts(shared_database: None, google: FakeGoogle, alice: FakeUser) -> list[GoogleAccount]:
+    """Eight accounts, whose access tokens have expired."""
+    return link_many(google, alice, 8)
+
+
+def link_many(google: FakeGoogle, alice: FakeUser, count: int) -> list[GoogleAccount]:
+    """Link accounts whose access tokens have expired."""
+    user, google.refresh_sends_id_token = new_user(), False
+    return [
+        linked(user, google, alice, sub=str(n), access_token_expires_at=in_seconds(-60))
+        for n in range(count)
+    ]
+
+
+def attempt(account: GoogleAccount) -> str:
+    """Return what a caller gets: a token, or an error."""
+    try:
+        fresh_access_token(account)
+    except TokenEndpointError as error:
+        return error.error
+    return "token"
+
+
+def attempt_each(accounts: list[GoogleAccount]) -> list[str]:
+    """Return what one caller after the other gets."""
+    return [attempt(account) for account in accounts]
+
+
+def asked(google: FakeGoogle) -> int:
+    """Return how often Google was asked for a token."""
+    return len(google.requests_to("token"))
+
+
+def open_circuit(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
+    """Let five accounts fail."""
+    google.fail_next(5)
+    assert attempt_each(accounts[:5]) == ["no_answer"] * 5
+
+
+# How it opens
+
+
+def test_outage_is_found_by_five_failures_in_a_row(
+    google: FakeGoogle, accounts: list[GoogleAccount], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody else asks: each is told at once, and when it makes sense to come again."""
+    google.fail_next(100)
+
+    assert attempt_each(accounts) == ["no_answer"] * 5 + ["provider_unavailable"] * 3
+
+    assert asked(google) == 5
+    assert caplog.text.count("is away: it is asked once in 30 s until it answers.") == 1
+    with pytest.raises(TokenEndpointError) as caught:
+        fresh_access_token(accounts[5])
+    delay = vars(caught.value)["retry_at"] - timezone.now()
+    assert timedelta(seconds=25) < delay <= timedelta(seconds=30)
+    assert GoogleAccount.objects.get(pk=accounts[7].pk).refresh_retry_at is None
+    assert not GoogleAccount.objects.exclude(refresh_lease=None).exists()
+
+
+def test_outage_is_everybodys_whoever_found_it(
+    google: FakeGoogle, accounts: list[GoogleAccount]
+) -> None:
+    """Another worker has it from the database."""
+    open_circuit(google, accounts)
+
+    assert not process_breaker.is_open(google.url)
+    assert at_once(lambda: attempt(accounts[6])) == ["provider_unavailable"]
+
+
+def test_one_bad_account_is_no_outage(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
+    """However often it fails, nobody else waits."""
+    google.fail_next(9)
+    for _ in range(9):
+        assert attempt(accounts[0]) == "no_answer"
+        GoogleAccount.objects.update(refresh_retry_at=None)
+
+    assert attempt(accounts[1]) == "token"
+
+
+def test_success_in_between_is_no_outage(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
+    """Four failures, a success, four failures: Google answers now and then."""
+    more = accounts[4:]
+    google.fail_next(4)
+    assert attempt_each(accounts[:4]) == ["no_answer"] * 4
+    assert attempt(more[0]) == "token"
+    google.fail_next(3)
+
+    assert attempt_each(more[1:]) == ["no_answer"] * 3
+    assert attempt(more[0]) == "token"
+    assert not CircuitBreaker.objects.exclude(opened_at=None).exists()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 429},
+        {"status": 403, "body": "<html>Rate limit", "content_type": "text/html"},
+        {"status": 400, "body": {"error": "slow_down"}},
+        {"status": 400, "body": {"error": "access_denied"}},
+        {"status": 401, "body": {"error": "invalid_client"}},
+        {"status": 400, "body": {"error": "invalid_grant"}},
+    ],
+)
+def test_what_is_one_accounts_own_is_no_outage(
+    google: FakeGoogle, accounts: list[GoogleAccount], fault: dict[str, Any]
+) -> None:
+    """Google answers, and the next account may be served."""
+    google.fail_next(7, **fault)
+    for account in accounts[:7]:
+        with pytest.raises(GoogleLinkError):
+            fresh_access_token(account)
+
+    assert attempt(accounts[7]) == "token"
+    assert asked(google) == 8
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 500},
+        {"status": 408},
+        {"status": 200, "body": "<html>", "content_type": "text/html"},
+        {"status": 200, "body": {"token_type": "Bearer"}},
+        {"status": 302, "headers": {"Location": "https://example.com/"}},
+        {"delay": 0.5},
+    ],
+)
+def test_whatever_makes_no_sense_is_an_outage(
+    google: FakeGoogle, accounts: list[GoogleAccount], fault: dict[str, Any], settings: Settings
+) -> None:
+    """A captive portal, a proxy that has lost its way, and a server that hangs."""
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 0.2}
+    google.fail_next(5, **fault)
+    for account in accounts[:5]:
+        assert attempt(account) != "token"
+
+    assert attempt(accounts[5]) == "provider_unavailable"
+    assert asked(google) == 5
+
+
+def test_token_that_lives_serves_meanwhile(
+    google: FakeGoogle, alice: FakeUser, accounts: list[GoogleAccount]
+) -> None:
+    """Nobody is asked, and whoever counts sees why no other came."""
+    open_circuit(google, accounts)
+    GoogleAccount.objects.filter(pk=accounts[6].pk).update(access_token_expires_at=in_seconds(60))
+
+    token = fresh_access_token(accounts[6])
+
+    assert not token.is_new
+    assert "provider_unavailable" in str(token.problem)
+    assert asked(google) == 5
+
+
+# How it closes
+
+
+def test_one_probe_in_half_a_minute_finds_out(
+    google: FakeGoogle, accounts: list[GoogleAccount]
+) -> None:
+    """Of all accounts and callers, as long as Google is away."""
+    google.fail_next(100)
+    attempt_each(accounts)
+
+    for number in range(1, 4):
+        with travel(seconds=31 * number):
+            assert sorted(attempt_each(accounts)) == ["no_answer"] + ["provider_unavailable"] * 7
+
+    assert asked(google) == 5 + 3
+
+
+def test_probe_is_one_callers_turn(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
+    """Others do not wait for it: they learn at once that Google is away."""
+    open_circuit(google, accounts)
+    outcomes: list[str] = []
+
+    with (
+        travel(seconds=31),
+        during_refresh(google, lambda: outcomes.extend(attempt_each(accounts[1:]))),
+    ):
+        assert attempt(accounts[0]) == "token"
+
+    assert outcomes == ["provider_unavailable"] * 7
+    assert asked(google) == 6
+
+
+def test_probe_of_another_worker_is_left_to_it(
+    google: FakeGoogle, accounts: list[GoogleAccount]
+) -> None:
+    """Whoever comes too late for the turn goes away with nothing changed."""
+    open_circuit(google, accounts)
+    with travel(seconds=31):
+        circuit = read_circuit(google.url, using="default")
+        assert circuit.retry_at is None
+        # Another worker takes the turn in this moment.
+        CircuitBreaker.objects.update(retry_at=Now() + timedelta(seconds=31 + 15))
+        with pytest.raises(TokenEndpointError, match="provider_unavailable"):
+            circuit.enter()
+
+        CircuitBreaker.objects.update(retry_at=in_seconds(0))
+        read_circuit(google.url, using="default").enter()
+
+
+def test_answer_ends_the_waits_that_began_meanwhile(
+    google: FakeGoogle, accounts: list[GoogleAccount]
+) -> None:
+    """All work at once; what waits for itself goes on waiting."""
+    google.fail_next(status=429)
+    assert attempt(accounts[0]) == "no_answer"
+    google.error_next("access_denied")
+    assert attempt(accounts[1]) == "access_denied"
+    google.fail_next(5)
+    assert attempt_each(accounts[2:7]) == ["no_answer"] * 5
+    GoogleAccount.objects.filter(refresh_problem="unavailable").update(
+        refresh_retry_at=in_seconds(3000)
+    )
+
+    with travel(seconds=31):
+        assert attempt(accounts[7]) == "token"
+        GoogleAccount.objects.filter(refresh_problem="throttled").update(
+            refresh_retry_at=in_seconds(3000)
+        )
+        assert attempt_each(accounts[2:7]) == ["token"] * 5
+        assert attempt_each(accounts[:2]) == ["backing_off", "access_denied"]
+
+    assert asked(google) == 13
+
+
+def test_account_that_waits_may_be_the_one_to_find_out(
+    google: FakeGoogle, alice: FakeUser, accounts: list[GoogleAccount]
+) -> None:
+    """There may be no other: its own wait, which grows, is no reason to find out late."""
+    open_circuit(google, accounts)
+    GoogleAccount.objects.update(refresh_retry_at=in_seconds(3000))
+
+    with travel(seconds=31):
+        assert attempt(accounts[0]) == "token"
+
+
+def test_account_that_was_failing_before_finds_out_nothing(
+    google: FakeGoogle, accounts: list[GoogleAccount]
+) -> None:
+    """It fails by itself: if it were to find out for all, nobody would get on."""
+    GoogleAccount.objects.filter(pk=accounts[7].pk).update(
+        refresh_failing_since=in_seconds(-3600),
+        refresh_retry_at=in_seconds(3000),
+        refresh_problem="unavailable",
+        refresh_failed_at=in_seconds(-600),
+    )
+    open_circuit(google, accounts)
+
+    with travel(seconds=31):
+        assert attempt(accounts[7]) == "backing_off"
+        assert attempt(accounts[6]) == "token"
+        assert attempt(accounts[7]) == "token"
+
+
+def test_failure_after_the_outage_is_waited_out(
+    google: FakeGoogle, accounts: list[GoogleAccount]
+) -> None:
+    """What began later did not end with it."""
+    open_circuit(google, accounts)
+
+    with travel(seconds=31):
+        assert attempt(accounts[0]) == "token"
+        google.fail_next()
+        assert attempt_each([accounts[1], accounts[1]]) == ["no_answer", "backing_off"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "is_closed"),
+    [
+        ({"status": 429}, True),
+        ({"status": 400, "body": {"error": "access_denied"}}, True),
+        ({"status": 400, "body": {"error": "invalid_grant"}}, True),
+        ({"status": 503}, False),
+    ],
+)
+def test_any_answer_that_makes_sense_says_that_google_is_back(
+    google: FakeGoogle, accounts: list[GoogleAccount], fault: dict[str, Any], is_closed: bool
+) -> None:
+    """Whatever it says of the account."""
+    open_circuit(google, accounts)
+    google.fail_next(**fault)
+
+    with travel(seconds=31):
+        with pytest.raises(GoogleLinkError):
+            fresh_access_token(accounts[6])
+        assert attempt(accounts[7]) == ("token" if is_closed else "provider_unavailable")
+
+
+def test_probe_that_is_interrupted_is_the_next_callers(
+    google: FakeGoogle, accounts: list[GoogleAccount]
+) -> None:
+    """A worker that is told to stop has found out nothing."""
+    open_circuit(google, accounts)
+
+    with travel(seconds=31):
+        circuit = read_circuit(google.url, using="default")
+        circuit.enter()
+        with pytest.raises(KeyboardInterrupt), circuit.watch("account"):
+            raise KeyboardInterrupt
+        assert attempt(accounts[0]) == "token"
+
+
+def test_account_that_cannot_ask_takes_no_probe(
+    google: FakeGoogle, accounts: list[GoogleAccount]
+) -> None:
+    """Its client has another id by now: it would keep the turn from those who can ask."""
+    open_circuit(google, accounts)
+    GoogleAccount.objects.filter(pk=accounts[6].pk).update(client_id="former")
+
+    with travel(seconds=31):
+        with pytest.raises(ClientMisconfiguredError):
+            fresh_access_token(accounts[6])
+        assert attempt(accounts[7]) == "token"
+
+
+def test_interruption_of_what_is_no_probe_changes_nothing(
+    google: FakeGoogle, accounts: list[GoogleAccount]
+) -> None:
+    """There is no turn to give back."""
+    circuit = read_circuit(google.url, using="default")
+    circuit.enter()
+    with pytest.raises(KeyboardInterrupt), circuit.watch("account"):
+        raise KeyboardInterrupt
+
+    assert not CircuitBreaker.objects.exists()
+
+
+def test_late_success_closes_it(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
+    """It was on its way when the others failed, and has come: Google is there."""
+    google.fail_next()
+    assert attempt(accounts[0]) == "no_answer"
+    circuit = read_circuit(google.url, using="default")
+    google.fail_next(4)
+    assert attempt_each(accounts[1:5]) == ["no_answer"] * 4
+
+    with circuit.watch("account"):
+        pass
+
+    assert attempt(accounts[5]) == "token"
+
+
+def test_operator_who_checks_is_no_exception(
+    google: FakeGoogle, accounts: list[GoogleAccount]
+) -> None:
+    """A hundred checks in the admin would hang as well."""
+    open_circuit(google, accounts)
+
+    with pytest.raises(TokenEndpointError, match="provider_unavailable"):
+        check_grant(accounts[6])
+
+    assert not GoogleAccount.objects.exclude(refresh_lease=None).exists()
+    with travel(seconds=31):
+        check_grant(accounts[6])
+
+
+# What one worker alone has
+
+
+def test_worker_that_cannot_connect_may_be_alone_with_it(
+    google: FakeGoogle, accounts: list[GoogleAccount]
+) -> None:
+    """It leaves Google alone; the others are not kept from it."""
+    google.stop()
+    outcomes = attempt_each(accounts)
+    google.start()
+
+    assert outcomes == ["unreachable"] * 5 + ["provider_unavailable"] * 3
+    assert process_breaker.is_open(google.url)
+    assert CircuitBreaker.objects.get().opened_at is None
+    assert GoogleAccount.objects.filter(refresh_problem="unreachable").count() == 5
+    process_breaker.forget_failures()  # Another worker.
+    assert attempt(accounts[7]) == "token"
+
+
+def test_second_worker_that_cannot_connect_makes_it_everybodys(
+    google: FakeGoogle, accounts: list[GoogleAccount]
+) -> None:
+    """Then it is not the one's network."""
+    google.stop()
+    attempt_each(accounts)
+    CircuitBreaker.objects.update(worker="another:1")
+    process_breaker.forget_failures()
+    GoogleAccount.objects.update(refresh_retry_at=None)
+    attempt_each(accounts)
+    google.start()
+
+    assert CircuitBreaker.objects.get().opened_at is not None
+    process_breaker.forget_failures()
+    assert attempt(accounts[7]) == "provider_unavailable"
+    with travel(seconds=31):
+        assert attempt(accounts[7]) == "token"
+        assert attempt(accounts[0]) == "token"
+
+
+@pytest.mark.parametrize("worker", ["", "another:1"])
+def test_worker_that_cannot_connect_leaves_the_probe_to_another(
+    google: FakeGoogle, accounts: list[GoogleAccount], worker: str
+) -> None:
+    """Where all were answered with 503, not where others cannot connect either."""
+    open_circuit(google, accounts)
+    CircuitBreaker.objects.update(worker=worker)
+
+    with travel(seconds=31):
+        google.stop()
+        assert attempt(accounts[6]) == "unreachable"
+        google.start()
+        process_breaker.forget_failures()
+        assert attempt(accounts[7]) == ("provider_unavailable" if worker else "token")
+
+
+def test_worker_that_can_connect_again_tells_the_others(
+    google: FakeGoogle, accounts: list[GoogleAccount], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What waited for its network waits no longer."""
+    google.stop()
+    attempt_each(accounts)
+    google.start()
+    assert caplog.text.count("is away for this process: it asks once in 30 s until it is") == 1
+    GoogleAccount.objects.filter(refresh_problem="unreachable").update(
+        refresh_retry_at=in_seconds(3000)
+    )
+    assert attempt(accounts[7]) == "provider_unavailable"
+
+    with travel(seconds=31):
+        assert attempt_each(accounts) == ["token"] * 8
+    assert caplog.text.count("answers this process again.") == 1
+
+
+def test_worker_asks_once_as_well(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
+    """Its threads have one turn among them."""
+    google.stop()
+    attempt_each(accounts)
+
+    with travel(seconds=31):
+        circuits = [read_circuit(google.url, using="default") for _ in range(2)]
+        circuits[0].enter()
+        with pytest.raises(TokenEndpointError, match="provider_unavailable"):
+            circuits[1].enter()
+        assert attempt(accounts[7]) == "provider_unavailable"
+
+
+def test_transaction_of_the_callers_writes_nothing(
+    google: FakeGoogle, accounts: list[GoogleAccount]
+) -> None:
+    """A roll-back would lose it: what fails in there counts for this worker."""
+    google.fail_next(6)
+    with transaction.atomic():
+        assert attempt_each(accounts) == ["no_answer"] * 5 + ["provider_unavailable"] * 3
+        assert not CircuitBreaker.objects.exists()
+        with travel(seconds=31):
+            assert attempt_each(accounts[:2]) == ["no_answer", "provider_unavailable"]
+        with travel(seconds=62):
+            assert attempt_each(accounts[:2]) == ["token"] * 2
+
+    assert asked(google) == 5 + 1 + 2
+
+
+def test_transaction_of_the_callers_heeds_what_others_know(
+    google: FakeGoogle, accounts: list[GoogleAccount]
+) -> None:
+    """It is read there, and one caller of the worker's finds out."""
+    open_circuit(google, accounts)
+    before = CircuitBreaker.objects.values().get()
+
+    with transaction.atomic():
+        assert attempt(accounts[6]) == "provider_unavailable"
+        with travel(seconds=31):
+            google.fail_next()
+            assert attempt_each(accounts[6:]) == ["no_answer", "token"]
+
+    assert CircuitBreaker.objects.values().get() == before
+
+
+def test_database_that_takes_no_notes_keeps_nobody_from_the_answer(
+    google: FakeGoogle, accounts: list[GoogleAccount], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each caller hears what Google has said; only the others do not learn of it."""
+    google.fail_next(6)
+
+    with refusing(DatabaseError("no"), "google_link_circuitbreaker", "INSERT"):
+        assert attempt_each(accounts[:6]) == ["no_answer"] * 6
+
+    assert "was not saved: DatabaseError" in caplog.text
+
+
+@pytest.mark.parametrize("error", [OperationalError("disk full"), DatabaseError("read only")])
+def test_wait_that_cannot_be_saved_keeps_nobody_from_the_answer(
+    google: FakeGoogle,
+    accounts: list[GoogleAccount],
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    """The lease ends by itself."""
+    google.fail_next()
+
+    with refusing(error, "UPDATE", "refresh_failures"):
+        assert attempt(accounts[0]) == "no_answer"
+
+    assert f"waits was not saved: {type(error).__name__}" in caplog.text
+
+
+# Many at once
+
+
+def wait_of(**values: Any) -> dict[str, Any]:
+    """Return the columns of an account that waits."""
+    return {
+        "refresh_retry_at": in_seconds(3000),
+        "refresh_problem": "unavailable",
+        "refresh_failing_since": in_seconds(-60),
+        "refresh_failed_at": in_seconds(-60),
+        **values,
+    }
+
+
+WAITS: list[dict[str, Any]] = [
+    {"refresh_retry_at": None, "refresh_problem": "", "refresh_failing_since": None},
+    {},
+    {"refresh_retry_at": -1},
+    {"refresh_problem": "throttled"},
+    {"refresh_problem": "refused"},
+    {"refresh_problem": "unreachable"},
+    {"refresh_failed_at": None},
+    {"refresh_failed_at": -3},
+    {"refresh_failing_since": -7200},
+    {"refresh_failing_since": None},
+]
+
+
+@pytest.mark.parametrize("state", ["unknown", "open", "closed", "another's"])
+def test_query_for_many_agrees_with_the_judgement_of_one(
+    google: FakeGoogle, alice: FakeUser, shared_database: None, state: str
+) -> None:
+    """Who waits, whatever is known of the issuer."""
+    accounts = link_many(google, alice, len(WAITS))
+    for account, values in zip(accounts, WAITS, strict=True):
+        times = {
+            name: in_seconds(value) if isinstance(value, int) else value
+            for name, value in wait_of(**values).items()
+        }
+        GoogleAccount.objects.filter(pk=account.pk).update(**times)
+    issuer = "https://another.example" if state == "another's" else google.url
+    if state != "unknown":
+        circuit = read_circuit(issuer, using="default")
+        for number in range(5):
+            with pytest.raises(TokenEndpointError), circuit.watch(str(number)):
+                raise RefreshUnavailableError("no_answer", status=503)
+    circuits = CircuitBreaker.objects.all()
+    if state == "closed":
+        circuits.update(opened_at=None, closed_at=in_seconds(-10))
+    elif state != "unknown":
+        circuits.update(opened_at=in_seconds(-30), retry_at=in_seconds(20))
+
+    circuit = read_circuit(google.url, using="default")
+    waiting = GoogleAccount.objects.filter(match_waiting(using="default"))
+
+    assert set(waiting) == {
+        row
+        for row in GoogleAccount.objects.all()
+        if row.refresh_retry_at
+        and row.refresh_retry_at > timezone.now()
+        and circuit.heeds_wait(row)
+    }
+
+
+def run_refresh() -> str:
+    """Run the command, which must fail, and return what it prints."""
+    out = io.StringIO()
+    with pytest.raises(CommandError, match="stay as they are"):
+        call_command("google_link_refresh", expiring_within=0, workers=1, stdout=out)
+    return out.getvalue()
+
+
+def test_command_in_an_outage_says_so_each_time(
+    google: FakeGoogle, alice: FakeUser, shared_database: None
+) -> None:
+    """Sixty accounts, some requests, and exit code 1; later one request a run."""
+    link_many(google, alice, 60)
+    google.fail_next(100)
+
+    assert run_refresh() == "      60 postponed: Google gave no usable answer\n"
+    assert asked(google) == 5
+    assert run_refresh() == "      60 postponed: Google gave no usable answer\n"
+    assert asked(google) == 5
+    with travel(seconds=31):
+        assert run_refresh() == "      60 postponed: Google gave no usable answer\n"
+    assert asked(google) == 6
+
+
+def test_command_in_an_outage_counts_what_a_living_token_hides(
+    google: FakeGoogle, alice: FakeUser, shared_database: None
+) -> None:
+    """That the old one serves is no success."""
+    link_many(google, alice, 8)
+    GoogleAccount.objects.update(access_token_expires_at=in_seconds(60))
+    google.fail_next(100)
+    out = io.StringIO()
+
+    with pytest.raises(CommandError):
+        call_command("google_link_refresh", expiring_within=15, workers=1, stdout=out)
+
+    assert out.getvalue() == "       8 postponed: Google gave no usable answer\n"
+
+
+def test_status_names_the_outage_and_what_fails(
+    google: FakeGoogle, accounts: list[GoogleAccount]
+) -> None:
+    """Since when, when Google is asked again, and how many accounts fail for which reason."""
+    google.error_next("access_denied")
+    attempt(accounts[7])
+    open_circuit(google, accounts)
+    out = io.StringIO()
+
+    call_command("google_link_status", stdout=out)
+
+    assert f"No answer from {google.url} since " in out.getvalue()
+    assert "Refreshes that fail: 6, the oldest since " in out.getvalue()
+    assert " (1 refused, 5 unavailable)\n" in out.getvalue()
+    with travel(minutes=61), pytest.raises(CommandError, match="has not answered since"):
+        call_command("google_link_status", check=True, stdout=out)

@@ -1,0 +1,197 @@
+"""Two who write a user's links at the same moment: nobody waits in a circle, and one is default."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import IntegrityError, transaction
+
+from django_google_link.models import GoogleAccount, PendingRevocation
+from django_google_link.testing.accounts import make_google_account
+from tests.support.accounts import save, token_of
+from tests.support.databases import at_once, new_user
+from tests.support.races import Racer
+from tests.support.workers import just_before
+
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.usefixtures("shared_database"),
+    pytest.mark.skipif(
+        not os.environ.get("TEST_DATABASE"), reason="SQLite has one writer at a time."
+    ),
+]
+
+LAST_KEY = uuid.UUID(int=2**128 - 1)
+
+
+def make_last(account: GoogleAccount) -> GoogleAccount:
+    """Let this account come after all others in the order of the keys."""
+    GoogleAccount.objects.filter(pk=account.pk).update(id=LAST_KEY)
+    return GoogleAccount.objects.get(pk=LAST_KEY)
+
+
+def defaults_of(user: Any) -> list[str]:
+    """Return the subjects of the accounts that are a user's default."""
+    rows = GoogleAccount.objects.filter(user=user, is_default=True)
+    return sorted(rows.values_list("sub", flat=True))
+
+
+def link_and_make_default(user: Any, sub: str) -> None:
+    """Do what a user does who changes to another account."""
+    save(user, sub).make_default()
+
+
+def test_unlinking_beside_a_link_that_is_made_the_default() -> None:
+    """It promotes the one that is left, which the other one has locked."""
+    user = new_user()
+    old = make_last(make_google_account(user, sub="old"))
+    # What is left is read, and promoted then.
+    unlinking = Racer(old.unlink, stops_before=("SELECT", '"is_default"', "LIMIT 2"))
+    unlinking.wait_until_stopped()
+    linking = Racer(lambda: link_and_make_default(user, "new"))
+    linking.wait_until_done_or_waiting()
+
+    unlinking.result()
+    linking.result()
+
+    assert defaults_of(user) == ["new"]
+
+
+def test_unlinking_beside_a_new_link() -> None:
+    """What is linked while the only other account goes is the default."""
+    user = new_user()
+    old = make_google_account(user, sub="old")
+    unlinking = Racer(old.unlink, stops_before=("DELETE", "googleaccount"))
+    unlinking.wait_until_stopped()
+    linking = Racer(lambda: save(user, "new"))
+    linking.wait_until_done_or_waiting()
+
+    unlinking.result()
+    linking.result()
+
+    assert defaults_of(user) == ["new"]
+
+
+def test_two_first_links() -> None:
+    """One of them is the default, also where no constraint says so."""
+    user = new_user()
+    first = Racer(lambda: save(user, "1"), stops_before=("UPDATE", '"is_default" = '))
+    first.wait_until_stopped()
+    second = Racer(lambda: save(user, "2"))
+    second.wait_until_done_or_waiting()
+
+    first.result()
+    second.result()
+
+    assert defaults_of(user) == ["1"]
+
+
+def test_two_first_links_of_one_account() -> None:
+    """It is linked once, and renewed once."""
+    user = new_user()
+    first = Racer(lambda: save(user, "1"), stops_before=("UPDATE", '"is_default" = '))
+    first.wait_until_stopped()
+    second = Racer(lambda: save(user, "1"))
+    second.wait_until_done_or_waiting()
+
+    first.result()
+    second.result()
+
+    assert defaults_of(user) == ["1"]
+    assert GoogleAccount.objects.get().grant_version == 3
+
+
+def test_moved_to_a_user_who_links_for_the_first_time() -> None:
+    """What comes beside it is not the default one as well."""
+    anna, ben = new_user("anna"), new_user("ben")
+    moved = make_google_account(anna, sub="moved")
+    linking = Racer(lambda: save(ben, "linked"), stops_before=("UPDATE", '"is_default" = '))
+    linking.wait_until_stopped()
+    moving = Racer(lambda: moved.reassign(ben))
+    moving.wait_until_done_or_waiting()
+
+    linking.result()
+    moving.result()
+
+    assert defaults_of(ben) == ["linked"]
+    assert GoogleAccount.objects.filter(user=ben).count() == 2
+
+
+def test_moved_to_a_user_who_links_the_same_account() -> None:
+    """Who comes second finds the row, and renews it."""
+    anna, ben = new_user("anna"), new_user("ben")
+    moved = make_google_account(anna, sub="same")
+    moving = Racer(lambda: moved.reassign(ben), stops_before=("UPDATE", '"user_id" = '))
+    moving.wait_until_stopped()
+    linking = Racer(lambda: save(ben, "same"))
+    linking.wait_until_done_or_waiting()
+
+    moving.result()
+    linking.result()
+
+    assert GoogleAccount.objects.get().user == ben
+    assert defaults_of(ben) == ["same"]
+
+
+def test_deleting_a_user_who_links() -> None:
+    """The order is that of the cascade: the accounts first, and then their user."""
+    user = new_user()
+    make_google_account(user, sub="old")
+    deleting = Racer(get_user_model().objects.get().delete, stops_before=("DELETE", "_user"))
+    deleting.wait_until_stopped()
+    linking = Racer(lambda: save(user, "new"))
+    linking.wait_until_done_or_waiting()
+
+    deleting.result()
+    with pytest.raises(IntegrityError, match=r"(?i)foreign key"):
+        linking.result()
+
+    assert not GoogleAccount.objects.exists()
+    assert PendingRevocation.objects.count() == 1
+
+
+def hold(account: GoogleAccount) -> None:
+    """Lock a row, and write it then."""
+    with transaction.atomic():
+        GoogleAccount.objects.select_for_update().get(pk=account.pk)
+        GoogleAccount.objects.filter(pk=account.pk).update(label="held")
+
+
+def test_unlinking_waits_for_nothing_that_was_not_there() -> None:
+    """A row that a script has added, and has locked, is left as it is: it might wait for us."""
+    user = new_user()
+    old = make_google_account(user, sub="old")
+    unlinking = Racer(old.unlink, stops_before=("SELECT", '"is_default"', "LIMIT 2"))
+    unlinking.wait_until_stopped()
+    added = make_google_account(user, sub="added")
+    GoogleAccount.objects.filter(pk=added.pk).update(is_default=False)
+    holding = Racer(lambda: hold(added), stops_before=("UPDATE", '"label" = '))
+    holding.wait_until_stopped()
+
+    unlinking.result()
+    holding.result()
+
+    assert defaults_of(user) == []
+
+
+@pytest.mark.skipif(
+    os.environ.get("TEST_DATABASE") != "postgresql",
+    reason="Elsewhere nobody refers to a user who is locked.",
+)
+def test_link_that_was_added_without_a_lock_is_renewed() -> None:
+    """A script may do so in the last moment; in the caller's transaction nothing is repeated."""
+    user = new_user()
+
+    def add() -> None:
+        at_once(lambda: make_google_account(user, sub="1"))
+
+    with transaction.atomic(), just_before('INSERT INTO "google_link_googleaccount"', act=add):
+        save(user, "1")
+
+    account = GoogleAccount.objects.get()
+    assert account.grant_version == 2
+    assert token_of(account, "refresh_token") == "1//new"

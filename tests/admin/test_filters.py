@@ -1,0 +1,82 @@
+"""What the admin filters by, an index answers: there may be a million rows."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth import get_user_model
+from django.db import connection
+from django.test import RequestFactory
+
+from django_google_link.admin import GoogleAccountAdmin
+from django_google_link.models import GoogleAccount
+from django_google_link.testing.accounts import make_google_account
+from tests.support.databases import new_user
+
+pytestmark = pytest.mark.django_db
+
+on_postgresql = pytest.mark.skipif(
+    "connection.vendor != 'postgresql'", reason="asks PostgreSQL how it would"
+)
+FILTERS = {
+    "status__exact=needs_reauthorization": "status",
+    "status_reason=revoked": "status",
+    "status_reason=session_policy": "status",
+    "refresh=failing": "refresh_failing_since",
+    "client=default": "client",
+    "client=other": "client",
+    "key=other": "sealed_by",
+}
+
+
+def filtered(query: str) -> Any:
+    """Return the rows of a page of the admin."""
+    request = RequestFactory().get(f"/?{query}")
+    request.user = get_user_model()(username="olga", is_superuser=True, is_active=True)
+    page = GoogleAccountAdmin(GoogleAccount, admin.site)
+    return page.get_changelist_instance(request).get_queryset(request)
+
+
+@on_postgresql
+@pytest.mark.parametrize("query", FILTERS)
+def test_filter_is_answered_by_an_index(query: str) -> None:
+    """PostgreSQL reads all rows only where it has no other way."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        plan = filtered(query).select_related(None).order_by().explain()
+
+    # With the column that its index begins with: else it reads all of the index.
+    assert re.search(rf"Index Cond: \(+{FILTERS[query]}\b", plan)
+
+
+@on_postgresql
+def test_no_index_is_the_beginning_of_another() -> None:
+    """Each costs time whenever a row is written."""
+    with connection.cursor() as cursor:
+        table = GoogleAccount._meta.db_table
+        found = connection.introspection.get_constraints(cursor, table).values()
+    indexes = [tuple(one["columns"]) for one in found if one["index"] or one["unique"]]
+    partial = ("user_id", "client")  # Of the one default.
+
+    indexes = [columns for columns in indexes if columns != partial]
+    assert len(indexes) == len(set(indexes)) == 9
+    for columns in indexes:
+        assert not any(other[: len(columns)] == columns for other in indexes if other != columns)
+
+
+@pytest.mark.parametrize("known", [(), ("b",), ("b", "d"), ("d", "b"), ("D", "b", "c")])
+def test_clients_that_are_not_configured(known: tuple[str, ...], settings: Any) -> None:
+    """All the others, wherever they stand in the order that the database has for texts."""
+    names = ("A", "B", "C", "D", "E", "a", "b", "c", "d", "e")
+    user = new_user()
+    for name in names:
+        make_google_account(user, client=name, sub=name)
+    client = {"CLIENT_ID": "id", "CLIENT_SECRET": "secret"}
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": dict.fromkeys(known, client)}
+
+    found = filtered("client=other").values_list("client", flat=True)
+
+    assert sorted(found) == sorted(set(names) - set(known))

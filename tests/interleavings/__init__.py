@@ -1,0 +1,1 @@
+"""Two operations at once, in every order that matters."""
