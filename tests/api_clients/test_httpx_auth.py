@@ -92,6 +92,20 @@ def test_token_that_has_expired_is_renewed_first(
 
 
 @both
+def test_token_that_lives_for_minutes_is_kept_for_half_of_them(
+    account: GoogleAccount, google: FakeGoogle, ask: Any
+) -> None:
+    """As it is in the row: nothing is asked for the second request."""
+    google.access_token_lifetime = 200
+    google.expire_access_tokens()
+    auth = httpx_auth(account)
+    assert ask("GET", URL, auth=auth).status_code == 200
+    GoogleAccount.objects.all().delete()
+
+    assert ask("GET", URL, auth=auth).status_code == 200
+
+
+@both
 def test_token_of_a_service_account(google: FakeGoogle, settings: Settings, ask: Any) -> None:
     """With the scopes that are named."""
     settings.GOOGLE_LINK = {
