@@ -13,9 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
 from pytest_django import Settings
 
 from django_google_link.exceptions import (
@@ -32,7 +30,7 @@ from django_google_link.testing.accounts import make_google_account
 from tests.support.accounts import linked, save, token_of
 from tests.support.apis import link_account
 from tests.support.constants import CALENDAR, DRIVE, EVENTS
-from tests.support.databases import new_user
+from tests.support.databases import new_user, thread_of_its_own
 from tests.support.hostile_servers import HostileServer, answering, hostile_server, make_answer
 from tests.support.https_servers import write_certificate
 from tests.support.httpx_clients import HTTPX_CLIENTS, stream_once
@@ -380,14 +378,9 @@ def test_fifty_calls_at_once_ask_for_one_token(
     google.expire_access_tokens()
 
     async def call() -> list[httpx.Response]:
-        # The thread is one for all event loops, and knows another test's database.
-        await sync_to_async(connections.close_all)()
-        try:
-            async with httpx.AsyncClient() as client:
-                auth = httpx_auth(user)
-                return await asyncio.gather(*[client.get(URL, auth=auth) for _ in range(50)])
-        finally:
-            await sync_to_async(connections.close_all)()
+        async with thread_of_its_own(), httpx.AsyncClient() as client:
+            auth = httpx_auth(user)
+            return await asyncio.gather(*[client.get(URL, auth=auth) for _ in range(50)])
 
     assert {response.status_code for response in asyncio.run(call())} == {200}
     assert len(google.requests_to("token")) == 1
@@ -397,12 +390,13 @@ def test_sync_client_in_a_running_event_loop(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
     """It blocks the loop, and works."""
-    account = link_account(google, new_user(), alice, CALENDAR, access_token_expires_at=None)
+    user = new_user()
+    account = link_account(google, user, alice, CALENDAR, access_token_expires_at=None)
     google.expire_access_tokens()
 
     async def call() -> httpx.Response:
         with httpx.Client() as client:
-            return client.get(URL, auth=httpx_auth(account))
+            return client.get(URL, auth=httpx_auth(user))
 
     assert asyncio.run(call()).json() == {"items": EVENTS}
     assert token_of(account, "access_token")

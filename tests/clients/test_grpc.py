@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
-from django.db import connections
 
 from django_google_link.exceptions import GrantLostError, RefreshUnavailableError
 from django_google_link.models import GoogleAccount
@@ -16,7 +14,7 @@ from django_google_link.services import credentials_for
 from django_google_link.testing import FakeGoogle, FakeUser
 from tests.documentation.pages import block_with
 from tests.support.accounts import linked
-from tests.support.databases import new_user
+from tests.support.databases import new_user, thread_of_its_own
 from tests.support.times import in_seconds, until
 
 grpc = pytest.importorskip("grpc")
@@ -175,15 +173,13 @@ def test_refused_token_is_replaced_in_an_event_loop(
     google.expire_access_tokens()
 
     async def ask() -> list[Any]:
-        # The thread is one for all event loops, and knows another test's database.
-        await sync_to_async(connections.close_all)()
         interceptors = [send_token(account)]
-        try:
-            async with grpc.aio.insecure_channel(server[0], interceptors=interceptors) as channel:
-                method = channel.unary_unary(UNARY)
-                return [await method(b"x", timeout=20) for _ in range(2)]
-        finally:
-            await sync_to_async(connections.close_all)()
+        async with (
+            thread_of_its_own(),
+            grpc.aio.insecure_channel(server[0], interceptors=interceptors) as channel,
+        ):
+            method = channel.unary_unary(UNARY)
+            return [await method(b"x", timeout=20) for _ in range(2)]
 
     assert asyncio.run(ask()) == [b"x"] * 2
     assert len(google.requests_to("token")) == 1
