@@ -13,7 +13,9 @@ from typing import Any
 
 import httpx
 import pytest
+from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
 from pytest_django import Settings
 
 from django_google_link.exceptions import (
@@ -87,6 +89,7 @@ def test_token_that_has_expired_is_renewed_first(
                 assert ask("GET", URL, auth=auth).status_code == 200
 
     assert len(google.requests_to("token")) == 2
+    assert len(google.requests_to("/calendar/v3/calendars/primary/events")) == 6
 
 
 @both
@@ -99,6 +102,18 @@ def test_token_that_lives_for_minutes_is_kept_for_half_of_them(
     auth = httpx_auth(account)
     assert ask("GET", URL, auth=auth).status_code == 200
     GoogleAccount.objects.all().delete()
+
+    assert ask("GET", URL, auth=auth).status_code == 200
+
+
+def test_account_stays_the_one_that_was_found(
+    account: GoogleAccount, google: FakeGoogle, user: Any
+) -> None:
+    """Also when the user has made another one the default."""
+    auth, ask = httpx_auth(user), HTTPX_CLIENTS["sync"]
+    assert ask("GET", URL, auth=auth).status_code == 200
+    make_google_account(user, access_token="ya29.another").make_default()
+    google.expire_access_tokens()
 
     assert ask("GET", URL, auth=auth).status_code == 200
 
@@ -274,6 +289,26 @@ def test_refused_stream_is_not_sent_again(
     assert len(google.requests_to("token")) == 1
 
 
+class _Stream(httpx.SyncByteStream):
+    """A body of the caller's own make."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"body"
+
+
+def test_refused_stream_of_an_unknown_kind_is_not_sent_again(
+    account: GoogleAccount, api: HostileServer
+) -> None:
+    """Nobody knows whether it can be had again."""
+    length = {"Content-Length": "4"}
+    request = httpx.Request("POST", INBOX, stream=_Stream(), headers=length)
+
+    with httpx.Client() as client:
+        assert client.send(request, auth=httpx_auth(account)).status_code == 401
+
+    assert [seen.body for seen in api.requests] == [b"body"]
+
+
 @both
 def test_refused_token_in_an_outage(account: GoogleAccount, google: FakeGoogle, ask: Any) -> None:
     """There is no other."""
@@ -377,13 +412,23 @@ def test_fifty_calls_at_once_ask_for_one_token(
     link_account(google, user, alice, CALENDAR)
     google.expire_access_tokens()
 
+    queries: list[Any] = []
+
+    def note_queries() -> None:
+        connection.force_debug_cursor = True
+        queries[:] = connection.queries
+
     async def call() -> list[httpx.Response]:
         async with thread_of_its_own(), httpx.AsyncClient() as client:
+            await sync_to_async(note_queries)()
             auth = httpx_auth(user)
-            return await asyncio.gather(*[client.get(URL, auth=auth) for _ in range(50)])
+            answers = await asyncio.gather(*[client.get(URL, auth=auth) for _ in range(50)])
+            await sync_to_async(note_queries)()
+            return answers
 
     assert {response.status_code for response in asyncio.run(call())} == {200}
     assert len(google.requests_to("token")) == 1
+    assert 0 < len(queries) < 25
 
 
 def test_sync_client_in_a_running_event_loop(
