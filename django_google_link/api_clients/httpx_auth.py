@@ -48,7 +48,7 @@ class HttpxAuth(httpx.Auth):
     """Sends the access token of an account with requests of httpx, synchronous or not.
 
     The account is looked up with the first request, and this object stays with it. Threads and
-    coroutines may share it. What a client returns and raises carries no access token.
+    coroutines may share it. What a client returns carries no access token.
 
     Args:
         find_account: returns an account that is ready; may ask the database.
