@@ -10,6 +10,7 @@ from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from .accounts.declared_scopes import declaring
 from .conf.settings import conf
 from .exceptions import ConsentRequiredError
 from .request import GoogleAccess
@@ -18,6 +19,9 @@ from .web.answers import answer_error_in_view, guard_rendering
 from .web.responses import consent_response
 
 __all__ = ["google_aware", "google_required"]
+
+#: Where a decorated view keeps its requirement, for ``google_link_scopes``.
+REQUIREMENT_ATTRIBUTE = "google_link_requirement"
 
 Request = TypeVar("Request", bound=HttpRequest)
 Arguments = ParamSpec("Arguments")
@@ -121,7 +125,9 @@ def google_aware(view: Any, requirement: Requirement) -> Any:
 
 def _wrap_view(view: Any, requirement: Requirement, *, required: bool) -> Any:
     wrap = _wrap_async_view if _is_async(view) else _wrap_sync_view
-    return wrap(view, requirement, required=required)
+    wrapper = wrap(view, requirement, required=required)
+    setattr(wrapper, REQUIREMENT_ATTRIBUTE, requirement)
+    return wrapper
 
 
 def _is_async(view: Any) -> bool:
@@ -138,7 +144,8 @@ def _wrap_sync_view(view: Any, requirement: Requirement, *, required: bool) -> A
         if required and not access:
             return consent_response(request, access)
         try:
-            response: HttpResponseBase = view(request, *args, **kwargs)
+            with declaring(access.declares):
+                response: HttpResponseBase = view(request, *args, **kwargs)
         except ConsentRequiredError as error:
             return answer_error_in_view(error, request, access)
         return guard_rendering(response, request, access)
@@ -154,7 +161,8 @@ def _wrap_async_view(view: Any, requirement: Requirement, *, required: bool) -> 
         if required and not access:
             return await sync_to_async(consent_response)(request, access)
         try:
-            response: HttpResponseBase = await view(request, *args, **kwargs)
+            with declaring(access.declares):
+                response: HttpResponseBase = await view(request, *args, **kwargs)
         except ConsentRequiredError as error:
             return await sync_to_async(answer_error_in_view)(error, request, access)
         return guard_rendering(response, request, access)

@@ -14,9 +14,9 @@ from django.utils.translation import gettext_lazy as _
 
 from .conf import clock
 from .conf.django import django_conf
+from .conf.scope_rules import missing_scopes
 from .encryption.format import PREFIX_LENGTH, Binding
 from .encryption.keyring import seal, unseal
-from .scopes import missing_scopes
 from .secret import Secret
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["GoogleAccount", "PendingRevocation"]
 
 TokenName = Literal["refresh_token", "access_token"]
+
+#: For so long before the end of a grant it is said that it ends.
+ENDING_NOTICE = timedelta(days=7)
 
 # Part of every ciphertext: never change these, whatever is renamed.
 _PURPOSES: dict[TokenName, str] = {
@@ -47,6 +50,7 @@ class Reason(models.TextChoices):
     SESSION_POLICY = "session_policy", _("session policy of the Workspace")
     UNDECRYPTABLE = "undecryptable", _("the stored token was damaged")
     REQUESTED = "requested", _("asked for by an operator")
+    RETIRED = "retired", _("granted a scope that is no longer used")
 
 
 class RefreshProblem(models.TextChoices):
@@ -198,7 +202,11 @@ class GoogleAccount(SealedTokens):
     )
     # Those that it is known to carry: what is granted later, it may not.
     refresh_token_scopes = models.JSONField(default=list, editable=False)
-    refresh_token_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # Where the user has granted access for a limited time.
+    refresh_token_expires_at = models.DateTimeField(
+        _("grant ends"), null=True, blank=True, editable=False, db_index=True
+    )
+    ending_announced_at = models.DateTimeField(null=True, blank=True, editable=False)
     access_token_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     # Counts the grants this row has held, so that a slow refresh of an old one is not written.
     grant_version = models.PositiveIntegerField(default=1, editable=False)
@@ -296,12 +304,31 @@ class GoogleAccount(SealedTokens):
         """Whether Google honours the grant, as far as we know."""
         return self.status == Status.ACTIVE and bool(self.sealed_refresh_token)
 
+    @property
+    def ends_at(self) -> datetime | None:
+        """When the grant ends at Google, where its user has granted access for a limited time."""
+        ends_at: datetime | None = self.refresh_token_expires_at
+        return ends_at if self.is_active else None
+
+    @property
+    def ends_soon(self) -> bool:
+        """Whether the grant ends within a week."""
+        return self.ends_at is not None and self.ends_at <= clock.now() + ENDING_NOTICE
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the time for which access was granted is over."""
+        return self.ends_at is not None and self.ends_at <= clock.now()
+
     def is_ready(self, *scopes: str) -> bool:
         """Whether the account can be used for these scopes, as far as we know."""
         return self.is_active and not self.missing_scopes(*scopes)
 
     def missing_scopes(self, *scopes: str) -> frozenset[str]:
-        """Return those of the scopes that the user has not granted; aliases count as equal."""
+        """Return those of the scopes that the user has not granted; aliases count as equal.
+
+        A scope that another one implies is granted with it.
+        """
         return missing_scopes(scopes, self.granted_scopes)
 
     def has_unexpired_access_token(self, *, leeway: timedelta = timedelta()) -> bool:

@@ -1,4 +1,4 @@
-"""What a scope means: its normal form, which are missing, and its words for people."""
+"""What a scope means: its normal form, and its words for people."""
 
 from __future__ import annotations
 
@@ -73,11 +73,6 @@ def _normalize_scopes(items: tuple[str, ...]) -> tuple[str, ...]:
     """Return the normal form. A view compares the same few lists at each request."""
     names = " ".join(items).split()
     return tuple(dict.fromkeys(_ALIASES.get(name, name) for name in names))
-
-
-def missing_scopes(required: Iterable[str], granted: Iterable[str]) -> frozenset[str]:
-    """Return those of the required scopes that were not granted."""
-    return frozenset(parse_scopes(required)) - frozenset(parse_scopes(granted))
 
 
 def describe_scope(scope: str) -> str:

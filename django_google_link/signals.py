@@ -16,6 +16,7 @@ __all__ = [
     "account_linked",
     "account_unlinked",
     "authorization_denied",
+    "authorization_ending",
     "authorization_lost",
     "authorization_recovered",
     "scopes_changed",
@@ -32,6 +33,8 @@ token_refreshed = Signal()
 authorization_denied = Signal()
 #: An account has to be linked again, once per transition: ``account``, ``reason``.
 authorization_lost = Signal()
+#: A grant that was given for a limited time ends within a week, once: ``account``, ``ends_at``.
+authorization_ending = Signal()
 #: A lost grant works again: ``account``.
 authorization_recovered = Signal()
 #: A link is gone: ``user_id``, ``client``, ``sub``, ``email``.

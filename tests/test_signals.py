@@ -33,6 +33,7 @@ def test_signals_are_those_of_the_contract() -> None:
         "scopes_changed",
         "token_refreshed",
         "authorization_denied",
+        "authorization_ending",
         "authorization_lost",
         "authorization_recovered",
         "account_unlinked",

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from ..conf import clock
 from ..conf.clients import OAuthClient, get_client
+from ..conf.scope_rules import choose_scopes, missing_scopes
 from ..conf.settings import conf
 from ..exceptions import ConsentRequiredError
-from ..models import GoogleAccount
+from ..models import GoogleAccount, Reason
 from ..oauth import endpoints
-from ..scopes import missing_scopes, parse_scopes
 from .lookup import choose_account
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class PendingAuthorization:
         add: that a further account is wanted, though one is linked.
         is_further: that this user had linked an account before, through this client.
         consent_repeated: that this is the second attempt, with ``prompt=consent``.
+        include_granted_scopes: that what was granted before is asked for as well.
     """
 
     user: str
@@ -52,6 +53,7 @@ class PendingAuthorization:
     add: bool = False
     is_further: bool = False
     consent_repeated: bool = False
+    include_granted_scopes: bool = True
     nonce: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     code_verifier: str = field(default_factory=lambda: secrets.token_urlsafe(64), repr=False)
     created_at: float = field(default_factory=clock.timestamp)
@@ -76,6 +78,7 @@ class PendingAuthorization:
             code_verifier=self.code_verifier,
             prompt=self.prompt,
             login_hint=self.account,
+            include_granted_scopes=self.include_granted_scopes,
         )
 
     def repeated(self, *, account: str) -> PendingAuthorization:
@@ -112,7 +115,7 @@ def start_authorization(
     """
     linked = list(GoogleAccount.objects.for_user(user, client=client.name))
     account = _find_expected(request, linked)
-    scopes = request.scopes
+    scopes = choose_scopes(request.scopes, required=request.required)
     if account is None:
         usable = [row for row in linked if row.is_active and client.has_issued(row)]
         prompt = "consent"
@@ -122,12 +125,11 @@ def start_authorization(
             prompt = "select_account consent" if lacks else "select_account"
     else:
         is_usable = account.is_active and client.has_issued(account)
-        if is_usable and account.is_ready(*request.required):
+        if is_usable and account.is_ready(*request.required) and not request.renew:
             return None
-        if not client.combines_scopes:
-            scopes = parse_scopes((*scopes, *account.granted_scopes))
+        scopes = _add_granted_scopes(request, client, account, is_usable=is_usable)
         is_granted = not missing_scopes(scopes, account.refresh_token_scopes)
-        prompt = "" if is_usable and is_granted else "consent"
+        prompt = "" if is_usable and is_granted and not request.renew else "consent"
     return PendingAuthorization(
         user=request.user,
         client=client.name,
@@ -139,6 +141,22 @@ def start_authorization(
         account=account.sub if account else request.account,
         add=request.add,
         is_further=bool(linked),
+        include_granted_scopes=client.include_granted_scopes
+        and not any(
+            row.status_reason == Reason.RETIRED for row in ([account] if account else linked)
+        ),
+    )
+
+
+def _add_granted_scopes(
+    request: AuthorizeRequest, client: OAuthClient, account: GoogleAccount, *, is_usable: bool
+) -> tuple[str, ...]:
+    """Return what to ask, so that what was granted before stays, and is not asked anew."""
+    granted = account.granted_scopes
+    if not client.combines_scopes:
+        return choose_scopes((*request.scopes, *granted), required=(*request.required, *granted))
+    return choose_scopes(
+        request.scopes, required=request.required, granted=granted if is_usable else ()
     )
 
 

@@ -31,6 +31,7 @@ class AuthorizeRequest:
         return_url: where to go afterwards.
         account: the ``sub`` of the account that is expected, or nothing.
         add: that a further account is wanted, though one is linked.
+        renew: that consent is wanted anew, though nothing is missing: the grant ends soon.
     """
 
     user: str
@@ -41,6 +42,7 @@ class AuthorizeRequest:
     return_url: str
     account: str = ""
     add: bool = False
+    renew: bool = False
 
     def url(self) -> str:
         """Return the address of the authorize view, with this request signed in it."""

@@ -54,7 +54,13 @@ _TOKEN_FIELDS = (
     "status_reason",
     "status_changed_at",
 )
-_GRANT_FIELDS = ("issuer", "client_id", "grant_version", *lease.AT_REST)
+_GRANT_FIELDS = (
+    "issuer",
+    "client_id",
+    "grant_version",
+    "ending_announced_at",
+    *lease.AT_REST,
+)
 
 _News = list[tuple[Signal, dict[str, Any]]]
 
@@ -201,14 +207,32 @@ def save_refresh(
     values = {name: getattr(row, name) for name in _TOKEN_FIELDS}
     if not response.refresh_token:
         # The stored one may have been sealed anew since it was read.
-        del values["sealed_refresh_token"], values["refresh_token_expires_at"]
+        del values["sealed_refresh_token"]
+    if not row.ends_soon:
+        values["ending_announced_at"] = None
     if is_forced:
         values["refresh_forced_at"] = database_now(guard)
     with transaction.atomic(using=guard.db):
         stored = guard.update(**values, **lease.AT_REST)
         if stored:
             _send_news(row, [(signals.token_refreshed, {}), *news], using=guard.db)
+            announce_ending(row, using=guard.db)
     return bool(stored)
+
+
+def announce_ending(account: GoogleAccount, *, using: str) -> bool:
+    """Send ``authorization_ending`` if the grant ends soon, and nobody has said so.
+
+    To be called in a transaction. Return whether it was this call that said so.
+    """
+    if not account.ends_soon or account.ending_announced_at or account.has_ended:
+        return False
+    row = GoogleAccount.objects.using(using).filter(pk=account.pk, ending_announced_at=None)
+    if not row.update(ending_announced_at=clock.now()):
+        return False
+    arguments = {"ends_at": account.ends_at}
+    _send_news(account, [(signals.authorization_ending, arguments)], using=using)
+    return True
 
 
 @sensitive_variables()
@@ -304,6 +328,7 @@ def _apply_grant(
     if response.refresh_token:
         granted = answered
         _apply_refresh_token(account, response, carries=granted)
+        account.ending_announced_at = None
     else:
         declined = requested - answered
         granted = frozenset(account.refresh_token_scopes) - declined
@@ -333,6 +358,9 @@ def _apply_refresh_token(
         account.seal_token("refresh_token", response.refresh_token)
         account.refresh_token_expires_at = response.refresh_token_expires_at
         account.refresh_token_scopes = sorted(carries)
+    elif response.refresh_token_expires_at:
+        # A refresh may say of the stored one when it ends.
+        account.refresh_token_expires_at = response.refresh_token_expires_at
 
 
 @sensitive_variables()

@@ -17,6 +17,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from .. import signals
 from ..conf.clients import OAuthClient, get_client
+from ..conf.scope_rules import missing_scopes
 from ..conf.settings import conf
 from ..exceptions import (
     AuthorizationDeniedError,
@@ -30,7 +31,6 @@ from ..exceptions import (
 )
 from ..models import GoogleAccount, PendingRevocation
 from ..oauth.authorization_response import check_issuer, exchange_code, identify_user
-from ..scopes import missing_scopes
 from ..secret import Secret
 from .access_tokens import check_grant
 from .answers import (

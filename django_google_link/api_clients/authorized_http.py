@@ -17,6 +17,7 @@ from ..http.pool import send_request
 from ..http.streams import find_position
 from .addresses import find_address
 from .credentials import find_api_endpoint, make_credentials_for
+from .insufficient_scope import refuse_insufficient_scope
 from .sessions import without_traceback
 
 #: Said by everything that needs the extra.
@@ -103,7 +104,8 @@ class AuthorizedHttp:
             connection_type: not used.
 
         Raises:
-            ConsentRequiredError: (a ``RefreshError``) when the user must act.
+            ConsentRequiredError: (a ``RefreshError``) when the user must act, also since the API
+                says that a scope is missing, and it is one that is declared.
             OSError: when no whole answer came.
             httplib2.HttpLib2Error: when the host is not known, or redirects do not end.
             ValueError: when the address is not https.
@@ -111,6 +113,8 @@ class AuthorizedHttp:
         result: tuple[httplib2.Response, bytes] = without_traceback(
             self._request, uri, method, body, headers or {}, redirections
         )
+        response, content = result
+        refuse_insufficient_scope(self.credentials, response.status, response, lambda: content)
         return result
 
     def close(self) -> None:

@@ -14,6 +14,11 @@ from typing import Any, Self, overload
 from google.auth.credentials import CredentialsWithQuotaProject, ReadOnlyScoped, TokenState
 
 from ..accounts.access_tokens import fresh_access_token
+from ..accounts.declared_scopes import (
+    Declaration,
+    current_declaration,
+    list_declared_scopes,
+)
 from ..accounts.stored_tokens import (
     AccessToken,
     bound_leeway,
@@ -141,10 +146,18 @@ class _HelperCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
 class AccountCredentials(_HelperCredentials):
     """Credentials of a linked account; its owner is the primary key of the ``GoogleAccount``."""
 
+    # A copy or a pickle declares nothing of its own.
+    _declarations: tuple[Declaration | None, ...] = ()
+
     @classmethod
-    def of(cls, account: GoogleAccount) -> Self:
-        """Return the credentials of an account, with its stored access token if that is fresh."""
+    def of(cls, account: GoogleAccount, *, declared: Sequence[str] = ()) -> Self:
+        """Return the credentials of an account, with its stored access token if that is fresh.
+
+        Args:
+            declared: the scopes that the caller has named.
+        """
         credentials = cls(account.pk, scopes=account.granted_scopes)
+        credentials._declarations = (current_declaration(), lambda _: declared)
         token = stored_access_token(account, leeway=choose_leeway(account))
         if token:
             credentials._take_token(token)
@@ -155,6 +168,10 @@ class AccountCredentials(_HelperCredentials):
         """The primary key of the account."""
         account_id: uuid.UUID = self._owner
         return account_id
+
+    def declared_scopes(self, account: GoogleAccount) -> tuple[str, ...]:
+        """Return what the code that made these, or that is running, has said it needs."""
+        return list_declared_scopes(account, (*self._declarations, current_declaration()))
 
     def _get_fresh_token(self, rejected: Secret | None) -> AccessToken:
         return fresh_access_token(GoogleAccount(pk=self.account_id), rejected=rejected)
@@ -191,14 +208,15 @@ def make_credentials_for(
 
     Args:
         account: a linked account that is ready, which is not judged again; or a service account.
-        scopes: of a service account's token.
+        scopes: that the caller has named: of a service account's token; of a linked account it is
+            remembered that they are needed.
 
     Raises:
         SubjectNotAllowedError: when the service account may not act for this user.
     """
     if isinstance(account, ServiceAccount):
         return ServiceAccountCredentials.of(account, scopes)
-    return AccountCredentials.of(account)
+    return AccountCredentials.of(account, declared=scopes)
 
 
 def find_api_endpoint(account: GoogleAccount | ServiceAccount) -> str | None:

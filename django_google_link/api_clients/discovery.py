@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from ..exceptions import MissingScopesError
 from .authorized_http import MISSING_EXTRA, AuthorizedHttp
 from .credentials import find_api_endpoint, make_credentials_for
+from .insufficient_scope import refuse_insufficient_scope
 from .sessions import without_traceback
 
 try:
     import httplib2
     from googleapiclient.discovery import Resource, build_from_document, fix_method_name
     from googleapiclient.discovery_cache import get_static_doc
+    from googleapiclient.errors import HttpError
     from googleapiclient.http import BatchHttpRequest
 except ImportError as error:
     raise ImproperlyConfigured(MISSING_EXTRA) from error
@@ -75,11 +78,45 @@ class Service(Resource):  # type: ignore[misc]
 class ServiceBatch(BatchHttpRequest):  # type: ignore[misc]
     """googleapiclient's, whose errors show no access token either.
 
-    It writes the headers of all its requests into one body. What callbacks raise is left whole.
+    It writes the headers of all its requests into one body. What callbacks raise is left
+    whole, and they are told of a scope that is missing as others are.
     """
+
+    _callback: Any
+
+    def add(self, request: Any, callback: Any = None, request_id: str | None = None) -> None:
+        """Add a request, as googleapiclient does."""
+        super().add(request, callback and partial(_tell, callback, request), request_id)
+
+    def execute(self, http: Any = None) -> None:
+        """Send all requests, as googleapiclient does."""
+        callback: Any = self._callback
+        if callback:
+            self._callback = lambda request_id, response, exception: _tell(
+                callback, self._requests[request_id], request_id, response, exception
+            )
+        try:
+            super().execute(http)
+        finally:
+            self._callback = callback
 
     def _execute(self, *args: Any) -> None:
         without_traceback(super()._execute, *args)
+
+
+def _tell(callback: Any, request: Any, request_id: str, response: Any, exception: Any) -> None:
+    """Call a batch's callback with what an answer means."""
+    if isinstance(exception, HttpError):
+        try:
+            refuse_insufficient_scope(
+                getattr(request.http, "credentials", None),
+                int(exception.resp.status),
+                exception.resp,
+                lambda: exception.content,
+            )
+        except MissingScopesError as problem:
+            exception = problem
+    callback(request_id, response, exception)
 
 
 @lru_cache(maxsize=64)

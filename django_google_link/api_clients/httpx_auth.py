@@ -20,12 +20,14 @@ from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 from django.views.decorators.debug import sensitive_variables
 
+from ..accounts.declared_scopes import current_declaration, declaring
 from ..accounts.stored_tokens import AccessToken, bound_leeway, refresh_leeway
 from ..http.streams import find_position
 from ..models import is_unexpired
 from ..secret import Secret
 from .addresses import find_address
-from .credentials import find_api_endpoint
+from .credentials import find_api_endpoint, make_credentials_for
+from .insufficient_scope import refuse_insufficient_scope
 from .threads import run_outside_event_loop
 from .tokens import get_token
 
@@ -59,6 +61,8 @@ class HttpxAuth(httpx.Auth):
         self._find_account = find_account
         self._scopes = scopes
         self._sender: _Sender | None = None
+        # What the view has declared that makes this.
+        self._declaration = current_declaration()
 
     def sync_auth_flow(
         self, request: httpx.Request
@@ -67,6 +71,7 @@ class HttpxAuth(httpx.Auth):
 
         Raises:
             ConsentRequiredError: when the user must act first; which of its kinds says why.
+            MissingScopesError: also when the API says that a scope is missing which is declared.
             httpx.UnsupportedProtocol: when the address is not https.
 
         And as ``services.access_token``.
@@ -79,6 +84,9 @@ class HttpxAuth(httpx.Auth):
                 sender = run_outside_event_loop(partial(self._renew, sender.token.value))
                 if exchange.is_worth_repeating(sender):
                     response = yield exchange.authorize(sender)
+            if exchange.was_forbidden(response):
+                response.read()
+                run_outside_event_loop(partial(self._refuse_insufficient_scope, response))
             exchange.hide_token(response)
         finally:
             exchange.hide_token(None)
@@ -95,6 +103,9 @@ class HttpxAuth(httpx.Auth):
                 sender = await sync_to_async(self._renew)(sender.token.value)
                 if exchange.is_worth_repeating(sender):
                     response = yield exchange.authorize(sender)
+            if exchange.was_forbidden(response):
+                await response.aread()
+                await sync_to_async(self._refuse_insufficient_scope)(response)
             exchange.hide_token(response)
         finally:
             exchange.hide_token(None)
@@ -119,6 +130,15 @@ class HttpxAuth(httpx.Auth):
             token=get_token(account, scopes=self._scopes, rejected=rejected),
         )
         return self._sender
+
+    def _refuse_insufficient_scope(self, response: httpx.Response) -> None:
+        """Raise ``MissingScopesError`` where an API misses a scope that is declared."""
+        account = self._sender.account if self._sender else self._find_account()
+        with declaring(self._declaration):
+            credentials = make_credentials_for(account, scopes=self._scopes)
+        refuse_insufficient_scope(
+            credentials, response.status_code, response.headers, lambda: response.content
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +181,11 @@ class _Exchange:
         After a redirect the first server may have done what it was asked for.
         """
         return response.status_code == 401 and not response.history
+
+    def was_forbidden(self, response: httpx.Response) -> bool:
+        """Return whether a server that the token was sent to has answered with 403."""
+        answered = response.request
+        return response.status_code == 403 and "Authorization" in answered.headers
 
     def is_worth_repeating(self, sender: _Sender) -> bool:
         """Return whether there is another token, and the body can be had again."""

@@ -17,6 +17,7 @@ from ..http.routes import find_route
 from ..secret import cut_frames
 from .addresses import find_address
 from .credentials import find_api_endpoint, make_credentials_for
+from .insufficient_scope import refuse_insufficient_scope
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
@@ -74,7 +75,12 @@ class ApiSession(AuthorizedSession):
     def request(  # type: ignore[override]
         self, method: str, url: str, *args: Any, **kwargs: Any
     ) -> Any:
-        """Send a request, as ``requests`` does."""
+        """Send a request, as ``requests`` does.
+
+        Raises:
+            MissingScopesError: when the API says that a scope is missing, and it is one that is
+                declared.
+        """
         if len(args) < _POSITION_OF_TIMEOUT:
             kwargs.setdefault("timeout", conf.api_timeout)
         try:
@@ -83,6 +89,9 @@ class ApiSession(AuthorizedSession):
             _strip_error(error)
             raise
         _strip_response(response)
+        refuse_insufficient_scope(
+            self.credentials, response.status_code, response.headers, lambda: response.content
+        )
         return response
 
 

@@ -37,6 +37,7 @@ _SETTINGS = (
     "refresh_using",
     "client_resolver",
     "service_accounts",
+    "implied_scopes",
 )
 
 #: Those that OpenID Connect defines; all of Google's are addresses.

@@ -21,6 +21,7 @@ RESERVED_PARAMS = frozenset(
         "client_secret",
         "code_challenge",
         "code_challenge_method",
+        "include_granted_scopes",
         "nonce",
         "redirect_uri",
         "response_mode",
@@ -119,7 +120,8 @@ def read_params(name: str, value: Any) -> Mapping[str, str]:
         raise SettingsError(
             "E017",
             f"AUTHORIZATION_PARAMS of the Google client {name!r} sets {', '.join(reserved)}.",
-            hint="Leave these out: the flow sets them itself.",
+            hint="Leave these out: the flow sets them itself, include_granted_scopes as "
+            "INCLUDE_GRANTED_SCOPES says.",
         )
     if "none" in value.get("prompt", "").split():
         raise SettingsError(
@@ -128,6 +130,17 @@ def read_params(name: str, value: Any) -> Mapping[str, str]:
             hint='Leave "none" out of prompt.',
         )
     return value
+
+
+def read_include_granted_scopes(name: str, value: Any) -> bool:
+    """Return ``INCLUDE_GRANTED_SCOPES``."""
+    if isinstance(value, bool):
+        return value
+    raise SettingsError(
+        "E035",
+        f"INCLUDE_GRANTED_SCOPES of the Google client {name!r} is {value!r}.",
+        hint="Use True or False.",
+    )
 
 
 def describe_client(name: str) -> str:

@@ -15,6 +15,7 @@ from .client_values import (
     read_client_id,
     read_credentials,
     read_hosted_domain,
+    read_include_granted_scopes,
     read_params,
     read_scopes,
     read_secret,
@@ -44,6 +45,7 @@ KEYS = frozenset(
         "REDIRECT_URI",
         "HOSTED_DOMAIN",
         "AUTHORIZATION_PARAMS",
+        "INCLUDE_GRANTED_SCOPES",
         "PROVIDER",
         *DEFAULT_ENDPOINTS,
     }
@@ -76,6 +78,8 @@ class OAuthClient:
     type: str | None
     hosted_domain: str | None
     authorization_params: Mapping[str, str] = field(default_factory=dict)
+    #: Whether an authorization asks for the scopes that were granted before as well.
+    include_granted_scopes: bool = True
 
     @property
     def issuers(self) -> tuple[str, ...]:
@@ -90,10 +94,7 @@ class OAuthClient:
 
         See https://developers.google.com/identity/protocols/oauth2/web-server#incrementalAuth.
         """
-        return (
-            self.is_google
-            and self.authorization_params.get("include_granted_scopes", "true") == "true"
-        )
+        return self.is_google and self.include_granted_scopes
 
     @property
     def callback_args(self) -> tuple[str, ...]:
@@ -157,6 +158,9 @@ def get_client(name: str = "default") -> OAuthClient:
         type=secrets.get("TYPE"),
         hosted_domain=read_hosted_domain(name, settings.get("HOSTED_DOMAIN")),
         authorization_params=read_params(name, settings.get("AUTHORIZATION_PARAMS", {})),
+        include_granted_scopes=read_include_granted_scopes(
+            name, settings.get("INCLUDE_GRANTED_SCOPES", True)
+        ),
         authorization_endpoint=require_endpoint(name, "AUTHORIZATION_ENDPOINT", endpoints),
         token_endpoint=token_endpoint,
         revocation_endpoint=endpoints["REVOCATION_ENDPOINT"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -10,7 +11,9 @@ from django.conf import settings as django_settings
 from django.db import connections
 
 from ..exceptions import SettingsError
+from ..scopes import parse_scopes
 from ..secret import Secret
+from .implied_scopes import IMPLIED_SCOPES
 from .masking import mask_keys, mask_setting
 from .validators import import_function, read_seconds, read_time_limit
 
@@ -32,6 +35,7 @@ KEYS = frozenset(
         "REFRESH_USING",
         "CLIENT_RESOLVER",
         "SERVICE_ACCOUNTS",
+        "IMPLIED_SCOPES",
     }
 )
 
@@ -237,6 +241,21 @@ class Settings:
             )
         return value
 
+    @property
+    def implied_scopes(self) -> Mapping[str, tuple[str, ...]]:
+        """What each scope implies: the reviewed table, and what the project says of some scopes."""
+        value = self._get("IMPLIED_SCOPES", {})
+        if value == {}:
+            return IMPLIED_SCOPES
+        with suppress(AttributeError, TypeError, ValueError):
+            return {**IMPLIED_SCOPES, **dict(map(_read_implied, value.items()))}
+        raise SettingsError(
+            "E034",
+            f'GOOGLE_LINK["IMPLIED_SCOPES"] is {value!r}, not a dict of lists of scopes.',
+            hint='Use {"https://…/auth/books": ["https://…/auth/books.readonly"]}; an empty list '
+            "for a scope that is to imply none.",
+        )
+
 
 _CLIENT_KEYS = frozenset({"CLIENT_ID", "CLIENT_SECRET", "CLIENT_SECRETS_FILE"})
 _KEY_HINT = (
@@ -244,6 +263,14 @@ _KEY_HINT = (
     '"import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())" '
     "and keep it outside the code, for example in an environment variable."
 )
+
+
+def _read_implied(item: tuple[Any, Any]) -> tuple[str, tuple[str, ...]]:
+    """Read one entry of ``IMPLIED_SCOPES``; a list, so that no text is taken for one."""
+    [scope], narrow = parse_scopes([item[0]]), item[1]
+    if isinstance(narrow, str):
+        raise TypeError
+    return scope, parse_scopes(narrow)
 
 
 def _is_printable_ascii(text: str) -> bool:

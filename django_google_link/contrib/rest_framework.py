@@ -40,6 +40,9 @@ class GoogleRequired(BasePermission):
     ``IsAuthenticated`` before it.
     """
 
+    #: Tells ``google_link_scopes`` where to look.
+    reads_google_options = True
+
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Say whether the user is ready.
 
@@ -56,6 +59,9 @@ class GoogleRequired(BasePermission):
 
 class GoogleAware(BasePermission):
     """Lets everybody pass, and sets ``request.google``."""
+
+    #: Tells ``google_link_scopes`` where to look.
+    reads_google_options = True
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Say yes."""

@@ -107,6 +107,7 @@ def authorization_url(
     code_verifier: str,
     prompt: str = "",
     login_hint: str = "",
+    include_granted_scopes: bool = True,
 ) -> str:
     """Return the address at Google where the user gives consent.
 
@@ -120,6 +121,7 @@ def authorization_url(
         code_verifier: kept here; only its S256 challenge is sent.
         prompt: ``"consent"``, ``"select_account"``, both, or nothing.
         login_hint: the ``sub`` or e-mail of the account that is expected.
+        include_granted_scopes: whether it is for what was granted before as well.
     """
     params = {
         "client_id": client.client_id,
@@ -131,7 +133,7 @@ def authorization_url(
         "code_challenge": code_challenge(code_verifier),
         "code_challenge_method": "S256",
         "access_type": "offline",
-        "include_granted_scopes": "true",
+        "include_granted_scopes": "true" if include_granted_scopes else "",
         "login_hint": login_hint,
         "hd": client.hosted_domain or "",
         **client.authorization_params,

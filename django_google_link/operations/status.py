@@ -17,6 +17,7 @@ from ..conf.validators import read_or_default
 from ..encryption.format import FORMAT, PREFIX_LENGTH
 from ..encryption.keyring import key_ids
 from ..models import GoogleAccount, PendingRevocation, Status
+from .endings import list_endings
 
 #: Google may be away for so long without anybody's being at fault.
 _PATIENCE_WITH_REFRESHES = timedelta(hours=1)
@@ -47,6 +48,14 @@ class Backlog:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Endings:
+    """Grants that end within a week, and when the first of them does (``None``: none does)."""
+
+    count: int
+    first: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outage:
     """An issuer that is away: since when, and when it is asked again."""
 
@@ -64,6 +73,7 @@ class Overview:
     failing_refreshes: Backlog
     failing_by_problem: dict[str, int]
     pending_revocations: Backlog
+    endings: Endings
     unknown_keys: dict[str, int]
 
     def problems(self) -> Iterator[str]:
@@ -129,6 +139,7 @@ def read_overview(*, using: str | None = None) -> Overview:
         ),
         failing_by_problem={problem: backlog.count for problem, backlog in by_problem.items()},
         pending_revocations=_count_backlog(outbox, "created_at"),
+        endings=_count_endings(using),
         unknown_keys=_count_unknown_keys([*keys, *_count_by_key(outbox)]),
     )
 
@@ -141,6 +152,11 @@ def _count_by_key(outbox: Any) -> Iterator[tuple[str, int]]:
 
 def _count_backlog(rows: Any, column: str) -> Backlog:
     return Backlog(**rows.aggregate(count=Count("*"), since=Min(column)))
+
+
+def _count_endings(using: str | None) -> Endings:
+    rows = list_endings(using=using)
+    return Endings(**rows.aggregate(count=Count("*"), first=Min("refresh_token_expires_at")))
 
 
 def _group_by_problem(failing: Any) -> dict[str, Backlog]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
@@ -108,25 +109,32 @@ def _describe_account(request: HttpRequest, account: GoogleAccount) -> dict[str,
 
 def _relink_url(request: HttpRequest, account: GoogleAccount) -> str:
     # A client that is gone from the settings must not take the page with it.
-    if account.is_active or account.client not in conf.clients:
+    works = account.is_active and not account.ends_soon
+    if works or account.client not in conf.clients:
         return ""
     return _authorize_url(
-        request, account.client, scopes=account.granted_scopes, account=account.sub, add=False
+        request,
+        account.client,
+        scopes=account.granted_scopes,
+        account=account.sub,
+        renew=account.is_active,
     )
 
 
 def _add_url(request: HttpRequest) -> str:
     client = client_name(request)
     # A site may have none that is the default: its views name theirs.
-    return (
-        _authorize_url(request, client, scopes=(), account="", add=True)
-        if client in conf.clients
-        else ""
-    )
+    return _authorize_url(request, client, add=True) if client in conf.clients else ""
 
 
 def _authorize_url(
-    request: HttpRequest, client: str, *, scopes: Any, account: str, add: bool
+    request: HttpRequest,
+    client: str,
+    *,
+    scopes: Iterable[str] = (),
+    account: str = "",
+    add: bool = False,
+    renew: bool = False,
 ) -> str:
     asked = parse_scopes((*IDENTITY_SCOPES, *get_client(client).scopes, *scopes))
     return AuthorizeRequest(
@@ -138,6 +146,7 @@ def _authorize_url(
         return_url=request.path,
         account=account,
         add=add,
+        renew=renew,
     ).url()
 
 

@@ -31,6 +31,7 @@ from ..exceptions import (
     StateError,
 )
 from ..models import GoogleAccount
+from ..operations.scopes import finish_retirements
 from ..scopes import IDENTITY_SCOPES, parse_scopes
 from ..secret import Secret
 from ..web.access import client_name, default_return_url, is_safe_url
@@ -45,6 +46,9 @@ _RESPONSE_PARAMS = ("state", "error", "iss")
 _BOUNCED = "bounced"
 
 
+# No transaction is open while Google is asked to revoke a grant that was retired.
+@transaction.non_atomic_requests
+@transaction.non_atomic_requests(using=router.db_for_write(GoogleAccount))
 @page("GET")
 @no_referrer
 def authorize(request: HttpRequest) -> HttpResponse:
@@ -55,6 +59,10 @@ def authorize(request: HttpRequest) -> HttpResponse:
         return pages.failure(request, error)
     client = get_client(wanted.client)
     keyring.key_ids()  # Without a key there is nowhere to keep what the user would bring back.
+    try:
+        finish_retirements(request.user, client=client.name)
+    except GoogleLinkError as error:
+        return pages.failure(request, error, try_url=request.get_full_path())
     pending = start_authorization(
         request.user, wanted, client, redirect_uri=_choose_redirect_uri(request, client)
     )

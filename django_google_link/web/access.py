@@ -17,8 +17,10 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 
 from ..accounts.authorize_links import AuthorizeRequest
+from ..accounts.declared_scopes import declaring
 from ..accounts.lookup import choose_account, linked_accounts, require_ready
 from ..conf.clients import OAuthClient, get_client
+from ..conf.scope_rules import missing_scopes
 from ..conf.settings import conf
 from ..exceptions import (
     AccountChoiceRequiredError,
@@ -27,10 +29,12 @@ from ..exceptions import (
     NotLinkedError,
 )
 from ..models import GoogleAccount
-from ..scopes import IDENTITY_SCOPES, missing_scopes, parse_scopes
+from ..scopes import IDENTITY_SCOPES, parse_scopes
 from .pending import read_declined
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from google.auth.transport.requests import AuthorizedSession
     from googleapiclient.discovery import Resource
 
@@ -128,6 +132,11 @@ class GoogleAccess:
         """The required scopes that the account has yet to grant."""
         return missing_scopes(self.required_scopes, self.granted_scopes)
 
+    @property
+    def ends_at(self) -> datetime | None:
+        """When the account's grant ends at Google; ``None`` unless it was for a limited time."""
+        return self.account.ends_at if self.account else None
+
     def has_scopes(self, *scopes: str) -> bool:
         """Return whether the account is active and has granted all these scopes."""
         return self.account is not None and self.account.is_ready(*parse_scopes(scopes))
@@ -175,7 +184,8 @@ class GoogleAccess:
         """
         from ..api_clients.credentials import make_credentials_for
 
-        return make_credentials_for(self._require_account())
+        with declaring(self.declares):
+            return make_credentials_for(self._require_account())
 
     def session(self) -> AuthorizedSession:
         """Return a ``requests`` session that sends the account's access token.
@@ -185,7 +195,8 @@ class GoogleAccess:
         """
         from ..api_clients.sessions import open_session_for
 
-        return open_session_for(self._require_account())
+        with declaring(self.declares):
+            return open_session_for(self._require_account())
 
     def http(self) -> AuthorizedHttp:
         """Return an object with httplib2's interface that sends the account's access token.
@@ -198,7 +209,8 @@ class GoogleAccess:
         """
         from ..api_clients.authorized_http import open_http_for
 
-        return open_http_for(self._require_account())
+        with declaring(self.declares):
+            return open_http_for(self._require_account())
 
     def httpx_auth(self) -> HttpxAuth:
         """Return an ``httpx.Auth`` that sends the account's access token.
@@ -212,7 +224,8 @@ class GoogleAccess:
         from ..api_clients.httpx_auth import HttpxAuth
 
         account = self._require_account()
-        return HttpxAuth(lambda: account)
+        with declaring(self.declares):
+            return HttpxAuth(lambda: account)
 
     def service(
         self, name: str, version: str, *, scopes: str | Iterable[str] = (), **kwargs: Any
@@ -233,7 +246,8 @@ class GoogleAccess:
             require_ready(account, parse_scopes(scopes))
         from ..api_clients.discovery import build_service_for
 
-        return build_service_for(account, name, version, **kwargs)
+        with declaring(self.declares):
+            return build_service_for(account, name, version, scopes=parse_scopes(scopes), **kwargs)
 
     @cached_property
     def client(self) -> OAuthClient:
@@ -269,6 +283,12 @@ class GoogleAccess:
         return session is not None and not read_declined(session, self._client_name).isdisjoint(
             needed
         )
+
+    def declares(self, account: GoogleAccount) -> Sequence[str]:
+        """Return the scopes that the view has named, if the account is one that it may mean."""
+        if account.client != self._client_name or not self.is_for(account.user_id):
+            return ()
+        return (*self.required_scopes, *self._requirement.optional_scopes)
 
     def is_for(self, user_id: Any) -> bool:
         """Return whether this is the user of this request."""

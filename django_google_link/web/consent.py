@@ -31,6 +31,7 @@ def consent_content(
         "reason": error.reason if error and access else access.status,
         "missing_scopes": sorted({*access.missing_scopes, *further}),
         "authorize_url": _find_url(access, error, further),
+        **({"ends_at": access.ends_at.isoformat()} if access.ends_at else {}),
     }
 
 

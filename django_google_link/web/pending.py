@@ -11,6 +11,7 @@ from django.contrib.sessions.backends.base import SessionBase, UpdateError
 
 from ..accounts.authorization_requests import PendingAuthorization
 from ..accounts.spent_states import digest_state
+from ..conf.scope_rules import missing_scopes
 from ..exceptions import StateError
 
 SESSION_KEY = "google_link_pending"
@@ -84,7 +85,7 @@ def remember_outcome(
 ) -> None:
     """Keep which of the scopes asked for were not granted, so that nobody is asked in a loop."""
     before = read_declined(session, client)
-    scopes = (before | set(asked)) - set(granted)
+    scopes = missing_scopes(before | set(asked), granted)
     if scopes != before:
         by_client = session.get(DECLINED_SESSION_KEY)
         others = by_client if isinstance(by_client, dict) else {}

@@ -319,6 +319,26 @@ def test_refused_token_in_an_outage(account: GoogleAccount, google: FakeGoogle, 
         ask("GET", URL, auth=httpx_auth(account))
 
 
+@both
+def test_scope_that_was_taken_away(
+    google: FakeGoogle, alice: FakeUser, user: Any, ask: Any
+) -> None:
+    """It was granted when the helper was asked. A 403 for another reason is the answer."""
+    account = linked(user, google, alice, scopes=[CALENDAR, DRIVE])
+    google.answer("/drive/v3/about", {}, scopes=["https://www.googleapis.com/auth/tasks"])
+    auth = httpx_auth(account, scopes=[DRIVE])
+    about = "https://www.googleapis.com/drive/v3/about"
+    assert ask("GET", about, auth=auth).status_code == 403
+    GoogleAccount.objects.update(granted_scopes=[CALENDAR])
+    google.fail_next(endpoint="/drive/v3/about", status=403)
+
+    assert ask("GET", about, auth=auth).status_code == 403
+    with pytest.raises(MissingScopesError) as caught:
+        ask("GET", about, auth=auth)
+
+    assert caught.value.missing_scopes == {DRIVE}
+
+
 # Nobody else
 
 

@@ -173,7 +173,16 @@ def test_templates_use_their_context(row: list[str]) -> None:
     """What a template prints stands in the table."""
     [name] = names_in(row[0])
     text = (PACKAGE / "templates" / "django_google_link" / name).read_text(encoding="utf-8")
-    local = {"entry", "scope", "account", "csrf_token", "LANGUAGE_CODE", "LANGUAGE_BIDI", "form"}
+    local = {
+        "entry",
+        "scope",
+        "account",
+        "csrf_token",
+        "LANGUAGE_CODE",
+        "LANGUAGE_BIDI",
+        "form",
+        "date",
+    }
     used = set(re.findall(r"(?:{{ |{% if (?:not )?|with \w+=)(\w+)", text)) - local
 
     assert used <= {"expected", "other"} | set(names_in(row[2]))

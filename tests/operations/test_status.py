@@ -25,7 +25,10 @@ from tests.support.databases import new_user
 
 pytestmark = pytest.mark.django_db
 
-NOTHING_WAITS = "\nRefreshes that fail: 0\nPending revocations: 0\nNo problems.\n"
+NOTHING_WAITS = (
+    "\nRefreshes that fail: 0\nPending revocations: 0\nGrants that end within a week: 0\n"
+    "No problems.\n"
+)
 
 
 def run(**options: Any) -> str:
@@ -64,7 +67,7 @@ def test_status_counts_by_what_matters(
     GoogleAccount.objects.filter(pk=damaged.pk).update(sealed_refresh_token="1//pasted-token")
     [key] = key_ids()
 
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         said = run()
 
     assert said == (

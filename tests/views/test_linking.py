@@ -1174,7 +1174,7 @@ def test_authorize_at_a_provider_that_does_not_combine_asks_for_all(
     browser: Client, google: FakeGoogle, user: Any, configure: Callable[..., None]
 ) -> None:
     """Else what was granted before would be gone."""
-    configure(AUTHORIZATION_PARAMS={"include_granted_scopes": "false"})
+    configure(INCLUDE_GRANTED_SCOPES=False)
     make_google_account(user, scopes=[CALENDAR])
 
     query = started(browser, wanted(user, required=(DRIVE,), scopes=(*IDENTITY, DRIVE)))

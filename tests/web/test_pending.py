@@ -23,6 +23,7 @@ from django_google_link.web.pending import (
     remember_outcome,
     stash_pending,
 )
+from tests.support.constants import CALENDAR, DRIVE
 
 
 @pytest.fixture
@@ -186,6 +187,14 @@ def test_declined_scopes_are_remembered_until_granted(session: SessionStore) -> 
 
     assert read_declined(session, "default") == frozenset()
     assert read_declined(session, "other") == {"c"}
+
+
+def test_narrow_scope_that_comes_with_a_wide_one_is_not_declined(session: SessionStore) -> None:
+    """Nor is it any more, when the wide one is granted."""
+    remember_outcome(session, "default", asked=[CALENDAR, DRIVE], granted=[])
+    remember_outcome(session, "default", asked=[], granted=[CALENDAR.removesuffix(".readonly")])
+
+    assert read_declined(session, "default") == {DRIVE}
 
 
 def test_outcome_without_news_leaves_the_session_alone(session: SessionStore) -> None:

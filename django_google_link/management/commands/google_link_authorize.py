@@ -20,6 +20,7 @@ from django_google_link.accounts.authorization_requests import (
 from django_google_link.accounts.authorize_links import AuthorizeRequest
 from django_google_link.accounts.linking import complete_authorization
 from django_google_link.conf.clients import OAuthClient, get_client
+from django_google_link.conf.scope_rules import missing_scopes
 from django_google_link.conf.validators import is_loopback
 from django_google_link.encryption import keyring
 from django_google_link.exceptions import (
@@ -31,7 +32,8 @@ from django_google_link.exceptions import (
 from django_google_link.management.loopback import HOST, LoopbackServer
 from django_google_link.management.users import user_named
 from django_google_link.models import GoogleAccount
-from django_google_link.scopes import IDENTITY_SCOPES, missing_scopes, parse_scopes
+from django_google_link.operations.scopes import finish_retirements
+from django_google_link.scopes import IDENTITY_SCOPES, parse_scopes
 from django_google_link.secret import Secret
 
 _PORT = 8765
@@ -105,6 +107,10 @@ class Command(BaseCommand):
                 return_url="",
                 add=True,
             )
+            try:
+                finish_retirements(owner, client=client)
+            except GoogleLinkError as error:
+                raise CommandError(_explain_error(error)) from None
             redirect_uri = f"http://{HOST}:{server.server_port}{server.path}"
             pending = start_authorization(owner, wanted, oauth_client, redirect_uri=redirect_uri)
             try:

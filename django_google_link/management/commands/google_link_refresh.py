@@ -11,6 +11,7 @@ from django.core.management import BaseCommand, CommandError
 from django_google_link.accounts.spent_states import delete_old_states
 from django_google_link.accounts.stored_tokens import refresh_leeway
 from django_google_link.management.outcomes import count_outcomes, fail_if_retryable
+from django_google_link.operations.endings import announce_endings
 from django_google_link.operations.refresh import (
     RETRYABLE,
     RefreshOutcome,
@@ -69,6 +70,9 @@ class Command(BaseCommand):
         if expiring_within is not None and not 0 <= expiring_within <= _LONGEST_MINUTES:
             raise CommandError(f"--expiring-within takes 0 to {_LONGEST_MINUTES} minutes.")
         delete_old_states()
+        ending = announce_endings()
+        if ending:
+            self.stdout.write(f"{ending:>8,} end within a week: their users can link again")
         window = None if expiring_within is None else timedelta(minutes=expiring_within)
         due = list_due_accounts(expiring_within=window, unused_for=timedelta(days=unused_for))
         accounts, waiting = split_waiting(due)

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management import BaseCommand, CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 
-from django_google_link.operations.status import Backlog, Overview, read_overview
+from django_google_link.operations.status import Backlog, Endings, Overview, read_overview
 
 
 class Command(BaseCommand):
@@ -49,6 +49,7 @@ def _format_json(found: Overview, problems: list[str]) -> str:
             "problems": found.failing_by_problem,
         },
         "pending_revocations": asdict(found.pending_revocations),
+        "ending_within_a_week": asdict(found.endings),
         "problems": problems,
     }
     return json.dumps(content, cls=DjangoJSONEncoder)
@@ -73,12 +74,18 @@ def _format_text(found: Overview) -> list[str]:
         f"Refreshes that fail: {_format_backlog(found.failing_refreshes)}"
         f"{_format_problems(found.failing_by_problem)}",
         f"Pending revocations: {_format_backlog(found.pending_revocations)}",
+        f"Grants that end within a week: {_format_endings(found.endings)}",
     ]
 
 
 def _format_problems(problems: dict[str, int]) -> str:
     counts = ", ".join(f"{count:,} {problem}" for problem, count in problems.items())
     return f" ({counts})" if counts else ""
+
+
+def _format_endings(endings: Endings) -> str:
+    first = f", the first on {endings.first:%Y-%m-%d %H:%M}" if endings.first else ""
+    return f"{endings.count:,}{first}"
 
 
 def _format_backlog(backlog: Backlog) -> str:

@@ -1,0 +1,145 @@
+"""What an API means by a 403: a scope that is missing, or something else."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from django.db import connections, router
+
+from ..accounts.answers import DATABASE_FAILURES
+from ..exceptions import MissingScopesError
+from ..models import GoogleAccount
+
+if TYPE_CHECKING:
+    from .credentials import AccountCredentials, ServiceAccountCredentials
+
+logger = logging.getLogger("django_google_link")
+
+_CHALLENGE = re.compile(r'(?:^|[\s,])error\s*=\s*"?insufficient_scope(?:["\s,]|$)', re.IGNORECASE)
+_ERROR_INFO = "google.rpc.ErrorInfo"
+_MESSAGE = "Request had insufficient authentication scopes"
+
+
+def says_insufficient_scope(status: int, headers: Mapping[str, str], body: bytes) -> bool:
+    """Return whether an API has refused a token since it has not the scope that is needed.
+
+    It is a 403 that says so in its challenge (RFC 6750 section 3.1), as a ``google.rpc.ErrorInfo``
+    (https://cloud.google.com/apis/design/errors), or by ``insufficientPermissions``, as older APIs
+    do. Some of those mean by that word that the user may not see something, and then do not speak
+    of scopes. Quota, sharing and an API that is not enabled have other words.
+
+    Args:
+        status: of the answer.
+        headers: of the answer, in any case.
+        body: of the answer, decompressed.
+    """
+    if status != 403:
+        return False
+    if any(
+        name.lower() == "www-authenticate" and _CHALLENGE.search(str(value))
+        for name, value in headers.items()
+    ):
+        return True
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    # A stream is an array, and ends with the error.
+    for item in document if isinstance(document, list) else [document]:
+        error = item.get("error") if isinstance(item, dict) else None
+        if error == "insufficient_scope" or (isinstance(error, dict) and _names_scope(error)):
+            return True
+    return False
+
+
+def refuse_insufficient_scope(
+    credentials: AccountCredentials | ServiceAccountCredentials | None,
+    status: int,
+    headers: Mapping[str, str],
+    read_body: Callable[[], bytes],
+) -> None:
+    """Turn an answer that misses a scope into the error that sends the user to consent.
+
+    Where all that is declared is granted, consent would bring nothing: then the answer stays as it
+    is, and the log says what to do.
+
+    Args:
+        credentials: with which the API was called, if they are ours.
+        status: of its answer.
+        headers: of its answer.
+        read_body: called for a 403 alone.
+
+    Raises:
+        MissingScopesError: when a scope that is declared was not granted.
+    """
+    if status != 403 or not _is_linked(credentials):
+        return
+    if not says_insufficient_scope(status, headers, read_body()):
+        return
+    account = _find_account(credentials)
+    if account is None:
+        return
+    missing = account.missing_scopes(*credentials.declared_scopes(account))
+    if missing:
+        raise MissingScopesError(missing_scopes=missing, account=account)
+    logger.warning(
+        "An API wants another scope of the account %s than those that are declared: name it in "
+        "the scopes of the view, or of the call.",
+        account.pk,
+    )
+
+
+def _is_linked(
+    credentials: AccountCredentials | ServiceAccountCredentials | None,
+) -> TypeGuard[AccountCredentials]:
+    # Its class would bring google-auth along, which is imported late.
+    return hasattr(credentials, "declared_scopes")
+
+
+def _names_scope(error: Mapping[str, Any]) -> bool:
+    if str(error.get("message", "")).startswith(_MESSAGE):
+        return True
+    details, errors = error.get("details"), error.get("errors")
+    return any(map(_is_scope_detail, details if isinstance(details, list) else ())) or any(
+        map(_is_scope_error, errors if isinstance(errors, list) else ())
+    )
+
+
+def _is_scope_detail(detail: Any) -> bool:
+    return (
+        isinstance(detail, dict)
+        and str(detail.get("@type", "")).endswith(_ERROR_INFO)
+        and detail.get("reason") == "ACCESS_TOKEN_SCOPE_INSUFFICIENT"
+    )
+
+
+def _is_scope_error(error: Any) -> bool:
+    if not isinstance(error, dict) or error.get("reason") != "insufficientPermissions":
+        return False
+    message = str(error.get("message", "")).lower()
+    return not message or message.startswith("insufficient permission") or "scope" in message
+
+
+def _find_account(credentials: AccountCredentials) -> GoogleAccount | None:
+    """Return the account as it is now: more may have been granted since."""
+    rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
+    with _closing_new_connection(rows.db), suppress(*DATABASE_FAILURES):
+        return rows.filter(pk=credentials.account_id).first()
+    return None
+
+
+@contextmanager
+def _closing_new_connection(using: str) -> Iterator[None]:
+    """Close a connection that a thread did not have: nobody tells threads of a client's own to."""
+    connection = connections[using]
+    came_without = connection.connection is None
+    try:
+        yield
+    finally:
+        if came_without:
+            connection.close()

@@ -1,0 +1,162 @@
+"""Which scopes the views of a project require, found by walking its URLconf."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from inspect import getattr_static, isfunction, ismethod
+from types import FunctionType
+from typing import Any
+
+from django.urls import URLPattern, get_resolver
+
+from ..conf.clients import get_client
+from ..conf.settings import conf
+from ..decorators import REQUIREMENT_ATTRIBUTE
+from ..mixins import GoogleAwareMixin, GoogleRequiredMixin
+from ..web.access import Requirement
+
+_OPTIONS = {
+    "scopes": ("google_scopes", None),
+    "optional_scopes": ("google_optional_scopes", ()),
+    "client": ("google_client", None),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewScopes:
+    """What one view needs. ``is_known`` is false where it is decided at each request."""
+
+    route: str
+    view: str
+    scopes: tuple[str, ...]
+    optional_scopes: tuple[str, ...]
+    client: str | None
+    is_known: bool = True
+
+
+def list_view_scopes(urlconf: str | None = None) -> list[ViewScopes]:
+    """Return what each decorated view needs, in the order of the URLconf.
+
+    Args:
+        urlconf: the dotted path of a module; ``ROOT_URLCONF`` by default.
+    """
+    return list(_walk(get_resolver(urlconf).url_patterns, ""))
+
+
+def _walk(patterns: Any, prefix: str) -> Iterator[ViewScopes]:
+    for pattern in patterns:
+        # A regular expression is shown as what lies between its ends.
+        route = prefix + str(pattern.pattern).removeprefix("^").removesuffix("$")
+        if isinstance(pattern, URLPattern):
+            for requirement in _find_requirements(pattern.callback):
+                yield _describe(requirement, route, pattern.lookup_str)
+        else:
+            yield from _walk(pattern.url_patterns, route)
+
+
+def _describe(requirement: Requirement | None, route: str, view: str) -> ViewScopes:
+    if requirement is None:
+        return ViewScopes(
+            route=route, view=view, scopes=(), optional_scopes=(), client=None, is_known=False
+        )
+    scopes = requirement.scopes
+    return ViewScopes(
+        route=route,
+        view=view,
+        scopes=_list_client_scopes(requirement.client) if scopes is None else scopes,
+        optional_scopes=requirement.optional_scopes,
+        client=requirement.client,
+    )
+
+
+def _list_client_scopes(client: str | None) -> tuple[str, ...]:
+    """Return what a view requires that names no scopes: those of its client, or of any."""
+    if client is None and conf.client_resolver is not None:
+        return tuple(scope for name in conf.clients for scope in get_client(name).scopes)
+    return get_client(client or "default").scopes
+
+
+def _find_requirements(callback: Any) -> list[Requirement | None]:
+    """Return the requirements of a view and of all that it wraps; ``None`` for an unknown one."""
+    found: list[Requirement | None] = []
+    seen: set[int] = set()
+    pending = [callback]
+    while pending:
+        view = pending.pop()
+        if id(view) in seen:
+            continue
+        seen.add(id(view))
+        attributes = getattr(view, "__dict__", {})
+        requirement = attributes.get(REQUIREMENT_ATTRIBUTE)
+        if requirement is not None and requirement not in found:
+            found.append(requirement)
+        view_class = attributes.get("cls") or attributes.get("view_class")
+        if isinstance(view_class, type):
+            options = attributes.get("initkwargs") or attributes.get("view_initkwargs") or {}
+            found += [one for one in _read_class(view_class, options) if one not in found]
+            pending += _list_methods(view_class)
+        pending += _list_wrapped(view)
+    return found
+
+
+def _list_wrapped(view: Any) -> list[Any]:
+    """Return what a callable may call: whatever its decorators are like."""
+    if isinstance(view, partial):
+        return [view.func, *filter(callable, view.args)]
+    if ismethod(view):
+        return [view.__func__]
+    if not isfunction(view):
+        return [type(view).__call__] if callable(view) and not isinstance(view, type) else []
+    inner = [*_read_closure(view), getattr(view, "__wrapped__", None)]
+    return [one for one in inner if isfunction(one) or ismethod(one) or isinstance(one, partial)]
+
+
+def _read_closure(function: FunctionType) -> Iterator[Any]:
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # It is empty.
+            yield cell.cell_contents
+
+
+def _list_methods(view_class: type) -> list[Any]:
+    """Return the methods that may be decorated, wherever they are defined."""
+    methods = (getattr_static(view_class, name, None) for name in dir(view_class))
+    return [
+        method for method in methods if REQUIREMENT_ATTRIBUTE in getattr(method, "__dict__", {})
+    ]
+
+
+def _read_class(view_class: type, options: Mapping[str, Any]) -> Iterator[Requirement | None]:
+    """Yield what the mixins and permissions of a class require."""
+    if issubclass(view_class, GoogleRequiredMixin | GoogleAwareMixin):
+        yield _read_options(options, view_class)
+    permissions = options.get("permission_classes", getattr(view_class, "permission_classes", ()))
+    for permission in _list_permissions(permissions):
+        yield _read_options(options, view_class, permission)
+
+
+def _read_options(options: Mapping[str, Any], *owners: type) -> Requirement | None:
+    """Read the options of a view from what ``as_view()`` was given, or else from its classes.
+
+    ``None`` where they are properties, which are decided at each request, or nonsense.
+    """
+    found: dict[str, Any] = {}
+    for key, (name, default) in _OPTIONS.items():
+        values = [options[name]] if name in options else []
+        values += [getattr(owner, name) for owner in owners if hasattr(owner, name)]
+        found[key] = values[0] if values else default
+    try:
+        return Requirement.of(**found)
+    except TypeError:
+        return None
+
+
+def _list_permissions(permissions: Any) -> Iterator[type]:
+    """Yield ours among the permissions of Django REST framework, combined by operators or not."""
+    for permission in permissions if isinstance(permissions, list | tuple) else ():
+        if getattr(permission, "reads_google_options", False):
+            yield permission
+        operands = (getattr(permission, name, None) for name in ("op1_class", "op2_class"))
+        yield from _list_permissions([operand for operand in operands if operand is not None])

@@ -1,0 +1,36 @@
+"""Saying in time of the grants that were given for a limited time that they end."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from django.db import router
+
+from ..accounts.database import in_chunks, run_in_transaction
+from ..accounts.grants import announce_ending
+from ..conf import clock
+from ..models import ENDING_NOTICE, GoogleAccount, GoogleAccountQuerySet, Status
+
+_CHUNK = 500
+
+
+def list_endings(*, using: str | None = None) -> GoogleAccountQuerySet:
+    """Return the active accounts whose grants end within a week."""
+    now = clock.now()
+    accounts = GoogleAccount.objects.using(using or router.db_for_write(GoogleAccount))
+    return accounts.filter(
+        status=Status.ACTIVE,
+        refresh_token_expires_at__gt=now,
+        refresh_token_expires_at__lte=now + ENDING_NOTICE,
+    ).exclude(sealed_refresh_token="")
+
+
+def announce_endings() -> int:
+    """Send ``authorization_ending`` for each of them, as far as nobody has; return how many."""
+    rows = list_endings().filter(ending_announced_at=None)
+    count = 0
+    for chunk in in_chunks(rows, size=_CHUNK):
+        for account in chunk:
+            announce = partial(announce_ending, account, using=rows.db)
+            count += run_in_transaction(announce, using=rows.db)
+    return count

@@ -1,0 +1,114 @@
+"""Which scopes are granted, by how many links; and retiring one that is no longer used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Generator, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.db import router
+from django.db.models import Count, TextChoices
+from django.utils.translation import gettext_lazy as _
+
+from ..accounts.database import in_chunks
+from ..accounts.retirement import list_grant, list_unrevoked, retire_grant
+from ..accounts.revocations import RevocationOutcome, outbox
+from ..exceptions import RefreshUnavailableError
+from ..models import GoogleAccount, GoogleAccountQuerySet, PendingRevocation, Reason, Status
+from .revoke_pending import process_now
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+_CHUNK = 500
+
+
+class RetirementOutcome(TextChoices):
+    """What became of a link that had been granted a scope."""
+
+    RETIRED = "retired", _("retired, and revoked at Google")
+    POSTPONED = "postponed", _("retired; google_link_revoke_pending revokes them at Google")
+    SHARED = "shared", _("handled with another link of the same grant")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetirementPlan:
+    """How many links have a scope, how many others end with them, and of how many users."""
+
+    links: int
+    others: int
+    users: int
+
+
+def count_granted_scopes() -> tuple[Counter[str], Counter[str]]:
+    """Return how many links have been granted each scope: those that work, and the others."""
+    working, lost = Counter[str](), Counter[str]()
+    rows = _read_accounts().order_by().values_list("granted_scopes", "status")
+    for scopes, status, count in rows.annotate(total=Count("*")):
+        counts = working if status == Status.ACTIVE else lost
+        counts.update(dict.fromkeys(scopes, count))
+    return working, lost
+
+
+def plan_retirement(scope: str) -> RetirementPlan:
+    """Count what ends when a scope is retired."""
+    links, ending, users = set(), set(), set()
+    for account in _list_granted(scope):
+        links.add(account.pk)
+        for row in list_grant(account):
+            ending.add(row.pk)
+            users.add(row.user_id)
+    return RetirementPlan(links=len(links), others=len(ending - links), users=len(users))
+
+
+def retire_scope(
+    scope: str, *, needed: Collection[str]
+) -> Generator[RetirementOutcome, None, None]:
+    """Retire the links that have been granted a scope, and yield an outcome for each as it comes.
+
+    Args:
+        scope: that nothing uses any more.
+        needed: the scopes that the site still uses.
+    """
+    for account in _list_granted(scope):
+        pending = retire_grant(account, scope, needed=needed)
+        if pending is None:
+            yield RetirementOutcome.SHARED
+        elif _revoke(pending):
+            yield RetirementOutcome.RETIRED
+        else:
+            yield RetirementOutcome.POSTPONED
+
+
+def finish_retirements(user: AbstractBaseUser | AnonymousUser, *, client: str) -> None:
+    """Revoke at Google what is left of a user's retired grants, before they are asked anew.
+
+    Raises:
+        RefreshUnavailableError: when Google cannot be told yet.
+    """
+    rows = GoogleAccount.objects.for_user(user, client=client).filter(status_reason=Reason.RETIRED)
+    for account in rows:
+        pending = list_unrevoked(account)
+        if pending and not _revoke(pending):
+            raise RefreshUnavailableError(
+                "revocation_pending", "The former grant has to be revoked at Google first."
+            )
+
+
+def _revoke(pending: list[PendingRevocation]) -> bool:
+    """Tell Google; return whether nothing is left to tell."""
+    for row in pending:
+        if process_now(row) == RevocationOutcome.UNREACHABLE:
+            return False
+    return not outbox().filter(pk__in=[row.pk for row in pending]).exists()
+
+
+def _list_granted(scope: str) -> Iterator[GoogleAccount]:
+    """Yield the accounts that have been granted a scope. No index knows: all are read."""
+    for chunk in in_chunks(_read_accounts(), size=_CHUNK):
+        yield from (account for account in chunk if scope in account.granted_scopes)
+
+
+def _read_accounts() -> GoogleAccountQuerySet:
+    return GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
