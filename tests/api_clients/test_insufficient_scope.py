@@ -15,7 +15,7 @@ import httpx
 import pytest
 from django.db import OperationalError, connection
 from django.http import HttpRequest, HttpResponse
-from django.test import AsyncClient, Client
+from django.test import AsyncClient, Client, RequestFactory
 from django.urls import include, path
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
@@ -354,6 +354,26 @@ def test_task_whose_scope_was_taken_away(
         assert caught.value.account == account
         assert caught.value.missing_scopes == {TASKS}
         assert caught.value.user_id == user.pk
+
+
+def test_httpx_auth_remembers_what_its_view_declared(
+    rf: RequestFactory, google: FakeGoogle, alice: FakeUser, user: Any, tasks_api: None
+) -> None:
+    """It is used when the view has ended, by an answer that is streamed for instance."""
+    linked(user, google, alice)
+    auths: list[Any] = []
+
+    @google_required(scopes=[CALENDAR], optional_scopes=[TASKS])
+    def view(request: GoogleRequiredRequest) -> HttpResponse:
+        auths.append(request.google.httpx_auth())
+        return HttpResponse()
+
+    request = rf.get("/")
+    request.user = user
+    view(request)
+
+    with httpx.Client() as client, pytest.raises(MissingScopesError):
+        client.get(TASKS_URL, auth=auths[0])
 
 
 def test_view_declares_nothing_for_others(
