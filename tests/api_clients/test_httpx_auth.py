@@ -160,6 +160,13 @@ def test_errors_come_from_the_request(
         ask("GET", URL, auth=httpx_auth(user))
 
 
+def test_stream_is_left_to_be_read(account: GoogleAccount) -> None:
+    """A download may be long."""
+    with httpx.Client() as client, client.stream("GET", URL, auth=httpx_auth(account)) as response:
+        assert not response.is_stream_consumed
+        assert b"".join(response.iter_bytes())
+
+
 # A refusal
 
 

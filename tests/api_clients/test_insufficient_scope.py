@@ -118,8 +118,11 @@ class ByPermission(APIView):
     google_optional_scopes = (TASKS,)
 
     def get(self, request: Any) -> HttpResponse:
-        """Ask."""
-        return HttpResponse(request.google.session().get(TASKS_URL))
+        """Ask by a session, or by httpx."""
+        if "httpx" not in request.GET:
+            return HttpResponse(request.google.session().get(TASKS_URL))
+        with httpx.Client() as client:
+            return HttpResponse(client.get(TASKS_URL, auth=request.google.httpx_auth()).content)
 
 
 urlpatterns = [
@@ -280,8 +283,15 @@ def test_async_view_asks_for_what_it_declares(
     assert response["Location"].startswith("/google/authorize/?request=")
 
 
+@pytest.mark.parametrize("page", ["/drf/", "/drf/?httpx"])
 def test_permission_asks_for_what_it_declares(
-    browser: Client, google: FakeGoogle, alice: FakeUser, user: Any, tasks_api: None, settings: Any
+    browser: Client,
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    tasks_api: None,
+    settings: Any,
+    page: str,
 ) -> None:
     """Django REST framework's handler answers, with what is missing."""
     settings.REST_FRAMEWORK = {
@@ -289,7 +299,7 @@ def test_permission_asks_for_what_it_declares(
     }
     linked(user, google, alice)
 
-    response: Any = browser.get("/drf/")
+    response: Any = browser.get(page)
 
     assert response.status_code == 403
     assert response.json()["missing_scopes"] == [TASKS]
