@@ -6,17 +6,18 @@ A façade: it turns an owner into an account that is ready, and hands it to what
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 from asgiref.sync import sync_to_async
+from django.views.decorators.debug import sensitive_variables
 
-from .accounts.access_tokens import fresh_access_token
 from .accounts.lookup import get_account
-from .accounts.stored_tokens import choose_leeway, stored_access_token
-from .api_clients.service_account_tokens import service_token
+from .api_clients.tokens import get_token
 from .conf.service_accounts import ServiceAccount
 from .models import GoogleAccount
 from .scopes import parse_scopes
+from .secret import Secret
 
 if TYPE_CHECKING:
     from google.auth.transport.requests import AuthorizedSession
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .accounts.lookup import LinkOwner
     from .api_clients.authorized_http import AuthorizedHttp
     from .api_clients.credentials import AccountCredentials, ServiceAccountCredentials
+    from .api_clients.httpx_auth import HttpxAuth
 
     Owner = LinkOwner | ServiceAccount
     Credentials = AccountCredentials | ServiceAccountCredentials
@@ -38,6 +40,7 @@ __all__ = [
     "authorized_session",
     "build_service",
     "credentials_for",
+    "httpx_auth",
 ]
 
 Scopes = str | Iterable[str]
@@ -108,6 +111,24 @@ def authorized_http(
     return open_http_for(_find_account(owner, required, client), scopes=required)
 
 
+def httpx_auth(owner: Owner, *, scopes: Scopes = (), client: str = "default") -> HttpxAuth:
+    """Return an ``httpx.Auth`` that sends the account's access token.
+
+    For ``Client`` and ``AsyncClient``; hand it to each call: ``client.get(url, auth=…)``. The
+    account is looked up with the first request, so that this may be called in an event loop, and
+    the errors come from there.
+
+    Arguments and errors as :func:`access_token`.
+
+    Raises:
+        ImproperlyConfigured: when the extra ``httpx`` is not installed.
+    """
+    from .api_clients.httpx_auth import HttpxAuth
+
+    required = parse_scopes(scopes)
+    return HttpxAuth(partial(_find_account, owner, required, client), scopes=required)
+
+
 @overload
 def credentials_for(
     owner: LinkOwner, *, scopes: Scopes = (), client: str = "default"
@@ -138,23 +159,42 @@ def credentials_for(owner: Owner, *, scopes: Scopes = (), client: str = "default
     return make_credentials_for(_find_account(owner, required, client), scopes=required)
 
 
-def access_token(owner: Owner, *, scopes: Scopes = (), client: str = "default") -> str:
+@sensitive_variables()
+def access_token(
+    owner: Owner, *, scopes: Scopes = (), client: str = "default", rejected: str | None = None
+) -> str:
     """Return a fresh access token, for anything else that speaks HTTP.
 
-    Use it at once and do not keep it. Arguments and errors as :func:`credentials_for`, and those
-    of a refresh: ``RefreshUnavailableError``, ``ClientMisconfiguredError``.
+    Use it at once and do not keep it. Where an API answers with 401, hand back the token that it
+    refused: the result is another one, from whoever has got one meanwhile or from Google. Google
+    is asked so once a minute for each account; until then the result is the token that was
+    refused, and to try again is of no use.
+
+    Args:
+        owner: a user, one of their ``GoogleAccount`` rows, or a ``ServiceAccount``.
+        scopes: that the call needs.
+        client: the OAuth client through which the account was linked, for a user as the owner.
+        rejected: the token that an API has just refused.
+
+    Raises:
+        ConsentRequiredError: when the user must act first; which of its kinds says why.
+        SubjectNotAllowedError: when the service account may not act for this user.
+        RefreshUnavailableError: when Google cannot be reached, and no other token lives.
+        ClientMisconfiguredError: when Google refuses the client or the service account.
     """
     required = parse_scopes(scopes)
     account = _find_account(owner, required, client)
-    if isinstance(account, ServiceAccount):
-        return service_token(account, required).value.reveal()
-    stored = stored_access_token(account, leeway=choose_leeway(account))
-    return (stored or fresh_access_token(account)).value.reveal()
+    refused = Secret(rejected) if rejected else None
+    return get_token(account, scopes=required, rejected=refused).value.reveal()
 
 
-async def aaccess_token(owner: Owner, *, scopes: Scopes = (), client: str = "default") -> str:
+@sensitive_variables()
+async def aaccess_token(
+    owner: Owner, *, scopes: Scopes = (), client: str = "default", rejected: str | None = None
+) -> str:
     """Return a fresh access token; the asynchronous :func:`access_token`."""
-    return await sync_to_async(access_token)(owner, scopes=scopes, client=client)
+    ask = sync_to_async(access_token)
+    return await ask(owner, scopes=scopes, client=client, rejected=rejected)
 
 
 async def acredentials_for(
@@ -162,7 +202,7 @@ async def acredentials_for(
 ) -> Credentials:
     """Return google-auth credentials that hold a fresh token; see :func:`credentials_for`.
 
-    A later refresh asks the database, so use them in a thread or for less than an hour.
+    They may be refreshed in the event loop, which waits for it: better in a thread.
     """
     return await sync_to_async(_make_fresh_credentials)(owner, scopes=scopes, client=client)
 

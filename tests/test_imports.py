@@ -16,7 +16,9 @@ HEAVY = {
     "google",
     "google_auth_oauthlib",
     "googleapiclient",
+    "grpc",
     "httplib2",
+    "httpx",
     "jwt",
     "requests",
     "urllib3",
@@ -32,7 +34,7 @@ from pkgutil import walk_packages
 for module in walk_packages(django_google_link.__path__, "django_google_link."):
     rooms = module.name.split(".")
     late = {"authorized_http", "connections", "contrib", "credentials", "discovery"}
-    late |= {"google_auth", "key", "sessions", "testing"}
+    late |= {"google_auth", "httpx_auth", "key", "sessions", "testing"}
     if late.isdisjoint(rooms):
         import_module(module.name)
 """

@@ -37,6 +37,7 @@ from django_google_link.exceptions import (
 from django_google_link.models import GoogleAccount, Status
 from django_google_link.scopes import PREFIX
 from django_google_link.services import (
+    ServiceAccount,
     aaccess_token,
     access_token,
     acredentials_for,
@@ -45,7 +46,7 @@ from django_google_link.services import (
     build_service,
     credentials_for,
 )
-from django_google_link.testing import FakeGoogle, FakeUser
+from django_google_link.testing import FakeGoogle, FakeUser, travel
 from django_google_link.testing.accounts import make_google_account
 from tests.support.accounts import linked, token_of
 from tests.support.constants import CALENDAR, DRIVE, OPENID
@@ -414,6 +415,62 @@ def test_access_token_that_has_expired_is_refreshed(
 
     assert token == token_of(account, "access_token")
     assert len(google.requests_to("token")) == 1
+
+
+@pytest.mark.parametrize("get", [access_token, async_to_sync(aaccess_token)])
+def test_access_token_that_was_refused_gives_way_to_another(
+    google: FakeGoogle, alice: FakeUser, user: Any, get: Any
+) -> None:
+    """Google is asked once a minute; until then whoever holds an older one gets the newest."""
+    account = linked(user, google, alice)
+    first = get(user)
+
+    second = get(user, rejected=first)
+    assert second not in {first, ""}
+    assert second == token_of(account, "access_token") == get(user)
+    # The object is old, and so is the token in it.
+    for owner, rejected, then in (
+        (user, first, second),
+        (account, second, second),
+        (account, first, second),
+        (user, second, second),
+        (user, "", second),
+    ):
+        assert get(owner, rejected=rejected) == then
+    assert len(google.requests_to("token")) == 1
+
+    with travel(minutes=2):
+        assert get(user, rejected=second) not in {first, second}
+    assert len(google.requests_to("token")) == 2
+
+
+@pytest.mark.parametrize("get", [access_token, async_to_sync(aaccess_token)])
+def test_access_token_that_was_refused_in_an_outage(
+    google: FakeGoogle, alice: FakeUser, user: Any, get: Any
+) -> None:
+    """It is not handed out again."""
+    linked(user, google, alice)
+    google.fail_next()
+
+    with pytest.raises(RefreshUnavailableError):
+        get(user, rejected=get(user))
+
+
+def test_access_token_of_a_service_account_that_was_refused(
+    google: FakeGoogle, settings: Settings
+) -> None:
+    """The same."""
+    key = google.service_account_info(google.add_service_account())
+    robots = {"robot": {"INFO": key, "API_ENDPOINT": google.url}}
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "SERVICE_ACCOUNTS": robots}
+    robot = ServiceAccount("robot")
+    first = access_token(robot, scopes=[DRIVE])
+
+    second = access_token(robot, scopes=[DRIVE], rejected=first)
+
+    assert second != first
+    assert access_token(robot, scopes=[DRIVE], rejected=second) == second
+    assert len(google.requests_to("token")) == 2
 
 
 def test_access_token_of_a_stale_account_object_asks_the_row_first(

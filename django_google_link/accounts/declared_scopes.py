@@ -15,7 +15,7 @@ _current: ContextVar[Declaration | None] = ContextVar("google_link_declaration",
 
 
 @contextmanager
-def declaring(declaration: Declaration) -> Iterator[None]:
+def declaring(declaration: Declaration | None) -> Iterator[None]:
     """Let this be known to API clients that are made or used meanwhile."""
     token = _current.set(declaration)
     try:

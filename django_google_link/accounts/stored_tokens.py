@@ -31,14 +31,11 @@ class AccessToken:
     problem: Exception | None = None
 
 
-def stored_access_token(
-    account: GoogleAccount, *, leeway: timedelta, rejected: Secret | None = None
-) -> AccessToken | None:
+def stored_access_token(account: GoogleAccount, *, leeway: timedelta) -> AccessToken | None:
     """Return the access token in this row, if it is of use. Never asks the database or Google.
 
     Args:
         leeway: the life that it must have left.
-        rejected: a token that an API refused, or that is about to expire.
 
     Raises:
         EncryptionKeyUnavailableError: when its key is not configured.
@@ -49,7 +46,7 @@ def stored_access_token(
         token = account.unseal_token("access_token")
     except TokenUndecryptableError:
         return None  # The refresh token can still give another one.
-    if token is None or token == rejected:
+    if token is None:
         return None
     return AccessToken(
         value=token,

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import uuid
 from abc import abstractmethod
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from threading import RLock, local
 from typing import Any, Self, overload
 
-from django.db import connections, router
 from google.auth.credentials import CredentialsWithQuotaProject, ReadOnlyScoped, TokenState
 
 from ..accounts.access_tokens import fresh_access_token
@@ -33,6 +31,7 @@ from ..conf.settings import MINIMUM_REFRESH_LEEWAY
 from ..models import GoogleAccount
 from ..secret import Secret
 from .service_account_tokens import cached_service_token, service_token
+from .threads import connections_as_before, run_outside_event_loop
 
 #: With less life than this google-auth calls a token expired.
 _EXPIRY_LEEWAY = timedelta(seconds=MINIMUM_REFRESH_LEEWAY)
@@ -104,15 +103,13 @@ class _HelperCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
                 ``service_account_tokens.service_token`` say.
         """
         used = getattr(self._this_thread, "applied", None) or self.token
-        if _is_in_event_loop():
-            with ThreadPoolExecutor(1) as thread:
-                thread.submit(self._refresh, used).result()
-        else:
-            self._refresh(used)
-        self._this_thread.applied = self.token
+        run_outside_event_loop(partial(self._refresh, used))
+        # Whoever comes again without having applied it means the token of that moment.
+        self._this_thread.applied = None
 
     def _refresh(self, used: str | None) -> None:
-        with self._locks.setdefault(os.getpid(), RLock()):
+        # gRPC refreshes on threads of its own, which nobody tells to close connections.
+        with self._locks.setdefault(os.getpid(), RLock()), connections_as_before():
             if self.token != used and self.valid:
                 return  # Another thread has got it meanwhile.
             # A token that is only about to expire still serves, should Google give no other.
@@ -177,14 +174,7 @@ class AccountCredentials(_HelperCredentials):
         return list_declared_scopes(account, (*self._declarations, current_declaration()))
 
     def _get_fresh_token(self, rejected: Secret | None) -> AccessToken:
-        connection = connections[router.db_for_write(GoogleAccount)]
-        came_without = connection.connection is None
-        try:
-            return fresh_access_token(GoogleAccount(pk=self.account_id), rejected=rejected)
-        finally:
-            # gRPC refreshes on threads of its own, which nobody tells to close connections.
-            if came_without:
-                connection.close()
+        return fresh_access_token(GoogleAccount(pk=self.account_id), rejected=rejected)
 
 
 class ServiceAccountCredentials(_HelperCredentials):
@@ -243,14 +233,6 @@ def find_api_endpoint(account: GoogleAccount | ServiceAccount) -> str | None:
         # Nobody but Google is to see a token of Google's, whatever the row says.
         get_issuing_client(account)
     return api_endpoint
-
-
-def _is_in_event_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _restore_credentials(

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from ..api_clients.authorized_http import AuthorizedHttp
     from ..api_clients.credentials import AccountCredentials
+    from ..api_clients.httpx_auth import HttpxAuth
 
 AccountChooser = Callable[[HttpRequest], Any]
 
@@ -210,6 +211,21 @@ class GoogleAccess:
 
         with declaring(self.declares):
             return open_http_for(self._require_account())
+
+    def httpx_auth(self) -> HttpxAuth:
+        """Return an ``httpx.Auth`` that sends the account's access token.
+
+        For ``Client`` and ``AsyncClient``: ``client.get(url, auth=request.google.httpx_auth())``.
+
+        Raises:
+            ConsentRequiredError: when the user must act first; which of its kinds says why.
+            ImproperlyConfigured: when the extra ``httpx`` is not installed.
+        """
+        from ..api_clients.httpx_auth import HttpxAuth
+
+        account = self._require_account()
+        with declaring(self.declares):
+            return HttpxAuth(lambda: account)
 
     def service(
         self, name: str, version: str, *, scopes: str | Iterable[str] = (), **kwargs: Any

@@ -6,10 +6,12 @@ import asyncio
 import copy
 import pickle
 from collections.abc import Callable
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection, connections
 from google.auth.credentials import with_scopes_if_required
 from google.auth.exceptions import RefreshError
@@ -25,6 +27,7 @@ from django_google_link.exceptions import (
 )
 from django_google_link.models import GoogleAccount
 from django_google_link.secret import Secret
+from django_google_link.services import ServiceAccount, credentials_for
 from django_google_link.signals import token_refreshed
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
@@ -386,6 +389,76 @@ def test_credentials_refresh_in_a_running_event_loop(
     asyncio.run(refresh())
 
     assert credentials.token == token_of(account, "access_token")
+
+
+def test_credentials_refresh_in_an_event_loop_leaves_no_connection(
+    shared_database: None, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """The thread's own are closed, and the caller's are not touched; its context is known."""
+    credentials = AccountCredentials.of(linked(new_user(), google, alice, access_token=""))
+    before = connection.connection
+    opened: list[Any] = []
+    who = ContextVar("who", default="nobody")
+
+    def note(**arguments: Any) -> None:
+        wrapper = connections["default"]
+        opened.append((wrapper, wrapper.connection, who.get()))
+
+    async def refresh() -> None:
+        who.set("caller")
+        credentials.refresh(None)
+
+    with connected(token_refreshed, note):
+        asyncio.run(refresh())
+
+    [(wrapper, in_thread, caller)] = opened
+    assert caller == "caller"
+    assert in_thread not in {None, before}
+    assert wrapper.connection is None
+    assert connection.connection is before
+
+
+def test_service_account_s_refresh_leaves_no_connection(
+    shared_database: None, google: FakeGoogle, settings: Settings
+) -> None:
+    """Not even where the cache is in the database."""
+    key = google.service_account_info(google.add_service_account())
+    settings.GOOGLE_LINK = {
+        **settings.GOOGLE_LINK,
+        "SERVICE_ACCOUNTS": {"robot": {"INFO": key, "API_ENDPOINT": google.url}},
+    }
+    settings.CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+            "LOCATION": "tokens",
+        }
+    }
+    call_command("createcachetable")
+    credentials = credentials_for(ServiceAccount("robot"), scopes=[CALENDAR])
+
+    def refresh() -> Any:
+        credentials.refresh(None)
+        return connection.connection
+
+    assert at_once(refresh) == [None]
+    assert credentials.valid
+
+
+def test_credentials_that_were_refused_twice_in_one_thread(
+    shared_database: None, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """Whoever did not put the token into headers here means the one of that moment."""
+    credentials = AccountCredentials.of(linked(new_user(), google, alice))
+    credentials.refresh(None)
+    first = credentials.token
+    GoogleAccount.objects.update(refresh_forced_at=None)
+    at_once(lambda: credentials.refresh(None))
+    second = credentials.token
+    GoogleAccount.objects.update(refresh_forced_at=None)
+
+    credentials.refresh(None)
+
+    assert len({first, second, credentials.token}) == 3
 
 
 def test_credentials_near_their_end_live_on_without_a_thread(

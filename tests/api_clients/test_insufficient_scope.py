@@ -11,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httplib2
+import httpx
 import pytest
 from django.db import OperationalError, connection
 from django.http import HttpRequest, HttpResponse
-from django.test import AsyncClient, Client
+from django.test import AsyncClient, Client, RequestFactory
 from django.urls import include, path
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
@@ -31,6 +32,7 @@ from django_google_link.services import (
     authorized_session,
     build_service,
     credentials_for,
+    httpx_auth,
 )
 from django_google_link.testing import FakeGoogle, FakeUser
 from tests.support.accounts import linked
@@ -71,6 +73,13 @@ def by_http(request: GoogleRequiredRequest) -> HttpResponse:
     return HttpResponse(str(tasks.tasklists().list().execute(http=request.google.http())))
 
 
+@google_required(scopes=[CALENDAR], optional_scopes=[TASKS])
+def by_httpx(request: GoogleRequiredRequest) -> HttpResponse:
+    """The same by httpx."""
+    with httpx.Client() as client:
+        return HttpResponse(client.get(TASKS_URL, auth=request.google.httpx_auth()).content)
+
+
 @google_aware(scopes=[CALENDAR, TASKS])
 def by_helper(request: HttpRequest) -> HttpResponse:
     """The same by a helper, which is not told of any scope."""
@@ -88,6 +97,13 @@ async def by_async_view(request: HttpRequest) -> HttpResponse:
     return HttpResponse(await sync_to_async(work)())
 
 
+@google_aware(scopes=[TASKS])
+async def by_async_httpx(request: HttpRequest) -> HttpResponse:
+    """The same by httpx."""
+    async with httpx.AsyncClient() as client:
+        return HttpResponse((await client.get(TASKS_URL, auth=httpx_auth(request.user))).content)
+
+
 @google_required(scopes=[CALENDAR])
 def declares_too_little(request: GoogleRequiredRequest) -> HttpResponse:
     """Need a scope that nobody has named."""
@@ -102,8 +118,11 @@ class ByPermission(APIView):
     google_optional_scopes = (TASKS,)
 
     def get(self, request: Any) -> HttpResponse:
-        """Ask."""
-        return HttpResponse(request.google.session().get(TASKS_URL))
+        """Ask by a session, or by httpx."""
+        if "httpx" not in request.GET:
+            return HttpResponse(request.google.session().get(TASKS_URL))
+        with httpx.Client() as client:
+            return HttpResponse(client.get(TASKS_URL, auth=request.google.httpx_auth()).content)
 
 
 urlpatterns = [
@@ -112,7 +131,9 @@ urlpatterns = [
     path("session/", by_session),
     path("helper/", by_helper),
     path("http/", by_http),
+    path("httpx/", by_httpx),
     path("async/", by_async_view),
+    path("async/httpx/", by_async_httpx),
     path("too-little/", declares_too_little),
     path("drf/", ByPermission.as_view()),
 ]
@@ -228,7 +249,7 @@ def test_other_refusals(headers: dict[str, str], body: bytes) -> None:
     assert not says_insufficient_scope(403, headers, body)
 
 
-@pytest.mark.parametrize("page", ["/service/", "/session/", "/helper/", "/http/"])
+@pytest.mark.parametrize("page", ["/service/", "/session/", "/helper/", "/http/", "/httpx/"])
 def test_view_asks_for_what_it_declares(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any, tasks_api: None, page: str
 ) -> None:
@@ -241,8 +262,14 @@ def test_view_asks_for_what_it_declares(
     assert TASKS in GoogleAccount.objects.get().granted_scopes
 
 
+@pytest.mark.parametrize("page", ["/async/", "/async/httpx/"])
 def test_async_view_asks_for_what_it_declares(
-    async_client: AsyncClient, google: FakeGoogle, alice: FakeUser, user: Any, tasks_api: None
+    async_client: AsyncClient,
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    tasks_api: None,
+    page: str,
 ) -> None:
     """The thread in which it asks the API knows what the view has declared."""
     from asgiref.sync import async_to_sync
@@ -250,14 +277,21 @@ def test_async_view_asks_for_what_it_declares(
     linked(user, google, alice)
     async_client.force_login(user)
 
-    response: Any = async_to_sync(async_client.get)("/async/", headers={"accept": HTML})
+    response: Any = async_to_sync(async_client.get)(page, headers={"accept": HTML})
 
     assert response.status_code == 302
     assert response["Location"].startswith("/google/authorize/?request=")
 
 
+@pytest.mark.parametrize("page", ["/drf/", "/drf/?httpx"])
 def test_permission_asks_for_what_it_declares(
-    browser: Client, google: FakeGoogle, alice: FakeUser, user: Any, tasks_api: None, settings: Any
+    browser: Client,
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    tasks_api: None,
+    settings: Any,
+    page: str,
 ) -> None:
     """Django REST framework's handler answers, with what is missing."""
     settings.REST_FRAMEWORK = {
@@ -265,7 +299,7 @@ def test_permission_asks_for_what_it_declares(
     }
     linked(user, google, alice)
 
-    response: Any = browser.get("/drf/")
+    response: Any = browser.get(page)
 
     assert response.status_code == 403
     assert response.json()["missing_scopes"] == [TASKS]
@@ -330,6 +364,26 @@ def test_task_whose_scope_was_taken_away(
         assert caught.value.account == account
         assert caught.value.missing_scopes == {TASKS}
         assert caught.value.user_id == user.pk
+
+
+def test_httpx_auth_remembers_what_its_view_declared(
+    rf: RequestFactory, google: FakeGoogle, alice: FakeUser, user: Any, tasks_api: None
+) -> None:
+    """It is used when the view has ended, by an answer that is streamed for instance."""
+    linked(user, google, alice)
+    auths: list[Any] = []
+
+    @google_required(scopes=[CALENDAR], optional_scopes=[TASKS])
+    def view(request: GoogleRequiredRequest) -> HttpResponse:
+        auths.append(request.google.httpx_auth())
+        return HttpResponse()
+
+    request = rf.get("/")
+    request.user = user
+    view(request)
+
+    with httpx.Client() as client, pytest.raises(MissingScopesError):
+        client.get(TASKS_URL, auth=auths[0])
 
 
 def test_view_declares_nothing_for_others(

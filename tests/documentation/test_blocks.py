@@ -21,7 +21,10 @@ from django_google_link.testing import FakeGoogle
 from tests.documentation.pages import DOCS, PAGES, ROOT, blocks, name_of
 
 # These are run by tests of their own.
-ELSEWHERE = {DOCS / "tutorial.md", DOCS / "howto" / "operating.md", DOCS / "howto" / "testing.md"}
+ELSEWHERE = {
+    DOCS / "tutorial.md",
+    *(DOCS / "howto" / f"{name}.md" for name in ("grpc", "operating", "other-clients", "testing")),
+}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OPTIONS_OF_PIP = {"--editable", "--group", "--upgrade"}
 TARGETS = re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)

@@ -63,16 +63,36 @@ def test_kept_service(browser: Client, google: FakeGoogle, alice: FakeUser, user
 def test_async_view(
     async_client: AsyncClient, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """The token that it gets is one that Google honours."""
+    """It calls for whoever is logged in."""
     link_account(google, user, alice, CALENDAR)
-    urlpatterns.append(
-        path("async/", run("howto/views", "import httpx", apis=google.url)["agenda"])
-    )
+    page = run("howto/views", "import httpx")
+    urlpatterns.append(path("async/", page["agenda"]))
     async_client.force_login(user)
 
-    response = async_to_sync(async_client.get)("/async/")
+    async def visit() -> Any:
+        async with page["CLIENT"]:
+            return await async_client.get("/async/")
+
+    response = async_to_sync(visit)()
 
     assert response.json() == {"items": EVENTS}
+
+
+def test_async_clients(google: FakeGoogle, alice: FakeUser, user: Any) -> None:
+    """Refused once, each gets another token."""
+    link_account(google, user, alice, CALENDAR)
+    kept = run("howto/async", "import httpx")
+    get_json = run("howto/async", "async def get_json")["get_json"]
+    url = f"{google.url}/calendar/v3/calendars/primary/events"
+
+    async def ask() -> Any:
+        async with kept["CLIENT"] as client:
+            google.expire_access_tokens()
+            first = await get_json(client, url, user)
+            return [first, await kept["list_events"](user)]
+
+    assert async_to_sync(ask)() == [{"items": EVENTS}, EVENTS]
+    assert len(google.requests_to("token")) == 1
 
 
 def test_names_in_settings_can_be_imported() -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Barrier
 from typing import Any
 
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.contenttypes.models import ContentType
@@ -77,6 +78,19 @@ def at_once(*calls: Callable[[], Any]) -> list[Any]:
 
     with ThreadPoolExecutor(len(calls)) as pool:
         return list(pool.map(run, calls))
+
+
+@asynccontextmanager
+async def thread_of_its_own() -> AsyncIterator[None]:
+    """Let ``sync_to_async`` use a thread of its own, as for a request, and close its connections.
+
+    The one that all event loops share has the connections of an earlier test's database.
+    """
+    async with ThreadSensitiveContext():
+        try:
+            yield
+        finally:
+            await sync_to_async(connections.close_all)()
 
 
 def new_user(name: str = "clara") -> Any:

@@ -186,7 +186,10 @@ class HostileServer:
         while header := file.readline().decode().strip():
             name, _, value = header.partition(": ")
             headers[name.lower()] = value
-        body = file.read(int(headers.get("content-length", 0)))
+        if headers.get("transfer-encoding") == "chunked":
+            body = b"".join(_read_chunks(file))
+        else:
+            body = file.read(int(headers.get("content-length", 0)))
         method, path, _ = line.split()
         seen = Seen(method=method, path=path, headers=headers, body=body, connection=number)
         with self._lock:
@@ -197,6 +200,14 @@ class HostileServer:
         with self._lock:
             behaviour = self.next.popleft() if self.next else answering(self.answer)
         return behaviour(peer, seen)
+
+
+def _read_chunks(file: Any) -> Iterator[bytes]:
+    """Yield the pieces of a body (RFC 9112 section 7.1)."""
+    while size := int(file.readline(), 16):
+        yield file.read(size)
+        file.readline()
+    file.readline()
 
 
 def dripping(start: bytes, drop: bytes = b"x") -> Behaviour:

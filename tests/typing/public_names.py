@@ -63,6 +63,7 @@ from django_google_link.services import (
     authorized_session,
     build_service,
     credentials_for,
+    httpx_auth,
 )
 from django_google_link.signals import (
     account_linked,
@@ -150,6 +151,7 @@ __all__ = [
     "exception_handler",
     "google_aware",
     "google_required",
+    "httpx_auth",
     "link_google_account",
     "make_google_account",
     "running_google",

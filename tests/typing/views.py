@@ -2,6 +2,7 @@
 
 from typing import assert_type
 
+import httpx
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from django.utils.decorators import method_decorator
@@ -12,7 +13,12 @@ from django_google_link.decorators import google_aware, google_required
 from django_google_link.mixins import GoogleAwareMixin, GoogleRequiredMixin
 from django_google_link.models import GoogleAccount
 from django_google_link.request import GoogleAccess, GoogleAwareRequest, GoogleRequiredRequest
-from django_google_link.services import ServiceAccount, aaccess_token, access_token
+from django_google_link.services import (
+    ServiceAccount,
+    aaccess_token,
+    access_token,
+    httpx_auth,
+)
 
 
 @google_required
@@ -39,6 +45,15 @@ def required(request: GoogleRequiredRequest, pk: int) -> HttpResponse:
 @google_required(scopes=["openid"])
 async def required_asynchronous(request: GoogleRequiredRequest) -> HttpResponse:
     return HttpResponse(await aaccess_token(request.google.account))
+
+
+@google_required
+async def required_with_httpx(request: GoogleRequiredRequest) -> HttpResponse:
+    async with httpx.AsyncClient() as client:
+        response = await client.get("https://example.com", auth=request.google.httpx_auth())
+        await client.get("https://example.com", auth=httpx_auth(request.user, scopes="openid"))
+        token = await aaccess_token(request.google.account, rejected="ya29.refused")
+    return HttpResponse(response.text + token + access_token(request.user, rejected=token))
 
 
 @google_aware

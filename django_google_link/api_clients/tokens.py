@@ -1,0 +1,43 @@
+"""Access tokens of either kind of account."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.views.decorators.debug import sensitive_variables
+
+from ..accounts.access_tokens import fresh_access_token
+from ..accounts.stored_tokens import AccessToken, choose_leeway, stored_access_token
+from ..conf.service_accounts import ServiceAccount
+from ..models import GoogleAccount
+from ..secret import Secret
+from .service_account_tokens import service_token
+
+
+@sensitive_variables()
+def get_token(
+    account: GoogleAccount | ServiceAccount,
+    *,
+    scopes: Sequence[str] = (),
+    rejected: Secret | None = None,
+) -> AccessToken:
+    """Return an access token that is good for now.
+
+    Args:
+        account: a linked account that is ready, which is not judged again; or a service account.
+        scopes: of a service account's token.
+        rejected: a token that an API refused. It comes back where another one was asked for
+            less than a minute ago.
+
+    Raises:
+        GoogleLinkError: as ``access_tokens.fresh_access_token`` and
+            ``service_account_tokens.service_token`` say.
+    """
+    if isinstance(account, ServiceAccount):
+        return service_token(account, scopes, rejected=rejected)
+    if rejected is None:
+        token = stored_access_token(account, leeway=choose_leeway(account))
+        if token is not None:
+            return token
+    # After a refusal the row decides: this one may be old, with a token that was refused before.
+    return fresh_access_token(account, rejected=rejected)

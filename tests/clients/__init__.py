@@ -1,0 +1,1 @@
+"""Clients of Google's APIs that others have written, with our credentials."""

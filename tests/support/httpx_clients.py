@@ -1,0 +1,42 @@
+"""httpx's two clients, called alike."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+import httpx
+from asgiref.sync import async_to_sync
+
+
+def ask_synchronously(method: str, url: str, *, verify: Any = True, **how: Any) -> httpx.Response:
+    """Make a request by ``Client``."""
+    with httpx.Client(follow_redirects=True, verify=verify) as client:
+        return client.request(method, url, **how)
+
+
+def ask_asynchronously(method: str, url: str, *, verify: Any = True, **how: Any) -> httpx.Response:
+    """Make a request by ``AsyncClient``, in an event loop of its own."""
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(follow_redirects=True, verify=verify) as client:
+            return await client.request(method, url, **how)
+
+    return async_to_sync(ask)()
+
+
+#: To make a request by either.
+HTTPX_CLIENTS: dict[str, Callable[..., httpx.Response]] = {
+    "sync": ask_synchronously,
+    "async": ask_asynchronously,
+}
+
+
+def stream_once(ask: Callable[..., httpx.Response], pieces: Iterable[bytes]) -> Any:
+    """Return a body for this client that can be read once."""
+
+    async def generate() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    return generate() if ask is ask_asynchronously else (piece for piece in pieces)
