@@ -6,6 +6,7 @@ import unicodedata
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,6 @@ from ..scopes import IDENTITY_SCOPES, parse_scopes
 from .pending import read_declined
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from google.auth.transport.requests import AuthorizedSession
     from googleapiclient.discovery import Resource
 
