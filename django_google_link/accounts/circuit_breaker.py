@@ -120,12 +120,9 @@ class Circuit:
         if not self.is_open:
             self.is_entered = True
             return
-        if not process_breaker.take_probe(self._issuer):
+        self._is_probe = self.is_entered = self._take_probe()
+        if not self._is_probe:
             raise _make_error(clock.now() + PROBE_INTERVAL)
-        if self._is_shared_open and self._may_write and not self._take_shared_probe():
-            process_breaker.give_probe_back(self._issuer)
-            raise _make_error(clock.now() + PROBE_INTERVAL)
-        self._is_probe = self.is_entered = True
 
     @contextmanager
     def watch(self, account: str) -> Iterator[None]:
@@ -160,6 +157,14 @@ class Circuit:
     def _may_write(self) -> bool:
         """Whether others would see it: not inside a transaction of the caller's."""
         return not is_in_callers_transaction(self._rows.db)
+
+    def _take_probe(self) -> bool:
+        has_turn = process_breaker.take_probe(self._issuer)
+        if has_turn and self._is_shared_open and self._may_write:
+            has_turn = self._take_shared_probe()
+            if not has_turn:
+                process_breaker.give_probe_back(self._issuer)
+        return has_turn
 
     def _take_shared_probe(self) -> bool:
         now = database_now(self._rows)

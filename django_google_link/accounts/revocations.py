@@ -302,11 +302,11 @@ def _share(outcome: RevocationOutcome, keys: list[uuid.UUID], pending: PendingRe
     rows = outbox(pending._state.db)
     is_over = outcome in {RevocationOutcome.REVOKED, RevocationOutcome.CANCELLED}
     waits = rows.filter(pk=pending.pk).values_list("retry_at", flat=True)
-    retry_at = run_alone(waits.first, using=rows.db)
+    retry_at = run_alone(waits.first, using=rows.db) or database_now(rows)
     for chunk in _split(keys):
         if is_over:
             delete_in_one_order(rows, chunk)
-        elif retry_at:
+        else:
             run_alone(partial(rows.filter(pk__in=chunk).update, retry_at=retry_at), using=rows.db)
 
 

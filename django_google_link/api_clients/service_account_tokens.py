@@ -239,9 +239,10 @@ def _fail_turn(token_request: _TokenRequest) -> None:
 
 
 def _has_failed(token_request: _TokenRequest) -> bool:
+    turn = None
     with _without_cache_errors():
-        return bool(cache.get(f"{token_request.key}.turn") == _FAILED)
-    return False
+        turn = cache.get(f"{token_request.key}.turn")
+    return bool(turn == _FAILED)
 
 
 def _end_turn(token_request: _TokenRequest) -> None:

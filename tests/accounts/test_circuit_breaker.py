@@ -479,6 +479,19 @@ def test_worker_asks_once_as_well(google: FakeGoogle, accounts: list[GoogleAccou
         assert attempt(accounts[7]) == "provider_unavailable"
 
 
+def test_probe_of_a_process_is_one_threads_turn(google: FakeGoogle) -> None:
+    """Until it is given back, or as long as a request takes."""
+    assert process_breaker.take_probe(google.url)
+    assert not process_breaker.take_probe(google.url)
+    process_breaker.give_probe_back(google.url)
+    assert process_breaker.take_probe(google.url)
+
+
+def test_circuit_is_known_by_its_issuer() -> None:
+    """In the admin's history and in a shell."""
+    assert str(CircuitBreaker(issuer="https://issuer.example")) == "https://issuer.example"
+
+
 def test_transaction_of_the_callers_writes_nothing(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:

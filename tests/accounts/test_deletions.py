@@ -142,6 +142,16 @@ def test_number_of_statements_does_not_follow_that_of_accounts(delete: Callable[
     assert numbers[0] < 25
 
 
+def test_migrations_see_a_plain_foreign_key() -> None:
+    """What happens before the rows go is no matter of the database's."""
+    field = GoogleAccount._meta.get_field("user")
+
+    name, path, _, options = field.deconstruct()
+
+    assert (name, path) == ("user", "django.db.models.ForeignKey")
+    assert options["on_delete"] is models.CASCADE
+
+
 @pytest.mark.parametrize(
     ("count", "lines"), [(3, 3), (10, 10), (11, 11), (MANY, 11)], ids=["3", "10", "11", "many"]
 )

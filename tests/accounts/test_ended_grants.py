@@ -194,3 +194,10 @@ def test_nothing_is_announced_of_a_grant_that_nobody_knows() -> None:
     announce("")
 
     assert not EndedGrant.objects.exists()
+
+
+def test_other_providers_end_each_token_by_itself() -> None:
+    """What was revoked there says nothing of a new one."""
+    elsewhere = GoogleAccount(issuer="https://another.example", client_id="daybook")
+
+    assert not has_ended_since(elsewhere, sub="1", started=note_moment())

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.core.management import CommandError, call_command
 from django.db import DatabaseError, OperationalError
 from django.utils import timezone
 from google.auth.credentials import TokenState
@@ -16,6 +14,7 @@ from django_google_link.accounts.access_tokens import fresh_access_token
 from django_google_link.accounts.stored_tokens import choose_leeway
 from django_google_link.exceptions import GrantLostError, RefreshUnavailableError
 from django_google_link.models import GoogleAccount
+from django_google_link.operations.refresh import RefreshOutcome, refresh_account
 from django_google_link.services import access_token, credentials_for
 from django_google_link.testing import FakeGoogle, FakeUser, travel
 from tests.support.accounts import linked, token_of
@@ -175,12 +174,16 @@ def test_nothing_is_asked_while_the_database_is_read_only(
     assert asked(google) == 0
 
 
-def run_refresh() -> str:
-    """Run the command, which must fail, and return what it prints."""
-    out = io.StringIO()
-    with pytest.raises(CommandError, match="1 of the accounts"):
-        call_command("google_link_refresh", expiring_within=5, workers=1, stdout=out)
-    return out.getvalue()
+def test_what_a_read_only_database_hides_is_counted(
+    google: FakeGoogle, account: GoogleAccount
+) -> None:
+    """That the old token serves is no success, in the command and in the admin."""
+    GoogleAccount.objects.update(access_token_expires_at=in_seconds(60))
+
+    with read_only():
+        outcome = refresh_account(account, leeway=timedelta(hours=2))
+
+    assert outcome == RefreshOutcome.UNSTORED
 
 
 @pytest.mark.parametrize(

@@ -550,6 +550,17 @@ def test_unlinking_while_google_is_down(
     assert len(google.requests_to("revoke")) == 1
 
 
+def test_unlinking_what_has_no_tokens_asks_nobody(desk: Client, google: FakeGoogle) -> None:
+    """There is nothing to revoke, and nothing is left to do."""
+    bare = make_google_account(new_user("dora"), refresh_token="", access_token="")
+
+    page = act(desk, "delete_selected", bare, post="yes")
+
+    assert "google_link_revoke_pending will" not in page
+    assert not GoogleAccount.objects.exists()
+    assert google.requests == []
+
+
 def test_unlinking_under_atomic_requests_revokes_after_the_commit(
     desk: Client,
     google: FakeGoogle,
