@@ -152,16 +152,21 @@ class _Distance:
     def __init__(self, port: int) -> None:
         self._port = port
         self.connections = 0
+        # The loop holds none of its tasks, and they would be collected with a closed connection.
+        self._tasks: set[asyncio.Task[Any] | None] = set()
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry the bytes of one connection."""
         self.connections += 1
+        task = asyncio.current_task()
+        self._tasks.add(task)
         opened_at = asyncio.get_running_loop().time() + ROUND_TRIP
         far_reader, far_writer = await asyncio.open_connection(_HOST, self._port)
         await asyncio.gather(
             self._carry_one_way(reader, far_writer, opened_at),
             self._carry_one_way(far_reader, writer, opened_at),
         )
+        self._tasks.discard(task)
 
     async def _carry_one_way(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, opened_at: float
