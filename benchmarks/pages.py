@@ -1,4 +1,4 @@
-"""Pages of a site: one that needs a token, and one that has nothing to do with Google."""
+"""Pages of a site: those that need a token or an API, and one that has nothing to do with them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from django.http import HttpRequest, HttpResponse
 from django_google_link.exceptions import RefreshUnavailableError
 from django_google_link.models import GoogleAccount
 from django_google_link.services import access_token
+
+from .calls import WAYS
 
 
 def needs_token(request: HttpRequest, pk: UUID) -> HttpResponse:
@@ -24,3 +26,8 @@ def needs_token(request: HttpRequest, pk: UUID) -> HttpResponse:
 def needs_nothing(request: HttpRequest) -> HttpResponse:
     """Ask the database something."""
     return HttpResponse(str(get_user_model().objects.count()))
+
+
+def calls(request: HttpRequest, way: str, file_id: str) -> HttpResponse:
+    """Call an API once, in one way or another."""
+    return HttpResponse(WAYS[way](request, file_id))

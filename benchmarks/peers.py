@@ -48,11 +48,12 @@ def floor(user: Any) -> Any:
     from googleapiclient.discovery import build_from_document
 
     token = SocialToken.objects.get(account__user=user)
-    return build_from_document(_document(), credentials=_credentials(token))
+    return build_from_document(document(), credentials=credentials(token))
 
 
 @cache
-def _document() -> Any:
+def document() -> Any:
+    """The discovery document, parsed once."""
     import json
 
     from googleapiclient.discovery_cache import get_static_doc
@@ -66,7 +67,7 @@ def allauth(user: Any) -> Any:
     from googleapiclient.discovery import build
 
     token = SocialToken.objects.get(account__user=user, account__provider="google")
-    return build("drive", "v3", credentials=_credentials(token))
+    return build("drive", "v3", credentials=credentials(token))
 
 
 def social_auth(user: Any) -> Any:
@@ -90,10 +91,10 @@ def allauth_token(user: Any) -> str:
     from google.auth.transport.requests import Request
 
     token = SocialToken.objects.get(account__user=user, account__provider="google")
-    credentials = _credentials(token)
-    if not credentials.valid:
-        credentials.refresh(Request())
-        token.token, token.expires_at = credentials.token, credentials.expiry.replace(tzinfo=UTC)
+    found = credentials(token)
+    if not found.valid:
+        found.refresh(Request())
+        token.token, token.expires_at = found.token, found.expiry.replace(tzinfo=UTC)
         token.save()
     return str(token.token)
 
@@ -105,7 +106,8 @@ def social_auth_token(user: Any) -> str:
     return str(user.social_auth.get(provider="google-oauth2").get_access_token(load_strategy()))
 
 
-def _credentials(token: Any) -> Any:
+def credentials(token: Any) -> Any:
+    """google-auth's credentials of django-allauth's row."""
     from google.oauth2.credentials import Credentials
 
     google = settings.GOOGLE

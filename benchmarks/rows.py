@@ -21,6 +21,7 @@ from typing import Any
 import django
 from django.conf import settings
 
+from .calls import calls_from_views, many_accounts_far_away, shared_service
 from .operating import deleted_users, key_rotation, million_accounts
 from .outage import outage_of_an_hour
 from .page_beside import page_beside
@@ -181,6 +182,9 @@ ROWS = {
         deleted_users,
         outage_of_an_hour,
         page_beside,
+        calls_from_views,
+        many_accounts_far_away,
+        shared_service,
     )
 }
 

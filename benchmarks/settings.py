@@ -61,7 +61,7 @@ DATABASES: dict[str, dict[str, Any]] = {
         "PASSWORD": os.environ.get("PGPASSWORD", "google_link"),
         "HOST": os.environ.get("PGHOST", "127.0.0.1"),
         "PORT": os.environ.get("PGPORT", "5432"),
-        "TEST": {"NAME": "google_link_bench"},
+        "TEST": {"NAME": os.environ.get("PGDATABASE", "google_link") + "_bench"},
     },
     "sqlite": {
         "ENGINE": "django.db.backends.sqlite3",

@@ -1,4 +1,4 @@
-"""The pages that linking needs, the admin, and two of a site's own."""
+"""The pages that linking needs, the admin, and those of a site's own."""
 
 from django.contrib import admin
 from django.urls import include, path
@@ -10,4 +10,5 @@ urlpatterns = [
     path("google/", include("django_google_link.urls")),
     path("needs-token/<uuid:pk>/", pages.needs_token),
     path("needs-nothing/", pages.needs_nothing),
+    path("calls/<str:way>/<str:file_id>/", pages.calls),
 ]

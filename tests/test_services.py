@@ -17,6 +17,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils.functional import SimpleLazyObject
+from googleapiclient.discovery import build_from_document
 from googleapiclient.discovery_cache import get_static_doc
 from googleapiclient.errors import HttpError
 from googleapiclient.http import MediaInMemoryUpload, MediaIoBaseUpload
@@ -885,6 +886,34 @@ def test_build_service_parses_a_document_once(
             build_service(owner, name, version).close()
 
     assert read == ["books", "chat"]
+
+
+def test_build_service_describes_an_api_once(
+    google: FakeGoogle, alice: FakeUser, user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the time that a client takes goes into the texts of its schemas."""
+    account = linked(user, google, alice)
+    build_service(account, "drive", "v3").close()
+    monkeypatch.setattr("googleapiclient.discovery.Schemas", None)
+
+    with build_service(account, "drive", "v3") as service:
+        assert "fileId" in service.files().get.__doc__
+
+
+def test_build_service_returns_what_googleapiclient_builds(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """The short way to a client leaves nothing out, and shares no attribute that is a client's."""
+    account = linked(user, google, alice)
+
+    service = build_service(account, "drive", "v3")
+    built = build_from_document(service._rootDesc, http=service._http)
+
+    assert vars(service).keys() == vars(built).keys()
+    assert vars(service.files()).keys() == vars(built.files()).keys()
+    assert service.files().list.__doc__ == built.files().list.__doc__
+    one, other = (drive.files().get(fileId="f") for drive in (service, built))
+    assert one.to_json() == other.to_json()
 
 
 def test_build_service_never_shares_a_client(

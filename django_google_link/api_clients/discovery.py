@@ -52,12 +52,24 @@ def build_service_for(
         ValueError: when googleapiclient knows no such API.
     """
     api_endpoint = find_api_endpoint(account)
-    document = read_document(name, version, api_endpoint)
+    template = read_template(name, version, api_endpoint)
     credentials = make_credentials_for(account, scopes=scopes)
     http = AuthorizedHttp(credentials, api_endpoint=api_endpoint)
-    service: Service = build_from_document(document, http=http, **kwargs)
+    if not kwargs:
+        return _copy_template(template, http)
+    service: Service = build_from_document(template._rootDesc, http=http, **kwargs)
     service.__class__ = Service
     service.use_own_batches()
+    return service
+
+
+def _copy_template(template: Resource, http: AuthorizedHttp) -> Service:
+    """Return a service as it comes from a pickle, but for its http: that costs half as much.
+
+    What it shares with the others is the document and the texts of its schemas, which are complete.
+    """
+    service = Service.__new__(Service)
+    service.__setstate__({**template.__getstate__(), "_http": http})
     return service
 
 
@@ -120,8 +132,10 @@ def _tell(callback: Any, request: Any, request_id: str, response: Any, exception
 
 
 @lru_cache(maxsize=64)
-def read_document(name: str, version: str, api_endpoint: str | None) -> Mapping[str, Any]:
-    """Return the parsed discovery document that comes with googleapiclient, ready to be shared.
+def read_template(name: str, version: str, api_endpoint: str | None) -> Resource:
+    """Return a client of an API, of which all others are made: nothing is to be asked of itself.
+
+    Its discovery document is the one that comes with googleapiclient.
 
     Args:
         name: of the API, ``"calendar"``.
@@ -139,15 +153,12 @@ def read_document(name: str, version: str, api_endpoint: str | None) -> Mapping[
         # Media uploads start from rootUrl, which client_options.api_endpoint does not reach.
         document["rootUrl"] = api_endpoint.rstrip("/") + "/"
         document.pop("mtlsRootUrl", None)
-    _touch_every_method(document)
-    return document
+    template = build_from_document(document, http=httplib2.Http())
+    _touch_every_method(template, document)
+    return template
 
 
-def _touch_every_method(document: dict[str, Any]) -> None:
+def _touch_every_method(resource: Any, description: Mapping[str, Any]) -> None:
     """Let googleapiclient complete the document now: it does so in place, at the first use."""
-
-    def walk(resource: Any, description: Mapping[str, Any]) -> None:
-        for name, nested in description.get("resources", {}).items():
-            walk(getattr(resource, fix_method_name(name))(), nested)
-
-    walk(build_from_document(document, http=httplib2.Http()), document)
+    for name, nested in description.get("resources", {}).items():
+        _touch_every_method(getattr(resource, fix_method_name(name))(), nested)

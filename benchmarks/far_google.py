@@ -1,0 +1,217 @@
+"""A Google that is far away: TLS, connections that are kept, and a round trip of 20 ms.
+
+``FakeGoogle`` closes each connection, and is too near for a connection to cost what it does. Bytes
+take half a round trip each way here, and the TCP handshake, which loopback does at once, takes a
+whole one. The certificate is made for the run; those of certifi are trusted too, as everywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import os
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import certifi
+import httplib2
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+ROUND_TRIP = 0.02  # seconds
+#: What the token endpoint takes by itself.
+TOKEN_DELAY = 0.1  # seconds
+
+_HOST = "127.0.0.1"
+
+
+class FarGoogle:
+    """Gives orders to the process that plays it.
+
+    Args:
+        pipe: to it.
+    """
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self.url: str = pipe.recv()
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings of a client whose provider, and whose APIs, it is."""
+        return {
+            "CLIENT_ID": "far.apps.googleusercontent.com",
+            "CLIENT_SECRET": "not a secret",
+            "ISSUER": self.url,
+            "AUTHORIZATION_ENDPOINT": f"{self.url}/auth",
+            "TOKEN_ENDPOINT": f"{self.url}/token",
+            "API_ENDPOINT": self.url,
+        }
+
+    def count_connections(self) -> int:
+        """Return how many connections were opened since the last time this was asked."""
+        self._pipe.send("connections")
+        count: int = self._pipe.recv()
+        return count
+
+
+@contextmanager
+def far_google() -> Iterator[FarGoogle]:
+    """Start that process, trust it, and end it."""
+    spawn = get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    with TemporaryDirectory() as folder:
+        certificate, key = _write_certificate(Path(folder))
+        bundle = Path(folder) / "bundle.pem"
+        bundle.write_bytes(Path(certifi.where()).read_bytes() + certificate.read_bytes())
+        os.environ["REQUESTS_CA_BUNDLE"] = str(bundle)
+        # From the environment it has read them when it was imported.
+        httplib2.CA_CERTS = str(bundle)
+        process = spawn.Process(target=_run, args=(theirs, str(certificate), str(key)), daemon=True)
+        process.start()
+        try:
+            yield FarGoogle(ours)
+        finally:
+            process.terminate()
+            process.join()
+            del os.environ["REQUESTS_CA_BUNDLE"]
+
+
+def _write_certificate(folder: Path) -> tuple[Path, Path]:
+    """Write a certificate for this machine, signed by itself, and its key; return their paths."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _HOST)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(_HOST))]),
+            critical=False,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    files = folder / "certificate.pem", folder / "key.pem"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return files
+
+
+def _run(pipe: Connection, certificate: str, key: str) -> None:
+    asyncio.run(_serve(pipe, certificate, key))
+
+
+async def _serve(pipe: Connection, certificate: str, key: str) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = await asyncio.start_server(_answer_all, _HOST, 0, ssl=context, backlog=2048)
+    distance = _Distance(_find_port(server))
+    proxy = await asyncio.start_server(distance.carry, _HOST, 0, backlog=2048)
+    pipe.send(f"https://{_HOST}:{_find_port(proxy)}")
+    loop = asyncio.get_running_loop()
+    while True:
+        await loop.run_in_executor(None, pipe.recv)
+        pipe.send(distance.connections)
+        distance.connections = 0
+
+
+def _find_port(server: asyncio.Server) -> int:
+    port: int = server.sockets[0].getsockname()[1]
+    return port
+
+
+class _Distance:
+    """Carries bytes to a server and back, and takes its time.
+
+    Args:
+        port: of the server.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.connections = 0
+        # The loop holds none of its tasks, and they would be collected with a closed connection.
+        self._tasks: set[asyncio.Task[Any] | None] = set()
+
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry the bytes of one connection."""
+        self.connections += 1
+        task = asyncio.current_task()
+        self._tasks.add(task)
+        opened_at = asyncio.get_running_loop().time() + ROUND_TRIP
+        far_reader, far_writer = await asyncio.open_connection(_HOST, self._port)
+        await asyncio.gather(
+            self._carry_one_way(reader, far_writer, opened_at),
+            self._carry_one_way(far_reader, writer, opened_at),
+        )
+        self._tasks.discard(task)
+
+    async def _carry_one_way(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, opened_at: float
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        due = opened_at
+        data = b"?"
+        while data:
+            try:
+                data = await reader.read(65_536)
+            except ConnectionError:
+                data = b""
+            # Later than the piece before, so that they stay in order.
+            due = max(due + 1e-6, loop.time() + ROUND_TRIP / 2)
+            deliver: Callable[[], object] = _delivery(writer, data)
+            loop.call_at(due, deliver)
+
+
+def _delivery(writer: asyncio.StreamWriter, data: bytes) -> Callable[[], object]:
+    return (lambda: writer.write(data)) if data else writer.close
+
+
+async def _answer_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer the requests of one connection, until it is closed."""
+    with suppress(asyncio.IncompleteReadError, ConnectionError):
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            first, *lines = head.split("\r\n")
+            headers = {
+                name.lower(): value.strip()
+                for name, _, value in (ln.partition(":") for ln in lines)
+            }
+            await reader.readexactly(int(headers.get("content-length", "0")))
+            body = json.dumps(await _answer(first.split()[1])).encode()
+            writer.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=UTF-8\r\n"
+                b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+            )
+            await writer.drain()
+    writer.close()
+
+
+async def _answer(address: str) -> dict[str, Any]:
+    path = address.partition("?")[0]
+    if path != "/token":
+        return {"id": path.rpartition("/")[2]}
+    await asyncio.sleep(TOKEN_DELAY)
+    return {"access_token": os.urandom(16).hex(), "expires_in": 3599, "token_type": "Bearer"}

@@ -1,0 +1,61 @@
+"""Figures as bars: an SVG that can be read on a light and on a dark page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+_WIDTH = 720
+_LABELS = 230
+_LINE = 26
+_BAR = 16
+_VALUES = 60
+
+# Dark pages get lighter ink; the ground is the page's own.
+_STYLE = """
+text { font: 13px system-ui, sans-serif; fill: #1f2328; }
+.title { font-weight: 600; }
+.bar { fill: #9aa4af; }
+.ours { fill: #1a73e8; }
+@media (prefers-color-scheme: dark) {
+  text { fill: #e6edf3; }
+  .bar { fill: #6e7781; }
+  .ours { fill: #6ea8fe; }
+}
+""".strip()
+
+
+def draw_bars(groups: Mapping[str, Mapping[str, float]], *, ours: str) -> str:
+    """Return an SVG with a group of bars under each title, drawn to the group's longest.
+
+    Args:
+        groups: titles, and what each bar says and how long it is.
+        ours: the word that marks the bars to stand out, in what they say.
+    """
+    parts: list[str] = []
+    said: list[str] = []
+    top = 0
+    for title, bars in groups.items():
+        top += _LINE
+        parts.append(f'<text class="title" x="0" y="{top - 8}">{escape(title)}</text>')
+        longest = max(bars.values())
+        for label, value in bars.items():
+            length = value / longest * (_WIDTH - _LABELS - _VALUES)
+            kind = "bar ours" if ours in label else "bar"
+            parts += [
+                f'<text x="{_LABELS - 10}" y="{top + 13}" text-anchor="end">{escape(label)}</text>',
+                f'<rect class="{kind}" x="{_LABELS}" y="{top}" width="{length:.0f}" '
+                f'height="{_BAR}" rx="2"/>',
+                f'<text x="{_LABELS + length + 8:.0f}" y="{top + 13}">{value:.2f}</text>',
+            ]
+            top += _LINE
+        said.append(
+            f"{title}: " + ", ".join(f"{label} {value:.2f}" for label, value in bars.items())
+        )
+        top += _LINE // 2
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {top}" '
+        f'width="{_WIDTH}" height="{top}" role="img">'
+    )
+    described = f"<title>{escape('; '.join(said))}</title>"
+    return "\n".join([head, described, f"<style>\n{_STYLE}\n</style>", *parts, "</svg>", ""])
