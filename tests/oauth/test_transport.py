@@ -19,11 +19,14 @@ from pytest_django import Settings
 from werkzeug.wrappers import Request, Response
 
 from django_google_link.exceptions import RefreshUnavailableError
+from django_google_link.http.failures import list_failures
+from django_google_link.http.pool import send_request
 from django_google_link.oauth.transport import fetch
 from django_google_link.testing import FakeGoogle
 from tests.support.hostile_servers import HostileServer, dripping, hostile_server
 from tests.support.https_servers import served_securely, write_certificate
 from tests.support.proxies import running_proxy
+from tests.support.times import deadline_in
 
 LONG = json.dumps({"access_token": "ya29.x", "padding": "x" * 1_000_000}).encode()
 
@@ -198,6 +201,25 @@ def test_answer_that_drips_ends_at_the_deadline(
 
     assert server.left.wait(10)
     assert_nothing_goes_on()
+
+
+def test_answer_is_not_read_after_the_deadline(server: HostileServer) -> None:
+    """Though its next byte may be there already."""
+    server.next.append(dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b"x"))
+    response = send_request(
+        "GET",
+        f"{server.url}/",
+        body=None,
+        headers={},
+        timeout=5,
+        deadline=deadline_in(0.3),
+        is_streamed=True,
+    )
+
+    time.sleep(0.4)
+
+    with pytest.raises(list_failures()):
+        response.read()
 
 
 @pytest.mark.usefixtures("impatient", "any_thread")

@@ -16,6 +16,11 @@ def in_seconds(seconds: float) -> Any:
     return timezone.now() + timedelta(seconds=seconds)
 
 
+def deadline_in(seconds: float) -> float:
+    """Return a moment as those who wait have it."""
+    return time.monotonic() + seconds
+
+
 def skip_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Let ``time.sleep`` return at once and ``time.monotonic`` move, and note by how much."""
     pauses: list[float] = []
