@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, OperationalError, transaction
-from django.db.models.functions import Now
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -230,7 +229,7 @@ def test_probe_of_another_worker_is_left_to_it(
         circuit = read_circuit(google.url, using="default")
         assert circuit.retry_at is None
         # Another worker takes the turn in this moment.
-        CircuitBreaker.objects.update(retry_at=Now() + timedelta(seconds=31 + 15))
+        CircuitBreaker.objects.update(retry_at=in_seconds(31 + 15))
         with pytest.raises(TokenEndpointError, match="provider_unavailable"):
             circuit.enter()
 
