@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import cast
 
 from ..conf.settings import conf
 from ..exceptions import TokenUndecryptableError
@@ -43,11 +44,9 @@ def stored_access_token(account: GoogleAccount, *, leeway: timedelta) -> AccessT
     if not account.has_unexpired_access_token(leeway=leeway):
         return None
     try:
-        token = account.unseal_token("access_token")
+        token = cast("Secret", account.unseal_token("access_token"))
     except TokenUndecryptableError:
         return None  # The refresh token can still give another one.
-    if token is None:
-        return None
     return AccessToken(
         value=token,
         expires_at=account.access_token_expires_at,
