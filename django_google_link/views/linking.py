@@ -37,7 +37,7 @@ from ..secret import Secret
 from ..web.access import client_name, default_return_url, is_safe_url
 from ..web.pending import holds_pending, pop_pending, remember_outcome, stash_pending
 from . import pages
-from .page import no_referrer, page
+from .page import no_referrer, page, refuse_prefetch
 
 logger = logging.getLogger("django_google_link")
 
@@ -50,6 +50,7 @@ _BOUNCED = "bounced"
 @transaction.non_atomic_requests
 @transaction.non_atomic_requests(using=router.db_for_write(GoogleAccount))
 @page("GET")
+@refuse_prefetch
 @no_referrer
 def authorize(request: HttpRequest) -> HttpResponse:
     """Send the user to Google, or straight on if nothing is missing."""
@@ -77,6 +78,7 @@ def authorize(request: HttpRequest) -> HttpResponse:
 @login_not_required  # LoginRequiredMiddleware would put the code into the login page's address.
 @require_http_methods(["GET"])
 @never_cache
+@refuse_prefetch
 @no_referrer
 @sensitive_variables()
 def callback(request: HttpRequest, client: str = "") -> HttpResponse:
