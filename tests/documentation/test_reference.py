@@ -187,6 +187,7 @@ def test_templates_use_their_context(row: list[str]) -> None:
         "LANGUAGE_BIDI",
         "form",
         "date",
+        "host",
     }
     used = set(re.findall(r"(?:{{ |{% if (?:not )?|with \w+=)(\w+)", text)) - local
 
