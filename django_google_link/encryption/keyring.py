@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import string
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -15,11 +16,13 @@ from ..conf.settings import conf
 from ..exceptions import EncryptionKeyUnavailableError, SettingsError
 from ..secret import Secret
 from .format import Binding, parse_sealed
+from .key_mistakes import describe_unusable_key
 
 if TYPE_CHECKING:
     from .key import Key
 
 _KEY_BYTES = 32
+_AROUND = string.whitespace + "\u00a0\ufeff\u200b"
 
 
 def seal(secret: Secret, binding: Binding) -> str:
@@ -78,23 +81,29 @@ def key_ids() -> tuple[str, ...]:
 
 
 @sensitive_variables()
-def decode_key(text: Secret) -> bytes:
+def decode_key(text: Secret, *, position: int = 1) -> bytes:
     """Read a key from its url-safe base64 form.
 
+    Args:
+        text: of the setting; blanks, line breaks and a byte order mark around it do not count.
+        position: in the list, from 1 on, for the message.
+
     Raises:
-        SettingsError: (an ``ImproperlyConfigured``) when it is not 32 bytes.
+        SettingsError: (an ``ImproperlyConfigured``) when it is not 32 bytes; it says what it is.
     """
+    # Files end with a line break, and lists in the environment have blanks.
+    bare = text.reveal().strip(_AROUND)
     try:
-        # Files end with a line break, and lists in the environment have blanks.
-        key = base64.b64decode(text.reveal().strip().encode("ascii"), altchars=b"-_", validate=True)
+        key = base64.b64decode(bare.encode("ascii"), altchars=b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error):
         key = b""
     if len(key) != _KEY_BYTES:
-        del key
+        what, advice = describe_unusable_key(bare)
+        del key, bare
         raise SettingsError(
             "E004",
-            'A key in GOOGLE_LINK["ENCRYPTION_KEYS"] is not 32 bytes in url-safe base64.',
-            hint="Copy it whole: it has 44 characters. A new one does not decrypt what is stored.",
+            f"Encryption key {position} {what}.",
+            hint=f"{advice} A new key does not decrypt what is stored.",
         )
     return key
 
@@ -119,4 +128,4 @@ def _load_keys() -> tuple[Key, ...]:
 def _derive_keys(keys: tuple[Secret, ...]) -> tuple[Key, ...]:
     from .key import Key
 
-    return tuple(Key(decode_key(key)) for key in keys)
+    return tuple(Key(decode_key(key, position=n)) for n, key in enumerate(keys, 1))
