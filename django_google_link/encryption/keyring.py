@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from django.views.decorators.debug import sensitive_variables
 
 from ..conf.settings import conf
+from ..conf.validators import read_or_default
 from ..exceptions import EncryptionKeyUnavailableError, SettingsError
 from ..secret import Secret
 from .format import Binding, parse_sealed
@@ -78,6 +79,11 @@ def key_ids() -> tuple[str, ...]:
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
     """
     return tuple(key.id for key in _load_keys())
+
+
+def list_configured_keys() -> tuple[str, ...]:
+    """Return the ids of the keys, the newest first; none while the settings are broken."""
+    return read_or_default(key_ids, ())
 
 
 @sensitive_variables()
