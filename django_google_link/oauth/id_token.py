@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -205,7 +204,6 @@ class _CachedKeys:
 
 
 _cache: dict[str, _CachedKeys] = {}
-_cache_lock = threading.Lock()
 
 
 def _get_keys(jwks_uri: str, *, must_hold: str | None) -> PyJWKSet:
@@ -216,8 +214,7 @@ def _get_keys(jwks_uri: str, *, must_hold: str | None) -> PyJWKSet:
         if must_hold is None or is_held or now < cached.fetched_at + _MIN_REFETCH:
             return cached.keys
     keys, max_age = _fetch_keys(jwks_uri)
-    with _cache_lock:
-        _cache[jwks_uri] = _CachedKeys(keys, now, now + max_age)
+    _cache[jwks_uri] = _CachedKeys(keys, now, now + max_age)
     return keys
 
 
