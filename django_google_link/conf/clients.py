@@ -24,6 +24,7 @@ from .client_values import (
 from .providers import (
     DEFAULT_ENDPOINTS,
     GOOGLE_ISSUER,
+    GOOGLE_TOKEN_ENDPOINTS,
     are_google_endpoints,
     counts_as_google,
     google_project_number,
@@ -104,6 +105,24 @@ class OAuthClient:
         back cannot be taken for another's (RFC 9700 section 4.4.2.2).
         """
         return () if self.is_google else (self.name,)
+
+    def is_given(self, client_id: str, token_endpoint: str) -> bool:
+        """Return whether what was given to this client id, at that endpoint, is this client's.
+
+        A client id means nothing without its provider: any other may give out the same.
+        """
+        if client_id != self.client_id:
+            return False
+        return self.is_used_at(token_endpoint)
+
+    def is_used_at(self, token_endpoint: str) -> bool:
+        """Return whether a token endpoint is of this client's provider.
+
+        Google's has had several addresses over the years.
+        """
+        if token_endpoint in GOOGLE_TOKEN_ENDPOINTS:
+            return self.is_google
+        return token_endpoint == self.token_endpoint
 
     def has_issued(self, row: Issued) -> bool:
         """Return whether the tokens of a row were issued to this client."""
@@ -222,7 +241,7 @@ def get_revoking_client(row: ClientRow) -> OAuthClient:
 
     Arguments and errors as :func:`get_issuing_client`.
     """
-    configured = _list_clients()
+    configured = list_clients()
     for client in configured:
         if client.has_issued(row):
             return client
@@ -254,7 +273,7 @@ def share_grant(one: Issued, other: Issued) -> bool:
 def is_google_issuer(issuer: str) -> bool:
     """Return whether tokens of this issuer are Google's, or those of a configured fake of it."""
     return issuer == GOOGLE_ISSUER or any(
-        client.is_google and client.issuer == issuer for client in _list_clients()
+        client.is_google and client.issuer == issuer for client in list_clients()
     )
 
 
@@ -269,7 +288,7 @@ def _find_settings(name: str) -> Mapping[str, Any]:
     )
 
 
-def _list_clients() -> list[OAuthClient]:
+def list_clients() -> list[OAuthClient]:
     """Return all clients that are configured and can work."""
     names = read_or_default(lambda: list(conf.clients), [])
     found = [read_or_default(partial(get_client, name), None) for name in names]
