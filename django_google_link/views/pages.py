@@ -93,6 +93,21 @@ def other_account(
     return render(request, "django_google_link/other_account.html", context, status=409)
 
 
+def other_host(request: HttpRequest, host: str, *, url: str) -> HttpResponse:
+    """Say by which name of this site an account can be linked."""
+    return _render_error(
+        request,
+        status=400,
+        title=_("Open this site as {host}").format(host=host),
+        text=_(
+            "Google would send you back to {host}, and you are not logged in there. "
+            "Go there, log in, and link your account."
+        ).format(host=host),
+        go_url=url,
+        go_host=host,
+    )
+
+
 def _explain_error(error: GoogleLinkError) -> tuple[int, str, str]:
     match error:
         case StateError():
