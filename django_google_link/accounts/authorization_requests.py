@@ -12,7 +12,7 @@ from ..conf.scope_rules import choose_scopes, missing_scopes
 from ..conf.settings import conf
 from ..exceptions import ConsentRequiredError
 from ..models import GoogleAccount, Reason
-from ..oauth import endpoints
+from ..oauth.authorization_request import write_authorization_url
 from .lookup import choose_account
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class PendingAuthorization:
         Args:
             state: comes back unchanged; whoever brings it must be told by it.
         """
-        return endpoints.authorization_url(
+        return write_authorization_url(
             get_client(self.client),
             redirect_uri=self.redirect_uri,
             scopes=self.scopes,

@@ -114,14 +114,17 @@ def _check_callback(client: OAuthClient) -> Iterator[CheckMessage]:
 
 
 def _check_missing_endpoints(client: OAuthClient) -> Iterator[CheckMessage]:
+    if client.discovers_endpoints:
+        return  # What its metadata names is not known before somebody links.
     has_issuer = client.issuer != client.token_endpoint
     for key, is_there in (("ISSUER", has_issuer), ("JWKS_URI", bool(client.jwks_uri))):
-        if not is_there:
+        if client.identity == "id_token" and not is_there:
             yield error(
                 "E028",
                 f"The client {client.name!r} has no {key}: no ID token can be verified, and nobody "
                 "can link.",
-                hint=f"Give the {key.lower()} of the provider's OpenID configuration.",
+                hint=f"Give the {key.lower()} of the provider's OpenID configuration. For one that "
+                'has none, say by IDENTITY how the account is known: "userinfo" or "none".',
             )
     if client.revocation_endpoint is None:
         yield warning(

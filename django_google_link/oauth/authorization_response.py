@@ -52,12 +52,13 @@ def exchange_code(
 
 
 @sensitive_variables()
-def identify_user(client: OAuthClient, response: TokenResponse, *, nonce: str) -> Identity:
+def identify_user(client: OAuthClient, response: TokenResponse, *, nonce: str | None) -> Identity:
     """Verify who has given a grant.
 
     Args:
         response: of the token endpoint.
-        nonce: as it was sent with the authorization request.
+        nonce: as it was sent with the authorization request; ``None`` where somebody else has
+            sent that.
 
     Raises:
         IDTokenError: when it does not say for sure who the user is.
