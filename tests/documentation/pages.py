@@ -24,6 +24,7 @@ PUBLIC_MODULES = [
         "contrib.rest_framework",
         "decorators",
         "exceptions",
+        "headless",
         "middleware",
         "mixins",
         "models",

@@ -37,6 +37,15 @@ from django_google_link.exceptions import (
     TokenEndpointError,
     TokenUndecryptableError,
 )
+from django_google_link.headless import (
+    FrontEndError,
+    change_account,
+    complete_link,
+    list_accounts,
+    read_openapi,
+    start_link,
+    unlink_account,
+)
 from django_google_link.middleware import (
     ConsentRequiredMiddleware,
 )
@@ -104,6 +113,7 @@ __all__ = [
     "FakeGoogleMixin",
     "FakeServiceAccount",
     "FakeUser",
+    "FrontEndError",
     "GoogleAccess",
     "GoogleAccount",
     "GoogleAccountAdmin",
@@ -147,15 +157,21 @@ __all__ = [
     "authorized_http",
     "authorized_session",
     "build_service",
+    "change_account",
+    "complete_link",
     "credentials_for",
     "exception_handler",
     "google_aware",
     "google_required",
     "httpx_auth",
     "link_google_account",
+    "list_accounts",
     "make_google_account",
+    "read_openapi",
     "running_google",
     "scopes_changed",
+    "start_link",
     "token_refreshed",
     "travel",
+    "unlink_account",
 ]
