@@ -483,17 +483,24 @@ class EndedGrant(models.Model):
 
 
 class SpentState(models.Model):
-    """A ``state`` that has come back: it is good for one exchange, in whatever worker.
+    """A ``state`` or a ticket that has come back: it is good for one exchange, in whatever worker.
 
-    It is remembered for longer than the ``state`` would have been good for, and where it led.
+    It is remembered for longer than it would have been good for, and where it led.
     """
 
     digest = models.CharField(max_length=64, primary_key=True, editable=False)
     owner = models.CharField(max_length=255, editable=False)
+    # Of a ticket: what its user was asked for through this client, then or before, and did not
+    # grant. A session remembers that of a ``state``.
+    client = models.CharField(max_length=100, blank=True, editable=False)
+    declined = models.JSONField(default=list, editable=False)
     # Empty until the exchange has come to its end.
     location = models.TextField(blank=True, editable=False)
     is_finished = models.BooleanField(default=False, editable=False)
     spent_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["owner", "client"], name="google_link_spent_owner")]
 
     def __str__(self) -> str:
         return self.digest

@@ -78,7 +78,6 @@ def test_libraries_are_imported_late(code: str) -> None:
     assert modules.isdisjoint(HEAVY)
 
 
-<<<<<<< HEAD
 def test_what_speaks_to_google_is_imported_late() -> None:
     """A process that starts loads the models, the checks and the admin, and nothing below them."""
     modules = loaded(SETUP)
@@ -86,14 +85,14 @@ def test_what_speaks_to_google_is_imported_late() -> None:
     rooms = {name.split(".")[1] for name in modules if name.startswith("django_google_link.")}
     assert {"admin", "checks", "models"} <= rooms
     assert rooms.isdisjoint(ROOMS_OF_REQUESTS)
-=======
+
+
 def test_authorization_request_loads_no_client_of_an_api() -> None:
     """A user waits for it, the first time in each process."""
     modules = loaded(f"{SETUP}\n{WRITE_AUTHORIZATION_URL}")
 
     assert "google_auth_oauthlib" in modules
     assert modules.isdisjoint({"googleapiclient", "grpc", "httplib2", "httpx", "pandas"})
->>>>>>> flows
 
 
 def test_testing_kit_is_imported_late() -> None:

@@ -67,10 +67,15 @@ class Migration(migrations.Migration):
             fields=[
                 ('digest', models.CharField(editable=False, max_length=64, primary_key=True, serialize=False)),
                 ('owner', models.CharField(editable=False, max_length=255)),
+                ('client', models.CharField(blank=True, editable=False, max_length=100)),
+                ('declined', models.JSONField(default=list, editable=False)),
                 ('location', models.TextField(blank=True, editable=False)),
                 ('is_finished', models.BooleanField(default=False, editable=False)),
                 ('spent_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False)),
             ],
+            options={
+                'indexes': [models.Index(fields=['owner', 'client'], name='google_link_spent_owner')],
+            },
         ),
         migrations.CreateModel(
             name='PendingRevocation',
