@@ -20,6 +20,7 @@ from django_google_link.exceptions import (
     TokenEndpointError,
 )
 from django_google_link.oauth import endpoints
+from django_google_link.oauth.authorization_params import code_challenge
 from django_google_link.oauth.transport import fetch
 from django_google_link.secret import Secret
 from django_google_link.testing import FakeGoogle, FakeUser
@@ -302,7 +303,7 @@ def test_code_challenge_is_that_of_the_rfc() -> None:
     """RFC 7636 appendix B."""
     verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 
-    assert endpoints.code_challenge(verifier) == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+    assert code_challenge(verifier) == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 
 
 def test_error_text_writes_no_lines_of_its_own() -> None:
