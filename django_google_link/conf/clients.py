@@ -39,6 +39,7 @@ from .provider_values import (
 from .providers import (
     DEFAULT_ENDPOINTS,
     GOOGLE_ISSUER,
+    GOOGLE_TOKEN_ENDPOINTS,
     are_google_endpoints,
     counts_as_google,
     discovers_endpoints,
@@ -63,6 +64,10 @@ KEYS = frozenset(
         "AUTHORIZATION_PARAMS",
         "INCLUDE_GRANTED_SCOPES",
         "PROVIDER",
+        "FRONT_END_REDIRECT_URIS",
+        "FRONT_END_ORIGINS",
+        "FRONT_END_MODES",
+        "IDENTITY_SERVICES_REDIRECT_URI",
         *DEFAULT_ENDPOINTS,
         *PROVIDER_KEYS,
     }
@@ -150,6 +155,24 @@ class OAuthClient:
         """
         return () if self.is_google else (self.name,)
 
+    def is_given(self, client_id: str, token_endpoint: str) -> bool:
+        """Return whether what was given to this client id, at that endpoint, is this client's.
+
+        A client id means nothing without its provider: any other may give out the same.
+        """
+        if client_id != self.client_id:
+            return False
+        return self.is_used_at(token_endpoint)
+
+    def is_used_at(self, token_endpoint: str) -> bool:
+        """Return whether a token endpoint is of this client's provider.
+
+        Google's has had several addresses over the years.
+        """
+        if token_endpoint in GOOGLE_TOKEN_ENDPOINTS:
+            return self.is_google
+        return token_endpoint == self.token_endpoint
+
     def has_issued(self, row: Issued) -> bool:
         """Return whether the tokens of a row were issued to this client."""
         return (row.issuer, row.client_id) == (self.issuer, self.client_id)
@@ -176,7 +199,7 @@ def get_client(name: str = "default") -> OAuthClient:
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when it is missing or cannot work.
     """
-    settings = _find_settings(name)
+    settings = find_client_settings(name)
     secrets = read_credentials(name, settings)
     owner = describe_client(name)
     endpoints = read_endpoints({**without_empty(secrets), **without_empty(settings)}, owner)
@@ -274,7 +297,9 @@ class ClientRow(Issued, Protocol):
 
 def get_api_endpoint(name: str) -> str | None:
     """Return the ``API_ENDPOINT`` of a client, without reading all of it. Errors as above."""
-    return read_optional_url(_find_settings(name), key="API_ENDPOINT", owner=describe_client(name))
+    return read_optional_url(
+        find_client_settings(name), key="API_ENDPOINT", owner=describe_client(name)
+    )
 
 
 def to_emulator(url: str, api_endpoint: str | None) -> str:
@@ -292,7 +317,7 @@ def get_revoking_client(row: ClientRow) -> OAuthClient:
 
     Arguments and errors as :func:`get_issuing_client`.
     """
-    configured = _list_clients()
+    configured = list_clients()
     for client in configured:
         if client.has_issued(row):
             return client
@@ -324,11 +349,12 @@ def share_grant(one: Issued, other: Issued) -> bool:
 def is_google_issuer(issuer: str) -> bool:
     """Return whether tokens of this issuer are Google's, or those of a configured fake of it."""
     return issuer == GOOGLE_ISSUER or any(
-        client.is_google and client.issuer == issuer for client in _list_clients()
+        client.is_google and client.issuer == issuer for client in list_clients()
     )
 
 
-def _find_settings(name: str) -> Mapping[str, Any]:
+def find_client_settings(name: str) -> Mapping[str, Any]:
+    """Return the settings of a client as written. Errors as :func:`get_client`."""
     clients = conf.clients
     if name in clients:
         return clients[name]
@@ -339,7 +365,7 @@ def _find_settings(name: str) -> Mapping[str, Any]:
     )
 
 
-def _list_clients() -> list[OAuthClient]:
+def list_clients() -> list[OAuthClient]:
     """Return all clients that are configured and can work."""
     names = read_or_default(lambda: list(conf.clients), [])
     found = [read_or_default(partial(get_client, name), None) for name in names]

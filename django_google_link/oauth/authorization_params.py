@@ -1,10 +1,6 @@
-"""What an authorization request says, to each provider in its own words."""
+"""Which parameters an authorization request has, to each provider in its own words."""
 
 from __future__ import annotations
-
-import base64
-import hashlib
-from collections.abc import Iterable
 
 from ..conf.clients import OAuthClient
 
@@ -12,32 +8,18 @@ from ..conf.clients import OAuthClient
 def choose_params(
     client: OAuthClient,
     *,
-    redirect_uri: str,
-    scopes: Iterable[str],
-    state: str,
     nonce: str,
-    code_verifier: str,
     prompt: str = "",
     login_hint: str = "",
     include_granted_scopes: bool = True,
 ) -> dict[str, str]:
-    """Return the parameters of an authorization request (RFC 6749 section 4.1.1).
+    """Return the parameters besides those that RFC 6749 section 4.1.1 and PKCE have.
 
     What Google alone understands is sent to Google alone: some others refuse what they do not know.
 
-    Args: as those of ``endpoints.authorization_url``.
+    Args: as those of ``write_authorization_url``.
     """
-    params = {
-        "client_id": client.client_id,
-        "redirect_uri": redirect_uri,
-        "response_type": "code",
-        "scope": client.scope_separator.join(scopes),
-        "state": state,
-        "code_challenge": code_challenge(code_verifier),
-        "code_challenge_method": "S256",
-    }
-    if client.identity == "id_token":
-        params["nonce"] = nonce
+    params = {"nonce": nonce} if client.identity == "id_token" else {}
     if client.is_google:
         params |= {
             "access_type": "offline",
@@ -48,12 +30,6 @@ def choose_params(
     params |= client.authorization_params
     params["prompt"] = _choose_prompt(client, prompt)
     return {key: value for key, value in params.items() if value}
-
-
-def code_challenge(code_verifier: str) -> str:
-    """Return the S256 challenge of a verifier (RFC 7636 section 4.2)."""
-    digest = hashlib.sha256(code_verifier.encode("ascii")).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
 
 
 def _choose_prompt(client: OAuthClient, prompt: str) -> str:

@@ -1,4 +1,4 @@
-"""The protocol: OAuth 2.0 (RFC 6749), PKCE (RFC 7636), revocation (RFC 7009)."""
+"""What is asked of a provider directly: tokens (RFC 6749), revocation (RFC 7009)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote
 
 from django.views.decorators.debug import sensitive_variables
 
@@ -22,7 +22,6 @@ from ..exceptions import (
 )
 from ..scopes import parse_scopes
 from ..secret import Secret
-from .authorization_params import choose_params
 from .client_authentication import Form, authenticate
 from .id_token import read_unverified_identity
 from .metadata import with_endpoints
@@ -106,52 +105,6 @@ class TokenResponse:
         return claimed.sub if claimed else ""
 
 
-def authorization_url(
-    client: OAuthClient,
-    *,
-    redirect_uri: str,
-    scopes: Iterable[str],
-    state: str,
-    nonce: str,
-    code_verifier: str,
-    prompt: str = "",
-    login_hint: str = "",
-    include_granted_scopes: bool = True,
-) -> str:
-    """Return the address at the provider where the user gives consent.
-
-    See https://developers.google.com/identity/protocols/oauth2/web-server and RFC 7636 section 4.3.
-
-    Args:
-        redirect_uri: our callback, exactly as registered.
-        scopes: all that is asked for.
-        state: comes back to the callback unchanged.
-        nonce: comes back inside the ID token.
-        code_verifier: kept here; only its S256 challenge is sent.
-        prompt: ``"consent"``, ``"select_account"``, both, or nothing.
-        login_hint: the ``sub`` or e-mail of the account that is expected.
-        include_granted_scopes: whether it is for what was granted before as well.
-
-    Raises:
-        RefreshUnavailableError: when the issuer's metadata is needed, and cannot be had.
-        ClientMisconfiguredError: when it must not be used.
-    """
-    client = with_endpoints(client)
-    params = choose_params(
-        client,
-        redirect_uri=redirect_uri,
-        scopes=scopes,
-        state=state,
-        nonce=nonce,
-        code_verifier=code_verifier,
-        prompt=prompt,
-        login_hint=login_hint,
-        include_granted_scopes=include_granted_scopes,
-    )
-    separator = "&" if urlsplit(client.authorization_endpoint).query else "?"
-    return f"{client.authorization_endpoint}{separator}{urlencode(params)}"
-
-
 @sensitive_variables()
 def exchange_code(
     client: OAuthClient, *, code: Secret, redirect_uri: str, code_verifier: str
@@ -160,17 +113,20 @@ def exchange_code(
 
     Of an answer that cannot be used the ``problem`` is set, and not raised.
 
+    Args:
+        code: as it came.
+        redirect_uri: as it was sent; empty for a code that came to a mobile app.
+        code_verifier: whose challenge was sent; empty where none was.
+
     Raises:
         ClientMisconfiguredError: when Google refuses our client.
         RefreshUnavailableError: when Google cannot be reached or makes no sense.
         TokenEndpointError: for everything else, such as a code that was used before.
     """
+    # Google refuses a verifier where there was no challenge.
+    verifier = {"code_verifier": code_verifier} if code_verifier else {}
     return _request_token(
-        client,
-        grant_type="authorization_code",
-        code=code,
-        redirect_uri=redirect_uri,
-        code_verifier=code_verifier,
+        client, grant_type="authorization_code", code=code, redirect_uri=redirect_uri, **verifier
     )
 
 

@@ -20,7 +20,6 @@ from django_google_link.exceptions import (
     TokenEndpointError,
 )
 from django_google_link.oauth import endpoints
-from django_google_link.oauth.authorization_params import code_challenge
 from django_google_link.oauth.transport import fetch
 from django_google_link.secret import Secret
 from django_google_link.testing import FakeGoogle, FakeUser
@@ -279,31 +278,6 @@ def test_revoke_that_fails_says_so(
 
     with pytest.raises(error):
         endpoints.revoke(get_client(), token=TOKEN)
-
-
-def test_authorization_endpoint_may_have_a_query(
-    google: FakeGoogle, configure: Callable[..., None]
-) -> None:
-    """RFC 6749 section 3.1: it is kept."""
-    configure(AUTHORIZATION_ENDPOINT=f"{google.url}/auth?tenant=1")
-
-    url = endpoints.authorization_url(
-        get_client(),
-        redirect_uri="https://a.example",
-        scopes=["openid"],
-        state="s",
-        nonce="n",
-        code_verifier="v",
-    )
-
-    assert url.startswith(f"{google.url}/auth?tenant=1&client_id=")
-
-
-def test_code_challenge_is_that_of_the_rfc() -> None:
-    """RFC 7636 appendix B."""
-    verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
-
-    assert code_challenge(verifier) == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 
 
 def test_error_text_writes_no_lines_of_its_own() -> None:
