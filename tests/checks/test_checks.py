@@ -17,6 +17,7 @@ from django_google_link.encryption.keyring import key_ids
 from django_google_link.testing.accounts import make_google_account
 from tests.support.constants import OTHER_KEY
 
+CLIENT_ID = "1-id.apps.googleusercontent.com"
 CALLBACK = "https://site.example/google/callback/"
 LOOPBACK = "http://127.0.0.1:8000/google/callback/"
 OFFICE_CALLBACK = "https://site.example/google/callback/default/"
@@ -40,7 +41,7 @@ def client_with(settings: Settings, tmp_path: Path) -> Callable[..., None]:
 
     def client_with(*listed: str, kind: str = "web", **keys: Any) -> None:
         path = tmp_path / "client_secret.json"
-        content = {"client_id": "id", "client_secret": "hush-hush", "redirect_uris": listed}
+        content = {"client_id": CLIENT_ID, "client_secret": "hush-hush", "redirect_uris": listed}
         path.write_text(json.dumps({kind: content}))
         client = {"CLIENT_SECRETS_FILE": path, **keys}
         settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": {"default": client}}
@@ -278,7 +279,7 @@ def clients_with(settings: Settings, tmp_path: Path) -> Callable[..., None]:
     def clients_with(**clients: dict[str, Any]) -> None:
         made: dict[str, Any] = {}
         for name, keys in clients.items():
-            credentials: dict[str, Any] = {"CLIENT_ID": "id", "CLIENT_SECRET": "hush-hush"}
+            credentials: dict[str, Any] = {"CLIENT_ID": CLIENT_ID, "CLIENT_SECRET": "hush-hush"}
             listed = keys.pop("listed", None)
             if listed:
                 path = tmp_path / f"{name}.json"
