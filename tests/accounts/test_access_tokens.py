@@ -516,6 +516,7 @@ def test_fresh_access_token_that_is_lost_in_a_rollback_is_not_told(
 # A refresh that fails
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("error", "status"), CLIENT_ERRORS)
 def test_fresh_access_token_when_google_refuses_the_client_leaves_the_account(
     google: FakeGoogle,
@@ -547,6 +548,7 @@ def test_fresh_access_token_when_google_refuses_the_client_leaves_the_account(
     assert "'default'" in record.getMessage()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_fresh_access_token_when_google_is_out_of_order_leaves_the_account(
     google: FakeGoogle,

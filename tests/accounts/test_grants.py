@@ -607,6 +607,7 @@ def test_unlink_of_a_grant_that_is_dead_already_is_done(
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "fault",
     [

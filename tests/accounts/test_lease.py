@@ -325,6 +325,7 @@ def test_caller_that_will_not_wait(google: FakeGoogle, account: GoogleAccount) -
         fresh_access_token(account, wait=False)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("has_row_locks", [True, False])
 @pytest.mark.parametrize("column", ["grant_version", "sealed_access_token"])
 def test_lease_of_a_row_that_has_changed_is_not_taken(

@@ -58,6 +58,7 @@ def caused_by(cause: Exception) -> OperationalError:
     return error
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("error", "is_lost"),
     [

@@ -99,6 +99,7 @@ AT_ONCE = [by_unlinking, by_deleting, by_deleting_its_user, by_deleting_a_proxy]
 IN_BULK = [by_a_queryset, by_a_queryset_of_users, by_a_queryset_of_proxies]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("delete", AT_ONCE)
 def test_deletion_revokes_at_once(
     google: FakeGoogle,
@@ -137,6 +138,7 @@ def test_deletion_in_bulk_is_left_to_the_command(
     assert google.granted_scopes(alice) is None
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("delete", AT_ONCE + IN_BULK)
 def test_deletion_that_is_rolled_back_revokes_nothing(
     google: FakeGoogle,
@@ -225,6 +227,7 @@ def test_outbox_shows_no_token(google: FakeGoogle, account: GoogleAccount) -> No
 # What Google answers
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "fault",
     [
@@ -504,6 +507,7 @@ def test_no_transaction_is_open_while_google_is_asked(
     assert not PendingRevocation.objects.exists()
 
 
+@pytest.mark.slow
 def test_command_takes_many(google: FakeGoogle, account: GoogleAccount, alice: FakeUser) -> None:
     """And asks for each once."""
     for n in range(20):

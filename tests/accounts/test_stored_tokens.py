@@ -85,6 +85,7 @@ def test_token_that_lives_for_minutes_is_fresh_for_google_auth(
     assert again.token == credentials.token and again.token_state is TokenState.FRESH
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("left", "state"),
     [
@@ -186,6 +187,7 @@ def test_what_a_read_only_database_hides_is_counted(
     assert outcome == RefreshOutcome.UNSTORED
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "words", [("UPDATE", "refresh_lease_expires_at", "sealed_access_token"), ("FOR UPDATE",)]
 )

@@ -245,6 +245,7 @@ def test_nothing_is_added_or_edited(
 # Finding
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("term", ["clara", "alice@gmail.com", "Alice@", "alice"])
 def test_search_finds(desk: Client, account: GoogleAccount, term: str) -> None:
     """By a whole user name, or the beginning of an address."""
@@ -359,6 +360,7 @@ def test_list_counts_no_further_than_anybody_reads(
 # Acting
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("action", ACTIONS)
 def test_action_needs_its_own_permission(
     client: Client,
@@ -469,6 +471,7 @@ def test_action_goes_on_when_google_answers_in_between(
     assert len(history()) == 7
 
 
+@pytest.mark.slow
 def test_action_takes_no_more_than_a_page_can_do(
     desk: Client, google: FakeGoogle, alice: FakeUser
 ) -> None:
@@ -721,6 +724,7 @@ def test_scopes_that_somebody_has_written_by_hand(
     assert "Granted scopes" in page_of(desk, account)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", ["client", "key", "status_reason", "refresh"])
 def test_filter_value_that_nobody_offers_finds_nothing(
     desk: Client, account: GoogleAccount, name: str

@@ -205,6 +205,7 @@ def test_says_insufficient_scope(headers: dict[str, str], body: bytes) -> None:
     assert not says_insufficient_scope(400, headers, body)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("headers", "body"),
     [
@@ -249,6 +250,7 @@ def test_other_refusals(headers: dict[str, str], body: bytes) -> None:
     assert not says_insufficient_scope(403, headers, body)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("page", ["/service/", "/session/", "/helper/", "/http/", "/httpx/"])
 def test_view_asks_for_what_it_declares(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any, tasks_api: None, page: str

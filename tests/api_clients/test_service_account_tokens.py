@@ -665,6 +665,7 @@ def test_google_that_hangs_holds_up_one_caller_in_a_while(
     assert access_token(REPORTS, scopes=[CALENDAR])
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "fault",
     [
@@ -771,6 +772,7 @@ def test_answer_that_makes_no_sense(
         access_token(REPORTS, scopes=[CALENDAR])
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("source", ["key", "impersonation"])
 @pytest.mark.parametrize("fault", [{"status": 503}, {"drop": True}, {"status": 200, "body": "x"}])
 def test_debug_page_shows_nothing(
@@ -954,6 +956,7 @@ def test_private_key_that_cannot_be_read(
     assert "half-a-key" not in str(caught.value)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("keys", "id"),
     [
@@ -1027,6 +1030,7 @@ def assert_shows_nothing(error: BaseException, *secrets: str) -> None:
         assert [name for name, values in frames if secret in values] == []
 
 
+@pytest.mark.matrix
 def test_worker_that_is_told_to_stop_shows_no_assertion(
     google: FakeGoogle,
     robot: FakeServiceAccount,
@@ -1052,6 +1056,7 @@ def test_worker_that_is_told_to_stop_shows_no_assertion(
     assert_shows_nothing(caught.value, assertion, info["private_key"].splitlines()[1])
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("method", ["get", "set"])
 def test_worker_that_is_told_to_stop_at_the_cache_shows_no_token(
     with_key: Callable[..., None],

@@ -309,6 +309,7 @@ def test_endpoint_that_another_provider_has_not(
     assert f"'office' has no {left_out}" in message.msg
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("google", "office"),
     [

@@ -143,6 +143,7 @@ def test_secrets_file_that_is_replaced_is_read_again(file_with: Callable[[Any], 
     assert get_client().client_secret.reveal() == "a longer new secret"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -228,6 +229,7 @@ def test_client_that_is_not_there_is_named_with_those_that_are(change: Change) -
         get_client("tennant")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("keys", "id"),
     [
@@ -320,6 +322,7 @@ def test_keys_that_are_not_there_are_found(settings: Settings) -> None:
     assert "E003" in ids()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("keys", "id"),
     [

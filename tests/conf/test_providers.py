@@ -86,6 +86,7 @@ written = st.fixed_dictionaries({key: choices(key) for key in OFFICE})
 in_file = st.none() | st.fixed_dictionaries({name: choices(key) for key, name in IN_FILES.items()})
 
 
+@pytest.mark.slow
 @with_settings(max_examples=300)
 @example(keys=LOOPBACK, file=None, provider="google")
 @given(keys=written, file=in_file, provider=st.sampled_from([None, "google"]))
@@ -127,6 +128,7 @@ def test_what_another_provider_leaves_out_is_not_googles(
     assert client.jwks_uri == keys.get("JWKS_URI")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("key", OFFICE)
 @pytest.mark.parametrize("where", ["elsewhere", "at Google"])
 def test_one_endpoint_of_the_other_is_refused(client_with: Configure, key: str, where: str) -> None:

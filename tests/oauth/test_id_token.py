@@ -95,6 +95,7 @@ def test_good_token_names_the_account(verify: Callable[..., Identity]) -> None:
     )
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "changes",
     [
@@ -195,6 +196,7 @@ def test_token_without_a_key_id_is_verified_by_the_only_key(
     assert verify(key, {"alg": "RS256"}).sub == "42"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("changes", "field", "expected"),
     [
@@ -301,6 +303,7 @@ def test_made_up_key_ids_do_not_hammer_the_issuer(
     assert len(google.requests_to("certs")) == 1
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "fault",
     [
@@ -341,6 +344,7 @@ def test_times_beyond_any_clock(verify: Callable[..., Identity], exp: Any) -> No
         verify(exp=exp)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("alg", ["RS384", "RS512", "PS256", "HS256"])
 def test_algorithms_are_a_list_of_ours(
     google: FakeGoogle, certs: Callable[..., None], alg: str

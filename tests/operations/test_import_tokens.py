@@ -513,6 +513,7 @@ def test_what_may_go_better_is_postponed(
     assert_linked(anna, alice)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
@@ -543,6 +544,7 @@ def test_files_that_cannot_be_read(
     assert path.exists()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
@@ -740,6 +742,7 @@ def test_what_an_operator_wants_linked_again_waits_for_its_user(
     assert not GoogleAccount.objects.get().is_active
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("had_a_row", [True, False])
 @pytest.mark.parametrize("is_replaced", [True, False])
 def test_user_who_links_in_that_second(

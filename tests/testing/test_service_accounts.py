@@ -98,6 +98,7 @@ def test_delegation_that_is_refused(
         credentials.refresh(Request())
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("claims", "error"),
     [

@@ -153,6 +153,7 @@ def test_accounts_without_a_default_asks_to_choose(
     assert GoogleAccount.objects.get(is_default=True) == chosen
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("clients", "defaults", "query", "is_asked"),
     [
@@ -302,6 +303,7 @@ def test_label_that_is_too_long_is_refused(browser: Client, google: FakeGoogle, 
     assert not GoogleAccount.objects.exclude(label="").exists()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("typed", "kept"),
     [
@@ -336,6 +338,7 @@ def test_label_keeps_what_can_be_seen(
 LABEL = "Büro 仕事 🏠"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("is_taken", "kept"),
     [
@@ -461,6 +464,7 @@ def test_actions_need_the_csrf_token(google: FakeGoogle, user: Any, action: str)
     assert GoogleAccount.objects.exists()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("path", "method"),
     [
