@@ -280,6 +280,7 @@ def test_async_client_resolver_may_ask_the_database_for_nobody(
     assert get(async_client, "/async/home/").json()["status"] == "anonymous"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("path", ["/async/dispatched/", "/async/gotten/", "/async/in-urls/"])
 def test_async_class_based_view(async_browser: AsyncClient, user: Any, path: str) -> None:
     """Decorated as a whole, in part, or in the URLconf."""

@@ -115,6 +115,7 @@ def test_helper_of_a_user_without_a_link(google: FakeGoogle, user: Any, helper: 
     assert caught.value.missing_scopes == {CALENDAR}
 
 
+@pytest.mark.matrix
 @every_helper
 def test_helper_of_an_anonymous_user(
     google: FakeGoogle, db: None, helper: Any, django_assert_num_queries: DjangoAssertNumQueries
@@ -124,6 +125,7 @@ def test_helper_of_an_anonymous_user(
         helper(AnonymousUser())
 
 
+@pytest.mark.matrix
 @every_helper
 def test_helper_of_an_account_that_is_lost(google: FakeGoogle, user: Any, helper: Any) -> None:
     """The reason is the one that was noted."""
@@ -143,6 +145,7 @@ def test_helper_of_an_account_that_is_lost(google: FakeGoogle, user: Any, helper
         assert caught.value.missing_scopes == {DRIVE}
 
 
+@pytest.mark.matrix
 @every_helper
 def test_helper_of_an_account_that_lacks_a_scope(
     google: FakeGoogle, user: Any, helper: Any

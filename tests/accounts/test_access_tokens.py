@@ -425,6 +425,7 @@ def test_fresh_access_token_without_a_refresh_token(
     assert google.requests == []
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("subtype", "reason"),
     [

@@ -194,6 +194,7 @@ def test_receivers_of_a_project_see_each_row(delete: Callable[[], Any], signal: 
     assert PendingRevocation.objects.count() == len(accounts) - 1
 
 
+@pytest.mark.matrix
 @pytest.mark.usefixtures("shared_database")
 @pytest.mark.parametrize("delete", WAYS)
 def test_models_that_refer_to_accounts_are_deleted_as_well(delete: Callable[[], Any]) -> None:

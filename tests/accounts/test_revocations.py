@@ -122,6 +122,7 @@ def test_deletion_revokes_at_once(
     assert [name for name, _ in news] == ["account_unlinked"]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("delete", IN_BULK)
 def test_deletion_in_bulk_is_left_to_the_command(
     google: FakeGoogle,
@@ -370,6 +371,7 @@ def test_shared_grant_is_spared_until_the_last_link_goes(
     assert google.granted_scopes(alice) is None
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("delete", IN_BULK)
 def test_shared_grant_whose_links_go_together_is_revoked(
     google: FakeGoogle,

@@ -49,6 +49,7 @@ def with_lifetime(seconds: float, pk: uuid.UUID | None = None) -> GoogleAccount:
 # Tokens that live for minutes
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("lifetime", [30, 120, 300])
 def test_token_that_lives_for_minutes_is_used_for_half_of_them(
     google: FakeGoogle, account: GoogleAccount, lifetime: int

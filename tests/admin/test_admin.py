@@ -382,6 +382,7 @@ def test_action_needs_its_own_permission(
     assert (table(), google.requests, history()) == (before, [], [])
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("action", ACTIONS_ON_REVOCATIONS)
 def test_action_on_the_outbox_needs_its_own_permission(
     client: Client,
@@ -713,6 +714,7 @@ def test_reencrypt_with_broken_settings_says_so(
     assert history() == []
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("scopes", [None, 5, "openid"])
 def test_scopes_that_somebody_has_written_by_hand(
     desk: Client, account: GoogleAccount, scopes: Any

@@ -162,6 +162,7 @@ def test_credentials_copy_carries_no_token_and_works(
     assert twin.token == credentials.token
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_credentials_pickle_contains_no_secret(
     google: FakeGoogle, alice: FakeUser, user: Any, protocol: int

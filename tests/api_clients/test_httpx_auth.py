@@ -435,6 +435,7 @@ def test_answer_that_leads_on_carries_no_token(
 # Threads and event loops
 
 
+@pytest.mark.slow
 def test_fifty_calls_at_once_ask_for_one_token(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:

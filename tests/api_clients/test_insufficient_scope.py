@@ -168,6 +168,7 @@ def error_info(reason: str, kind: str = "type.googleapis.com/google.rpc.ErrorInf
 CHALLENGE = 'Bearer realm="https://accounts.google.com/", error="insufficient_scope", scope="a b"'
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("headers", "body"),
     [

@@ -206,6 +206,7 @@ def test_impersonation_that_is_not_allowed(
     assert (caught.value.error, caught.value.status) == ("PERMISSION_DENIED", 403)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("source", ["key", "default", "impersonation"])
 def test_delegation(
     google: FakeGoogle,
@@ -245,6 +246,7 @@ def test_subjects_not_on_the_list_are_refused(
     assert not google.requests
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "subject",
     [
@@ -760,6 +762,7 @@ def test_asynchronous_twins(google: FakeGoogle, with_key: Callable[..., None]) -
     assert len(google.requests_to("token")) == 1
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("expires_in", [None, 10**30, "soon"])
 def test_answer_that_makes_no_sense(
     google: FakeGoogle, with_key: Callable[..., None], expires_in: Any

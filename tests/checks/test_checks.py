@@ -113,6 +113,7 @@ def test_redirect_uri_that_google_does_not_know(client_with: Callable[..., None]
     assert deployed() == {"W008"}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("kind", ["web", "installed"])
 @pytest.mark.parametrize(
     "listed",
@@ -291,6 +292,7 @@ def clients_with(settings: Settings, tmp_path: Path) -> Callable[..., None]:
     return clients_with
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("left_out", "id"),
     [("JWKS_URI", "E028"), ("ISSUER", "E028"), ("REVOCATION_ENDPOINT", "W013")],

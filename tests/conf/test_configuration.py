@@ -199,6 +199,7 @@ def test_secrets_file_that_is_a_directory_says_so(change: Change, tmp_path: Path
         get_client()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "credentials",
     [

@@ -195,6 +195,7 @@ def test_provider_is_google_or_nothing(client_with: Configure, provider: Any) ->
     assert caught.value.id == "E026"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("key", LOOPBACK)
 @pytest.mark.parametrize("url", [None, "https://id.example.com", "https://127.0.0.1.example.com"])
 def test_only_what_is_all_on_loopback_may_say_that_it_is_google(

@@ -97,6 +97,7 @@ def test_table_is_whole() -> None:
         assert implied_scopes([wide]) == set(narrow)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("granted", "required", "missing"),
     [
@@ -121,6 +122,7 @@ def test_missing_scopes(granted: str, required: str, missing: str) -> None:
     assert missing_scopes(full(required), full(granted)) == set(full(missing))
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("required", "optional", "granted", "asked"),
     [

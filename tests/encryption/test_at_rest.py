@@ -113,6 +113,7 @@ def test_secret_shows_nothing() -> None:
     assert not Secret("")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "carry",
     [

@@ -72,6 +72,7 @@ def call(
     return call
 
 
+@pytest.mark.matrix
 def test_connection_is_kept(call: Any, server: HostileServer) -> None:
     """For calls of any kind."""
     for number in range(10):
@@ -216,6 +217,7 @@ def test_get_over_a_connection_that_dies(call: Any, server: HostileServer, endin
     assert server.counts["GET third"] == 1
 
 
+@pytest.mark.matrix
 def test_get_over_a_connection_that_dies_without_a_word(call: Any, server: HostileServer) -> None:
     """The server had decided to close it when the request came."""
     assert call("GET", "first") == "first"
@@ -358,6 +360,7 @@ def test_answer_that_nobody_asked_for(call: Any, server: HostileServer, size: in
     assert server.counts["POST second"] == 1
 
 
+@pytest.mark.matrix
 def test_answer_that_comes_before_the_request(call: Any, server: HostileServer) -> None:
     """A server that says why it closes an idle connection."""
     sent = threading.Event()

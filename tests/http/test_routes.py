@@ -350,6 +350,7 @@ def test_proxy_that_speaks_tls_is_used(
         assert proxy.targets == [f"127.0.0.1:{server.port}"]
 
 
+@pytest.mark.matrix
 @every_caller
 def test_no_proxy_is_heeded(
     server: HostileServer,
@@ -479,6 +480,7 @@ def test_socks_proxy_that_cannot_be_used_is_told(
         request_endpoint("GET", "https://example.com/")
 
 
+@pytest.mark.matrix
 @every_caller
 def test_socks_proxy_without_pysocks_is_told(
     account: GoogleAccount, monkeypatch: pytest.MonkeyPatch, call: Any

@@ -205,6 +205,7 @@ def test_dripping_answer_is_unavailability(
             refresh()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("expires_in", "lives"),
     [

@@ -178,6 +178,7 @@ def encoded(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("token", ["", "x", "a.b", "a.b.c", "a.b.c.d", "é.é.é", "e30.e30.", "\x00"])
 def test_malformed_token_is_refused(
     google: FakeGoogle, certs: Callable[..., None], key: RSAKey, token: str
@@ -328,6 +329,7 @@ def test_keys_that_cannot_be_had_are_an_error_of_their_own(
         verify_id_token(get_client(), token, nonce=NONCE)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("value", [1, 1.0, "True", [True], {"": 1}])
 def test_address_is_verified_only_where_it_says_so(
     verify: Callable[..., Identity], value: Any

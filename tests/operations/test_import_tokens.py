@@ -242,6 +242,7 @@ def test_oauth2client_pickles_are_never_read(
         CredentialsModel.objects.get()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("write", ["google_auth", "gcloud", "oauth2client"])
 def test_files(
     google: FakeGoogle,
@@ -368,6 +369,7 @@ def test_wipe_leaves_no_plain_text(
     assert_linked(anna, alice)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("source", ["allauth", "social-auth", "oauth2client"])
 def test_wipe_spares_what_has_changed_since(
     google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str, source: str

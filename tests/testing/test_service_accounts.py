@@ -74,6 +74,7 @@ def test_google_auth_acts_for_a_user(google: FakeGoogle, robot: FakeServiceAccou
     assert credentials.token
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("subject", "scope", "error"),
     [

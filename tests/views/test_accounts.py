@@ -437,6 +437,7 @@ def test_label_outlives_linking_again_and_writes_nothing_else(
     assert (again.label, again.email) == ("Work", account.email)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("action", ["label", "unlink", "make-default"])
 def test_actions_on_somebody_elses_account_are_not_found(
     browser: Client, google: FakeGoogle, other_user: Any, action: str
@@ -501,6 +502,7 @@ def test_pages_are_never_cached(browser: Client, google: FakeGoogle, user: Any) 
         assert "no-store" in browser.get(f"/google/{path}")["Cache-Control"]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("action", ["label", "unlink", "make-default"])
 def test_answers_to_actions_are_never_cached(
     browser: Client, google: FakeGoogle, user: Any, action: str

@@ -207,6 +207,7 @@ def test_authorize_takes_nothing_from_the_query(browser: Client, google: FakeGoo
     assert query_of(response["Location"])["prompt"] == "consent"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("signed", ["x", "a:b:c", "", "%00", "é" * 3000])
 def test_authorize_with_a_forged_request_is_refused(
     browser: Client, google: FakeGoogle, signed: str

@@ -337,6 +337,7 @@ def test_authorize_url_when_ready_leads_straight_back(browser: Client, user: Any
     assert browser.get(url)["Location"] == "/bare/"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "safe",
     [
