@@ -19,7 +19,7 @@ from ..exceptions import ClientMisconfiguredError, NoRefreshTokenError, TokenDec
 from ..models import GoogleAccount, GoogleAccountQuerySet, Reason, Status
 from ..scopes import parse_scopes
 from ..signals import send_on_commit
-from . import lease, revocations
+from . import lease, outbox
 from .database import (
     PATIENCE,
     database_now,
@@ -28,6 +28,7 @@ from .database import (
     run_in_transaction,
     store_as_taken,
 )
+from .revocations import attempt_after_commit
 from .texts import list_simpler_identities
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _save_grant(
     using: str,
 ) -> GoogleAccount:
     account, created = _lock_link(user, client, identity.sub, using=using)
-    revocations.discard(client, identity.sub, using=using)
+    outbox.discard_revocations(client, identity.sub, using=using)
     if seen is not None and not created and account.grant_version > seen:
         return account
     if not (response.refresh_token or account.is_active):
@@ -182,7 +183,8 @@ def _leave_to(
         raise ClientMisconfiguredError(
             "client_id_changed", f"linked through {account.client_id}, and given nothing new"
         )
-    revocations.enqueue(account, using=using, attempts_now=True)
+    for pending in outbox.enqueue_account(account, using=using):
+        attempt_after_commit(pending.pk, using=using)
     account.issuer, account.client_id = client.issuer, client.client_id
     account.sealed_refresh_token = account.sealed_access_token = ""
     account.refresh_token_scopes = []

@@ -839,6 +839,6 @@ def test_token_is_not_taken_to_another_provider(
     with pytest.raises(ClientMisconfiguredError, match="client_id_changed"):
         access_token(GoogleAccount.objects.get(), client="office")
     GoogleAccount.objects.get().unlink()
-    revocations.process(PendingRevocation.objects.get().pk)
+    revocations.process_pending(PendingRevocation.objects.get().pk)
 
     assert [request.path for request in google.requests] == ["/revoke"]
