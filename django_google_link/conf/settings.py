@@ -36,6 +36,7 @@ KEYS = frozenset(
         "CLIENT_RESOLVER",
         "SERVICE_ACCOUNTS",
         "IMPLIED_SCOPES",
+        "LOGIN_HINT",
     }
 )
 
@@ -225,6 +226,14 @@ class Settings:
         if path is None:
             return None
         return import_function(path, id="E010", key="CLIENT_RESOLVER")
+
+    @property
+    def login_hint(self) -> Callable[[Any], str | None] | None:
+        """The function that knows by which address or ``sub`` a user is known at Google."""
+        path = self._get("LOGIN_HINT")
+        if path is None:
+            return None
+        return import_function(path, id="E047", key="LOGIN_HINT")
 
     @property
     def service_accounts(self) -> Mapping[str, Mapping[str, Any]]:
