@@ -204,8 +204,7 @@ def _leave_to(
         raise ClientMisconfiguredError(
             "client_id_changed", f"linked through {account.client_id}, and given nothing new"
         )
-    for pending in outbox.enqueue_account(account, using=using):
-        attempt_after_commit(pending.pk, using=using)
+    _end_grant(account, using=using)
     account.issuer, account.client_id = client.issuer, client.client_id
     _forget_tokens(account)
 
@@ -220,8 +219,14 @@ def _replace_grant(account: GoogleAccount, response: TokenResponse, *, using: st
         stored = account.unseal_token("refresh_token") or account.unseal_token("access_token")
         if stored == (response.refresh_token or response.access_token):
             return
-    revocations.enqueue(account, using=using, attempts_now=True)
+    _end_grant(account, using=using)
     _forget_tokens(account)
+
+
+def _end_grant(account: GoogleAccount, *, using: str) -> None:
+    """Have the grant of the stored tokens revoked, first as soon as this has committed."""
+    for pending in outbox.enqueue_account(account, using=using):
+        attempt_after_commit(pending.pk, using=using)
 
 
 def _forget_tokens(account: GoogleAccount) -> None:
