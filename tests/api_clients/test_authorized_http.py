@@ -386,6 +386,7 @@ def test_redirects_that_lead_nowhere(api: HostileServer, account: GoogleAccount)
 # Errors
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
 @pytest.mark.parametrize("is_kept", [True, False])
 def test_answer_that_breaks_off_is_worth_a_retry(
@@ -487,6 +488,7 @@ def test_storm_of_refusals_is_one_refresh(
     assert len(google.requests_to("token")) == 1
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
 def test_service_can_be_pickled(api: HostileServer, account: GoogleAccount, protocol: int) -> None:
     """Without a token, and with its own kind of batch."""

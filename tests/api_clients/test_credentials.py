@@ -105,6 +105,7 @@ def test_credentials_without_expiry_never_expire(google: FakeGoogle, user: Any) 
     assert credentials.valid
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("time_zone", ["UTC", "Asia/Tokyo", "America/New_York"])
 @pytest.mark.parametrize("use_tz", [True, False])
 def test_credentials_expiry_is_naive_utc(
@@ -161,6 +162,7 @@ def test_credentials_copy_carries_no_token_and_works(
     assert twin.token == credentials.token
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_credentials_pickle_contains_no_secret(
     google: FakeGoogle, alice: FakeUser, user: Any, protocol: int

@@ -223,6 +223,7 @@ BODIES: dict[str, Callable[[], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.matrix
 @both
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_refused_body_is_sent_again(
@@ -275,6 +276,7 @@ class _Pipe(io.BytesIO):
         raise io.UnsupportedOperation
 
 
+@pytest.mark.matrix
 @both
 @pytest.mark.parametrize("kind", ["generator", "pipe in parts"])
 def test_refused_stream_is_not_sent_again(
@@ -363,6 +365,7 @@ def servers(
         yield one, other, trusting
 
 
+@pytest.mark.matrix
 @both
 @pytest.mark.parametrize("status", ["301 x", "302 x", "307 x"])
 def test_token_does_not_go_along_to_another_host(
@@ -381,6 +384,7 @@ def test_token_does_not_go_along_to_another_host(
     assert ["authorization" in seen.headers for seen in other.requests] == [False]
 
 
+@pytest.mark.matrix
 @both
 @pytest.mark.parametrize("url", ["http://example.com/", "http://127.0.0.1:1/", "ftp://x.example/"])
 def test_token_is_not_sent_in_plain_text(
@@ -431,6 +435,7 @@ def test_answer_that_leads_on_carries_no_token(
 # Threads and event loops
 
 
+@pytest.mark.slow
 def test_fifty_calls_at_once_ask_for_one_token(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:

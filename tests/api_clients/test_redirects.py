@@ -55,6 +55,7 @@ def account(google: Any, user: Any, configure: Callable[..., None]) -> GoogleAcc
     return make_google_account(user, access_token="ya29.x")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("get", [_get_by_http, _get_by_session])
 @pytest.mark.parametrize("status", ["301 x", "302 x", "303 x", "307 x"])
 def test_token_does_not_go_along_to_another_host(

@@ -96,6 +96,7 @@ def test_emulator_that_is_not_on_this_machine_is_asked_by_https(
         authorized_session(account).get("http://nowhere.invalid/1")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("status", ["200 OK", "302 Found", "404 Not Found"])
 @pytest.mark.parametrize("is_followed", [True, False])
 def test_response_carries_no_token(

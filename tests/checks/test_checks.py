@@ -114,6 +114,7 @@ def test_redirect_uri_that_google_does_not_know(client_with: Callable[..., None]
     assert deployed() == {"W008"}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("kind", ["web", "installed"])
 @pytest.mark.parametrize(
     "listed",
@@ -292,6 +293,7 @@ def clients_with(settings: Settings, tmp_path: Path) -> Callable[..., None]:
     return clients_with
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("left_out", "id"),
     [("JWKS_URI", "E028"), ("ISSUER", "E028"), ("REVOCATION_ENDPOINT", "W013")],
@@ -310,6 +312,7 @@ def test_endpoint_that_another_provider_has_not(
     assert f"'office' has no {left_out}" in message.msg
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("google", "office"),
     [
