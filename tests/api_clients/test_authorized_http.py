@@ -75,6 +75,25 @@ def patiently(request: Any) -> Any:
 # Uploads
 
 
+def test_pieces_that_are_refused_are_not_sent_again(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Nothing would be left of them: the refusal is the answer, and the next token a new one."""
+    http = authorized_http(linked(user, google, alice))
+    google.fail_next(endpoint="/upload", status=401)
+
+    @google.route("/upload", methods=["POST"])
+    def upload(request: Request, user: FakeUser) -> dict[str, Any]:
+        return {}
+
+    first, _ = http.request(f"{google.url}/upload", "POST", body=iter([b"con", b"tent"]))
+    second, _ = http.request(f"{google.url}/upload", "POST", body=[b"con", b"tent"])
+
+    assert (first.status, second.status) == (401, 200)
+    assert len(google.requests_to("/upload")) == 2
+    assert len(google.requests_to("token")) == 1
+
+
 @pytest.mark.parametrize("chunksize", [256 * 1024, -1])
 def test_upload_in_pieces_one_of_which_is_refused(
     google: FakeGoogle, alice: FakeUser, user: Any, chunksize: int

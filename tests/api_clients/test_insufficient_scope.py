@@ -197,6 +197,12 @@ CHALLENGE = 'Bearer realm="https://accounts.google.com/", error="insufficient_sc
         ({"www-authenticate": CHALLENGE}, b"<Error/>"),
         ({"Www-Authenticate": "Bearer error=insufficient_scope"}, b"\xff\xfe not text"),
         ({}, b'{"error": "insufficient_scope"}'),
+        ({}, b'{"code": 7, "message": "Request had insufficient authentication scopes."}'),
+        (
+            {},
+            b'{"error": {"code": 403, "message": "Insufficient Permission: '
+            b'Request had insufficient authentication scopes."}}',
+        ),
     ],
 )
 def test_says_insufficient_scope(headers: dict[str, str], body: bytes) -> None:
