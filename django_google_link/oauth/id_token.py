@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,12 @@ from ..conf import clock
 from ..conf.clients import OAuthClient
 from ..exceptions import HostedDomainError, IDTokenError, RefreshUnavailableError
 from ..secret import Secret
+from .caching import read_max_age
+from .metadata import with_endpoints
 from .transport import fetch
 
 if TYPE_CHECKING:
-    from jwt import PyJWK, PyJWKSet
+    from jwt import PyJWK
 
 #: Seconds by which our clock and Google's may differ: what the answer is worth it owes to the
 #: nonce and PKCE, and a slow clock must not keep everybody from linking.
@@ -34,19 +37,33 @@ _MAX_EMAIL = 254
 #: OpenID Connect Core section 2: ASCII characters, case sensitive.
 _SUBJECT = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
 
-#: What Google signs with. A list of ours: what a token or a key says of itself proves nothing
-#: (RFC 8725 section 3.1).
-_ALGORITHMS = ["RS256"]
+#: The kind of key that each algorithm needs. A list of ours, and none with a shared secret: what a
+#: token or a key says of itself proves nothing (RFC 8725 section 3.1).
+_KEY_TYPES = {
+    "RS256": "RSA",
+    "RS384": "RSA",
+    "RS512": "RSA",
+    "PS256": "RSA",
+    "PS384": "RSA",
+    "PS512": "RSA",
+    "ES256": "EC",
+    "ES384": "EC",
+    "ES512": "EC",
+    "EdDSA": "OKP",
+}
+_GOOGLES_ALGORITHMS = ("RS256",)
 
 #: What PyJWT runs into where a provider sends something else than a JSON Web Token.
 _NONSENSE = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 
-_DEFAULT_KEYS_AGE, _MAX_KEYS_AGE = 300, 24 * 3600
+_DEFAULT_KEYS_AGE = 300
+
+_Keys = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """The identity of a Google account: ``sub`` is it, all else is for display."""
+    """The identity of an account at the provider: ``sub`` is it, all else is for display."""
 
     sub: str
     email: str
@@ -71,14 +88,15 @@ def verify_id_token(client: OAuthClient, id_token: Secret, *, nonce: str | None)
     """
     import jwt
 
+    client = with_endpoints(client)
     if client.jwks_uri is None:
         raise IDTokenError("No JWKS_URI is configured by which to verify the ID token.")
-    key = _find_signing_key(client.jwks_uri, id_token)
+    key = _find_signing_key(client, client.jwks_uri, id_token)
     try:
         claims = jwt.decode(
             id_token.reveal(),
             key,
-            algorithms=_ALGORITHMS,
+            algorithms=[key.algorithm_name],
             audience=client.client_id,
             issuer=list(client.issuers),
             options={
@@ -95,7 +113,7 @@ def verify_id_token(client: OAuthClient, id_token: Secret, *, nonce: str | None)
     _check_party(client, claims)
     if nonce is not None and not _is_same(claims.get("nonce"), nonce):
         raise IDTokenError("The ID token carries another nonce than was sent.")
-    return _read_identity(claims)
+    return read_identity(claims)
 
 
 def read_unverified_identity(id_token: Secret) -> Identity | None:
@@ -104,7 +122,7 @@ def read_unverified_identity(id_token: Secret) -> Identity | None:
 
     try:
         claims = jwt.decode(id_token.reveal(), options={"verify_signature": False})
-        return _read_identity(claims)
+        return read_identity(claims)
     except (jwt.PyJWTError, IDTokenError, *_NONSENSE):
         return None
 
@@ -138,13 +156,23 @@ def _is_number(value: object) -> bool:
 
 
 def _check_party(client: OAuthClient, claims: dict[str, Any]) -> None:
-    if claims["aud"] != client.client_id and claims.get("azp") != client.client_id:
+    """Check for whom the token is: OpenID Connect Core section 3.1.3.7, points 3 to 5."""
+    audiences, party = claims["aud"], claims.get("azp")
+    is_shared = isinstance(audiences, list) and set(audiences) != {client.client_id}
+    # Google's may name the client of a mobile app of the same project.
+    is_others = party is not None and not client.is_google
+    if (is_shared or is_others) and party != client.client_id:
         raise IDTokenError("The ID token is meant for several parties, and not issued to this one.")
     if client.hosted_domain and claims.get("hd") != client.hosted_domain:
         raise HostedDomainError(client.hosted_domain)
 
 
-def _read_identity(claims: dict[str, Any]) -> Identity:
+def read_identity(claims: Mapping[str, Any]) -> Identity:
+    """Read the claims of OpenID Connect Core section 5.1: only the subject has to be there.
+
+    Raises:
+        IDTokenError: when that is not a subject.
+    """
     sub = claims.get("sub")
     if not isinstance(sub, str) or not _SUBJECT.fullmatch(sub):
         raise IDTokenError("The ID token names no usable subject.")
@@ -182,24 +210,52 @@ def _read_address(value: object) -> str:
     return text if text.startswith("https://") and len(text) <= 1000 else ""
 
 
-def _find_signing_key(jwks_uri: str, id_token: Secret) -> PyJWK:
+def _find_signing_key(client: OAuthClient, jwks_uri: str, id_token: Secret) -> PyJWK:
     import jwt
 
     try:
-        kid = jwt.get_unverified_header(id_token.reveal()).get("kid")
+        header = jwt.get_unverified_header(id_token.reveal())
     except (jwt.PyJWTError, *_NONSENSE):
         raise IDTokenError("The ID token is malformed.") from None
-    published = _get_keys(jwks_uri, must_hold=kid).keys
-    keys = [key for key in published if key.algorithm_name in _ALGORITHMS]
+    algorithm, kid = header.get("alg"), header.get("kid")
+    if algorithm not in _choose_algorithms(client):
+        raise IDTokenError("The ID token is signed in a way that is not accepted of its issuer.")
+    published = _get_keys(jwks_uri, must_hold=kid)
+    keys = [key for key in published if _fits(key, algorithm)]
     for key in keys:
-        if key.key_id == kid or (kid is None and len(keys) == 1):
-            return key
+        if key.get("kid") == kid or (kid is None and len(keys) == 1):
+            return _make_key(key, algorithm)
     raise IDTokenError("The ID token is signed with a key that its issuer does not publish.")
+
+
+def _choose_algorithms(client: OAuthClient) -> frozenset[str]:
+    """Return what the issuer may sign with: of ours, what it publishes, if that is known."""
+    if client.is_google:
+        return frozenset(_GOOGLES_ALGORITHMS)
+    return frozenset(_KEY_TYPES).intersection(client.signing_algorithms or _KEY_TYPES)
+
+
+def _fits(key: Mapping[str, Any], algorithm: str) -> bool:
+    """Return whether a published key is one for this algorithm (RFC 7517 section 4)."""
+    return (
+        key.get("kty") == _KEY_TYPES[algorithm]
+        and key.get("use", "sig") == "sig"
+        and key.get("alg", algorithm) == algorithm
+    )
+
+
+def _make_key(key: Mapping[str, Any], algorithm: str) -> PyJWK:
+    import jwt
+
+    try:
+        return jwt.PyJWK(dict(key), algorithm)
+    except (jwt.PyJWTError, *_NONSENSE):
+        raise IDTokenError("The ID token is signed with a key that cannot be used.") from None
 
 
 @dataclass(frozen=True)
 class _CachedKeys:
-    keys: PyJWKSet
+    keys: _Keys
     fetched_at: float
     expires_at: float
 
@@ -208,11 +264,11 @@ _cache: dict[str, _CachedKeys] = {}
 _cache_lock = threading.Lock()
 
 
-def _get_keys(jwks_uri: str, *, must_hold: str | None) -> PyJWKSet:
+def _get_keys(jwks_uri: str, *, must_hold: str | None) -> _Keys:
     """Return the issuer's keys: fetched when the cached ones are too old, or lack the one named."""
     cached, now = _cache.get(jwks_uri), clock.timestamp()
     if cached and now < cached.expires_at:
-        is_held = any(key.key_id == must_hold for key in cached.keys.keys)
+        is_held = any(key.get("kid") == must_hold for key in cached.keys)
         if must_hold is None or is_held or now < cached.fetched_at + _MIN_REFETCH:
             return cached.keys
     keys, max_age = _fetch_keys(jwks_uri)
@@ -221,19 +277,12 @@ def _get_keys(jwks_uri: str, *, must_hold: str | None) -> PyJWKSet:
     return keys
 
 
-def _fetch_keys(jwks_uri: str) -> tuple[PyJWKSet, float]:
-    import jwt
-
+def _fetch_keys(jwks_uri: str) -> tuple[_Keys, int]:
+    """Return what is published, whatever kinds of keys that are (RFC 7517 section 5)."""
     answer = fetch(jwks_uri)
-    try:
-        if answer.status == 200:
-            keys = jwt.PyJWKSet.from_dict(dict(answer.document))
-            return keys, _read_max_age(answer.headers.get("Cache-Control", ""))
-    except (jwt.PyJWTError, *_NONSENSE):
-        pass
+    published = answer.document.get("keys")
+    if answer.status == 200 and isinstance(published, list):
+        keys = [key for key in published if isinstance(key, dict)]
+        if keys:
+            return keys, read_max_age(answer, default=_DEFAULT_KEYS_AGE)
     raise RefreshUnavailableError("signing_keys_unavailable", status=answer.status)
-
-
-def _read_max_age(cache_control: str) -> float:
-    match = re.search(r"max-age=(\d{1,9})", cache_control)
-    return min(int(match[1]), _MAX_KEYS_AGE) if match else _DEFAULT_KEYS_AGE

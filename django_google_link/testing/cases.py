@@ -11,6 +11,7 @@ from django.test import override_settings
 
 from ..accounts.process_breaker import forget_failures
 from ..oauth.id_token import forget_signing_keys
+from ..oauth.metadata import forget_metadata
 from .accounts import link_google_account
 from .fake import FakeGoogle
 from .provider.errors import FakeGoogleError
@@ -28,6 +29,7 @@ def running_google() -> Iterator[FakeGoogle]:
     """
     # It may have the port of a Google that has stopped.
     forget_signing_keys()
+    forget_metadata()
     forget_failures()
     with (
         FakeGoogle() as google,

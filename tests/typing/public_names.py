@@ -36,6 +36,7 @@ from django_google_link.exceptions import (
     TokenDecryptionError,
     TokenEndpointError,
     TokenUndecryptableError,
+    UserinfoError,
 )
 from django_google_link.middleware import (
     ConsentRequiredMiddleware,
@@ -138,6 +139,7 @@ __all__ = [
     "TokenDecryptionError",
     "TokenEndpointError",
     "TokenUndecryptableError",
+    "UserinfoError",
     "aaccess_token",
     "access_token",
     "account_linked",
