@@ -15,6 +15,7 @@ from django.http import HttpRequest
 
 from ..conf import clients, service_accounts
 from ..conf.django import django_conf
+from ..conf.providers import is_of_another_provider
 from ..conf.settings import KEYS, conf
 from ..conf.validators import read_or_default
 from ..encryption.keyring import decode_key
@@ -152,6 +153,8 @@ def _check_encryption_keys() -> Iterator[CheckMessage]:
 def _check_scopes() -> Iterator[CheckMessage]:
     for name, settings in _read_clients().items():
         with suppress(TypeError):
+            if is_of_another_provider(settings):
+                continue  # What its scopes look like nobody here knows.
             for scope in parse_scopes(settings.get("SCOPES", ())):
                 is_short = "://" not in scope and scope not in _SHORT_SCOPES
                 if is_short or scope.count("://") > 1 or "," in scope:
