@@ -391,6 +391,14 @@ def test_client_on_loopback_may_use_http(client_with: Change) -> None:
     assert get_client().issuers == ("http://localhost:1",)
 
 
+@pytest.mark.parametrize("issuer", ["https://id.example", ["https://id.example"]])
+def test_scopes_of_another_provider_are_not_judged(client_with: Change, issuer: Any) -> None:
+    """They may look like anything; and what is no address is told as that."""
+    client_with(ISSUER=issuer, SCOPES=["read"])
+
+    assert "W004" not in ids()
+
+
 @pytest.mark.parametrize(
     "scopes", [f"openid {CALENDAR}", ["openid", CALENDAR], ("openid " + CALENDAR,)]
 )
