@@ -17,6 +17,7 @@ from ..accounts.spent_states import read_declined
 from ..accounts.tickets import Ticket, issue_ticket, open_ticket, without_pkce
 from ..conf.clients import OAuthClient, get_client
 from ..conf.front_ends import (
+    IDENTITY_SERVICES,
     MOBILE,
     MODES,
     POSTMESSAGE,
@@ -276,8 +277,11 @@ def _unsign(signed: str, *, user: User, host: str) -> AuthorizeRequest:
 def _choose_address(client: OAuthClient, mode: str, data: Mapping[str, Any]) -> tuple[str, str]:
     """Return the redirect URI of the exchange, and the origin of the page that runs a script."""
     front_end = get_front_end(client.name)
-    page = read_text(data, "redirect_uri")
-    origin = read_text(data, "origin")
+    page, origin = read_text(data, "redirect_uri"), read_text(data, "origin")
+    if page and mode != REDIRECT:
+        raise refuse_field("redirect_uri", f"means nothing in the mode {mode}")
+    if origin and mode != IDENTITY_SERVICES:
+        raise refuse_field("origin", f"means nothing in the mode {mode}")
     if mode == REDIRECT:
         uri = _choose(page, front_end.redirect_uris, field="redirect_uri")
         require_own_address(client, uri)

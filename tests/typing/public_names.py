@@ -4,6 +4,17 @@ from django_google_link.admin import (
     GoogleAccountAdmin,
     PendingRevocationAdmin,
 )
+from django_google_link.contrib.ninja import (
+    add_exception_handler,
+    make_router,
+    router,
+)
+from django_google_link.contrib.ninja import (
+    google_aware as ninja_google_aware,
+)
+from django_google_link.contrib.ninja import (
+    google_required as ninja_google_required,
+)
 from django_google_link.contrib.rest_framework import (
     GoogleAuthorizationRequired,
     GoogleAware,
@@ -150,6 +161,7 @@ __all__ = [
     "account_linked",
     "account_unlinked",
     "acredentials_for",
+    "add_exception_handler",
     "authorization_denied",
     "authorization_ending",
     "authorization_lost",
@@ -167,7 +179,11 @@ __all__ = [
     "link_google_account",
     "list_accounts",
     "make_google_account",
+    "make_router",
+    "ninja_google_aware",
+    "ninja_google_required",
     "read_openapi",
+    "router",
     "running_google",
     "scopes_changed",
     "start_link",
