@@ -281,10 +281,14 @@ class OtherAccountError(GoogleLinkError):
 
 
 class NoRefreshTokenError(GoogleLinkError):
-    """No refresh token came, even with ``prompt=consent``: the link would last an hour."""
+    """No refresh token came, even with ``prompt=consent``: the link would last an hour.
 
-    def __init__(self) -> None:
-        super().__init__("Google gave no refresh token.")
+    Args:
+        message: for the developer.
+    """
+
+    def __init__(self, message: str = "Google gave no refresh token.") -> None:
+        super().__init__(message)
 
 
 class GrantNotStoredError(GoogleLinkError):

@@ -12,7 +12,7 @@ from ..conf.scope_rules import choose_scopes, missing_scopes
 from ..conf.settings import conf
 from ..exceptions import ConsentRequiredError, SettingsError
 from ..models import GoogleAccount, Reason
-from ..oauth import endpoints
+from ..oauth.authorization_request import write_authorization_url
 from .lookup import choose_account
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class PendingAuthorization:
         Args:
             state: comes back unchanged; whoever brings it must be told by it.
         """
-        return endpoints.authorization_url(
+        return write_authorization_url(
             get_client(self.client),
             redirect_uri=self.redirect_uri,
             scopes=self.scopes,
@@ -157,7 +157,7 @@ def _guess_account(user: AbstractBaseUser | AnonymousUser) -> str:
     if hint is None or isinstance(hint, str):
         return hint or ""
     raise SettingsError(
-        "E043",
+        "E047",
         'The function in GOOGLE_LINK["LOGIN_HINT"] returned something else than text.',
         hint="Let it return an e-mail address, a sub, or None.",
     )

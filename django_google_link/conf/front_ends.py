@@ -61,21 +61,21 @@ def get_front_end(name: str) -> FrontEnd:
         SettingsError: (an ``ImproperlyConfigured``) when it is missing or cannot work.
     """
     settings = find_client_settings(name)
-    redirect_uris = _read_strings(name, settings, "FRONT_END_REDIRECT_URIS", id="E040")
-    origins = _read_strings(name, settings, "FRONT_END_ORIGINS", id="E041")
+    redirect_uris = _read_strings(name, settings, "FRONT_END_REDIRECT_URIS", id="E044")
+    origins = _read_strings(name, settings, "FRONT_END_ORIGINS", id="E045")
     for origin in origins:
         if not _ORIGIN.fullmatch(origin):
             raise SettingsError(
-                "E041",
+                "E045",
                 f"FRONT_END_ORIGINS of the Google client {name!r} has {origin!r}, which is no "
                 "origin.",
                 hint='Use scheme, host and port alone, such as "https://app.example.com".',
             )
-    modes = _read_strings(name, settings, "FRONT_END_MODES", id="E042")
+    modes = _read_strings(name, settings, "FRONT_END_MODES", id="E046")
     unknown = sorted(set(modes) - {IDENTITY_SERVICES, MOBILE})
     if unknown:
         raise SettingsError(
-            "E042",
+            "E046",
             f"FRONT_END_MODES of the Google client {name!r} has {unknown[0]!r}.",
             hint=f'Use "{IDENTITY_SERVICES}" and "{MOBILE}"; redirects need no name.',
         )
@@ -103,7 +103,7 @@ def _read_postmessage(name: str, settings: Mapping[str, Any]) -> bool:
     if value in {"origin", POSTMESSAGE}:
         return bool(value == POSTMESSAGE)
     raise SettingsError(
-        "E042",
+        "E046",
         f"IDENTITY_SERVICES_REDIRECT_URI of the Google client {name!r} is {value!r}.",
         hint=f'Use "origin" (the page\'s) or "{POSTMESSAGE}".',
     )

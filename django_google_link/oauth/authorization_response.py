@@ -60,8 +60,8 @@ def identify_user(client: OAuthClient, response: TokenResponse, *, nonce: str | 
 
     Args:
         response: of the token endpoint.
-        nonce: as it was sent with the authorization request; ``None`` where Google's script or
-            SDKs have asked, which send none.
+        nonce: as it was sent with the authorization request; ``None`` where none was: by a flow of
+            the project's own, by Google's script or by its SDKs.
 
     Raises:
         IDTokenError: when it does not say for sure who the user is.

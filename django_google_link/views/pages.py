@@ -83,6 +83,21 @@ def other_account(
     return render(request, "django_google_link/other_account.html", context, status=409)
 
 
+def other_host(request: HttpRequest, host: str, *, url: str) -> HttpResponse:
+    """Say by which name of this site an account can be linked."""
+    return _render_error(
+        request,
+        status=400,
+        title=_("Open this site as {host}").format(host=host),
+        text=_(
+            "Google would send you back to {host}, and you are not logged in there. "
+            "Go there, log in, and link your account."
+        ).format(host=host),
+        go_url=url,
+        go_host=host,
+    )
+
+
 def _render_error(request: HttpRequest, *, status: int, **context: Any) -> HttpResponse:
     context["back_url"] = reverse("google_link:accounts")
     return render(request, "django_google_link/error.html", context, status=status)

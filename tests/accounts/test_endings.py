@@ -165,7 +165,7 @@ def test_page_says_when(browser: Client, user: Any, days: int, offered: bool) ->
     text = browser.get("/google/").content.decode()
 
     when = date_format(timezone.template_localtime(account.ends_at), "DATETIME_FORMAT")
-    assert f"You have given access until {when}." in text
+    assert f"Access expires: {when}" in text
     assert ("Link again" in text) is offered
 
 
