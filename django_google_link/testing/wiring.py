@@ -60,7 +60,8 @@ def _lead_client(
     if real:
         projects.setdefault(real, fake.project)
     fake.any_host = True
-    fake.redirect_uris += _find_callbacks(name)
+    fake.redirect_uris += [*_find_callbacks(name), *client.get("FRONT_END_REDIRECT_URIS", ())]
+    fake.javascript_origins += client.get("FRONT_END_ORIGINS", ())
     kept = {key: value for key, value in client.items() if key not in _CREDENTIALS}
     led = {**kept, **google.client_settings(fake)}
     if is_of_another_provider(client):
