@@ -14,7 +14,7 @@ from werkzeug.wrappers import Request, Response
 
 from . import pages
 from .consent import authorize, decide
-from .discovery import certs, discovery
+from .discovery import certs, discovery, oauth_metadata
 from .endpoints import PATHS
 from .recording import record
 from .resources import Endpoint, read_bearer_token, unknown_method, userinfo
@@ -46,6 +46,7 @@ class Application:
             (PATHS["script"], "GET"): lambda provider, request: pages.script("gsi-client.js"),
             (PATHS["relay"], "GET"): lambda provider, request: pages.script("relay.js"),
             (PATHS["discovery"], "GET"): discovery,
+            (PATHS["oauth_metadata"], "GET"): oauth_metadata,
             (PATHS["authorize"], "GET"): authorize,
             (PATHS["consent"], "POST"): decide,
             (PATHS["token"], "POST"): token,
