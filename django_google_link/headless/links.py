@@ -205,6 +205,8 @@ class _Completion:
             return_url=pending.return_url,
             account=pending.account if account is None else account,
             add=pending.add,
+            # Whoever wanted an account linked again still does.
+            renew=bool(pending.account) and account is None,
         ).sign()
 
     def _ask_again(self, pending: PendingAuthorization) -> dict[str, Any]:
