@@ -38,6 +38,7 @@ _SETTINGS = (
     "client_resolver",
     "service_accounts",
     "implied_scopes",
+    "security_events_url",
 )
 
 #: Those that OpenID Connect defines; all of Google's are addresses.

@@ -3,6 +3,7 @@
 from django_google_link.admin import (
     GoogleAccountAdmin,
     PendingRevocationAdmin,
+    SecurityEventAdmin,
 )
 from django_google_link.contrib.rest_framework import (
     GoogleAuthorizationRequired,
@@ -47,6 +48,7 @@ from django_google_link.mixins import (
 from django_google_link.models import (
     GoogleAccount,
     PendingRevocation,
+    SecurityEvent,
 )
 from django_google_link.request import (
     GoogleAccess,
@@ -73,6 +75,7 @@ from django_google_link.signals import (
     authorization_lost,
     authorization_recovered,
     scopes_changed,
+    security_event,
     token_refreshed,
 )
 from django_google_link.testing import (
@@ -128,6 +131,8 @@ __all__ = [
     "PendingRevocationAdmin",
     "RecordedRequest",
     "RefreshUnavailableError",
+    "SecurityEvent",
+    "SecurityEventAdmin",
     "ServiceAccount",
     "SettingsError",
     "StateError",
@@ -156,6 +161,7 @@ __all__ = [
     "make_google_account",
     "running_google",
     "scopes_changed",
+    "security_event",
     "token_refreshed",
     "travel",
 ]
