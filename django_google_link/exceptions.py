@@ -35,6 +35,7 @@ __all__ = [
     "TokenDecryptionError",
     "TokenEndpointError",
     "TokenUndecryptableError",
+    "UserinfoError",
 ]
 
 
@@ -141,7 +142,8 @@ class GrantLostError(ConsentRequiredError):
     session length policy), ``"undecryptable"`` (the stored token was damaged), ``"requested"`` (an
     operator has asked for consent again), ``"retired"`` (it had a scope that is no longer used),
     ``"account_disabled"``, ``"account_hijacked"`` or ``"account_bulk"`` (Google has disabled the
-    account) or ``"no_refresh_token"`` (none is stored).
+    account), ``"expired"`` (the provider gives no refresh tokens, and the access token has ended)
+    or ``"no_refresh_token"`` (none is stored).
     """
 
     default_message = "This link does not work any more. The user has to link the account again."
@@ -229,7 +231,16 @@ class SubjectNotAllowedError(GoogleLinkError):
 
 
 class StateError(GoogleLinkError):
-    """The callback's ``state`` is unknown, used, expired, or another user's."""
+    """The callback's ``state``, or a front end's ticket, is unknown, used, expired or another's.
+
+    Args:
+        message: for the log.
+        reason: a word for programs, where there is one, such as ``"ticket_expired"``.
+    """
+
+    def __init__(self, message: str = "", *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class AuthorizationDeniedError(GoogleLinkError):
@@ -273,10 +284,14 @@ class OtherAccountError(GoogleLinkError):
 
 
 class NoRefreshTokenError(GoogleLinkError):
-    """No refresh token came, even with ``prompt=consent``: the link would last an hour."""
+    """No refresh token came, even with ``prompt=consent``: the link would last an hour.
 
-    def __init__(self) -> None:
-        super().__init__("Google gave no refresh token.")
+    Args:
+        message: for the developer.
+    """
+
+    def __init__(self, message: str = "Google gave no refresh token.") -> None:
+        super().__init__(message)
 
 
 class GrantNotStoredError(GoogleLinkError):
@@ -293,6 +308,10 @@ class GrantNotStoredError(GoogleLinkError):
 
 class IDTokenError(GoogleLinkError):
     """The ID token cannot be trusted (OpenID Connect Core section 3.1.3.7)."""
+
+
+class UserinfoError(GoogleLinkError):
+    """The provider's userinfo endpoint does not say whose account it is."""
 
 
 class HostedDomainError(IDTokenError):

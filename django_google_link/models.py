@@ -59,6 +59,7 @@ class Reason(models.TextChoices):
     UNDECRYPTABLE = "undecryptable", _("the stored token was damaged")
     REQUESTED = "requested", _("asked for by an operator")
     RETIRED = "retired", _("granted a scope that is no longer used")
+    EXPIRED = "expired", _("access was for a limited time, which is over")
     ACCOUNT_DISABLED = "account_disabled", _("Google has disabled the account")
     ACCOUNT_HIJACKED = "account_hijacked", _("Google has disabled the account: it was hijacked")
     ACCOUNT_BULK = "account_bulk", _("Google has disabled the account: it was made in bulk")
@@ -231,6 +232,8 @@ class GoogleAccount(SealedTokens):
     )
     ending_announced_at = models.DateTimeField(null=True, blank=True, editable=False)
     access_token_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # Where the provider gives none: the link lasts as long as its access token.
+    without_refresh_token = models.BooleanField(default=False, editable=False)
     # Counts the grants this row has held, so that a slow refresh of an old one is not written.
     grant_version = models.PositiveIntegerField(default=1, editable=False)
     refresh_lease = models.UUIDField(null=True, blank=True, editable=False)
@@ -326,10 +329,15 @@ class GoogleAccount(SealedTokens):
             self.refresh_token_prefix_digest = digests.prefix
             self.refresh_token_hash_digest = digests.double_hash
 
-    def drop_tokens(self) -> None:
-        """Empty the columns of both tokens, and of the digests. Does not save."""
-        for name in (*REFRESH_TOKEN_FIELDS, "sealed_access_token"):
+    def drop_refresh_token(self) -> None:
+        """Empty the columns of the refresh token and its digests. Does not save."""
+        for name in REFRESH_TOKEN_FIELDS:
             setattr(self, name, "")
+
+    def drop_tokens(self) -> None:
+        """Empty the columns of both tokens. Does not save."""
+        self.drop_refresh_token()
+        self.sealed_access_token = ""
 
     @property
     def display_name(self) -> str:
@@ -343,19 +351,36 @@ class GoogleAccount(SealedTokens):
 
     @property
     def is_active(self) -> bool:
-        """Whether Google honours the grant, as far as we know."""
-        return self.status == Status.ACTIVE and bool(self.sealed_refresh_token)
+        """Whether the provider honours the grant, as far as we know."""
+        if self.status != Status.ACTIVE:
+            return False
+        return bool(self.sealed_refresh_token) or (
+            self.without_refresh_token and self.has_unexpired_access_token()
+        )
+
+    @property
+    def lost_reason(self) -> str:
+        """Why an account that is not active has to be linked again, in a word."""
+        return self.status_reason or (
+            Reason.EXPIRED if self.without_refresh_token else "no_refresh_token"
+        )
 
     @property
     def ends_at(self) -> datetime | None:
-        """When the grant ends at Google, where its user has granted access for a limited time."""
-        ends_at: datetime | None = self.refresh_token_expires_at
+        """When the grant ends: where it was for a limited time, or lasts as its access token."""
+        ends_at: datetime | None = (
+            self.access_token_expires_at
+            if self.without_refresh_token
+            else self.refresh_token_expires_at
+        )
         return ends_at if self.is_active else None
 
     @property
     def ends_soon(self) -> bool:
-        """Whether the grant ends within a week."""
-        return self.ends_at is not None and self.ends_at <= clock.now() + ENDING_NOTICE
+        """Whether a grant that lasts for longer than an access token ends within a week."""
+        if self.without_refresh_token or self.ends_at is None:
+            return False
+        return self.ends_at <= clock.now() + ENDING_NOTICE
 
     @property
     def has_ended(self) -> bool:
@@ -525,17 +550,24 @@ class EndedGrant(models.Model):
 
 
 class SpentState(models.Model):
-    """A ``state`` that has come back: it is good for one exchange, in whatever worker.
+    """A ``state`` or a ticket that has come back: it is good for one exchange, in whatever worker.
 
-    It is remembered for longer than the ``state`` would have been good for, and where it led.
+    It is remembered for longer than it would have been good for, and where it led.
     """
 
     digest = models.CharField(max_length=64, primary_key=True, editable=False)
     owner = models.CharField(max_length=255, editable=False)
+    # Of a ticket: what its user was asked for through this client, then or before, and did not
+    # grant. A session remembers that of a ``state``.
+    client = models.CharField(max_length=100, blank=True, editable=False)
+    declined = models.JSONField(default=list, editable=False)
     # Empty until the exchange has come to its end.
     location = models.TextField(blank=True, editable=False)
     is_finished = models.BooleanField(default=False, editable=False)
     spent_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["owner", "client"], name="google_link_spent_owner")]
 
     def __str__(self) -> str:
         return self.digest

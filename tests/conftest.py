@@ -15,6 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from pytest_django import Settings
 
 from django_google_link.accounts.process_breaker import forget_failures
+from django_google_link.oauth.metadata import forget_metadata
 from django_google_link.oauth.published import forget_published
 from django_google_link.testing import FakeGoogle, FakeUser
 from tests.support.constants import CALENDAR, CALLBACK
@@ -40,6 +41,7 @@ pytest_plugins = ["django_google_link.testing.pytest_plugin", "tests.support.int
 def unknown_provider() -> None:
     """Nothing is known of any issuer: the next one may have the port of the last."""
     forget_published()
+    forget_metadata()
     forget_failures()
 
 

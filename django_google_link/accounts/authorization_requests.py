@@ -10,9 +10,9 @@ from ..conf import clock
 from ..conf.clients import OAuthClient, get_client
 from ..conf.scope_rules import choose_scopes, missing_scopes
 from ..conf.settings import conf
-from ..exceptions import ConsentRequiredError
+from ..exceptions import ConsentRequiredError, SettingsError
 from ..models import GoogleAccount, Reason
-from ..oauth import endpoints
+from ..oauth.authorization_request import write_authorization_url
 from .lookup import choose_account
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class PendingAuthorization:
         is_further: that this user had linked an account before, through this client.
         consent_repeated: that this is the second attempt, with ``prompt=consent``.
         include_granted_scopes: that what was granted before is asked for as well.
+        login_hint: the account that the user is likely to choose, where none is expected.
     """
 
     user: str
@@ -54,6 +55,7 @@ class PendingAuthorization:
     is_further: bool = False
     consent_repeated: bool = False
     include_granted_scopes: bool = True
+    login_hint: str = ""
     nonce: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     code_verifier: str = field(default_factory=lambda: secrets.token_urlsafe(64), repr=False)
     created_at: float = field(default_factory=clock.timestamp)
@@ -68,8 +70,11 @@ class PendingAuthorization:
 
         Args:
             state: comes back unchanged; whoever brings it must be told by it.
+
+        Raises:
+            RefreshUnavailableError, ClientMisconfiguredError: as ``endpoints.authorization_url``.
         """
-        return endpoints.authorization_url(
+        return write_authorization_url(
             get_client(self.client),
             redirect_uri=self.redirect_uri,
             scopes=self.scopes,
@@ -77,7 +82,7 @@ class PendingAuthorization:
             nonce=self.nonce,
             code_verifier=self.code_verifier,
             prompt=self.prompt,
-            login_hint=self.account,
+            login_hint=self.account or self.login_hint,
             include_granted_scopes=self.include_granted_scopes,
         )
 
@@ -114,7 +119,7 @@ def start_authorization(
         redirect_uri: to which Google is to send the user back.
     """
     linked = list(GoogleAccount.objects.for_user(user, client=client.name))
-    account = _find_expected(request, linked)
+    account = _find_expected(client, request, linked)
     scopes = choose_scopes(request.scopes, required=request.required)
     if account is None:
         usable = [row for row in linked if row.is_active and client.has_issued(row)]
@@ -125,11 +130,13 @@ def start_authorization(
             prompt = "select_account consent" if lacks else "select_account"
     else:
         is_usable = account.is_active and client.has_issued(account)
-        if is_usable and account.is_ready(*request.required) and not request.renew:
+        # Where nothing tells accounts apart, a further one takes the place of this one.
+        renew = request.renew or (request.add and client.identity == "none")
+        if is_usable and account.is_ready(*request.required) and not renew:
             return None
         scopes = _add_granted_scopes(request, client, account, is_usable=is_usable)
         is_granted = not missing_scopes(scopes, account.refresh_token_scopes)
-        prompt = "" if is_usable and is_granted and not request.renew else "consent"
+        prompt = "" if is_usable and is_granted and not renew else "consent"
     return PendingAuthorization(
         user=request.user,
         client=client.name,
@@ -145,6 +152,19 @@ def start_authorization(
         and not any(
             row.status_reason == Reason.RETIRED for row in ([account] if account else linked)
         ),
+        login_hint="" if account or request.account or request.add else _guess_account(user),
+    )
+
+
+def _guess_account(user: AbstractBaseUser | AnonymousUser) -> str:
+    """Return the address or the ``sub`` by which the site knows this user at Google, if it does."""
+    hint = conf.login_hint(user) if conf.login_hint else None
+    if hint is None or isinstance(hint, str):
+        return hint or ""
+    raise SettingsError(
+        "E047",
+        'The function in GOOGLE_LINK["LOGIN_HINT"] returned something else than text.',
+        hint="Let it return an e-mail address, a sub, or None.",
     )
 
 
@@ -160,8 +180,13 @@ def _add_granted_scopes(
     )
 
 
-def _find_expected(request: AuthorizeRequest, linked: list[GoogleAccount]) -> GoogleAccount | None:
+def _find_expected(
+    client: OAuthClient, request: AuthorizeRequest, linked: list[GoogleAccount]
+) -> GoogleAccount | None:
     """Return the account that a request is about; none for a further one."""
+    if client.identity == "none":
+        # A further one could not be told from it, so that it takes its place.
+        return linked[0] if linked else None
     if request.account:
         return next((row for row in linked if row.sub == request.account), None)
     if request.add:

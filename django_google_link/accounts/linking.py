@@ -8,7 +8,7 @@ comes of it into a page, a line on a terminal, or JSON.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -16,6 +16,7 @@ from django.db import router
 from django.views.decorators.debug import sensitive_variables
 
 from .. import signals
+from ..conf import clock
 from ..conf.clients import OAuthClient, get_client
 from ..conf.scope_rules import missing_scopes
 from ..conf.settings import conf
@@ -46,18 +47,23 @@ from .authorization_requests import PendingAuthorization
 from .database import open_transaction, run_durably
 from .ended_grants import has_ended_since, note_moment
 from .grants import save_grant
+from .labels import store_label
 from .revocations import has_living_link
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
     from django.http import HttpRequest
 
+    from ..exceptions import TokenEndpointError
     from ..oauth.endpoints import TokenResponse
     from ..oauth.id_token import Identity
 
     User = AbstractBaseUser | AnonymousUser
 
 logger = logging.getLogger("django_google_link")
+
+#: Its user would be sent to consent again before the page has come.
+_SHORTEST_LINK = timedelta(minutes=1)
 
 
 @sensitive_variables()
@@ -107,6 +113,8 @@ def complete_authorization(
     except GoogleLinkError as error:
         logger.warning("Linking through the client %r failed: %s", client.name, error)
         raise
+    if answer.problem:
+        _refuse_answer(client, pending, answer, answer.problem)
     held = hold_grant(
         client,
         answer.unverified_sub,
@@ -118,9 +126,30 @@ def complete_authorization(
         outcome = _turn_into_link(user, client, pending, answer, held=held, request=request)
     finally:
         release_in_the_end(held)
-    if isinstance(outcome, GoogleAccount) and not _is_alive(client, outcome, started=started):
+    if isinstance(outcome, GoogleAccount) and not is_alive(client, outcome, started=started):
         return pending.repeated(account=outcome.sub)
     return outcome
+
+
+@sensitive_variables()
+def _refuse_answer(
+    client: OAuthClient,
+    pending: PendingAuthorization,
+    answer: TokenResponse,
+    problem: TokenEndpointError,
+) -> NoReturn:
+    """End what was granted by an answer that cannot be used."""
+    logger.warning("Linking through the client %r failed: %s", client.name, problem)
+    token = answer.refresh_token or answer.access_token
+    if token:
+        end_grant(
+            client,
+            answer.unverified_sub,
+            token,
+            owner=pending.user,
+            is_linked=pending.is_further,
+        )
+    raise problem
 
 
 @sensitive_variables()
@@ -134,20 +163,35 @@ def _turn_into_link(
     request: HttpRequest | None,
 ) -> GoogleAccount | PendingAuthorization:
     identity = _identify_account(client, pending, answer)
-    if pending.account and identity.sub != pending.account:
+    is_known = client.identity != "none"
+    if is_known and pending.account and identity.sub != pending.account:
         _refuse_other_account(user, client, pending, answer, identity)
     try:
         if not answer.refresh_token and _needs_consent(user, client, pending, answer, identity):
-            return pending.repeated(account=identity.sub)
-        return _store_grant(user, client, pending, answer, identity, held=held, request=request)
+            return pending.repeated(account=identity.sub if is_known else pending.account)
+        return store_grant(
+            user,
+            client,
+            answer,
+            identity,
+            owner=pending.user,
+            requested_scopes=pending.scopes,
+            is_linked=pending.is_further,
+            held=held,
+            request=request,
+        )
     except NoRefreshTokenError:
         # A user who does not come back must not leave a grant that nobody here knows of.
         delay = timedelta() if pending.consent_repeated else _time_to_decide()
         end_grant(client, identity.sub, answer.access_token, owner=pending.user, delay=delay)
         if not pending.consent_repeated:
-            return pending.repeated(account=identity.sub)
+            return pending.repeated(account=identity.sub if is_known else pending.account)
         # The next time Google gives a refresh token, as it does for a new grant.
         logger.warning("Google gave the client %r no refresh token, twice.", client.name)
+        raise
+    except GrantNotStoredError as error:
+        if error.user_is_gone:
+            raise StateError("The user is gone.") from None
         raise
 
 
@@ -173,7 +217,7 @@ def _identify_account(
 ) -> Identity:
     """Verify whose grant an answer is; one of which that cannot be said is ended."""
     try:
-        return identify_user(client, answer, nonce=pending.nonce)
+        return identify_user(client, answer, nonce=pending.nonce or None)
     except BaseException as error:
         if isinstance(error, GoogleLinkError):
             logger.warning("Linking through the client %r failed: %s", client.name, error)
@@ -235,11 +279,17 @@ def _needs_consent(
         NoRefreshTokenError: when nothing that is of use is stored.
         GrantNotStoredError: when the database does not tell.
     """
+    if not client.gives_refresh_tokens:
+        if _ends_at_once(answer):
+            raise NoRefreshTokenError
+        return False
     with end_grant_on_failure(
         client, identity.sub, answer.access_token, owner=pending.user, is_linked=pending.is_further
     ):
         row = run_durably(lambda: _find_row(user, client, identity.sub), using=_choose_database())
-    if row is None or not row.is_active or not client.has_issued(row):
+    # Where nothing says whose grant it is, the stored token may be another account's.
+    is_same = row is not None and row.is_active and client.identity != "none"
+    if row is None or not is_same or not client.has_issued(row):
         raise NoRefreshTokenError
     granted = pending.scopes if answer.scopes is None else answer.scopes
     new = set(granted).intersection(pending.scopes)
@@ -262,45 +312,69 @@ def _needs_consent(
 
 
 @sensitive_variables()
-def _store_grant(
+def _ends_at_once(answer: TokenResponse) -> bool:
+    """Return whether a link that lasts as long as this access token would be none."""
+    expires_at = answer.access_token_expires_at
+    return expires_at is not None and expires_at < clock.now() + _SHORTEST_LINK
+
+
+@sensitive_variables()
+def store_grant(
     user: User,
     client: OAuthClient,
-    pending: PendingAuthorization,
     answer: TokenResponse,
     identity: Identity,
     *,
+    owner: str,
+    requested_scopes: Iterable[str],
+    is_linked: bool,
     held: PendingRevocation,
-    request: HttpRequest | None,
+    request: HttpRequest | None = None,
+    label: str = "",
 ) -> GoogleAccount:
+    """Store what was granted, or end it at the provider.
+
+    Args:
+        answer: of the token endpoint.
+        identity: whose grant it is, verified.
+        owner: the primary key of the user, as text.
+        requested_scopes: what was granted where the answer does not say.
+        is_linked: whether a link may live on the same grant, should the database not tell.
+        held: what the outbox keeps of the answer until it is stored.
+        request: handed on to the receivers of signals.
+        label: what the user calls the account; empty to leave that as it is.
+
+    Raises:
+        NoRefreshTokenError, ClientMisconfiguredError: as :func:`~.grants.save_grant` says.
+        GrantNotStoredError: when it could not be stored.
+    """
+
     def save() -> GoogleAccount:
         with open_transaction(_choose_database()):
             account = save_grant(
-                user, client, identity, answer, requested_scopes=pending.scopes, request=request
+                user, client, identity, answer, requested_scopes=requested_scopes, request=request
             )
+            if label:
+                store_label(account, label)
             release_grant(held)
         return account
 
     # Without a refresh token the stored one stands for the grant, as before.
-    token, owner, is_linked = answer.refresh_token, pending.user, pending.is_further
-    try:
-        with end_grant_on_failure(client, identity.sub, token, owner=owner, is_linked=is_linked):
-            # Looked up while the database answers: it may not, once it has refused the row.
-            is_linked = run_durably(
-                lambda: has_living_link(client, sub=identity.sub, owner=owner),
-                using=_choose_database(),
-            )
-        account = store_answer(
-            save, client=client, sub=identity.sub, owner=owner, token=token, is_linked=is_linked
+    token = answer.refresh_token
+    with end_grant_on_failure(client, identity.sub, token, owner=owner, is_linked=is_linked):
+        # Looked up while the database answers: it may not, once it has refused the row.
+        is_linked = run_durably(
+            lambda: has_living_link(client, sub=identity.sub, owner=owner),
+            using=_choose_database(),
         )
-    except GrantNotStoredError as error:
-        if error.user_is_gone:
-            raise StateError("The user is gone.") from None
-        raise
+    account = store_answer(
+        save, client=client, sub=identity.sub, owner=owner, token=token, is_linked=is_linked
+    )
     logger.info("The account %s was linked.", account.pk)
     return account
 
 
-def _is_alive(client: OAuthClient, account: GoogleAccount, *, started: float) -> bool:
+def is_alive(client: OAuthClient, account: GoogleAccount, *, started: float) -> bool:
     """Return whether Google honours a grant that has just been stored.
 
     It does, unless somebody has revoked another token of the same grant since. What cannot be said

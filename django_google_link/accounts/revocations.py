@@ -36,6 +36,7 @@ from ..models import (
     TokenName,
 )
 from ..oauth import endpoints
+from ..oauth.metadata import with_endpoints
 from ..secret import Secret
 from ..signals import send_on_commit
 from .database import (
@@ -369,7 +370,7 @@ def _revoke_grant(
     ]
     if not tokens:
         raise TokenUndecryptableError
-    client = get_revoking_client(pending)
+    client = with_endpoints(get_revoking_client(pending))
     if client.revocation_endpoint is None:
         logger.error(
             "The unlinked account %s lives on at %s, which has no revocation endpoint: its user "

@@ -5,21 +5,25 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import string
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from django.views.decorators.debug import sensitive_variables
 
 from ..conf.settings import conf
+from ..conf.validators import read_or_default
 from ..exceptions import EncryptionKeyUnavailableError, SettingsError
 from ..secret import Secret
 from .format import Binding, parse_sealed
+from .key_mistakes import describe_unusable_key
 from .token_digests import DigestPurpose, TokenDigests, make_digests
 
 if TYPE_CHECKING:
     from .key import Key
 
 _KEY_BYTES = 32
+_AROUND = string.whitespace + "\u00a0\ufeff\u200b"
 
 
 def seal(secret: Secret, binding: Binding) -> str:
@@ -112,24 +116,35 @@ def key_ids() -> tuple[str, ...]:
     return tuple(key.id for key in _load_keys())
 
 
+def list_configured_keys() -> tuple[str, ...]:
+    """Return the ids of the keys, the newest first; none while the settings are broken."""
+    return read_or_default(key_ids, ())
+
+
 @sensitive_variables()
-def decode_key(text: Secret) -> bytes:
+def decode_key(text: Secret, *, position: int = 1) -> bytes:
     """Read a key from its url-safe base64 form.
 
+    Args:
+        text: of the setting; blanks, line breaks and a byte order mark around it do not count.
+        position: in the list, from 1 on, for the message.
+
     Raises:
-        SettingsError: (an ``ImproperlyConfigured``) when it is not 32 bytes.
+        SettingsError: (an ``ImproperlyConfigured``) when it is not 32 bytes; it says what it is.
     """
+    # Files end with a line break, and lists in the environment have blanks.
+    bare = text.reveal().strip(_AROUND)
     try:
-        # Files end with a line break, and lists in the environment have blanks.
-        key = base64.b64decode(text.reveal().strip().encode("ascii"), altchars=b"-_", validate=True)
+        key = base64.b64decode(bare.encode("ascii"), altchars=b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error):
         key = b""
     if len(key) != _KEY_BYTES:
-        del key
+        what, advice = describe_unusable_key(bare)
+        del key, bare
         raise SettingsError(
             "E004",
-            'A key in GOOGLE_LINK["ENCRYPTION_KEYS"] is not 32 bytes in url-safe base64.',
-            hint="Copy it whole: it has 44 characters. A new one does not decrypt what is stored.",
+            f"Encryption key {position} {what}.",
+            hint=f"{advice} A new key does not decrypt what is stored.",
         )
     return key
 
@@ -154,4 +169,4 @@ def _load_keys() -> tuple[Key, ...]:
 def _derive_keys(keys: tuple[Secret, ...]) -> tuple[Key, ...]:
     from .key import Key
 
-    return tuple(Key(decode_key(key)) for key in keys)
+    return tuple(Key(decode_key(key, position=n)) for n, key in enumerate(keys, 1))

@@ -93,10 +93,15 @@ class Migration(migrations.Migration):
             fields=[
                 ('digest', models.CharField(editable=False, max_length=64, primary_key=True, serialize=False)),
                 ('owner', models.CharField(editable=False, max_length=255)),
+                ('client', models.CharField(blank=True, editable=False, max_length=100)),
+                ('declined', models.JSONField(default=list, editable=False)),
                 ('location', models.TextField(blank=True, editable=False)),
                 ('is_finished', models.BooleanField(default=False, editable=False)),
                 ('spent_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False)),
             ],
+            options={
+                'indexes': [models.Index(fields=['owner', 'client'], name='google_link_spent_owner')],
+            },
         ),
         migrations.CreateModel(
             name='PendingRevocation',
@@ -152,6 +157,7 @@ class Migration(migrations.Migration):
                 ('refresh_token_expires_at', models.DateTimeField(blank=True, db_index=True, editable=False, null=True, verbose_name='grant ends')),
                 ('ending_announced_at', models.DateTimeField(blank=True, editable=False, null=True)),
                 ('access_token_expires_at', models.DateTimeField(blank=True, editable=False, null=True)),
+                ('without_refresh_token', models.BooleanField(default=False, editable=False)),
                 ('grant_version', models.PositiveIntegerField(default=1, editable=False)),
                 ('refresh_lease', models.UUIDField(blank=True, editable=False, null=True)),
                 ('refresh_lease_expires_at', models.DateTimeField(blank=True, editable=False, null=True)),

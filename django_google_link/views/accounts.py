@@ -7,13 +7,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from django import forms
-from django.db import router
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect, render
 
 from ..accounts.authorize_links import AuthorizeRequest
-from ..accounts.database import run_in_transaction, store_as_taken
-from ..accounts.texts import keep_printable, list_simpler_texts
+from ..accounts.labels import clean_label, store_label
 from ..conf.clients import get_client
 from ..conf.settings import conf
 from ..models import GoogleAccount
@@ -25,9 +23,8 @@ from .page import page
 
 class _LabelField(forms.CharField):
     def to_python(self, value: Any) -> str:
-        """Keep what can be seen, on one line: a label stands in lists, in logs and in terminals."""
-        text = super().to_python(value) or ""
-        return keep_printable(" ".join(text.split())).strip()
+        """Keep what can be seen."""
+        return clean_label(super().to_python(value) or "")
 
 
 _LabelForm = forms.modelform_factory(
@@ -42,7 +39,7 @@ def accounts(request: HttpRequest) -> HttpResponse:
     following = _keep_if_safe(request.GET.get("next", ""), request)
     context = {
         "accounts": [_describe_account(request, account) for account in linked],
-        "add_url": _add_url(request),
+        "add_url": _add_url(request, linked),
         "choice_required": bool(following) or _choice_required(linked),
         "next": following,
     }
@@ -57,7 +54,7 @@ def label(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     if not form.is_valid():
         context = {"account": account, "form": form}
         return render(request, "django_google_link/label.html", context)
-    _store_label(account, form.cleaned_data["label"])
+    store_label(account, form.cleaned_data["label"])
     return redirect("google_link:accounts")
 
 
@@ -77,17 +74,6 @@ def make_default(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     _own_account(request, pk).make_default()
     following = _keep_if_safe(request.POST.get("next", ""), request)
     return HttpResponseRedirect(following) if following else redirect("google_link:accounts")
-
-
-def _store_label(account: GoogleAccount, label: str) -> None:
-    """Store a label, without the characters that the database does not take."""
-    rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount)).filter(pk=account.pk)
-
-    # A refresh may be writing the other columns.
-    def store(form: str) -> None:
-        run_in_transaction(lambda: rows.update(label=form), using=rows.db)
-
-    store_as_taken(list_simpler_texts(label), store)
 
 
 def _own_account(request: HttpRequest, pk: uuid.UUID) -> GoogleAccount:
@@ -121,10 +107,14 @@ def _relink_url(request: HttpRequest, account: GoogleAccount) -> str:
     )
 
 
-def _add_url(request: HttpRequest) -> str:
+def _add_url(request: HttpRequest, linked: list[GoogleAccount]) -> str:
     client = client_name(request)
-    # A site may have none that is the default: its views name theirs.
-    return _authorize_url(request, client, add=True) if client in conf.clients else ""
+    if client not in conf.clients:
+        return ""  # A site may have none that is the default: its views name theirs.
+    is_linked = any(account.client == client for account in linked)
+    if is_linked and get_client(client).identity == "none":
+        return ""  # A further one could not be told from it, and would take its place.
+    return _authorize_url(request, client, add=True)
 
 
 def _authorize_url(
@@ -136,7 +126,8 @@ def _authorize_url(
     add: bool = False,
     renew: bool = False,
 ) -> str:
-    asked = parse_scopes((*IDENTITY_SCOPES, *get_client(client).scopes, *scopes))
+    chosen = get_client(client)
+    asked = parse_scopes((*chosen.identity_scopes, *chosen.scopes, *scopes))
     return AuthorizeRequest(
         user=str(request.user.pk),
         host=request.get_host(),

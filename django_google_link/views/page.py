@@ -15,6 +15,14 @@ from django.views.decorators.http import require_http_methods
 
 View = Callable[..., HttpResponse]
 
+#: What browsers, and the extensions that look ahead, say of a visit that nobody has made yet.
+_PREFETCH_HEADERS = {
+    "Sec-Purpose": "prefetch",
+    "Purpose": "prefetch",
+    "X-Moz": "prefetch",
+    "X-Purpose": "preview",
+}
+
 
 def page(*methods: str) -> Callable[[View], View]:
     """Make a page of a view: for these methods, for users who are logged in, kept by no cache.
@@ -28,6 +36,26 @@ def page(*methods: str) -> Callable[[View], View]:
         return csrf_protect(xframe_options_deny(require_http_methods(list(methods))(view)))
 
     return decorate
+
+
+def refuse_prefetch(view: View) -> View:
+    """Do nothing for a browser that only guesses where its user may go next.
+
+    A state would be used, and others make room for one that nobody has asked for. A browser throws
+    an answer like this away, and asks once more when the user goes there:
+    https://wicg.github.io/nav-speculation/prefetch.html#sec-purpose-header
+    """
+
+    @wraps(view)
+    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if any(
+            word in request.headers.get(name, "").lower()
+            for name, word in _PREFETCH_HEADERS.items()
+        ):
+            return HttpResponse(status=503)
+        return view(request, *args, **kwargs)
+
+    return wrapper
 
 
 def no_referrer(view: View) -> View:

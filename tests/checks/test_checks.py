@@ -361,16 +361,16 @@ def test_fake_google_beside_google(clients_with: Callable[..., None]) -> None:
         ("https://site.example/google/security-events/", set()),
         ("https://site.example/other/google/security-events/", set()),
         (None, set()),
-        ("http://127.0.0.1:8000/google/security-events/", {"W016"}),
-        ("https://localhost/google/security-events/", {"W016"}),
-        ("https://site.example/events/", {"W017"}),
-        ("http://site.example/google/security-events/", {"E036"}),
-        ("", {"E036"}),
-        (7, {"E036"}),
+        ("http://127.0.0.1:8000/google/security-events/", {"W018"}),
+        ("https://localhost/google/security-events/", {"W018"}),
+        ("https://site.example/events/", {"W019"}),
+        ("http://site.example/google/security-events/", {"E048"}),
+        ("", {"E048"}),
+        (7, {"E048"}),
     ],
 )
 def test_address_for_security_events(settings: Settings, url: Any, found: set[str]) -> None:
     """Google has to reach it, by https, and it has to lead to the receiver."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "SECURITY_EVENTS_URL": url}
 
-    assert deployed() & {"E036", "W016", "W017"} == found
+    assert deployed() & {"E048", "W018", "W019"} == found

@@ -310,7 +310,6 @@ def test_made_up_key_ids_do_not_hammer_the_issuer(
         {"status": 200, "body": {}},
         {"status": 200, "body": {"keys": "x"}},
         {"status": 200, "body": {"keys": [5]}},
-        {"status": 200, "body": {"keys": [{"kty": "RSA"}]}},
         {"drop": True},
     ],
 )
@@ -356,7 +355,7 @@ def test_algorithms_are_a_list_of_ours(
         certs(key)
     token = jwt.encode({"alg": alg, "kid": "one"}, claims(google), key, algorithms=[alg])
 
-    with pytest.raises(IDTokenError, match="does not publish"):
+    with pytest.raises(IDTokenError, match="not accepted"):
         verify_id_token(get_client(), Secret(token), nonce=NONCE)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 PATHS = {
     "discovery": "/.well-known/openid-configuration",
+    "oauth_metadata": "/.well-known/oauth-authorization-server",
     "authorize": "/o/oauth2/v2/auth",
     "consent": "/o/oauth2/v2/auth/consent",
     "token": "/token",
@@ -20,6 +21,20 @@ PATHS = {
     "stream_verify": "/v1beta/stream:verify",
     "style": "/fake-google.css",
 }
+
+
+def client_endpoints(url: str) -> dict[str, str]:
+    """Return the settings of a client that lead to the fake at this address."""
+    return {
+        # Only a fake on loopback says so.
+        "PROVIDER": "google",
+        "AUTHORIZATION_ENDPOINT": url + PATHS["authorize"],
+        "TOKEN_ENDPOINT": url + PATHS["token"],
+        "REVOCATION_ENDPOINT": url + PATHS["revoke"],
+        "JWKS_URI": url + PATHS["certs"],
+        "ISSUER": url,
+        "API_ENDPOINT": url,
+    }
 
 
 def path_of(endpoint: str) -> str:
