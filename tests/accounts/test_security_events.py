@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.test import Client
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
@@ -463,6 +465,23 @@ def test_several_events_in_one_token(
     assert event.ended == 2
 
 
+def test_event_about_a_token_ends_no_link_of_the_event_beside_it(
+    tell: Callable[..., None], google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Though both come in one token."""
+    account = of_last_year(make_google_account(user, refresh_token=TOKEN))
+    beside = of_last_year(make_google_account(user, sub=alice.sub, refresh_token="1//beside"))
+    base = "https://schemas.openid.net/secevent/"
+    events = {
+        f"{base}risc/event-type/sessions-revoked": {"subject": {"sub": alice.sub}},
+        f"{base}oauth/event-type/token-revoked": {"subject": subject_of(google, TOKEN)},
+    }
+
+    tell(events=events)
+
+    assert [state_of(account), state_of(beside)] == [REVOKED, WORKS]
+
+
 @pytest.mark.parametrize("event", ["tokens-revoked", "account-disabled"])
 def test_event_about_an_older_grant_harms_no_newer_one(
     tell: Callable[..., None], alice: FakeUser, user: Any, event: str
@@ -486,6 +505,7 @@ def test_event_about_an_older_grant_of_a_link_that_was_renewed(
     tell("tokens-revoked", details={"subject": {"sub": "42"}}, issued_at=time.time() - 3600)
 
     assert state_of(account) == WORKS
+    assert not to_be_asked()
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -630,3 +650,25 @@ def test_answer_to_a_refresh_that_is_under_way_is_dropped(
 
     assert state_of(account) == (Status.NEEDS_REAUTHORIZATION, "account_disabled")
     assert token_of(account, "access_token") is None
+
+
+if os.environ.get("TEST_DATABASE"):
+
+    @pytest.mark.usefixtures("shared_database")
+    def test_answer_to_a_refresh_in_a_transaction_is_dropped(
+        google: FakeGoogle, alice: FakeUser, receiver: None
+    ) -> None:
+        """Where nobody sees a lease."""
+        account = of_last_year(
+            linked(new_user(), google, alice, access_token_expires_at=in_seconds(-60))
+        )
+        token = google.security_event_token("account-disabled", user=alice)
+
+        with (
+            pytest.raises(GrantLostError),
+            transaction.atomic(),
+            during_refresh(google, lambda: google.push_security_event(Client(), token)),
+        ):
+            fresh_access_token(account)
+
+        assert state_of(account) == (Status.NEEDS_REAUTHORIZATION, "account_disabled")
