@@ -1,4 +1,4 @@
-"""What the single-page app asks: the agenda, for users whom Django REST framework knows by a JWT."""
+"""What the single-page app asks for: the agenda of a user whom a JWT names."""
 
 from django.utils.dateformat import format as format_date
 from rest_framework.permissions import IsAuthenticated

@@ -113,9 +113,7 @@ class Command(BaseCommand):
         keep: bool,
     ) -> None:
         client = client_settings(google.url)
-        site_origin, app_origin = (
-            f"http://{HOST}:{server.server_port}" for server in (site, app)
-        )
+        site_origin, app_origin = (f"http://{HOST}:{server.server_port}" for server in (site, app))
         settings.CORS_ALLOWED_ORIGINS[:] = [app_origin]
         settings.GOOGLE_LINK["CLIENTS"]["default"].update(
             client, FRONT_END_REDIRECT_URIS=[f"{app_origin}/linked/"]
