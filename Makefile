@@ -18,9 +18,9 @@ long interleavings: .SHELLFLAGS := -o pipefail -c
 test: .venv/test.stamp
 	$(BIN)/pytest --numprocesses auto --dist worksteal -m "not browser and not clients and not node and not processes and not providers and not slow"
 
-# Show the example project, with a Google of its own: make demo [PORT=8001] [GOOGLE_PORT=8766]
+# Show the example project, with a Google of its own: make demo [PORT=8001] [APP_PORT=8003] [GOOGLE_PORT=8766]
 demo: .venv/example.stamp
-	$(BIN)/python example_project/manage.py demo $(PORT:%=--port %) $(GOOGLE_PORT:%=--google-port %)
+	$(BIN)/python example_project/manage.py demo $(PORT:%=--port %) $(APP_PORT:%=--app-port %) $(GOOGLE_PORT:%=--google-port %)
 
 lint: .venv/lint.stamp
 	$(BIN)/ruff check
