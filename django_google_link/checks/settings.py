@@ -159,7 +159,7 @@ def _check_scopes() -> Iterator[CheckMessage]:
                 if is_short or scope.count("://") > 1 or "," in scope:
                     yield warning(
                         "W004",
-                        f"The Google client {name!r} asks for {scope!r}, which is no scope.",
+                        f"The client {name!r} asks for {scope!r}, which is no scope.",
                         hint="Write each in full, as an item of its own, such as "
                         f"{PREFIX}calendar.readonly.",
                     )
@@ -170,7 +170,7 @@ def _check_default_client() -> Iterator[CheckMessage]:
     if names and "default" not in names and "CLIENT_RESOLVER" not in conf.keys:
         yield warning(
             "W005",
-            "There is no Google client 'default', which is used where none is named.",
+            "There is no client 'default', which is used where none is named.",
             hint=f"Give that name to one of {', '.join(names)}, or name one wherever you use it.",
         )
 
