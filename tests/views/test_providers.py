@@ -516,6 +516,7 @@ class TestNobodyKnown:
         account = only()
         assert len(account.sub) == 32
         assert alice.sub not in account.sub
+        assert account.display_name == "127.0.0.1", "It is called as its provider is."
         assert account.email == ""
         assert fresh_access_token(account).value
         assert not google.requests_to("userinfo")
