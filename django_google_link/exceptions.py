@@ -230,7 +230,16 @@ class SubjectNotAllowedError(GoogleLinkError):
 
 
 class StateError(GoogleLinkError):
-    """The callback's ``state`` is unknown, used, expired, or another user's."""
+    """The callback's ``state``, or a front end's ticket, is unknown, used, expired or another's.
+
+    Args:
+        message: for the log.
+        reason: a word for programs, where there is one, such as ``"ticket_expired"``.
+    """
+
+    def __init__(self, message: str = "", *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class AuthorizationDeniedError(GoogleLinkError):

@@ -49,9 +49,13 @@ write_authorization_url(get_client(), **arguments)
 """
 
 
+# Of ours these are for requests, commands and tasks.
+ROOMS_OF_REQUESTS = {"api_clients", "http", "oauth", "operations", "services", "views", "web"}
+
+
 def loaded(code: str) -> set[str]:
-    """Run code in a process of its own, and return the top-level modules it has loaded."""
-    report = "import sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    """Run code in a process of its own, and return the modules it has loaded."""
+    report = "import sys; print(*sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", f"{code}\n{report}"],
         cwd=ROOT,
@@ -72,6 +76,15 @@ def test_libraries_are_imported_late(code: str) -> None:
 
     assert "django_google_link" in modules
     assert modules.isdisjoint(HEAVY)
+
+
+def test_what_speaks_to_google_is_imported_late() -> None:
+    """A process that starts loads the models, the checks and the admin, and nothing below them."""
+    modules = loaded(SETUP)
+
+    rooms = {name.split(".")[1] for name in modules if name.startswith("django_google_link.")}
+    assert {"admin", "checks", "models"} <= rooms
+    assert rooms.isdisjoint(ROOMS_OF_REQUESTS)
 
 
 def test_authorization_request_loads_no_client_of_an_api() -> None:

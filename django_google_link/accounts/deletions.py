@@ -22,7 +22,6 @@ from django.db.models.signals import post_delete, pre_delete
 from .. import signals
 from ..conf import clock
 from ..models import GoogleAccount, GoogleAccountQuerySet, PendingRevocation
-from . import revocations
 from .database import database_now
 
 logger = logging.getLogger("django_google_link")
@@ -126,6 +125,9 @@ def _move_tokens(keys: list[uuid.UUID], *, using: str, attempts_now: bool) -> li
         using: the alias of the database, in which a transaction is open.
         attempts_now: whether an attempt at Google follows the commit.
     """
+    # They bring what speaks to Google, and every process imports this module when it starts.
+    from . import revocations
+
     found: list[uuid.UUID] = []
     for part in _split(sorted(keys)):
         rows = GoogleAccount.objects.using(using).filter(pk__in=part)

@@ -16,7 +16,13 @@ from django.views.decorators.debug import sensitive_variables
 from .. import signals
 from ..conf import clock
 from ..exceptions import ClientMisconfiguredError, NoRefreshTokenError, TokenDecryptionError
-from ..models import GoogleAccount, GoogleAccountQuerySet, Reason, Status
+from ..models import (
+    REFRESH_TOKEN_FIELDS,
+    GoogleAccount,
+    GoogleAccountQuerySet,
+    Reason,
+    Status,
+)
 from ..scopes import parse_scopes
 from ..signals import send_on_commit
 from . import lease, revocations
@@ -43,7 +49,7 @@ logger = logging.getLogger("django_google_link")
 
 IDENTITY_FIELDS = ("email", "email_verified", "name", "picture", "hosted_domain")
 _TOKEN_FIELDS = (
-    "sealed_refresh_token",
+    *REFRESH_TOKEN_FIELDS,
     "without_refresh_token",
     "refresh_token_scopes",
     "refresh_token_expires_at",
@@ -59,6 +65,7 @@ _GRANT_FIELDS = (
     "issuer",
     "client_id",
     "grant_version",
+    "granted_at",
     "ending_announced_at",
     *lease.AT_REST,
 )
@@ -182,6 +189,7 @@ def _keeps(client: OAuthClient, account: GoogleAccount) -> bool:
 def _count_as_new(account: GoogleAccount) -> None:
     """Let the answer to a refresh of the grant before be dropped, and forget how that one fared."""
     account.grant_version += 1
+    account.granted_at = clock.now()
     for name, value in lease.AT_REST.items():
         setattr(account, name, value)
 
@@ -215,7 +223,7 @@ def _replace_grant(account: GoogleAccount, response: TokenResponse, *, using: st
 
 
 def _forget_tokens(account: GoogleAccount) -> None:
-    account.sealed_refresh_token = account.sealed_access_token = ""
+    account.drop_tokens()
     account.refresh_token_scopes = []
 
 
@@ -238,7 +246,8 @@ def save_refresh(
     values = {name: getattr(row, name) for name in _TOKEN_FIELDS}
     if not response.refresh_token:
         # The stored one may have been sealed anew since it was read.
-        del values["sealed_refresh_token"]
+        for name in REFRESH_TOKEN_FIELDS:
+            del values[name]
     if not row.ends_soon:
         values["ending_announced_at"] = None
     if is_forced:

@@ -217,7 +217,7 @@ def _identify_account(
 ) -> Identity:
     """Verify whose grant an answer is; one of which that cannot be said is ended."""
     try:
-        return identify_user(client, answer, nonce=pending.nonce)
+        return identify_user(client, answer, nonce=pending.nonce or None)
     except BaseException as error:
         if isinstance(error, GoogleLinkError):
             logger.warning("Linking through the client %r failed: %s", client.name, error)

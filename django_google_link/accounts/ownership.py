@@ -14,7 +14,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from .. import signals
 from ..exceptions import TokenDecryptionError
-from ..models import GoogleAccount, GoogleAccountQuerySet
+from ..models import REFRESH_TOKEN_FIELDS, GoogleAccount, GoogleAccountQuerySet
 from ..signals import send_on_commit
 from . import lease, revocations
 from .database import is_locked, lock_in_one_order, lock_links, run_alone, run_in_transaction
@@ -137,12 +137,12 @@ def _seal_for(row: GoogleAccount, user: AbstractBaseUser) -> dict[str, str]:
     with suppress(TokenDecryptionError):  # The next refresh brings another one.
         access_token = row.unseal_token("access_token")
     row.user_id = user.pk
-    row.sealed_refresh_token = row.sealed_access_token = ""
+    row.drop_tokens()
     if refresh_token:
         row.seal_token("refresh_token", refresh_token)
     if access_token:
         row.seal_token("access_token", access_token)
-    return {name: getattr(row, name) for name in ("sealed_refresh_token", "sealed_access_token")}
+    return {name: getattr(row, name) for name in (*REFRESH_TOKEN_FIELDS, "sealed_access_token")}
 
 
 def _find_link(account: GoogleAccount, locked: Iterable[GoogleAccount]) -> GoogleAccount | None:

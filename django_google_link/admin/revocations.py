@@ -11,9 +11,7 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ..accounts.revocations import RevocationOutcome
 from ..models import PendingRevocation
-from ..operations.revoke_pending import process_now
 from .base import LinkAdmin, describe_key
 from .filters import ClientFilter
 
@@ -46,6 +44,9 @@ class PendingRevocationAdmin(LinkAdmin):
     @admin.action(permissions=["revoke"], description=gettext_lazy("Revoke at Google now"))
     def revoke_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Attempt each at once, however long it should wait."""
+        from ..accounts.revocations import RevocationOutcome
+        from ..operations.revoke_pending import process_now
+
         self.act(
             request, queryset, process_now, _("Revoke"), failures=[RevocationOutcome.UNREACHABLE]
         )

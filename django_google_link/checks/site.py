@@ -18,7 +18,6 @@ from ..conf.django import django_conf
 from ..conf.providers import DEFAULT_ENDPOINTS
 from ..conf.settings import conf
 from ..conf.validators import is_loopback, normalize_host, read_or_default
-from ..web.redirect_uri import callback_path
 from .messages import error, warning
 
 _MIDDLEWARE = (
@@ -101,7 +100,7 @@ def _check_languages(clients: list[OAuthClient]) -> Iterator[CheckMessage]:
 
 
 def _check_callback(client: OAuthClient) -> Iterator[CheckMessage]:
-    callback = callback_path(client)
+    callback = _find_callback(client)
     known = [client.redirect_uri] if client.redirect_uri else client.redirect_uris
     # An address on loopback may be one of google_link_authorize's.
     paths = [urlsplit(uri).path for uri in known if not is_loopback(uri) and "://" in uri]
@@ -162,12 +161,19 @@ def _list_redirect_uris(client: OAuthClient) -> list[str]:
     Without query, and by the names of the host that are the same to a browser.
     """
     if not client.redirect_uri and not client.redirect_uris:
-        return [callback_path(client)]
+        return [_find_callback(client)]
     uris = [client.redirect_uri] if client.redirect_uri else client.redirect_uris
     parts = [urlsplit(uri) for uri in uris]
     return [
         f"{part.scheme}://{normalize_host(part.netloc)}{part.path}" for part in parts if part.netloc
     ]
+
+
+def _find_callback(client: OAuthClient) -> str:
+    # For requests, and not needed where a process only starts.
+    from ..web.redirect_uri import callback_path
+
+    return callback_path(client)
 
 
 def _check_middleware() -> Iterator[CheckMessage]:

@@ -64,6 +64,10 @@ KEYS = frozenset(
         "AUTHORIZATION_PARAMS",
         "INCLUDE_GRANTED_SCOPES",
         "PROVIDER",
+        "FRONT_END_REDIRECT_URIS",
+        "FRONT_END_ORIGINS",
+        "FRONT_END_MODES",
+        "IDENTITY_SERVICES_REDIRECT_URI",
         *DEFAULT_ENDPOINTS,
         *PROVIDER_KEYS,
     }
@@ -195,7 +199,7 @@ def get_client(name: str = "default") -> OAuthClient:
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when it is missing or cannot work.
     """
-    settings = _find_settings(name)
+    settings = find_client_settings(name)
     secrets = read_credentials(name, settings)
     owner = describe_client(name)
     endpoints = read_endpoints({**without_empty(secrets), **without_empty(settings)}, owner)
@@ -293,7 +297,9 @@ class ClientRow(Issued, Protocol):
 
 def get_api_endpoint(name: str) -> str | None:
     """Return the ``API_ENDPOINT`` of a client, without reading all of it. Errors as above."""
-    return read_optional_url(_find_settings(name), key="API_ENDPOINT", owner=describe_client(name))
+    return read_optional_url(
+        find_client_settings(name), key="API_ENDPOINT", owner=describe_client(name)
+    )
 
 
 def to_emulator(url: str, api_endpoint: str | None) -> str:
@@ -347,7 +353,8 @@ def is_google_issuer(issuer: str) -> bool:
     )
 
 
-def _find_settings(name: str) -> Mapping[str, Any]:
+def find_client_settings(name: str) -> Mapping[str, Any]:
+    """Return the settings of a client as written. Errors as :func:`get_client`."""
     clients = conf.clients
     if name in clients:
         return clients[name]

@@ -1,4 +1,4 @@
-"""What an authorization request says besides OAuth's own, to each provider in its own words."""
+"""Which parameters an authorization request has, to each provider in its own words."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def choose_params(
     login_hint: str = "",
     include_granted_scopes: bool = True,
 ) -> dict[str, str]:
-    """Return what stands in an authorization request beside RFC 6749 and RFC 7636.
+    """Return the parameters besides those that RFC 6749 section 4.1.1 and PKCE have.
 
     What Google alone understands is sent to Google alone: some others refuse what they do not know.
 
-    Args: as those of ``authorization_request.write_authorization_url``.
+    Args: as those of ``write_authorization_url``.
     """
     params = {"nonce": nonce} if client.identity == "id_token" else {}
     if client.is_google:

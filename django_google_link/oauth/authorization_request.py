@@ -57,8 +57,7 @@ def write_authorization_url(
         login_hint=login_hint,
         include_granted_scopes=include_granted_scopes,
     )
-    # The flow has a value of its own for this one, which is Google's.
-    access_type = params.pop("access_type", "")
+    asked = client.scope_separator.join(scopes)
     flow = Flow.from_client_config(
         {
             "web": {
@@ -68,10 +67,11 @@ def write_authorization_url(
                 "token_uri": client.token_endpoint,
             }
         },
-        scopes=client.scope_separator.join(scopes),
+        scopes=[asked] if asked else None,
         redirect_uri=redirect_uri,
         code_verifier=code_verifier,
     )
-    url, _ = flow.authorization_url(state=state, access_type=access_type)
+    # The library would ask everybody for "offline"; what is empty it leaves out.
+    url, _ = flow.authorization_url(state=state, access_type="")
     separator = "&" if urlsplit(client.authorization_endpoint).query else "?"
     return f"{client.authorization_endpoint}{separator}{urlsplit(url).query}"

@@ -30,7 +30,10 @@ def check_issuer(client: OAuthClient, issuer: str | None) -> None:
     if issuer is None and with_endpoints(client).sends_issuer:
         raise StateError("The answer names no authorization server, and should.")
     if issuer not in {None, client.issuer}:
-        raise StateError("The answer came from another authorization server than was asked.")
+        raise StateError(
+            "The answer came from another authorization server than was asked.",
+            reason="issuer_mismatch",
+        )
 
 
 @sensitive_variables()
@@ -67,8 +70,8 @@ def identify_user(client: OAuthClient, response: TokenResponse, *, nonce: str | 
 
     Args:
         response: of the token endpoint.
-        nonce: as it was sent with the authorization request; ``None`` where somebody else has
-            sent that.
+        nonce: as it was sent with the authorization request; ``None`` where none was: by a flow of
+            the project's own, by Google's script or by its SDKs.
 
     Raises:
         IDTokenError, UserinfoError: when it does not say for sure who the user is.

@@ -113,17 +113,20 @@ def exchange_code(
 
     Of an answer that cannot be used the ``problem`` is set, and not raised.
 
+    Args:
+        code: as it came.
+        redirect_uri: as it was sent; empty for a code that came to a mobile app.
+        code_verifier: whose challenge was sent; empty where none was.
+
     Raises:
         ClientMisconfiguredError: when Google refuses our client.
         RefreshUnavailableError: when Google cannot be reached or makes no sense.
         TokenEndpointError: for everything else, such as a code that was used before.
     """
+    # Google refuses a verifier where there was no challenge.
+    verifier = {"code_verifier": code_verifier} if code_verifier else {}
     return _request_token(
-        client,
-        grant_type="authorization_code",
-        code=code,
-        redirect_uri=redirect_uri,
-        code_verifier=code_verifier,
+        client, grant_type="authorization_code", code=code, redirect_uri=redirect_uri, **verifier
     )
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +13,10 @@ from django.utils.crypto import constant_time_compare
 
 from ..conf import clock
 from ..conf.clients import OAuthClient
-from ..exceptions import HostedDomainError, IDTokenError, RefreshUnavailableError
+from ..exceptions import HostedDomainError, IDTokenError
 from ..secret import Secret
-from .caching import read_max_age
 from .metadata import with_endpoints
-from .transport import fetch
+from .published import ALGORITHMS, KEY_TYPES, NONSENSE, find_signing_key
 
 if TYPE_CHECKING:
     from jwt import PyJWK
@@ -27,38 +25,13 @@ if TYPE_CHECKING:
 #: nonce and PKCE, and a slow clock must not keep everybody from linking.
 CLOCK_SKEW = 60
 
-#: Seconds between two fetches for a key id that is not in the cached set.
-_MIN_REFETCH = 60
 #: No NumericDate is larger: this is the year 5138.
-_MAX_TIME = 1e11
+MAX_TIME = 1e11
 #: As long as RFC 5321 lets an address be, and our column is.
 _MAX_EMAIL = 254
 
 #: OpenID Connect Core section 2: ASCII characters, case sensitive.
-_SUBJECT = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
-
-#: The kind of key that each algorithm needs. A list of ours, and none with a shared secret: what a
-#: token or a key says of itself proves nothing (RFC 8725 section 3.1).
-_KEY_TYPES = {
-    "RS256": "RSA",
-    "RS384": "RSA",
-    "RS512": "RSA",
-    "PS256": "RSA",
-    "PS384": "RSA",
-    "PS512": "RSA",
-    "ES256": "EC",
-    "ES384": "EC",
-    "ES512": "EC",
-    "EdDSA": "OKP",
-}
-_GOOGLES_ALGORITHMS = ("RS256",)
-
-#: What PyJWT runs into where a provider sends something else than a JSON Web Token.
-_NONSENSE = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
-
-_DEFAULT_KEYS_AGE = 300
-
-_Keys = Sequence[Mapping[str, Any]]
+SUBJECT = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +80,7 @@ def verify_id_token(client: OAuthClient, id_token: Secret, *, nonce: str | None)
                 "verify_nbf": False,
             },
         )
-    except (jwt.PyJWTError, *_NONSENSE) as error:
+    except (jwt.PyJWTError, *NONSENSE) as error:
         raise IDTokenError(f"The ID token is not valid: {error}") from None
     _check_times(claims)
     _check_party(client, claims)
@@ -123,13 +96,8 @@ def read_unverified_identity(id_token: Secret) -> Identity | None:
     try:
         claims = jwt.decode(id_token.reveal(), options={"verify_signature": False})
         return read_identity(claims)
-    except (jwt.PyJWTError, IDTokenError, *_NONSENSE):
+    except (jwt.PyJWTError, IDTokenError, *NONSENSE):
         return None
-
-
-def forget_signing_keys() -> None:
-    """Forget the keys of all issuers: in tests, the next one may have the address of the last."""
-    _cache.clear()
 
 
 def _is_same(claim: object, sent: str) -> bool:
@@ -139,7 +107,7 @@ def _is_same(claim: object, sent: str) -> bool:
 def _check_times(claims: dict[str, Any]) -> None:
     now = clock.timestamp()
     times = {name: claims.get(name, now) for name in ("exp", "iat", "nbf")}
-    if not all(_is_number(value) for value in times.values()):
+    if not all(is_numeric_date(value) for value in times.values()):
         raise IDTokenError("The ID token is not valid: its times are not numbers.")
     if times["exp"] <= now - CLOCK_SKEW:
         raise IDTokenError("The ID token is not valid: it has expired.")
@@ -147,12 +115,10 @@ def _check_times(claims: dict[str, Any]) -> None:
         raise IDTokenError("The ID token is not valid: it is not valid yet.")
 
 
-def _is_number(value: object) -> bool:
+def is_numeric_date(value: object) -> bool:
     """Return whether a claim is a NumericDate (RFC 7519 section 2)."""
     # NaN and infinity are not less, and integers may be larger than any float.
-    return (
-        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MAX_TIME
-    )
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_TIME
 
 
 def _check_party(client: OAuthClient, claims: dict[str, Any]) -> None:
@@ -174,7 +140,7 @@ def read_identity(claims: Mapping[str, Any]) -> Identity:
         IDTokenError: when that is not a subject.
     """
     sub = claims.get("sub")
-    if not isinstance(sub, str) or not _SUBJECT.fullmatch(sub):
+    if not isinstance(sub, str) or not SUBJECT.fullmatch(sub):
         raise IDTokenError("The ID token names no usable subject.")
     email = _read_email(claims.get("email"))
     return Identity(
@@ -215,74 +181,19 @@ def _find_signing_key(client: OAuthClient, jwks_uri: str, id_token: Secret) -> P
 
     try:
         header = jwt.get_unverified_header(id_token.reveal())
-    except (jwt.PyJWTError, *_NONSENSE):
+    except (jwt.PyJWTError, *NONSENSE):
         raise IDTokenError("The ID token is malformed.") from None
-    algorithm, kid = header.get("alg"), header.get("kid")
+    algorithm = header.get("alg")
     if algorithm not in _choose_algorithms(client):
         raise IDTokenError("The ID token is signed in a way that is not accepted of its issuer.")
-    published = _get_keys(jwks_uri, must_hold=kid)
-    keys = [key for key in published if _fits(key, algorithm)]
-    for key in keys:
-        if key.get("kid") == kid or (kid is None and len(keys) == 1):
-            return _make_key(key, algorithm)
-    raise IDTokenError("The ID token is signed with a key that its issuer does not publish.")
+    key = find_signing_key(jwks_uri, header.get("kid"), algorithm=algorithm)
+    if key is None:
+        raise IDTokenError("The ID token is signed with a key that its issuer does not publish.")
+    return key
 
 
 def _choose_algorithms(client: OAuthClient) -> frozenset[str]:
     """Return what the issuer may sign with: of ours, what it publishes, if that is known."""
     if client.is_google:
-        return frozenset(_GOOGLES_ALGORITHMS)
-    return frozenset(_KEY_TYPES).intersection(client.signing_algorithms or _KEY_TYPES)
-
-
-def _fits(key: Mapping[str, Any], algorithm: str) -> bool:
-    """Return whether a published key is one for this algorithm (RFC 7517 section 4)."""
-    return (
-        key.get("kty") == _KEY_TYPES[algorithm]
-        and key.get("use", "sig") == "sig"
-        and key.get("alg", algorithm) == algorithm
-    )
-
-
-def _make_key(key: Mapping[str, Any], algorithm: str) -> PyJWK:
-    import jwt
-
-    try:
-        return jwt.PyJWK(dict(key), algorithm)
-    except (jwt.PyJWTError, *_NONSENSE):
-        raise IDTokenError("The ID token is signed with a key that cannot be used.") from None
-
-
-@dataclass(frozen=True)
-class _CachedKeys:
-    keys: _Keys
-    fetched_at: float
-    expires_at: float
-
-
-_cache: dict[str, _CachedKeys] = {}
-_cache_lock = threading.Lock()
-
-
-def _get_keys(jwks_uri: str, *, must_hold: str | None) -> _Keys:
-    """Return the issuer's keys: fetched when the cached ones are too old, or lack the one named."""
-    cached, now = _cache.get(jwks_uri), clock.timestamp()
-    if cached and now < cached.expires_at:
-        is_held = any(key.get("kid") == must_hold for key in cached.keys)
-        if must_hold is None or is_held or now < cached.fetched_at + _MIN_REFETCH:
-            return cached.keys
-    keys, max_age = _fetch_keys(jwks_uri)
-    with _cache_lock:
-        _cache[jwks_uri] = _CachedKeys(keys, now, now + max_age)
-    return keys
-
-
-def _fetch_keys(jwks_uri: str) -> tuple[_Keys, int]:
-    """Return what is published, whatever kinds of keys that are (RFC 7517 section 5)."""
-    answer = fetch(jwks_uri)
-    published = answer.document.get("keys")
-    if answer.status == 200 and isinstance(published, list):
-        keys = [key for key in published if isinstance(key, dict)]
-        if keys:
-            return keys, read_max_age(answer, default=_DEFAULT_KEYS_AGE)
-    raise RefreshUnavailableError("signing_keys_unavailable", status=answer.status)
+        return frozenset(ALGORITHMS)
+    return frozenset(KEY_TYPES).intersection(client.signing_algorithms or KEY_TYPES)

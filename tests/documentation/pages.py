@@ -26,6 +26,7 @@ PUBLIC_MODULES = [
         "contrib.rest_framework",
         "decorators",
         "exceptions",
+        "headless",
         "middleware",
         "mixins",
         "models",

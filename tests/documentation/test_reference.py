@@ -18,6 +18,7 @@ import django_google_link
 from django_google_link import exceptions, signals, urls
 from django_google_link.conf import clients, service_accounts
 from django_google_link.conf import settings as conf
+from django_google_link.headless import read_openapi
 from django_google_link.models import GoogleAccount, PendingRevocation
 from django_google_link.web.access import Requirement
 from tests.documentation.pages import (
@@ -33,7 +34,7 @@ from tests.documentation.pages import (
 PACKAGE = Path(django_google_link.__file__).parent
 SOURCES = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
 #: The pages of the reference that document names to be imported.
-PUBLIC_PAGES = ("api", "errors", "signals", "testing")
+PUBLIC_PAGES = ("api", "errors", "front-ends", "signals", "testing")
 
 
 def public_names() -> set[str]:
@@ -88,7 +89,7 @@ def test_modules_at_the_top_are_public() -> None:
 
     assert modules - {"__init__", "apps", "scopes", "secret", "urls"} == {
         module.partition(".")[2] for module in PUBLIC_MODULES
-    } - {"admin", "contrib.rest_framework", "testing"}
+    } - {"admin", "contrib.rest_framework", "headless", "testing"}
 
 
 def test_public_names_are_checked_by_mypy() -> None:
@@ -114,6 +115,14 @@ def test_settings_have_every_key() -> None:
     found = [set(first_column(table)) for table in tables(text_of("reference/settings"))]
 
     assert found == [conf.KEYS, clients.KEYS, service_accounts.KEYS]
+
+
+def test_front_ends_have_every_word() -> None:
+    """Each error of the contract stands in the table, and in the OpenAPI document."""
+    known = read_openapi()["components"]["schemas"]["Error"]["properties"]["error"]["x-words"]
+    *_, words = tables(text_of("reference/front-ends"))
+
+    assert first_column(words) == list(known)
 
 
 def test_checks_have_every_id() -> None:

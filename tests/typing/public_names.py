@@ -38,6 +38,15 @@ from django_google_link.exceptions import (
     TokenUndecryptableError,
     UserinfoError,
 )
+from django_google_link.headless import (
+    FrontEndError,
+    change_account,
+    complete_link,
+    list_accounts,
+    read_openapi,
+    start_link,
+    unlink_account,
+)
 from django_google_link.middleware import (
     ConsentRequiredMiddleware,
 )
@@ -108,6 +117,7 @@ __all__ = [
     "FakeGoogleMixin",
     "FakeServiceAccount",
     "FakeUser",
+    "FrontEndError",
     "GoogleAccess",
     "GoogleAccount",
     "GoogleAccountAdmin",
@@ -153,6 +163,8 @@ __all__ = [
     "authorized_http",
     "authorized_session",
     "build_service",
+    "change_account",
+    "complete_link",
     "credentials_for",
     "exception_handler",
     "fake_google_settings",
@@ -161,9 +173,13 @@ __all__ = [
     "httpx_auth",
     "link_credentials",
     "link_google_account",
+    "list_accounts",
     "make_google_account",
+    "read_openapi",
     "running_google",
     "scopes_changed",
+    "start_link",
     "token_refreshed",
     "travel",
+    "unlink_account",
 ]

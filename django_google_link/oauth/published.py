@@ -1,0 +1,140 @@
+"""What issuers publish: the keys that they sign with, and where these are.
+
+It is kept as long as the issuer says, in this process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..conf import clock
+from ..exceptions import RefreshUnavailableError
+from .caching import read_max_age
+from .transport import Answer, fetch
+
+if TYPE_CHECKING:
+    from jwt import PyJWK
+
+#: What Google signs with.
+ALGORITHMS = ["RS256"]
+
+#: The kind of key that each algorithm needs. A list of ours, and none with a shared secret: what a
+#: token or a key says of itself proves nothing (RFC 8725 section 3.1).
+KEY_TYPES = {
+    "RS256": "RSA",
+    "RS384": "RSA",
+    "RS512": "RSA",
+    "PS256": "RSA",
+    "PS384": "RSA",
+    "PS512": "RSA",
+    "ES256": "EC",
+    "ES384": "EC",
+    "ES512": "EC",
+    "EdDSA": "OKP",
+}
+
+#: What PyJWT runs into where somebody sends something else than a JSON Web Token.
+NONSENSE = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
+
+#: Seconds between two fetches for a key id that is not in the cached set.
+_MIN_REFETCH = 60
+_DEFAULT_AGE = 300
+
+_Keys = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Cached:
+    content: Any
+    fetched_at: float
+    expires_at: float
+
+
+_cache: dict[str, _Cached] = {}
+
+
+def find_signing_key(jwks_uri: str, kid: object, *, algorithm: str = "RS256") -> PyJWK | None:
+    """Return the key of an issuer with this id, or its only one, if a token names none.
+
+    Keys for something else are passed over, and so are those of kinds that are not known here.
+
+    Args:
+        jwks_uri: where the issuer publishes its keys.
+        kid: as the token says; ``None`` where it does not.
+        algorithm: with which the token is signed; one of ``KEY_TYPES``.
+
+    Raises:
+        RefreshUnavailableError: when the keys cannot be fetched.
+    """
+    published = _get_keys(jwks_uri, must_hold=kid)
+    keys = [key for key in published if _fits(key, algorithm)]
+    for key in keys:
+        if key.get("kid") == kid or (kid is None and len(keys) == 1):
+            return _make_key(key, algorithm)
+    return None
+
+
+def read_document(url: str) -> Mapping[str, Any]:
+    """Return a JSON object that an issuer publishes.
+
+    Raises:
+        RefreshUnavailableError: when it cannot be fetched.
+    """
+    cached = _cache.get(url)
+    if cached and clock.timestamp() < cached.expires_at:
+        return cached.content  # type: ignore[no-any-return]
+    return _fetch_and_keep(url, "document_unavailable", lambda answer: answer.document or None)  # type: ignore[no-any-return]
+
+
+def forget_published() -> None:
+    """Forget the keys of all issuers: in tests, the next one may have the address of the last."""
+    _cache.clear()
+
+
+def _get_keys(jwks_uri: str, *, must_hold: object) -> _Keys:
+    """Return the issuer's keys: fetched when the cached ones are too old, or lack the one named."""
+    cached, now = _cache.get(jwks_uri), clock.timestamp()
+    if cached and now < cached.expires_at:
+        is_held = any(key.get("kid") == must_hold for key in cached.content)
+        if must_hold is None or is_held or now < cached.fetched_at + _MIN_REFETCH:
+            return cached.content  # type: ignore[no-any-return]
+    return _fetch_and_keep(jwks_uri, "signing_keys_unavailable", _read_keys)  # type: ignore[no-any-return]
+
+
+def _fetch_and_keep(url: str, problem: str, read: Callable[[Answer], Any]) -> Any:
+    now = clock.timestamp()
+    answer = fetch(url)
+    content = read(answer) if answer.status == 200 else None
+    if content is None:
+        raise RefreshUnavailableError(problem, status=answer.status)
+    max_age = read_max_age(answer, default=_DEFAULT_AGE)
+    _cache[url] = _Cached(content, now, now + max_age)
+    return content
+
+
+def _read_keys(answer: Answer) -> _Keys | None:
+    """Return what is published, whatever kinds of keys that are (RFC 7517 section 5)."""
+    published = answer.document.get("keys")
+    if not isinstance(published, list):
+        return None
+    return [key for key in published if isinstance(key, dict)] or None
+
+
+def _fits(key: Mapping[str, Any], algorithm: str) -> bool:
+    """Return whether a published key is one for this algorithm (RFC 7517 section 4)."""
+    return (
+        key.get("kty") == KEY_TYPES[algorithm]
+        and key.get("use", "sig") == "sig"
+        and key.get("alg", algorithm) == algorithm
+    )
+
+
+def _make_key(key: Mapping[str, Any], algorithm: str) -> PyJWK | None:
+    import jwt
+
+    try:
+        return jwt.PyJWK(dict(key), algorithm)
+    except (jwt.PyJWTError, *NONSENSE):
+        return None
