@@ -40,7 +40,7 @@ HARMLESS = {
 READING = {
     "accounts/access_tokens.py": {"check_grant", "read_row", "refresh_in_turn", "_refresh_row"},
     "accounts/ownership.py": {"reassign", "_seal_for"},
-    "accounts/revocations.py": {"process", "_revoke_grant"},
+    "accounts/revocations.py": {"process_pending", "_revoke_grant"},
     "api_clients/google_auth.py": {"__call__", "_make_google_credentials", "request_access_token"},
     "api_clients/service_account_tokens.py": {
         "cached_service_token",
