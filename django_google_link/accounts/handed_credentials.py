@@ -159,7 +159,7 @@ def _require_client(client: OAuthClient, credentials: Credentials) -> None:
     )
     raise SettingsError(
         "E002",
-        f"The credentials were given to {given_to[0]} at {given_to[1]}, and the Google client "
+        f"The credentials were given to {given_to[0]} at {given_to[1]}, and the client "
         f"{client.name!r} is {client.client_id} at {client.token_endpoint}.",
         hint=hint,
     )
@@ -228,15 +228,15 @@ def _ask_provider(
         response = endpoints.refresh(client, refresh_token=refresh_token)
     except GrantLostError as error:
         problem = GrantLostError(
-            "Google does not honour the refresh token of these credentials any more: let the user "
-            "go through the flow again.",
+            f"{client.display_name} does not honour the refresh token of these credentials any "
+            "more: let the user go through the flow again.",
             reason=error.reason,
             client=client.name,
         )
         problem.user_id = user.pk
         raise problem from None
     except ClientMisconfiguredError as error:
-        logger.error("Google refuses the client %r: %s", client.name, error)
+        logger.error("%s refuses the client %r: %s", client.display_name, client.name, error)
         raise
     scopes = response.scopes
     if scopes is None and (granted := credentials.granted_scopes or credentials.scopes):

@@ -64,7 +64,7 @@ def choose_redirect_uri(request: HttpRequest, client: OAuthClient) -> str:
         return listed[0]
     raise SettingsError(
         "E018",
-        f"{built} is not among the redirect URIs of the Google client {client.name!r}.",
+        f"{built} is not among the redirect URIs of the client {client.name!r}.",
         hint=f"The file has {', '.join(client.redirect_uris)}: open the site by that address, or "
         "add this one in the Google console and download the file again, or set REDIRECT_URI.",
     )

@@ -427,7 +427,7 @@ def test_credentials_of_another_client_that_is_configured(
 
 def test_client_that_is_not_configured(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
     """As everywhere."""
-    with pytest.raises(SettingsError, match="There is no Google client 'reports'"):
+    with pytest.raises(SettingsError, match="There is no client 'reports'"):
         link_credentials(anna, obtain(google, alice), client="reports")
 
 
