@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
 from .conf import clock
-from .conf.clients import name_provider
+from .conf.clients import has_subject, name_provider
 from .conf.django import django_conf
 from .conf.scope_rules import missing_scopes
 from .encryption.format import DIGEST_LENGTH, PREFIX_LENGTH, Binding
@@ -336,7 +336,7 @@ class GoogleAccount(SealedTokens):
     @property
     def name_at_google(self) -> str:
         """What the account is known by at Google, or at another provider."""
-        return self.email or self.name or self.sub
+        return self.email or self.name or (self.sub if has_subject(self) else self.provider)
 
     @property
     def provider(self) -> str:

@@ -356,6 +356,12 @@ def name_provider(row: ClientRow) -> str:
     return urlsplit(row.issuer).hostname or row.issuer
 
 
+def has_subject(row: ClientRow) -> bool:
+    """Return whether the subject of a row means anything: where nothing says it, it is made up."""
+    client = read_or_default(partial(get_client, row.client), None)
+    return client is None or client.identity != "none"
+
+
 def name_provider_of(client: str) -> str:
     """Return what users call the provider of the client with this name."""
     found = read_or_default(partial(get_client, client), None)

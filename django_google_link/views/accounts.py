@@ -40,7 +40,7 @@ def accounts(request: HttpRequest) -> HttpResponse:
     provider = name_provider_of(client_name(request))
     names = {provider, *(account.provider for account in linked)}
     context = {
-        "accounts": [_describe_account(request, account) for account in linked],
+        "accounts": [_describe_account(request, account, linked) for account in linked],
         "add_url": _add_url(request, linked),
         "provider": provider,
         "has_other_providers": bool(names - {"Google"}),
@@ -88,10 +88,15 @@ def _keep_if_safe(url: str, request: HttpRequest) -> str:
     return url if url and is_safe_url(request, url) else ""
 
 
-def _describe_account(request: HttpRequest, account: GoogleAccount) -> dict[str, Any]:
+def _describe_account(
+    request: HttpRequest, account: GoogleAccount, linked: list[GoogleAccount]
+) -> dict[str, Any]:
     others = [scope for scope in account.granted_scopes if scope not in IDENTITY_SCOPES]
+    siblings = [other for other in linked if other.client == account.client]
     return {
         "account": account,
+        # Each client has a default of its own: the only one there is needs no mark.
+        "is_marked_default": account.is_default and len(siblings) > 1,
         "scopes": describe(others),
         "authorize_url": _relink_url(request, account),
     }

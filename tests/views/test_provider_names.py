@@ -115,6 +115,7 @@ def test_page_of_accounts_shows_all_under_their_names(
     assert ">Google</p>" in page
     assert f">{SHOWN}</p>" in page
     assert "Link another Google account" in page
+    assert ">default<" not in page, "Each is the only one of its client."
 
 
 def test_pages_before_a_link_name_the_provider(
