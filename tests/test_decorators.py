@@ -541,7 +541,8 @@ def test_choice_for_a_scope_that_the_default_account_lacks(
     assert response["Location"].startswith("/google/?")
     assert query_of(response["Location"]) == {"next": "/drive-of-mine/?x=1"}
     assert program.json()["reason"] == "account_choice_required"
-    assert program.json()["authorize_url"].startswith("/google/?")
+    assert program.json()["authorize_url"].startswith("http://testserver/google/?")
+    assert "link_request" not in program.json()
     assert not page.context["declined"]
     others[1].make_default()
     assert browser.get("/drive-of-mine/").content == str(others[1].pk).encode()

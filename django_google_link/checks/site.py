@@ -18,6 +18,7 @@ from ..conf.django import django_conf
 from ..conf.providers import DEFAULT_ENDPOINTS
 from ..conf.settings import conf
 from ..conf.validators import is_loopback, normalize_host, read_or_default
+from .front_ends import check_front_end, list_front_end_uris
 from .messages import error, warning
 
 _MIDDLEWARE = (
@@ -64,6 +65,7 @@ def _check_urls() -> Iterator[CheckMessage]:
     for client in clients:
         yield from _check_callback(client)
         yield from _check_missing_endpoints(client)
+        yield from check_front_end(client)
     yield from _check_shared_redirect_uris(clients)
 
 
@@ -160,11 +162,10 @@ def _list_redirect_uris(client: OAuthClient) -> list[str]:
 
     Without query, and by the names of the host that are the same to a browser.
     """
-    if not client.redirect_uri and not client.redirect_uris:
-        return [_find_callback(client)]
-    uris = [client.redirect_uri] if client.redirect_uri else client.redirect_uris
-    parts = [urlsplit(uri) for uri in uris]
-    return [
+    own = [client.redirect_uri] if client.redirect_uri else client.redirect_uris
+    built = [] if own else [_find_callback(client)]
+    parts = [urlsplit(uri) for uri in dict.fromkeys([*own, *list_front_end_uris(client)])]
+    return built + [
         f"{part.scheme}://{normalize_host(part.netloc)}{part.path}" for part in parts if part.netloc
     ]
 

@@ -96,7 +96,7 @@ def _read_visible(name: str, key: str, value: str) -> str:
         if not " " <= character <= "~":
             raise SettingsError(
                 "E012",
-                f"{key} of the Google client {name!r} has the character "
+                f"{key} of the client {name!r} has the character "
                 f"U+{ord(character):04X} at position {position}.",
                 hint="Copy it again: it consists of letters, digits and punctuation.",
             )

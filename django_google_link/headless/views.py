@@ -44,7 +44,8 @@ def _mount(**endpoints: Endpoint) -> Callable[..., HttpResponse]:
     @sensitive_variables()
     def view(request: HttpRequest, **kwargs: Any) -> HttpResponse:
         try:
-            endpoint = allowed.get(request.method or "")
+            method = "GET" if request.method == "HEAD" else str(request.method)
+            endpoint = allowed.get(method)
             if endpoint is None:
                 raise FrontEndError(405, "method_not_allowed", f"Use {' or '.join(allowed)}.")
             return json_response(endpoint(request, **kwargs))

@@ -76,7 +76,7 @@ def _choose_loopback(client: OAuthClient, built: str) -> str:
         return built
     raise SettingsError(
         "E018",
-        f"The Google client {client.name!r} is a Desktop client: Google sends its users back to "
+        f"The client {client.name!r} is a Desktop client: Google sends its users back to "
         f"their own machine, and never to {built}.",
         hint='In the Google console, under Clients, create a client of type "Web application" with '
         "this redirect URI, and use its file.",

@@ -4,6 +4,17 @@ from django_google_link.admin import (
     GoogleAccountAdmin,
     PendingRevocationAdmin,
 )
+from django_google_link.contrib.ninja import (
+    add_exception_handler,
+    make_router,
+    router,
+)
+from django_google_link.contrib.ninja import (
+    google_aware as ninja_google_aware,
+)
+from django_google_link.contrib.ninja import (
+    google_required as ninja_google_required,
+)
 from django_google_link.contrib.rest_framework import (
     GoogleAuthorizationRequired,
     GoogleAware,
@@ -70,6 +81,7 @@ from django_google_link.services import (
     access_token,
     acredentials_for,
     alink_credentials,
+    authorize_url,
     authorized_http,
     authorized_session,
     build_service,
@@ -155,11 +167,13 @@ __all__ = [
     "account_linked",
     "account_unlinked",
     "acredentials_for",
+    "add_exception_handler",
     "alink_credentials",
     "authorization_denied",
     "authorization_ending",
     "authorization_lost",
     "authorization_recovered",
+    "authorize_url",
     "authorized_http",
     "authorized_session",
     "build_service",
@@ -175,7 +189,11 @@ __all__ = [
     "link_google_account",
     "list_accounts",
     "make_google_account",
+    "make_router",
+    "ninja_google_aware",
+    "ninja_google_required",
     "read_openapi",
+    "router",
     "running_google",
     "scopes_changed",
     "start_link",

@@ -43,6 +43,8 @@ class Application:
         self._endpoints: dict[tuple[str, str], Endpoint] = {
             ("/", "GET"): _show_start_page,
             (PATHS["style"], "GET"): lambda provider, request: pages.stylesheet(),
+            (PATHS["script"], "GET"): lambda provider, request: pages.script("gsi-client.js"),
+            (PATHS["relay"], "GET"): lambda provider, request: pages.script("relay.js"),
             (PATHS["discovery"], "GET"): discovery,
             (PATHS["oauth_metadata"], "GET"): oauth_metadata,
             (PATHS["authorize"], "GET"): authorize,

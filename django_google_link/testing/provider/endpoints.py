@@ -14,6 +14,8 @@ PATHS = {
     "generate_access_token": "/v1/projects/-/serviceAccounts/<email>:generateAccessToken",
     "sign_jwt": "/v1/projects/-/serviceAccounts/<email>:signJwt",
     "style": "/fake-google.css",
+    "script": "/gsi/client",
+    "relay": "/gsi/relay.js",
 }
 
 
