@@ -25,7 +25,7 @@ from ..models import (
 )
 from ..scopes import parse_scopes
 from ..signals import send_on_commit
-from . import lease, revocations
+from . import lease, outbox
 from .database import (
     PATIENCE,
     database_now,
@@ -34,6 +34,7 @@ from .database import (
     run_in_transaction,
     store_as_taken,
 )
+from .revocations import attempt_after_commit
 from .texts import list_simpler_identities
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _save_grant(
     using: str,
 ) -> GoogleAccount:
     account, created = _lock_link(user, client, identity.sub, using=using)
-    revocations.discard(client, identity.sub, using=using)
+    outbox.discard_revocations(client, identity.sub, using=using)
     if seen is not None and not created and account.grant_version > seen:
         return account
     if not response.refresh_token and client.gives_refresh_tokens and not _keeps(client, account):
@@ -203,7 +204,7 @@ def _leave_to(
         raise ClientMisconfiguredError(
             "client_id_changed", f"linked through {account.client_id}, and given nothing new"
         )
-    revocations.enqueue(account, using=using, attempts_now=True)
+    _end_grant(account, using=using)
     account.issuer, account.client_id = client.issuer, client.client_id
     _forget_tokens(account)
 
@@ -218,8 +219,14 @@ def _replace_grant(account: GoogleAccount, response: TokenResponse, *, using: st
         stored = account.unseal_token("refresh_token") or account.unseal_token("access_token")
         if stored == (response.refresh_token or response.access_token):
             return
-    revocations.enqueue(account, using=using, attempts_now=True)
+    _end_grant(account, using=using)
     _forget_tokens(account)
+
+
+def _end_grant(account: GoogleAccount, *, using: str) -> None:
+    """Have the grant of the stored tokens revoked, first as soon as this has committed."""
+    for pending in outbox.enqueue_account(account, using=using):
+        attempt_after_commit(pending.pk, using=using)
 
 
 def _forget_tokens(account: GoogleAccount) -> None:
@@ -375,7 +382,8 @@ def _apply_grant(
         account.ending_announced_at = None
     elif not _keeps(client, account):
         granted = answered
-        account.sealed_refresh_token, account.refresh_token_expires_at = "", None
+        account.drop_refresh_token()
+        account.refresh_token_expires_at = None
         account.refresh_token_scopes = sorted(granted)
         account.without_refresh_token = True
     else:

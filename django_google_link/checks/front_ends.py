@@ -92,7 +92,7 @@ def _check_registration(client: OAuthClient, front_end: FrontEnd) -> Iterator[Ch
     for uri in front_end.redirect_uris:
         if client.redirect_uris and uri not in client.redirect_uris:
             yield warning(
-                "W017",
+                "W019",
                 f"{uri} in FRONT_END_REDIRECT_URIS of the Google client {client.name!r} is not "
                 "among those in its secrets file.",
                 hint="Add it to the client in the Google console and download the file again.",
@@ -117,7 +117,7 @@ def _check_modes(client: OAuthClient, front_end: FrontEnd) -> Iterator[CheckMess
         )
     if not front_end.redirect_uris:
         yield warning(
-            "W018",
+            "W020",
             f"The Google client {client.name!r} allows Google's script, and has no page to which "
             "to send users whom Google has to ask again: the script cannot.",
             hint="Add FRONT_END_REDIRECT_URIS.",

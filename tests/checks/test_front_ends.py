@@ -80,17 +80,17 @@ def test_page_that_the_secrets_file_does_not_list(
     path = tmp_path / "client.json"
     path.write_text(json.dumps(google.client_secrets()), encoding="utf-8")
     configure(CLIENT_SECRETS_FILE=path, FRONT_END_REDIRECT_URIS=[PAGE])
-    assert "W017" not in ids()
+    assert "W019" not in ids()
 
     configure(FRONT_END_REDIRECT_URIS=[PAGE, f"{PAGE}other/"])
-    assert "W017" in ids()
+    assert "W019" in ids()
 
 
 @pytest.mark.parametrize(
     ("keys", "found"),
     [
         ({"FRONT_END_MODES": ["mobile"]}, set()),
-        ({"FRONT_END_MODES": ["identity_services"]}, {"E049", "W018"}),
+        ({"FRONT_END_MODES": ["identity_services"]}, {"E049", "W020"}),
         (
             {
                 "FRONT_END_MODES": ["identity_services"],
@@ -99,7 +99,7 @@ def test_page_that_the_secrets_file_does_not_list(
             },
             set(),
         ),
-        ({"FRONT_END_MODES": ["identity_services"], "FRONT_END_ORIGINS": [ORIGIN]}, {"W018"}),
+        ({"FRONT_END_MODES": ["identity_services"], "FRONT_END_ORIGINS": [ORIGIN]}, {"W020"}),
         ({"FRONT_END_MODES": ["mobile"], "PROVIDER": None}, {"E049"}),
     ],
 )
@@ -109,7 +109,7 @@ def test_modes(
     """What they need is there."""
     configure(**keys)
 
-    assert ids() & {"E048", "E049", "W017", "W018"} == found
+    assert ids() & {"E048", "E049", "W019", "W020"} == found
 
 
 def test_page_that_is_shared_by_two_issuers(
