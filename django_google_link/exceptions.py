@@ -35,6 +35,7 @@ __all__ = [
     "TokenDecryptionError",
     "TokenEndpointError",
     "TokenUndecryptableError",
+    "UserinfoError",
 ]
 
 
@@ -139,8 +140,10 @@ class GrantLostError(ConsentRequiredError):
 
     ``reason`` is ``"revoked"`` (it was revoked, or it expired), ``"session_policy"`` (the Workspace
     session length policy), ``"undecryptable"`` (the stored token was damaged), ``"requested"`` (an
-    operator has asked for consent again), ``"retired"`` (it had a scope that is no longer used) or
-    ``"no_refresh_token"`` (none is stored).
+    operator has asked for consent again), ``"retired"`` (it had a scope that is no longer used),
+    ``"account_disabled"``, ``"account_hijacked"`` or ``"account_bulk"`` (Google has disabled the
+    account), ``"expired"`` (the provider gives no refresh tokens, and the access token has ended)
+    or ``"no_refresh_token"`` (none is stored).
     """
 
     default_message = "This link does not work any more. The user has to link the account again."
@@ -305,6 +308,10 @@ class GrantNotStoredError(GoogleLinkError):
 
 class IDTokenError(GoogleLinkError):
     """The ID token cannot be trusted (OpenID Connect Core section 3.1.3.7)."""
+
+
+class UserinfoError(GoogleLinkError):
+    """The provider's userinfo endpoint does not say whose account it is."""
 
 
 class HostedDomainError(IDTokenError):

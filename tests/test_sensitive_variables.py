@@ -31,7 +31,7 @@ CLAIMS = {"verify_id_token", "read_unverified_identity", "_find_signing_key"}
 # wrapped token at hand.
 HARMLESS = {
     "oauth/endpoints.py": {"_read_scopes", "_read_token", "is_transient"},
-    "oauth/published.py": {"_fetch_and_keep", "_read_keys"},
+    "oauth/published.py": {"_fetch_and_keep", "_read_keys", "_read_object"},
     "accounts/access_tokens.py": {"__init__"},
     "accounts/grants.py": {"_leave_to"},
 }
@@ -40,7 +40,7 @@ HARMLESS = {
 READING = {
     "accounts/access_tokens.py": {"check_grant", "read_row", "refresh_in_turn", "_refresh_row"},
     "accounts/ownership.py": {"reassign", "_seal_for"},
-    "accounts/revocations.py": {"process", "_revoke_grant"},
+    "accounts/revocations.py": {"process_pending", "_revoke_grant"},
     "api_clients/google_auth.py": {"__call__", "_make_google_credentials", "request_access_token"},
     "api_clients/service_account_tokens.py": {
         "cached_service_token",

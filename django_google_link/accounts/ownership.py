@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError, router, transaction
@@ -16,7 +16,7 @@ from .. import signals
 from ..exceptions import TokenDecryptionError
 from ..models import REFRESH_TOKEN_FIELDS, GoogleAccount, GoogleAccountQuerySet
 from ..signals import send_on_commit
-from . import lease, revocations
+from . import lease
 from .database import is_locked, lock_in_one_order, lock_links, run_alone, run_in_transaction
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _move(account: GoogleAccount, user: AbstractBaseUser, *, using: str) -> Goog
     )
     _promote_only_account(rows.filter(user_id=former))
     moved = rows.get(pk=row.pk)
-    revocations.announce_unlinked(moved, user_id=former, using=using)
+    _announce_unlinked(moved, user_id=former, using=using)
     send_on_commit(
         signals.account_linked,
         GoogleAccount,
@@ -159,3 +159,16 @@ def _promote_only_account(rows: GoogleAccountQuerySet) -> None:
     left = list(rows[:2])
     if len(left) == 1 and not left[0].is_default and not is_locked(rows, left[0].pk):
         rows.filter(pk=left[0].pk).update(is_default=True, is_chosen_default=False)
+
+
+def _announce_unlinked(account: GoogleAccount, *, user_id: Any, using: str) -> None:
+    """Send ``account_unlinked`` after the commit: this user has the link no more."""
+    send_on_commit(
+        signals.account_unlinked,
+        GoogleAccount,
+        using=using,
+        user_id=user_id,
+        client=account.client,
+        sub=account.sub,
+        email=account.email,
+    )

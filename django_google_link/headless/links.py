@@ -36,7 +36,7 @@ from ..exceptions import (
 )
 from ..models import GoogleAccount
 from ..operations.scopes import finish_retirements
-from ..scopes import IDENTITY_SCOPES, parse_scopes
+from ..scopes import parse_scopes
 from ..secret import Secret
 from .accounts import describe_account, find_account, require_user
 from .errors import FrontEndError
@@ -205,6 +205,8 @@ class _Completion:
             return_url=pending.return_url,
             account=pending.account if account is None else account,
             add=pending.add,
+            # Whoever wanted an account linked again still does.
+            renew=bool(pending.account) and account is None,
         ).sign()
 
     def _ask_again(self, pending: PendingAuthorization) -> dict[str, Any]:
@@ -249,8 +251,9 @@ def _read_wanted(
         raise FrontEndError(
             409, "client_gone", "This account was linked through a client that is gone."
         )
-    scopes = get_client(name).scopes
-    asked = parse_scopes((*IDENTITY_SCOPES, *scopes, *(row.granted_scopes if row else ())))
+    known = get_client(name)
+    scopes, granted = known.scopes, row.granted_scopes if row else ()
+    asked = parse_scopes((*known.identity_scopes, *scopes, *granted))
     return AuthorizeRequest(
         user=str(user.pk),
         host=host,

@@ -3,6 +3,7 @@
 from django_google_link.admin import (
     GoogleAccountAdmin,
     PendingRevocationAdmin,
+    SecurityEventAdmin,
 )
 from django_google_link.contrib.ninja import (
     add_exception_handler,
@@ -47,6 +48,7 @@ from django_google_link.exceptions import (
     TokenDecryptionError,
     TokenEndpointError,
     TokenUndecryptableError,
+    UserinfoError,
 )
 from django_google_link.headless import (
     FrontEndError,
@@ -67,6 +69,7 @@ from django_google_link.mixins import (
 from django_google_link.models import (
     GoogleAccount,
     PendingRevocation,
+    SecurityEvent,
 )
 from django_google_link.request import (
     GoogleAccess,
@@ -80,6 +83,7 @@ from django_google_link.services import (
     access_token,
     acredentials_for,
     alink_credentials,
+    authorize_url,
     authorized_http,
     authorized_session,
     build_service,
@@ -95,6 +99,7 @@ from django_google_link.signals import (
     authorization_lost,
     authorization_recovered,
     scopes_changed,
+    security_event,
     token_refreshed,
 )
 from django_google_link.testing import (
@@ -152,6 +157,8 @@ __all__ = [
     "PendingRevocationAdmin",
     "RecordedRequest",
     "RefreshUnavailableError",
+    "SecurityEvent",
+    "SecurityEventAdmin",
     "ServiceAccount",
     "SettingsError",
     "StateError",
@@ -159,6 +166,7 @@ __all__ = [
     "TokenDecryptionError",
     "TokenEndpointError",
     "TokenUndecryptableError",
+    "UserinfoError",
     "aaccess_token",
     "access_token",
     "account_linked",
@@ -170,6 +178,7 @@ __all__ = [
     "authorization_ending",
     "authorization_lost",
     "authorization_recovered",
+    "authorize_url",
     "authorized_http",
     "authorized_session",
     "build_service",
@@ -192,6 +201,7 @@ __all__ = [
     "router",
     "running_google",
     "scopes_changed",
+    "security_event",
     "start_link",
     "token_refreshed",
     "travel",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 PATHS = {
     "discovery": "/.well-known/openid-configuration",
+    "oauth_metadata": "/.well-known/oauth-authorization-server",
     "authorize": "/o/oauth2/v2/auth",
     "consent": "/o/oauth2/v2/auth/consent",
     "token": "/token",
@@ -12,6 +13,12 @@ PATHS = {
     "userinfo": "/v1/userinfo",
     "generate_access_token": "/v1/projects/-/serviceAccounts/<email>:generateAccessToken",
     "sign_jwt": "/v1/projects/-/serviceAccounts/<email>:signJwt",
+    "risc_configuration": "/.well-known/risc-configuration",
+    "stream": "/v1beta/stream",
+    "stream_update": "/v1beta/stream:update",
+    "stream_status": "/v1beta/stream/status",
+    "stream_status_update": "/v1beta/stream/status:update",
+    "stream_verify": "/v1beta/stream:verify",
     "style": "/fake-google.css",
     "script": "/gsi/client",
     "relay": "/gsi/relay.js",
