@@ -212,6 +212,8 @@ def test_what_is_no_subject_is_refused(
         ({"status": 403}, 400),
         ({"status": 404}, 400),
         ({"status": 302, "headers": {"Location": "/v1/other"}}, 400),
+        ({"status": 302, "headers": {"Location": "/"}, "body": {"sub": "42"}}, 400),
+        ({"status": 203, "body": {"sub": "42"}}, 400),
         ({"status": 429}, 503),
         ({"status": 500}, 503),
         ({"status": 200, "body": b"x" * 2_000_000}, 503),
