@@ -20,6 +20,7 @@ __all__ = [
     "authorization_lost",
     "authorization_recovered",
     "scopes_changed",
+    "security_event",
     "token_refreshed",
 ]
 
@@ -39,6 +40,8 @@ authorization_ending = Signal()
 authorization_recovered = Signal()
 #: A link is gone: ``user_id``, ``client``, ``sub``, ``email``.
 account_unlinked = Signal()
+#: Told by Google: ``type``, ``accounts``, ``sub``, ``reason``, ``issued_at``, ``payload``.
+security_event = Signal()
 
 
 def send_on_commit(

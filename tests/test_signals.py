@@ -37,6 +37,7 @@ def test_signals_are_those_of_the_contract() -> None:
         "authorization_lost",
         "authorization_recovered",
         "account_unlinked",
+        "security_event",
     }
 
 

@@ -382,7 +382,8 @@ def _apply_grant(
         account.ending_announced_at = None
     elif not _keeps(client, account):
         granted = answered
-        account.sealed_refresh_token, account.refresh_token_expires_at = "", None
+        account.drop_refresh_token()
+        account.refresh_token_expires_at = None
         account.refresh_token_scopes = sorted(granted)
         account.without_refresh_token = True
     else:

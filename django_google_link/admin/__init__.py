@@ -2,5 +2,6 @@
 
 from .accounts import GoogleAccountAdmin
 from .revocations import PendingRevocationAdmin
+from .security_events import SecurityEventAdmin
 
-__all__ = ["GoogleAccountAdmin", "PendingRevocationAdmin"]
+__all__ = ["GoogleAccountAdmin", "PendingRevocationAdmin", "SecurityEventAdmin"]

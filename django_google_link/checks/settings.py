@@ -37,6 +37,7 @@ _SETTINGS = (
     "service_accounts",
     "implied_scopes",
     "login_hint",
+    "security_events_url",
 )
 
 

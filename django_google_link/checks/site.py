@@ -44,6 +44,7 @@ def check_deployment(**kwargs: Any) -> list[CheckMessage]:
             for message in check(client)
         ),
         *_check_service_accounts(),
+        *_check_security_events_url(),
     ]
 
 
@@ -60,6 +61,7 @@ def _check_urls() -> Iterator[CheckMessage]:
         )
         return
     yield from _check_redirect_url()
+    yield from _check_security_events_path()
     clients = _read_clients()
     yield from _check_languages(clients)
     for client in clients:
@@ -269,6 +271,28 @@ def _check_service_accounts() -> Iterator[CheckMessage]:
                 hint="Leave this out: it gets all that would go to https://*.googleapis.com, "
                 "credentials too.",
             )
+
+
+def _check_security_events_url() -> Iterator[CheckMessage]:
+    url = read_or_default(lambda: conf.security_events_url, None)
+    if url and not _is_public(url):
+        yield warning(
+            "W021",
+            f'GOOGLE_LINK["SECURITY_EVENTS_URL"] is {url!r}, to which Google sends nothing.',
+            hint="Use an https address that is not on loopback, of a domain that is authorized in "
+            "the Google Cloud project.",
+        )
+
+
+def _check_security_events_path() -> Iterator[CheckMessage]:
+    url = read_or_default(lambda: conf.security_events_url, None)
+    path = reverse("google_link:security-events")
+    if url and not urlsplit(url).path.endswith(path):
+        yield warning(
+            "W022",
+            f'GOOGLE_LINK["SECURITY_EVENTS_URL"] does not lead to {path}.',
+            hint="Use the path under which the URLs of django_google_link are included.",
+        )
 
 
 def _is_public(uri: str) -> bool:

@@ -5,6 +5,7 @@ Each function returns what it reads, and raises a ``SettingsError`` that names t
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -87,18 +88,15 @@ def read_secret(name: str, value: Any) -> Secret:
 
 @sensitive_variables()
 def _read_visible(name: str, key: str, value: str) -> str:
-    """Return a value without what cannot be seen around it. Within it nobody would find that.
-
-    RFC 6749 appendix A.1 and A.2 allow printable ASCII.
-    """
+    """Return a value without what cannot be seen around it. Within it nobody would find that."""
     value = strip_invisible(value)
     for position, character in enumerate(value, 1):
-        if not " " <= character <= "~":
+        if unicodedata.category(character)[0] in "CZ" and character != " ":
             raise SettingsError(
                 "E012",
                 f"{key} of the client {name!r} has the character "
                 f"U+{ord(character):04X} at position {position}.",
-                hint="Copy it again: it consists of letters, digits and punctuation.",
+                hint="It cannot be seen: copy the value again.",
             )
     return value
 

@@ -15,7 +15,13 @@ from ..scopes import parse_scopes
 from ..secret import Secret
 from .implied_scopes import IMPLIED_SCOPES
 from .masking import mask_keys, mask_setting
-from .validators import import_function, read_or_default, read_seconds, read_time_limit
+from .validators import (
+    import_function,
+    is_endpoint,
+    read_or_default,
+    read_seconds,
+    read_time_limit,
+)
 
 #: google-auth treats a token with less life than this as expired.
 MINIMUM_REFRESH_LEEWAY = 225
@@ -37,6 +43,7 @@ KEYS = frozenset(
         "SERVICE_ACCOUNTS",
         "IMPLIED_SCOPES",
         "LOGIN_HINT",
+        "SECURITY_EVENTS_URL",
     }
 )
 
@@ -263,6 +270,19 @@ class Settings:
             f'GOOGLE_LINK["IMPLIED_SCOPES"] is {value!r}, not a dict of lists of scopes.',
             hint='Use {"https://…/auth/books": ["https://…/auth/books.readonly"]}; an empty list '
             "for a scope that is to imply none.",
+        )
+
+    @property
+    def security_events_url(self) -> str | None:
+        """Where Google sends security events, as it is registered; ``None``: nowhere."""
+        value = self._get("SECURITY_EVENTS_URL")
+        if value is None or (isinstance(value, str) and is_endpoint(value)):
+            return value
+        raise SettingsError(
+            "E050",
+            f'GOOGLE_LINK["SECURITY_EVENTS_URL"] is {value!r}, not an https address.',
+            hint='Use the public address of the receiver, such as "https://www.example.com/google/'
+            'security-events/", or leave it out.',
         )
 
 

@@ -15,6 +15,7 @@ from .provider.identities import FakeUser
 from .provider.resources import Handler, protected
 from .provider.scopes import IDENTITY, normalize_scopes
 from .provider.server import HOST, LoopbackServer
+from .security_events import SecurityEvents
 from .token_controls import TokenControls
 from .traffic import Traffic
 
@@ -26,7 +27,7 @@ H = TypeVar("H", bound=Handler)
 _MANY_REDIRECTS = 20
 
 
-class FakeGoogle(TokenControls, Traffic):
+class FakeGoogle(TokenControls, SecurityEvents, Traffic):
     """An OAuth 2.0 and OpenID Connect provider on loopback, which behaves as Google does.
 
     Browsers, ``requests`` and other processes can use it, and Python sets who its users are and

@@ -42,8 +42,8 @@ def choose_redirect_uri(request: HttpRequest, client: OAuthClient) -> str:
     if client.type == "installed":
         return _choose_loopback(client, built)
     if not client.redirect_uris:
-        is_emulator = is_loopback(client.authorization_endpoint)
-        if not request.is_secure() and not is_loopback(built) and not is_emulator:
+        is_real = client.is_google and not is_loopback(client.authorization_endpoint)
+        if is_real and not request.is_secure() and not is_loopback(built):
             logger.warning(
                 "Google accepts no redirect URI like %s: only https, unless on loopback. Behind a "
                 "proxy set SECURE_PROXY_SSL_HEADER, or the client's REDIRECT_URI.",

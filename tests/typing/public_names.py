@@ -3,6 +3,7 @@
 from django_google_link.admin import (
     GoogleAccountAdmin,
     PendingRevocationAdmin,
+    SecurityEventAdmin,
 )
 from django_google_link.contrib.ninja import (
     add_exception_handler,
@@ -68,6 +69,7 @@ from django_google_link.mixins import (
 from django_google_link.models import (
     GoogleAccount,
     PendingRevocation,
+    SecurityEvent,
 )
 from django_google_link.request import (
     GoogleAccess,
@@ -97,6 +99,7 @@ from django_google_link.signals import (
     authorization_lost,
     authorization_recovered,
     scopes_changed,
+    security_event,
     token_refreshed,
 )
 from django_google_link.testing import (
@@ -154,6 +157,8 @@ __all__ = [
     "PendingRevocationAdmin",
     "RecordedRequest",
     "RefreshUnavailableError",
+    "SecurityEvent",
+    "SecurityEventAdmin",
     "ServiceAccount",
     "SettingsError",
     "StateError",
@@ -196,6 +201,7 @@ __all__ = [
     "router",
     "running_google",
     "scopes_changed",
+    "security_event",
     "start_link",
     "token_refreshed",
     "travel",

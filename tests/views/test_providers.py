@@ -761,3 +761,15 @@ class TestWithoutRefreshTokens:
         with travel(hours=2):
             assert only().is_active
             assert fresh_access_token(only()).is_new
+
+
+def test_plain_http_is_not_said_to_be_refused_by_google(
+    browser: Client, play: Play, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What another provider accepts is that one's to say; where it is, is not known yet."""
+    play()
+    without(settings, "AUTHORIZATION_ENDPOINT", "TOKEN_ENDPOINT", "JWKS_URI")
+
+    assert browser.get(START).status_code == 302
+
+    assert "redirect URI" not in caplog.text
