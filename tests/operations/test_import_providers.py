@@ -190,12 +190,12 @@ def test_source_that_says_otherwise_is_not_believed(
 ) -> None:
     """Of whom the provider says that it is somebody else nothing is stored."""
     play_provider(google, settings, speaks_openid=False)
-    in_allauth(with_app=True)
+    in_allauth("office", with_app=True)
     alice = google.add_user("alice@example.com")
     tokens = google.grant(alice, ["read"], client=google.client)
     SocialToken.objects.update(token_secret=tokens.refresh_token)
 
-    said = run("allauth", "--client", "default")
+    said = run("allauth", "--provider", "office", "--client", "default")
 
     assert "nobody says which account" in said, said
     assert not GoogleAccount.objects.exists()
