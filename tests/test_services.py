@@ -1042,7 +1042,7 @@ def test_authorized_http_without_the_extra_says_what_to_install(
 
 def test_client_that_is_not_configured_is_no_matter_of_the_users(user: Any) -> None:
     """A typo in a task is not a reason to write to everybody."""
-    with pytest.raises(ImproperlyConfigured, match="no Google client 'red'"):
+    with pytest.raises(ImproperlyConfigured, match="no client 'red'"):
         access_token(user, client="red")
 
 

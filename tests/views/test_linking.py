@@ -386,17 +386,15 @@ def test_redirect_uri_on_loopback_is_not_for_the_public(
 
 
 def test_redirect_uri_without_tls_is_warned_of(
-    user: Any,
-    google: FakeGoogle,
-    configure: Callable[..., None],
-    caplog: pytest.LogCaptureFixture,
+    user: Any, google: FakeGoogle, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Google will refuse it: the proxy's headers are not heeded, as a rule. An emulator may not."""
     client = Client()
     client.force_login(user)
 
     client.get("/google/authorize/")
-    configure(AUTHORIZATION_ENDPOINT="https://login.example/auth", PROVIDER=None)
+    own = {"CLIENT_ID": "1-x.apps.googleusercontent.com", "CLIENT_SECRET": "not-a-secret"}
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": {"default": own}}
     client.get("/google/authorize/", headers={"host": "127.0.0.1:8000"})
     assert caplog.text == ""
     client.get("/google/authorize/")
