@@ -29,7 +29,7 @@ from ..exceptions import (
     OtherAccountError,
     StateError,
 )
-from ..models import GoogleAccount, PendingRevocation
+from ..models import ActorKind, GoogleAccount, PendingRevocation
 from ..oauth.authorization_response import check_issuer, exchange_code, identify_user
 from ..secret import Secret
 from .access_tokens import check_grant
@@ -46,6 +46,7 @@ from .authorization_requests import PendingAuthorization
 from .database import open_transaction, run_durably
 from .ended_grants import has_ended_since, note_moment
 from .grants import save_grant
+from .history import acting_as
 from .revocations import has_living_link
 
 if TYPE_CHECKING:
@@ -273,7 +274,7 @@ def _store_grant(
     request: HttpRequest | None,
 ) -> GoogleAccount:
     def save() -> GoogleAccount:
-        with open_transaction(_choose_database()):
+        with acting_as(ActorKind.USER, user.pk), open_transaction(_choose_database()):
             account = save_grant(
                 user, client, identity, answer, requested_scopes=pending.scopes, request=request
             )

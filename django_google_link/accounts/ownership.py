@@ -14,15 +14,25 @@ from django.views.decorators.debug import sensitive_variables
 
 from .. import signals
 from ..exceptions import TokenDecryptionError
-from ..models import GoogleAccount, GoogleAccountQuerySet
+from ..models import GoogleAccount, GoogleAccountQuerySet, HistoryEvent
 from ..signals import send_on_commit
-from . import lease, revocations
-from .database import is_locked, lock_in_one_order, lock_links, run_alone, run_in_transaction
+from . import history, lease, revocations
+from .database import (
+    is_locked,
+    lock_in_one_order,
+    lock_links,
+    run_alone,
+    run_in_transaction,
+    store_as_taken,
+)
+from .texts import list_simpler_texts
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
 
 logger = logging.getLogger("django_google_link")
+
+_IDENTITY = ("id", "client", "issuer", "sub")
 
 
 def unlink(account: GoogleAccount) -> None:
@@ -56,10 +66,32 @@ def make_default(account: GoogleAccount) -> None:
         others = every.filter(pk__in=[row.pk for row in locked])
         others.update(is_default=False, is_chosen_default=False)
         every.filter(pk=account.pk).update(is_default=True, is_chosen_default=True)
+        history.record(account, HistoryEvent.MADE_DEFAULT, using=using)
         return True
 
     if run_in_transaction(choose, using=using):
         account.is_default = account.is_chosen_default = True
+
+
+def label(account: GoogleAccount, text: str) -> None:
+    """Call a link by a name of its user's, without the characters that the database does not take.
+
+    Args:
+        account: which is left as it is.
+        text: printable, on one line; empty for none.
+    """
+    # A refresh may be writing the other columns.
+    using = router.db_for_write(GoogleAccount)
+    rows = GoogleAccount.objects.using(using).filter(pk=account.pk, user_id=account.user_id)
+
+    def store(form: str) -> None:
+        def write() -> None:
+            if rows.update(label=form):
+                history.record(account, HistoryEvent.LABELLED, using=using, removed=not form)
+
+        run_in_transaction(write, using=using)
+
+    store_as_taken(list_simpler_texts(text), store)
 
 
 @sensitive_variables()
@@ -115,6 +147,11 @@ def _move(account: GoogleAccount, user: AbstractBaseUser, *, using: str) -> Goog
     )
     _promote_only_account(rows.filter(user_id=former))
     moved = rows.get(pk=row.pk)
+    # To be found in the history of each of them, which does not name the other.
+    former_link = GoogleAccount(**{field: getattr(moved, field) for field in _IDENTITY})
+    former_link.user_id = former
+    history.record(former_link, HistoryEvent.REASSIGNED, using=using, direction="away")
+    history.record(moved, HistoryEvent.REASSIGNED, using=using, direction="here")
     revocations.announce_unlinked(moved, user_id=former, using=using)
     send_on_commit(
         signals.account_linked,

@@ -18,10 +18,10 @@ from .. import signals
 from ..conf import clock
 from ..conf.clients import is_google_issuer, share_grant
 from ..conf.scope_rules import missing_scopes
-from ..models import GoogleAccount, PendingRevocation, Reason, Status
+from ..models import GoogleAccount, HistoryEvent, PendingRevocation, Reason, Status
 from ..scopes import IDENTITY_SCOPES
 from ..signals import send_on_commit
-from . import lease, revocations
+from . import history, lease, revocations
 from .database import lock_in_one_order, run_in_transaction
 
 logger = logging.getLogger("django_google_link")
@@ -63,6 +63,7 @@ def _retire_grant(
     for row in rows:
         revocations.enqueue(row, using=using, attempts_now=False)
         _retire(row, _list_kept(row, scope, needed), using=using)
+    history.record_all(rows, HistoryEvent.RETIRED, using=using, scope=scope)
     return list(revocations.outbox(using).filter(account_id__in=keys).order_by("pk"))
 
 

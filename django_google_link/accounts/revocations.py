@@ -29,6 +29,7 @@ from ..exceptions import GoogleLinkError, RefreshUnavailableError, TokenUndecryp
 from ..models import (
     GoogleAccount,
     GoogleAccountQuerySet,
+    HistoryEvent,
     PendingRevocation,
     Reason,
     Status,
@@ -37,6 +38,7 @@ from ..models import (
 from ..oauth import endpoints
 from ..secret import Secret
 from ..signals import send_on_commit
+from . import history
 from .database import (
     backoff,
     database_now,
@@ -152,8 +154,10 @@ def enqueue_token(
         delay: before Google is told. A link to the same account before then calls it off.
     """
     rows = outbox()
+    key = uuid.uuid4()
     pending = PendingRevocation(
-        account_id=uuid.uuid4(),
+        pk=key,
+        account_id=key,
         owner=owner,
         client=client.name,
         issuer=client.issuer,
@@ -194,9 +198,13 @@ def discard(client: OAuthClient, sub: str, *, using: str) -> None:
     if not is_google_issuer(client.issuer):
         return
     rows = PendingRevocation.objects.using(using).filter(issuer=client.issuer, sub=sub)
-    renewed = [row.pk for row in rows if row.sub == sub and share_grant(row, client)]
+    renewed = [row for row in rows if row.sub == sub and share_grant(row, client)]
     if renewed:
-        delete_in_one_order(rows, renewed)
+        given_up = [row for row in renewed if row.had_link]
+        history.record_all(
+            given_up, HistoryEvent.REVOCATION_ENDED, using=using, reason="linked_again"
+        )
+        delete_in_one_order(rows, [row.pk for row in renewed])
 
 
 def outbox(using: str | None = None) -> models.QuerySet[PendingRevocation]:
@@ -298,14 +306,14 @@ def _process_claimed(
 
 
 def _share(outcome: RevocationOutcome, keys: list[uuid.UUID], pending: PendingRevocation) -> None:
-    """Let the siblings of a pending revocation share its outcome."""
+    """Let the siblings of a pending revocation share its outcome, the claimed ones."""
     rows = outbox(pending._state.db)
     is_over = outcome in {RevocationOutcome.REVOKED, RevocationOutcome.CANCELLED}
     waits = rows.filter(pk=pending.pk).values_list("retry_at", flat=True)
     retry_at = run_alone(waits.first, using=rows.db) or database_now(rows)
     for chunk in _split(keys):
         if is_over:
-            delete_in_one_order(rows, chunk)
+            _close(rows, chunk, outcome)
         else:
             run_alone(partial(rows.filter(pk__in=chunk).update, retry_at=retry_at), using=rows.db)
 
@@ -322,11 +330,12 @@ def _attempt(
         timeout: as in :func:`process`.
     """
     rows = outbox(pending._state.db)
-    is_for_all = False
+    is_for_all, reason = False, ""
     try:
         outcome, is_for_all = _revoke_grant(pending, timeout=timeout)
+        reason = "no_revocation_endpoint"
     except TokenUndecryptableError:
-        outcome = RevocationOutcome.ABANDONED
+        outcome, reason = RevocationOutcome.ABANDONED, "undecryptable"
         logger.error(
             "The unlinked account %s could not be revoked at Google: its tokens are of no use.",
             pending.account_id,
@@ -337,17 +346,65 @@ def _attempt(
             if isinstance(error, RefreshUnavailableError):
                 return RevocationOutcome.UNREACHABLE, True
             return RevocationOutcome.POSTPONED, False
-        outcome = RevocationOutcome.ABANDONED
+        outcome, reason = RevocationOutcome.ABANDONED, "too_old"
         logger.error(
             "The unlinked account %s could not be revoked at Google in half a year: %s",
             pending.account_id,
             error,
         )
-    delete_in_one_order(rows, [pending.pk])
+    _close(rows, [pending.pk], outcome, reason=reason)
     if is_for_all and outcome == RevocationOutcome.REVOKED:
         for chunk in _split(siblings):
-            delete_in_one_order(rows, chunk)
+            _close(rows, chunk, outcome)
     return outcome, is_for_all
+
+
+def _close(
+    rows: models.QuerySet[PendingRevocation],
+    keys: list[uuid.UUID],
+    outcome: RevocationOutcome,
+    *,
+    reason: str = "",
+) -> None:
+    """Take what is over out of the outbox, and write down how it has ended.
+
+    Args:
+        keys: of the revocations; those that are gone are none of ours.
+        outcome: of them all.
+        reason: why they were given up.
+    """
+
+    def close() -> None:
+        ended = _lock(rows.filter(pk__in=keys))
+        if outcome == RevocationOutcome.REVOKED:
+            history.record_all(ended, HistoryEvent.REVOKED, using=rows.db, actor=history.PROVIDER)
+        else:
+            is_cancelled = outcome == RevocationOutcome.CANCELLED
+            history.record_all(
+                ended,
+                HistoryEvent.REVOCATION_ENDED,
+                using=rows.db,
+                reason="another_link" if is_cancelled else reason,
+            )
+        rows.filter(pk__in=[row.pk for row in ended]).delete()
+
+    run_in_transaction(close, using=rows.db)
+
+
+def _lock(rows: models.QuerySet[PendingRevocation]) -> list[PendingRevocation]:
+    """Lock these rows by their keys until the transaction ends, and return those that are there."""
+    if not connections[rows.db].features.has_select_for_update:
+        # There a write has to come first, though it changes nothing.
+        rows.update(attempts=F("attempts"))
+        return list(rows)
+    return list(rows.select_for_update().order_by("pk"))
+
+
+def give_up(pending: Iterable[PendingRevocation], *, using: str) -> None:
+    """Forget revocations, in the name of whoever is acting: their grants live on."""
+    keys = [row.pk for row in pending]
+    for chunk in _split(keys):
+        _close(outbox(using), chunk, RevocationOutcome.ABANDONED, reason="by_hand")
 
 
 @sensitive_variables()

@@ -1,6 +1,7 @@
 """Linked accounts in Django's admin."""
 
 from .accounts import GoogleAccountAdmin
+from .history import HistoryEntryAdmin
 from .revocations import PendingRevocationAdmin
 
-__all__ = ["GoogleAccountAdmin", "PendingRevocationAdmin"]
+__all__ = ["GoogleAccountAdmin", "HistoryEntryAdmin", "PendingRevocationAdmin"]

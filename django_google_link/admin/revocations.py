@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.db import router
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ..accounts.revocations import RevocationOutcome
+from ..accounts.revocations import RevocationOutcome, give_up
 from ..models import PendingRevocation
 from ..operations.revoke_pending import process_now
 from .base import LinkAdmin, describe_key
@@ -56,6 +57,14 @@ class PendingRevocationAdmin(LinkAdmin):
     ) -> TemplateResponse | None:
         """Forget these after a confirmation: the grants live on."""
         return self.confirm_and_delete(request, queryset)
+
+    def delete_model(self, request: HttpRequest, obj: PendingRevocation) -> None:
+        """Forget one."""
+        give_up([obj], using=router.db_for_write(PendingRevocation))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Forget these."""
+        give_up(queryset, using=router.db_for_write(PendingRevocation))
 
     @admin.display(description=gettext_lazy("key"))
     def key(self, pending: PendingRevocation) -> str:

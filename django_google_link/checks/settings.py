@@ -38,6 +38,7 @@ _SETTINGS = (
     "client_resolver",
     "service_accounts",
     "implied_scopes",
+    "history_days",
 )
 
 #: Those that OpenID Connect defines; all of Google's are addresses.

@@ -36,6 +36,7 @@ KEYS = frozenset(
         "CLIENT_RESOLVER",
         "SERVICE_ACCOUNTS",
         "IMPLIED_SCOPES",
+        "HISTORY_DAYS",
     }
 )
 
@@ -256,7 +257,22 @@ class Settings:
             "for a scope that is to imply none.",
         )
 
+    @property
+    def history_days(self) -> int | None:
+        """For how many days the history of links is kept; ``None`` is for ever."""
+        value: int | None = self._get("HISTORY_DAYS", 730)
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        if value is None or (is_number and 1 <= value <= _MOST_DAYS):
+            return value
+        raise SettingsError(
+            "E050",
+            f'GOOGLE_LINK["HISTORY_DAYS"] is {value!r}.',
+            hint="Use a whole number of days, 1 or more, or None to keep the history for ever.",
+        )
 
+
+#: A century: dates before Christ cannot be stored.
+_MOST_DAYS = 36_500
 _CLIENT_KEYS = frozenset({"CLIENT_ID", "CLIENT_SECRET", "CLIENT_SECRETS_FILE"})
 _KEY_HINT = (
     "Make a key with: python -c "

@@ -7,13 +7,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from django import forms
-from django.db import router
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect, render
 
+from ..accounts import ownership
 from ..accounts.authorize_links import AuthorizeRequest
-from ..accounts.database import run_in_transaction, store_as_taken
-from ..accounts.texts import keep_printable, list_simpler_texts
+from ..accounts.texts import keep_printable
 from ..conf.clients import get_client
 from ..conf.settings import conf
 from ..models import GoogleAccount
@@ -57,7 +56,7 @@ def label(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     if not form.is_valid():
         context = {"account": account, "form": form}
         return render(request, "django_google_link/label.html", context)
-    _store_label(account, form.cleaned_data["label"])
+    ownership.label(account, form.cleaned_data["label"])
     return redirect("google_link:accounts")
 
 
@@ -77,17 +76,6 @@ def make_default(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     _own_account(request, pk).make_default()
     following = _keep_if_safe(request.POST.get("next", ""), request)
     return HttpResponseRedirect(following) if following else redirect("google_link:accounts")
-
-
-def _store_label(account: GoogleAccount, label: str) -> None:
-    """Store a label, without the characters that the database does not take."""
-    rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount)).filter(pk=account.pk)
-
-    # A refresh may be writing the other columns.
-    def store(form: str) -> None:
-        run_in_transaction(lambda: rows.update(label=form), using=rows.db)
-
-    store_as_taken(list_simpler_texts(label), store)
 
 
 def _own_account(request: HttpRequest, pk: uuid.UUID) -> GoogleAccount:

@@ -2,6 +2,7 @@
 
 from django_google_link.admin import (
     GoogleAccountAdmin,
+    HistoryEntryAdmin,
     PendingRevocationAdmin,
 )
 from django_google_link.contrib.rest_framework import (
@@ -46,6 +47,7 @@ from django_google_link.mixins import (
 )
 from django_google_link.models import (
     GoogleAccount,
+    HistoryEntry,
     PendingRevocation,
 )
 from django_google_link.request import (
@@ -117,6 +119,8 @@ __all__ = [
     "GoogleRequiredRequest",
     "GrantLostError",
     "GrantNotStoredError",
+    "HistoryEntry",
+    "HistoryEntryAdmin",
     "HostedDomainError",
     "IDTokenError",
     "LinkedGoogleAccess",
