@@ -261,6 +261,8 @@ class GoogleAccount(SealedTokens):
     )
     refresh_forced_at = models.DateTimeField(null=True, blank=True, editable=False)
     refreshed_at = models.DateTimeField(_("last refresh"), null=True, blank=True, editable=False)
+    # By the site's code, to the hour: no view has to write for it.
+    last_used_at = models.DateTimeField(_("last used"), null=True, blank=True, editable=False)
 
     linked_at = models.DateTimeField(
         _("linked"), default=timezone.now, editable=False, db_index=True

@@ -43,6 +43,7 @@ class GoogleAccountAdmin(LinkAdmin):
         "user",
         "state",
         "refreshed_at",
+        "last_used_at",
         "refresh_retry_at",
         "key",
         "client",
@@ -92,6 +93,7 @@ class GoogleAccountAdmin(LinkAdmin):
                 "fields": (
                     "linked_at",
                     "refreshed_at",
+                    "last_used_at",
                     "refresh_failing_since",
                     "refresh_failures",
                     "refresh_failed_at",

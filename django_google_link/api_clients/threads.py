@@ -23,7 +23,7 @@ def run_outside_event_loop(work: Callable[[], Result]) -> Result:
     Args:
         work: what is to be done.
     """
-    if not _is_in_event_loop():
+    if not is_in_event_loop():
         return work()
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(copy_context().run, _close_afterwards, work).result()
@@ -49,7 +49,8 @@ def _close_afterwards(work: Callable[[], Result]) -> Result:
         return work()
 
 
-def _is_in_event_loop() -> bool:
+def is_in_event_loop() -> bool:
+    """Return whether an event loop runs in this thread."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

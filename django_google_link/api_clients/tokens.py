@@ -12,6 +12,7 @@ from ..conf.service_accounts import ServiceAccount
 from ..models import GoogleAccount
 from ..secret import Secret
 from .service_account_tokens import service_token
+from .usage import note_use
 
 
 @sensitive_variables()
@@ -35,9 +36,11 @@ def get_token(
     """
     if isinstance(account, ServiceAccount):
         return service_token(account, scopes, rejected=rejected)
+    token = None
     if rejected is None:
         token = stored_access_token(account, leeway=choose_leeway(account))
-        if token is not None:
-            return token
-    # After a refusal the row decides: this one may be old, with a token that was refused before.
-    return fresh_access_token(account, rejected=rejected)
+    if token is None:
+        # After a refusal the row decides: this one may be old, with a token that was refused.
+        token = fresh_access_token(account, rejected=rejected)
+    note_use(account)
+    return token

@@ -157,6 +157,7 @@ class Migration(migrations.Migration):
                 ('refresh_retry_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='next attempt')),
                 ('refresh_forced_at', models.DateTimeField(blank=True, editable=False, null=True)),
                 ('refreshed_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='last refresh')),
+                ('last_used_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='last used')),
                 ('linked_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False, verbose_name='linked')),
                 ('user', models.ForeignKey(db_index=False, editable=False, on_delete=django.db.models.deletion.CASCADE, related_name='google_accounts', to=settings.AUTH_USER_MODEL, verbose_name='user')),
             ],
