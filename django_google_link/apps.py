@@ -14,8 +14,7 @@ class GoogleLinkConfig(AppConfig):
         from django.db.models.signals import pre_delete
 
         from . import checks  # noqa: F401  checks register themselves
-        from .accounts import deletions
-        from .api_clients import usage
+        from .accounts import deletions, usage
         from .models import GoogleAccount
 
         usage.connect_signals()

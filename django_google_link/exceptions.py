@@ -228,7 +228,16 @@ class SubjectNotAllowedError(GoogleLinkError):
 
 
 class StateError(GoogleLinkError):
-    """The callback's ``state`` is unknown, used, expired, or another user's."""
+    """The callback's ``state``, or a front end's ticket, is unknown, used, expired or another's.
+
+    Args:
+        message: for the log.
+        reason: a word for programs, where there is one, such as ``"ticket_expired"``.
+    """
+
+    def __init__(self, message: str = "", *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class AuthorizationDeniedError(GoogleLinkError):
@@ -272,10 +281,14 @@ class OtherAccountError(GoogleLinkError):
 
 
 class NoRefreshTokenError(GoogleLinkError):
-    """No refresh token came, even with ``prompt=consent``: the link would last an hour."""
+    """No refresh token came, even with ``prompt=consent``: the link would last an hour.
 
-    def __init__(self) -> None:
-        super().__init__("Google gave no refresh token.")
+    Args:
+        message: for the developer.
+    """
+
+    def __init__(self, message: str = "Google gave no refresh token.") -> None:
+        super().__init__(message)
 
 
 class GrantNotStoredError(GoogleLinkError):

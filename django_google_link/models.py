@@ -11,12 +11,13 @@ from django.db import models, router, transaction
 from django.db.models.functions import Left
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_variables
 
 from .conf import clock
 from .conf.django import django_conf
 from .conf.scope_rules import missing_scopes
-from .encryption.format import PREFIX_LENGTH, Binding
-from .encryption.keyring import seal, unseal
+from .encryption.format import DIGEST_LENGTH, PREFIX_LENGTH, Binding
+from .encryption.keyring import digest_token, seal, unseal
 from .secret import Secret
 
 if TYPE_CHECKING:
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
 __all__ = ["GoogleAccount", "HistoryEntry", "PendingRevocation"]
 
 TokenName = Literal["refresh_token", "access_token"]
+
+#: What is written whenever a refresh token of an account is.
+REFRESH_TOKEN_FIELDS = (
+    "sealed_refresh_token",
+    "refresh_token_prefix_digest",
+    "refresh_token_hash_digest",
+)
 
 #: For so long before the end of a grant it is said that it ends.
 ENDING_NOTICE = timedelta(days=7)
@@ -232,6 +240,14 @@ class GoogleAccount(SealedTokens):
         output_field=models.CharField(max_length=PREFIX_LENGTH),
         db_persist=True,
     )
+    # By which it is found when Google names it: see ``encryption.token_digests``. They are written
+    # together with what is sealed, and are empty where nothing is.
+    refresh_token_prefix_digest = models.CharField(
+        max_length=DIGEST_LENGTH, blank=True, editable=False
+    )
+    refresh_token_hash_digest = models.CharField(
+        max_length=DIGEST_LENGTH, blank=True, editable=False
+    )
     # Those that it is known to carry: what is granted later, it may not.
     refresh_token_scopes = models.JSONField(default=list, editable=False)
     # Where the user has granted access for a limited time.
@@ -267,6 +283,9 @@ class GoogleAccount(SealedTokens):
     linked_at = models.DateTimeField(
         _("linked"), default=timezone.now, editable=False, db_index=True
     )
+    # When its user has last given consent: what Google says of the time before is about an older
+    # grant.
+    granted_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = GoogleAccountQuerySet.as_manager()
 
@@ -299,6 +318,8 @@ class GoogleAccount(SealedTokens):
                 fields=["status", "status_reason", "linked_at"], name="google_link_account_newest"
             ),
             models.Index(fields=["sealed_by"], name="google_link_account_key"),
+            models.Index(fields=["refresh_token_prefix_digest"], name="google_link_account_prefix"),
+            models.Index(fields=["refresh_token_hash_digest"], name="google_link_account_hash"),
             # Searched for by its beginning: of PostgreSQL's operators only these serve that.
             models.Index(
                 fields=["email"],
@@ -322,6 +343,20 @@ class GoogleAccount(SealedTokens):
 
     def __repr__(self) -> str:
         return f"<GoogleAccount {self.pk}>"
+
+    @sensitive_variables()
+    def seal_token(self, name: TokenName, token: Secret) -> None:
+        """Put a token into its column, a refresh token with its digests. Does not save."""
+        super().seal_token(name, token)
+        if name == "refresh_token":
+            digests = digest_token(token)
+            self.refresh_token_prefix_digest = digests.prefix
+            self.refresh_token_hash_digest = digests.double_hash
+
+    def drop_tokens(self) -> None:
+        """Empty the columns of both tokens, and of the digests. Does not save."""
+        for name in (*REFRESH_TOKEN_FIELDS, "sealed_access_token"):
+            setattr(self, name, "")
 
     @property
     def display_name(self) -> str:
@@ -571,17 +606,24 @@ class EndedGrant(models.Model):
 
 
 class SpentState(models.Model):
-    """A ``state`` that has come back: it is good for one exchange, in whatever worker.
+    """A ``state`` or a ticket that has come back: it is good for one exchange, in whatever worker.
 
-    It is remembered for longer than the ``state`` would have been good for, and where it led.
+    It is remembered for longer than it would have been good for, and where it led.
     """
 
     digest = models.CharField(max_length=64, primary_key=True, editable=False)
     owner = models.CharField(max_length=255, editable=False)
+    # Of a ticket: what its user was asked for through this client, then or before, and did not
+    # grant. A session remembers that of a ``state``.
+    client = models.CharField(max_length=100, blank=True, editable=False)
+    declined = models.JSONField(default=list, editable=False)
     # Empty until the exchange has come to its end.
     location = models.TextField(blank=True, editable=False)
     is_finished = models.BooleanField(default=False, editable=False)
     spent_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["owner", "client"], name="google_link_spent_owner")]
 
     def __str__(self) -> str:
         return self.digest

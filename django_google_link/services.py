@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 from asgiref.sync import sync_to_async
 from django.views.decorators.debug import sensitive_variables
 
+from .accounts.handed_credentials import link_handed_credentials
 from .accounts.lookup import get_account
 from .api_clients.tokens import get_token
 from .conf.service_accounts import ServiceAccount
@@ -20,7 +21,9 @@ from .scopes import parse_scopes
 from .secret import Secret
 
 if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
     from google.auth.transport.requests import AuthorizedSession
+    from google.oauth2.credentials import Credentials as GoogleCredentials
     from googleapiclient.discovery import Resource
 
     from .accounts.lookup import LinkOwner
@@ -36,11 +39,13 @@ __all__ = [
     "aaccess_token",
     "access_token",
     "acredentials_for",
+    "alink_credentials",
     "authorized_http",
     "authorized_session",
     "build_service",
     "credentials_for",
     "httpx_auth",
+    "link_credentials",
 ]
 
 Scopes = str | Iterable[str]
@@ -205,6 +210,57 @@ async def acredentials_for(
     They may be refreshed in the event loop, which waits for it: better in a thread.
     """
     return await sync_to_async(_make_fresh_credentials)(owner, scopes=scopes, client=client)
+
+
+@sensitive_variables()
+def link_credentials(
+    user: AbstractBaseUser | AnonymousUser,
+    credentials: GoogleCredentials,
+    *,
+    client: str = "default",
+    label: str = "",
+) -> GoogleAccount:
+    """Link the account whose consent a flow of your own has got: ``flow.credentials``.
+
+    For google-auth-oauthlib's ``Flow`` and ``InstalledAppFlow``, and for whatever else ends with
+    google-auth's credentials. The refresh token is used once: the answer says whose it is and what
+    was granted, which is stored as by this app's own pages, with the same signals. Do not use or
+    keep the credentials afterwards.
+
+    It is to be called outside of transactions: what Google has answered must not be undone.
+
+    Args:
+        user: of this site, whose link it becomes.
+        credentials: as ``flow.credentials`` returns them, with a refresh token.
+        client: the OAuth client with which the flow was made.
+        label: what the user calls the account.
+
+    Raises:
+        TypeError, ValueError: when the user cannot have a link, or these are no such credentials.
+        RuntimeError: inside a transaction.
+        SettingsError: when they were given to another client than the one that is named.
+        NoRefreshTokenError: when they hold none.
+        GrantLostError: when they are revoked.
+        IDTokenError: when it cannot be verified whose they are; ``openid`` has to be among the
+            scopes of the flow.
+        RefreshUnavailableError: when Google cannot be reached: try again.
+        ClientMisconfiguredError: when Google refuses the client.
+        GrantNotStoredError: when they could not be stored. The grant is ended then.
+    """
+    return link_handed_credentials(user, credentials, client=client, label=label)
+
+
+@sensitive_variables()
+async def alink_credentials(
+    user: AbstractBaseUser | AnonymousUser,
+    credentials: GoogleCredentials,
+    *,
+    client: str = "default",
+    label: str = "",
+) -> GoogleAccount:
+    """Link the account of a flow of your own; the asynchronous :func:`link_credentials`."""
+    link = sync_to_async(link_credentials)
+    return await link(user, credentials, client=client, label=label)
 
 
 def _make_fresh_credentials(owner: Owner, *, scopes: Scopes, client: str) -> Credentials:

@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from pytest_django import Settings
 
 from django_google_link.accounts.process_breaker import forget_failures
-from django_google_link.oauth.id_token import forget_signing_keys
+from django_google_link.oauth.published import forget_published
 from django_google_link.testing import FakeGoogle, FakeUser
 from tests.support.constants import CALENDAR, CALLBACK
 from tests.support.databases import file_database
@@ -39,7 +39,7 @@ pytest_plugins = ["django_google_link.testing.pytest_plugin", "tests.support.int
 @pytest.fixture
 def unknown_provider() -> None:
     """Nothing is known of any issuer: the next one may have the port of the last."""
-    forget_signing_keys()
+    forget_published()
     forget_failures()
 
 

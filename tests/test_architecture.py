@@ -19,6 +19,7 @@ WEB = {
     "checks",
     "contrib",
     "decorators",
+    "headless",
     "middleware",
     "mixins",
     "request",

@@ -39,10 +39,23 @@ for module in walk_packages(django_google_link.__path__, "django_google_link."):
         import_module(module.name)
 """
 
+WRITE_AUTHORIZATION_URL = """
+from django_google_link.conf.clients import get_client
+from django_google_link.oauth.authorization_request import write_authorization_url
+
+arguments = {"redirect_uri": "https://a.example", "scopes": ["openid"]}
+arguments |= {"state": "s", "nonce": "n", "code_verifier": "v"}
+write_authorization_url(get_client(), **arguments)
+"""
+
+
+# Of ours these are for requests, commands and tasks.
+ROOMS_OF_REQUESTS = {"api_clients", "http", "oauth", "operations", "services", "views", "web"}
+
 
 def loaded(code: str) -> set[str]:
-    """Run code in a process of its own, and return the top-level modules it has loaded."""
-    report = "import sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    """Run code in a process of its own, and return the modules it has loaded."""
+    report = "import sys; print(*sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", f"{code}\n{report}"],
         cwd=ROOT,
@@ -63,6 +76,23 @@ def test_libraries_are_imported_late(code: str) -> None:
 
     assert "django_google_link" in modules
     assert modules.isdisjoint(HEAVY)
+
+
+def test_what_speaks_to_google_is_imported_late() -> None:
+    """A process that starts loads the models, the checks and the admin, and nothing below them."""
+    modules = loaded(SETUP)
+
+    rooms = {name.split(".")[1] for name in modules if name.startswith("django_google_link.")}
+    assert {"admin", "checks", "models"} <= rooms
+    assert rooms.isdisjoint(ROOMS_OF_REQUESTS)
+
+
+def test_authorization_request_loads_no_client_of_an_api() -> None:
+    """A user waits for it, the first time in each process."""
+    modules = loaded(f"{SETUP}\n{WRITE_AUTHORIZATION_URL}")
+
+    assert "google_auth_oauthlib" in modules
+    assert modules.isdisjoint({"googleapiclient", "grpc", "httplib2", "httpx", "pandas"})
 
 
 def test_testing_kit_is_imported_late() -> None:

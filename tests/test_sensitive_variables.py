@@ -27,9 +27,10 @@ SPEAKING = ("accounts/", "oauth/", "views/", "operations/import_tokens.py")
 
 # They bind what a token says, and not the token.
 CLAIMS = {"verify_id_token", "read_unverified_identity", "_find_signing_key"}
-# They compare, keep or look, and nothing in them can fail with more than a wrapped token at hand.
+# They compare, keep or look, or read what is public; nothing in them can fail with more than a wrapped token at hand.
 HARMLESS = {
     "oauth/endpoints.py": {"_read_scopes", "_read_token", "is_transient"},
+    "oauth/published.py": {"_fetch_and_keep", "_read_keys"},
     "accounts/access_tokens.py": {"__init__"},
     "accounts/grants.py": {"_leave_to"},
 }

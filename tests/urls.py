@@ -10,6 +10,7 @@ from django_google_link.decorators import google_required
 from tests.support import views
 
 urlpatterns = [
+    path("google/api/", include("django_google_link.headless.urls")),
     path("google/", include("django_google_link.urls")),
     path("admin/", admin.site.urls),
     path("login/", LoginView.as_view(), name="login"),

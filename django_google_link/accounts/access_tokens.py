@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 import uuid
 from contextlib import suppress
@@ -46,8 +47,30 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.03, 0.5  # seconds
 #: What keeps Google from being asked, or from giving a token, and says nothing of the grant.
 _HINDRANCES = (TokenEndpointError, *DATABASE_FAILURES)
 
-_registry = Lock()
-_queues: WeakValueDictionary[uuid.UUID, Lock] = WeakValueDictionary()
+
+class _Queues:
+    """The accounts of which threads of this process wait for a token, one behind the other."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._waiting: WeakValueDictionary[uuid.UUID, Lock] = WeakValueDictionary()
+
+    def find(self, account_id: uuid.UUID) -> Lock:
+        """Return what the one who is first in the queue holds."""
+        with self._lock:
+            return self._waiting.setdefault(account_id, Lock())
+
+
+class _Process:
+    queues = _Queues()
+
+
+def _start_anew() -> None:
+    """Begin with empty queues: nobody is left in this process who would leave the old ones."""
+    _Process.queues = _Queues()
+
+
+os.register_at_fork(after_in_child=_start_anew)
 
 
 @sensitive_variables()
@@ -177,8 +200,7 @@ class _AccessTokenRequest:
         Of the threads of this process one does so, and the others wait for their turn.
         """
         started, longest = time.monotonic(), lease.longest_wait()
-        with _registry:
-            queue = _queues.setdefault(self._account.pk, Lock())
+        queue = _Process.queues.find(self._account.pk)
         if not queue.acquire(timeout=longest):
             return None
         try:

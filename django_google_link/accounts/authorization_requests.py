@@ -10,9 +10,9 @@ from ..conf import clock
 from ..conf.clients import OAuthClient, get_client
 from ..conf.scope_rules import choose_scopes, missing_scopes
 from ..conf.settings import conf
-from ..exceptions import ConsentRequiredError
+from ..exceptions import ConsentRequiredError, SettingsError
 from ..models import GoogleAccount, Reason
-from ..oauth import endpoints
+from ..oauth.authorization_request import write_authorization_url
 from .lookup import choose_account
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class PendingAuthorization:
         is_further: that this user had linked an account before, through this client.
         consent_repeated: that this is the second attempt, with ``prompt=consent``.
         include_granted_scopes: that what was granted before is asked for as well.
+        login_hint: the account that the user is likely to choose, where none is expected.
     """
 
     user: str
@@ -54,6 +55,7 @@ class PendingAuthorization:
     is_further: bool = False
     consent_repeated: bool = False
     include_granted_scopes: bool = True
+    login_hint: str = ""
     nonce: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     code_verifier: str = field(default_factory=lambda: secrets.token_urlsafe(64), repr=False)
     created_at: float = field(default_factory=clock.timestamp)
@@ -69,7 +71,7 @@ class PendingAuthorization:
         Args:
             state: comes back unchanged; whoever brings it must be told by it.
         """
-        return endpoints.authorization_url(
+        return write_authorization_url(
             get_client(self.client),
             redirect_uri=self.redirect_uri,
             scopes=self.scopes,
@@ -77,7 +79,7 @@ class PendingAuthorization:
             nonce=self.nonce,
             code_verifier=self.code_verifier,
             prompt=self.prompt,
-            login_hint=self.account,
+            login_hint=self.account or self.login_hint,
             include_granted_scopes=self.include_granted_scopes,
         )
 
@@ -145,6 +147,19 @@ def start_authorization(
         and not any(
             row.status_reason == Reason.RETIRED for row in ([account] if account else linked)
         ),
+        login_hint="" if account or request.account or request.add else _guess_account(user),
+    )
+
+
+def _guess_account(user: AbstractBaseUser | AnonymousUser) -> str:
+    """Return the address or the ``sub`` by which the site knows this user at Google, if it does."""
+    hint = conf.login_hint(user) if conf.login_hint else None
+    if hint is None or isinstance(hint, str):
+        return hint or ""
+    raise SettingsError(
+        "E047",
+        'The function in GOOGLE_LINK["LOGIN_HINT"] returned something else than text.',
+        hint="Let it return an e-mail address, a sub, or None.",
     )
 
 

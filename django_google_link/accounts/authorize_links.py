@@ -44,10 +44,13 @@ class AuthorizeRequest:
     add: bool = False
     renew: bool = False
 
+    def sign(self) -> str:
+        """Return this request signed: what a front end hands in to start the link."""
+        return signing.dumps(asdict(self), salt=_SALT, compress=True)
+
     def url(self) -> str:
         """Return the address of the authorize view, with this request signed in it."""
-        signed = signing.dumps(asdict(self), salt=_SALT, compress=True)
-        return f"{reverse('google_link:authorize')}?{urlencode({'request': signed})}"
+        return f"{reverse('google_link:authorize')}?{urlencode({'request': self.sign()})}"
 
     @classmethod
     def unsign(cls, text: str, *, user: str, host: str) -> Self:

@@ -22,7 +22,6 @@ from django.db.models.signals import post_delete, pre_delete
 from .. import signals
 from ..conf import clock
 from ..models import GoogleAccount, GoogleAccountQuerySet, HistoryEvent, PendingRevocation
-from . import revocations
 from .database import database_now, insert_selected
 from .history import list_same_owners, record_selected
 
@@ -130,6 +129,9 @@ def _move_tokens(
         attempts_now: whether an attempt at Google follows the commit.
         is_with_user: whether the users go as well.
     """
+    # They bring what speaks to Google, and every process imports this module when it starts.
+    from . import revocations
+
     found: list[uuid.UUID] = []
     for part in _split(sorted(keys)):
         rows = GoogleAccount.objects.using(using).filter(pk__in=part)

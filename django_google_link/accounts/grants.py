@@ -17,6 +17,7 @@ from .. import signals
 from ..conf import clock
 from ..exceptions import ClientMisconfiguredError, NoRefreshTokenError, TokenDecryptionError
 from ..models import (
+    REFRESH_TOKEN_FIELDS,
     GoogleAccount,
     GoogleAccountQuerySet,
     HistoryEvent,
@@ -49,7 +50,7 @@ logger = logging.getLogger("django_google_link")
 
 IDENTITY_FIELDS = ("email", "email_verified", "name", "picture", "hosted_domain")
 _TOKEN_FIELDS = (
-    "sealed_refresh_token",
+    *REFRESH_TOKEN_FIELDS,
     "refresh_token_scopes",
     "refresh_token_expires_at",
     "sealed_access_token",
@@ -64,6 +65,7 @@ _GRANT_FIELDS = (
     "issuer",
     "client_id",
     "grant_version",
+    "granted_at",
     "ending_announced_at",
     *lease.AT_REST,
 )
@@ -188,6 +190,7 @@ def _lock_link(
 def _count_as_new(account: GoogleAccount) -> None:
     """Let the answer to a refresh of the grant before be dropped, and forget how that one fared."""
     account.grant_version += 1
+    account.granted_at = clock.now()
     for name, value in lease.AT_REST.items():
         setattr(account, name, value)
 
@@ -202,7 +205,7 @@ def _leave_to(
         )
     revocations.enqueue(account, using=using, attempts_now=True)
     account.issuer, account.client_id = client.issuer, client.client_id
-    account.sealed_refresh_token = account.sealed_access_token = ""
+    account.drop_tokens()
     account.refresh_token_scopes = []
 
 
@@ -225,7 +228,8 @@ def save_refresh(
     values = {name: getattr(row, name) for name in _TOKEN_FIELDS}
     if not response.refresh_token:
         # The stored one may have been sealed anew since it was read.
-        del values["sealed_refresh_token"]
+        for name in REFRESH_TOKEN_FIELDS:
+            del values[name]
     if not row.ends_soon:
         values["ending_announced_at"] = None
     if is_forced:

@@ -8,7 +8,7 @@ comes of it into a page, a line on a terminal, or JSON.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -47,6 +47,7 @@ from .database import open_transaction, run_durably
 from .ended_grants import has_ended_since, note_moment
 from .grants import save_grant
 from .history import acting_as
+from .labels import store_label
 from .revocations import has_living_link
 
 if TYPE_CHECKING:
@@ -116,10 +117,11 @@ def complete_authorization(
         is_linked=pending.is_further,
     )
     try:
-        outcome = _turn_into_link(user, client, pending, answer, held=held, request=request)
+        with acting_as(ActorKind.USER, user.pk):
+            outcome = _turn_into_link(user, client, pending, answer, held=held, request=request)
     finally:
         release_in_the_end(held)
-    if isinstance(outcome, GoogleAccount) and not _is_alive(client, outcome, started=started):
+    if isinstance(outcome, GoogleAccount) and not is_alive(client, outcome, started=started):
         return pending.repeated(account=outcome.sub)
     return outcome
 
@@ -140,7 +142,17 @@ def _turn_into_link(
     try:
         if not answer.refresh_token and _needs_consent(user, client, pending, answer, identity):
             return pending.repeated(account=identity.sub)
-        return _store_grant(user, client, pending, answer, identity, held=held, request=request)
+        return store_grant(
+            user,
+            client,
+            answer,
+            identity,
+            owner=pending.user,
+            requested_scopes=pending.scopes,
+            is_linked=pending.is_further,
+            held=held,
+            request=request,
+        )
     except NoRefreshTokenError:
         # A user who does not come back must not leave a grant that nobody here knows of.
         delay = timedelta() if pending.consent_repeated else _time_to_decide()
@@ -149,6 +161,10 @@ def _turn_into_link(
             return pending.repeated(account=identity.sub)
         # The next time Google gives a refresh token, as it does for a new grant.
         logger.warning("Google gave the client %r no refresh token, twice.", client.name)
+        raise
+    except GrantNotStoredError as error:
+        if error.user_is_gone:
+            raise StateError("The user is gone.") from None
         raise
 
 
@@ -174,7 +190,7 @@ def _identify_account(
 ) -> Identity:
     """Verify whose grant an answer is; one of which that cannot be said is ended."""
     try:
-        return identify_user(client, answer, nonce=pending.nonce)
+        return identify_user(client, answer, nonce=pending.nonce or None)
     except BaseException as error:
         if isinstance(error, GoogleLinkError):
             logger.warning("Linking through the client %r failed: %s", client.name, error)
@@ -263,45 +279,62 @@ def _needs_consent(
 
 
 @sensitive_variables()
-def _store_grant(
+def store_grant(
     user: User,
     client: OAuthClient,
-    pending: PendingAuthorization,
     answer: TokenResponse,
     identity: Identity,
     *,
+    owner: str,
+    requested_scopes: Iterable[str],
+    is_linked: bool,
     held: PendingRevocation,
-    request: HttpRequest | None,
+    request: HttpRequest | None = None,
+    label: str = "",
 ) -> GoogleAccount:
+    """Store what was granted, or end it at the provider.
+
+    Args:
+        answer: of the token endpoint.
+        identity: whose grant it is, verified.
+        owner: the primary key of the user, as text.
+        requested_scopes: what was granted where the answer does not say.
+        is_linked: whether a link may live on the same grant, should the database not tell.
+        held: what the outbox keeps of the answer until it is stored.
+        request: handed on to the receivers of signals.
+        label: what the user calls the account; empty to leave that as it is.
+
+    Raises:
+        NoRefreshTokenError, ClientMisconfiguredError: as :func:`~.grants.save_grant` says.
+        GrantNotStoredError: when it could not be stored.
+    """
+
     def save() -> GoogleAccount:
-        with acting_as(ActorKind.USER, user.pk), open_transaction(_choose_database()):
+        with open_transaction(_choose_database()):
             account = save_grant(
-                user, client, identity, answer, requested_scopes=pending.scopes, request=request
+                user, client, identity, answer, requested_scopes=requested_scopes, request=request
             )
+            if label:
+                store_label(account, label)
             release_grant(held)
         return account
 
     # Without a refresh token the stored one stands for the grant, as before.
-    token, owner, is_linked = answer.refresh_token, pending.user, pending.is_further
-    try:
-        with end_grant_on_failure(client, identity.sub, token, owner=owner, is_linked=is_linked):
-            # Looked up while the database answers: it may not, once it has refused the row.
-            is_linked = run_durably(
-                lambda: has_living_link(client, sub=identity.sub, owner=owner),
-                using=_choose_database(),
-            )
-        account = store_answer(
-            save, client=client, sub=identity.sub, owner=owner, token=token, is_linked=is_linked
+    token = answer.refresh_token
+    with end_grant_on_failure(client, identity.sub, token, owner=owner, is_linked=is_linked):
+        # Looked up while the database answers: it may not, once it has refused the row.
+        is_linked = run_durably(
+            lambda: has_living_link(client, sub=identity.sub, owner=owner),
+            using=_choose_database(),
         )
-    except GrantNotStoredError as error:
-        if error.user_is_gone:
-            raise StateError("The user is gone.") from None
-        raise
+    account = store_answer(
+        save, client=client, sub=identity.sub, owner=owner, token=token, is_linked=is_linked
+    )
     logger.info("The account %s was linked.", account.pk)
     return account
 
 
-def _is_alive(client: OAuthClient, account: GoogleAccount, *, started: float) -> bool:
+def is_alive(client: OAuthClient, account: GoogleAccount, *, started: float) -> bool:
     """Return whether Google honours a grant that has just been stored.
 
     It does, unless somebody has revoked another token of the same grant since. What cannot be said

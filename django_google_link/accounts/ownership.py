@@ -14,7 +14,12 @@ from django.views.decorators.debug import sensitive_variables
 
 from .. import signals
 from ..exceptions import TokenDecryptionError
-from ..models import GoogleAccount, GoogleAccountQuerySet, HistoryEvent
+from ..models import (
+    REFRESH_TOKEN_FIELDS,
+    GoogleAccount,
+    GoogleAccountQuerySet,
+    HistoryEvent,
+)
 from ..signals import send_on_commit
 from . import history, lease, revocations
 from .database import (
@@ -23,9 +28,7 @@ from .database import (
     lock_links,
     run_alone,
     run_in_transaction,
-    store_as_taken,
 )
-from .texts import list_simpler_texts
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -71,27 +74,6 @@ def make_default(account: GoogleAccount) -> None:
 
     if run_in_transaction(choose, using=using):
         account.is_default = account.is_chosen_default = True
-
-
-def label(account: GoogleAccount, text: str) -> None:
-    """Call a link by a name of its user's, without the characters that the database does not take.
-
-    Args:
-        account: which is left as it is.
-        text: printable, on one line; empty for none.
-    """
-    # A refresh may be writing the other columns.
-    using = router.db_for_write(GoogleAccount)
-    rows = GoogleAccount.objects.using(using).filter(pk=account.pk, user_id=account.user_id)
-
-    def store(form: str) -> None:
-        def write() -> None:
-            if rows.update(label=form):
-                history.record(account, HistoryEvent.LABELLED, using=using, removed=not form)
-
-        run_in_transaction(write, using=using)
-
-    store_as_taken(list_simpler_texts(text), store)
 
 
 @sensitive_variables()
@@ -174,12 +156,12 @@ def _seal_for(row: GoogleAccount, user: AbstractBaseUser) -> dict[str, str]:
     with suppress(TokenDecryptionError):  # The next refresh brings another one.
         access_token = row.unseal_token("access_token")
     row.user_id = user.pk
-    row.sealed_refresh_token = row.sealed_access_token = ""
+    row.drop_tokens()
     if refresh_token:
         row.seal_token("refresh_token", refresh_token)
     if access_token:
         row.seal_token("access_token", access_token)
-    return {name: getattr(row, name) for name in ("sealed_refresh_token", "sealed_access_token")}
+    return {name: getattr(row, name) for name in (*REFRESH_TOKEN_FIELDS, "sealed_access_token")}
 
 
 def _find_link(account: GoogleAccount, locked: Iterable[GoogleAccount]) -> GoogleAccount | None:

@@ -6,6 +6,7 @@ It also counts what nobody may write into the database, inside a transaction of 
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Lock
@@ -30,7 +31,17 @@ class _Breaker:
     retry_at: datetime | None = None
 
 
-_lock = Lock()
+class _Process:
+    lock = Lock()
+
+
+def _start_anew() -> None:
+    """Begin with a free lock: nobody is left in this process who would give the old one back."""
+    _Process.lock = Lock()
+
+
+os.register_at_fork(after_in_child=_start_anew)
+
 _breakers: dict[str, _Breaker] = {}
 
 
@@ -68,7 +79,7 @@ def take_probe(issuer: str) -> bool:
 
     It ends by itself after the time that a request can take.
     """
-    with _lock:
+    with _Process.lock:
         breaker = _breakers.setdefault(issuer, _Breaker())
         if _has_to_wait(breaker):
             return False
@@ -78,7 +89,7 @@ def take_probe(issuer: str) -> bool:
 
 def give_probe_back(issuer: str) -> None:
     """Let another caller find out."""
-    with _lock:
+    with _Process.lock:
         breaker = _breakers.get(issuer)
         if breaker:
             breaker.retry_at = None
@@ -91,7 +102,7 @@ def record_failure(issuer: str, account: str) -> bool:
         issuer: that was asked.
         account: for which.
     """
-    with _lock:
+    with _Process.lock:
         breaker = _breakers.setdefault(issuer, _Breaker())
         breaker.failures += 1
         if len(breaker.accounts) < 2:
@@ -112,7 +123,7 @@ def record_failure(issuer: str, account: str) -> bool:
 
 def record_success(issuer: str) -> bool:
     """Close the circuit, and return whether it was open."""
-    with _lock:
+    with _Process.lock:
         breaker = _breakers.pop(issuer, None)
     was_open = breaker is not None and breaker.is_open
     if was_open:
@@ -122,5 +133,5 @@ def record_success(issuer: str) -> bool:
 
 def forget_failures() -> None:
     """Close all circuits of this process: in tests, another provider may have the same address."""
-    with _lock:
+    with _Process.lock:
         _breakers.clear()

@@ -18,7 +18,14 @@ from .. import signals
 from ..conf import clock
 from ..conf.clients import is_google_issuer, share_grant
 from ..conf.scope_rules import missing_scopes
-from ..models import GoogleAccount, HistoryEvent, PendingRevocation, Reason, Status
+from ..models import (
+    REFRESH_TOKEN_FIELDS,
+    GoogleAccount,
+    HistoryEvent,
+    PendingRevocation,
+    Reason,
+    Status,
+)
 from ..scopes import IDENTITY_SCOPES
 from ..signals import send_on_commit
 from . import history, lease, revocations
@@ -79,8 +86,7 @@ def _retire(row: GoogleAccount, kept: list[str], *, using: str) -> None:
         status_reason=Reason.RETIRED,
         status_changed_at=clock.now(),
         granted_scopes=kept,
-        sealed_refresh_token="",
-        sealed_access_token="",
+        **dict.fromkeys((*REFRESH_TOKEN_FIELDS, "sealed_access_token"), ""),
         refresh_token_scopes=[],
         refresh_token_expires_at=None,
         access_token_expires_at=None,

@@ -1,13 +1,21 @@
-"""States that have come back: each is good for one exchange, in whatever worker and session."""
+"""States and tickets that have come back: each is good for one exchange, in whatever worker."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import time
+from collections.abc import Iterable
 from datetime import timedelta
 
-from django.db import DatabaseError, IntegrityError, InterfaceError, router, transaction
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    InterfaceError,
+    connections,
+    router,
+    transaction,
+)
 from django.db.models import QuerySet
 
 from ..conf import clock
@@ -18,45 +26,68 @@ from .database import delete_in_one_order, lease_duration, run_durably, run_in_t
 logger = logging.getLogger("django_google_link")
 
 _PAUSE = 0.05  # seconds
+_NOT_DURABLE = (
+    "A ticket is spent in a transaction of its own, which nothing may take back: complete the "
+    "link outside of atomic(), and with autocommit. Nothing has been spent."
+)
 _CHUNK, _MOST = 500, 50_000
 
 
-def spend_state(state: str, *, owner: str) -> bool:
+def spend_state(state: str, *, owner: str, client: str = "", durable: bool = False) -> bool:
     """Take a ``state`` for the one exchange that it is good for.
 
     Args:
         state: that came back.
         owner: the primary key, as text, of the user who started with it.
+        client: the name of the OAuth client, if the user has no session to remember it.
+        durable: whether to refuse to do so inside a transaction of the caller's, which could take
+            it back.
 
     Returns:
         Whether nobody has taken it before.
+
+    Raises:
+        RuntimeError: inside a transaction of the caller's, if it is to be durable.
     """
     rows = _query_states()
 
     def spend() -> bool:
         try:
-            with transaction.atomic(using=rows.db):
-                rows.create(digest=digest_state(state), owner=owner, spent_at=clock.now())
+            with transaction.atomic(using=rows.db, durable=durable):
+                rows.create(
+                    digest=digest_state(state), owner=owner, client=client, spent_at=clock.now()
+                )
         except IntegrityError:
             return False
         return True
 
-    return run_durably(spend, using=rows.db)
+    if not durable:
+        return run_durably(spend, using=rows.db)
+    connection = connections[rows.db]
+    if not connection.in_atomic_block and not connection.get_autocommit():
+        raise RuntimeError(_NOT_DURABLE)
+    try:
+        return run_durably(spend, using=rows.db)
+    except RuntimeError as error:  # Django's own, before anything was done.
+        raise RuntimeError(_NOT_DURABLE) from error
 
 
-def finish_state(state: str, *, location: str) -> None:
+def finish_state(state: str, *, location: str, declined: Iterable[str] = ()) -> None:
     """Note where an exchange has led: whoever brings the same again is led there too.
 
     It never fails: the exchange is over by then, and its outcome is what the user is to see.
 
     Args:
         state: that was spent.
-        location: the address to which the user is sent; empty if there is none.
+        location: the address to which the user is sent, or the account; empty if there is none.
+        declined: what the user was asked for and has not granted, as it is to be remembered.
     """
     spent = _query_states().filter(digest=digest_state(state))
     try:
         run_durably(
-            lambda: spent.update(location=location, is_finished=True), using=spent.db, patience=1
+            lambda: spent.update(location=location, declined=sorted(declined), is_finished=True),
+            using=spent.db,
+            patience=1,
         )
     except (DatabaseError, InterfaceError) as error:
         logger.warning("Where an authorization led was not noted: %s", type(error).__name__)
@@ -85,6 +116,22 @@ def await_location(state: str, *, owner: str) -> str:
         if clock.now() - spent.spent_at > longest or time.monotonic() > deadline:
             return ""
         time.sleep(_PAUSE)
+
+
+def read_declined(*, owner: str, client: str) -> frozenset[str]:
+    """Return the scopes that a user without a session last was asked for and did not grant.
+
+    It is known for as long as the ticket is remembered.
+
+    Args:
+        owner: the primary key of the user, as text.
+        client: the name of the OAuth client.
+    """
+    finished = _query_states().filter(owner=owner, client=client, is_finished=True)
+    # Compared to the letter here: not every database does.
+    known = [row for row in finished if (row.owner, row.client) == (owner, client)]
+    newest = max(known, key=lambda row: row.spent_at, default=None)
+    return frozenset(newest.declined) if newest else frozenset()
 
 
 def delete_old_states() -> int:

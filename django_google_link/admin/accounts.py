@@ -16,11 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ..accounts.database import run_in_transaction
-from ..accounts.grants import mark_lost
-from ..accounts.revocations import outbox
 from ..models import GoogleAccount, HistoryEvent, Reason
-from ..operations import refresh
-from ..operations.revoke_pending import process_now
 from ..scopes import describe_scope
 from .base import LinkAdmin, describe_key
 from .filters import ClientFilter, FailingFilter, KeyFilter, ReasonFilter
@@ -134,6 +130,8 @@ class GoogleAccountAdmin(LinkAdmin):
     )
     def check_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Ask Google about each, also about those that were lost."""
+        from ..operations import refresh
+
         self.act(
             request,
             queryset,
@@ -146,6 +144,8 @@ class GoogleAccountAdmin(LinkAdmin):
     @admin.action(permissions=["refresh"], description=gettext_lazy("Refresh the access token"))
     def refresh_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Bring a new access token for each that is active and that Google may be asked for."""
+        from ..operations import refresh
+
         renew = partial(refresh.refresh_account, leeway=_LONGER_THAN_A_TOKEN)
         self.act(
             request,
@@ -159,6 +159,8 @@ class GoogleAccountAdmin(LinkAdmin):
     @admin.action(permissions=["reauthorize"], description=gettext_lazy("Ask for consent again"))
     def reauthorize(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Treat the grants as lost, until their users or a check at Google say otherwise."""
+        from ..accounts.grants import mark_lost
+
         if self.too_many(request, queryset):
             return
         asked = [row for row in queryset if mark_lost(row, Reason.REQUESTED)]
@@ -184,11 +186,15 @@ class GoogleAccountAdmin(LinkAdmin):
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Unlink these accounts at once, and begin to end their grants at Google."""
+        from ..accounts.revocations import outbox
+
         pending = outbox().filter(account_id__in=[account.pk for account in queryset])
         run_in_transaction(queryset.delete, using=router.db_for_write(GoogleAccount))
         transaction.on_commit(lambda: self._begin_to_revoke(request, pending))
 
     def _begin_to_revoke(self, request: HttpRequest, pending: QuerySet[Any]) -> None:
+        from ..operations.revoke_pending import process_now
+
         if first := pending.first():
             process_now(first)
         if pending.exists():

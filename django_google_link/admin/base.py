@@ -1,4 +1,7 @@
-"""What the pages of both models have in common: nothing is edited by hand, and no token shown."""
+"""What the pages of both models have in common: nothing is edited by hand, and no token shown.
+
+Every process imports these pages when it starts. What acts on rows is imported by the actions.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,6 @@ from ..accounts.history import acting_as
 from ..encryption.format import key_id_of
 from ..exceptions import EncryptionKeyUnavailableError, TokenUndecryptableError
 from ..models import ActorKind, HistoryEvent
-from ..operations import rotate_keys
 
 #: Google is asked about one after the other, and a page cannot take for ever.
 MOST_AT_ONCE = 100
@@ -126,6 +128,8 @@ class LinkAdmin(ReadOnlyAdmin):
     )
     def reencrypt(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Reseal the tokens of these rows with the newest key."""
+        from ..operations import rotate_keys
+
         try:
             self.act(request, queryset, rotate_keys.reseal_row, _("Re-encrypt"))
         except ImproperlyConfigured as error:

@@ -11,9 +11,10 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from ..conf.settings import list_configured_clients
 from ..encryption.format import sealed_prefix
+from ..encryption.keyring import list_configured_keys
 from ..models import ActorKind, HistoryEvent, Reason, Status
-from ..operations.status import list_configured_clients, list_configured_keys
 
 _OTHER = "other"
 

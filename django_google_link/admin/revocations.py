@@ -12,9 +12,7 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ..accounts.revocations import RevocationOutcome, give_up
 from ..models import PendingRevocation
-from ..operations.revoke_pending import process_now
 from .base import LinkAdmin, describe_key
 from .filters import ClientFilter
 
@@ -47,6 +45,9 @@ class PendingRevocationAdmin(LinkAdmin):
     @admin.action(permissions=["revoke"], description=gettext_lazy("Revoke at Google now"))
     def revoke_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Attempt each at once, however long it should wait."""
+        from ..accounts.revocations import RevocationOutcome
+        from ..operations.revoke_pending import process_now
+
         self.act(
             request, queryset, process_now, _("Revoke"), failures=[RevocationOutcome.UNREACHABLE]
         )
@@ -60,10 +61,14 @@ class PendingRevocationAdmin(LinkAdmin):
 
     def delete_model(self, request: HttpRequest, obj: PendingRevocation) -> None:
         """Forget one."""
+        from ..accounts.revocations import give_up
+
         give_up([obj], using=router.db_for_write(PendingRevocation))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Forget these."""
+        from ..accounts.revocations import give_up
+
         give_up(queryset, using=router.db_for_write(PendingRevocation))
 
     @admin.display(description=gettext_lazy("key"))

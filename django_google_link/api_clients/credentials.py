@@ -25,14 +25,14 @@ from ..accounts.stored_tokens import (
     choose_leeway,
     stored_access_token,
 )
+from ..accounts.threads import connections_as_before, run_outside_event_loop
+from ..accounts.usage import note_use
 from ..conf.clients import get_api_endpoint, get_issuing_client
 from ..conf.service_accounts import ServiceAccount, get_service_account
 from ..conf.settings import MINIMUM_REFRESH_LEEWAY
 from ..models import GoogleAccount
 from ..secret import Secret
 from .service_account_tokens import cached_service_token, service_token
-from .threads import connections_as_before, run_outside_event_loop
-from .usage import note_use
 
 #: With less life than this google-auth calls a token expired.
 _EXPIRY_LEEWAY = timedelta(seconds=MINIMUM_REFRESH_LEEWAY)

@@ -8,11 +8,11 @@ from django.views.decorators.debug import sensitive_variables
 
 from ..accounts.access_tokens import fresh_access_token
 from ..accounts.stored_tokens import AccessToken, choose_leeway, stored_access_token
+from ..accounts.usage import note_use
 from ..conf.service_accounts import ServiceAccount
 from ..models import GoogleAccount
 from ..secret import Secret
 from .service_account_tokens import service_token
-from .usage import note_use
 
 
 @sensitive_variables()

@@ -13,7 +13,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Tags, register
 from django.http import HttpRequest
 
-from ..conf import clients, service_accounts
+from ..conf import clients, front_ends, service_accounts
 from ..conf.django import django_conf
 from ..conf.settings import KEYS, conf
 from ..conf.validators import read_or_default
@@ -39,6 +39,7 @@ _SETTINGS = (
     "service_accounts",
     "implied_scopes",
     "history_days",
+    "login_hint",
 )
 
 #: Those that OpenID Connect defines; all of Google's are addresses.
@@ -55,6 +56,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     all_clients, all_service_accounts = _read_clients(), _read_service_accounts()
     readers = [partial(getattr, conf, name) for name in _SETTINGS]
     readers += [partial(clients.get_client, name) for name in all_clients]
+    readers += [partial(front_ends.get_front_end, name) for name in all_clients]
     readers += [
         partial(service_accounts.get_service_account, name) for name in all_service_accounts
     ]

@@ -11,6 +11,7 @@ from django.core.checks import CheckMessage, Tags, register
 from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
+from django.utils.translation import override
 
 from ..conf.clients import OAuthClient, get_client
 from ..conf.django import django_conf
@@ -59,6 +60,7 @@ def _check_urls() -> Iterator[CheckMessage]:
         return
     yield from _check_redirect_url()
     clients = _read_clients()
+    yield from _check_languages(clients)
     for client in clients:
         yield from _check_callback(client)
         yield from _check_missing_endpoints(client)
@@ -77,8 +79,28 @@ def _check_redirect_url() -> Iterator[CheckMessage]:
         )
 
 
+def _check_languages(clients: list[OAuthClient]) -> Iterator[CheckMessage]:
+    """Find a callback whose address depends on the language."""
+    if all(client.redirect_uri for client in clients):
+        return
+    paths = set()
+    for language, _ in django_conf.languages:
+        with override(language):
+            paths.add(reverse("google_link:callback"))
+    if len(paths) > 1:
+        with override(django_conf.language_code):
+            callback = reverse("google_link:callback")
+        yield warning(
+            "W016",
+            "The address of the callback depends on the language: the URLs of django_google_link "
+            "are inside i18n_patterns.",
+            hint=f"Move them out, so that they are not translated. If {callback} is what you have "
+            "registered at Google, where all are sent back to in any language, silence this check.",
+        )
+
+
 def _check_callback(client: OAuthClient) -> Iterator[CheckMessage]:
-    callback = reverse("google_link:callback", args=client.callback_args)
+    callback = _find_callback(client)
     known = [client.redirect_uri] if client.redirect_uri else client.redirect_uris
     # An address on loopback may be one of google_link_authorize's.
     paths = [urlsplit(uri).path for uri in known if not is_loopback(uri) and "://" in uri]
@@ -91,14 +113,17 @@ def _check_callback(client: OAuthClient) -> Iterator[CheckMessage]:
 
 
 def _check_missing_endpoints(client: OAuthClient) -> Iterator[CheckMessage]:
+    if client.discovers_endpoints:
+        return  # What its metadata names is not known before somebody links.
     has_issuer = client.issuer != client.token_endpoint
     for key, is_there in (("ISSUER", has_issuer), ("JWKS_URI", bool(client.jwks_uri))):
-        if not is_there:
+        if client.identity == "id_token" and not is_there:
             yield error(
                 "E028",
                 f"The client {client.name!r} has no {key}: no ID token can be verified, and nobody "
                 "can link.",
-                hint=f"Give the {key.lower()} of the provider's OpenID configuration.",
+                hint=f"Give the {key.lower()} of the provider's OpenID configuration. For one that "
+                'has none, say by IDENTITY how the account is known: "userinfo" or "none".',
             )
     if client.revocation_endpoint is None:
         yield warning(
@@ -136,12 +161,19 @@ def _list_redirect_uris(client: OAuthClient) -> list[str]:
     Without query, and by the names of the host that are the same to a browser.
     """
     if not client.redirect_uri and not client.redirect_uris:
-        return [reverse("google_link:callback", args=client.callback_args)]
+        return [_find_callback(client)]
     uris = [client.redirect_uri] if client.redirect_uri else client.redirect_uris
     parts = [urlsplit(uri) for uri in uris]
     return [
         f"{part.scheme}://{normalize_host(part.netloc)}{part.path}" for part in parts if part.netloc
     ]
+
+
+def _find_callback(client: OAuthClient) -> str:
+    # For requests, and not needed where a process only starts.
+    from ..web.redirect_uri import callback_path
+
+    return callback_path(client)
 
 
 def _check_middleware() -> Iterator[CheckMessage]:

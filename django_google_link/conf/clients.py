@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from ..exceptions import ClientMisconfiguredError, SettingsError
+from ..scopes import IDENTITY_SCOPES
 from ..secret import Secret
 from .client_values import (
     describe_client,
@@ -21,11 +22,26 @@ from .client_values import (
     read_secret,
     require_storable,
 )
+from .provider_values import (
+    PROVIDER_KEYS,
+    AuthMethod,
+    IdentityKind,
+    read_auth_method,
+    read_display_name,
+    read_identity_kind,
+    read_identity_scopes,
+    read_refresh_tokens,
+    read_scope_separator,
+    read_subject_member,
+    refuse_foreign_domain,
+)
 from .providers import (
     DEFAULT_ENDPOINTS,
     GOOGLE_ISSUER,
+    GOOGLE_TOKEN_ENDPOINTS,
     are_google_endpoints,
     counts_as_google,
+    discovers_endpoints,
     google_project_number,
     read_endpoints,
     refuse_mixture,
@@ -47,7 +63,12 @@ KEYS = frozenset(
         "AUTHORIZATION_PARAMS",
         "INCLUDE_GRANTED_SCOPES",
         "PROVIDER",
+        "FRONT_END_REDIRECT_URIS",
+        "FRONT_END_ORIGINS",
+        "FRONT_END_MODES",
+        "IDENTITY_SERVICES_REDIRECT_URI",
         *DEFAULT_ENDPOINTS,
+        *PROVIDER_KEYS,
     }
 )
 
@@ -60,6 +81,7 @@ class OAuthClient:
     client_id: str
     client_secret: Secret
     scopes: tuple[str, ...]
+    #: Empty, like the token endpoint, until the issuer's metadata is read.
     authorization_endpoint: str
     token_endpoint: str
     #: ``None`` where the provider has none: then nothing is revoked there.
@@ -80,6 +102,28 @@ class OAuthClient:
     authorization_params: Mapping[str, str] = field(default_factory=dict)
     #: Whether an authorization asks for the scopes that were granted before as well.
     include_granted_scopes: bool = True
+    #: What users call the provider.
+    display_name: str = "Google"
+    #: By what it is known whose account was linked.
+    identity: IdentityKind = "id_token"
+    #: Asked at every link, and never required.
+    identity_scopes: tuple[str, ...] = IDENTITY_SCOPES
+    #: Where ``identity`` is ``"userinfo"``.
+    userinfo_endpoint: str | None = None
+    #: The member of the userinfo answer that is the subject, such as ``"data.id"``.
+    subject_member: str = "sub"
+    #: How the client shows its secret; ``None`` where the settings leave that to the metadata.
+    token_endpoint_auth_method: AuthMethod | None = None
+    #: What stands between the scopes of an authorization request.
+    scope_separator: str = " "
+    #: Whether the provider gives refresh tokens: a link lasts as long as its access token if not.
+    gives_refresh_tokens: bool = True
+    #: Whether the endpoints are those that the issuer's metadata names.
+    discovers_endpoints: bool = False
+    #: What the issuer says that it signs ID tokens with; ``None`` where it has not been asked.
+    signing_algorithms: tuple[str, ...] | None = None
+    #: Whether the issuer says that each of its authorization responses names it (RFC 9207).
+    sends_issuer: bool = False
 
     @property
     def issuers(self) -> tuple[str, ...]:
@@ -104,6 +148,24 @@ class OAuthClient:
         back cannot be taken for another's (RFC 9700 section 4.4.2.2).
         """
         return () if self.is_google else (self.name,)
+
+    def is_given(self, client_id: str, token_endpoint: str) -> bool:
+        """Return whether what was given to this client id, at that endpoint, is this client's.
+
+        A client id means nothing without its provider: any other may give out the same.
+        """
+        if client_id != self.client_id:
+            return False
+        return self.is_used_at(token_endpoint)
+
+    def is_used_at(self, token_endpoint: str) -> bool:
+        """Return whether a token endpoint is of this client's provider.
+
+        Google's has had several addresses over the years.
+        """
+        if token_endpoint in GOOGLE_TOKEN_ENDPOINTS:
+            return self.is_google
+        return token_endpoint == self.token_endpoint
 
     def has_issued(self, row: Issued) -> bool:
         """Return whether the tokens of a row were issued to this client."""
@@ -131,14 +193,15 @@ def get_client(name: str = "default") -> OAuthClient:
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when it is missing or cannot work.
     """
-    settings = _find_settings(name)
+    settings = find_client_settings(name)
     secrets = read_credentials(name, settings)
     owner = describe_client(name)
     endpoints = read_endpoints({**without_empty(secrets), **without_empty(settings)}, owner)
     is_google = counts_as_google(name, settings.get("PROVIDER"), endpoints)
     if are_google_endpoints(endpoints):
         endpoints = {key: endpoints[key] or default for key, default in DEFAULT_ENDPOINTS.items()}
-    refuse_mixture(name, endpoints)
+    userinfo_endpoint = read_optional_url(settings, key="USERINFO_ENDPOINT", owner=owner)
+    refuse_mixture(name, {**endpoints, "USERINFO_ENDPOINT": userinfo_endpoint})
     if not is_google and ("/" in name or name in {".", ".."}):
         raise SettingsError(
             "E002",
@@ -146,7 +209,14 @@ def get_client(name: str = "default") -> OAuthClient:
             hint="Name it without a slash, and not with points alone: the name stands in the "
             "address of its callback.",
         )
-    token_endpoint = require_endpoint(name, "TOKEN_ENDPOINT", endpoints)
+    is_discovered = discovers_endpoints(endpoints)
+    if not is_discovered:
+        require_endpoint(name, "TOKEN_ENDPOINT", endpoints)
+        require_endpoint(name, "AUTHORIZATION_ENDPOINT", endpoints)
+    issuer = endpoints["ISSUER"] or endpoints["TOKEN_ENDPOINT"] or ""
+    hosted_domain = read_hosted_domain(name, settings.get("HOSTED_DOMAIN"))
+    refuse_foreign_domain(name, hosted_domain, is_google=is_google)
+    identity = read_identity_kind(name, settings, is_google=is_google)
     return OAuthClient(
         name=name,
         client_id=read_client_id(name, secrets["CLIENT_ID"]),
@@ -156,17 +226,34 @@ def get_client(name: str = "default") -> OAuthClient:
         redirect_uri=read_optional_url(settings, key="REDIRECT_URI", owner=owner),
         redirect_uris=tuple(secrets.get("REDIRECT_URIS", ())),
         type=secrets.get("TYPE"),
-        hosted_domain=read_hosted_domain(name, settings.get("HOSTED_DOMAIN")),
+        hosted_domain=hosted_domain,
         authorization_params=read_params(name, settings.get("AUTHORIZATION_PARAMS", {})),
         include_granted_scopes=read_include_granted_scopes(
             name, settings.get("INCLUDE_GRANTED_SCOPES", True)
         ),
-        authorization_endpoint=require_endpoint(name, "AUTHORIZATION_ENDPOINT", endpoints),
-        token_endpoint=token_endpoint,
+        authorization_endpoint=endpoints["AUTHORIZATION_ENDPOINT"] or "",
+        token_endpoint=endpoints["TOKEN_ENDPOINT"] or "",
         revocation_endpoint=endpoints["REVOCATION_ENDPOINT"],
         jwks_uri=endpoints["JWKS_URI"],
-        issuer=require_storable(name, "ISSUER", endpoints["ISSUER"] or token_endpoint),
+        issuer=require_storable(name, "ISSUER", issuer),
         is_google=is_google,
+        display_name=read_display_name(
+            name, settings, issuer=issuer, default="Google" if is_google else ""
+        ),
+        identity=identity,
+        identity_scopes=read_identity_scopes(name, settings, kind=identity),
+        userinfo_endpoint=userinfo_endpoint,
+        subject_member=read_subject_member(
+            name,
+            settings,
+            kind=identity,
+            userinfo_endpoint=userinfo_endpoint,
+            discovers_endpoints=is_discovered,
+        ),
+        token_endpoint_auth_method=read_auth_method(name, settings),
+        scope_separator=read_scope_separator(name, settings, is_google=is_google),
+        gives_refresh_tokens=read_refresh_tokens(name, settings, is_google=is_google),
+        discovers_endpoints=is_discovered,
     )
 
 
@@ -204,7 +291,9 @@ class ClientRow(Issued, Protocol):
 
 def get_api_endpoint(name: str) -> str | None:
     """Return the ``API_ENDPOINT`` of a client, without reading all of it. Errors as above."""
-    return read_optional_url(_find_settings(name), key="API_ENDPOINT", owner=describe_client(name))
+    return read_optional_url(
+        find_client_settings(name), key="API_ENDPOINT", owner=describe_client(name)
+    )
 
 
 def to_emulator(url: str, api_endpoint: str | None) -> str:
@@ -222,7 +311,7 @@ def get_revoking_client(row: ClientRow) -> OAuthClient:
 
     Arguments and errors as :func:`get_issuing_client`.
     """
-    configured = _list_clients()
+    configured = list_clients()
     for client in configured:
         if client.has_issued(row):
             return client
@@ -254,11 +343,12 @@ def share_grant(one: Issued, other: Issued) -> bool:
 def is_google_issuer(issuer: str) -> bool:
     """Return whether tokens of this issuer are Google's, or those of a configured fake of it."""
     return issuer == GOOGLE_ISSUER or any(
-        client.is_google and client.issuer == issuer for client in _list_clients()
+        client.is_google and client.issuer == issuer for client in list_clients()
     )
 
 
-def _find_settings(name: str) -> Mapping[str, Any]:
+def find_client_settings(name: str) -> Mapping[str, Any]:
+    """Return the settings of a client as written. Errors as :func:`get_client`."""
     clients = conf.clients
     if name in clients:
         return clients[name]
@@ -269,7 +359,7 @@ def _find_settings(name: str) -> Mapping[str, Any]:
     )
 
 
-def _list_clients() -> list[OAuthClient]:
+def list_clients() -> list[OAuthClient]:
     """Return all clients that are configured and can work."""
     names = read_or_default(lambda: list(conf.clients), [])
     found = [read_or_default(partial(get_client, name), None) for name in names]

@@ -31,6 +31,21 @@ class DjangoSettings:
         return str(settings.SESSION_COOKIE_SAMESITE).lower() == "strict"
 
     @property
+    def session_cookie_domain(self) -> str | None:
+        """Django's ``SESSION_COOKIE_DOMAIN``."""
+        return settings.SESSION_COOKIE_DOMAIN
+
+    @property
+    def languages(self) -> Sequence[tuple[str, str]]:
+        """Django's ``LANGUAGES``."""
+        return settings.LANGUAGES
+
+    @property
+    def language_code(self) -> str:
+        """Django's ``LANGUAGE_CODE``, the language of whoever has asked for no other."""
+        return settings.LANGUAGE_CODE
+
+    @property
     def session_cookie_name(self) -> str:
         """Django's ``SESSION_COOKIE_NAME``."""
         return settings.SESSION_COOKIE_NAME

@@ -60,16 +60,27 @@ def read_endpoints(settings: Mapping[str, Any], owner: str) -> dict[str, str | N
     return {key: _FORMER_ENDPOINTS.get(url or "", url) for key, url in given.items()}
 
 
-def require_endpoint(name: str, key: str, endpoints: Mapping[str, str | None]) -> str:
-    """Return an endpoint that every provider has, or raise a ``SettingsError``."""
-    url = endpoints[key]
-    if url:
-        return url
+def discovers_endpoints(endpoints: Mapping[str, str | None]) -> bool:
+    """Return whether the endpoints are those of the issuer's metadata: nothing else is said.
+
+    Of an issuer that is nearly Google's none is looked up: it is a slip of somebody who means it.
+    """
+    issuer, needed = endpoints["ISSUER"], ("AUTHORIZATION_ENDPOINT", "TOKEN_ENDPOINT")
+    if not issuer or is_at_google(issuer):
+        return False
+    return not any(endpoints[key] for key in needed)
+
+
+def require_endpoint(name: str, key: str, endpoints: Mapping[str, str | None]) -> None:
+    """Raise a ``SettingsError`` where an endpoint is missing that every provider has."""
+    if endpoints[key]:
+        return
     raise SettingsError(
         "E027",
         f"The client {name!r} is not Google's, and has no {key}.",
-        hint=f"Give its {key}: Google's is the default of Google's clients alone. For one of "
-        "Google's, leave ISSUER and TOKEN_ENDPOINT out.",
+        hint=f"Give its {key}: Google's is the default of Google's clients alone. Or give ISSUER "
+        "and neither of the two, to have them from its metadata. For a client of Google's, leave "
+        "ISSUER and TOKEN_ENDPOINT out.",
     )
 
 
@@ -93,7 +104,7 @@ def google_project_number(client_id: str) -> str:
 def refuse_mixture(name: str, endpoints: Mapping[str, str | None]) -> None:
     """Refuse a client that is Google's in part: the one would be sent the secrets of the other."""
     given = {key: url for key, url in endpoints.items() if url}
-    at_google = sorted(key for key, url in given.items() if _is_at_google(url))
+    at_google = sorted(key for key, url in given.items() if is_at_google(url))
     elsewhere = sorted(given.keys() - set(at_google))
     if at_google and elsewhere:
         raise SettingsError(
@@ -105,7 +116,8 @@ def refuse_mixture(name: str, endpoints: Mapping[str, str | None]) -> None:
         )
 
 
-def _is_at_google(url: str) -> bool:
+def is_at_google(url: str) -> bool:
+    """Return whether an address is one of Google's."""
     host = (urlsplit(url).hostname or "").rstrip(".")
     return host.endswith((".google.com", ".googleapis.com"))
 

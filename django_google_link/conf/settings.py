@@ -15,7 +15,7 @@ from ..scopes import parse_scopes
 from ..secret import Secret
 from .implied_scopes import IMPLIED_SCOPES
 from .masking import mask_keys, mask_setting
-from .validators import import_function, read_seconds, read_time_limit
+from .validators import import_function, read_or_default, read_seconds, read_time_limit
 
 #: google-auth treats a token with less life than this as expired.
 MINIMUM_REFRESH_LEEWAY = 225
@@ -37,6 +37,7 @@ KEYS = frozenset(
         "SERVICE_ACCOUNTS",
         "IMPLIED_SCOPES",
         "HISTORY_DAYS",
+        "LOGIN_HINT",
     }
 )
 
@@ -228,6 +229,14 @@ class Settings:
         return import_function(path, id="E010", key="CLIENT_RESOLVER")
 
     @property
+    def login_hint(self) -> Callable[[Any], str | None] | None:
+        """The function that knows by which address or ``sub`` a user is known at Google."""
+        path = self._get("LOGIN_HINT")
+        if path is None:
+            return None
+        return import_function(path, id="E047", key="LOGIN_HINT")
+
+    @property
     def service_accounts(self) -> Mapping[str, Mapping[str, Any]]:
         """The service accounts by name, as written."""
         value = self._get("SERVICE_ACCOUNTS", {})
@@ -305,6 +314,11 @@ def _call_key_function(path: str) -> Any:
             f"{path}, which should return the encryption keys, fails with {type(error).__name__}.",
             hint="See what it needs; it is called again at the next use.",
         ) from error
+
+
+def list_configured_clients() -> list[str]:
+    """Return the names of the clients; none while the settings are broken."""
+    return sorted(read_or_default(lambda: conf.clients, {}))
 
 
 conf = Settings()

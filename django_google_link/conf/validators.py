@@ -115,13 +115,21 @@ def is_loopback(url: str) -> bool:
     return urlsplit(url).hostname in _LOOPBACK
 
 
-def normalize_host(host: str) -> str:
+def normalize_host(host: str, scheme: str | None = None) -> str:
     """Return a host, with its port, as browsers write it: one host has one name.
 
     Args:
         host: as in a ``Host`` header: a proxy may have added the port that goes without saying.
+        scheme: whose port goes without saying; either one does, if it is not given.
     """
-    return host.lower().removesuffix(":443").removesuffix(":80").removesuffix(".")
+    host = host.lower()
+    for name, port in (("https", ":443"), ("http", ":80")):
+        if scheme in (None, name):
+            host = host.removesuffix(port)
+    name, separator, port = host.rpartition(":")
+    if separator and port.isdecimal():
+        return f"{name.removesuffix('.')}:{port}"
+    return host.removesuffix(".")
 
 
 @lru_cache(maxsize=256)

@@ -17,6 +17,10 @@ KEY_ID_BYTES = 6
 PREFIX_LENGTH = len(FORMAT) + 1 + KEY_ID_BYTES * 4 // 3
 NONCE_BYTES = 12
 TAG_BYTES = 16
+DIGEST_KEY_BYTES = 32
+DIGEST_BYTES = 16
+#: The characters of a digest.
+DIGEST_LENGTH = 2 * DIGEST_BYTES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ Imported late, since no process needs cryptography to start.
 
 from __future__ import annotations
 
+import hmac
 import os
 
 from cryptography.exceptions import InvalidTag
@@ -15,16 +16,26 @@ from django.views.decorators.debug import sensitive_variables
 
 from ..exceptions import TokenUndecryptableError
 from ..secret import Secret
-from .format import FORMAT, KEY_ID_BYTES, NONCE_BYTES, Binding, encode_base64url, sealed_prefix
+from .format import (
+    DIGEST_BYTES,
+    DIGEST_KEY_BYTES,
+    FORMAT,
+    KEY_ID_BYTES,
+    NONCE_BYTES,
+    Binding,
+    encode_base64url,
+    sealed_prefix,
+)
 
 
 class Key:
     """One encryption key, with the id that is derived from it."""
 
-    __slots__ = ("_key", "id")
+    __slots__ = ("_digest_key", "_key", "id")
 
     def __init__(self, key: bytes) -> None:
         self._key = key
+        self._digest_key = _derive_bytes(key, DIGEST_KEY_BYTES, "digest key")
         # Derived, so that there is no name to configure, to mistake or to use twice. It does not
         # give the key away: what HKDF derives for one use says nothing about another.
         self.id = encode_base64url(_derive_bytes(key, KEY_ID_BYTES, "key id"))
@@ -53,6 +64,19 @@ class Key:
             return Secret(plaintext.decode())
         except InvalidTag:
             raise TokenUndecryptableError from None
+
+    def digest(self, purpose: str, value: bytes) -> str:
+        """Return by what a row can be found that has this value, which nobody learns from it.
+
+        It is an HMAC (RFC 2104) under a sub-key of its own, cut to 128 bits: without the key nobody
+        can try values, nor tell which one a row has.
+
+        Args:
+            purpose: a frozen literal: the same value for another purpose has another digest.
+            value: to be digested.
+        """
+        mac = hmac.digest(self._digest_key, _join_framed(FORMAT, purpose) + value, "sha256")
+        return mac[:DIGEST_BYTES].hex()
 
     def _make_cipher(self, binding: Binding) -> AESGCM:
         """Return the cipher of one row and purpose, with a sub-key of its own.

@@ -5,21 +5,25 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Callable
+import string
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from django.views.decorators.debug import sensitive_variables
 
 from ..conf.settings import conf
+from ..conf.validators import read_or_default
 from ..exceptions import EncryptionKeyUnavailableError, SettingsError
 from ..secret import Secret
 from .format import Binding, parse_sealed
+from .key_mistakes import describe_unusable_key
+from .token_digests import DigestPurpose, TokenDigests, make_digests
 
 if TYPE_CHECKING:
     from .key import Key
 
 _KEY_BYTES = 32
+_AROUND = string.whitespace + "\u00a0\ufeff\u200b"
 
 
 def seal(secret: Secret, binding: Binding) -> str:
@@ -44,23 +48,58 @@ def unseal(sealed: str, binding: Binding) -> Secret:
     return key.unseal(data, binding)
 
 
-def make_resealer() -> Callable[[str, Binding], str]:
-    """Return a function that reseals tokens with the first of ``ENCRYPTION_KEYS``.
+class Resealer:
+    """Reseals tokens with the first of ``ENCRYPTION_KEYS``.
 
-    It takes a sealed token with its binding and raises what :func:`unseal` does; the settings are
-    read now, for as many tokens as there are. What that key has sealed it leaves as it is.
+    The settings are read when it is made, for as many tokens as there are.
 
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
     """
-    keys = _load_keys()
+
+    def __init__(self) -> None:
+        self._keys = _load_keys()
 
     @sensitive_variables()
-    def reseal(sealed: str, binding: Binding) -> str:
-        key, data = _find_key(keys, sealed)
-        return sealed if key is keys[0] else keys[0].seal(key.unseal(data, binding), binding)
+    def reseal(self, sealed: str, binding: Binding) -> tuple[str, Secret | None]:
+        """Return a token sealed anew, and bare; what the first key has sealed stays as it is.
 
-    return reseal
+        Raises what :func:`unseal` does.
+        """
+        key, data = _find_key(self._keys, sealed)
+        newest = self._keys[0]
+        if key is newest:
+            return sealed, None
+        token = key.unseal(data, binding)
+        return newest.seal(token, binding), token
+
+    @sensitive_variables()
+    def digest(self, token: Secret) -> TokenDigests:
+        """Return the digests of a token under the first key, as :func:`digest_token` does."""
+        return make_digests(self._keys[0], token)
+
+
+@sensitive_variables()
+def digest_token(token: Secret) -> TokenDigests:
+    """Return the digests of a token under the first of ``ENCRYPTION_KEYS``.
+
+    Raises:
+        SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
+    """
+    return make_digests(_load_keys()[0], token)
+
+
+def list_digests(purpose: DigestPurpose, identifier: bytes) -> list[str]:
+    """Return the digests that a row may have of what identifies its token: one for each key.
+
+    Args:
+        purpose: which of the two digests.
+        identifier: the first characters of a token, or the SHA-512 of its SHA-512.
+
+    Raises:
+        SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
+    """
+    return [key.digest(purpose, identifier) for key in _load_keys()]
 
 
 def make_key() -> str:
@@ -77,24 +116,35 @@ def key_ids() -> tuple[str, ...]:
     return tuple(key.id for key in _load_keys())
 
 
+def list_configured_keys() -> tuple[str, ...]:
+    """Return the ids of the keys, the newest first; none while the settings are broken."""
+    return read_or_default(key_ids, ())
+
+
 @sensitive_variables()
-def decode_key(text: Secret) -> bytes:
+def decode_key(text: Secret, *, position: int = 1) -> bytes:
     """Read a key from its url-safe base64 form.
 
+    Args:
+        text: of the setting; blanks, line breaks and a byte order mark around it do not count.
+        position: in the list, from 1 on, for the message.
+
     Raises:
-        SettingsError: (an ``ImproperlyConfigured``) when it is not 32 bytes.
+        SettingsError: (an ``ImproperlyConfigured``) when it is not 32 bytes; it says what it is.
     """
+    # Files end with a line break, and lists in the environment have blanks.
+    bare = text.reveal().strip(_AROUND)
     try:
-        # Files end with a line break, and lists in the environment have blanks.
-        key = base64.b64decode(text.reveal().strip().encode("ascii"), altchars=b"-_", validate=True)
+        key = base64.b64decode(bare.encode("ascii"), altchars=b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error):
         key = b""
     if len(key) != _KEY_BYTES:
-        del key
+        what, advice = describe_unusable_key(bare)
+        del key, bare
         raise SettingsError(
             "E004",
-            'A key in GOOGLE_LINK["ENCRYPTION_KEYS"] is not 32 bytes in url-safe base64.',
-            hint="Copy it whole: it has 44 characters. A new one does not decrypt what is stored.",
+            f"Encryption key {position} {what}.",
+            hint=f"{advice} A new key does not decrypt what is stored.",
         )
     return key
 
@@ -119,4 +169,4 @@ def _load_keys() -> tuple[Key, ...]:
 def _derive_keys(keys: tuple[Secret, ...]) -> tuple[Key, ...]:
     from .key import Key
 
-    return tuple(Key(decode_key(key)) for key in keys)
+    return tuple(Key(decode_key(key, position=n)) for n, key in enumerate(keys, 1))

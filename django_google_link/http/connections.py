@@ -10,7 +10,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Mapping
-from http.client import BadStatusLine, HTTPResponse, RemoteDisconnected
+from http.client import BadStatusLine, HTTPException, HTTPResponse, RemoteDisconnected
 from typing import Any
 from urllib.parse import unquote
 
@@ -19,8 +19,9 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyM
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import DependencyWarning, MaxRetryError, ProtocolError, SSLError
 from urllib3.util import make_headers, parse_url
+from urllib3.util.util import to_str
 
-from .failures import RouteError
+from .failures import BodyTooShortError, RouteError
 from .streams import find_position
 
 #: Kept a host: more are opened where they are needed, and closed after use.
@@ -28,6 +29,10 @@ _MOST_KEPT = 64
 #: Google closes a connection after four minutes, and others sooner.
 MOST_SECONDS_IDLE = 90
 _MOST_INTERIM_ANSWERS = 100
+#: Of an answer and all that come before it: ``http.client`` reads 100s for ever.
+_MOST_HEADER_LINES = 10_000
+#: What is read at once, which Python makes room for before it comes.
+_MOST_READ_AT_ONCE = 2**28
 
 # RFC 9110 section 9.2.2.
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
@@ -59,14 +64,33 @@ class Attempt:
             raise TimeoutError("The time for the request is over.")
 
 
-class _LineReader(io.BufferedReader):
-    """Reads from a socket, and remembers the last line."""
+class _AnswerReader(io.BufferedReader):
+    """Reads an answer from a socket, and does not believe all that it says of its size."""
 
     last_line = b""
+    #: How many may still come; ``None``: any number, behind the headers.
+    lines_left: int | None = _MOST_HEADER_LINES
 
     def readline(self, size: int | None = -1) -> bytes:
+        """Read a line, and remember it."""
+        if self.lines_left is not None:
+            self.lines_left -= 1
+            if self.lines_left < 0:
+                raise HTTPException("The headers do not end.")
         self.last_line = super().readline(size)
         return self.last_line
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read as much as a header or the size of a chunk has said, or what there is of it."""
+        if size is None or -1 <= size <= _MOST_READ_AT_ONCE:
+            return super().read(size)
+        if size < 0:
+            raise HTTPException("A chunk of a negative size.")
+        pieces = []
+        while size and (piece := super().read(min(size, _MOST_READ_AT_ONCE))):
+            pieces.append(piece)
+            size -= len(piece)
+        return b"".join(pieces)
 
 
 class _TimedReader(io.RawIOBase):
@@ -99,12 +123,12 @@ class _Answer(HTTPResponse):
     the next request on this connection; and headers for whole that end with the connection.
     """
 
-    fp: _LineReader
+    fp: _AnswerReader
 
     def __init__(self, sock: Any, *args: Any, deadline: float | None = None, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         raw: Any = self.fp.detach()
-        self.fp = _LineReader(raw if deadline is None else _TimedReader(raw, sock, deadline))
+        self.fp = _AnswerReader(raw if deadline is None else _TimedReader(raw, sock, deadline))
 
     def begin(self) -> None:
         """Read the status and the headers."""
@@ -113,6 +137,7 @@ class _Answer(HTTPResponse):
             if not self.fp.last_line:
                 raise RemoteDisconnected("The connection was closed in the headers.")
             if self.status >= 200:
+                self.fp.lines_left = None
                 return
             if self.status == 101:
                 break  # Nobody has asked for another protocol.
@@ -131,6 +156,9 @@ class _Kept:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._pid = os.getpid()
+        # How long the body is to be, and how much of it is to come, where the caller has said so.
+        self._declared: int | None = None
+        self._body_left: int | None = None
 
     @property
     def is_ours(self) -> bool:
@@ -148,6 +176,35 @@ class _Kept:
         is_recent = time.monotonic() - self.idle_since < MOST_SECONDS_IDLE
         return is_recent and is_connected and not has_rest
 
+    def request(
+        self,
+        method: str,
+        url: str,
+        body: Any = None,
+        headers: Any = None,
+        *,
+        chunked: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Send a request, whose body is as long as its headers say.
+
+        A file may have grown meanwhile: what is too much would be the next request on this
+        connection, and its answer that to somebody else's. What is too little would be waited for.
+
+        Raises:
+            BodyTooShortError: when there is less.
+        """
+        self._declared = None if chunked else _read_length(headers or {})
+        self._body_left = None
+        super().request(method, url, body, headers, chunked=chunked, **kwargs)  # type: ignore[misc]
+        if self._body_left:
+            raise BodyTooShortError("The body is shorter than its Content-Length.")
+
+    def endheaders(self, *args: Any, **kwargs: Any) -> None:
+        """Send the headers; the body comes next."""
+        super().endheaders(*args, **kwargs)  # type: ignore[misc]
+        self._body_left = self._declared
+
     def send(self, data: Any) -> None:
         """Send data, and remember that something was sent."""
         if not self.is_ours:
@@ -155,6 +212,9 @@ class _Kept:
         if self.sock is None:
             self.connect()  # type: ignore[attr-defined]
         self.attempt.require_time()
+        if self._body_left is not None:
+            data = memoryview(data).cast("B")[: self._body_left]
+            self._body_left -= len(data)
         if not self.attempt.has_written:
             count = self.sock.send(data)
             self.attempt.has_written = True
@@ -166,6 +226,13 @@ class _Kept:
         """Make what reads the answer."""
         self.answer = _Answer(*args, deadline=self.attempt.deadline, **kwargs)
         return self.answer
+
+
+def _read_length(headers: Mapping[Any, Any]) -> int | None:
+    """Return how long a body is to be, if these headers of a request say so."""
+    values = {to_str(name).lower(): to_str(value) for name, value in headers.items()}
+    length = values.get("content-length", "")
+    return int(length) if length.isdecimal() and "transfer-encoding" not in values else None
 
 
 class _PlainConnection(_Kept, HTTPConnection):  # type: ignore[misc]

@@ -11,6 +11,10 @@ class RouteError(OSError):
     """No connection can be made the way this machine is set up: its proxy, or its certificates."""
 
 
+class BodyTooShortError(OSError):
+    """There was less to send than was said."""
+
+
 def describe_failure(error: BaseException) -> str:
     """Return what went wrong, without anything that was sent or received."""
     cause, is_proxys = _find_cause(error)

@@ -22,7 +22,10 @@ def check_issuer(client: OAuthClient, issuer: str | None) -> None:
         StateError: when it is another authorization server than was asked.
     """
     if issuer not in {None, client.issuer}:
-        raise StateError("The answer came from another authorization server than was asked.")
+        raise StateError(
+            "The answer came from another authorization server than was asked.",
+            reason="issuer_mismatch",
+        )
 
 
 @sensitive_variables()
@@ -52,12 +55,13 @@ def exchange_code(
 
 
 @sensitive_variables()
-def identify_user(client: OAuthClient, response: TokenResponse, *, nonce: str) -> Identity:
+def identify_user(client: OAuthClient, response: TokenResponse, *, nonce: str | None) -> Identity:
     """Verify who has given a grant.
 
     Args:
         response: of the token endpoint.
-        nonce: as it was sent with the authorization request.
+        nonce: as it was sent with the authorization request; ``None`` where none was: by a flow of
+            the project's own, by Google's script or by its SDKs.
 
     Raises:
         IDTokenError: when it does not say for sure who the user is.

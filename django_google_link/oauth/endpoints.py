@@ -1,16 +1,14 @@
-"""The protocol: OAuth 2.0 (RFC 6749), PKCE (RFC 7636), revocation (RFC 7009)."""
+"""What is asked of a provider directly: tokens (RFC 6749), revocation (RFC 7009)."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote
 
 from django.views.decorators.debug import sensitive_variables
 
@@ -97,78 +95,26 @@ class TokenResponse:
         return claimed.sub if claimed else ""
 
 
-def authorization_url(
-    client: OAuthClient,
-    *,
-    redirect_uri: str,
-    scopes: Iterable[str],
-    state: str,
-    nonce: str,
-    code_verifier: str,
-    prompt: str = "",
-    login_hint: str = "",
-    include_granted_scopes: bool = True,
-) -> str:
-    """Return the address at Google where the user gives consent.
-
-    See https://developers.google.com/identity/protocols/oauth2/web-server and RFC 7636 section 4.3.
-
-    Args:
-        redirect_uri: our callback, exactly as registered.
-        scopes: all that is asked for.
-        state: comes back to the callback unchanged.
-        nonce: comes back inside the ID token.
-        code_verifier: kept here; only its S256 challenge is sent.
-        prompt: ``"consent"``, ``"select_account"``, both, or nothing.
-        login_hint: the ``sub`` or e-mail of the account that is expected.
-        include_granted_scopes: whether it is for what was granted before as well.
-    """
-    params = {
-        "client_id": client.client_id,
-        "redirect_uri": redirect_uri,
-        "response_type": "code",
-        "scope": " ".join(scopes),
-        "state": state,
-        "nonce": nonce,
-        "code_challenge": code_challenge(code_verifier),
-        "code_challenge_method": "S256",
-        "access_type": "offline",
-        "include_granted_scopes": "true" if include_granted_scopes else "",
-        "login_hint": login_hint,
-        "hd": client.hosted_domain or "",
-        **client.authorization_params,
-    }
-    # Without our "consent" there would be no refresh token, whatever else is wished.
-    prompts = [*prompt.split(), *params.get("prompt", "").split()]
-    params["prompt"] = " ".join(dict.fromkeys(prompts))
-    query = urlencode({key: value for key, value in params.items() if value})
-    separator = "&" if urlsplit(client.authorization_endpoint).query else "?"
-    return f"{client.authorization_endpoint}{separator}{query}"
-
-
-def code_challenge(code_verifier: str) -> str:
-    """Return the S256 challenge of a verifier (RFC 7636 section 4.2)."""
-    digest = hashlib.sha256(code_verifier.encode("ascii")).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
-
-
 @sensitive_variables()
 def exchange_code(
     client: OAuthClient, *, code: Secret, redirect_uri: str, code_verifier: str
 ) -> TokenResponse:
     """Trade an authorization code for tokens (RFC 6749 section 4.1.3).
 
+    Args:
+        code: as it came.
+        redirect_uri: as it was sent; empty for a code that came to a mobile app.
+        code_verifier: whose challenge was sent; empty where none was.
+
     Raises:
         ClientMisconfiguredError: when Google refuses our client.
         RefreshUnavailableError: when Google cannot be reached or makes no sense.
         TokenEndpointError: for everything else, such as a code that was used before.
     """
+    # Google refuses a verifier where there was no challenge.
+    verifier = {"code_verifier": code_verifier} if code_verifier else {}
     return _request_token(
-        client,
-        grant_type="authorization_code",
-        code=code,
-        redirect_uri=redirect_uri,
-        code_verifier=code_verifier,
+        client, grant_type="authorization_code", code=code, redirect_uri=redirect_uri, **verifier
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,35 +12,24 @@ from django.utils.crypto import constant_time_compare
 
 from ..conf import clock
 from ..conf.clients import OAuthClient
-from ..exceptions import HostedDomainError, IDTokenError, RefreshUnavailableError
+from ..exceptions import HostedDomainError, IDTokenError
 from ..secret import Secret
-from .transport import fetch
+from .published import ALGORITHMS, NONSENSE, find_signing_key
 
 if TYPE_CHECKING:
-    from jwt import PyJWK, PyJWKSet
+    from jwt import PyJWK
 
 #: Seconds by which our clock and Google's may differ: what the answer is worth it owes to the
 #: nonce and PKCE, and a slow clock must not keep everybody from linking.
 CLOCK_SKEW = 60
 
-#: Seconds between two fetches for a key id that is not in the cached set.
-_MIN_REFETCH = 60
 #: No NumericDate is larger: this is the year 5138.
-_MAX_TIME = 1e11
+MAX_TIME = 1e11
 #: As long as RFC 5321 lets an address be, and our column is.
 _MAX_EMAIL = 254
 
 #: OpenID Connect Core section 2: ASCII characters, case sensitive.
-_SUBJECT = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
-
-#: What Google signs with. A list of ours: what a token or a key says of itself proves nothing
-#: (RFC 8725 section 3.1).
-_ALGORITHMS = ["RS256"]
-
-#: What PyJWT runs into where a provider sends something else than a JSON Web Token.
-_NONSENSE = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
-
-_DEFAULT_KEYS_AGE, _MAX_KEYS_AGE = 300, 24 * 3600
+SUBJECT = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +66,7 @@ def verify_id_token(client: OAuthClient, id_token: Secret, *, nonce: str | None)
         claims = jwt.decode(
             id_token.reveal(),
             key,
-            algorithms=_ALGORITHMS,
+            algorithms=ALGORITHMS,
             audience=client.client_id,
             issuer=list(client.issuers),
             options={
@@ -89,7 +77,7 @@ def verify_id_token(client: OAuthClient, id_token: Secret, *, nonce: str | None)
                 "verify_nbf": False,
             },
         )
-    except (jwt.PyJWTError, *_NONSENSE) as error:
+    except (jwt.PyJWTError, *NONSENSE) as error:
         raise IDTokenError(f"The ID token is not valid: {error}") from None
     _check_times(claims)
     _check_party(client, claims)
@@ -105,13 +93,8 @@ def read_unverified_identity(id_token: Secret) -> Identity | None:
     try:
         claims = jwt.decode(id_token.reveal(), options={"verify_signature": False})
         return _read_identity(claims)
-    except (jwt.PyJWTError, IDTokenError, *_NONSENSE):
+    except (jwt.PyJWTError, IDTokenError, *NONSENSE):
         return None
-
-
-def forget_signing_keys() -> None:
-    """Forget the keys of all issuers: in tests, the next one may have the address of the last."""
-    _cache.clear()
 
 
 def _is_same(claim: object, sent: str) -> bool:
@@ -121,7 +104,7 @@ def _is_same(claim: object, sent: str) -> bool:
 def _check_times(claims: dict[str, Any]) -> None:
     now = clock.timestamp()
     times = {name: claims.get(name, now) for name in ("exp", "iat", "nbf")}
-    if not all(_is_number(value) for value in times.values()):
+    if not all(is_numeric_date(value) for value in times.values()):
         raise IDTokenError("The ID token is not valid: its times are not numbers.")
     if times["exp"] <= now - CLOCK_SKEW:
         raise IDTokenError("The ID token is not valid: it has expired.")
@@ -129,12 +112,10 @@ def _check_times(claims: dict[str, Any]) -> None:
         raise IDTokenError("The ID token is not valid: it is not valid yet.")
 
 
-def _is_number(value: object) -> bool:
+def is_numeric_date(value: object) -> bool:
     """Return whether a claim is a NumericDate (RFC 7519 section 2)."""
     # NaN and infinity are not less, and integers may be larger than any float.
-    return (
-        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MAX_TIME
-    )
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_TIME
 
 
 def _check_party(client: OAuthClient, claims: dict[str, Any]) -> None:
@@ -146,7 +127,7 @@ def _check_party(client: OAuthClient, claims: dict[str, Any]) -> None:
 
 def _read_identity(claims: dict[str, Any]) -> Identity:
     sub = claims.get("sub")
-    if not isinstance(sub, str) or not _SUBJECT.fullmatch(sub):
+    if not isinstance(sub, str) or not SUBJECT.fullmatch(sub):
         raise IDTokenError("The ID token names no usable subject.")
     email = _read_email(claims.get("email"))
     return Identity(
@@ -187,53 +168,9 @@ def _find_signing_key(jwks_uri: str, id_token: Secret) -> PyJWK:
 
     try:
         kid = jwt.get_unverified_header(id_token.reveal()).get("kid")
-    except (jwt.PyJWTError, *_NONSENSE):
+    except (jwt.PyJWTError, *NONSENSE):
         raise IDTokenError("The ID token is malformed.") from None
-    published = _get_keys(jwks_uri, must_hold=kid).keys
-    keys = [key for key in published if key.algorithm_name in _ALGORITHMS]
-    for key in keys:
-        if key.key_id == kid or (kid is None and len(keys) == 1):
-            return key
-    raise IDTokenError("The ID token is signed with a key that its issuer does not publish.")
-
-
-@dataclass(frozen=True)
-class _CachedKeys:
-    keys: PyJWKSet
-    fetched_at: float
-    expires_at: float
-
-
-_cache: dict[str, _CachedKeys] = {}
-_cache_lock = threading.Lock()
-
-
-def _get_keys(jwks_uri: str, *, must_hold: str | None) -> PyJWKSet:
-    """Return the issuer's keys: fetched when the cached ones are too old, or lack the one named."""
-    cached, now = _cache.get(jwks_uri), clock.timestamp()
-    if cached and now < cached.expires_at:
-        is_held = any(key.key_id == must_hold for key in cached.keys.keys)
-        if must_hold is None or is_held or now < cached.fetched_at + _MIN_REFETCH:
-            return cached.keys
-    keys, max_age = _fetch_keys(jwks_uri)
-    with _cache_lock:
-        _cache[jwks_uri] = _CachedKeys(keys, now, now + max_age)
-    return keys
-
-
-def _fetch_keys(jwks_uri: str) -> tuple[PyJWKSet, float]:
-    import jwt
-
-    answer = fetch(jwks_uri)
-    try:
-        if answer.status == 200:
-            keys = jwt.PyJWKSet.from_dict(dict(answer.document))
-            return keys, _read_max_age(answer.headers.get("Cache-Control", ""))
-    except (jwt.PyJWTError, *_NONSENSE):
-        pass
-    raise RefreshUnavailableError("signing_keys_unavailable", status=answer.status)
-
-
-def _read_max_age(cache_control: str) -> float:
-    match = re.search(r"max-age=(\d{1,9})", cache_control)
-    return min(int(match[1]), _MAX_KEYS_AGE) if match else _DEFAULT_KEYS_AGE
+    key = find_signing_key(jwks_uri, kid)
+    if key is None:
+        raise IDTokenError("The ID token is signed with a key that its issuer does not publish.")
+    return key

@@ -24,7 +24,6 @@ from ..accounts.database import run_durably
 from ..accounts.grants import is_held, save_grant
 from ..accounts.revocations import outbox
 from ..conf.clients import OAuthClient, get_client
-from ..conf.providers import GOOGLE_TOKEN_ENDPOINTS
 from ..conf.settings import conf
 from ..exceptions import (
     ConsentRequiredError,
@@ -181,9 +180,7 @@ def _may_have_issued(client: OAuthClient, candidate: Candidate, *, is_named: boo
     """
     if not candidate.token_endpoint:
         return is_named
-    if candidate.token_endpoint in GOOGLE_TOKEN_ENDPOINTS:
-        return client.is_google
-    return candidate.token_endpoint == client.token_endpoint
+    return client.is_used_at(candidate.token_endpoint)
 
 
 def _explain_foreign(candidate: Candidate) -> str:

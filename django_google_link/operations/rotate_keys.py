@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Generator, Hashable, Iterator
+from collections.abc import Generator, Hashable, Iterator
 from contextlib import closing
 from functools import cache
 from typing import Any, cast
@@ -12,13 +12,20 @@ from typing import Any, cast
 from django.db import connections, router
 from django.db.models import Q, QuerySet, TextChoices
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_variables
 
 from ..accounts import history
 from ..accounts.database import in_chunks, lock_free_rows, run_in_transaction
-from ..encryption.format import Binding, sealed_prefix
-from ..encryption.keyring import key_ids, make_resealer
+from ..encryption.format import sealed_prefix
+from ..encryption.keyring import Resealer, key_ids
 from ..exceptions import EncryptionKeyUnavailableError, TokenUndecryptableError
-from ..models import GoogleAccount, HistoryEvent, PendingRevocation, TokenName
+from ..models import (
+    REFRESH_TOKEN_FIELDS,
+    GoogleAccount,
+    HistoryEvent,
+    PendingRevocation,
+    TokenName,
+)
 from .parallel import in_parallel
 
 logger = logging.getLogger("django_google_link")
@@ -104,10 +111,10 @@ def _read_chunks() -> Iterator[list[Any]]:
 
 
 def _reseal_chunk(chunk: list[Any]) -> list[RotationOutcome]:
-    outcomes, resealed, reseal = [], [], make_resealer()
+    outcomes, resealed, resealer = [], [], Resealer()
     for row in chunk:
         try:
-            resealed.append((row, _reseal_tokens(row, reseal)))
+            resealed.append((row, _reseal_tokens(row, resealer)))
         except (EncryptionKeyUnavailableError, TokenUndecryptableError) as error:
             is_damaged = isinstance(error, TokenUndecryptableError)
             logger.error("The tokens of %r were not re-encrypted: %s", row, error)
@@ -120,14 +127,24 @@ def _reseal_chunk(chunk: list[Any]) -> list[RotationOutcome]:
     ]
 
 
-def _reseal_tokens(row: Any, reseal: Callable[[str, Binding], str]) -> dict[str, str]:
-    tokens = {name: getattr(row, column) for name, column in _COLUMNS.items()}
-    if isinstance(row, GoogleAccount) and not row.has_unexpired_access_token():
-        tokens["access_token"] = ""  # It has expired: nobody needs it any more.
-    return {
-        _COLUMNS[name]: reseal(sealed, row.binding_of(name)) if sealed else ""
-        for name, sealed in tokens.items()
-    }
+@sensitive_variables()
+def _reseal_tokens(row: Any, resealer: Resealer) -> dict[str, str]:
+    """Return the columns of a row as they are to be."""
+    is_account = isinstance(row, GoogleAccount)
+    columns = {column: getattr(row, column) for column in _COLUMNS.values()}
+    if is_account:
+        columns |= {column: getattr(row, column) for column in REFRESH_TOKEN_FIELDS}
+        if not row.has_unexpired_access_token():
+            columns["sealed_access_token"] = ""  # It has expired: nobody needs it any more.
+    for name, column in _COLUMNS.items():
+        if not columns[column]:
+            continue
+        columns[column], token = resealer.reseal(columns[column], row.binding_of(name))
+        if token and is_account and name == "refresh_token":
+            digests = resealer.digest(token)
+            columns["refresh_token_prefix_digest"] = digests.prefix
+            columns["refresh_token_hash_digest"] = digests.double_hash
+    return columns
 
 
 def _write_unchanged(resealed: _Resealed) -> int:
@@ -143,12 +160,12 @@ def _write_rows(rows: Any, resealed: _Resealed) -> int:
         # What somebody else has locked is left to them: a rotation never waits with its hands full.
         free = lock_free_rows(rows, [row.pk for row, _ in resealed])
         cursor.executemany(
-            _build_update(cast("Hashable", model), rows.db),
+            _build_update(cast("Hashable", model), rows.db, tuple(resealed[0][1])),
             [
                 [
                     *new.values(),
                     row._meta.pk.get_db_prep_value(row.pk, connection),
-                    *(getattr(row, column) for column in new),
+                    *(getattr(row, column) for column in _COLUMNS.values()),
                 ]
                 for row, new in resealed
                 if row.pk in free
@@ -163,7 +180,7 @@ def _write_rows(rows: Any, resealed: _Resealed) -> int:
         written = {
             row.pk
             for row, new in resealed
-            if row.pk in as_sealed and _list_tokens(as_sealed[row.pk]) == list(new.values())
+            if row.pk in as_sealed and _holds(as_sealed[row.pk], new)
         }
     _record_rotation(rows.filter(pk__in=written))
     return count
@@ -177,20 +194,19 @@ def _record_rotation(rows: Any) -> None:
         history.record_all(rows, event, using=rows.db, key=key)
 
 
-def _list_tokens(row: Any) -> list[str]:
-    return [getattr(row, column) for column in _COLUMNS.values()]
+def _holds(row: Any, columns: dict[str, Any]) -> bool:
+    return all(getattr(row, name) == columns[name] for name in _COLUMNS.values())
 
 
 @cache
-def _build_update(model: Any, using: str) -> str:
-    """Return the statement that writes one row, if it is as it was read.
+def _build_update(model: Any, using: str, columns: tuple[str, ...]) -> str:
+    """Return the statement that writes one row, if its tokens are as they were read.
 
-    It is the same for all: Django would take longer to write it than the database to run it.
+    It is the same for all: Django would take longer to write it than the database to run it. What
+    is written beside the tokens never changes without them.
     """
     quote = connections[using].ops.quote_name
-    columns = [quote(column) for column in _COLUMNS.values()]
-    values, as_read = (
-        separator.join(f"{column} = %s" for column in columns) for separator in (", ", " AND ")
-    )
+    values = ", ".join(f"{quote(column)} = %s" for column in columns)
+    as_read = " AND ".join(f"{quote(column)} = %s" for column in _COLUMNS.values())
     table, key = quote(model._meta.db_table), quote(model._meta.pk.column)
     return f"UPDATE {table} SET {values} WHERE {key} = %s AND {as_read}"  # noqa: S608

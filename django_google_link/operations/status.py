@@ -12,10 +12,9 @@ from django.db.models.functions import Left
 
 from ..accounts.circuit_breaker import list_open_circuits
 from ..conf import clock
-from ..conf.settings import conf
-from ..conf.validators import read_or_default
+from ..conf.settings import list_configured_clients
 from ..encryption.format import FORMAT, PREFIX_LENGTH
-from ..encryption.keyring import key_ids
+from ..encryption.keyring import list_configured_keys
 from ..models import GoogleAccount, PendingRevocation, Status
 from .endings import list_endings
 
@@ -182,13 +181,3 @@ def _read_key_id(sealed_by: str) -> str:
         return "none"
     format, _, key = sealed_by.partition(".")
     return key if format == FORMAT else "damaged"
-
-
-def list_configured_keys() -> tuple[str, ...]:
-    """Return the ids of the keys, the newest first; none while the settings are broken."""
-    return read_or_default(key_ids, ())
-
-
-def list_configured_clients() -> list[str]:
-    """Return the names of the clients; none while the settings are broken."""
-    return sorted(read_or_default(lambda: conf.clients, {}))

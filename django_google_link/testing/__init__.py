@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .accounts import link_google_account, make_google_account
     from .cases import FakeGoogleMixin, running_google
     from .clock import travel
+    from .development import fake_google_settings
     from .fake import FakeGoogle
     from .provider.behaviour import Behaviour
     from .provider.errors import FakeGoogleError
@@ -29,6 +30,7 @@ __all__ = [
     "FakeServiceAccount",
     "FakeUser",
     "RecordedRequest",
+    "fake_google_settings",
     "link_google_account",
     "make_google_account",
     "running_google",
@@ -44,6 +46,7 @@ _HOMES = {
     "FakeServiceAccount": "provider.service_accounts",
     "FakeUser": "provider.identities",
     "RecordedRequest": "provider.recording",
+    "fake_google_settings": "development",
     "link_google_account": "accounts",
     "make_google_account": "accounts",
     "running_google": "cases",

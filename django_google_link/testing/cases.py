@@ -10,7 +10,7 @@ from django.conf import settings
 from django.test import override_settings
 
 from ..accounts.process_breaker import forget_failures
-from ..oauth.id_token import forget_signing_keys
+from ..oauth.published import forget_published
 from .accounts import link_google_account
 from .fake import FakeGoogle
 from .provider.errors import FakeGoogleError
@@ -27,7 +27,7 @@ def running_google() -> Iterator[FakeGoogle]:
     For other test runners, and for scripts.
     """
     # It may have the port of a Google that has stopped.
-    forget_signing_keys()
+    forget_published()
     forget_failures()
     with (
         FakeGoogle() as google,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .provider.behaviour import Behaviour
-from .provider.endpoints import PATHS
+from .provider.endpoints import PATHS, client_endpoints
 from .provider.errors import FakeGoogleError
 from .provider.identities import (
     ClientType,
@@ -179,13 +179,7 @@ class Console(Behaviour):
         return {
             "CLIENT_ID": client.client_id,
             "CLIENT_SECRET": client.client_secret,
-            "PROVIDER": "google",
-            "AUTHORIZATION_ENDPOINT": self.url + PATHS["authorize"],
-            "TOKEN_ENDPOINT": self.url + PATHS["token"],
-            "REVOCATION_ENDPOINT": self.url + PATHS["revoke"],
-            "JWKS_URI": self.url + PATHS["certs"],
-            "ISSUER": self.url,
-            "API_ENDPOINT": self.url,
+            **client_endpoints(self.url),
         }
 
     def client_secrets(

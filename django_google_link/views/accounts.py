@@ -10,9 +10,8 @@ from django import forms
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect, render
 
-from ..accounts import ownership
 from ..accounts.authorize_links import AuthorizeRequest
-from ..accounts.texts import keep_printable
+from ..accounts.labels import clean_label, store_label
 from ..conf.clients import get_client
 from ..conf.settings import conf
 from ..models import GoogleAccount
@@ -24,9 +23,8 @@ from .page import page
 
 class _LabelField(forms.CharField):
     def to_python(self, value: Any) -> str:
-        """Keep what can be seen, on one line: a label stands in lists, in logs and in terminals."""
-        text = super().to_python(value) or ""
-        return keep_printable(" ".join(text.split())).strip()
+        """Keep what can be seen."""
+        return clean_label(super().to_python(value) or "")
 
 
 _LabelForm = forms.modelform_factory(
@@ -56,7 +54,7 @@ def label(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     if not form.is_valid():
         context = {"account": account, "form": form}
         return render(request, "django_google_link/label.html", context)
-    ownership.label(account, form.cleaned_data["label"])
+    store_label(account, form.cleaned_data["label"])
     return redirect("google_link:accounts")
 
 

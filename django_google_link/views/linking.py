@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode, urljoin
 
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import redirect_to_login
@@ -18,16 +18,14 @@ from ..accounts.authorization_requests import PendingAuthorization, start_author
 from ..accounts.authorize_links import AuthorizeRequest
 from ..accounts.linking import complete_authorization
 from ..accounts.spent_states import await_location, finish_state, spend_state
-from ..conf.clients import OAuthClient, get_client
+from ..conf.clients import get_client
 from ..conf.django import django_conf
-from ..conf.validators import is_loopback
 from ..encryption import keyring
 from ..exceptions import (
     AuthorizationDeniedError,
     GoogleLinkError,
     NoRefreshTokenError,
     OtherAccountError,
-    SettingsError,
     StateError,
 )
 from ..models import GoogleAccount
@@ -36,8 +34,9 @@ from ..scopes import IDENTITY_SCOPES, parse_scopes
 from ..secret import Secret
 from ..web.access import client_name, default_return_url, is_safe_url
 from ..web.pending import holds_pending, pop_pending, remember_outcome, stash_pending
+from ..web.redirect_uri import choose_redirect_uri, find_other_host
 from . import pages
-from .page import no_referrer, page
+from .page import no_referrer, page, refuse_prefetch
 
 logger = logging.getLogger("django_google_link")
 
@@ -50,6 +49,7 @@ _BOUNCED = "bounced"
 @transaction.non_atomic_requests
 @transaction.non_atomic_requests(using=router.db_for_write(GoogleAccount))
 @page("GET")
+@refuse_prefetch
 @no_referrer
 def authorize(request: HttpRequest) -> HttpResponse:
     """Send the user to Google, or straight on if nothing is missing."""
@@ -63,9 +63,10 @@ def authorize(request: HttpRequest) -> HttpResponse:
         finish_retirements(request.user, client=client.name)
     except GoogleLinkError as error:
         return pages.failure(request, error, try_url=request.get_full_path())
-    pending = start_authorization(
-        request.user, wanted, client, redirect_uri=_choose_redirect_uri(request, client)
-    )
+    redirect_uri = choose_redirect_uri(request, client)
+    if host := find_other_host(request, redirect_uri):
+        return _send_to_host(request, host, redirect_uri, wanted)
+    pending = start_authorization(request.user, wanted, client, redirect_uri=redirect_uri)
     if pending is None:
         return HttpResponseRedirect(_choose_return_url(request, wanted.return_url))
     return _redirect_to_google(request, pending)
@@ -77,6 +78,7 @@ def authorize(request: HttpRequest) -> HttpResponse:
 @login_not_required  # LoginRequiredMiddleware would put the code into the login page's address.
 @require_http_methods(["GET"])
 @never_cache
+@refuse_prefetch
 @no_referrer
 @sensitive_variables()
 def callback(request: HttpRequest, client: str = "") -> HttpResponse:
@@ -230,6 +232,20 @@ def _read_request(request: HttpRequest) -> AuthorizeRequest:
     )
 
 
+def _send_to_host(
+    request: HttpRequest, host: str, redirect_uri: str, wanted: AuthorizeRequest
+) -> HttpResponse:
+    """Tell a user by which name of this site linking can be done."""
+    logger.warning(
+        "A user at %s was not sent to Google, which leads back to %s, where browsers keep another "
+        "session. Redirect the one to the other, or set SESSION_COOKIE_DOMAIN for both.",
+        request.get_host(),
+        host,
+    )
+    path = _choose_return_url(request, wanted.return_url)
+    return pages.other_host(request, host, url=urljoin(redirect_uri, path))
+
+
 def _redirect_to_google(request: HttpRequest, pending: PendingAuthorization) -> HttpResponse:
     state = stash_pending(request.session, pending)
     return HttpResponseRedirect(pending.authorization_url(state))
@@ -253,39 +269,3 @@ def _make_retry_url(
 
 def _choose_return_url(request: HttpRequest, url: str) -> str:
     return url if is_safe_url(request, url) else default_return_url()
-
-
-def _choose_redirect_uri(request: HttpRequest, client: OAuthClient) -> str:
-    """Return our callback as Google knows it.
-
-    Raises:
-        SettingsError: (an ``ImproperlyConfigured``) when the secrets file does not list it.
-    """
-    if client.redirect_uri:
-        return client.redirect_uri
-    built = request.build_absolute_uri(reverse("google_link:callback", args=client.callback_args))
-    if built in client.redirect_uris:
-        return built
-    if not client.redirect_uris:
-        is_emulator = is_loopback(client.authorization_endpoint)
-        if not request.is_secure() and not is_loopback(built) and not is_emulator:
-            logger.warning(
-                "Google accepts no redirect URI like %s: only https, unless on loopback. Behind a "
-                "proxy set SECURE_PROXY_SSL_HEADER, or the client's REDIRECT_URI.",
-                built,
-            )
-        return built
-    # Behind a proxy we may not see our own scheme and host; the file knows them.
-    listed = [
-        uri
-        for uri in client.redirect_uris
-        if urlsplit(uri).path == urlsplit(built).path and not is_loopback(uri)
-    ]
-    if len(listed) == 1 and not is_loopback(built):
-        return listed[0]
-    raise SettingsError(
-        "E018",
-        f"{built} is not among the redirect URIs of the Google client {client.name!r}.",
-        hint=f"The file has {', '.join(client.redirect_uris)}: open the site by that address, or "
-        "add this one in the Google console and download the file again, or set REDIRECT_URI.",
-    )

@@ -18,6 +18,14 @@ from ..models import ActorKind
 
 View = Callable[..., HttpResponse]
 
+#: What browsers, and the extensions that look ahead, say of a visit that nobody has made yet.
+_PREFETCH_HEADERS = {
+    "Sec-Purpose": "prefetch",
+    "Purpose": "prefetch",
+    "X-Moz": "prefetch",
+    "X-Purpose": "preview",
+}
+
 
 def page(*methods: str) -> Callable[[View], View]:
     """Make a page of a view: for these methods, for users who are logged in, kept by no cache.
@@ -40,6 +48,26 @@ def _as_user(view: View) -> View:
     def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         with acting_as(ActorKind.USER, request.user.pk):
             return view(request, *args, **kwargs)
+
+    return wrapper
+
+
+def refuse_prefetch(view: View) -> View:
+    """Do nothing for a browser that only guesses where its user may go next.
+
+    A state would be used, and others make room for one that nobody has asked for. A browser throws
+    an answer like this away, and asks once more when the user goes there:
+    https://wicg.github.io/nav-speculation/prefetch.html#sec-purpose-header
+    """
+
+    @wraps(view)
+    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if any(
+            word in request.headers.get(name, "").lower()
+            for name, word in _PREFETCH_HEADERS.items()
+        ):
+            return HttpResponse(status=503)
+        return view(request, *args, **kwargs)
 
     return wrapper
 

@@ -10,16 +10,9 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
-from ..exceptions import (
-    ClientMisconfiguredError,
-    GoogleLinkError,
-    GrantNotStoredError,
-    HostedDomainError,
-    OtherAccountError,
-    RefreshUnavailableError,
-    StateError,
-)
+from ..exceptions import GoogleLinkError, OtherAccountError
 from ..scopes import IDENTITY_SCOPES
+from ..web.failures import NO_LASTING_ACCESS, explain_failure
 from ..web.responses import describe
 
 if TYPE_CHECKING:
@@ -28,7 +21,7 @@ if TYPE_CHECKING:
 
 def failure(request: HttpRequest, error: GoogleLinkError, *, try_url: str = "") -> HttpResponse:
     """Say what went wrong, by the kind of error; what Google said stays in the log."""
-    status, title, text = _explain_error(error)
+    status, title, text = explain_failure(error)
     return _render_error(request, status=status, title=title, text=text, try_url=try_url)
 
 
@@ -59,10 +52,7 @@ def no_refresh_token(request: HttpRequest, *, try_url: str) -> HttpResponse:
         request,
         status=400,
         title=_("Google gave no lasting access"),
-        text=_(
-            "Your account could not be linked. Remove this site from the apps with access to your "
-            "Google Account, in the security settings at Google, and try again."
-        ),
+        text=str(NO_LASTING_ACCESS),
         try_url=try_url,
     )
 
@@ -93,50 +83,18 @@ def other_account(
     return render(request, "django_google_link/other_account.html", context, status=409)
 
 
-def _explain_error(error: GoogleLinkError) -> tuple[int, str, str]:
-    match error:
-        case StateError():
-            return (
-                400,
-                _("This did not work out"),
-                _(
-                    "This attempt is too old, was completed before, or was started in another "
-                    "browser or by another user. Nothing has changed. Please start again."
-                ),
-            )
-        case HostedDomainError():
-            return (
-                403,
-                _("This account could not be linked"),
-                _("Only Google accounts of {domain} can be linked here.").format(
-                    domain=error.hosted_domain
-                ),
-            )
-        case RefreshUnavailableError():
-            return (
-                503,
-                _("Google cannot be reached"),
-                _("Google did not answer as it should. Nothing has changed. Try again soon."),
-            )
-        case GrantNotStoredError():
-            return (
-                503,
-                _("Your account could not be saved"),
-                _(
-                    "This site could not save your account, so the access that you gave has been "
-                    "withdrawn. Please try again."
-                ),
-            )
-        case ClientMisconfiguredError():
-            return (
-                503,
-                _("This site is not set up for Google"),
-                _("Google does not accept this site now. Its operators have to correct that."),
-            )
-    return (
-        400,
-        _("Google did not link your account"),
-        _("Google did not accept the answer. Nothing has changed. Please try again."),
+def other_host(request: HttpRequest, host: str, *, url: str) -> HttpResponse:
+    """Say by which name of this site an account can be linked."""
+    return _render_error(
+        request,
+        status=400,
+        title=_("Open this site as {host}").format(host=host),
+        text=_(
+            "Google would send you back to {host}, and you are not logged in there. "
+            "Go there, log in, and link your account."
+        ).format(host=host),
+        go_url=url,
+        go_host=host,
     )
 
 

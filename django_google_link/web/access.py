@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 AccountChooser = Callable[[HttpRequest], Any]
 
+# Characters, of an address that goes into a link and into the session.
+_MAX_RETURN_URL = 1000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Requirement:
@@ -375,7 +378,15 @@ class GoogleAccess:
         return redirect_to_login(self._request.build_absolute_uri(return_url)).url
 
     def _keep_if_safe(self, url: str | None) -> str | None:
-        return str(url) if url and is_safe_url(self._request, str(url)) else None
+        url = _shorten(str(url or ""))
+        return url if url and is_safe_url(self._request, url) else None
+
+
+def _shorten(url: str) -> str:
+    """Return an address that fits into a link and a session: without its query, if that is long."""
+    if len(url) > _MAX_RETURN_URL:
+        url = url.partition("?")[0]
+    return url if len(url) <= _MAX_RETURN_URL else ""
 
 
 def access_for(request: HttpRequest, error: ConsentRequiredError) -> GoogleAccess:

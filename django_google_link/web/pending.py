@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
+from django.contrib.sessions.backends.signed_cookies import SessionStore as CookieSession
 
 from ..accounts.authorization_requests import PendingAuthorization
 from ..accounts.spent_states import digest_state
@@ -18,11 +20,15 @@ SESSION_KEY = "google_link_pending"
 DECLINED_SESSION_KEY = "google_link_declined"
 MAX_PENDING = 10
 
+#: Characters of JSON. A browser drops a cookie of more than 4,096 bytes, session and all, and a
+#: third comes on top when it is encoded.
+_COOKIE_SPACE = 2000
+
 
 def stash_pending(session: SessionBase, pending: PendingAuthorization) -> str:
     """Keep a pending authorization in the session.
 
-    At most ten are kept: the oldest make room.
+    At most ten are kept, and in a cookie as many as fit: the oldest make room.
 
     Returns:
         The ``state`` to send; the session holds only its digest.
@@ -32,6 +38,8 @@ def stash_pending(session: SessionBase, pending: PendingAuthorization) -> str:
     live = {key: entry for key, entry in entries.items() if _is_live(entry)}
     live[digest_state(state)] = asdict(pending)
     newest = sorted(live.items(), key=lambda item: item[1]["created_at"])[-MAX_PENDING:]
+    if isinstance(session, CookieSession):
+        newest = _keep_short(newest)
     session[SESSION_KEY] = dict(newest)
     return state
 
@@ -90,6 +98,14 @@ def remember_outcome(
         by_client = session.get(DECLINED_SESSION_KEY)
         others = by_client if isinstance(by_client, dict) else {}
         session[DECLINED_SESSION_KEY] = {**others, client: sorted(scopes)}
+
+
+def _keep_short(entries: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Return the newest entries that fit into a cookie: the last one, whatever its length."""
+    last = len(entries) - 1
+    while last and len(json.dumps(entries[last - 1 :])) <= _COOKIE_SPACE:
+        last -= 1
+    return entries[last:]
 
 
 def _read_entries(session: SessionBase) -> dict[str, Any]:

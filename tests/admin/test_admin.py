@@ -25,12 +25,12 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from django_google_link.accounts.grants import mark_lost
 from django_google_link.accounts.revocations import RevocationOutcome
-from django_google_link.admin import GoogleAccountAdmin, accounts, base
+from django_google_link.admin import GoogleAccountAdmin, base
 from django_google_link.admin.base import MOST_AT_ONCE, ShortPaginator
 from django_google_link.encryption.format import key_id_of
 from django_google_link.encryption.keyring import key_ids
 from django_google_link.models import GoogleAccount, PendingRevocation, Reason, Status
-from django_google_link.operations.revoke_pending import process_now
+from django_google_link.operations import revoke_pending
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 from tests.support.accounts import linked, token_of
@@ -569,13 +569,14 @@ def test_unlinking_under_atomic_requests_revokes_after_the_commit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No transaction is open while Google is asked."""
+    process_now = revoke_pending.process_now
     in_transaction: list[bool] = []
 
     def watched(pending: PendingRevocation) -> RevocationOutcome:
         in_transaction.append(connection.in_atomic_block)
         return process_now(pending)
 
-    monkeypatch.setattr(accounts, "process_now", watched)
+    monkeypatch.setattr(revoke_pending, "process_now", watched)
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
 
     act(desk, "delete_selected", account, post="yes")

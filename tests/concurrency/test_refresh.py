@@ -91,6 +91,27 @@ def test_worker_that_is_killed_leaves_its_turn_to_others(
     assert asked(google) == 2
 
 
+def test_process_that_is_forked_during_a_refresh_gets_tokens(
+    google: FakeGoogle, account: GoogleAccount
+) -> None:
+    """It does not wait for a thread that it does not have."""
+    google.delay = 1
+
+    [result] = results_of(Worker("fresh_in_a_fork", account))
+
+    assert (result.value, result.error) == (token_of(account, "access_token"), None)
+    assert asked(google) == 1
+
+
+def test_processes_that_are_forked_beside_threads_do_not_hang(
+    account: GoogleAccount,
+) -> None:
+    """Whatever one of those threads was about."""
+    [result] = results_of(Worker("probe_in_forks", account))
+
+    assert (result.value, result.error) == ("True", None)
+
+
 def test_worker_that_is_told_to_stop_leaves_its_turn_at_once(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:

@@ -13,6 +13,8 @@ import json
 import os
 import signal
 import sys
+import threading
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,6 +23,8 @@ from typing import Any
 
 import django
 from django.conf import settings
+
+from tests.support.times import until
 
 ORDER: dict[str, Any] = json.loads(sys.argv[1])
 
@@ -65,6 +69,69 @@ def fresh_while_locked(account: str) -> str:
     with transaction.atomic():
         GoogleAccount.objects.select_for_update().get(pk=account)
         return fresh(account)
+
+
+def fresh_in_a_fork(account: str) -> str:
+    """Get a fresh access token in a process that is forked while a thread gets one."""
+    from django_google_link.models import GoogleAccount
+
+    # What it needs is imported: a fork in the middle of an import is Python's own trouble.
+    GoogleAccount.objects.get(pk=account).unseal_token("refresh_token")
+    thread = threading.Thread(target=attempt, args=[fresh])
+    thread.start()
+    until(lambda: GoogleAccount.objects.exclude(refresh_lease=None).exists())
+    token = _in_a_fork(lambda: fresh(account))
+    thread.join()
+    return token
+
+
+def probe_in_forks(account: str) -> str:
+    """Ask for turns in processes that are forked while a thread asks for turns as well."""
+    from django_google_link.accounts.process_breaker import give_probe_back, take_probe
+
+    def take_and_give_back() -> str:
+        was_taken = take_probe("issuer")
+        give_probe_back("issuer")
+        return str(was_taken)
+
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.is_set():
+            take_and_give_back()
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        return str(all(_in_a_fork(take_and_give_back) for _ in range(50)))
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
+def _in_a_fork(call: Callable[[], str]) -> str:
+    """Return what a call returns in a process that is forked for it; nothing, if it hangs."""
+    from django.db import connections
+
+    connections.close_all()
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Of a fork beside threads.
+        pid = os.fork()
+    if not pid:
+        try:
+            signal.alarm(20)
+            os.write(writer, call().encode())
+        except Exception as error:
+            os.write(writer, f"{type(error).__name__}: {error}".encode())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(writer)
+    with open(reader) as pipe:
+        return pipe.read()
 
 
 def unlink(account: str) -> str:

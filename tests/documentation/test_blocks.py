@@ -18,7 +18,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from django_google_link.testing import FakeGoogle
-from tests.documentation.pages import DOCS, PAGES, ROOT, blocks, name_of
+from tests.documentation.pages import COMMANDS, DOCS, PAGES, ROOT, blocks, name_of
 
 # These are run by tests of their own.
 ELSEWHERE = {
@@ -56,6 +56,9 @@ def test_python_runs(
     (tmp_path / "encryption.key").write_text("a key")
     names: dict[str, Any] = {
         "__name__": "mysite",
+        "DEBUG": True,
+        "GOOGLE_LINK": {},
+        "INSTALLED_APPS": [],
         "BASE_DIR": tmp_path,
         "YOUTUBE_UPLOAD": "https://www.googleapis.com/auth/youtube.upload",
         "ask_to_link_again": lambda user, reason: None,
@@ -95,7 +98,7 @@ def test_shell_is_understood(line: str) -> None:
 
 def assert_command(name: str, arguments: list[str]) -> None:
     """Assert that a management command takes these arguments, where it is not the tutorial's."""
-    app = get_commands().get(name)
+    app = {**get_commands(), **COMMANDS}.get(name)
     if app is None:
         assert (name, arguments) == ("agenda", [])
         return
@@ -131,7 +134,7 @@ def test_blocks_say_their_language(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     languages = re.findall(r"^ *```(\S*)\n.*?^ *```$", text, flags=re.DOTALL | re.MULTILINE)
 
-    assert set(languages) <= {"python", "sh", "html", "css", "js", "text", ""} | DIRECTIVES
+    assert set(languages) <= {"python", "sh", "html", "css", "js", "json", "text", ""} | DIRECTIVES
 
 
 DIRECTIVES = {"{toctree}", "{graphviz}", "{eval-rst}", "{include}", "{layers}"}

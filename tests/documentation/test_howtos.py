@@ -25,7 +25,8 @@ from tests.documentation.pages import block_with, blocks, run, text_of, use_temp
 from tests.support.apis import link_account
 from tests.support.callers import HTML
 from tests.support.constants import CALENDAR, EVENTS
-from tests.support.urls import query_of
+from tests.support.databases import new_user
+from tests.support.urls import local, query_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 
@@ -34,6 +35,8 @@ urlpatterns = [
     path("class/", run("howto/views", "class Agenda(")["Agenda"].as_view()),
     path("kept/", run("howto/connections", "CALENDAR = ")["events"]),
     path("profile/", run("howto/accounts", "def from_address")["profile"]),
+    path("start/", run("howto/own-flow", "def start")["start"]),
+    path("finish/", run("howto/own-flow", "def start")["finish"], name="finish"),
     path("birthdays/", run("howto/consent", "def birthdays")["birthdays"]),
     path("home/", run("howto/consent", "def home")["home"]),
     path("drf/", run("howto/rest-framework", "class AgendaView")["AgendaView"].as_view()),
@@ -51,6 +54,30 @@ def test_class_based_view(
     link_account(google, user, alice, CALENDAR)
 
     assert browser.get("/class/").content.decode() == EVENTS[0]["summary"]
+
+
+@pytest.mark.usefixtures("shared_database")
+def test_flow_of_ones_own(
+    client: Client,
+    google: FakeGoogle,
+    alice: FakeUser,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two views of the project's, and a link at their end."""
+    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
+    monkeypatch.chdir(tmp_path)
+    Path("client_secret.json").write_text(json.dumps(google.client_secrets()))
+    google.client.redirect_uris.append("http://testserver/finish/")
+    user = new_user()
+    client.force_login(user)
+
+    back = google.consent(client.get("/start/")["Location"], user=alice)
+    response = client.get(local(back))
+
+    assert response["Location"] == "/google/"
+    account = GoogleAccount.objects.get()
+    assert (account.user, account.granted_scopes) == (user, sorted(["openid", CALENDAR]))
 
 
 def test_kept_service(browser: Client, google: FakeGoogle, alice: FakeUser, user: Any) -> None:

@@ -11,24 +11,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import get_commands, load_command_class
+from django.core.management import load_command_class
 from django.dispatch import Signal
 
 import django_google_link
 from django_google_link import exceptions, signals, urls
 from django_google_link.conf import clients, service_accounts
 from django_google_link.conf import settings as conf
+from django_google_link.headless import read_openapi
 from django_google_link.models import GoogleAccount, PendingRevocation
 from django_google_link.web.access import Requirement
-from tests.documentation.pages import PAGES, PUBLIC_MODULES, ROOT, names_in, tables, text_of
+from tests.documentation.pages import (
+    COMMANDS,
+    PAGES,
+    PUBLIC_MODULES,
+    ROOT,
+    names_in,
+    tables,
+    text_of,
+)
 
 PACKAGE = Path(django_google_link.__file__).parent
 SOURCES = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
-COMMANDS = {name for name, app in get_commands().items() if app == "django_google_link"}
-
-
 #: The pages of the reference that document names to be imported.
-PUBLIC_PAGES = ("api", "errors", "signals", "testing")
+PUBLIC_PAGES = ("api", "errors", "front-ends", "signals", "testing")
 
 
 def public_names() -> set[str]:
@@ -83,7 +89,7 @@ def test_modules_at_the_top_are_public() -> None:
 
     assert modules - {"__init__", "apps", "scopes", "secret", "urls"} == {
         module.partition(".")[2] for module in PUBLIC_MODULES
-    } - {"admin", "contrib.rest_framework", "testing"}
+    } - {"admin", "contrib.rest_framework", "headless", "testing"}
 
 
 def test_public_names_are_checked_by_mypy() -> None:
@@ -109,6 +115,14 @@ def test_settings_have_every_key() -> None:
     found = [set(first_column(table)) for table in tables(text_of("reference/settings"))]
 
     assert found == [conf.KEYS, clients.KEYS, service_accounts.KEYS]
+
+
+def test_front_ends_have_every_word() -> None:
+    """Each error of the contract stands in the table, and in the OpenAPI document."""
+    known = read_openapi()["components"]["schemas"]["Error"]["properties"]["error"]["x-words"]
+    *_, words = tables(text_of("reference/front-ends"))
+
+    assert first_column(words) == list(known)
 
 
 def test_checks_have_every_id() -> None:
@@ -182,6 +196,7 @@ def test_templates_use_their_context(row: list[str]) -> None:
         "LANGUAGE_BIDI",
         "form",
         "date",
+        "host",
     }
     used = set(re.findall(r"(?:{{ |{% if (?:not )?|with \w+=)(\w+)", text)) - local
 
@@ -202,7 +217,7 @@ def options(parser: argparse.ArgumentParser) -> set[str]:
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_commands_have_their_options(name: str) -> None:
     """With the defaults that they have."""
-    parser = load_command_class("django_google_link", name).create_parser("manage.py", name)
+    parser = load_command_class(COMMANDS[name], name).create_parser("manage.py", name)
     common = options(load_command_class("django.core", "migrate").create_parser("", ""))
     common -= {"--check", "--fake", "--plan", "--prune", "--database"}
     _, _, rest = text_of("reference/commands").partition(f"\n## `{name}")
@@ -225,7 +240,7 @@ def test_commands_and_permissions_exist() -> None:
     }
     text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
 
-    assert set(re.findall(r"manage.py (google_link_[a-z_]+)", text)) == COMMANDS
+    assert set(re.findall(r"manage.py (google_link_[a-z_]+)", text)) == set(COMMANDS)
     named = set(re.findall(r"`([a-z]+_(?:googleaccount|pendingrevocation))`", text))
     assert named == permissions | {"delete_googleaccount", "delete_pendingrevocation"}
 

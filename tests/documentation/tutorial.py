@@ -10,7 +10,13 @@ from pathlib import Path
 from tests.documentation.pages import text_of
 
 # What pip brings is there already, and what asks a person has its own way in.
-_LEFT_OUT = ("python -m venv", ". .venv", "pip install", "python manage.py runserver")
+_LEFT_OUT = (
+    "python -m venv",
+    ". .venv",
+    "pip install",
+    "python manage.py runserver",
+    "python manage.py google_link_fake",
+)
 _WITHOUT_QUESTIONS = {
     "python manage.py createsuperuser": "--no-input --username anna --email anna@example.com",
 }
@@ -31,8 +37,6 @@ def follow(python: str, folder: Path) -> list[str]:
     for language, block in steps:
         if language == "sh":
             printed += [type_in(python, line, folder) for line in block.splitlines()]
-        elif language == "text":
-            (folder / "client_secret.json").write_text(block)
         else:
             write(block, folder)
     return printed

@@ -305,8 +305,13 @@ def test_interim_answers_are_not_the_answer(
 
 @pytest.mark.parametrize(
     "interim",
-    [INTERIM * 100, b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n", b"\0" * 100],
-    ids=["without end", "another protocol", "no HTTP"],
+    [
+        INTERIM * 100,
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000,
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n",
+        b"\0" * 100,
+    ],
+    ids=["without end", "always to be continued", "another protocol", "no HTTP"],
 )
 def test_what_is_no_answer_fails(call: Any, server: HostileServer, interim: bytes) -> None:
     """And the connection is not used again."""
@@ -316,6 +321,62 @@ def test_what_is_no_answer_fails(call: Any, server: HostileServer, interim: byte
         call("POST", "first")
 
     assert call("GET", "second") == "second"
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"Content-Length: 1000000000000000\r\n\r\nabc",
+        b"Content-Length: 1000000000000000000000000000000\r\n\r\nabc",
+        b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nabc",
+        b"Transfer-Encoding: chunked\r\n\r\n-3\r\nabc\r\n0\r\n\r\n",
+    ],
+    ids=["more than memory", "more than addresses", "a chunk of that size", "negative"],
+)
+def test_size_that_makes_no_sense_fails(call: Any, server: HostileServer, answer: bytes) -> None:
+    """No room is made for what is not there."""
+    server.next.append(answering(b"HTTP/1.1 200 OK\r\n" + answer, keeps=False))
+
+    with pytest.raises(FAILURES):
+        call("POST", "first")
+
+    assert call("GET", "second") == "second"
+
+
+#: A whole request of its own, to a server that goes by the length.
+GROWN = b"12345POST /smuggled HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "make_body",
+    [lambda: io.BytesIO(GROWN), lambda: iter([GROWN[:3], GROWN[3:]]), lambda: GROWN],
+    ids=["stream", "pieces", "bytes"],
+)
+def test_body_that_is_longer_than_its_length(
+    server: HostileServer, make_body: Callable[[], Any]
+) -> None:
+    """A file that grows: the rest of it would be a request, and answered in place of the next."""
+    length = {"Content-Length": "5"}
+
+    send_request("POST", f"{server.url}/1", body=make_body(), headers=length, timeout=5)
+    answer = send_request("POST", f"{server.url}/2", body=b"x", headers={}, timeout=5)
+
+    assert answer.json() == {"id": "2"}
+    assert [(seen.id, seen.body) for seen in server.requests] == [("1", b"12345"), ("2", b"x")]
+    assert server.connections == 1
+
+
+def test_body_that_is_shorter_than_its_length(server: HostileServer) -> None:
+    """A file that was cut: an error at once, and the next request is not the rest of it."""
+    length = {"content-length": "50"}
+
+    with pytest.raises(HTTPError, match="shorter than its Content-Length"):
+        send_request("PUT", f"{server.url}/1", body=io.BytesIO(b"x"), headers=length, timeout=5)
+    answer = send_request("POST", f"{server.url}/2", body=b"x", headers={}, timeout=5)
+
+    assert answer.json() == {"id": "2"}
+    assert server.counts["POST 2"] == 1
     assert server.connections == 2
 
 

@@ -280,31 +280,6 @@ def test_revoke_that_fails_says_so(
         endpoints.revoke(get_client(), token=TOKEN)
 
 
-def test_authorization_endpoint_may_have_a_query(
-    google: FakeGoogle, configure: Callable[..., None]
-) -> None:
-    """RFC 6749 section 3.1: it is kept."""
-    configure(AUTHORIZATION_ENDPOINT=f"{google.url}/auth?tenant=1")
-
-    url = endpoints.authorization_url(
-        get_client(),
-        redirect_uri="https://a.example",
-        scopes=["openid"],
-        state="s",
-        nonce="n",
-        code_verifier="v",
-    )
-
-    assert url.startswith(f"{google.url}/auth?tenant=1&client_id=")
-
-
-def test_code_challenge_is_that_of_the_rfc() -> None:
-    """RFC 7636 appendix B."""
-    verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
-
-    assert endpoints.code_challenge(verifier) == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
-
-
 def test_error_text_writes_no_lines_of_its_own() -> None:
     """The log is ours."""
     error = TokenEndpointError("invalid\nrequest", "It was\r\nCRITICAL all is lost\x1b[2J", 400)

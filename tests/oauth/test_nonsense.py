@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from django_google_link.accounts.access_tokens import fresh_access_token
 from django_google_link.exceptions import GoogleLinkError
 from django_google_link.models import GoogleAccount, PendingRevocation, SpentState
-from django_google_link.oauth.id_token import forget_signing_keys
+from django_google_link.oauth.published import forget_published
 from django_google_link.oauth.transport import fetch
 from django_google_link.secret import Secret
 from django_google_link.testing import FakeGoogle, FakeUser
@@ -116,10 +116,10 @@ def everything_logged(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.fixture
 def patient(google: FakeGoogle) -> Iterator[FakeGoogle]:
     """A Google whose keys are fetched for each answer."""
-    forget_signing_keys()
+    forget_published()
     google.certs_max_age = 0
     yield google
-    forget_signing_keys()
+    forget_published()
 
 
 def start(google: FakeGoogle, alice: FakeUser, browser: Client) -> str:
@@ -226,7 +226,7 @@ def test_key_set_may_hold_anything(
 ) -> None:
     """A key of it, or one more beside the right one."""
     back = start(patient, alice, browser)
-    forget_signing_keys()
+    forget_published()
     patient.certs_max_age = 3600
     published = fetch(f"{patient.url}/oauth2/v3/certs").document["keys"]
     changed = {**published[0], **key}

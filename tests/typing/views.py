@@ -8,6 +8,7 @@ from django.urls import path
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.generic import TemplateView
+from google_auth_oauthlib.flow import Flow
 
 from django_google_link.decorators import google_aware, google_required
 from django_google_link.mixins import GoogleAwareMixin, GoogleRequiredMixin
@@ -17,7 +18,9 @@ from django_google_link.services import (
     ServiceAccount,
     aaccess_token,
     access_token,
+    alink_credentials,
     httpx_auth,
+    link_credentials,
 )
 
 
@@ -143,6 +146,12 @@ async def check(request: HttpRequest, account: GoogleAccount) -> None:
     assert_type(access_token(account), str)
     assert_type(access_token(ServiceAccount("reports")), str)
     assert_type(await aaccess_token(account), str)
+    flow = Flow.from_client_secrets_file("client_secret.json", scopes=["openid"])
+    assert_type(link_credentials(request.user, flow.credentials), GoogleAccount)
+    linking = alink_credentials(request.user, flow.credentials, client="tasks", label="Work")
+    assert_type(await linking, GoogleAccount)
+    link_credentials(request.user, flow.credentials, "tasks")  # type: ignore[call-arg]
+    link_credentials("anna", flow.credentials)  # type: ignore[arg-type]
     bare(request, "1")  # type: ignore[arg-type]
     called(request, 1)  # type: ignore[call-arg]
     google_required(scope=["openid"])  # type: ignore[call-overload]

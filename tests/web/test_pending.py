@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from secrets import token_urlsafe
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from django_google_link.exceptions import StateError
 from django_google_link.testing import travel
 from django_google_link.web.pending import (
     DECLINED_SESSION_KEY,
+    MAX_PENDING,
     SESSION_KEY,
     holds_pending,
     pop_pending,
@@ -152,8 +154,10 @@ def test_pending_authorization_shows_none_of_its_secrets(start: PendingAuthoriza
     assert "https://a.example/cb" in repr(start)
 
 
-def test_pending_authorizations_make_room_by_their_age(session: SessionStore) -> None:
+@pytest.mark.django_db
+def test_pending_authorizations_make_room_by_their_age() -> None:
     """Ten are kept, whatever the order in which they came."""
+    session = DatabaseSession()
     now = clock.timestamp()
     ages = [*range(5), 60, *range(5, 10)]
     values = [stash_pending(session, pending(created_at=now - age)) for age in ages]
@@ -214,3 +218,27 @@ def test_session_that_ends_meanwhile_is_a_state_error() -> None:
 
     with pytest.raises(StateError, match="ended"):
         pop_pending(session, value, user="1")
+
+
+@pytest.mark.parametrize("length", [0, 900])
+def test_cookie_holds_what_fits(length: int) -> None:
+    """Browsers drop a cookie that is too long, and the login with it. The newest is kept."""
+    session = SessionStore()
+    scopes = [f"https://www.googleapis.com/auth/scope.{n}" for n in range(20)]
+    kept = [
+        stash_pending(session, pending(return_url="/" + token_urlsafe(length), scopes=scopes))
+        for _ in range(MAX_PENDING)
+    ]
+    session.save()
+
+    assert len(session.session_key or "") < 3500
+    assert holds_pending(session, kept[-1])
+    assert not holds_pending(session, kept[0])
+
+
+def test_short_entries_share_a_cookie() -> None:
+    """Two tabs do not break each other."""
+    session = SessionStore()
+    kept = [stash_pending(session, pending()) for _ in range(2)]
+
+    assert all(holds_pending(session, state) for state in kept)

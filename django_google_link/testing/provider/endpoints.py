@@ -16,6 +16,20 @@ PATHS = {
 }
 
 
+def client_endpoints(url: str) -> dict[str, str]:
+    """Return the settings of a client that lead to the fake at this address."""
+    return {
+        # Only a fake on loopback says so.
+        "PROVIDER": "google",
+        "AUTHORIZATION_ENDPOINT": url + PATHS["authorize"],
+        "TOKEN_ENDPOINT": url + PATHS["token"],
+        "REVOCATION_ENDPOINT": url + PATHS["revoke"],
+        "JWKS_URI": url + PATHS["certs"],
+        "ISSUER": url,
+        "API_ENDPOINT": url,
+    }
+
+
 def path_of(endpoint: str) -> str:
     """Return the path of an endpoint.
 

@@ -15,13 +15,12 @@ from threading import Lock, local
 from typing import Any
 
 from django.core.signals import request_finished, request_started
-from django.db import close_old_connections, router, transaction
+from django.db import DatabaseError, InterfaceError, close_old_connections, router, transaction
 from django.db.models import Q
 
-from ..accounts.answers import DATABASE_FAILURES
-from ..accounts.database import lock_free_rows, run_in_transaction
 from ..conf import clock
 from ..models import GoogleAccount
+from .database import lock_free_rows, run_in_transaction
 from .threads import connections_as_before, is_in_event_loop
 
 _INTERVAL = timedelta(hours=1)
@@ -84,7 +83,7 @@ def _is_due(last: datetime | None, now: datetime) -> bool:
 
 def _write_after_commit(using: str, pk: uuid.UUID) -> None:
     # Without autocommit Django refuses: nobody would know when that ends.
-    with suppress(*DATABASE_FAILURES), connections_as_before():
+    with suppress(DatabaseError, InterfaceError), connections_as_before():
         transaction.on_commit(partial(_write, using, pk), using=using)
 
 
@@ -97,5 +96,5 @@ def _write(using: str, pk: uuid.UUID) -> None:
         is_due = Q(last_used_at=None) | Q(last_used_at__lte=now - _INTERVAL)
         rows.filter(is_due, pk__in=free).update(last_used_at=now)
 
-    with suppress(*DATABASE_FAILURES):
+    with suppress(DatabaseError, InterfaceError):
         run_in_transaction(write, using=using, patience=0)

@@ -17,7 +17,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from django_google_link import services
-from django_google_link.api_clients import usage
+from django_google_link.accounts import usage
 from django_google_link.decorators import google_required
 from django_google_link.models import GoogleAccount
 from django_google_link.testing import FakeGoogle, FakeUser, travel

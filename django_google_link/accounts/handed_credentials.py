@@ -1,0 +1,298 @@
+"""What a project's own flow has obtained becomes a link.
+
+google-auth-oauthlib's ``Flow`` and ``InstalledAppFlow`` end with google-auth credentials. Nothing
+that these say of themselves is believed: the refresh token is used once, and the answer tells
+whether Google honours it, whose it is and what was granted.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from django.db import router, transaction
+from django.views.decorators.debug import sensitive_variables
+
+from ..conf.clients import OAuthClient, get_client, list_clients
+from ..encryption import keyring
+from ..exceptions import (
+    ClientMisconfiguredError,
+    GoogleLinkError,
+    GrantLostError,
+    IDTokenError,
+    NoRefreshTokenError,
+    RefreshUnavailableError,
+    SettingsError,
+)
+from ..models import GoogleAccount
+from ..oauth import endpoints
+from ..oauth.authorization_response import identify_user
+from ..oauth.id_token import read_unverified_identity
+from ..scopes import parse_scopes
+from ..secret import Secret
+from .access_tokens import check_grant
+from .answers import end_grant, hold_grant, release_in_the_end
+from .ended_grants import note_moment
+from .grants import is_held
+from .labels import clean_label, store_label
+from .linking import is_alive, store_grant
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+    from google.oauth2.credentials import Credentials
+
+    from ..oauth.endpoints import TokenResponse
+    from ..oauth.id_token import Identity
+
+    User = AbstractBaseUser | AnonymousUser
+
+logger = logging.getLogger("django_google_link")
+
+
+@sensitive_variables()
+def link_handed_credentials(
+    user: User, credentials: Credentials, *, client: str, label: str
+) -> GoogleAccount:
+    """Verify what somebody else's flow has obtained, and store it as a link.
+
+    What cannot be used at all is refused before Google is asked, and left as it is. Afterwards the
+    grant is stored, or ended as at the end of our own flow; but for one that is as good as before,
+    where it may go better in a moment.
+
+    Args:
+        user: whose link it becomes.
+        credentials: of google-auth, as ``flow.credentials`` returns them.
+        client: the name of the OAuth client to which they were given.
+        label: what the user calls the account; empty to leave that as it is.
+
+    Raises:
+        TypeError, ValueError: when it is no user who can have a link, or these are no such
+            credentials.
+        SettingsError: (an ``ImproperlyConfigured``) when they were given to another client.
+        NoRefreshTokenError: when they hold none.
+        GrantLostError: when Google does not honour them.
+        IDTokenError: when it cannot be verified whose they are.
+        GrantNotStoredError: when they could not be stored.
+        TokenEndpointError: as :func:`..oauth.endpoints.refresh` says.
+    """
+    _require_user(user)
+    label = _read_label(label)
+    _require_credentials(credentials)
+    oauth_client = get_client(client)
+    _require_client(oauth_client, credentials)
+    refresh_token = _read_refresh_token(credentials)
+    _require_openid(credentials)
+    _require_no_transaction()
+    keyring.key_ids()  # Without a key there is nowhere to keep what Google answers.
+    if known := _find_holder(user, oauth_client, refresh_token):
+        return _check_again(known, label)
+    started = note_moment()
+    answer = _ask_provider(user, oauth_client, credentials, refresh_token)
+    account = _turn_into_link(
+        user,
+        oauth_client,
+        credentials,
+        answer,
+        label=label,
+        is_replaced=answer.refresh_token != refresh_token,
+    )
+    if not is_alive(oauth_client, account, started=started):
+        raise GrantLostError(account=account)
+    return account
+
+
+def _require_user(user: User) -> None:
+    if not hasattr(user, "is_authenticated"):
+        raise TypeError(f"The user is a {type(user).__name__}: pass a user of this site.")
+    if not user.is_authenticated:
+        raise ValueError("The user is anonymous: nobody can have a link who is not logged in.")
+    if user.pk is None or user._state.adding:
+        raise ValueError("The user is not saved yet: save the user first.")
+
+
+def _read_label(label: str) -> str:
+    if not isinstance(label, str):
+        raise TypeError(f"The label is a {type(label).__name__}: pass a text.")
+    text = clean_label(label)
+    longest: Any = GoogleAccount._meta.get_field("label").max_length
+    if len(text) > longest:
+        raise ValueError(f"The label has {len(text)} characters: {longest} is the most.")
+    return text
+
+
+def _require_credentials(credentials: object) -> None:
+    from google.oauth2.credentials import Credentials
+    from google.oauth2.service_account import Credentials as ServiceAccountCredentials
+
+    if isinstance(credentials, Credentials):
+        return
+    if credentials is None:
+        advice = "Call flow.fetch_token() first, and pass flow.credentials."
+    elif isinstance(credentials, ServiceAccountCredentials):
+        advice = 'A service account is not linked: name it in GOOGLE_LINK["SERVICE_ACCOUNTS"].'
+    elif isinstance(credentials, str):
+        advice = "A token does not say to whom it was given: pass flow.credentials."
+    else:
+        advice = "Pass what flow.credentials returns: google.oauth2.credentials.Credentials."
+    # Its type alone: what else it is may be a token.
+    kind = "None" if credentials is None else f"a {type(credentials).__name__}"
+    raise TypeError(f"The credentials are {kind}. {advice}")
+
+
+def _require_client(client: OAuthClient, credentials: Credentials) -> None:
+    """Check that these were given to this client: no other provider must see the refresh token.
+
+    Raises:
+        SettingsError: when they were not.
+    """
+    given_to = str(credentials.client_id or "nobody"), str(credentials.token_uri or "no endpoint")
+    if client.is_given(*given_to):
+        return
+    named = [other.name for other in list_clients() if other.is_given(*given_to)]
+    hint = (
+        f"Pass client={named[0]!r}."
+        if named
+        else 'Make the flow with the client id and secret that are in GOOGLE_LINK["CLIENTS"], or '
+        "add the other client there."
+    )
+    raise SettingsError(
+        "E002",
+        f"The credentials were given to {given_to[0]} at {given_to[1]}, and the Google client "
+        f"{client.name!r} is {client.client_id} at {client.token_endpoint}.",
+        hint=hint,
+    )
+
+
+@sensitive_variables()
+def _read_refresh_token(credentials: Credentials) -> Secret:
+    if not credentials.refresh_token:
+        raise NoRefreshTokenError(
+            "The credentials hold no refresh token. Google gives one by "
+            'flow.authorization_url(access_type="offline", prompt="consent").'
+        )
+    return Secret(str(credentials.refresh_token))
+
+
+def _require_openid(credentials: Credentials) -> None:
+    scopes = parse_scopes(credentials.granted_scopes or credentials.scopes or ())
+    if not credentials.id_token and "openid" not in scopes:
+        raise IDTokenError(
+            'Nobody says whose credentials these are: add "openid" to the scopes of the flow.'
+        )
+
+
+def _require_no_transaction() -> None:
+    """Refuse to work in the caller's transaction, which may be undone when Google has answered."""
+    try:
+        with transaction.atomic(using=router.db_for_write(GoogleAccount), durable=True):
+            pass
+    except RuntimeError:
+        raise RuntimeError(
+            "link_credentials() was called in a transaction: were that undone, the grant would "
+            "live on at Google and nobody could end it. Call it outside of atomic(), from a view "
+            "with @transaction.non_atomic_requests."
+        ) from None
+
+
+@sensitive_variables()
+def _find_holder(user: User, client: OAuthClient, refresh_token: Secret) -> GoogleAccount | None:
+    """Return the link that these very credentials have become before."""
+    rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
+    owner: Any = user.pk
+    rows = rows.filter(user_id=owner, issuer=client.issuer, client_id=client.client_id)
+    for row in rows.filter(client=client.name):
+        if is_held(refresh_token, rows.filter(pk=row.pk)):
+            return row
+    return None
+
+
+def _check_again(account: GoogleAccount, label: str) -> GoogleAccount:
+    """Look what has become of a link; its refresh token is not ended, whatever goes wrong."""
+    check_grant(account)
+    if label:
+        store_label(account, label)
+    account.refresh_from_db()
+    return account
+
+
+@sensitive_variables()
+def _ask_provider(
+    user: User, client: OAuthClient, credentials: Credentials, refresh_token: Secret
+) -> TokenResponse:
+    """Use the refresh token once; return what is to be stored."""
+    try:
+        response = endpoints.refresh(client, refresh_token=refresh_token)
+    except GrantLostError as error:
+        problem = GrantLostError(
+            "Google does not honour the refresh token of these credentials any more: let the user "
+            "go through the flow again.",
+            reason=error.reason,
+            client=client.name,
+        )
+        problem.user_id = user.pk
+        raise problem from None
+    except ClientMisconfiguredError as error:
+        logger.error("Google refuses the client %r: %s", client.name, error)
+        raise
+    scopes = response.scopes
+    if scopes is None and (granted := credentials.granted_scopes or credentials.scopes):
+        scopes = parse_scopes(granted)
+    handed = Secret(str(credentials.id_token)) if credentials.id_token else None
+    return replace(
+        response,
+        refresh_token=response.refresh_token or refresh_token,
+        id_token=response.id_token or handed,
+        scopes=scopes,
+    )
+
+
+@sensitive_variables()
+def _turn_into_link(
+    user: User,
+    client: OAuthClient,
+    credentials: Credentials,
+    answer: TokenResponse,
+    *,
+    label: str,
+    is_replaced: bool,
+) -> GoogleAccount:
+    token: Any = answer.refresh_token
+    owner = str(user.pk)
+    is_linked = GoogleAccount.objects.for_user(user, client=client.name).exists()
+    held = hold_grant(client, answer.unverified_sub, token, owner=owner, is_linked=is_linked)
+    try:
+        try:
+            identity = _identify_account(client, credentials, answer)
+        except BaseException as error:
+            if isinstance(error, GoogleLinkError):
+                logger.warning("Linking through the client %r failed: %s", client.name, error)
+            if is_replaced or not isinstance(error, RefreshUnavailableError):
+                sub = answer.unverified_sub
+                end_grant(client, sub, token, owner=owner, is_linked=is_linked)
+            raise
+        return store_grant(
+            user,
+            client,
+            answer,
+            identity,
+            owner=owner,
+            requested_scopes=(),
+            is_linked=is_linked,
+            held=held,
+            label=label,
+        )
+    finally:
+        release_in_the_end(held)
+
+
+@sensitive_variables()
+def _identify_account(
+    client: OAuthClient, credentials: Credentials, answer: TokenResponse
+) -> Identity:
+    identity = identify_user(client, answer, nonce=None)
+    if credentials.id_token:
+        claimed = read_unverified_identity(Secret(str(credentials.id_token)))
+        if claimed and claimed.sub != identity.sub:
+            raise IDTokenError("The ID token and the refresh token are of different accounts.")
+    return identity

@@ -1,0 +1,35 @@
+"""What users call their accounts."""
+
+from __future__ import annotations
+
+from django.db import router
+
+from ..models import GoogleAccount, HistoryEvent
+from . import history
+from .database import run_in_transaction, store_as_taken
+from .texts import keep_printable, list_simpler_texts
+
+
+def clean_label(text: str) -> str:
+    """Keep what can be seen, on one line: a label stands in lists, in logs and in terminals."""
+    return keep_printable(" ".join(text.split())).strip()
+
+
+def store_label(account: GoogleAccount, label: str) -> None:
+    """Store a label, without the characters that the database does not take.
+
+    Args:
+        account: whose row is written; the object is not.
+        label: cleaned.
+    """
+    rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount)).filter(pk=account.pk)
+
+    # A refresh may be writing the other columns.
+    def store(form: str) -> None:
+        def write() -> None:
+            if rows.update(label=form):
+                history.record(account, HistoryEvent.LABELLED, using=rows.db, removed=not form)
+
+        run_in_transaction(write, using=rows.db)
+
+    store_as_taken(list_simpler_texts(label), store)

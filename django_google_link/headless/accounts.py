@@ -1,0 +1,135 @@
+"""What a user has linked, as a front end shows it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from django.utils import timezone
+
+from ..accounts.history import acting_as
+from ..accounts.labels import clean_label, store_label
+from ..models import ActorKind, GoogleAccount
+from ..scopes import describe_scope
+from .errors import FrontEndError
+from .fields import read_flag, refuse_field, refuse_unknown
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+    User = AbstractBaseUser | AnonymousUser
+
+_LONGEST_LABEL = 60
+
+
+def list_accounts(user: User) -> dict[str, Any]:
+    """Return what a user has linked, through whatever client, the default ones first.
+
+    Args:
+        user: as the site's own authentication knows them.
+    """
+    require_user(user)
+    rows = GoogleAccount.objects.for_user(user)
+    return {"accounts": [describe_account(row) for row in rows]}
+
+
+def change_account(user: User, id: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Give an account another label, or make it the default one, and return it.
+
+    Args:
+        user: whose account it is.
+        id: of the account.
+        data: ``label``, ``is_default`` (``True``: to choose another one, make that the default).
+
+    Raises:
+        FrontEndError: when this user has no such account, or the data cannot be.
+    """
+    account = find_account(user, id)
+    refuse_unknown(data, {"label", "is_default"})
+    label = _read_label(data)
+    if data.get("is_default") is not None and not read_flag(data, "is_default"):
+        raise refuse_field("is_default", "can only be true: make another account the default")
+    with acting_as(ActorKind.USER, user.pk):
+        if label is not None:
+            store_label(account, label)
+        if data.get("is_default"):
+            account.make_default()
+    return describe_account(find_account(user, id))
+
+
+def unlink_account(user: User, id: str) -> None:
+    """Unlink an account: its grant ends at Google.
+
+    Args:
+        user: whose account it is.
+        id: of the account.
+
+    Raises:
+        FrontEndError: when this user has no such account.
+    """
+    account = find_account(user, id)
+    with acting_as(ActorKind.USER, user.pk):
+        account.unlink()
+
+
+def find_account(user: User, id: str) -> GoogleAccount:
+    """Return this user's account with this id; nobody else's. Errors as above."""
+    require_user(user)
+    try:
+        key = uuid.UUID(id)
+    except ValueError:
+        key = None
+    account = GoogleAccount.objects.for_user(user).filter(pk=key).first() if key else None
+    if account is None:
+        raise FrontEndError(404, "account_not_found", "This user has no such Google account.")
+    return account
+
+
+def require_user(user: User) -> None:
+    """Check that somebody is logged in.
+
+    Raises:
+        FrontEndError: when nobody is.
+    """
+    if not user.is_authenticated:
+        raise FrontEndError(401, "login_required", "Log in to this site first.")
+
+
+def describe_account(account: GoogleAccount) -> dict[str, Any]:
+    """Return an account in JSON's own types."""
+    return {
+        "id": str(account.pk),
+        "email": account.email,
+        "name": account.name,
+        "picture": account.picture,
+        "label": account.label,
+        "client": account.client,
+        "granted_scopes": [
+            {"scope": scope, "description": describe_scope(scope)}
+            for scope in account.granted_scopes
+        ],
+        "status": "active" if account.is_active else "needs_reauthorization",
+        "reason": "" if account.is_active else account.status_reason or "no_refresh_token",
+        "is_default": account.is_default,
+        "linked_at": _write_time(account.linked_at),
+        "ends_at": _write_time(account.ends_at) if account.ends_at else None,
+    }
+
+
+def _write_time(time: datetime) -> str:
+    aware = time if timezone.is_aware(time) else timezone.make_aware(time)
+    return aware.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _read_label(data: Mapping[str, Any]) -> str | None:
+    value = data.get("label")
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise refuse_field("label", "is not a string")
+    label = clean_label(value)
+    if len(label) > _LONGEST_LABEL:
+        raise refuse_field("label", f"is longer than {_LONGEST_LABEL} characters")
+    return label

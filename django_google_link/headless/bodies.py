@@ -1,0 +1,68 @@
+"""JSON in: whatever comes, it is one JSON object or a clear refusal."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .errors import FrontEndError
+
+#: Bytes: a ticket and a code have a few thousand.
+LONGEST_BODY = 65_536
+
+
+def check_content_type(content_type: str) -> None:
+    """Check that the sender says it is JSON: a form of another site's page cannot.
+
+    Args:
+        content_type: as in the header.
+
+    Raises:
+        FrontEndError: when it is something else.
+    """
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        raise FrontEndError(
+            415, "unsupported_media_type", "Send JSON, with Content-Type: application/json."
+        )
+
+
+def check_length(length: int) -> None:
+    """Check that a body is not too long to be read.
+
+    Args:
+        length: in bytes.
+
+    Raises:
+        FrontEndError: when it is.
+    """
+    if length > LONGEST_BODY:
+        raise FrontEndError(413, "body_too_large", f"The body is longer than {LONGEST_BODY} bytes.")
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object that a body is.
+
+    Raises:
+        FrontEndError: when it is something else, is not UTF-8, or names a member twice.
+    """
+    check_length(len(body))
+    try:
+        data = json.loads(
+            body.decode("utf-8"), object_pairs_hook=_pair_once, parse_constant=_refuse_constant
+        )
+    except (ValueError, RecursionError):
+        raise FrontEndError(400, "invalid_json", "The body is not valid JSON in UTF-8.") from None
+    if not isinstance(data, dict):
+        raise FrontEndError(400, "invalid_json", "The body is not a JSON object.")
+    return data
+
+
+def _pair_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("A member is named twice.")
+    return members
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON.")

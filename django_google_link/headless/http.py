@@ -1,0 +1,63 @@
+"""Requests and answers of the mounts: JSON in, JSON out, kept by no cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from django.core.exceptions import RequestDataTooBig
+from django.db import connections, transaction
+from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.utils.cache import add_never_cache_headers
+from django.views.decorators.debug import sensitive_variables
+
+from .bodies import LONGEST_BODY, check_content_type, check_length, parse_object
+from .errors import FrontEndError
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+@sensitive_variables()
+def read_body(request: HttpRequest) -> dict[str, Any]:
+    """Return the JSON object that a request has for a body.
+
+    Raises:
+        FrontEndError: when it has something else.
+    """
+    check_content_type(request.content_type or "")
+    check_length(_read_length(request))
+    try:
+        body = request.body
+    except RequestDataTooBig:
+        check_length(LONGEST_BODY + 1)
+        raise
+    except UnreadablePostError:
+        raise FrontEndError(400, "invalid_json", "The body did not arrive.") from None
+    return parse_object(body)
+
+
+def json_response(content: dict[str, Any] | None, *, status: int = 200) -> HttpResponse:
+    """Return an answer; one without content has no body."""
+    response = HttpResponse(status=204) if content is None else JsonResponse(content, status=status)
+    add_never_cache_headers(response)
+    return response
+
+
+def error_response(error: FrontEndError) -> HttpResponse:
+    """Return the answer that says what went wrong."""
+    return json_response(error.content, status=error.status)
+
+
+def outside_transactions(view: View) -> View:
+    """Let Django open no transaction around a view, whatever ``ATOMIC_REQUESTS`` says.
+
+    A ticket that is spent stays spent, and none is open while Google is asked.
+    """
+    for alias in connections:
+        view = transaction.non_atomic_requests(using=alias)(view)
+    return view
+
+
+def _read_length(request: HttpRequest) -> int:
+    length = str(request.META.get("CONTENT_LENGTH") or "0")
+    return int(length) if length.isdecimal() and len(length) < 20 else 0

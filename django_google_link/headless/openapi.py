@@ -1,0 +1,22 @@
+"""The contract, as it is shipped: an OpenAPI 3.1 document."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+
+def read_openapi() -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of the endpoints.
+
+    Its paths begin where the endpoints are mounted.
+    """
+    document: dict[str, Any] = json.loads(_read_text())
+    return document
+
+
+@cache
+def _read_text() -> str:
+    return Path(__file__).with_name("openapi.json").read_text(encoding="utf-8")

@@ -1,0 +1,68 @@
+"""What users are told when linking did not work out, on a page or by a front end."""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from ..exceptions import (
+    ClientMisconfiguredError,
+    GoogleLinkError,
+    GrantNotStoredError,
+    HostedDomainError,
+    RefreshUnavailableError,
+    StateError,
+)
+
+NO_LASTING_ACCESS = gettext_lazy(
+    "Your account could not be linked. Remove this site from the apps with access to your "
+    "Google Account, in the security settings at Google, and try again."
+)
+
+
+def explain_failure(error: GoogleLinkError) -> tuple[int, str, str]:
+    """Return the HTTP status, a title and a sentence; what Google said stays in the log."""
+    match error:
+        case StateError():
+            return (
+                400,
+                _("This did not work out"),
+                _(
+                    "This attempt is too old, was completed before, or was started in another "
+                    "browser or by another user. Nothing has changed. Please start again."
+                ),
+            )
+        case HostedDomainError():
+            return (
+                403,
+                _("This account could not be linked"),
+                _("Only Google accounts of {domain} can be linked here.").format(
+                    domain=error.hosted_domain
+                ),
+            )
+        case RefreshUnavailableError():
+            return (
+                503,
+                _("Google cannot be reached"),
+                _("Google did not answer as it should. Nothing has changed. Try again soon."),
+            )
+        case GrantNotStoredError():
+            return (
+                503,
+                _("Your account could not be saved"),
+                _(
+                    "This site could not save your account, so the access that you gave has been "
+                    "withdrawn. Please try again."
+                ),
+            )
+        case ClientMisconfiguredError():
+            return (
+                503,
+                _("This site is not set up for Google"),
+                _("Google does not accept this site now. Its operators have to correct that."),
+            )
+    return (
+        400,
+        _("Google did not link your account"),
+        _("Google did not accept the answer. Nothing has changed. Please try again."),
+    )

@@ -1,0 +1,87 @@
+"""Where Google sends users back to: the one address that is registered there."""
+
+from __future__ import annotations
+
+import logging
+from urllib.parse import urlsplit
+
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.translation import override
+
+from ..conf.clients import OAuthClient
+from ..conf.django import django_conf
+from ..conf.validators import is_loopback, normalize_host
+from ..exceptions import SettingsError
+
+logger = logging.getLogger("django_google_link")
+
+
+def callback_path(client: OAuthClient) -> str:
+    """Return the path of a client's callback, the same in every language.
+
+    One address is registered at Google. Inside ``i18n_patterns`` there would be one a language.
+    """
+    with override(django_conf.language_code):
+        return reverse("google_link:callback", args=client.callback_args)
+
+
+def choose_redirect_uri(request: HttpRequest, client: OAuthClient) -> str:
+    """Return our callback as Google knows it.
+
+    Raises:
+        SettingsError: (an ``ImproperlyConfigured``) when the secrets file does not list it.
+    """
+    if client.redirect_uri:
+        return client.redirect_uri
+    path = callback_path(client)
+    scheme, host = request.scheme or "http", normalize_host(request.get_host(), request.scheme)
+    built = f"{scheme}://{host}{path}"
+    if built in client.redirect_uris:
+        return built
+    if not client.redirect_uris:
+        is_emulator = is_loopback(client.authorization_endpoint)
+        if not request.is_secure() and not is_loopback(built) and not is_emulator:
+            logger.warning(
+                "Google accepts no redirect URI like %s: only https, unless on loopback. Behind a "
+                "proxy set SECURE_PROXY_SSL_HEADER, or the client's REDIRECT_URI.",
+                built,
+            )
+        return built
+    # Behind a proxy we may not see our own scheme and host; the file knows them. This machine is
+    # known by several names, and a developer may have opened another one.
+    is_local = is_loopback(built)
+    listed = [
+        uri
+        for uri in client.redirect_uris
+        if urlsplit(uri).path == path
+        and is_loopback(uri) == is_local
+        and (not is_local or urlsplit(uri).port == urlsplit(built).port)
+    ]
+    if len(listed) == 1:
+        return listed[0]
+    raise SettingsError(
+        "E018",
+        f"{built} is not among the redirect URIs of the Google client {client.name!r}.",
+        hint=f"The file has {', '.join(client.redirect_uris)}: open the site by that address, or "
+        "add this one in the Google console and download the file again, or set REDIRECT_URI.",
+    )
+
+
+def find_other_host(request: HttpRequest, redirect_uri: str) -> str:
+    """Return the host at which the user would come back without a session, or nothing.
+
+    A proxy may well have another name for this site than its users have. Two names that users
+    have, with and without ``www``, or two of this machine's, are two sites to a browser.
+    """
+    here = urlsplit(f"//{request.get_host()}").hostname or ""
+    there = urlsplit(redirect_uri)
+    name = there.hostname or ""
+    are_both_local = is_loopback(f"http://{request.get_host()}") and is_loopback(redirect_uri)
+    is_same_site = here.removeprefix("www.") == name.removeprefix("www.")
+    if here == name or not (are_both_local or is_same_site):
+        return ""
+    domain = (django_conf.session_cookie_domain or "").lstrip(".").lower()
+    if domain and all(f".{host}".endswith(f".{domain}") for host in (here, name)):
+        return ""
+    return there.netloc

@@ -1,0 +1,629 @@
+"""``link_credentials()``: what a project's own flow has obtained becomes a link."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser
+from django.db import OperationalError, transaction
+from django.utils import timezone
+from google.oauth2 import service_account
+from google.oauth2.credentials import Credentials
+from google_auth_oauthlib.flow import Flow, InstalledAppFlow
+from pytest_django import Settings
+
+from django_google_link.exceptions import (
+    ClientMisconfiguredError,
+    GrantLostError,
+    GrantNotStoredError,
+    HostedDomainError,
+    IDTokenError,
+    NoRefreshTokenError,
+    RefreshUnavailableError,
+    SettingsError,
+)
+from django_google_link.models import GoogleAccount, PendingRevocation, Status
+from django_google_link.services import (
+    access_token,
+    alink_credentials,
+    credentials_for,
+    link_credentials,
+)
+from django_google_link.testing import FakeGoogle, FakeUser
+from tests.support.accounts import linked, token_of
+from tests.support.constants import CALENDAR, CALLBACK, DRIVE
+from tests.support.databases import new_user
+from tests.support.failing import refusing
+from tests.support.signals import heard
+from tests.support.times import skip_pauses
+from tests.support.workers import just_before
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
+
+SCOPES = ["openid", "email", CALENDAR, DRIVE]
+HELD = 'INSERT INTO "google_link_pendingrevocation"'
+STORED = 'INSERT INTO "google_link_googleaccount"'
+
+
+@pytest.fixture(autouse=True)
+def _oauthlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let oauthlib speak http, and bear with scopes that were not granted."""
+    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
+    monkeypatch.setenv("OAUTHLIB_RELAX_TOKEN_SCOPE", "1")
+
+
+@pytest.fixture
+def anna(shared_database: None) -> Any:
+    """A user of this site."""
+    return new_user("anna")
+
+
+def obtain(
+    google: FakeGoogle,
+    who: FakeUser,
+    *,
+    flow_class: type[Flow] = Flow,
+    scopes: list[str] | None = None,
+    **consent: Any,
+) -> Credentials:
+    """Go through a flow of the project's own, and return what it ends with."""
+    flow = flow_class.from_client_config(
+        google.client_secrets(), scopes or SCOPES, redirect_uri=CALLBACK
+    )
+    url, _ = flow.authorization_url(access_type="offline", prompt="consent")
+    flow.fetch_token(authorization_response=google.consent(url, user=who, **consent))
+    flow.oauth2session.close()
+    return flow.credentials
+
+
+def assert_ended(google: FakeGoogle, who: FakeUser) -> None:
+    """Nothing is stored here, and nothing lives on at Google."""
+    assert not GoogleAccount.objects.exists()
+    assert not PendingRevocation.objects.exists()
+    assert not google.granted_scopes(who)
+
+
+def assert_untouched(google: FakeGoogle, credentials: Credentials) -> None:
+    """Nothing is stored here, and the refresh token works as before."""
+    assert not GoogleAccount.objects.exists()
+    assert not PendingRevocation.objects.exists()
+    assert not google.requests_to("revoke")
+    link_credentials(new_user("untouched"), credentials)
+
+
+@pytest.mark.parametrize("flow_class", [Flow, InstalledAppFlow])
+def test_credentials_become_a_link(
+    google: FakeGoogle, alice: FakeUser, anna: Any, flow_class: type[Flow]
+) -> None:
+    """As at the end of our own flow, with the same signals."""
+    credentials = obtain(google, alice, flow_class=flow_class)
+
+    with heard() as news:
+        account = link_credentials(anna, credentials, label=" Work\nplace ")
+
+    assert GoogleAccount.objects.get() == account
+    account.refresh_from_db()
+    assert (account.user, account.client, account.sub) == (anna, "default", alice.sub)
+    assert (account.email, account.email_verified) == (alice.email, True)
+    assert (account.label, account.is_default, account.is_active) == ("Work place", True, True)
+    assert set(account.granted_scopes) == set(SCOPES)
+    assert set(account.refresh_token_scopes) == set(SCOPES)
+    assert token_of(account, "refresh_token") == credentials.refresh_token
+    assert [(name, arguments["created"]) for name, arguments in news] == [("account_linked", True)]
+    assert not PendingRevocation.objects.exists()
+    assert access_token(anna, scopes=[CALENDAR, DRIVE]) != credentials.token
+
+
+def test_credentials_become_a_link_asynchronously(
+    google: FakeGoogle, alice: FakeUser, anna: Any
+) -> None:
+    """In an event loop."""
+    credentials = obtain(google, alice)
+
+    account = async_to_sync(alink_credentials)(anna, credentials, client="default", label="Work")
+
+    assert (account.sub, GoogleAccount.objects.get().label) == (alice.sub, "Work")
+
+
+def test_scopes_are_those_that_were_granted(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
+    """Whatever was asked for; the flow's own credentials name both."""
+    credentials = obtain(google, alice, grant=[CALENDAR])
+
+    account = link_credentials(anna, credentials)
+
+    assert DRIVE in credentials.scopes
+    assert set(account.granted_scopes) == {"openid", "email", CALENDAR}
+
+
+@pytest.mark.parametrize("has_granted_scopes", [True, False])
+def test_scopes_where_the_refresh_names_none(
+    google: FakeGoogle, alice: FakeUser, anna: Any, has_granted_scopes: bool
+) -> None:
+    """They are those of the flow's token response, or else all that was asked for."""
+    google.refresh_sends_scope = False
+    credentials = obtain(google, alice, grant=[CALENDAR])
+    if not has_granted_scopes:
+        credentials = copy_of(credentials, granted_scopes=None)
+
+    account = link_credentials(anna, credentials)
+
+    assert (DRIVE in account.granted_scopes) is not has_granted_scopes
+
+
+def test_scopes_that_nobody_names(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
+    """None are known then."""
+    google.refresh_sends_scope = False
+    credentials = copy_of(obtain(google, alice), granted_scopes=None, scopes=None)
+
+    assert link_credentials(anna, credentials).granted_scopes == []
+
+
+def copy_of(credentials: Credentials, **changes: Any) -> Credentials:
+    """Return credentials that differ in some of what they say."""
+    names = ("token", "refresh_token", "id_token", "token_uri", "client_id", "client_secret")
+    names = (*names, "scopes", "granted_scopes")
+    return Credentials(**{name: getattr(credentials, name) for name in names} | changes)
+
+
+def test_expired_credentials_are_refreshed(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
+    """Only the refresh token counts."""
+    credentials = obtain(google, alice)
+    google.expire_access_tokens()
+    credentials.expiry = timezone.now().replace(tzinfo=None) - timedelta(days=1)
+    assert credentials.expired
+
+    link_credentials(anna, credentials)
+
+    assert access_token(anna)
+
+
+def test_replaced_refresh_token_is_stored(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
+    """The one that was handed over is worth nothing any more."""
+    google.rotates_refresh_tokens = True
+    credentials = obtain(google, alice)
+
+    account = link_credentials(anna, credentials)
+
+    assert token_of(account, "refresh_token") not in {None, credentials.refresh_token}
+    GoogleAccount.objects.update(access_token_expires_at=timezone.now())
+    assert access_token(anna)
+
+
+def test_id_token_of_the_flow_will_do(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
+    """Not every provider sends one with a refresh."""
+    google.refresh_sends_id_token = False
+
+    assert link_credentials(anna, obtain(google, alice)).sub == alice.sub
+
+
+def test_lost_account_works_again(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
+    """It stays the same row, with the label that it had."""
+    row = linked(anna, google, alice, status=Status.NEEDS_REAUTHORIZATION)
+    GoogleAccount.objects.update(label="Home")
+    google.revoke(alice)
+
+    with heard() as news:
+        account = link_credentials(anna, obtain(google, alice))
+
+    assert GoogleAccount.objects.get() == account == row
+    assert (account.is_active, account.label) == (True, "Home")
+    assert {name for name, _ in news} >= {"account_linked", "authorization_recovered"}
+
+
+def test_second_account_is_added(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
+    """The first one stays the default."""
+    bob = google.add_user("bob@gmail.com")
+    first = link_credentials(anna, obtain(google, alice))
+
+    second = link_credentials(anna, obtain(google, bob))
+
+    assert [first.pk, second.pk] == [row.pk for row in GoogleAccount.objects.for_user(anna)]
+
+
+def test_same_credentials_twice_are_one_link(
+    google: FakeGoogle, alice: FakeUser, anna: Any
+) -> None:
+    """A double click: nothing is ended, and nothing is there twice."""
+    credentials = obtain(google, alice)
+    first = link_credentials(anna, credentials)
+
+    second = link_credentials(anna, credentials, label="Work")
+    third = link_credentials(anna, credentials)
+
+    assert GoogleAccount.objects.get() == first == second == third
+    assert (second.label, third.label) == ("Work", "Work")
+    assert third.is_active and not google.requests_to("revoke")
+
+
+def test_same_credentials_after_a_revocation(
+    google: FakeGoogle, alice: FakeUser, anna: Any
+) -> None:
+    """The link that they became is known to be lost."""
+    credentials = obtain(google, alice)
+    link_credentials(anna, credentials)
+    google.revoke(alice)
+
+    with pytest.raises(GrantLostError) as lost:
+        link_credentials(anna, credentials)
+
+    assert lost.value.account == GoogleAccount.objects.get()
+    assert not GoogleAccount.objects.get().is_active
+
+
+def test_same_credentials_for_another_user(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
+    """Each has a link of their own, as through our pages."""
+    credentials = obtain(google, alice)
+    link_credentials(anna, credentials)
+
+    link_credentials(new_user("ben"), credentials)
+
+    assert GoogleAccount.objects.count() == 2
+
+
+def robot(google: FakeGoogle) -> Any:
+    """Return credentials of a service account."""
+    account = google.add_service_account("reports@example.iam.gserviceaccount.com")
+    return service_account.Credentials.from_service_account_info(
+        google.service_account_info(account)
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda google: None, r"The credentials are None\. Call flow\.fetch_token\(\) first"),
+        (lambda google: "1//secret", r"are a str\. A token does not say to whom it was given"),
+        (robot, r'A service account is not linked: name it in GOOGLE_LINK\["SERVICE_ACCOUNTS"\]'),
+        (
+            lambda google: Flow.from_client_config(google.client_secrets(), SCOPES),
+            r"are a Flow\. Pass what flow\.credentials returns",
+        ),
+        (lambda google: {"refresh_token": "1//secret"}, r"are a dict\. Pass what flow\.credent"),
+        (lambda google: SimpleNamespace(refresh_token="1//secret"), "are a SimpleNamespace"),
+    ],
+)
+def test_what_is_no_credentials(
+    google: FakeGoogle, anna: Any, make: Callable[[FakeGoogle], Any], message: str
+) -> None:
+    """The message says what to pass, and repeats no token."""
+    with pytest.raises(TypeError, match=message) as error:
+        link_credentials(anna, make(google))
+
+    assert "secret" not in str(error.value)
+    assert not google.requests_to("token")
+
+
+def test_credentials_of_an_account_that_is_linked(
+    google: FakeGoogle, alice: FakeUser, anna: Any
+) -> None:
+    """They are ours, and no flow's."""
+    account = linked(anna, google, alice)
+
+    with pytest.raises(TypeError, match="are a AccountCredentials"):
+        link_credentials(anna, credentials_for(account))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: None, TypeError, "The user is a NoneType: pass a user of this site"),
+        (lambda: "anna", TypeError, "The user is a str"),
+        (lambda: 1, TypeError, "The user is a int"),
+        (AnonymousUser, ValueError, "The user is anonymous: nobody can have a link"),
+        (lambda: get_user_model()(username="x"), ValueError, "not saved yet: save the user first"),
+        (lambda: get_user_model()(pk=7), ValueError, "The user is not saved yet"),
+    ],
+)
+def test_who_can_have_no_link(
+    google: FakeGoogle,
+    alice: FakeUser,
+    shared_database: None,
+    make: Callable[[], Any],
+    error: type[Exception],
+    message: str,
+) -> None:
+    """It is said before Google is asked."""
+    credentials = obtain(google, alice)
+
+    with pytest.raises(error, match=message):
+        link_credentials(make(), credentials)
+
+    assert_untouched(google, credentials)
+
+
+@pytest.mark.parametrize(
+    ("label", "error", "message"),
+    [
+        (None, TypeError, "The label is a NoneType: pass a text"),
+        ("x" * 61, ValueError, "The label has 61 characters: 60 is the most"),
+    ],
+)
+def test_label_that_cannot_be_one(
+    google: FakeGoogle,
+    alice: FakeUser,
+    anna: Any,
+    label: Any,
+    error: type[Exception],
+    message: str,
+) -> None:
+    """As on the page for labels."""
+    credentials = obtain(google, alice)
+
+    with pytest.raises(error, match=message):
+        link_credentials(anna, credentials, label=label)
+
+    assert_untouched(google, credentials)
+
+
+def test_credentials_without_a_refresh_token(
+    google: FakeGoogle, alice: FakeUser, anna: Any
+) -> None:
+    """The message says how to get one."""
+    credentials = obtain(google, alice)
+
+    with pytest.raises(NoRefreshTokenError, match=r'access_type="offline", prompt="consent"'):
+        link_credentials(anna, copy_of(credentials, refresh_token=None))
+
+    assert_untouched(google, credentials)
+
+
+def test_credentials_without_openid(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
+    """Nobody says whose they are, and Google is not asked for nothing."""
+    credentials = obtain(google, alice, scopes=[CALENDAR])
+
+    with pytest.raises(IDTokenError, match='add "openid" to the scopes of the flow'):
+        link_credentials(anna, credentials)
+
+    assert google.granted_scopes(alice)
+    assert len(google.requests_to("token")) == 1  # The flow's own.
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"client_id": "another.apps.googleusercontent.com"},
+        {"client_id": None},
+        {"token_uri": "https://id.example/token"},
+        {"token_uri": None},
+    ],
+)
+def test_credentials_of_another_client(
+    google: FakeGoogle, alice: FakeUser, anna: Any, changes: dict[str, Any]
+) -> None:
+    """A client id means nothing without its provider. Both are named, and neither is asked."""
+    credentials = obtain(google, alice)
+    foreign = copy_of(credentials, **changes)
+
+    with pytest.raises(SettingsError) as error:
+        link_credentials(anna, foreign)
+
+    given = (foreign.client_id or "nobody", foreign.token_uri or "no endpoint")
+    assert f"given to {given[0]} at {given[1]}" in str(error.value)
+    assert f"'default' is {google.client.client_id} at {google.url}/token" in str(error.value)
+    assert "Make the flow with the client id and secret" in str(error.value)
+    assert str(credentials.refresh_token) not in str(error.value)
+    assert_untouched(google, credentials)
+
+
+def test_credentials_of_another_client_that_is_configured(
+    google: FakeGoogle, alice: FakeUser, anna: Any, settings: Settings
+) -> None:
+    """The message says which."""
+    other = google.add_client(redirect_uris=[CALLBACK])
+    clients = {"default": google.client_settings(), "tasks": google.client_settings(other)}
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": clients}
+    credentials = copy_of(obtain(google, alice), client_id=other.client_id)
+
+    with pytest.raises(SettingsError, match="Pass client='tasks'"):
+        link_credentials(anna, credentials)
+
+
+def test_client_that_is_not_configured(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
+    """As everywhere."""
+    with pytest.raises(SettingsError, match="There is no Google client 'reports'"):
+        link_credentials(anna, obtain(google, alice), client="reports")
+
+
+def test_revoked_credentials(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
+    """The user has to consent anew: a view with our decorators sends them to do so."""
+    credentials = obtain(google, alice)
+    google.revoke(alice)
+
+    with pytest.raises(GrantLostError, match="go through the flow again") as lost:
+        link_credentials(anna, credentials)
+
+    assert (lost.value.client, lost.value.user_id) == ("default", anna.pk)
+    assert lost.value.reason == "revoked"
+    assert_ended(google, alice)
+
+
+def test_client_that_google_refuses(
+    google: FakeGoogle, alice: FakeUser, anna: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The operator reads it in the log, and the credentials are as good as before."""
+    credentials = obtain(google, alice)
+    google.fail_next(endpoint="token", status=401, body={"error": "invalid_client"})
+
+    with pytest.raises(ClientMisconfiguredError):
+        link_credentials(anna, credentials)
+
+    assert "Google refuses the client 'default': invalid_client" in caplog.text
+    assert_untouched(google, credentials)
+
+
+def test_google_that_cannot_be_reached(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
+    """It may be tried again with the same credentials."""
+    credentials = obtain(google, alice)
+    google.fail_next(endpoint="token", status=503)
+
+    with pytest.raises(RefreshUnavailableError):
+        link_credentials(anna, credentials)
+
+    assert_untouched(google, credentials)
+
+
+@pytest.mark.parametrize("rotates", [False, True])
+def test_signing_keys_that_cannot_be_fetched(
+    google: FakeGoogle, alice: FakeUser, anna: Any, rotates: bool
+) -> None:
+    """What was handed over works as before; what replaced it nobody else has, and it is ended."""
+    google.rotates_refresh_tokens = rotates
+    credentials = obtain(google, alice)
+    google.fail_next(endpoint="certs", status=503)
+
+    with pytest.raises(RefreshUnavailableError):
+        link_credentials(anna, credentials)
+
+    if rotates:
+        assert_ended(google, alice)
+    else:
+        assert_untouched(google, credentials)
+
+
+def test_id_token_of_another_account(
+    google: FakeGoogle, alice: FakeUser, anna: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A mixture is of nobody; the grant is ended."""
+    bob = google.add_user("bob@gmail.com")
+    mixed = copy_of(obtain(google, alice), id_token=obtain(google, bob).id_token)
+
+    with pytest.raises(IDTokenError, match="are of different accounts"):
+        link_credentials(anna, mixed)
+
+    assert "Linking through the client 'default' failed: The ID token and" in caplog.text
+    assert_ended(google, alice)
+    assert google.granted_scopes(bob)
+
+
+def test_id_token_of_the_flow_that_is_none(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
+    """Google's own answer is what counts."""
+    credentials = copy_of(obtain(google, alice), id_token="nonsense")
+
+    assert link_credentials(anna, credentials).sub == alice.sub
+
+
+def test_forged_id_token(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
+    """It is verified whoever has brought it."""
+    google.refresh_sends_id_token = False
+    google.tamper_next_id_token(claims={"aud": "another"})
+    credentials = obtain(google, alice)
+
+    with pytest.raises(IDTokenError):
+        link_credentials(anna, credentials)
+
+    assert_ended(google, alice)
+
+
+def test_account_of_another_organization(
+    google: FakeGoogle, alice: FakeUser, anna: Any, configure: Callable[..., None]
+) -> None:
+    """The flow may not have asked for ``hd``; the ID token is checked all the same."""
+    configure(HOSTED_DOMAIN="example.com")
+    credentials = obtain(google, alice)
+
+    with pytest.raises(HostedDomainError, match=r"Only accounts of example\.com"):
+        link_credentials(anna, credentials)
+
+    assert_ended(google, alice)
+
+
+def test_account_that_another_user_has_linked_is_spared(
+    google: FakeGoogle, alice: FakeUser, anna: Any, configure: Callable[..., None]
+) -> None:
+    """At Google its grant is the same: a failure must not end the link of somebody else."""
+    link_credentials(new_user("ben"), obtain(google, alice))
+    configure(HOSTED_DOMAIN="example.com")
+
+    with pytest.raises(HostedDomainError):
+        link_credentials(anna, obtain(google, alice))
+
+    assert google.granted_scopes(alice)
+    assert not PendingRevocation.objects.exists()
+
+
+def test_grant_that_cannot_be_stored_is_ended(
+    google: FakeGoogle, alice: FakeUser, anna: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else would know of it."""
+    skip_pauses(monkeypatch)
+    credentials = obtain(google, alice)
+
+    with refusing(OperationalError("disk full"), STORED), pytest.raises(GrantNotStoredError):
+        link_credentials(anna, credentials)
+
+    assert_ended(google, alice)
+
+
+def test_user_who_is_deleted_meanwhile(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
+    """It is ended as well, and the error says why."""
+    credentials = obtain(google, alice)
+    user = get_user_model().objects.get(pk=anna.pk)
+    anna.delete()
+
+    with pytest.raises(GrantNotStoredError) as error:
+        link_credentials(user, credentials)
+
+    assert error.value.user_is_gone
+    assert_ended(google, alice)
+
+
+def test_grant_that_is_ended_in_the_same_moment(
+    google: FakeGoogle, alice: FakeUser, anna: Any
+) -> None:
+    """Another user unlinks the same account, and Google ends the grant of both."""
+    other = linked(new_user("ben"), google, alice)
+    credentials = obtain(google, alice)
+
+    with (
+        just_before(HELD, act=lambda: GoogleAccount.objects.get(pk=other.pk).unlink()),
+        pytest.raises(GrantLostError) as lost,
+    ):
+        link_credentials(anna, credentials)
+
+    assert lost.value.account == GoogleAccount.objects.get(user=anna)
+    assert not GoogleAccount.objects.get(user=anna).is_active
+
+
+def test_key_that_is_not_configured(
+    google: FakeGoogle, alice: FakeUser, anna: Any, settings: Settings
+) -> None:
+    """There is nowhere to store the answer, and nobody is asked for it."""
+    credentials = obtain(google, alice)
+    whole = settings.GOOGLE_LINK
+    settings.GOOGLE_LINK = {**whole, "ENCRYPTION_KEYS": []}
+
+    with pytest.raises(SettingsError):
+        link_credentials(anna, credentials)
+
+    settings.GOOGLE_LINK = whole
+    assert_untouched(google, credentials)
+
+
+def test_inside_a_transaction(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
+    """Were that undone, the grant would live on at Google and nobody could end it."""
+    credentials = obtain(google, alice)
+
+    with transaction.atomic(), pytest.raises(RuntimeError, match="non_atomic_requests"):
+        link_credentials(anna, credentials)
+
+    assert_untouched(google, credentials)
+
+
+def test_link_is_logged(
+    google: FakeGoogle, alice: FakeUser, anna: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without anything that is a secret."""
+    caplog.set_level(logging.DEBUG, "django_google_link")
+    credentials = obtain(google, alice)
+
+    account = link_credentials(anna, credentials)
+
+    assert f"The account {account.pk} was linked." in caplog.text
+    assert str(credentials.refresh_token) not in caplog.text
