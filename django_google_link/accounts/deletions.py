@@ -181,6 +181,8 @@ def _copy_tokens(rows: GoogleAccountQuerySet, known: Sequence[Any]) -> Collectio
     if connections[rows.db].vendor != "postgresql" or len(known) < _MANY:
         return ()
     same = list_same_owners(known)
+    if not same:
+        return ()
     values: dict[str, Any] = {
         "id": Func(function="gen_random_uuid", output_field=UUIDField()),
         "account_id": F("pk"),

@@ -147,6 +147,8 @@ def _record_in_database(
     if len(known) < _MANY:
         return []
     same = list_same_owners(known)
+    if not same:
+        return []
     accounts: QuerySet[Any] = GoogleAccount.objects.using(rows.db).filter(pk__in=same)
     values = {
         "account_id": F("pk"),
