@@ -39,6 +39,7 @@ _SETTINGS = (
     "service_accounts",
     "implied_scopes",
     "history_days",
+    "reauthentication",
     "login_hint",
 )
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
+from asgiref.sync import iscoroutinefunction
 from django.conf import settings as django_settings
 from django.db import connections
 
@@ -37,6 +38,7 @@ KEYS = frozenset(
         "SERVICE_ACCOUNTS",
         "IMPLIED_SCOPES",
         "HISTORY_DAYS",
+        "REAUTHENTICATION",
         "LOGIN_HINT",
     }
 )
@@ -265,6 +267,21 @@ class Settings:
             hint='Use {"https://…/auth/books": ["https://…/auth/books.readonly"]}; an empty list '
             "for a scope that is to imply none.",
         )
+
+    @property
+    def reauthentication(self) -> Callable[[Any], Any] | None:
+        """The function that asks a user to prove who they are, if there is one."""
+        path = self._get("REAUTHENTICATION")
+        if path is None:
+            return None
+        function = import_function(path, id="E051", key="REAUTHENTICATION")
+        if iscoroutinefunction(function):
+            raise SettingsError(
+                "E051",
+                'GOOGLE_LINK["REAUTHENTICATION"] names an asynchronous function.',
+                hint="Use one without async: the pages of the app are synchronous.",
+            )
+        return function
 
     @property
     def history_days(self) -> int | None:

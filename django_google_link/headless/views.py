@@ -13,6 +13,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_variables
 
 from ..web.access import client_name
+from ..web.reauthentication import ask_to_reauthenticate
 from .accounts import change_account, list_accounts, require_user, unlink_account
 from .errors import FrontEndError
 from .http import error_response, json_response, outside_transactions, read_body
@@ -72,6 +73,24 @@ def _for_user(endpoint: Endpoint) -> Endpoint:
     return guarded
 
 
+def _for_proven_user(endpoint: Endpoint) -> Endpoint:
+    """Let only users in who have proved who they are, where the project asks for that."""
+
+    @wraps(endpoint)
+    def guarded(request: HttpRequest, **kwargs: Any) -> dict[str, Any] | None:
+        response = ask_to_reauthenticate(request)
+        if response is None:
+            return endpoint(request, **kwargs)
+        raise FrontEndError(
+            403,
+            "reauthentication_required",
+            "Prove once more who you are, and try again.",
+            reauthentication_url=response.get("Location"),
+        )
+
+    return guarded
+
+
 @_for_user
 def _list(request: HttpRequest) -> dict[str, Any]:
     return list_accounts(request.user)
@@ -83,11 +102,13 @@ def _change(request: HttpRequest, id: str) -> dict[str, Any]:
 
 
 @_for_user
+@_for_proven_user
 def _unlink(request: HttpRequest, id: str) -> None:
     unlink_account(request.user, id)
 
 
 @_for_user
+@_for_proven_user
 @sensitive_variables()
 def _start(request: HttpRequest) -> dict[str, Any]:
     data, host = read_body(request), request.get_host()
