@@ -1,7 +1,7 @@
 """What other apps can listen to.
 
 All are sent with ``send_robust`` after the database has committed, with ``GoogleAccount`` as the
-sender, and carry no token.
+sender, and carry no token. The last three are measurements: they are sent at once, by nobody.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ __all__ = [
     "authorization_ending",
     "authorization_lost",
     "authorization_recovered",
+    "revocation_finished",
     "scopes_changed",
     "token_refreshed",
+    "token_request_finished",
+    "token_wait_finished",
 ]
 
 #: A user linked or re-linked an account: ``account``, ``created``, ``request`` (or ``None``).
@@ -39,6 +42,13 @@ authorization_ending = Signal()
 authorization_recovered = Signal()
 #: A link is gone: ``user_id``, ``client``, ``sub``, ``email``.
 account_unlinked = Signal()
+
+#: A request to an OAuth endpoint is over: ``kind``, ``client``, ``outcome``, ``seconds``.
+token_request_finished = Signal()
+#: A caller without a token that is good has got one or not: ``client``, ``outcome``, ``seconds``.
+token_wait_finished = Signal()
+#: An attempt to revoke what was unlinked is over: ``client``, ``outcome``.
+revocation_finished = Signal()
 
 
 def send_on_commit(

@@ -201,6 +201,8 @@ def discard(client: OAuthClient, sub: str, *, using: str) -> None:
     renewed = [row for row in rows if row.sub == sub and share_grant(row, client)]
     if renewed:
         given_up = [row for row in renewed if row.had_link]
+        for row in given_up:
+            _announce_end(row, RevocationOutcome.CANCELLED, using=using)
         history.record_all(
             given_up, HistoryEvent.REVOCATION_ENDED, using=using, reason="linked_again"
         )
@@ -343,9 +345,12 @@ def _attempt(
     except (GoogleLinkError, ImproperlyConfigured) as error:
         if not _is_too_old(pending):
             _postpone_revocation(pending, error, is_short=timeout is not None)
-            if isinstance(error, RefreshUnavailableError):
-                return RevocationOutcome.UNREACHABLE, True
-            return RevocationOutcome.POSTPONED, False
+            is_away = isinstance(error, RefreshUnavailableError)
+            outcome = RevocationOutcome.UNREACHABLE if is_away else RevocationOutcome.POSTPONED
+            signals.revocation_finished.send_robust(
+                None, client=pending.client, outcome=outcome.value
+            )
+            return outcome, is_away
         outcome, reason = RevocationOutcome.ABANDONED, "too_old"
         logger.error(
             "The unlinked account %s could not be revoked at Google in half a year: %s",
@@ -376,6 +381,8 @@ def _close(
 
     def close() -> None:
         ended = _lock(rows.filter(pk__in=keys))
+        for row in ended:
+            _announce_end(row, outcome, using=rows.db)
         if outcome == RevocationOutcome.REVOKED:
             history.record_all(ended, HistoryEvent.REVOKED, using=rows.db, actor=history.PROVIDER)
         else:
@@ -389,6 +396,16 @@ def _close(
         rows.filter(pk__in=[row.pk for row in ended]).delete()
 
     run_in_transaction(close, using=rows.db)
+
+
+def _announce_end(pending: PendingRevocation, outcome: RevocationOutcome, *, using: str) -> None:
+    announce = partial(
+        signals.revocation_finished.send_robust,
+        None,
+        client=pending.client,
+        outcome=outcome.value,
+    )
+    transaction.on_commit(announce, using=using)
 
 
 def _lock(rows: models.QuerySet[PendingRevocation]) -> list[PendingRevocation]:

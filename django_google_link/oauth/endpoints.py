@@ -23,6 +23,7 @@ from ..exceptions import (
 from ..scopes import parse_scopes
 from ..secret import Secret
 from .id_token import read_unverified_identity
+from .measurements import INVALID_TOKEN, measured
 from .transport import Answer, fetch
 
 #: Errors that speak of our registration at Google, never of the user's grant.
@@ -114,13 +115,21 @@ def exchange_code(
     # Google refuses a verifier where there was no challenge.
     verifier = {"code_verifier": code_verifier} if code_verifier else {}
     return _request_token(
-        client, grant_type="authorization_code", code=code, redirect_uri=redirect_uri, **verifier
+        client,
+        "exchange",
+        grant_type="authorization_code",
+        code=code,
+        redirect_uri=redirect_uri,
+        **verifier,
     )
 
 
 @sensitive_variables()
-def refresh(client: OAuthClient, *, refresh_token: Secret) -> TokenResponse:
+def refresh(client: OAuthClient, *, refresh_token: Secret, kind: str = "refresh") -> TokenResponse:
     """Get a fresh access token (RFC 6749 section 6), for all that was granted: no scope is sent.
+
+    Args:
+        kind: of the refresh, for monitoring.
 
     Raises:
         GrantLostError: when Google no longer honours the refresh token.
@@ -129,7 +138,7 @@ def refresh(client: OAuthClient, *, refresh_token: Secret) -> TokenResponse:
         TokenEndpointError: for every other refusal, which is no word on the grant.
     """
     try:
-        return _request_token(client, grant_type="refresh_token", refresh_token=refresh_token)
+        return _request_token(client, kind, grant_type="refresh_token", refresh_token=refresh_token)
     except _InvalidGrantError as error:
         if error.subtype in SESSION_POLICY_SUBTYPES:
             raise GrantLostError(
@@ -161,17 +170,19 @@ def revoke(client: OAuthClient, *, token: Secret, timeout: float | None = None) 
     if client.revocation_endpoint is None:
         raise TokenEndpointError("no_revocation_endpoint")
     form: dict[str, str | Secret] = {"token": token}
-    started = time.monotonic()
-    answer = fetch(client.revocation_endpoint, form=form, timeout=timeout)
-    if answer.document.get("error") in {"invalid_client", "invalid_request"}:
-        form |= {"client_id": client.client_id, "client_secret": client.client_secret}
-        rest = timeout and max(timeout - (time.monotonic() - started), 0.01)
-        answer = fetch(client.revocation_endpoint, form=form, timeout=rest)
-    if answer.status == 200:
-        return True
-    if answer.document.get("error") == "invalid_token":
-        return False
-    raise endpoint_error(answer, sent=form.values())
+    with measured("revoke", client.name) as measurement:
+        started = time.monotonic()
+        answer = fetch(client.revocation_endpoint, form=form, timeout=timeout)
+        if answer.document.get("error") in {"invalid_client", "invalid_request"}:
+            form |= {"client_id": client.client_id, "client_secret": client.client_secret}
+            rest = timeout and max(timeout - (time.monotonic() - started), 0.01)
+            answer = fetch(client.revocation_endpoint, form=form, timeout=rest)
+        if answer.status == 200:
+            return True
+        if answer.document.get("error") == INVALID_TOKEN:
+            measurement.outcome = INVALID_TOKEN
+            return False
+        raise endpoint_error(answer, sent=form.values())
 
 
 class _InvalidGrantError(TokenEndpointError):
@@ -181,12 +192,13 @@ class _InvalidGrantError(TokenEndpointError):
 
 
 @sensitive_variables()
-def _request_token(client: OAuthClient, **params: str | Secret) -> TokenResponse:
+def _request_token(client: OAuthClient, kind: str, **params: str | Secret) -> TokenResponse:
     form = {"client_id": client.client_id, "client_secret": client.client_secret, **params}
-    answer = fetch(client.token_endpoint, form=form)
-    if answer.status != 200:
-        raise endpoint_error(answer, sent=form.values())
-    return _read_token_response(answer)
+    with measured(kind, client.name):
+        answer = fetch(client.token_endpoint, form=form)
+        if answer.status != 200:
+            raise endpoint_error(answer, sent=form.values())
+        return _read_token_response(answer)
 
 
 @sensitive_variables()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..conf import clock
 from ..exceptions import RefreshUnavailableError
+from .measurements import measured
 from .transport import Answer, fetch
 
 if TYPE_CHECKING:
@@ -86,10 +87,11 @@ def _get_keys(jwks_uri: str, *, must_hold: object) -> PyJWKSet:
 
 def _fetch_and_keep(url: str, problem: str, read: Callable[[Answer], Any]) -> Any:
     now = clock.timestamp()
-    answer = fetch(url)
-    content = read(answer) if answer.status == 200 else None
-    if content is None:
-        raise RefreshUnavailableError(problem, status=answer.status)
+    with measured("published", ""):
+        answer = fetch(url)
+        content = read(answer) if answer.status == 200 else None
+        if content is None:
+            raise RefreshUnavailableError(problem, status=answer.status)
     max_age = _read_max_age(answer.headers.get("Cache-Control", ""))
     _cache[url] = _Cached(content, now, now + max_age)
     return content

@@ -85,8 +85,11 @@ from django_google_link.signals import (
     authorization_ending,
     authorization_lost,
     authorization_recovered,
+    revocation_finished,
     scopes_changed,
     token_refreshed,
+    token_request_finished,
+    token_wait_finished,
 )
 from django_google_link.testing import (
     Behaviour,
@@ -178,10 +181,13 @@ __all__ = [
     "list_accounts",
     "make_google_account",
     "read_openapi",
+    "revocation_finished",
     "running_google",
     "scopes_changed",
     "start_link",
     "token_refreshed",
+    "token_request_finished",
+    "token_wait_finished",
     "travel",
     "unlink_account",
 ]
