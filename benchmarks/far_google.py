@@ -8,13 +8,11 @@ whole one. The certificate is made for the run; those of certifi are trusted too
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import os
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,16 +21,12 @@ from typing import Any
 
 import certifi
 import httplib2
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+
+from tests.support.https_servers import HOST, write_certificate
 
 ROUND_TRIP = 0.02  # seconds
 #: What the token endpoint takes by itself.
 TOKEN_DELAY = 0.1  # seconds
-
-_HOST = "127.0.0.1"
 
 
 class FarGoogle:
@@ -71,7 +65,7 @@ def far_google() -> Iterator[FarGoogle]:
     spawn = get_context("spawn")
     ours, theirs = spawn.Pipe()
     with TemporaryDirectory() as folder:
-        certificate, key = _write_certificate(Path(folder))
+        certificate, key = write_certificate(Path(folder))
         bundle = Path(folder) / "bundle.pem"
         bundle.write_bytes(Path(certifi.where()).read_bytes() + certificate.read_bytes())
         os.environ["REQUESTS_CA_BUNDLE"] = str(bundle)
@@ -87,38 +81,6 @@ def far_google() -> Iterator[FarGoogle]:
             del os.environ["REQUESTS_CA_BUNDLE"]
 
 
-def _write_certificate(folder: Path) -> tuple[Path, Path]:
-    """Write a certificate for this machine, signed by itself, and its key; return their paths."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _HOST)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(_HOST))]),
-            critical=False,
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    files = folder / "certificate.pem", folder / "key.pem"
-    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    files[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return files
-
-
 def _run(pipe: Connection, certificate: str, key: str) -> None:
     asyncio.run(_serve(pipe, certificate, key))
 
@@ -126,10 +88,10 @@ def _run(pipe: Connection, certificate: str, key: str) -> None:
 async def _serve(pipe: Connection, certificate: str, key: str) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    server = await asyncio.start_server(_answer_all, _HOST, 0, ssl=context, backlog=2048)
+    server = await asyncio.start_server(_answer_all, HOST, 0, ssl=context, backlog=2048)
     distance = _Distance(_find_port(server))
-    proxy = await asyncio.start_server(distance.carry, _HOST, 0, backlog=2048)
-    pipe.send(f"https://{_HOST}:{_find_port(proxy)}")
+    proxy = await asyncio.start_server(distance.carry, HOST, 0, backlog=2048)
+    pipe.send(f"https://{HOST}:{_find_port(proxy)}")
     loop = asyncio.get_running_loop()
     while True:
         await loop.run_in_executor(None, pipe.recv)
@@ -161,7 +123,7 @@ class _Distance:
         task = asyncio.current_task()
         self._tasks.add(task)
         opened_at = asyncio.get_running_loop().time() + ROUND_TRIP
-        far_reader, far_writer = await asyncio.open_connection(_HOST, self._port)
+        far_reader, far_writer = await asyncio.open_connection(HOST, self._port)
         await asyncio.gather(
             self._carry_one_way(reader, far_writer, opened_at),
             self._carry_one_way(far_reader, writer, opened_at),

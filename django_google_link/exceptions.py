@@ -35,6 +35,7 @@ __all__ = [
     "TokenDecryptionError",
     "TokenEndpointError",
     "TokenUndecryptableError",
+    "UserinfoError",
 ]
 
 
@@ -139,7 +140,8 @@ class GrantLostError(ConsentRequiredError):
 
     ``reason`` is ``"revoked"`` (it was revoked, or it expired), ``"session_policy"`` (the Workspace
     session length policy), ``"undecryptable"`` (the stored token was damaged), ``"requested"`` (an
-    operator has asked for consent again), ``"retired"`` (it had a scope that is no longer used) or
+    operator has asked for consent again), ``"retired"`` (it had a scope that is no longer used),
+    ``"expired"`` (the provider gives no refresh tokens, and the access token has ended) or
     ``"no_refresh_token"`` (none is stored).
     """
 
@@ -305,6 +307,10 @@ class GrantNotStoredError(GoogleLinkError):
 
 class IDTokenError(GoogleLinkError):
     """The ID token cannot be trusted (OpenID Connect Core section 3.1.3.7)."""
+
+
+class UserinfoError(GoogleLinkError):
+    """The provider's userinfo endpoint does not say whose account it is."""
 
 
 class HostedDomainError(IDTokenError):

@@ -59,6 +59,7 @@ class Reason(models.TextChoices):
     UNDECRYPTABLE = "undecryptable", _("the stored token was damaged")
     REQUESTED = "requested", _("asked for by an operator")
     RETIRED = "retired", _("granted a scope that is no longer used")
+    EXPIRED = "expired", _("access was for a limited time, which is over")
 
 
 class RefreshProblem(models.TextChoices):
@@ -256,6 +257,8 @@ class GoogleAccount(SealedTokens):
     )
     ending_announced_at = models.DateTimeField(null=True, blank=True, editable=False)
     access_token_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # Where the provider gives none: the link lasts as long as its access token.
+    without_refresh_token = models.BooleanField(default=False, editable=False)
     # Counts the grants this row has held, so that a slow refresh of an old one is not written.
     grant_version = models.PositiveIntegerField(default=1, editable=False)
     refresh_lease = models.UUIDField(null=True, blank=True, editable=False)
@@ -370,19 +373,36 @@ class GoogleAccount(SealedTokens):
 
     @property
     def is_active(self) -> bool:
-        """Whether Google honours the grant, as far as we know."""
-        return self.status == Status.ACTIVE and bool(self.sealed_refresh_token)
+        """Whether the provider honours the grant, as far as we know."""
+        if self.status != Status.ACTIVE:
+            return False
+        return bool(self.sealed_refresh_token) or (
+            self.without_refresh_token and self.has_unexpired_access_token()
+        )
+
+    @property
+    def lost_reason(self) -> str:
+        """Why an account that is not active has to be linked again, in a word."""
+        return self.status_reason or (
+            Reason.EXPIRED if self.without_refresh_token else "no_refresh_token"
+        )
 
     @property
     def ends_at(self) -> datetime | None:
-        """When the grant ends at Google, where its user has granted access for a limited time."""
-        ends_at: datetime | None = self.refresh_token_expires_at
+        """When the grant ends: where it was for a limited time, or lasts as its access token."""
+        ends_at: datetime | None = (
+            self.access_token_expires_at
+            if self.without_refresh_token
+            else self.refresh_token_expires_at
+        )
         return ends_at if self.is_active else None
 
     @property
     def ends_soon(self) -> bool:
-        """Whether the grant ends within a week."""
-        return self.ends_at is not None and self.ends_at <= clock.now() + ENDING_NOTICE
+        """Whether a grant that lasts for longer than an access token ends within a week."""
+        if self.without_refresh_token or self.ends_at is None:
+            return False
+        return self.ends_at <= clock.now() + ENDING_NOTICE
 
     @property
     def has_ended(self) -> bool:

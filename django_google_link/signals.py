@@ -52,7 +52,7 @@ revocation_finished = Signal()
 
 
 def send_on_commit(
-    signal: Signal, sender: type[Any], *, using: str | None = None, **kwargs: Any
+    signal: Signal, sender: type[Any] | None, *, using: str | None = None, **kwargs: Any
 ) -> None:
     """Send a signal once the surrounding transaction has committed; never, if it rolls back."""
     transaction.on_commit(partial(signal.send_robust, sender, **kwargs), using=using)

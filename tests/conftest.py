@@ -15,6 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from pytest_django import Settings
 
 from django_google_link.accounts.process_breaker import forget_failures
+from django_google_link.oauth.metadata import forget_metadata
 from django_google_link.oauth.published import forget_published
 from django_google_link.testing import FakeGoogle, FakeUser
 from tests.support.constants import CALENDAR, CALLBACK
@@ -36,10 +37,19 @@ hypothesis_settings.load_profile("same")
 pytest_plugins = ["django_google_link.testing.pytest_plugin", "tests.support.interrupt"]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave all of a matrix but its first set of parameters to CI."""
+    for item in items:
+        if item.get_closest_marker("matrix") and any(item.callspec.indices.values()):  # type: ignore[attr-defined]
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def unknown_provider() -> None:
     """Nothing is known of any issuer: the next one may have the port of the last."""
     forget_published()
+    forget_metadata()
     forget_failures()
 
 

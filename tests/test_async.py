@@ -47,6 +47,7 @@ def post(client: AsyncClient, url: str, **headers: str) -> Any:
     return async_to_sync(client.post)(url, headers=headers)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("status", STATUSES)
 def test_async_required_answers_as_sync(async_client: AsyncClient, user: Any, status: str) -> None:
     """The same table, under ASGI."""
@@ -81,6 +82,7 @@ def test_async_required_ready_runs_the_view(
     assert get(async_browser, "/async/agenda/").json() == {"events": EVENTS}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("status", [*STATUSES, "ready"])
 def test_async_aware_asks_everything_in_the_event_loop(
     async_client: AsyncClient, user: Any, status: str
@@ -278,6 +280,7 @@ def test_async_client_resolver_may_ask_the_database_for_nobody(
     assert get(async_client, "/async/home/").json()["status"] == "anonymous"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("path", ["/async/dispatched/", "/async/gotten/", "/async/in-urls/"])
 def test_async_class_based_view(async_browser: AsyncClient, user: Any, path: str) -> None:
     """Decorated as a whole, in part, or in the URLconf."""

@@ -701,6 +701,7 @@ def test_request_attribute_is_configurable(client: Client, settings: Settings) -
     assert client.get("/renamed/").content == b"anonymous"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "path", ["/dispatched/", "/gotten/", "/async/dispatched/", "/async/gotten/", "/async/in-urls/"]
 )
@@ -804,6 +805,7 @@ def test_nothing_that_changes_is_in_the_closure(view: Any) -> None:
     assert all(callable(cell) or isinstance(cell, bool | Requirement) for cell in cells)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("url", "status", "queries"),
     [

@@ -55,6 +55,7 @@ def make_error(error: type[Exception]) -> Exception:
     return error(*positional, **named)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
 @pytest.mark.parametrize("error", PUBLIC_ERRORS)
 def test_copy_has_all_attributes(error: type[Exception], copied: Callable[[Any], Any]) -> None:

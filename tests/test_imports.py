@@ -69,6 +69,7 @@ def loaded(code: str) -> set[str]:
     return set(result.stdout.split())
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("code", [SETUP, SETUP + EVERYTHING], ids=["setup", "every module"])
 def test_libraries_are_imported_late(code: str) -> None:
     """Neither starting Django nor importing our modules loads Google's or any other heavy one."""

@@ -68,6 +68,7 @@ def test_languages_are_those_that_we_promise() -> None:
     assert {path.name for path in LOCALES.iterdir()} == set(LANGUAGES)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_catalog_has_what_is_said(language: str) -> None:
     """All of it, and nothing that is no longer said."""
@@ -106,6 +107,7 @@ def test_template_says_nothing_unmarked(template: Path) -> None:
     assert not re.search(r"\w", text)
 
 
+@pytest.mark.matrix
 @pytest.mark.django_db
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_page_speaks_the_visitors_language(

@@ -27,7 +27,8 @@ SPEAKING = ("accounts/", "oauth/", "views/", "operations/import_tokens.py")
 
 # They bind what a token says, and not the token.
 CLAIMS = {"verify_id_token", "read_unverified_identity", "_find_signing_key"}
-# They compare, keep or look, or read what is public; nothing in them can fail with more than a wrapped token at hand.
+# They compare, keep or look, or read what is public; nothing in them can fail with more than a
+# wrapped token at hand.
 HARMLESS = {
     "oauth/endpoints.py": {"_read_scopes", "_read_token", "is_transient"},
     "oauth/published.py": {"_fetch_and_keep", "_read_keys"},
@@ -39,7 +40,7 @@ HARMLESS = {
 READING = {
     "accounts/access_tokens.py": {"check_grant", "read_row", "refresh_in_turn", "_refresh_row"},
     "accounts/ownership.py": {"reassign", "_seal_for"},
-    "accounts/revocations.py": {"process", "_revoke_grant"},
+    "accounts/revocations.py": {"process_pending", "_revoke_grant"},
     "api_clients/google_auth.py": {"__call__", "_make_google_credentials", "request_access_token"},
     "api_clients/service_account_tokens.py": {
         "cached_service_token",

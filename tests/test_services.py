@@ -103,6 +103,7 @@ def summary(service: Any) -> str:
 # Whose account
 
 
+@pytest.mark.matrix
 @every_helper
 def test_helper_of_a_user_without_a_link(google: FakeGoogle, user: Any, helper: Any) -> None:
     """A specific error, with what would be needed."""
@@ -114,6 +115,7 @@ def test_helper_of_a_user_without_a_link(google: FakeGoogle, user: Any, helper: 
     assert caught.value.missing_scopes == {CALENDAR}
 
 
+@pytest.mark.matrix
 @every_helper
 def test_helper_of_an_anonymous_user(
     google: FakeGoogle, db: None, helper: Any, django_assert_num_queries: DjangoAssertNumQueries
@@ -123,6 +125,7 @@ def test_helper_of_an_anonymous_user(
         helper(AnonymousUser())
 
 
+@pytest.mark.matrix
 @every_helper
 def test_helper_of_an_account_that_is_lost(google: FakeGoogle, user: Any, helper: Any) -> None:
     """The reason is the one that was noted."""
@@ -142,6 +145,7 @@ def test_helper_of_an_account_that_is_lost(google: FakeGoogle, user: Any, helper
         assert caught.value.missing_scopes == {DRIVE}
 
 
+@pytest.mark.matrix
 @every_helper
 def test_helper_of_an_account_that_lacks_a_scope(
     google: FakeGoogle, user: Any, helper: Any
@@ -157,6 +161,7 @@ def test_helper_of_an_account_that_lacks_a_scope(
         assert caught.value.account == account
 
 
+@pytest.mark.matrix
 @every_helper
 def test_helper_of_a_request_s_user(google: FakeGoogle, user: Any, helper: Any) -> None:
     """request.user is lazy, and may be anybody."""
@@ -168,6 +173,7 @@ def test_helper_of_a_request_s_user(google: FakeGoogle, user: Any, helper: Any) 
         helper(SimpleLazyObject(AnonymousUser))
 
 
+@pytest.mark.matrix
 @every_helper
 def test_helper_of_another_client(
     google: FakeGoogle, user: Any, settings: Settings, helper: Any
@@ -342,6 +348,7 @@ def test_the_only_account_that_cannot_says_why(user: Any) -> None:
 # How much is asked
 
 
+@pytest.mark.matrix
 @every_helper
 def test_helper_of_a_user_asks_the_database_once(
     google: FakeGoogle,
@@ -359,6 +366,7 @@ def test_helper_of_a_user_asks_the_database_once(
     assert google.requests == []
 
 
+@pytest.mark.matrix
 @every_helper
 def test_helper_of_an_account_asks_nobody(
     google: FakeGoogle,
@@ -375,6 +383,7 @@ def test_helper_of_an_account_asks_nobody(
     assert google.requests == []
 
 
+@pytest.mark.matrix
 @every_helper
 def test_helper_never_falls_back_to_the_server_s_own_credentials(
     calendar: FakeGoogle, user: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, helper: Any
@@ -616,6 +625,7 @@ def test_authorized_session_refused_by_the_api_sends_a_stream_again(
     assert inbox == [b"the whole of it"]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "body", [{"data": b'{"a": 1}'}, {"data": '{"a": 1}'}, {"json": {"a": 1}}, {"data": None}]
 )

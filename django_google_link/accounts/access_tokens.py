@@ -30,7 +30,7 @@ from ..exceptions import (
     TokenEndpointError,
     TokenUndecryptableError,
 )
-from ..models import GoogleAccount, GoogleAccountQuerySet, RefreshProblem
+from ..models import GoogleAccount, GoogleAccountQuerySet, Reason, RefreshProblem, Status
 from ..oauth import endpoints
 from ..secret import Secret
 from . import lease
@@ -110,6 +110,8 @@ def fresh_access_token(
     """
     request = _AccessTokenRequest(account, leeway=leeway, rejected=rejected)
     request.read_row()
+    if request.is_without_refresh_token:
+        return request.only_token()
     token = request.usable_token()
     # Whoever has a token that still lives, or will not wait, asks once. All others queue up first.
     if token is None and (not wait or request.unexpired_token()):
@@ -170,8 +172,39 @@ class _AccessTokenRequest:
         self._read_state()
         row = self._state.account
         if not row.is_active:
-            raise GrantLostError(reason=row.status_reason or "no_refresh_token", account=row)
+            if row.status == Status.ACTIVE and row.without_refresh_token:
+                self._note_loss(Reason.EXPIRED)
+            raise GrantLostError(reason=row.lost_reason, account=row)
         self._stored = stored_access_token(row, leeway=timedelta())
+
+    @property
+    def is_without_refresh_token(self) -> bool:
+        """Whether the row's access token is all that there is."""
+        return bool(self._state.account.without_refresh_token)
+
+    @sensitive_variables()
+    def only_token(self) -> AccessToken:
+        """Return the stored token, where there will be no other one.
+
+        An API that refuses it says that the grant is lost, unless the token has just come: one that
+        says no to everything must not send its user from consent to consent.
+
+        Raises:
+            GrantLostError: when it was refused, or cannot be read.
+        """
+        row = self._state.account
+        is_refused = self._stored is not None and self._stored.value == self._rejected
+        came_at = row.refreshed_at or row.linked_at
+        is_new = clock.now() - came_at < lease.FORCED_REFRESH_INTERVAL
+        if self._stored is not None and (is_new or not is_refused):
+            return self._stored
+        reason = Reason.REVOKED if is_refused else Reason.UNDECRYPTABLE
+        self._note_loss(reason)
+        raise GrantLostError(reason=reason, account=row)
+
+    def _note_loss(self, reason: Reason) -> None:
+        row = self._state.account
+        _note_loss(row, reason, guard=lease.rows_still_ours(self._rows, row, owner=None))
 
     def usable_token(self) -> AccessToken | None:
         """Return the stored token, if it lives long enough and was not rejected."""
@@ -264,8 +297,10 @@ class _AccessTokenRequest:
         """Ask Google whatever is known; see the function of this name."""
         self._read_state()
         row = self._state.account
+        if row.without_refresh_token and row.is_active:
+            return  # The provider cannot be asked, but by an API.
         if not row.sealed_refresh_token:
-            raise GrantLostError(reason="no_refresh_token", account=row)
+            raise GrantLostError(reason=row.lost_reason, account=row)
         has_turn, owner = (False, None) if self._state.is_leased else self._take_lease()
         if not has_turn:
             raise RefreshUnavailableError("refresh_under_way")
@@ -394,7 +429,7 @@ class _AccessTokenRequest:
             # The stored refresh token is as good as before, and so is the new access token.
             problem = error
             self._give_back_lease(owner)
-        if response.id_token and not problem:
+        if response.id_token and client.identity == "id_token" and not problem:
             follow_identity(client, row, response.id_token)
         expires_at = response.access_token_expires_at
         return AccessToken(

@@ -23,7 +23,7 @@ from ..exceptions import GoogleLinkError, GrantNotStoredError
 from ..models import GoogleAccount, PendingRevocation
 from ..oauth import endpoints
 from ..secret import Secret
-from . import revocations
+from . import outbox, revocations
 from .database import run_durably
 
 logger = logging.getLogger("django_google_link")
@@ -58,7 +58,7 @@ def hold_grant(
     """
     with end_grant_on_failure(client, sub, token, owner=owner, is_linked=is_linked):
         return run_durably(
-            lambda: revocations.enqueue_token(
+            lambda: outbox.enqueue_token(
                 client, sub, token, owner=owner, delay=timedelta(seconds=2 * conf.state_max_age)
             ),
             using=router.db_for_write(PendingRevocation),
@@ -67,7 +67,7 @@ def hold_grant(
 
 def release_grant(held: PendingRevocation) -> None:
     """Take out of the outbox what is stored by now, or is ended in another way."""
-    revocations.outbox(held._state.db).filter(pk=held.pk).delete()
+    outbox.read_outbox(held._state.db).filter(pk=held.pk).delete()
 
 
 def release_in_the_end(held: PendingRevocation | None) -> None:
@@ -167,7 +167,7 @@ def end_grant(
     """
     try:
         pending = run_durably(
-            lambda: revocations.enqueue_token(client, sub, token, owner=owner, delay=delay),
+            lambda: outbox.enqueue_token(client, sub, token, owner=owner, delay=delay),
             using=router.db_for_write(PendingRevocation),
             patience=_OUTBOX_PATIENCE,
         )
@@ -181,7 +181,9 @@ def end_grant(
 
 def _process_now(pending: PendingRevocation) -> None:
     try:
-        revocations.process(pending.pk, using=pending._state.db, timeout=revocations.SHORT_TIMEOUT)
+        revocations.process_pending(
+            pending.pk, using=pending._state.db, timeout=revocations.SHORT_TIMEOUT
+        )
     except (*DATABASE_FAILURES, GoogleLinkError) as error:  # The command will see to it.
         logger.warning("A grant could not be revoked at once: %s", type(error).__name__)
 

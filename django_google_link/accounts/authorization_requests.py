@@ -70,6 +70,9 @@ class PendingAuthorization:
 
         Args:
             state: comes back unchanged; whoever brings it must be told by it.
+
+        Raises:
+            RefreshUnavailableError, ClientMisconfiguredError: as ``endpoints.authorization_url``.
         """
         return write_authorization_url(
             get_client(self.client),
@@ -116,7 +119,7 @@ def start_authorization(
         redirect_uri: to which Google is to send the user back.
     """
     linked = list(GoogleAccount.objects.for_user(user, client=client.name))
-    account = _find_expected(request, linked)
+    account = _find_expected(client, request, linked)
     scopes = choose_scopes(request.scopes, required=request.required)
     if account is None:
         usable = [row for row in linked if row.is_active and client.has_issued(row)]
@@ -127,11 +130,13 @@ def start_authorization(
             prompt = "select_account consent" if lacks else "select_account"
     else:
         is_usable = account.is_active and client.has_issued(account)
-        if is_usable and account.is_ready(*request.required) and not request.renew:
+        # Where nothing tells accounts apart, a further one takes the place of this one.
+        renew = request.renew or (request.add and client.identity == "none")
+        if is_usable and account.is_ready(*request.required) and not renew:
             return None
         scopes = _add_granted_scopes(request, client, account, is_usable=is_usable)
         is_granted = not missing_scopes(scopes, account.refresh_token_scopes)
-        prompt = "" if is_usable and is_granted and not request.renew else "consent"
+        prompt = "" if is_usable and is_granted and not renew else "consent"
     return PendingAuthorization(
         user=request.user,
         client=client.name,
@@ -175,8 +180,13 @@ def _add_granted_scopes(
     )
 
 
-def _find_expected(request: AuthorizeRequest, linked: list[GoogleAccount]) -> GoogleAccount | None:
+def _find_expected(
+    client: OAuthClient, request: AuthorizeRequest, linked: list[GoogleAccount]
+) -> GoogleAccount | None:
     """Return the account that a request is about; none for a further one."""
+    if client.identity == "none":
+        # A further one could not be told from it, so that it takes its place.
+        return linked[0] if linked else None
     if request.account:
         return next((row for row in linked if row.sub == request.account), None)
     if request.add:

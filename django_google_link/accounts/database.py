@@ -66,6 +66,8 @@ _ISOLATION_QUERIES = {
     # MySQL has the one, older versions of MariaDB the other.
     "mysql": "SHOW VARIABLES WHERE Variable_name IN ('transaction_isolation', 'tx_isolation')",
 }
+#: So many keys stand in one statement.
+_MOST_KEYS = 1000
 # mysqlclient has it as an OperationalError.
 _MYSQL_INCORRECT_STRING = 1366
 
@@ -417,6 +419,11 @@ def backoff(failures: int, *, first: int, longest: int) -> timedelta:
 def lease_duration() -> timedelta:
     """Return how long one worker has a row to itself: longer than its request can take."""
     return timedelta(seconds=conf.http_timeout + 5)
+
+
+def split_keys(keys: list[Any]) -> Iterator[list[Any]]:
+    """Yield primary keys, as many at a time as a statement may well have."""
+    return (keys[start : start + _MOST_KEYS] for start in range(0, len(keys), _MOST_KEYS))
 
 
 def in_chunks(rows: QuerySet[Any], *, size: int) -> Iterator[list[Any]]:

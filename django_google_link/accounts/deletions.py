@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -22,12 +22,12 @@ from django.db.models.signals import post_delete, pre_delete
 from .. import signals
 from ..conf import clock
 from ..models import GoogleAccount, GoogleAccountQuerySet, HistoryEvent, PendingRevocation
-from .database import database_now, insert_selected
+from .database import database_now, insert_selected, split_keys
 from .history import list_same_owners, record_selected
+from .outbox import enqueue_accounts
 
 logger = logging.getLogger("django_google_link")
 
-_CHUNK = 1000
 #: So many are named in the log; of more the number will do.
 _MOST_NAMED = 10
 #: From so many on it is worth it to have the database copy the tokens by itself.
@@ -97,7 +97,7 @@ class _Going:
         if self._is_read:
             return 0
         rows: Any = GoogleAccount.objects.using(using)
-        return sum(rows.filter(pk__in=part)._raw_delete(using) for part in _split(found))
+        return sum(rows.filter(pk__in=part)._raw_delete(using) for part in split_keys(found))
 
 
 def _has_to_read_rows(collector: Collector) -> bool:
@@ -129,11 +129,11 @@ def _move_tokens(
         attempts_now: whether an attempt at Google follows the commit.
         is_with_user: whether the users go as well.
     """
-    # They bring what speaks to Google, and every process imports this module when it starts.
-    from . import revocations
+    # It brings what speaks to Google, and every process imports this module when it starts.
+    from .revocations import attempt_after_commit
 
     found: list[uuid.UUID] = []
-    for part in _split(sorted(keys)):
+    for part in split_keys(sorted(keys)):
         rows = GoogleAccount.objects.using(using).filter(pk__in=part)
         known = _lock(rows)
         record_selected(
@@ -145,9 +145,9 @@ def _move_tokens(
         # What is to be attempted has to be known by its key.
         copied = _copy_tokens(rows, known[1:] if attempts_now else known)
         left = [pk for pk, *_ in known if pk not in copied]
-        pending = revocations.enqueue_all(rows.filter(pk__in=left)) if left else []
+        pending = enqueue_accounts(rows.filter(pk__in=left)) if left else []
         if attempts_now and pending:
-            revocations.attempt_after_commit(pending[0].pk, using=using)
+            attempt_after_commit(pending[0].pk, using=using)
         transaction.on_commit(partial(_announce, known), using=using)
     transaction.on_commit(partial(_log_unlinked, found), using=using)
     return found
@@ -211,7 +211,3 @@ def _announce(known: Sequence[Any]) -> None:
         signals.account_unlinked.send_robust(
             GoogleAccount, user_id=user_id, client=client, sub=sub, email=email
         )
-
-
-def _split(keys: list[uuid.UUID]) -> Iterator[list[uuid.UUID]]:
-    return (keys[start : start + _CHUNK] for start in range(0, len(keys), _CHUNK))

@@ -26,7 +26,7 @@ from ..models import (
 )
 from ..scopes import parse_scopes
 from ..signals import send_on_commit
-from . import history, lease, revocations
+from . import history, lease, outbox
 from .database import (
     PATIENCE,
     database_now,
@@ -35,6 +35,7 @@ from .database import (
     run_in_transaction,
     store_as_taken,
 )
+from .revocations import attempt_after_commit
 from .texts import list_simpler_identities
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ logger = logging.getLogger("django_google_link")
 IDENTITY_FIELDS = ("email", "email_verified", "name", "picture", "hosted_domain")
 _TOKEN_FIELDS = (
     *REFRESH_TOKEN_FIELDS,
+    "without_refresh_token",
     "refresh_token_scopes",
     "refresh_token_expires_at",
     "sealed_access_token",
@@ -139,14 +141,16 @@ def _save_grant(
     using: str,
 ) -> GoogleAccount:
     account, created = _lock_link(user, client, identity.sub, using=using)
-    revocations.discard(client, identity.sub, using=using)
+    outbox.discard_revocations(client, identity.sub, using=using)
     if seen is not None and not created and account.grant_version > seen:
         return account
-    if not (response.refresh_token or account.is_active):
+    if not response.refresh_token and client.gives_refresh_tokens and not _keeps(client, account):
         raise NoRefreshTokenError  # Its access token would be all that there is.
     if not client.has_issued(account):
         _leave_to(client, account, response, using=using)
-    news = _apply_grant(account, response, requested=requested)
+    elif client.identity == "none" and not created:
+        _replace_grant(account, response, using=using)
+    news = _apply_grant(client, account, response, requested=requested)
     _apply_identity(account, identity)
     _count_as_new(account)
     fields = [*_TOKEN_FIELDS, *IDENTITY_FIELDS, *_GRANT_FIELDS]
@@ -178,13 +182,22 @@ def _lock_link(
         return locked[0], False
     # Who adds one to a user's links has them all: so one who takes one away knows what is left.
     links = lock_links(every.filter(**owner), user_id=user.pk)
-    if known := [row for row in links if row.sub == sub]:
+    # Where nothing says whose grant it is, there is one link of this user's.
+    if known := links if client.identity == "none" else [row for row in links if row.sub == sub]:
         return known[0], False
     new = {"linked_at": clock.now(), "issuer": client.issuer, "client_id": client.client_id}
     account, created = rows.get_or_create(**key, defaults=new)
     if created:
         return account, True
     return every.select_for_update().get(pk=account.pk), False
+
+
+def _keeps(client: OAuthClient, account: GoogleAccount) -> bool:
+    """Return whether the stored refresh token stands for a grant that has just been renewed.
+
+    Where nothing says whose grant it is, the stored one may be another's.
+    """
+    return account.is_active and bool(account.sealed_refresh_token) and client.identity != "none"
 
 
 def _count_as_new(account: GoogleAccount) -> None:
@@ -199,12 +212,37 @@ def _leave_to(
     client: OAuthClient, account: GoogleAccount, response: TokenResponse, *, using: str
 ) -> None:
     """Let go of what another client was given: it is of no use to this one."""
-    if account.sealed_refresh_token and not response.refresh_token:
+    is_new = response.refresh_token or not client.gives_refresh_tokens
+    if account.sealed_refresh_token and not is_new:
         raise ClientMisconfiguredError(
             "client_id_changed", f"linked through {account.client_id}, and given nothing new"
         )
-    revocations.enqueue(account, using=using, attempts_now=True)
+    _end_grant(account, using=using)
     account.issuer, account.client_id = client.issuer, client.client_id
+    _forget_tokens(account)
+
+
+@sensitive_variables()
+def _replace_grant(account: GoogleAccount, response: TokenResponse, *, using: str) -> None:
+    """Let go of a grant of which nobody can say whether it is of the same account as the new one.
+
+    What the provider has given once more is not revoked: it would end the new grant.
+    """
+    with suppress(TokenDecryptionError):
+        stored = account.unseal_token("refresh_token") or account.unseal_token("access_token")
+        if stored == (response.refresh_token or response.access_token):
+            return
+    _end_grant(account, using=using)
+    _forget_tokens(account)
+
+
+def _end_grant(account: GoogleAccount, *, using: str) -> None:
+    """Have the grant of the stored tokens revoked, first as soon as this has committed."""
+    for pending in outbox.enqueue_account(account, using=using):
+        attempt_after_commit(pending.pk, using=using)
+
+
+def _forget_tokens(account: GoogleAccount) -> None:
     account.drop_tokens()
     account.refresh_token_scopes = []
 
@@ -353,7 +391,11 @@ def _log_loss(account: GoogleAccount, reason: str, *, using: str) -> None:
 
 @sensitive_variables()
 def _apply_grant(
-    account: GoogleAccount, response: TokenResponse, *, requested: frozenset[str]
+    client: OAuthClient,
+    account: GoogleAccount,
+    response: TokenResponse,
+    *,
+    requested: frozenset[str],
 ) -> _News:
     """Put the answer to a consent into the fields of a row; return the signals it calls for."""
     answered = requested if response.scopes is None else frozenset(response.scopes)
@@ -361,6 +403,11 @@ def _apply_grant(
         granted = answered
         _apply_refresh_token(account, response, carries=granted)
         account.ending_announced_at = None
+    elif not _keeps(client, account):
+        granted = answered
+        account.sealed_refresh_token, account.refresh_token_expires_at = "", None
+        account.refresh_token_scopes = sorted(granted)
+        account.without_refresh_token = True
     else:
         declined = requested - answered
         granted = frozenset(account.refresh_token_scopes) - declined
@@ -387,6 +434,7 @@ def _apply_refresh_token(
     account: GoogleAccount, response: TokenResponse, *, carries: frozenset[str]
 ) -> None:
     if response.refresh_token:
+        account.without_refresh_token = False
         account.seal_token("refresh_token", response.refresh_token)
         account.refresh_token_expires_at = response.refresh_token_expires_at
         account.refresh_token_scopes = sorted(carries)

@@ -29,6 +29,7 @@ from ..models import GoogleAccount
 from ..oauth import endpoints
 from ..oauth.authorization_response import identify_user
 from ..oauth.id_token import read_unverified_identity
+from ..oauth.metadata import with_endpoints
 from ..scopes import parse_scopes
 from ..secret import Secret
 from .access_tokens import check_grant
@@ -79,10 +80,10 @@ def link_handed_credentials(
     _require_user(user)
     label = _read_label(label)
     _require_credentials(credentials)
-    oauth_client = get_client(client)
+    oauth_client = with_endpoints(get_client(client))
     _require_client(oauth_client, credentials)
     refresh_token = _read_refresh_token(credentials)
-    _require_openid(credentials)
+    _require_openid(oauth_client, credentials)
     _require_no_transaction()
     keyring.key_ids()  # Without a key there is nowhere to keep what Google answers.
     if known := _find_holder(user, oauth_client, refresh_token):
@@ -174,7 +175,9 @@ def _read_refresh_token(credentials: Credentials) -> Secret:
     return Secret(str(credentials.refresh_token))
 
 
-def _require_openid(credentials: Credentials) -> None:
+def _require_openid(client: OAuthClient, credentials: Credentials) -> None:
+    if client.identity != "id_token":
+        return
     scopes = parse_scopes(credentials.granted_scopes or credentials.scopes or ())
     if not credentials.id_token and "openid" not in scopes:
         raise IDTokenError(

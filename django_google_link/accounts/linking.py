@@ -16,6 +16,7 @@ from django.db import router
 from django.views.decorators.debug import sensitive_variables
 
 from .. import signals
+from ..conf import clock
 from ..conf.clients import OAuthClient, get_client
 from ..conf.scope_rules import missing_scopes
 from ..conf.settings import conf
@@ -54,12 +55,16 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
     from django.http import HttpRequest
 
+    from ..exceptions import TokenEndpointError
     from ..oauth.endpoints import TokenResponse
     from ..oauth.id_token import Identity
 
     User = AbstractBaseUser | AnonymousUser
 
 logger = logging.getLogger("django_google_link")
+
+#: Its user would be sent to consent again before the page has come.
+_SHORTEST_LINK = timedelta(minutes=1)
 
 
 @sensitive_variables()
@@ -109,6 +114,8 @@ def complete_authorization(
     except GoogleLinkError as error:
         logger.warning("Linking through the client %r failed: %s", client.name, error)
         raise
+    if answer.problem:
+        _refuse_answer(client, pending, answer, answer.problem)
     held = hold_grant(
         client,
         answer.unverified_sub,
@@ -127,6 +134,27 @@ def complete_authorization(
 
 
 @sensitive_variables()
+def _refuse_answer(
+    client: OAuthClient,
+    pending: PendingAuthorization,
+    answer: TokenResponse,
+    problem: TokenEndpointError,
+) -> NoReturn:
+    """End what was granted by an answer that cannot be used."""
+    logger.warning("Linking through the client %r failed: %s", client.name, problem)
+    token = answer.refresh_token or answer.access_token
+    if token:
+        end_grant(
+            client,
+            answer.unverified_sub,
+            token,
+            owner=pending.user,
+            is_linked=pending.is_further,
+        )
+    raise problem
+
+
+@sensitive_variables()
 def _turn_into_link(
     user: User,
     client: OAuthClient,
@@ -137,11 +165,12 @@ def _turn_into_link(
     request: HttpRequest | None,
 ) -> GoogleAccount | PendingAuthorization:
     identity = _identify_account(client, pending, answer)
-    if pending.account and identity.sub != pending.account:
+    is_known = client.identity != "none"
+    if is_known and pending.account and identity.sub != pending.account:
         _refuse_other_account(user, client, pending, answer, identity)
     try:
         if not answer.refresh_token and _needs_consent(user, client, pending, answer, identity):
-            return pending.repeated(account=identity.sub)
+            return pending.repeated(account=identity.sub if is_known else pending.account)
         return store_grant(
             user,
             client,
@@ -158,7 +187,7 @@ def _turn_into_link(
         delay = timedelta() if pending.consent_repeated else _time_to_decide()
         end_grant(client, identity.sub, answer.access_token, owner=pending.user, delay=delay)
         if not pending.consent_repeated:
-            return pending.repeated(account=identity.sub)
+            return pending.repeated(account=identity.sub if is_known else pending.account)
         # The next time Google gives a refresh token, as it does for a new grant.
         logger.warning("Google gave the client %r no refresh token, twice.", client.name)
         raise
@@ -252,11 +281,17 @@ def _needs_consent(
         NoRefreshTokenError: when nothing that is of use is stored.
         GrantNotStoredError: when the database does not tell.
     """
+    if not client.gives_refresh_tokens:
+        if _ends_at_once(answer):
+            raise NoRefreshTokenError
+        return False
     with end_grant_on_failure(
         client, identity.sub, answer.access_token, owner=pending.user, is_linked=pending.is_further
     ):
         row = run_durably(lambda: _find_row(user, client, identity.sub), using=_choose_database())
-    if row is None or not row.is_active or not client.has_issued(row):
+    # Where nothing says whose grant it is, the stored token may be another account's.
+    is_same = row is not None and row.is_active and client.identity != "none"
+    if row is None or not is_same or not client.has_issued(row):
         raise NoRefreshTokenError
     granted = pending.scopes if answer.scopes is None else answer.scopes
     new = set(granted).intersection(pending.scopes)
@@ -276,6 +311,13 @@ def _needs_consent(
             " ".join(sorted(lost)),
         )
     return bool(lost) and not pending.consent_repeated
+
+
+@sensitive_variables()
+def _ends_at_once(answer: TokenResponse) -> bool:
+    """Return whether a link that lasts as long as this access token would be none."""
+    expires_at = answer.access_token_expires_at
+    return expires_at is not None and expires_at < clock.now() + _SHORTEST_LINK
 
 
 @sensitive_variables()

@@ -105,8 +105,7 @@ def require_ready(account: GoogleAccount, required: Sequence[str]) -> GoogleAcco
         return account
     if account.is_active:
         raise MissingScopesError(missing_scopes=missing, account=account)
-    reason = account.status_reason or "no_refresh_token"
-    raise GrantLostError(reason=reason, missing_scopes=missing, account=account)
+    raise GrantLostError(reason=account.lost_reason, missing_scopes=missing, account=account)
 
 
 def linked_accounts(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError, router, transaction
@@ -21,14 +21,8 @@ from ..models import (
     HistoryEvent,
 )
 from ..signals import send_on_commit
-from . import history, lease, revocations
-from .database import (
-    is_locked,
-    lock_in_one_order,
-    lock_links,
-    run_alone,
-    run_in_transaction,
-)
+from . import history, lease
+from .database import is_locked, lock_in_one_order, lock_links, run_alone, run_in_transaction
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -134,7 +128,7 @@ def _move(account: GoogleAccount, user: AbstractBaseUser, *, using: str) -> Goog
     former_link.user_id = former
     history.record(former_link, HistoryEvent.REASSIGNED, using=using, direction="away")
     history.record(moved, HistoryEvent.REASSIGNED, using=using, direction="here")
-    revocations.announce_unlinked(moved, user_id=former, using=using)
+    _announce_unlinked(moved, user_id=former, using=using)
     send_on_commit(
         signals.account_linked,
         GoogleAccount,
@@ -178,3 +172,16 @@ def _promote_only_account(rows: GoogleAccountQuerySet) -> None:
     left = list(rows[:2])
     if len(left) == 1 and not left[0].is_default and not is_locked(rows, left[0].pk):
         rows.filter(pk=left[0].pk).update(is_default=True, is_chosen_default=False)
+
+
+def _announce_unlinked(account: GoogleAccount, *, user_id: Any, using: str) -> None:
+    """Send ``account_unlinked`` after the commit: this user has the link no more."""
+    send_on_commit(
+        signals.account_unlinked,
+        GoogleAccount,
+        using=using,
+        user_id=user_id,
+        client=account.client,
+        sub=account.sub,
+        email=account.email,
+    )

@@ -28,8 +28,9 @@ from ..models import (
 )
 from ..scopes import IDENTITY_SCOPES
 from ..signals import send_on_commit
-from . import history, lease, revocations
+from . import history, lease
 from .database import lock_in_one_order, run_in_transaction
+from .outbox import enqueue_account, read_outbox
 
 logger = logging.getLogger("django_google_link")
 
@@ -68,10 +69,10 @@ def _retire_grant(
     if not any(row.pk == account.pk and scope in row.granted_scopes for row in rows):
         return None
     for row in rows:
-        revocations.enqueue(row, using=using, attempts_now=False)
+        enqueue_account(row, using=using)
         _retire(row, _list_kept(row, scope, needed), using=using)
     history.record_all(rows, HistoryEvent.RETIRED, using=using, scope=scope)
-    return list(revocations.outbox(using).filter(account_id__in=keys).order_by("pk"))
+    return list(read_outbox(using).filter(account_id__in=keys).order_by("pk"))
 
 
 def _list_kept(row: GoogleAccount, scope: str, needed: Collection[str]) -> list[str]:
@@ -117,7 +118,7 @@ def list_unrevoked(account: GoogleAccount) -> list[PendingRevocation]:
 
     A consent before that would be ended with them, or would call them off.
     """
-    rows = revocations.outbox().filter(_same_subject(account))
+    rows = read_outbox().filter(_same_subject(account))
     return [row for row in rows if row.sub == account.sub and share_grant(row, account)]
 
 

@@ -1,8 +1,7 @@
-"""Grants that are to end at Google: nothing of a link that is gone may live on there.
+"""Attempts to end grants at Google: nothing of a link that is gone may live on there.
 
-Whatever deletes an account, its tokens move to the outbox ``PendingRevocation`` in the same
-transaction. There is one attempt as soon as that has committed; ``google_link_revoke_pending``
-makes the others, until Google has said yes.
+What is to end waits in the outbox. There is one attempt as soon as the transaction has committed
+that put it there; ``google_link_revoke_pending`` makes the others, until Google has said yes.
 """
 
 from __future__ import annotations
@@ -10,11 +9,10 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, models, router, transaction
@@ -28,7 +26,6 @@ from ..conf.clients import Issued, OAuthClient, get_revoking_client, is_google_i
 from ..exceptions import GoogleLinkError, RefreshUnavailableError, TokenUndecryptableError
 from ..models import (
     GoogleAccount,
-    GoogleAccountQuerySet,
     HistoryEvent,
     PendingRevocation,
     Reason,
@@ -36,18 +33,19 @@ from ..models import (
     TokenName,
 )
 from ..oauth import endpoints
+from ..oauth.metadata import with_endpoints
 from ..secret import Secret
-from ..signals import send_on_commit
 from . import history
 from .database import (
     backoff,
     database_now,
-    delete_in_one_order,
     lease_duration,
     run_alone,
     run_in_transaction,
+    split_keys,
 )
 from .ended_grants import announced_end
+from .outbox import announce_end, list_siblings, read_outbox
 
 logger = logging.getLogger("django_google_link")
 
@@ -60,7 +58,6 @@ SHORT_TIMEOUT = 3
 _MOST_REFUSALS = 3
 #: A claim of many is at most as long as for so many one after the other.
 _LONGEST_CLAIM = 20
-_CHUNK = 1000
 
 
 class RevocationOutcome(models.TextChoices):
@@ -74,43 +71,6 @@ class RevocationOutcome(models.TextChoices):
     SHARED = "shared", _("handled by another process")
 
 
-def enqueue(account: GoogleAccount, *, using: str, attempts_now: bool) -> None:
-    """Put an account's tokens into the outbox, as they are sealed.
-
-    Args:
-        attempts_now: whether Google is told as soon as the transaction has committed.
-    """
-    for pending in _enqueue_all([account], using=using):
-        if attempts_now:
-            attempt_after_commit(pending.pk, using=using)
-
-
-def enqueue_all(accounts: GoogleAccountQuerySet) -> list[PendingRevocation]:
-    """Put the tokens of accounts into the outbox, as they are sealed; return what is there then."""
-    return _enqueue_all(accounts, using=accounts.db)
-
-
-def _enqueue_all(accounts: Iterable[GoogleAccount], *, using: str) -> list[PendingRevocation]:
-    rows = PendingRevocation.objects.using(using)
-    return rows.bulk_create(
-        PendingRevocation(
-            account_id=account.pk,
-            owner=account.owner,
-            client=account.client,
-            issuer=account.issuer,
-            client_id=account.client_id,
-            sub=account.sub,
-            sealed_refresh_token=account.sealed_refresh_token,
-            sealed_access_token=account.sealed_access_token,
-            retry_at=database_now(rows),
-            refreshed_at=account.refreshed_at,
-            created_at=clock.now(),
-        )
-        for account in accounts
-        if account.sealed_refresh_token or account.sealed_access_token
-    )
-
-
 class _FirstAttempt:
     """The one attempt that follows a commit."""
 
@@ -120,7 +80,7 @@ class _FirstAttempt:
 
     def make(self) -> None:
         self.is_made = True
-        process(self._pk, using=self._using, timeout=SHORT_TIMEOUT)
+        process_pending(self._pk, using=self._using, timeout=SHORT_TIMEOUT)
 
 
 def attempt_after_commit(pk: uuid.UUID, *, using: str) -> None:
@@ -141,81 +101,7 @@ def attempt_after_commit(pk: uuid.UUID, *, using: str) -> None:
 
 
 @sensitive_variables()
-def enqueue_token(
-    client: OAuthClient, sub: str, token: Secret, *, owner: str, delay: timedelta = timedelta()
-) -> PendingRevocation:
-    """Put a token into the outbox that stands in no row.
-
-    Args:
-        client: to which it was issued.
-        sub: whose it is; empty, if that could not be verified.
-        token: either of the two tokens of the grant.
-        owner: the primary key of the user, as text.
-        delay: before Google is told. A link to the same account before then calls it off.
-    """
-    rows = outbox()
-    key = uuid.uuid4()
-    pending = PendingRevocation(
-        pk=key,
-        account_id=key,
-        owner=owner,
-        client=client.name,
-        issuer=client.issuer,
-        client_id=client.client_id,
-        sub=sub,
-        refreshed_at=clock.now(),
-        created_at=clock.now(),
-    )
-    pending.seal_token("refresh_token", token)
-    pending.retry_at = database_now(rows) + delay if delay else database_now(rows)
-    pending.save(using=rows.db)
-    return pending
-
-
-def announce_unlinked(account: GoogleAccount, *, user_id: Any, using: str) -> None:
-    """Send ``account_unlinked`` after the commit: this user has the link no more."""
-    send_on_commit(
-        signals.account_unlinked,
-        GoogleAccount,
-        using=using,
-        user_id=user_id,
-        client=account.client,
-        sub=account.sub,
-        email=account.email,
-    )
-
-
-def discard(client: OAuthClient, sub: str, *, using: str) -> None:
-    """Forget the revocations of a grant that has been renewed: they would end the new one.
-
-    At Google the grant is the same whichever of our users links the account. At other providers
-    each token is its own, and the one that waits is still to end.
-
-    Args:
-        client: through which it was renewed.
-        sub: whose it is.
-    """
-    if not is_google_issuer(client.issuer):
-        return
-    rows = PendingRevocation.objects.using(using).filter(issuer=client.issuer, sub=sub)
-    renewed = [row for row in rows if row.sub == sub and share_grant(row, client)]
-    if renewed:
-        given_up = [row for row in renewed if row.had_link]
-        for row in given_up:
-            _announce_end(row, RevocationOutcome.CANCELLED, using=using)
-        history.record_all(
-            given_up, HistoryEvent.REVOCATION_ENDED, using=using, reason="linked_again"
-        )
-        delete_in_one_order(rows, [row.pk for row in renewed])
-
-
-def outbox(using: str | None = None) -> models.QuerySet[PendingRevocation]:
-    """Return what is pending, in the named database or in the one that is written to."""
-    return PendingRevocation.objects.using(using or router.db_for_write(PendingRevocation))
-
-
-@sensitive_variables()
-def process(
+def process_pending(
     pk: uuid.UUID, *, using: str | None = None, timeout: float | None = None
 ) -> RevocationOutcome:
     """Tell Google to end a grant, unless another link lives on it.
@@ -229,7 +115,7 @@ def process(
         timeout: in seconds, where somebody waits: what fails then is due at once, as if it had not
             been tried.
     """
-    rows = outbox(using).filter(pk=pk)
+    rows = read_outbox(using).filter(pk=pk)
     now = database_now(rows)
     claimed = {"attempts": F("attempts") + 1, "retry_at": now + lease_duration()}
 
@@ -240,7 +126,7 @@ def process(
     if pending is None:
         return RevocationOutcome.SHARED
     siblings = run_alone(lambda: list_siblings(pending), using=rows.db)
-    outcome, _ = _attempt(pending, siblings=siblings, timeout=timeout)
+    outcome, _ = _attempt_revocation(pending, siblings=siblings, timeout=timeout)
     return outcome
 
 
@@ -258,31 +144,31 @@ def process_grant(pk: uuid.UUID, *, using: str | None = None) -> list[Revocation
     Returns:
         An outcome for each that was due; none, where another worker has been faster.
     """
-    rows = outbox(using)
+    rows = read_outbox(using)
     pending = run_alone(rows.filter(pk=pk).first, using=rows.db)
     if pending is None:
         return []
     siblings = run_alone(lambda: list_siblings(pending), using=rows.db)
-    claimed = run_in_transaction(lambda: _claim(siblings or [pk], using=rows.db), using=rows.db)
+    claimed = run_in_transaction(lambda: _claim_due(siblings or [pk], using=rows.db), using=rows.db)
     return _process_claimed(claimed, siblings=siblings, using=rows.db)
 
 
-def _claim(keys: list[uuid.UUID], *, using: str) -> list[uuid.UUID]:
+def _claim_due(keys: list[uuid.UUID], *, using: str) -> list[uuid.UUID]:
     """Take those that are due for a while, and return them: the most promising one first.
 
     Of several workers one gets all of a grant, or there would be as many requests. It is done in a
     transaction.
     """
-    rows, now = outbox(using), database_now(outbox(using))
+    rows, now = read_outbox(using), database_now(read_outbox(using))
     # A write to the same row of all comes first: the second worker waits, and finds none due.
     if not rows.filter(pk=min(keys)).update(attempts=F("attempts")):
         return []
     due: list[uuid.UUID] = []
-    for chunk in _split(keys):
+    for chunk in split_keys(keys):
         due += rows.filter(pk__in=chunk, retry_at__lte=now).values_list("pk", flat=True)
     # Each may take as long as one. Should the time not be enough, another worker joins in.
     until = now + lease_duration() * min(len(due), _LONGEST_CLAIM)
-    for chunk in _split(due):
+    for chunk in split_keys(due):
         rows.filter(pk__in=chunk).update(attempts=F("attempts") + 1, retry_at=until)
     order = {key: place for place, key in enumerate(keys)}
     return sorted(due, key=order.__getitem__)
@@ -294,26 +180,28 @@ def _process_claimed(
 ) -> list[RevocationOutcome]:
     outcomes, refusals = [], 0
     for place, key in enumerate(keys, 1):
-        pending = run_alone(outbox(using).filter(pk=key).first, using=using)
+        pending = run_alone(read_outbox(using).filter(pk=key).first, using=using)
         if pending is None:  # A new link has called it off.
             outcomes.append(RevocationOutcome.SHARED)
             continue
-        outcome, is_for_all = _attempt(pending, siblings=siblings, timeout=None)
+        outcome, is_for_all = _attempt_revocation(pending, siblings=siblings, timeout=None)
         outcomes.append(outcome)
         refusals += outcome == RevocationOutcome.POSTPONED
         if is_for_all or refusals == _MOST_REFUSALS:
-            _share(outcome, keys[place:], pending)
+            _share_outcome(outcome, keys[place:], pending)
             return [*outcomes, *[outcome] * (len(keys) - place)]
     return outcomes
 
 
-def _share(outcome: RevocationOutcome, keys: list[uuid.UUID], pending: PendingRevocation) -> None:
-    """Let the siblings of a pending revocation share its outcome, the claimed ones."""
-    rows = outbox(pending._state.db)
+def _share_outcome(
+    outcome: RevocationOutcome, keys: list[uuid.UUID], pending: PendingRevocation
+) -> None:
+    """Let the siblings of a pending revocation share its outcome."""
+    rows = read_outbox(pending._state.db)
     is_over = outcome in {RevocationOutcome.REVOKED, RevocationOutcome.CANCELLED}
     waits = rows.filter(pk=pending.pk).values_list("retry_at", flat=True)
     retry_at = run_alone(waits.first, using=rows.db) or database_now(rows)
-    for chunk in _split(keys):
+    for chunk in split_keys(keys):
         if is_over:
             _close(rows, chunk, outcome)
         else:
@@ -321,7 +209,7 @@ def _share(outcome: RevocationOutcome, keys: list[uuid.UUID], pending: PendingRe
 
 
 @sensitive_variables()
-def _attempt(
+def _attempt_revocation(
     pending: PendingRevocation, *, siblings: list[uuid.UUID], timeout: float | None
 ) -> tuple[RevocationOutcome, bool]:
     """Make an attempt with the tokens of one row; return also whether it speaks for its siblings.
@@ -329,9 +217,9 @@ def _attempt(
     Args:
         pending: claimed.
         siblings: the keys of those that were there before and wait for the end of the same grant.
-        timeout: as in :func:`process`.
+        timeout: as in :func:`process_pending`.
     """
-    rows = outbox(pending._state.db)
+    rows = read_outbox(pending._state.db)
     is_for_all, reason = False, ""
     try:
         outcome, is_for_all = _revoke_grant(pending, timeout=timeout)
@@ -359,7 +247,7 @@ def _attempt(
         )
     _close(rows, [pending.pk], outcome, reason=reason)
     if is_for_all and outcome == RevocationOutcome.REVOKED:
-        for chunk in _split(siblings):
+        for chunk in split_keys(siblings):
             _close(rows, chunk, outcome)
     return outcome, is_for_all
 
@@ -382,7 +270,7 @@ def _close(
     def close() -> None:
         ended = _lock(rows.filter(pk__in=keys))
         for row in ended:
-            _announce_end(row, outcome, using=rows.db)
+            announce_end(row, outcome=outcome.value, using=rows.db)
         if outcome == RevocationOutcome.REVOKED:
             history.record_all(ended, HistoryEvent.REVOKED, using=rows.db, actor=history.PROVIDER)
         else:
@@ -398,16 +286,6 @@ def _close(
     run_in_transaction(close, using=rows.db)
 
 
-def _announce_end(pending: PendingRevocation, outcome: RevocationOutcome, *, using: str) -> None:
-    announce = partial(
-        signals.revocation_finished.send_robust,
-        None,
-        client=pending.client,
-        outcome=outcome.value,
-    )
-    transaction.on_commit(announce, using=using)
-
-
 def _lock(rows: models.QuerySet[PendingRevocation]) -> list[PendingRevocation]:
     """Lock these rows by their keys until the transaction ends, and return those that are there."""
     if not connections[rows.db].features.has_select_for_update:
@@ -420,8 +298,8 @@ def _lock(rows: models.QuerySet[PendingRevocation]) -> list[PendingRevocation]:
 def give_up(pending: Iterable[PendingRevocation], *, using: str) -> None:
     """Forget revocations, in the name of whoever is acting: their grants live on."""
     keys = [row.pk for row in pending]
-    for chunk in _split(keys):
-        _close(outbox(using), chunk, RevocationOutcome.ABANDONED, reason="by_hand")
+    for chunk in split_keys(keys):
+        _close(read_outbox(using), chunk, RevocationOutcome.ABANDONED, reason="by_hand")
 
 
 @sensitive_variables()
@@ -442,7 +320,7 @@ def _revoke_grant(
     ]
     if not tokens:
         raise TokenUndecryptableError
-    client = get_revoking_client(pending)
+    client = with_endpoints(get_revoking_client(pending))
     if client.revocation_endpoint is None:
         logger.error(
             "The unlinked account %s lives on at %s, which has no revocation endpoint: its user "
@@ -452,7 +330,7 @@ def _revoke_grant(
         )
         return RevocationOutcome.ABANDONED, False
     patience = _Patience(timeout)
-    with announced_end(pending, sub=pending.sub, using=outbox(pending._state.db).db):
+    with announced_end(pending, sub=pending.sub, using=read_outbox(pending._state.db).db):
         # Who has linked it by now may not have seen the announcement; all others will.
         if _lives_on(pending):
             return RevocationOutcome.CANCELLED, True
@@ -469,7 +347,7 @@ def _revoke_grant(
 
 
 def _lives_on(pending: PendingRevocation) -> bool:
-    using = outbox(pending._state.db).db
+    using = read_outbox(pending._state.db).db
     return run_alone(
         lambda: has_living_link(pending, sub=pending.sub, owner=pending.owner, using=using),
         using=using,
@@ -494,25 +372,6 @@ def _revoke_access_token(client: OAuthClient, token: Secret, *, timeout: float |
     """
     with suppress(GoogleLinkError):
         endpoints.revoke(client, token=token, timeout=timeout)
-
-
-def list_siblings(pending: PendingRevocation) -> list[uuid.UUID]:
-    """Return what waits for the end of the same grant: at Google one revocation is for them all.
-
-    Those come first whose token Google has honoured last. Of the refresh tokens of one grant it
-    lets the oldest die. What has been refused before comes last.
-    """
-    if not pending.sub or not is_google_issuer(pending.issuer):
-        return []
-    rows = outbox(pending._state.db).filter(issuer=pending.issuer, sub=pending.sub)
-    rows = rows.only("issuer", "client_id", "sub", "last_error", "refreshed_at")
-    found = [row for row in rows if row.sub == pending.sub and share_grant(row, pending)]
-    return [row.pk for row in sorted(found, key=_rank)]
-
-
-def _rank(pending: PendingRevocation) -> tuple[bool, float]:
-    used = pending.refreshed_at.timestamp() if pending.refreshed_at else 0
-    return bool(pending.last_error), -used
 
 
 def has_living_link(issued: Issued, *, sub: str, owner: str, using: str | None = None) -> bool:
@@ -569,7 +428,3 @@ def _postpone_revocation(pending: PendingRevocation, error: Exception, *, is_sho
         delay.total_seconds(),
         error,
     )
-
-
-def _split(keys: list[uuid.UUID]) -> Iterator[list[uuid.UUID]]:
-    return (keys[start : start + _CHUNK] for start in range(0, len(keys), _CHUNK))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import copy_context
+from functools import partial
+from threading import Thread
 from typing import TypeVar
 
 from django.db import connections
@@ -25,8 +27,14 @@ def run_outside_event_loop(work: Callable[[], Result]) -> Result:
     """
     if not is_in_event_loop():
         return work()
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(copy_context().run, _close_afterwards, work).result()
+    result: Future[Result] = Future()
+    run = partial(copy_context().run, _settle, result, work)
+    thread = Thread(target=run, name="google-link-database", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # There is no thread to be had, or the interpreter is ending.
+        _run_without_event_loop(run)
+    return result.result()
 
 
 @contextmanager
@@ -44,9 +52,24 @@ def connections_as_before() -> Iterator[None]:
                 one.close()
 
 
-def _close_afterwards(work: Callable[[], Result]) -> Result:
-    with connections_as_before():
-        return work()
+def _settle(result: Future[Result], work: Callable[[], Result]) -> None:
+    try:
+        with connections_as_before():
+            value = work()
+    except BaseException as error:
+        result.set_exception(error)
+    else:
+        result.set_result(value)
+
+
+def _run_without_event_loop(run: Callable[[], None]) -> None:
+    """Do something in this thread as if no event loop ran here, which waits for it anyway."""
+    loop = asyncio.get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        run()
+    finally:
+        asyncio._set_running_loop(loop)
 
 
 def is_in_event_loop() -> bool:

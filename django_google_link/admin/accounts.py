@@ -186,9 +186,9 @@ class GoogleAccountAdmin(LinkAdmin):
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Unlink these accounts at once, and begin to end their grants at Google."""
-        from ..accounts.revocations import outbox
+        from ..accounts.outbox import read_outbox
 
-        pending = outbox().filter(account_id__in=[account.pk for account in queryset])
+        pending = read_outbox().filter(account_id__in=[account.pk for account in queryset])
         run_in_transaction(queryset.delete, using=router.db_for_write(GoogleAccount))
         transaction.on_commit(lambda: self._begin_to_revoke(request, pending))
 

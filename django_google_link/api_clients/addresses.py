@@ -18,10 +18,13 @@ def find_address(url: str, api_endpoint: str | None) -> str:
         api_endpoint: of the emulator, as the settings have it.
 
     Raises:
-        ValueError: when it is not https, unless it is that emulator on this machine.
+        ValueError: when it is not https, unless it is that emulator on this machine; or when it
+            is no address.
     """
     address = to_emulator(url, api_endpoint)
     parts = urlsplit(address)
+    if "\\" in parts.netloc:
+        raise ValueError("The host of the address has a backslash: others read another host there.")
     if parts.scheme == "https":
         return address
     if (

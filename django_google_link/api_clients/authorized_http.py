@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from ..conf.settings import conf
 from ..http.failures import list_failures, to_os_error
 from ..http.pool import send_request
-from ..http.streams import find_position
+from ..http.streams import find_position, find_rewinding
 from .addresses import find_address
 from .credentials import find_api_endpoint, make_credentials_for
 from .insufficient_scope import refuse_insufficient_scope
@@ -114,7 +114,9 @@ class AuthorizedHttp:
             self._request, uri, method, body, headers or {}, redirections
         )
         response, content = result
-        refuse_insufficient_scope(self.credentials, response.status, response, lambda: content)
+        # Where a redirect has led to, the token was not sent.
+        if response.previous is None:
+            refuse_insufficient_scope(self.credentials, response.status, response, lambda: content)
         return result
 
     def close(self) -> None:
@@ -141,7 +143,7 @@ class AuthorizedHttp:
             return response, content
         self.credentials.refresh(None)
         again = self._authorize(method, uri, plain)
-        can_rewind = start is not None or not hasattr(body, "read")
+        can_rewind = start is not None or find_rewinding(body) is not None
         if again["authorization"] == authorized["authorization"] or not can_rewind:
             return response, content
         return send(headers=again)

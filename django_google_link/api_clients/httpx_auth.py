@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -88,8 +89,11 @@ class HttpxAuth(httpx.Auth):
                 response.read()
                 run_outside_event_loop(partial(self._refuse_insufficient_scope, response))
             exchange.hide_token(response)
+        except GeneratorExit:
+            pass  # The client gives up, and is handling the error for which it does.
         finally:
             exchange.hide_token(None)
+        exchange.hide_token_in_error(sys.exception())
 
     async def async_auth_flow(
         self, request: httpx.Request
@@ -107,8 +111,11 @@ class HttpxAuth(httpx.Auth):
                 await response.aread()
                 await sync_to_async(self._refuse_insufficient_scope)(response)
             exchange.hide_token(response)
+        except GeneratorExit:
+            pass  # The client gives up, and is handling the error for which it does.
         finally:
             exchange.hide_token(None)
+        exchange.hide_token_in_error(sys.exception())
 
     def _ready_sender(self, rejected: Secret | None = None) -> _Sender | None:
         """Return what was found before, if its token is still good. Asks nobody."""
@@ -190,6 +197,17 @@ class _Exchange:
     def is_worth_repeating(self, sender: _Sender) -> bool:
         """Return whether there is another token, and the body can be had again."""
         return sender.token.value != self._sent and self._rewind is not None
+
+    def hide_token_in_error(self, error: BaseException | None) -> None:
+        """Leave the token out of the request that an error carries along, after a redirect.
+
+        Args:
+            error: of the client's, on account of which it ends this exchange.
+        """
+        if isinstance(error, httpx.RequestError):
+            error.request.headers.pop("Authorization", None)
+        if isinstance(error, httpx.HTTPStatusError):  # Raised by a hook of the client's.
+            self.hide_token(error.response)
 
     def hide_token(self, response: httpx.Response | None) -> None:
         """Leave the token out of the requests that answers and errors carry along."""

@@ -51,7 +51,8 @@ def says_insufficient_scope(status: int, headers: Mapping[str, str], body: bytes
         return False
     # A stream is an array, and ends with the error.
     for item in document if isinstance(document, list) else [document]:
-        error = item.get("error") if isinstance(item, dict) else None
+        # The status of gRPC stands there by itself, where it was not translated.
+        error = item.get("error", item) if isinstance(item, dict) else None
         if error == "insufficient_scope" or (isinstance(error, dict) and _names_scope(error)):
             return True
     return False
@@ -102,7 +103,7 @@ def _is_linked(
 
 
 def _names_scope(error: Mapping[str, Any]) -> bool:
-    if str(error.get("message", "")).startswith(_MESSAGE):
+    if _MESSAGE in str(error.get("message", "")):
         return True
     details, errors = error.get("details"), error.get("errors")
     return any(map(_is_scope_detail, details if isinstance(details, list) else ())) or any(

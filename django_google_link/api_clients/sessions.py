@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from google.auth.transport.requests import AuthorizedSession
 from requests.adapters import HTTPAdapter
 from requests.exceptions import ConnectionError, InvalidSchema
-from requests.utils import rewind_body
 
 from ..conf.settings import conf
 from ..http.failures import RouteError
 from ..http.pool import process_pool
 from ..http.routes import find_route
+from ..http.streams import find_rewinding
 from ..secret import cut_frames
 from .addresses import find_address
 from .credentials import find_api_endpoint, make_credentials_for
@@ -62,12 +63,11 @@ class ApiSession(AuthorizedSession):
 
     def __init__(self, credentials: Credentials, *, api_endpoint: str | None) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
-            credentials, max_refresh_attempts=1, auth_request=_refuse_request
+            credentials, refresh_status_codes=(), auth_request=_refuse_request
         )
         # A .netrc would replace the token; proxies and certificates are the adapter's concern.
         self.trust_env = False
         self.headers["User-Agent"] = conf.user_agent
-        self.hooks["response"].append(_rewind_refused_body)
         adapter = SharedAdapter(api_endpoint)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
@@ -75,7 +75,7 @@ class ApiSession(AuthorizedSession):
     def request(  # type: ignore[override]
         self, method: str, url: str, *args: Any, **kwargs: Any
     ) -> Any:
-        """Send a request, as ``requests`` does.
+        """Send a request, as ``requests`` does; and again with another token, if it is refused.
 
         Raises:
             MissingScopesError: when the API says that a scope is missing, and it is one that is
@@ -84,15 +84,33 @@ class ApiSession(AuthorizedSession):
         if len(args) < _POSITION_OF_TIMEOUT:
             kwargs.setdefault("timeout", conf.api_timeout)
         try:
-            response = without_traceback(super().request, method, url, *args, **kwargs)
+            response = without_traceback(self._send_authorized, method, url, *args, **kwargs)
         except BaseException as error:
             _strip_error(error)
             raise
+        had_token = "Authorization" in response.request.headers
         _strip_response(response)
-        refuse_insufficient_scope(
-            self.credentials, response.status_code, response.headers, lambda: response.content
-        )
+        if had_token:
+            refuse_insufficient_scope(
+                self.credentials, response.status_code, response.headers, lambda: response.content
+            )
         return response
+
+    def _send_authorized(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+        # google-auth would repeat it with files that are at their end.
+        rewind = find_rewinding(*_list_bodies(args, kwargs))
+        send = partial(super().request, method, url, *args, **kwargs)
+        response = send()
+        # After a redirect the first server may have done what it was asked for.
+        if response.status_code != 401 or response.history:
+            return response
+        refused = response.request.headers["Authorization"]
+        self.credentials.refresh(None)
+        if rewind is None or refused == f"Bearer {self.credentials.token}":
+            return response
+        response.close()
+        rewind()
+        return send()
 
 
 class SharedAdapter(HTTPAdapter):
@@ -151,11 +169,13 @@ def without_traceback(call: Callable[..., Any], *args: Any, **kwargs: Any) -> An
         raise cut_frames(error) from error.__cause__
 
 
-def _rewind_refused_body(response: Response, **kwargs: Any) -> None:
-    """Let google-auth repeat a refused request: without this it sends a stream from its end."""
-    body = response.request.body
-    if response.status_code == 401 and body is not None and not isinstance(body, bytes | str):
-        rewind_body(response.request)
+def _list_bodies(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield what a request reads: its data, and its files in any form that ``requests`` takes."""
+    yield args[0] if args else kwargs.get("data")
+    files: Any = kwargs.get("files") or ()
+    pairs: Iterable[Any] = files.items() if isinstance(files, Mapping) else files
+    for _, file in pairs:
+        yield file[1] if isinstance(file, tuple | list) else file
 
 
 def _refuse_request(*args: Any, **kwargs: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from difflib import get_close_matches
 from functools import partial
 from itertools import chain
@@ -19,7 +18,6 @@ from ..conf.settings import KEYS, conf
 from ..conf.validators import read_or_default
 from ..encryption.keyring import decode_key
 from ..exceptions import SettingsError
-from ..scopes import IDENTITY_SCOPES, PREFIX, parse_scopes
 from ..secret import Secret
 from .messages import error, warning
 
@@ -42,9 +40,6 @@ _SETTINGS = (
     "reauthentication",
     "login_hint",
 )
-
-#: Those that OpenID Connect defines; all of Google's are addresses.
-_SHORT_SCOPES = frozenset({*IDENTITY_SCOPES, "address", "offline_access", "phone"})
 
 
 @register(Tags.security)
@@ -80,7 +75,6 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *chain.from_iterable(unknown),
         *_check_request_attribute(),
         *_check_encryption_keys(),
-        *_check_scopes(),
         *_check_default_client(),
     ]
 
@@ -151,20 +145,6 @@ def _check_encryption_keys() -> Iterator[CheckMessage]:
                 f"Encryption key {position} was not made at random.",
                 hint="Make one with manage.py google_link_generate_key.",
             )
-
-
-def _check_scopes() -> Iterator[CheckMessage]:
-    for name, settings in _read_clients().items():
-        with suppress(TypeError):
-            for scope in parse_scopes(settings.get("SCOPES", ())):
-                is_short = "://" not in scope and scope not in _SHORT_SCOPES
-                if is_short or scope.count("://") > 1 or "," in scope:
-                    yield warning(
-                        "W004",
-                        f"The Google client {name!r} asks for {scope!r}, which is no scope.",
-                        hint="Write each in full, as an item of its own, such as "
-                        f"{PREFIX}calendar.readonly.",
-                    )
 
 
 def _check_default_client() -> Iterator[CheckMessage]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from django.views.decorators.debug import sensitive_variables
+
 from ..exceptions import SettingsError
 from ..scopes import parse_scopes
 from ..secret import Secret
 from .json_file import explain_failure
 from .secrets_file import read_secrets_file
+from .validators import strip_invisible
 
 #: What the flow itself sets: overriding these would break it or its protection.
 RESERVED_PARAMS = frozenset(
@@ -57,7 +60,7 @@ def read_client_id(name: str, value: Any) -> str:
             f"CLIENT_ID of the Google client {name!r} is not a string.",
             hint="Use a string.",
         )
-    return require_storable(name, "CLIENT_ID", value)
+    return require_storable(name, "CLIENT_ID", _read_visible(name, "CLIENT_ID", value))
 
 
 def require_storable(name: str, key: str, value: str) -> str:
@@ -74,12 +77,30 @@ def require_storable(name: str, key: str, value: str) -> str:
 def read_secret(name: str, value: Any) -> Secret:
     """Return ``CLIENT_SECRET``, which was wrapped when the settings were read."""
     if isinstance(value, Secret):
-        return value
+        return Secret(_read_visible(name, "CLIENT_SECRET", value.reveal()))
     raise SettingsError(
         "E012",
         f"CLIENT_SECRET of the Google client {name!r} is not a string.",
         hint="Use a string.",
     )
+
+
+@sensitive_variables()
+def _read_visible(name: str, key: str, value: str) -> str:
+    """Return a value without what cannot be seen around it. Within it nobody would find that.
+
+    RFC 6749 appendix A.1 and A.2 allow printable ASCII.
+    """
+    value = strip_invisible(value)
+    for position, character in enumerate(value, 1):
+        if not " " <= character <= "~":
+            raise SettingsError(
+                "E012",
+                f"{key} of the Google client {name!r} has the character "
+                f"U+{ord(character):04X} at position {position}.",
+                hint="Copy it again: it consists of letters, digits and punctuation.",
+            )
+    return value
 
 
 def read_scopes(name: str, value: Any) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from .client_values import (
     require_storable,
 )
 from .provider_values import (
+    AUTH_METHODS,
     PROVIDER_KEYS,
     AuthMethod,
     IdentityKind,
@@ -139,6 +140,11 @@ class OAuthClient:
         See https://developers.google.com/identity/protocols/oauth2/web-server#incrementalAuth.
         """
         return self.is_google and self.include_granted_scopes
+
+    @property
+    def authenticates_by_header(self) -> bool:
+        """Whether it shows its secret in the header, and not in the body (RFC 6749 2.3.1)."""
+        return self.token_endpoint_auth_method == AUTH_METHODS[1]
 
     @property
     def callback_args(self) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ PROVIDER_KEYS = frozenset(
 )
 
 _IDENTITY_KINDS = ("id_token", "userinfo", "none")
-_AUTH_METHODS = ("client_secret_post", "client_secret_basic")
+AUTH_METHODS = ("client_secret_post", "client_secret_basic")
 _SCOPE_SEPARATORS = (" ", ",")
 _LONGEST_NAME = 60
 
@@ -55,7 +55,7 @@ def read_auth_method(name: str, settings: Mapping[str, Any]) -> AuthMethod | Non
     """
     if settings.get("TOKEN_ENDPOINT_AUTH_METHOD") is None:
         return None
-    method = _read_choice(name, settings, "TOKEN_ENDPOINT_AUTH_METHOD", _AUTH_METHODS, id="E038")
+    method = _read_choice(name, settings, "TOKEN_ENDPOINT_AUTH_METHOD", AUTH_METHODS, id="E038")
     return cast("AuthMethod", method)
 
 

@@ -38,6 +38,9 @@ _CLASS_OF: dict[str, ScopeClass] = {
     for name in names.split()
 }
 
+#: Those that Google's pages list, which are by far not all that there are.
+KNOWN_SCOPES = frozenset(_CLASS_OF)
+
 
 def classify_scope(scope: str) -> ScopeClass:
     """Return Google's class of a scope; ``unknown`` where its pages do not say."""

@@ -9,13 +9,16 @@ from ..scopes import parse_scopes
 from .implied_scopes import IMPLIED_SCOPES
 from .settings import conf
 
+#: It asks for a refresh token, and opens nothing (OpenID Connect Core section 11).
+_NEVER_MISSING = frozenset({"offline_access"})
+
 _Table = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 def missing_scopes(required: Iterable[str], granted: Iterable[str]) -> frozenset[str]:
     """Return those of the required scopes that were not granted, and are not implied by others."""
     had = frozenset(parse_scopes(granted))
-    missing = frozenset(parse_scopes(required)) - had
+    missing = frozenset(parse_scopes(required)) - had - _NEVER_MISSING
     return missing - implied_scopes(had) if missing else missing
 
 

@@ -47,6 +47,10 @@ def _is_placeholder(value: str) -> bool:
 def _read_client(document: Any) -> tuple[str, Mapping[str, Any]]:
     if isinstance(document, dict) and document.get("type") == "service_account":
         raise ValueError("it is the key of a service account, which belongs in SERVICE_ACCOUNTS")
+    if isinstance(document, dict) and document.get("type") == "authorized_user":
+        raise ValueError(
+            "it is the token of one user, which manage.py google_link_import files takes"
+        )
     if not isinstance(document, dict) or len(document) != 1:
         raise ValueError('it is not an object with the one key "web" or "installed"')
     [(kind, content)] = document.items()

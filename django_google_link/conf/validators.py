@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -113,6 +114,15 @@ def import_function(path: object, *, id: str, key: str) -> Callable[..., Any]:
 def is_loopback(url: str) -> bool:
     """Return whether an address is on this machine."""
     return urlsplit(url).hostname in _LOOPBACK
+
+
+#: What stays around a value that was copied from a page or read from a file.
+_INVISIBLE = string.whitespace + "\u00a0\u200b\u2060\ufeff"
+
+
+def strip_invisible(text: str) -> str:
+    """Return text without the blanks, line breaks and byte order marks around it."""
+    return text.strip(_INVISIBLE)
 
 
 def normalize_host(host: str, scheme: str | None = None) -> str:

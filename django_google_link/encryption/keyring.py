@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-import string
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from django.views.decorators.debug import sensitive_variables
 
 from ..conf.settings import conf
-from ..conf.validators import read_or_default
+from ..conf.validators import read_or_default, strip_invisible
 from ..exceptions import EncryptionKeyUnavailableError, SettingsError
 from ..secret import Secret
 from .format import Binding, parse_sealed
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from .key import Key
 
 _KEY_BYTES = 32
-_AROUND = string.whitespace + "\u00a0\ufeff\u200b"
 
 
 def seal(secret: Secret, binding: Binding) -> str:
@@ -133,7 +131,7 @@ def decode_key(text: Secret, *, position: int = 1) -> bytes:
         SettingsError: (an ``ImproperlyConfigured``) when it is not 32 bytes; it says what it is.
     """
     # Files end with a line break, and lists in the environment have blanks.
-    bare = text.reveal().strip(_AROUND)
+    bare = strip_invisible(text.reveal())
     try:
         key = base64.b64decode(bare.encode("ascii"), altchars=b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
@@ -14,3 +15,24 @@ def find_position(body: Any) -> int | None:
     except (AttributeError, OSError):
         return None
     return position
+
+
+def find_rewinding(*bodies: Any) -> Callable[[], None] | None:
+    """Return what brings bodies back to where they stand now, or ``None`` if one can be read once.
+
+    Args:
+        bodies: streams, iterators, or anything else that can be read as often as one likes.
+    """
+    positions = [(body, find_position(body)) for body in bodies if _is_used_up_by_reading(body)]
+    if any(position is None for _, position in positions):
+        return None
+
+    def rewind() -> None:
+        for body, position in positions:
+            body.seek(position)
+
+    return rewind
+
+
+def _is_used_up_by_reading(body: Any) -> bool:
+    return hasattr(body, "read") or isinstance(body, Iterator)

@@ -153,6 +153,7 @@ class Migration(migrations.Migration):
                 ('refresh_token_expires_at', models.DateTimeField(blank=True, db_index=True, editable=False, null=True, verbose_name='grant ends')),
                 ('ending_announced_at', models.DateTimeField(blank=True, editable=False, null=True)),
                 ('access_token_expires_at', models.DateTimeField(blank=True, editable=False, null=True)),
+                ('without_refresh_token', models.BooleanField(default=False, editable=False)),
                 ('grant_version', models.PositiveIntegerField(default=1, editable=False)),
                 ('refresh_lease', models.UUIDField(blank=True, editable=False, null=True)),
                 ('refresh_lease_expires_at', models.DateTimeField(blank=True, editable=False, null=True)),

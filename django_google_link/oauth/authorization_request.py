@@ -8,6 +8,8 @@ from urllib.parse import urlencode, urlsplit
 from django.views.decorators.debug import sensitive_variables
 
 from ..conf.clients import OAuthClient
+from .authorization_params import choose_params
+from .metadata import with_endpoints
 
 # google-auth-oauthlib takes no http, which is right on loopback alone, and writes the query of an
 # endpoint that has one anew: what it writes for this address is put on the one that is configured.
@@ -40,34 +42,36 @@ def write_authorization_url(
         prompt: ``"consent"``, ``"select_account"``, both, or nothing.
         login_hint: the ``sub`` or e-mail of the account that is expected.
         include_granted_scopes: whether it is for what was granted before as well.
+
+    Raises:
+        RefreshUnavailableError: when the issuer's metadata is needed, and cannot be had.
+        ClientMisconfiguredError: when it must not be used.
     """
     from google_auth_oauthlib.flow import Flow
 
-    extra = dict(client.authorization_params)
-    # Without our "consent" there would be no refresh token, whatever else is wished.
-    prompts = [*prompt.split(), *extra.pop("prompt", "").split()]
-    params = {
-        "nonce": nonce,
-        "access_type": "offline",
-        "include_granted_scopes": "true" if include_granted_scopes else "",
-        "login_hint": login_hint,
-        "hd": client.hosted_domain or "",
-    }
-    params = {name: extra.pop(name, value) for name, value in params.items()}
-    # Not as arguments: a parameter may be called as one of the library's own.
-    query = urlencode({name: value for name, value in extra.items() if value})
+    client = with_endpoints(client)
+    params = choose_params(
+        client,
+        nonce=nonce,
+        prompt=prompt,
+        login_hint=login_hint,
+        include_granted_scopes=include_granted_scopes,
+    )
+    asked = client.scope_separator.join(scopes)
     flow = Flow.from_client_config(
         {
             "web": {
                 "client_id": client.client_id,
-                "auth_uri": f"{_ADDRESS}?{query}",
+                # Not as arguments: a parameter may be called as one of the library's own.
+                "auth_uri": f"{_ADDRESS}?{urlencode(params)}",
                 "token_uri": client.token_endpoint,
             }
         },
-        scopes=list(scopes),
+        scopes=[asked] if asked else None,
         redirect_uri=redirect_uri,
         code_verifier=code_verifier,
     )
-    url, _ = flow.authorization_url(state=state, prompt=" ".join(dict.fromkeys(prompts)), **params)
+    # The library would ask everybody for "offline"; what is empty it leaves out.
+    url, _ = flow.authorization_url(state=state, access_type="")
     separator = "&" if urlsplit(client.authorization_endpoint).query else "?"
     return f"{client.authorization_endpoint}{separator}{urlsplit(url).query}"

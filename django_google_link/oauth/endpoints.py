@@ -22,8 +22,10 @@ from ..exceptions import (
 )
 from ..scopes import parse_scopes
 from ..secret import Secret
+from .client_authentication import Form, authenticate
 from .id_token import read_unverified_identity
-from .measurements import INVALID_TOKEN, measured
+from .measurements import INVALID_TOKEN, judge_error, measured
+from .metadata import with_endpoints
 from .transport import Answer, fetch
 
 #: Errors that speak of our registration at Google, never of the user's grant.
@@ -64,12 +66,17 @@ _TRANSIENT_ERRORS = THROTTLING_ERRORS | {
     "temporarily_unavailable",
 }
 
+#: Errors of a revocation endpoint that wants to know who asks.
+_UNAUTHENTICATED = frozenset({"invalid_client", "invalid_request"})
+
 #: Statuses that pass by themselves.
 _TRANSIENT_STATUSES = frozenset({408, 425, 429})
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 # VSCHAR: what can be sent in a header, and stored.
 _TOKEN = re.compile(r"[\x20-\x7e]+")
 _MAX_LIFETIME = 10 * 365 * 24 * 3600
+#: No scopes at all: what stands in their place is nothing that could be read.
+_MALFORMED: tuple[str, ...] = ("malformed scope",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +84,8 @@ class TokenResponse:
     """A successful answer of the token endpoint (RFC 6749 section 5.1).
 
     ``scopes`` is ``None`` where the answer names none: then they are the ones that were asked for.
+    ``problem`` is why the answer cannot be used, whatever else is in it: what was granted has to be
+    ended then.
     """
 
     access_token: Secret
@@ -85,6 +94,7 @@ class TokenResponse:
     refresh_token_expires_at: datetime | None
     scopes: tuple[str, ...] | None
     id_token: Secret | None
+    problem: TokenEndpointError | None = None
 
     @property
     def unverified_sub(self) -> str:
@@ -101,6 +111,8 @@ def exchange_code(
     client: OAuthClient, *, code: Secret, redirect_uri: str, code_verifier: str
 ) -> TokenResponse:
     """Trade an authorization code for tokens (RFC 6749 section 4.1.3).
+
+    Of an answer that cannot be used the ``problem`` is set, and not raised.
 
     Args:
         code: as it came.
@@ -138,7 +150,9 @@ def refresh(client: OAuthClient, *, refresh_token: Secret, kind: str = "refresh"
         TokenEndpointError: for every other refusal, which is no word on the grant.
     """
     try:
-        return _request_token(client, kind, grant_type="refresh_token", refresh_token=refresh_token)
+        response = _request_token(
+            client, kind, grant_type="refresh_token", refresh_token=refresh_token
+        )
     except _InvalidGrantError as error:
         if error.subtype in SESSION_POLICY_SUBTYPES:
             raise GrantLostError(
@@ -147,13 +161,17 @@ def refresh(client: OAuthClient, *, refresh_token: Secret, kind: str = "refresh"
                 reason="session_policy",
             ) from None
         raise GrantLostError(reason="revoked") from None
+    if response.problem:
+        raise response.problem
+    return response
 
 
 @sensitive_variables()
 def revoke(client: OAuthClient, *, token: Secret, timeout: float | None = None) -> bool:
     """End a grant (RFC 7009 section 2.1). A token that is already dead counts as done.
 
-    Google does not ask who wants it; who does is told at the second attempt.
+    Google does not ask who wants it, and is told at a second attempt if it does. Others are told at
+    once: of whom they do not know they may take the token for an unknown one (section 2.2).
 
     Args:
         client: to which the token was issued.
@@ -167,22 +185,25 @@ def revoke(client: OAuthClient, *, token: Secret, timeout: float | None = None) 
         RefreshUnavailableError: when Google cannot be reached or makes no sense.
         TokenEndpointError: for every other refusal.
     """
-    if client.revocation_endpoint is None:
+    client = with_endpoints(client)
+    url = client.revocation_endpoint
+    if url is None:
         raise TokenEndpointError("no_revocation_endpoint")
-    form: dict[str, str | Secret] = {"token": token}
+    plain: Form = {"token": token}
+    form, headers = (plain, {}) if client.is_google else authenticate(client, plain)
     with measured("revoke", client.name) as measurement:
         started = time.monotonic()
-        answer = fetch(client.revocation_endpoint, form=form, timeout=timeout)
-        if answer.document.get("error") in {"invalid_client", "invalid_request"}:
-            form |= {"client_id": client.client_id, "client_secret": client.client_secret}
+        answer = fetch(url, form=form, headers=headers, timeout=timeout)
+        if client.is_google and answer.document.get("error") in _UNAUTHENTICATED:
+            form, headers = authenticate(client, plain)
             rest = timeout and max(timeout - (time.monotonic() - started), 0.01)
-            answer = fetch(client.revocation_endpoint, form=form, timeout=rest)
+            answer = fetch(url, form=form, headers=headers, timeout=rest)
         if answer.status == 200:
             return True
         if answer.document.get("error") == INVALID_TOKEN:
             measurement.outcome = INVALID_TOKEN
             return False
-        raise endpoint_error(answer, sent=form.values())
+        raise endpoint_error(answer, sent=[client.client_secret, token])
 
 
 class _InvalidGrantError(TokenEndpointError):
@@ -193,12 +214,18 @@ class _InvalidGrantError(TokenEndpointError):
 
 @sensitive_variables()
 def _request_token(client: OAuthClient, kind: str, **params: str | Secret) -> TokenResponse:
-    form = {"client_id": client.client_id, "client_secret": client.client_secret, **params}
-    with measured(kind, client.name):
-        answer = fetch(client.token_endpoint, form=form)
-        if answer.status != 200:
-            raise endpoint_error(answer, sent=form.values())
-        return _read_token_response(answer)
+    client = with_endpoints(client)
+    form, headers = authenticate(client, params)
+    with measured(kind, client.name) as measurement:
+        answer = fetch(client.token_endpoint, form=form, headers=headers)
+        # RFC 6749 has errors come with another status; not everybody heeds it.
+        is_error = _read_text(answer.document, "error") and not _read_token(answer, "access_token")
+        if answer.status != 200 or is_error:
+            raise endpoint_error(answer, sent=[client.client_secret, *params.values()])
+        response = _read_token_response(client, answer)
+        if response.problem:
+            measurement.outcome = judge_error(response.problem)
+        return response
 
 
 @sensitive_variables()
@@ -242,33 +269,50 @@ def _redact_secrets(text: str, secrets: Iterable[Secret]) -> str:
 
 
 @sensitive_variables()
-def _read_token_response(answer: Answer) -> TokenResponse:
+def _read_token_response(client: OAuthClient, answer: Answer) -> TokenResponse:
     access_token = _read_token(answer, "access_token")
-    if access_token is None or _read_text(answer.document, "token_type").lower() not in {
-        "",
-        "bearer",
-    }:
-        raise RefreshUnavailableError("no_access_token", status=200)
+    scopes = _read_scopes(client, answer)
     return TokenResponse(
-        access_token=access_token,
+        access_token=access_token or Secret(""),
         access_token_expires_at=_read_expiry(answer.document.get("expires_in")),
         refresh_token=_read_token(answer, "refresh_token"),
         refresh_token_expires_at=_read_expiry(answer.document.get("refresh_token_expires_in")),
-        scopes=_read_scopes(answer),
+        scopes=None if scopes is _MALFORMED else scopes,
         id_token=_read_token(answer, "id_token"),
+        problem=_find_problem(answer, has_token=bool(access_token), scopes=scopes),
     )
 
 
-def _read_scopes(answer: Answer) -> tuple[str, ...] | None:
+@sensitive_variables()
+def _find_problem(
+    answer: Answer, *, has_token: bool, scopes: tuple[str, ...] | None
+) -> TokenEndpointError | None:
+    """Return why an answer cannot be used, though its status says that all is well."""
+    problem = ""
+    if not has_token:
+        problem = "no_access_token"
+    elif _read_text(answer.document, "token_type").lower() not in {"", "bearer"}:
+        problem = "unsupported_token_type"
+    elif scopes is _MALFORMED:
+        problem = "malformed_scope"
+    return RefreshUnavailableError(problem, status=200) if problem else None
+
+
+def _read_scopes(client: OAuthClient, answer: Answer) -> tuple[str, ...] | None:
     """Return the scopes of an answer; ``None``, if it leaves them out.
 
-    What is not a scope (RFC 6749 appendix A.4) nobody has asked for.
+    What is not a scope (RFC 6749 appendix A.4) nobody has asked for. Other providers than Google
+    separate them by commas as well, whatever they want to be asked with, or send a list.
     """
     scope = answer.document.get("scope")
     if scope is None:
         return None
+    if isinstance(scope, list) and not client.is_google:
+        scope = " ".join(item for item in scope if isinstance(item, str))
     if not isinstance(scope, str):
-        raise RefreshUnavailableError("malformed_scope", status=200)
+        return _MALFORMED
+    if not client.is_google:
+        scope = scope.replace(",", " ")
     return tuple(filter(_SCOPE.fullmatch, parse_scopes(scope)))
 
 
@@ -292,6 +336,9 @@ def _read_text(document: Mapping[str, Any], key: str) -> str:
 
 
 def _read_expiry(seconds: Any) -> datetime | None:
+    """Return when something ends. Some providers write the number as text."""
+    if isinstance(seconds, bool):
+        return None
     try:
         lifetime = int(seconds)
     except (TypeError, ValueError, OverflowError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ from ..conf import clock
 from ..conf.clients import OAuthClient
 from ..exceptions import HostedDomainError, IDTokenError
 from ..secret import Secret
-from .published import ALGORITHMS, NONSENSE, find_signing_key
+from .metadata import with_endpoints
+from .published import ALGORITHMS, KEY_TYPES, NONSENSE, find_signing_key
 
 if TYPE_CHECKING:
     from jwt import PyJWK
@@ -34,7 +36,7 @@ SUBJECT = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """The identity of a Google account: ``sub`` is it, all else is for display."""
+    """The identity of an account at the provider: ``sub`` is it, all else is for display."""
 
     sub: str
     email: str
@@ -59,14 +61,15 @@ def verify_id_token(client: OAuthClient, id_token: Secret, *, nonce: str | None)
     """
     import jwt
 
+    client = with_endpoints(client)
     if client.jwks_uri is None:
         raise IDTokenError("No JWKS_URI is configured by which to verify the ID token.")
-    key = _find_signing_key(client.jwks_uri, id_token)
+    key = _find_signing_key(client, client.jwks_uri, id_token)
     try:
         claims = jwt.decode(
             id_token.reveal(),
             key,
-            algorithms=ALGORITHMS,
+            algorithms=[key.algorithm_name],
             audience=client.client_id,
             issuer=list(client.issuers),
             options={
@@ -83,7 +86,7 @@ def verify_id_token(client: OAuthClient, id_token: Secret, *, nonce: str | None)
     _check_party(client, claims)
     if nonce is not None and not _is_same(claims.get("nonce"), nonce):
         raise IDTokenError("The ID token carries another nonce than was sent.")
-    return _read_identity(claims)
+    return read_identity(claims)
 
 
 def read_unverified_identity(id_token: Secret) -> Identity | None:
@@ -92,7 +95,7 @@ def read_unverified_identity(id_token: Secret) -> Identity | None:
 
     try:
         claims = jwt.decode(id_token.reveal(), options={"verify_signature": False})
-        return _read_identity(claims)
+        return read_identity(claims)
     except (jwt.PyJWTError, IDTokenError, *NONSENSE):
         return None
 
@@ -119,13 +122,23 @@ def is_numeric_date(value: object) -> bool:
 
 
 def _check_party(client: OAuthClient, claims: dict[str, Any]) -> None:
-    if claims["aud"] != client.client_id and claims.get("azp") != client.client_id:
+    """Check for whom the token is: OpenID Connect Core section 3.1.3.7, points 3 to 5."""
+    audiences, party = claims["aud"], claims.get("azp")
+    is_shared = isinstance(audiences, list) and set(audiences) != {client.client_id}
+    # Google's may name the client of a mobile app of the same project.
+    is_others = party is not None and not client.is_google
+    if (is_shared or is_others) and party != client.client_id:
         raise IDTokenError("The ID token is meant for several parties, and not issued to this one.")
     if client.hosted_domain and claims.get("hd") != client.hosted_domain:
         raise HostedDomainError(client.hosted_domain)
 
 
-def _read_identity(claims: dict[str, Any]) -> Identity:
+def read_identity(claims: Mapping[str, Any]) -> Identity:
+    """Read the claims of OpenID Connect Core section 5.1: only the subject has to be there.
+
+    Raises:
+        IDTokenError: when that is not a subject.
+    """
     sub = claims.get("sub")
     if not isinstance(sub, str) or not SUBJECT.fullmatch(sub):
         raise IDTokenError("The ID token names no usable subject.")
@@ -163,14 +176,24 @@ def _read_address(value: object) -> str:
     return text if text.startswith("https://") and len(text) <= 1000 else ""
 
 
-def _find_signing_key(jwks_uri: str, id_token: Secret) -> PyJWK:
+def _find_signing_key(client: OAuthClient, jwks_uri: str, id_token: Secret) -> PyJWK:
     import jwt
 
     try:
-        kid = jwt.get_unverified_header(id_token.reveal()).get("kid")
+        header = jwt.get_unverified_header(id_token.reveal())
     except (jwt.PyJWTError, *NONSENSE):
         raise IDTokenError("The ID token is malformed.") from None
-    key = find_signing_key(jwks_uri, kid)
+    algorithm = header.get("alg")
+    if algorithm not in _choose_algorithms(client):
+        raise IDTokenError("The ID token is signed in a way that is not accepted of its issuer.")
+    key = find_signing_key(jwks_uri, header.get("kid"), algorithm=algorithm)
     if key is None:
         raise IDTokenError("The ID token is signed with a key that its issuer does not publish.")
     return key
+
+
+def _choose_algorithms(client: OAuthClient) -> frozenset[str]:
+    """Return what the issuer may sign with: of ours, what it publishes, if that is known."""
+    if client.is_google:
+        return frozenset(ALGORITHMS)
+    return frozenset(KEY_TYPES).intersection(client.signing_algorithms or KEY_TYPES)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from .. import signals
 from ..exceptions import (
     ClientMisconfiguredError,
+    GoogleLinkError,
     GrantLostError,
     RefreshUnavailableError,
     TokenEndpointError,
@@ -24,7 +25,7 @@ _OUTCOMES: dict[type[BaseException], str] = {
     RefreshUnavailableError: "unavailable",
     ClientMisconfiguredError: "client_refused",
     GrantLostError: "invalid_grant",
-    TokenEndpointError: "refused",
+    GoogleLinkError: "refused",
 }
 #: Those of these words that errors have, too.
 _WORDS = frozenset({"timeout", "unreachable", "invalid_grant"})

@@ -5,29 +5,45 @@ It is kept as long as the issuer says, in this process.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..conf import clock
 from ..exceptions import RefreshUnavailableError
+from .caching import read_max_age
 from .measurements import measured
 from .transport import Answer, fetch
 
 if TYPE_CHECKING:
-    from jwt import PyJWK, PyJWKSet
+    from jwt import PyJWK
 
-#: What Google signs with. A list of ours: what a token or a key says of itself proves nothing
-#: (RFC 8725 section 3.1).
+#: What Google signs with.
 ALGORITHMS = ["RS256"]
+
+#: The kind of key that each algorithm needs. A list of ours, and none with a shared secret: what a
+#: token or a key says of itself proves nothing (RFC 8725 section 3.1).
+KEY_TYPES = {
+    "RS256": "RSA",
+    "RS384": "RSA",
+    "RS512": "RSA",
+    "PS256": "RSA",
+    "PS384": "RSA",
+    "PS512": "RSA",
+    "ES256": "EC",
+    "ES384": "EC",
+    "ES512": "EC",
+    "EdDSA": "OKP",
+}
 
 #: What PyJWT runs into where somebody sends something else than a JSON Web Token.
 NONSENSE = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 
 #: Seconds between two fetches for a key id that is not in the cached set.
 _MIN_REFETCH = 60
-_DEFAULT_AGE, _MAX_AGE = 300, 24 * 3600
+_DEFAULT_AGE = 300
+
+_Keys = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -40,21 +56,24 @@ class _Cached:
 _cache: dict[str, _Cached] = {}
 
 
-def find_signing_key(jwks_uri: str, kid: object) -> PyJWK | None:
+def find_signing_key(jwks_uri: str, kid: object, *, algorithm: str = "RS256") -> PyJWK | None:
     """Return the key of an issuer with this id, or its only one, if a token names none.
+
+    Keys for something else are passed over, and so are those of kinds that are not known here.
 
     Args:
         jwks_uri: where the issuer publishes its keys.
         kid: as the token says; ``None`` where it does not.
+        algorithm: with which the token is signed; one of ``KEY_TYPES``.
 
     Raises:
         RefreshUnavailableError: when the keys cannot be fetched.
     """
-    published = _get_keys(jwks_uri, must_hold=kid).keys
-    keys = [key for key in published if key.algorithm_name in ALGORITHMS]
+    published = _get_keys(jwks_uri, must_hold=kid)
+    keys = [key for key in published if _fits(key, algorithm)]
     for key in keys:
-        if key.key_id == kid or (kid is None and len(keys) == 1):
-            return key
+        if key.get("kid") == kid or (kid is None and len(keys) == 1):
+            return _make_key(key, algorithm)
     return None
 
 
@@ -75,11 +94,11 @@ def forget_published() -> None:
     _cache.clear()
 
 
-def _get_keys(jwks_uri: str, *, must_hold: object) -> PyJWKSet:
+def _get_keys(jwks_uri: str, *, must_hold: object) -> _Keys:
     """Return the issuer's keys: fetched when the cached ones are too old, or lack the one named."""
     cached, now = _cache.get(jwks_uri), clock.timestamp()
     if cached and now < cached.expires_at:
-        is_held = any(key.key_id == must_hold for key in cached.content.keys)
+        is_held = any(key.get("kid") == must_hold for key in cached.content)
         if must_hold is None or is_held or now < cached.fetched_at + _MIN_REFETCH:
             return cached.content  # type: ignore[no-any-return]
     return _fetch_and_keep(jwks_uri, "signing_keys_unavailable", _read_keys)  # type: ignore[no-any-return]
@@ -92,20 +111,32 @@ def _fetch_and_keep(url: str, problem: str, read: Callable[[Answer], Any]) -> An
         content = read(answer) if answer.status == 200 else None
         if content is None:
             raise RefreshUnavailableError(problem, status=answer.status)
-    max_age = _read_max_age(answer.headers.get("Cache-Control", ""))
+    max_age = read_max_age(answer, default=_DEFAULT_AGE)
     _cache[url] = _Cached(content, now, now + max_age)
     return content
 
 
-def _read_keys(answer: Answer) -> PyJWKSet | None:
+def _read_keys(answer: Answer) -> _Keys | None:
+    """Return what is published, whatever kinds of keys that are (RFC 7517 section 5)."""
+    published = answer.document.get("keys")
+    if not isinstance(published, list):
+        return None
+    return [key for key in published if isinstance(key, dict)] or None
+
+
+def _fits(key: Mapping[str, Any], algorithm: str) -> bool:
+    """Return whether a published key is one for this algorithm (RFC 7517 section 4)."""
+    return (
+        key.get("kty") == KEY_TYPES[algorithm]
+        and key.get("use", "sig") == "sig"
+        and key.get("alg", algorithm) == algorithm
+    )
+
+
+def _make_key(key: Mapping[str, Any], algorithm: str) -> PyJWK | None:
     import jwt
 
     try:
-        return jwt.PyJWKSet.from_dict(dict(answer.document))
+        return jwt.PyJWK(dict(key), algorithm)
     except (jwt.PyJWTError, *NONSENSE):
         return None
-
-
-def _read_max_age(cache_control: str) -> float:
-    match = re.search(r"max-age=(\d{1,9})", cache_control)
-    return min(int(match[1]), _MAX_AGE) if match else _DEFAULT_AGE

@@ -43,21 +43,28 @@ class Answer:
 
 
 Body = Mapping[str, "str | Secret"] | bytes | None
+Headers = Mapping[str, "str | Secret"]
 
 
 @sensitive_variables()
 def fetch(
-    url: str, *, form: Mapping[str, str | Secret] | None = None, timeout: float | None = None
+    url: str,
+    *,
+    form: Mapping[str, str | Secret] | None = None,
+    headers: Headers | None = None,
+    timeout: float | None = None,
 ) -> Answer:
-    """POST a form, or GET without one. Errors as :func:`request`.
+    """POST a form, or GET without one, and have JSON answered. Errors as :func:`request`.
 
     Args:
         url: of the endpoint.
         form: the parameters of the body.
+        headers: further ones.
         timeout: in seconds, at most ``HTTP_TIMEOUT``.
     """
     method = "GET" if form is None else "POST"
-    return request(method, url, body=form, headers={"Accept": "application/json"}, timeout=timeout)
+    headers = {"Accept": "application/json", **(headers or {})}
+    return request(method, url, body=form, headers=headers, timeout=timeout)
 
 
 @sensitive_variables()
@@ -66,7 +73,7 @@ def request(
     url: str,
     *,
     body: Body = None,
-    headers: Mapping[str, str] | None = None,
+    headers: Headers | None = None,
     timeout: float | None = None,
 ) -> Answer:
     """Make one request of any kind.
@@ -107,7 +114,7 @@ def _settle_answer(answer: Future[Answer], *arguments: Any) -> None:
 
 @sensitive_variables()
 def _send_request(
-    method: str, url: str, body: Body, headers: Mapping[str, str] | None, deadline: float
+    method: str, url: str, body: Body, headers: Headers | None, deadline: float
 ) -> Answer:
     failures: tuple[type[BaseException], ...] = (*list_failures(), ValueError)
     status = None
@@ -156,8 +163,10 @@ def _make_timeout(seconds: float) -> Any:
     return Timeout(connect=seconds / 2, read=seconds)
 
 
-def _complete_headers(headers: Mapping[str, str] | None, *, is_form: bool) -> dict[str, str]:
-    completed = {"Accept-Encoding": "identity", "User-Agent": conf.user_agent, **(headers or {})}
+@sensitive_variables()
+def _complete_headers(headers: Headers | None, *, is_form: bool) -> dict[str, str]:
+    given = {key: _reveal(value) for key, value in (headers or {}).items()}
+    completed = {"Accept-Encoding": "identity", "User-Agent": conf.user_agent, **given}
     if is_form:
         completed["Content-Type"] = "application/x-www-form-urlencoded"
     return completed
@@ -168,10 +177,12 @@ def _encode_body(body: Body) -> bytes | None:
     """Reveal the secrets at the last moment: Django's debug page shows the frames above."""
     if not isinstance(body, Mapping):
         return body
-    form = {
-        key: value.reveal() if isinstance(value, Secret) else value for key, value in body.items()
-    }
-    return urlencode(form).encode()
+    return urlencode({key: _reveal(value) for key, value in body.items()}).encode()
+
+
+@sensitive_variables()
+def _reveal(value: str | Secret) -> str:
+    return value.reveal() if isinstance(value, Secret) else value
 
 
 @sensitive_variables()

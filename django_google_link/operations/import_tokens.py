@@ -22,7 +22,7 @@ from ..accounts.answers import (
 )
 from ..accounts.database import run_durably
 from ..accounts.grants import is_held, save_grant
-from ..accounts.revocations import outbox
+from ..accounts.outbox import read_outbox
 from ..conf.clients import OAuthClient, get_client
 from ..conf.settings import conf
 from ..exceptions import (
@@ -215,7 +215,7 @@ def _find_reason_to_skip(
         EncryptionKeyUnavailableError: when it has a token, and not the key to it.
     """
     owner = GoogleAccount(user_id=candidate.user_id).owner
-    unlinked = outbox().filter(owner=owner, client=client.name, sub=sub)
+    unlinked = read_outbox().filter(owner=owner, client=client.name, sub=sub)
     unlinked = unlinked.exclude(pk=held.pk) if held else unlinked
     row = _find_account(candidate, client, sub)
     if unlinked.exists() or (row and row.status_reason == Reason.REQUESTED):

@@ -95,11 +95,12 @@ def list_due_accounts(
     if expiring_within is not None:
         due |= Q(sealed_access_token="") | Q(access_token_expires_at__lt=now + expiring_within)
     accounts = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
+    # Where there is no refresh token, it is noted that the time of the access token is over.
+    is_over = Q(without_refresh_token=True, access_token_expires_at__lt=now)
     return (
         accounts.filter(status=Status.ACTIVE)
-        .exclude(sealed_refresh_token="")
         .alias(last_asked_at=Coalesce("refreshed_at", "linked_at"))
-        .filter(due)
+        .filter((due & ~Q(sealed_refresh_token="")) | is_over)
     )
 
 

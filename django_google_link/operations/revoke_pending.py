@@ -13,12 +13,12 @@ from django.db import models
 from django.db.models import Q
 
 from ..accounts.database import database_now, run_alone
+from ..accounts.outbox import read_outbox
 from ..accounts.revocations import (
     SHORT_TIMEOUT,
     RevocationOutcome,
-    outbox,
-    process,
     process_grant,
+    process_pending,
 )
 from ..conf.clients import is_google_issuer
 from ..models import PendingRevocation
@@ -29,7 +29,7 @@ _CHUNK = 500
 
 def due_revocations(*, using: str | None = None) -> models.QuerySet[PendingRevocation]:
     """Return the revocations whose next attempt is due."""
-    rows = outbox(using)
+    rows = read_outbox(using)
     return rows.filter(retry_at__lte=database_now(rows))
 
 
@@ -51,9 +51,9 @@ def revoke_pending(*, workers: int) -> Generator[RevocationOutcome, None, None]:
 
 def process_now(pending: PendingRevocation) -> RevocationOutcome:
     """Make a short attempt at once, however long it should wait: somebody waits for this one."""
-    rows = outbox(pending._state.db).filter(pk=pending.pk)
+    rows = read_outbox(pending._state.db).filter(pk=pending.pk)
     run_alone(partial(rows.update, retry_at=database_now(rows)), using=rows.db)
-    return process(pending.pk, using=pending._state.db, timeout=SHORT_TIMEOUT)
+    return process_pending(pending.pk, using=pending._state.db, timeout=SHORT_TIMEOUT)
 
 
 class _Run:

@@ -12,8 +12,9 @@ from django.db.models import Count, TextChoices
 from django.utils.translation import gettext_lazy as _
 
 from ..accounts.database import in_chunks
+from ..accounts.outbox import read_outbox
 from ..accounts.retirement import list_grant, list_unrevoked, retire_grant
-from ..accounts.revocations import RevocationOutcome, outbox
+from ..accounts.revocations import RevocationOutcome
 from ..exceptions import RefreshUnavailableError
 from ..models import GoogleAccount, GoogleAccountQuerySet, PendingRevocation, Reason, Status
 from .revoke_pending import process_now
@@ -101,7 +102,7 @@ def _revoke(pending: list[PendingRevocation]) -> bool:
     for row in pending:
         if process_now(row) == RevocationOutcome.UNREACHABLE:
             return False
-    return not outbox().filter(pk__in=[row.pk for row in pending]).exists()
+    return not read_outbox().filter(pk__in=[row.pk for row in pending]).exists()
 
 
 def _list_granted(scope: str) -> Iterator[GoogleAccount]:

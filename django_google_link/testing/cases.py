@@ -10,6 +10,7 @@ from django.conf import settings
 from django.test import override_settings
 
 from ..accounts.process_breaker import forget_failures
+from ..oauth.metadata import forget_metadata
 from ..oauth.published import forget_published
 from .accounts import link_google_account
 from .fake import FakeGoogle
@@ -28,6 +29,7 @@ def running_google() -> Iterator[FakeGoogle]:
     """
     # It may have the port of a Google that has stopped.
     forget_published()
+    forget_metadata()
     forget_failures()
     with (
         FakeGoogle() as google,

@@ -176,10 +176,27 @@ class Console(Behaviour):
     def client_settings(self, client: FakeClient | None = None) -> dict[str, Any]:
         """Return the settings of a client, ready for ``GOOGLE_LINK["CLIENTS"]``."""
         client = client or self.client
-        return {
+        settings = {
             "CLIENT_ID": client.client_id,
             "CLIENT_SECRET": client.client_secret,
             **client_endpoints(self.url),
+        }
+        if client.speaks_google:
+            return settings
+        del settings["PROVIDER"]
+        if not client.speaks_openid:
+            del settings["JWKS_URI"]
+            settings |= {
+                "IDENTITY": "userinfo",
+                "USERINFO_ENDPOINT": self.url + PATHS["userinfo"],
+                "SUBJECT_MEMBER": client.subject_member,
+            }
+        if client.authentication != "any":
+            settings["TOKEN_ENDPOINT_AUTH_METHOD"] = client.authentication
+        return {
+            **settings,
+            "SCOPE_SEPARATOR": client.scope_separator,
+            "REFRESH_TOKENS": client.gives_refresh_tokens,
         }
 
     def client_secrets(

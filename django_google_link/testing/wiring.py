@@ -61,12 +61,25 @@ def _lead_client(
         projects.setdefault(real, fake.project)
     fake.any_host = True
     fake.redirect_uris += _find_callbacks(name)
-    kept = {key: value for key, value in client.items() if key not in _CREDENTIALS}
-    led = {**kept, **google.client_settings(fake)}
     if is_of_another_provider(client):
         # It has a callback of its own, and none of what Google alone does.
-        del led["PROVIDER"]
+        _play_other_provider(fake, client)
+    kept = {key: value for key, value in client.items() if key not in _CREDENTIALS}
+    led = {**kept, **google.client_settings(fake)}
+    if client.get("IDENTITY") == "none":
+        led["IDENTITY"] = "none"
+        del led["USERINFO_ENDPOINT"], led["SUBJECT_MEMBER"]
     return led
+
+
+def _play_other_provider(fake: FakeClient, client: Mapping[str, Any]) -> None:
+    """Let a client be served as by the provider that its settings describe."""
+    fake.is_googles = False
+    fake.speaks_openid = client.get("IDENTITY", "id_token") == "id_token"
+    fake.authentication = client.get("TOKEN_ENDPOINT_AUTH_METHOD") or "any"
+    fake.scope_separator = client.get("SCOPE_SEPARATOR") or " "
+    fake.gives_refresh_tokens = client.get("REFRESH_TOKENS", True)
+    fake.subject_member = client.get("SUBJECT_MEMBER") or "sub"
 
 
 def _find_callbacks(name: str) -> list[str]:

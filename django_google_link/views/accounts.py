@@ -40,7 +40,7 @@ def accounts(request: HttpRequest) -> HttpResponse:
     following = _keep_if_safe(request.GET.get("next", ""), request)
     context = {
         "accounts": [_describe_account(request, account) for account in linked],
-        "add_url": _add_url(request),
+        "add_url": _add_url(request, linked),
         "choice_required": bool(following) or _choice_required(linked),
         "next": following,
     }
@@ -111,10 +111,14 @@ def _relink_url(request: HttpRequest, account: GoogleAccount) -> str:
     )
 
 
-def _add_url(request: HttpRequest) -> str:
+def _add_url(request: HttpRequest, linked: list[GoogleAccount]) -> str:
     client = client_name(request)
-    # A site may have none that is the default: its views name theirs.
-    return _authorize_url(request, client, add=True) if client in conf.clients else ""
+    if client not in conf.clients:
+        return ""  # A site may have none that is the default: its views name theirs.
+    is_linked = any(account.client == client for account in linked)
+    if is_linked and get_client(client).identity == "none":
+        return ""  # A further one could not be told from it, and would take its place.
+    return _authorize_url(request, client, add=True)
 
 
 def _authorize_url(
@@ -126,7 +130,8 @@ def _authorize_url(
     add: bool = False,
     renew: bool = False,
 ) -> str:
-    asked = parse_scopes((*IDENTITY_SCOPES, *get_client(client).scopes, *scopes))
+    chosen = get_client(client)
+    asked = parse_scopes((*chosen.identity_scopes, *chosen.scopes, *scopes))
     return AuthorizeRequest(
         user=str(request.user.pk),
         host=request.get_host(),

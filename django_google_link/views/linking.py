@@ -158,9 +158,8 @@ def _complete_linking(
         return _explain_failure(request, pending, error)
     if isinstance(outcome, PendingAuthorization):
         return _redirect_to_google(request, outcome)
-    remember_outcome(
-        request.session, pending.client, asked=pending.scopes, granted=outcome.granted_scopes
-    )
+    granted = (*IDENTITY_SCOPES, *outcome.granted_scopes)
+    remember_outcome(request.session, pending.client, asked=pending.scopes, granted=granted)
     return HttpResponseRedirect(_choose_return_url(request, pending.return_url))
 
 
@@ -172,7 +171,9 @@ def _explain_failure(
     match error:
         case AuthorizationDeniedError(is_users=True):
             # Only what the user has refused is not asked again by itself.
-            remember_outcome(request.session, pending.client, asked=pending.scopes, granted=())
+            # Nothing was linked, whatever was asked.
+            asked = (*IDENTITY_SCOPES, *pending.scopes)
+            remember_outcome(request.session, pending.client, asked=asked, granted=())
             return pages.denied(request, pending, try_url=try_url)
         case AuthorizationDeniedError():
             return pages.refused(request, error.error, try_url=try_url)
@@ -227,7 +228,7 @@ def _read_request(request: HttpRequest) -> AuthorizeRequest:
         user=str(request.user.pk),
         host=request.get_host(),
         client=client.name,
-        scopes=parse_scopes((*IDENTITY_SCOPES, *client.scopes)),
+        scopes=parse_scopes((*client.identity_scopes, *client.scopes)),
         required=client.scopes,
         return_url=default_return_url(),
     )
@@ -249,7 +250,11 @@ def _send_to_host(
 
 def _redirect_to_google(request: HttpRequest, pending: PendingAuthorization) -> HttpResponse:
     state = stash_pending(request.session, pending)
-    return HttpResponseRedirect(pending.authorization_url(state))
+    try:
+        return HttpResponseRedirect(pending.authorization_url(state))
+    except GoogleLinkError as error:  # Where its address is, only the issuer's metadata says.
+        logger.warning("Linking through the client %r failed: %s", pending.client, error)
+        return pages.failure(request, error, try_url=_make_retry_url(request, pending))
 
 
 def _make_retry_url(

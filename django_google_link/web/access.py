@@ -165,7 +165,7 @@ class GoogleAccess:
             client=self._client_name,
             scopes=parse_scopes(
                 (
-                    *IDENTITY_SCOPES,
+                    *self.client.identity_scopes,
                     *required,
                     *self._requirement.optional_scopes,
                     *self.client.scopes,

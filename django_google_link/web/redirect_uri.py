@@ -39,6 +39,8 @@ def choose_redirect_uri(request: HttpRequest, client: OAuthClient) -> str:
     built = f"{scheme}://{host}{path}"
     if built in client.redirect_uris:
         return built
+    if client.type == "installed":
+        return _choose_loopback(client, built)
     if not client.redirect_uris:
         is_emulator = is_loopback(client.authorization_endpoint)
         if not request.is_secure() and not is_loopback(built) and not is_emulator:
@@ -65,6 +67,19 @@ def choose_redirect_uri(request: HttpRequest, client: OAuthClient) -> str:
         f"{built} is not among the redirect URIs of the Google client {client.name!r}.",
         hint=f"The file has {', '.join(client.redirect_uris)}: open the site by that address, or "
         "add this one in the Google console and download the file again, or set REDIRECT_URI.",
+    )
+
+
+def _choose_loopback(client: OAuthClient, built: str) -> str:
+    """Return the address of a Desktop client: any on the user's own machine (RFC 8252 7.3)."""
+    if is_loopback(built):
+        return built
+    raise SettingsError(
+        "E018",
+        f"The Google client {client.name!r} is a Desktop client: Google sends its users back to "
+        f"their own machine, and never to {built}.",
+        hint='In the Google console, under Clients, create a client of type "Web application" with '
+        "this redirect URI, and use its file.",
     )
 
 

@@ -425,6 +425,7 @@ def test_fresh_access_token_without_a_refresh_token(
     assert google.requests == []
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("subtype", "reason"),
     [
@@ -516,6 +517,7 @@ def test_fresh_access_token_that_is_lost_in_a_rollback_is_not_told(
 # A refresh that fails
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("error", "status"), CLIENT_ERRORS)
 def test_fresh_access_token_when_google_refuses_the_client_leaves_the_account(
     google: FakeGoogle,
@@ -547,6 +549,7 @@ def test_fresh_access_token_when_google_refuses_the_client_leaves_the_account(
     assert "'default'" in record.getMessage()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_fresh_access_token_when_google_is_out_of_order_leaves_the_account(
     google: FakeGoogle,
@@ -836,6 +839,6 @@ def test_token_is_not_taken_to_another_provider(
     with pytest.raises(ClientMisconfiguredError, match="client_id_changed"):
         access_token(GoogleAccount.objects.get(), client="office")
     GoogleAccount.objects.get().unlink()
-    revocations.process(PendingRevocation.objects.get().pk)
+    revocations.process_pending(PendingRevocation.objects.get().pk)
 
     assert [request.path for request in google.requests] == ["/revoke"]

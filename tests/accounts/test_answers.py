@@ -24,7 +24,7 @@ from django_google_link.accounts.authorization_requests import (
 )
 from django_google_link.accounts.authorize_links import AuthorizeRequest
 from django_google_link.accounts.linking import complete_authorization
-from django_google_link.accounts.revocations import process
+from django_google_link.accounts.revocations import process_pending
 from django_google_link.conf.clients import get_client
 from django_google_link.exceptions import (
     GoogleLinkError,
@@ -156,7 +156,7 @@ def assert_not_lost(google: FakeGoogle, alice: FakeUser, user: Any) -> bool:
             return True
     PendingRevocation.objects.update(retry_at=in_seconds(-1))
     for pending in PendingRevocation.objects.all():
-        process(pending.pk)
+        process_pending(pending.pk)
     assert google.granted_scopes(alice) is None
     return False
 
@@ -353,10 +353,10 @@ def test_other_account_is_ended_unless_the_user_takes_it(
         complete_authorization(user, *authorization)
 
     pending = PendingRevocation.objects.get()
-    process(pending.pk)
+    process_pending(pending.pk)
     assert google.granted_scopes(ben)
     with travel(minutes=21):
-        process(pending.pk)
+        process_pending(pending.pk)
     assert google.granted_scopes(ben) is None
     assert_works(user)
 
@@ -375,7 +375,7 @@ def test_other_account_that_brings_no_refresh_token_is_ended_too(
         complete_authorization(user, *authorization)
 
     with travel(minutes=21):
-        process(PendingRevocation.objects.get().pk)
+        process_pending(PendingRevocation.objects.get().pk)
     assert google.granted_scopes(ben) is None
 
 
@@ -390,7 +390,7 @@ def test_user_who_does_not_come_back_for_a_refresh_token(
 
     assert isinstance(outcome, PendingAuthorization)
     with travel(minutes=21):
-        process(PendingRevocation.objects.get().pk)
+        process_pending(PendingRevocation.objects.get().pk)
     assert google.granted_scopes(alice) is None
 
 
@@ -513,7 +513,7 @@ def test_grant_that_is_noted_and_not_ended_waits(
 
     assert "could not be revoked at once: OperationalError" in caplog.text
     with travel(days=1):
-        process(PendingRevocation.objects.get().pk)
+        process_pending(PendingRevocation.objects.get().pk)
     assert google.granted_scopes(alice) is None
 
 

@@ -54,6 +54,7 @@ def sign(user: Any, host: str) -> str:
     ).url()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("signed", "asked"), SAME)
 def test_one_host_has_many_spellings(
     browser: Client, google: FakeGoogle, user: Any, signed: str, asked: str
@@ -65,6 +66,7 @@ def test_one_host_has_many_spellings(
     assert response["Location"].startswith(google.url)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("signed", "asked"), OTHER)
 def test_request_signed_on_another_host_is_refused(
     browser: Client, google: FakeGoogle, user: Any, signed: str, asked: str

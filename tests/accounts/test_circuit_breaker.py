@@ -126,6 +126,7 @@ def test_success_in_between_is_no_outage(google: FakeGoogle, accounts: list[Goog
     assert not CircuitBreaker.objects.exclude(opened_at=None).exists()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "fault",
     [
@@ -150,6 +151,7 @@ def test_what_is_one_accounts_own_is_no_outage(
     assert asked(google) == 8
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "fault",
     [
@@ -303,6 +305,7 @@ def test_failure_after_the_outage_is_waited_out(
         assert attempt_each([accounts[1], accounts[1]]) == ["no_answer", "backing_off"]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("fault", "is_closed"),
     [
@@ -579,6 +582,7 @@ WAITS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("state", ["unknown", "open", "closed", "another's"])
 def test_query_for_many_agrees_with_the_judgement_of_one(
     google: FakeGoogle, alice: FakeUser, shared_database: None, state: str

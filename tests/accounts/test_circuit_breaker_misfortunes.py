@@ -140,6 +140,7 @@ def test_whoever_is_refused_writes_nothing(
 # A probe that comes to nothing
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("misfortune", ["client", "key", "token"])
 def test_probe_that_never_asks_is_the_next_callers(
     accounts: list[GoogleAccount],

@@ -90,6 +90,7 @@ def with_a_model_that_refers_to_accounts() -> Iterator[Any]:
         apps.clear_cache()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("delete", WAYS)
 def test_tokens_of_many_move_whole(
     delete: Callable[[], Any], caplog: pytest.LogCaptureFixture
@@ -128,6 +129,7 @@ def test_tokens_of_many_move_whole(
     assert sorted(told) == expected
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("delete", [by_a_queryset_of_users, by_a_queryset])
 def test_number_of_statements_does_not_follow_that_of_accounts(delete: Callable[[], Any]) -> None:
     """Django itself deletes a hundred rows with a statement, and SQLite takes less at once."""
@@ -153,6 +155,7 @@ def test_migrations_see_a_plain_foreign_key() -> None:
     assert options["on_delete"] is models.CASCADE
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("count", "lines"), [(3, 3), (10, 10), (11, 11), (MANY, 11)], ids=["3", "10", "11", "many"]
 )
@@ -175,6 +178,7 @@ def test_log_names_a_few_and_counts_the_others(
     assert (f"With them {count - 10} others are unlinked." in said) == (count > 10)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("signal", [pre_delete, post_delete], ids=["pre_delete", "post_delete"])
 @pytest.mark.parametrize("delete", WAYS)
 def test_receivers_of_a_project_see_each_row(delete: Callable[[], Any], signal: Signal) -> None:
@@ -190,6 +194,7 @@ def test_receivers_of_a_project_see_each_row(delete: Callable[[], Any], signal: 
     assert PendingRevocation.objects.count() == len(accounts) - 1
 
 
+@pytest.mark.matrix
 @pytest.mark.usefixtures("shared_database")
 @pytest.mark.parametrize("delete", WAYS)
 def test_models_that_refer_to_accounts_are_deleted_as_well(delete: Callable[[], Any]) -> None:

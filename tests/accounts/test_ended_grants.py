@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -33,23 +32,12 @@ from tests.support.times import skip_pauses
 from tests.support.urls import local
 from tests.support.workers import just_before
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("google", "collected"),
-    # A connection of another thread, which Python 3.13 tells of when it is collected.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+# The threads of the command leave a database in memory open, which Django closes for nobody.
+pytestmark = pytest.mark.usefixtures("shared_database", "google")
 
 HELD = 'INSERT INTO "google_link_pendingrevocation"'
 ANNOUNCED = 'INSERT INTO "google_link_endedgrant"'
 FINISHED = ("UPDATE", "google_link_endedgrant")
-
-
-@pytest.fixture
-def collected() -> Iterator[None]:
-    """Whatever a test leaves to the garbage collector goes with this test."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture

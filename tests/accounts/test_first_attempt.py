@@ -74,6 +74,7 @@ WAYS = [
 ]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("delete", WAYS)
 def test_one_attempt_follows_the_commit(
     google: FakeGoogle, delete: Callable[[list[GoogleAccount]], None]

@@ -607,6 +607,7 @@ def test_unlink_of_a_grant_that_is_dead_already_is_done(
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "fault",
     [
@@ -658,6 +659,7 @@ def _lose_the_client(settings: Settings) -> None:
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": clients}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("mishap", [_tamper, _lose_the_key, _lose_all_keys, _lose_the_client])
 def test_unlink_what_cannot_be_revoked_forgets_the_link_all_the_same(
     google: FakeGoogle,

@@ -325,6 +325,7 @@ def test_caller_that_will_not_wait(google: FakeGoogle, account: GoogleAccount) -
         fresh_access_token(account, wait=False)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("has_row_locks", [True, False])
 @pytest.mark.parametrize("column", ["grant_version", "sealed_access_token"])
 def test_lease_of_a_row_that_has_changed_is_not_taken(
@@ -406,6 +407,7 @@ def test_outage_is_kept_in_the_row_and_honoured(google: FakeGoogle, account: Goo
         assert timedelta(seconds=23) < delay <= timedelta(seconds=36)
 
 
+@pytest.mark.slow
 def test_outage_of_an_hour(google: FakeGoogle, account: GoogleAccount) -> None:
     """What the operators' paragraph tells: ever fewer requests, no account lost, then all is well.
 
@@ -478,6 +480,7 @@ def test_new_consent_ends_the_back_off(
     assert row().refresh_lease is None
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("error", ["invalid_request", "access_denied", "nobody_knows_this"])
 def test_refusal_that_says_nothing_of_the_grant_is_waited_out(
     google: FakeGoogle,
@@ -519,6 +522,7 @@ def test_refusal_is_no_reason_to_hide_a_token_that_lives(
     assert asked(google) == 1
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("error", ["slow_down", "server_error", "rateLimitExceeded"])
 def test_error_that_passes_is_an_outage(
     google: FakeGoogle, account: GoogleAccount, error: str

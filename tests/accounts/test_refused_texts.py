@@ -68,6 +68,7 @@ def test_name_of_a_refresh_in_an_older_character_set(
     assert account.name == NAMES[charset][1]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("error", REFUSALS, ids=lambda error: type(error).__name__)
 def test_refused_text_is_left_out(error: Exception) -> None:
     """Once refused, the same is tried with fewer characters; nobody is kept from linking."""
@@ -100,6 +101,7 @@ def test_subjects_that_differ_in_case_are_two() -> None:
     assert GoogleAccount.objects.count() == 2
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("error", REFUSALS, ids=lambda error: type(error).__name__)
 def test_refused_name_does_not_hurt_a_refresh(
     google: FakeGoogle, alice: FakeUser, error: Exception

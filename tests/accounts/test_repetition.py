@@ -19,7 +19,8 @@ from django_google_link.accounts.database import (
     run_in_transaction,
 )
 from django_google_link.accounts.grants import mark_lost, save_identity
-from django_google_link.accounts.revocations import enqueue_token, process
+from django_google_link.accounts.outbox import enqueue_token
+from django_google_link.accounts.revocations import process_pending
 from django_google_link.accounts.spent_states import delete_old_states, finish_state, spend_state
 from django_google_link.conf.clients import get_client
 from django_google_link.models import GoogleAccount, PendingRevocation, Reason, SpentState
@@ -58,6 +59,7 @@ def caused_by(cause: Exception) -> OperationalError:
     return error
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("error", "is_lost"),
     [
@@ -138,7 +140,7 @@ def revoke() -> Callable[[], Any]:
     keys = [
         enqueue_token(get_client(), "1", Secret(token), owner="1").pk for token in ("1//a", "1//b")
     ]
-    return lambda: [process(key) for key in keys]
+    return lambda: [process_pending(key) for key in keys]
 
 
 def revoke_at_once() -> Callable[[], Any]:

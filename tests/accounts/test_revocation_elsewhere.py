@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from django_google_link.accounts.revocations import RevocationOutcome, outbox
+from django_google_link.accounts.outbox import read_outbox
+from django_google_link.accounts.revocations import RevocationOutcome
 from django_google_link.models import PendingRevocation
 from django_google_link.operations.revoke_pending import process_now
 from django_google_link.testing import FakeGoogle, FakeUser
@@ -27,7 +28,7 @@ def test_provider_without_revocation_endpoint_is_said_to_have_none(
     account = linked(user, google, alice)
     account.unlink()
 
-    assert [process_now(row) for row in outbox()] == [RevocationOutcome.ABANDONED]
+    assert [process_now(row) for row in read_outbox()] == [RevocationOutcome.ABANDONED]
 
     assert f"lives on at {google.url}, which has no revocation endpoint" in caplog.text
     assert not PendingRevocation.objects.exists()

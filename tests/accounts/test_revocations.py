@@ -20,7 +20,7 @@ from pytest_django import Settings
 from django_google_link.accounts import revocations
 from django_google_link.accounts.access_tokens import check_grant
 from django_google_link.accounts.grants import mark_lost
-from django_google_link.accounts.revocations import RevocationOutcome, process
+from django_google_link.accounts.revocations import RevocationOutcome, process_pending
 from django_google_link.conf.clients import get_revoking_client
 from django_google_link.conf.providers import DEFAULT_ENDPOINTS, GOOGLE_ISSUER
 from django_google_link.models import GoogleAccount, PendingRevocation, Reason, Status
@@ -99,6 +99,7 @@ AT_ONCE = [by_unlinking, by_deleting, by_deleting_its_user, by_deleting_a_proxy]
 IN_BULK = [by_a_queryset, by_a_queryset_of_users, by_a_queryset_of_proxies]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("delete", AT_ONCE)
 def test_deletion_revokes_at_once(
     google: FakeGoogle,
@@ -121,6 +122,7 @@ def test_deletion_revokes_at_once(
     assert [name for name, _ in news] == ["account_unlinked"]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("delete", IN_BULK)
 def test_deletion_in_bulk_is_left_to_the_command(
     google: FakeGoogle,
@@ -137,6 +139,7 @@ def test_deletion_in_bulk_is_left_to_the_command(
     assert google.granted_scopes(alice) is None
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("delete", AT_ONCE + IN_BULK)
 def test_deletion_that_is_rolled_back_revokes_nothing(
     google: FakeGoogle,
@@ -225,6 +228,7 @@ def test_outbox_shows_no_token(google: FakeGoogle, account: GoogleAccount) -> No
 # What Google answers
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "fault",
     [
@@ -367,6 +371,7 @@ def test_shared_grant_is_spared_until_the_last_link_goes(
     assert google.granted_scopes(alice) is None
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("delete", IN_BULK)
 def test_shared_grant_whose_links_go_together_is_revoked(
     google: FakeGoogle,
@@ -432,7 +437,7 @@ def test_attempts_at_the_same_time_ask_once(google: FakeGoogle, account: GoogleA
     make_due()
     key = PendingRevocation.objects.get().pk
 
-    outcomes = at_once(*[lambda: process(key)] * 5)
+    outcomes = at_once(*[lambda: process_pending(key)] * 5)
 
     assert sorted(outcomes) == sorted([RevocationOutcome.REVOKED, *[RevocationOutcome.SHARED] * 4])
     assert asked(google) == 2
@@ -456,8 +461,8 @@ def test_attempt_of_what_was_cancelled_in_between(
         return result
 
     with connection.execute_wrapper(watch):
-        assert process(key) == RevocationOutcome.SHARED
-    assert process(key) == RevocationOutcome.SHARED
+        assert process_pending(key) == RevocationOutcome.SHARED
+    assert process_pending(key) == RevocationOutcome.SHARED
     assert asked(google) == 1
 
 
@@ -478,7 +483,7 @@ def test_worker_that_dies_in_the_middle_loses_nothing(
     key = PendingRevocation.objects.get().pk
     accounts = f'FROM "{GoogleAccount._meta.db_table}"'
     with pytest.raises(Killed), just_before("UPDATE", accounts, act=die):
-        process(key)
+        process_pending(key)
 
     wait = PendingRevocation.objects.get().retry_at - timezone.now()
     assert timedelta(seconds=10) < wait <= timedelta(seconds=15)
@@ -504,6 +509,7 @@ def test_no_transaction_is_open_while_google_is_asked(
     assert not PendingRevocation.objects.exists()
 
 
+@pytest.mark.slow
 def test_command_takes_many(google: FakeGoogle, account: GoogleAccount, alice: FakeUser) -> None:
     """And asks for each once."""
     for n in range(20):
@@ -767,7 +773,7 @@ def test_one_yes_settles_what_waited_before_it(
     GoogleAccount.objects.filter(pk__in=[account.pk, other.pk]).delete()
     assert PendingRevocation.objects.count() == 2
 
-    assert process(PendingRevocation.objects.all()[0].pk) == RevocationOutcome.REVOKED
+    assert process_pending(PendingRevocation.objects.all()[0].pk) == RevocationOutcome.REVOKED
 
     assert asked(google) == 1
     assert not PendingRevocation.objects.exists()
@@ -780,7 +786,7 @@ def test_a_token_that_is_unknown_settles_only_itself(
     dead = linked(new_user("dora"), google, alice, refresh_token="1//x", access_token="ya29.x")
     GoogleAccount.objects.filter(pk__in=[account.pk, dead.pk]).delete()
 
-    process(PendingRevocation.objects.get(account_id=dead.pk).pk)
+    process_pending(PendingRevocation.objects.get(account_id=dead.pk).pk)
 
     assert google.granted_scopes(alice)
     assert PendingRevocation.objects.get().account_id == account.pk

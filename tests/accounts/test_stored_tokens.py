@@ -49,6 +49,7 @@ def with_lifetime(seconds: float, pk: uuid.UUID | None = None) -> GoogleAccount:
 # Tokens that live for minutes
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("lifetime", [30, 120, 300])
 def test_token_that_lives_for_minutes_is_used_for_half_of_them(
     google: FakeGoogle, account: GoogleAccount, lifetime: int
@@ -85,6 +86,7 @@ def test_token_that_lives_for_minutes_is_fresh_for_google_auth(
     assert again.token == credentials.token and again.token_state is TokenState.FRESH
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("left", "state"),
     [
@@ -186,6 +188,7 @@ def test_what_a_read_only_database_hides_is_counted(
     assert outcome == RefreshOutcome.UNSTORED
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "words", [("UPDATE", "refresh_lease_expires_at", "sealed_access_token"), ("FOR UPDATE",)]
 )

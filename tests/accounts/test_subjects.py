@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from django_google_link.accounts.revocations import discard
+from django_google_link.accounts.outbox import discard_revocations
 from django_google_link.conf.clients import get_client
 from django_google_link.models import GoogleAccount, PendingRevocation
 from tests.support.accounts import save, token_of
@@ -24,5 +24,5 @@ def test_subjects_that_are_nearly_the_same_are_two_accounts(user: Any, other: st
     assert token_of(first, "refresh_token")
 
     second.delete()
-    discard(get_client(), "abc", using="default")
+    discard_revocations(get_client(), "abc", using="default")
     assert [row.sub for row in PendingRevocation.objects.all()] == [other]

@@ -245,6 +245,7 @@ def test_nothing_is_added_or_edited(
 # Finding
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("term", ["clara", "alice@gmail.com", "Alice@", "alice"])
 def test_search_finds(desk: Client, account: GoogleAccount, term: str) -> None:
     """By a whole user name, or the beginning of an address."""
@@ -359,6 +360,7 @@ def test_list_counts_no_further_than_anybody_reads(
 # Acting
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("action", ACTIONS)
 def test_action_needs_its_own_permission(
     client: Client,
@@ -380,6 +382,7 @@ def test_action_needs_its_own_permission(
     assert (table(), google.requests, history()) == (before, [], [])
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("action", ACTIONS_ON_REVOCATIONS)
 def test_action_on_the_outbox_needs_its_own_permission(
     client: Client,
@@ -469,6 +472,7 @@ def test_action_goes_on_when_google_answers_in_between(
     assert len(history()) == 7
 
 
+@pytest.mark.slow
 def test_action_takes_no_more_than_a_page_can_do(
     desk: Client, google: FakeGoogle, alice: FakeUser
 ) -> None:
@@ -710,6 +714,7 @@ def test_reencrypt_with_broken_settings_says_so(
     assert history() == []
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("scopes", [None, 5, "openid"])
 def test_scopes_that_somebody_has_written_by_hand(
     desk: Client, account: GoogleAccount, scopes: Any
@@ -721,6 +726,7 @@ def test_scopes_that_somebody_has_written_by_hand(
     assert "Granted scopes" in page_of(desk, account)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", ["client", "key", "status_reason", "refresh"])
 def test_filter_value_that_nobody_offers_finds_nothing(
     desk: Client, account: GoogleAccount, name: str

@@ -67,6 +67,7 @@ def test_no_index_is_the_beginning_of_another() -> None:
         assert not any(other[: len(columns)] == columns for other in indexes if other != columns)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("known", [(), ("b",), ("b", "d"), ("d", "b"), ("D", "b", "c")])
 def test_clients_that_are_not_configured(known: tuple[str, ...], settings: Any) -> None:
     """All the others, wherever they stand in the order that the database has for texts."""

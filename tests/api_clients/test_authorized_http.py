@@ -75,6 +75,25 @@ def patiently(request: Any) -> Any:
 # Uploads
 
 
+def test_pieces_that_are_refused_are_not_sent_again(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Nothing would be left of them: the refusal is the answer, and the next token a new one."""
+    http = authorized_http(linked(user, google, alice))
+    google.fail_next(endpoint="/upload", status=401)
+
+    @google.route("/upload", methods=["POST"])
+    def upload(request: Request, user: FakeUser) -> dict[str, Any]:
+        return {}
+
+    first, _ = http.request(f"{google.url}/upload", "POST", body=iter([b"con", b"tent"]))
+    second, _ = http.request(f"{google.url}/upload", "POST", body=[b"con", b"tent"])
+
+    assert (first.status, second.status) == (401, 200)
+    assert len(google.requests_to("/upload")) == 2
+    assert len(google.requests_to("token")) == 1
+
+
 @pytest.mark.parametrize("chunksize", [256 * 1024, -1])
 def test_upload_in_pieces_one_of_which_is_refused(
     google: FakeGoogle, alice: FakeUser, user: Any, chunksize: int
@@ -386,6 +405,7 @@ def test_redirects_that_lead_nowhere(api: HostileServer, account: GoogleAccount)
 # Errors
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
 @pytest.mark.parametrize("is_kept", [True, False])
 def test_answer_that_breaks_off_is_worth_a_retry(
@@ -487,6 +507,7 @@ def test_storm_of_refusals_is_one_refresh(
     assert len(google.requests_to("token")) == 1
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
 def test_service_can_be_pickled(api: HostileServer, account: GoogleAccount, protocol: int) -> None:
     """Without a token, and with its own kind of batch."""

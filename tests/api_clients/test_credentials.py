@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import pickle
+import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
@@ -105,6 +106,7 @@ def test_credentials_without_expiry_never_expire(google: FakeGoogle, user: Any) 
     assert credentials.valid
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("time_zone", ["UTC", "Asia/Tokyo", "America/New_York"])
 @pytest.mark.parametrize("use_tz", [True, False])
 def test_credentials_expiry_is_naive_utc(
@@ -161,6 +163,7 @@ def test_credentials_copy_carries_no_token_and_works(
     assert twin.token == credentials.token
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_credentials_pickle_contains_no_secret(
     google: FakeGoogle, alice: FakeUser, user: Any, protocol: int
@@ -477,6 +480,36 @@ def test_credentials_near_their_end_live_on_without_a_thread(
     credentials.refresh(None)
 
     assert credentials.token == stored
+
+
+def test_credentials_refresh_in_an_event_loop_without_a_thread(
+    shared_database: None,
+    google: FakeGoogle,
+    alice: FakeUser,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where none is to be had, the loop waits as well."""
+    account = linked(new_user(), google, alice, access_token="")
+    credentials = AccountCredentials.of(account)
+
+    start = threading.Thread.start
+    caller = threading.current_thread()
+
+    def refuse(thread: threading.Thread) -> None:
+        if threading.current_thread() is caller:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async def refresh() -> None:
+        loop = asyncio.get_running_loop()
+        with monkeypatch.context() as patch:
+            patch.setattr("threading.Thread.start", refuse)
+            credentials.refresh(None)
+        assert asyncio.get_running_loop() is loop
+
+    asyncio.run(refresh())
+
+    assert credentials.token == token_of(account, "access_token")
 
 
 def test_credentials_of_a_lost_grant_in_a_running_event_loop(

@@ -33,7 +33,13 @@ from tests.support.accounts import linked, save, token_of
 from tests.support.apis import link_account
 from tests.support.constants import CALENDAR, DRIVE, EVENTS
 from tests.support.databases import new_user, thread_of_its_own
-from tests.support.hostile_servers import HostileServer, answering, hostile_server, make_answer
+from tests.support.hostile_servers import (
+    ENDINGS,
+    HostileServer,
+    answering,
+    hostile_server,
+    make_answer,
+)
 from tests.support.https_servers import write_certificate
 from tests.support.httpx_clients import HTTPX_CLIENTS, stream_once
 
@@ -223,6 +229,7 @@ BODIES: dict[str, Callable[[], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.matrix
 @both
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_refused_body_is_sent_again(
@@ -275,6 +282,7 @@ class _Pipe(io.BytesIO):
         raise io.UnsupportedOperation
 
 
+@pytest.mark.matrix
 @both
 @pytest.mark.parametrize("kind", ["generator", "pipe in parts"])
 def test_refused_stream_is_not_sent_again(
@@ -363,6 +371,7 @@ def servers(
         yield one, other, trusting
 
 
+@pytest.mark.matrix
 @both
 @pytest.mark.parametrize("status", ["301 x", "302 x", "307 x"])
 def test_token_does_not_go_along_to_another_host(
@@ -381,6 +390,7 @@ def test_token_does_not_go_along_to_another_host(
     assert ["authorization" in seen.headers for seen in other.requests] == [False]
 
 
+@pytest.mark.matrix
 @both
 @pytest.mark.parametrize("url", ["http://example.com/", "http://127.0.0.1:1/", "ftp://x.example/"])
 def test_token_is_not_sent_in_plain_text(
@@ -413,6 +423,52 @@ def test_answers_carry_no_token(
     assert "authorization" not in caught.value.request.headers
 
 
+@both
+@pytest.mark.parametrize("redirects", [1, 50], ids=["it fails", "it does not end"])
+def test_error_after_a_redirect_carries_no_token(
+    servers: tuple[HostileServer, HostileServer, ssl.SSLContext],
+    user: Any,
+    ask: Any,
+    redirects: int,
+) -> None:
+    """Its request is another one than was made, with the same token."""
+    one, _, trusting = servers
+    auth = httpx_auth(make_google_account(user, access_token=TOKEN))
+    one.next.extend([answering(make_answer({}, "302 Found", Location="/2"))] * redirects)
+    one.next.append(ENDINGS["before the headers"])
+
+    with pytest.raises(httpx.RequestError) as caught:
+        ask("GET", f"{one.url}/1", auth=auth, verify=trusting)
+
+    assert one.requests[-1].headers["authorization"] == f"Bearer {TOKEN}"
+    assert caught.value.request.url.path == "/2"
+    assert "authorization" not in caught.value.request.headers
+
+
+def test_error_of_a_hook_carries_no_token(
+    servers: tuple[HostileServer, HostileServer, ssl.SSLContext], user: Any
+) -> None:
+    """Many let a client raise errors by itself."""
+    one, _, trusting = servers
+    auth = httpx_auth(make_google_account(user, access_token=TOKEN))
+    one.next.append(answering(make_answer({}, "302 Found", Location="/2")))
+    one.next.append(answering(make_answer({}, "404 Not Found")))
+
+    def refuse(response: httpx.Response) -> None:
+        if response.is_error:
+            response.raise_for_status()
+
+    hooks: Any = {"response": [refuse]}
+    with (
+        httpx.Client(verify=trusting, follow_redirects=True, event_hooks=hooks) as client,
+        pytest.raises(httpx.HTTPStatusError) as caught,
+    ):
+        client.get(f"{one.url}/1", auth=auth)
+
+    assert "authorization" not in caught.value.request.headers
+    assert "authorization" not in caught.value.response.request.headers
+
+
 def test_answer_that_leads_on_carries_no_token(
     servers: tuple[HostileServer, HostileServer, ssl.SSLContext], user: Any
 ) -> None:
@@ -431,6 +487,7 @@ def test_answer_that_leads_on_carries_no_token(
 # Threads and event loops
 
 
+@pytest.mark.slow
 def test_fifty_calls_at_once_ask_for_one_token(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:

@@ -168,6 +168,7 @@ def error_info(reason: str, kind: str = "type.googleapis.com/google.rpc.ErrorInf
 CHALLENGE = 'Bearer realm="https://accounts.google.com/", error="insufficient_scope", scope="a b"'
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("headers", "body"),
     [
@@ -196,6 +197,12 @@ CHALLENGE = 'Bearer realm="https://accounts.google.com/", error="insufficient_sc
         ({"www-authenticate": CHALLENGE}, b"<Error/>"),
         ({"Www-Authenticate": "Bearer error=insufficient_scope"}, b"\xff\xfe not text"),
         ({}, b'{"error": "insufficient_scope"}'),
+        ({}, b'{"code": 7, "message": "Request had insufficient authentication scopes."}'),
+        (
+            {},
+            b'{"error": {"code": 403, "message": "Insufficient Permission: '
+            b'Request had insufficient authentication scopes."}}',
+        ),
     ],
 )
 def test_says_insufficient_scope(headers: dict[str, str], body: bytes) -> None:
@@ -205,6 +212,7 @@ def test_says_insufficient_scope(headers: dict[str, str], body: bytes) -> None:
     assert not says_insufficient_scope(400, headers, body)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("headers", "body"),
     [
@@ -249,6 +257,7 @@ def test_other_refusals(headers: dict[str, str], body: bytes) -> None:
     assert not says_insufficient_scope(403, headers, body)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("page", ["/service/", "/session/", "/helper/", "/http/", "/httpx/"])
 def test_view_asks_for_what_it_declares(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any, tasks_api: None, page: str

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from django_google_link.accounts.declared_scopes import declaring
+from django_google_link.exceptions import MissingScopesError
 from django_google_link.http.pool import process_pool
 from django_google_link.models import GoogleAccount
 from django_google_link.services import authorized_http, authorized_session
@@ -55,6 +57,7 @@ def account(google: Any, user: Any, configure: Callable[..., None]) -> GoogleAcc
     return make_google_account(user, access_token="ya29.x")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("get", [_get_by_http, _get_by_session])
 @pytest.mark.parametrize("status", ["301 x", "302 x", "303 x", "307 x"])
 def test_token_does_not_go_along_to_another_host(
@@ -86,3 +89,35 @@ def test_redirect_to_plain_http_is_an_error(
             get(account, f"{one.url}/1")
 
         assert plain.connections == 0
+
+
+@pytest.mark.parametrize("get", [_get_by_http, _get_by_session])
+def test_scope_that_another_host_misses_is_nobody_s(
+    servers: tuple[HostileServer, HostileServer], account: GoogleAccount, get: Any
+) -> None:
+    """It has seen no token: the user is not sent to consent for it."""
+    one, other = servers
+    refusal = make_answer({"error": "insufficient_scope"}, "403 Forbidden")
+    one.next.append(answering(make_answer({}, "302 Found", Location=f"{other.url}/2")))
+    other.next.append(answering(refusal))
+
+    with declaring(lambda _: ["https://www.googleapis.com/auth/drive"]):
+        assert get(account, f"{one.url}/1") == {"error": "insufficient_scope"}
+
+        one.next.append(answering(refusal))
+        with pytest.raises(MissingScopesError):
+            get(account, f"{one.url}/1")
+
+
+@pytest.mark.parametrize("get", [_get_by_http, _get_by_session])
+def test_host_that_is_read_in_two_ways_gets_no_token(
+    account: GoogleAccount, configure: Callable[..., None], get: Any
+) -> None:
+    """For Python it is the emulator behind the backslash, for urllib3 the host before it."""
+    with hostile_server() as emulator, hostile_server() as other:
+        configure(API_ENDPOINT=emulator.url)
+
+        with pytest.raises(ValueError, match=r"backslash|is not https"):
+            get(account, f"{other.url}\\@127.0.0.1:{emulator.port}/1")
+
+        assert other.connections == emulator.connections == 0

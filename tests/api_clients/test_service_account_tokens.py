@@ -206,6 +206,7 @@ def test_impersonation_that_is_not_allowed(
     assert (caught.value.error, caught.value.status) == ("PERMISSION_DENIED", 403)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("source", ["key", "default", "impersonation"])
 def test_delegation(
     google: FakeGoogle,
@@ -245,6 +246,7 @@ def test_subjects_not_on_the_list_are_refused(
     assert not google.requests
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "subject",
     [
@@ -665,6 +667,7 @@ def test_google_that_hangs_holds_up_one_caller_in_a_while(
     assert access_token(REPORTS, scopes=[CALENDAR])
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "fault",
     [
@@ -759,6 +762,7 @@ def test_asynchronous_twins(google: FakeGoogle, with_key: Callable[..., None]) -
     assert len(google.requests_to("token")) == 1
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("expires_in", [None, 10**30, "soon"])
 def test_answer_that_makes_no_sense(
     google: FakeGoogle, with_key: Callable[..., None], expires_in: Any
@@ -771,6 +775,7 @@ def test_answer_that_makes_no_sense(
         access_token(REPORTS, scopes=[CALENDAR])
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("source", ["key", "impersonation"])
 @pytest.mark.parametrize("fault", [{"status": 503}, {"drop": True}, {"status": 200, "body": "x"}])
 def test_debug_page_shows_nothing(
@@ -954,6 +959,7 @@ def test_private_key_that_cannot_be_read(
     assert "half-a-key" not in str(caught.value)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("keys", "id"),
     [
@@ -1027,6 +1033,7 @@ def assert_shows_nothing(error: BaseException, *secrets: str) -> None:
         assert [name for name, values in frames if secret in values] == []
 
 
+@pytest.mark.matrix
 def test_worker_that_is_told_to_stop_shows_no_assertion(
     google: FakeGoogle,
     robot: FakeServiceAccount,
@@ -1052,6 +1059,7 @@ def test_worker_that_is_told_to_stop_shows_no_assertion(
     assert_shows_nothing(caught.value, assertion, info["private_key"].splitlines()[1])
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("method", ["get", "set"])
 def test_worker_that_is_told_to_stop_at_the_cache_shows_no_token(
     with_key: Callable[..., None],

@@ -3,6 +3,7 @@ they return."""
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from pytest_django import Settings
 from requests.exceptions import ConnectionError, HTTPError, InvalidSchema, RequestException
 from requests.exceptions import Timeout as RequestsTimeout
+from werkzeug.wrappers import Response
 
 from django_google_link.http.pool import process_pool
 from django_google_link.models import GoogleAccount
@@ -31,6 +33,14 @@ from tests.support.slow_servers import silent
 pytestmark = pytest.mark.django_db
 
 TOKEN = "ya29.the-token"
+
+
+class Pipe(io.BytesIO):
+    """What can be read once."""
+
+    def tell(self) -> int:
+        """Say that nobody knows."""
+        raise OSError
 
 
 @pytest.fixture
@@ -96,6 +106,7 @@ def test_emulator_that_is_not_on_this_machine_is_asked_by_https(
         authorized_session(account).get("http://nowhere.invalid/1")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("status", ["200 OK", "302 Found", "404 Not Found"])
 @pytest.mark.parametrize("is_followed", [True, False])
 def test_response_carries_no_token(
@@ -215,6 +226,77 @@ def test_user_agent(api: HostileServer, account: GoogleAccount, settings: Settin
         "daybook/2.1",
         "mine",
     ]
+
+
+@pytest.mark.parametrize(
+    "give",
+    [
+        lambda: {"data": io.BytesIO(b"content")},
+        lambda: {"files": {"file": io.BytesIO(b"content")}},
+        lambda: {"files": [("file", ("name.txt", io.BytesIO(b"content"), "text/plain"))]},
+        lambda: {"files": {"file": b"content"}},
+        lambda: {"json": "content"},
+    ],
+    ids=["stream", "file", "list of files", "bytes", "json"],
+)
+def test_body_that_is_refused_is_sent_again_whole(
+    api: HostileServer,
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    give: Callable[[], dict[str, Any]],
+) -> None:
+    """Files too, though the first request has read them to their end."""
+    account = linked(user, google, alice)
+    api.next.append(answering(make_answer({}, "401 Unauthorized")))
+
+    authorized_session(account).post(f"{api.url}/1", **give())
+
+    assert [b"content" in seen.body for seen in api.requests] == [True, True]
+    assert len({seen.headers["authorization"] for seen in api.requests}) == 2
+
+
+@pytest.mark.parametrize(
+    "give",
+    [
+        lambda: {"data": iter([b"con", b"tent"])},
+        lambda: {"files": {"file": Pipe(b"content")}},
+    ],
+    ids=["pieces", "pipe"],
+)
+def test_body_that_can_be_read_once_is_not_sent_again(
+    api: HostileServer,
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    give: Callable[[], dict[str, Any]],
+) -> None:
+    """The refusal is the answer, and the next request has a new token."""
+    session = authorized_session(linked(user, google, alice))
+    api.next.append(answering(make_answer({}, "401 Unauthorized")))
+
+    assert session.post(f"{api.url}/1", **give()).status_code == 401
+    assert session.post(f"{api.url}/2", data=b"content").status_code == 200
+
+    assert [seen.id for seen in api.requests] == ["1", "2"]
+    assert len({seen.headers["authorization"] for seen in api.requests}) == 2
+
+
+def test_refusal_behind_a_redirect_is_the_answer(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """What was redirected may have been done: it is not made twice."""
+    account = linked(user, google, alice)
+    google.fail_next(endpoint="/done", status=401)
+
+    @google.route("/do", methods=["POST"])
+    def do(request: Any, user: FakeUser) -> Response:
+        return Response(status=303, headers={"Location": "/done"})
+
+    assert authorized_session(account).post(f"{google.url}/do").status_code == 401
+
+    assert len(google.requests_to("/do")) == 1
+    assert google.requests_to("token") == []
 
 
 def test_refusal_that_goes_on_is_the_answer(google: FakeGoogle, alice: FakeUser, user: Any) -> None:

@@ -36,6 +36,7 @@ def test_time_comes_back_after_a_failure() -> None:
     assert clock.moved_by() == timedelta()
 
 
+@pytest.mark.slow
 def test_day_of_hourly_refreshes(google: FakeGoogle, user: Any) -> None:
     """The access token of each hour is another, and all of them were asked for once."""
     link_google_account(google, user, scopes=[CALENDAR])

@@ -143,6 +143,7 @@ def test_secrets_file_that_is_replaced_is_read_again(file_with: Callable[[Any], 
     assert get_client().client_secret.reveal() == "a longer new secret"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -198,6 +199,7 @@ def test_secrets_file_that_is_a_directory_says_so(change: Change, tmp_path: Path
         get_client()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "credentials",
     [
@@ -228,6 +230,7 @@ def test_client_that_is_not_there_is_named_with_those_that_are(change: Change) -
         get_client("tennant")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("keys", "id"),
     [
@@ -328,6 +331,7 @@ def test_keys_that_are_not_there_are_found(settings: Settings) -> None:
     assert "E003" in ids()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("keys", "id"),
     [

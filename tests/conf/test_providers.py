@@ -86,6 +86,7 @@ written = st.fixed_dictionaries({key: choices(key) for key in OFFICE})
 in_file = st.none() | st.fixed_dictionaries({name: choices(key) for key, name in IN_FILES.items()})
 
 
+@pytest.mark.slow
 @with_settings(max_examples=300)
 @example(keys=LOOPBACK, file=None, provider="google")
 @given(keys=written, file=in_file, provider=st.sampled_from([None, "google"]))
@@ -127,6 +128,7 @@ def test_what_another_provider_leaves_out_is_not_googles(
     assert client.jwks_uri == keys.get("JWKS_URI")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("key", OFFICE)
 @pytest.mark.parametrize("where", ["elsewhere", "at Google"])
 def test_one_endpoint_of_the_other_is_refused(client_with: Configure, key: str, where: str) -> None:
@@ -193,6 +195,7 @@ def test_provider_is_google_or_nothing(client_with: Configure, provider: Any) ->
     assert caught.value.id == "E026"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("key", LOOPBACK)
 @pytest.mark.parametrize("url", [None, "https://id.example.com", "https://127.0.0.1.example.com"])
 def test_only_what_is_all_on_loopback_may_say_that_it_is_google(

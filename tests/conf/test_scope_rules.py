@@ -50,6 +50,7 @@ def short(names: Any) -> str:
     return " ".join(name.removeprefix(PREFIX) for name in names)
 
 
+@pytest.mark.slow
 def test_table_is_what_the_discovery_documents_allow() -> None:
     """Each method that accepts the narrow scope accepts the wide one, as the tool finds."""
     drafted = subprocess.run(
@@ -70,6 +71,7 @@ def test_table_is_what_the_discovery_documents_allow() -> None:
     assert not any(unfounded.values())
 
 
+@pytest.mark.slow
 def test_tool_prints_a_part() -> None:
     """What begins so."""
     drafted = subprocess.run(
@@ -95,6 +97,7 @@ def test_table_is_whole() -> None:
         assert implied_scopes([wide]) == set(narrow)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("granted", "required", "missing"),
     [
@@ -119,6 +122,7 @@ def test_missing_scopes(granted: str, required: str, missing: str) -> None:
     assert missing_scopes(full(required), full(granted)) == set(full(missing))
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("required", "optional", "granted", "asked"),
     [

@@ -39,6 +39,7 @@ def runnable(page: Path) -> list[str]:
     ]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in ELSEWHERE], ids=name_of)
 @pytest.mark.django_db
 def test_python_runs(
@@ -79,6 +80,7 @@ SHELL = [
 ]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("line", SHELL)
 def test_shell_is_understood(line: str) -> None:
     """Commands and their options exist; so do extras and targets."""
@@ -128,6 +130,7 @@ def test_templates_are_templates(block: str) -> None:
     engines["django"].from_string(block)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_blocks_say_their_language(page: Path) -> None:
     """A block without one, or with another, would be run by nobody."""
@@ -140,6 +143,7 @@ def test_blocks_say_their_language(page: Path) -> None:
 DIRECTIVES = {"{toctree}", "{graphviz}", "{eval-rst}", "{include}", "{layers}"}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
     """To a file, and to a heading in it."""

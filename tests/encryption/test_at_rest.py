@@ -113,6 +113,7 @@ def test_secret_shows_nothing() -> None:
     assert not Secret("")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "carry",
     [
@@ -204,6 +205,7 @@ FAULTS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("debug", [True, False])
 def test_error_reports_show_nothing(
@@ -244,6 +246,7 @@ def events_by_a_session(account: GoogleAccount) -> None:
         session.get(f"https://www.googleapis.com{EVENTS}").raise_for_status()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("call", [events_by_a_service, events_by_a_batch, events_by_a_session])
 @pytest.mark.parametrize("fault", [{"drop": True}, {"status": 503}])
 @pytest.mark.parametrize("debug", [True, False])
@@ -309,6 +312,7 @@ def upload(account: GoogleAccount) -> None:
         service.files().create(media_body=media).execute()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "call",
     [
@@ -357,6 +361,7 @@ def test_frames_are_cut_of_all_that_led_to_an_error() -> None:
     assert list_frames(group) == []
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("call", [refresh, exchange, revoke])
 @pytest.mark.parametrize("fault", [{"drop": True}, {"drop": True, "body": REFRESH}])
 def test_frames_of_a_failed_request_show_nothing(
@@ -419,6 +424,7 @@ def test_error_reports_of_a_token_that_cannot_be_sealed_show_nothing(
 TYPO = "c2VjcmV0LCBidXQgc2hvcnQ="
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("debug", [True, False])
 @pytest.mark.parametrize(
     "change",

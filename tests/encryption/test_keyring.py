@@ -129,6 +129,7 @@ def test_sealed_token_under_a_wrong_key_of_the_same_id_fails(keys: Callable[...,
         unseal(f"gl1.{key_ids()[0]}.{data}", BINDING)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "value",
     [

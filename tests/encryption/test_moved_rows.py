@@ -13,7 +13,8 @@ from pytest_django import Settings
 from django_google_link.accounts.access_tokens import fresh_access_token
 from django_google_link.accounts.database import database_now
 from django_google_link.accounts.grants import save_grant
-from django_google_link.accounts.revocations import RevocationOutcome, outbox
+from django_google_link.accounts.outbox import read_outbox
+from django_google_link.accounts.revocations import RevocationOutcome
 from django_google_link.conf.clients import get_client
 from django_google_link.exceptions import (
     ClientMisconfiguredError,
@@ -130,14 +131,14 @@ def use_everything(office: HostileProvider) -> dict[Any, set[str]]:
             except GoogleLinkError:
                 continue
     make_due()
-    for row in outbox():
+    for row in read_outbox():
         process_now(row)
     return seen
 
 
 def make_due() -> None:
     """Let the outbox be attempted again."""
-    outbox().update(retry_at=database_now(outbox()))
+    read_outbox().update(retry_at=database_now(read_outbox()))
 
 
 def has_leaked(google: FakeGoogle, office: HostileProvider, victim_tokens: set[str]) -> bool:
@@ -375,7 +376,7 @@ def test_changed_revocation_gives_nothing_away(
 
     OUTBOX_CHANGES[change](by_client["default"], by_client["office"])
     make_due()
-    for row in outbox():
+    for row in read_outbox():
         process_now(row)
 
     assert not has_leaked(google, office, tokens)
@@ -442,13 +443,13 @@ def test_provider_that_is_taken_out_of_the_settings(
     decoy.delete()
     make_due()
 
-    assert [process_now(row) for row in outbox()] == [RevocationOutcome.POSTPONED]
+    assert [process_now(row) for row in read_outbox()] == [RevocationOutcome.POSTPONED]
 
     assert google.requests_to("revoke") == office.received == []
     assert PendingRevocation.objects.get().last_error
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": clients}
     make_due()
-    assert [process_now(row) for row in outbox()] == [RevocationOutcome.REVOKED]
+    assert [process_now(row) for row in read_outbox()] == [RevocationOutcome.REVOKED]
     assert "office-refresh" in repr(office.received)
 
 
@@ -471,7 +472,7 @@ def test_client_ids_of_another_provider_may_look_like_googles(
     assert PendingRevocation.objects.filter(issuer=google.url).count() == 1
 
     make_due()
-    assert [process_now(row) for row in outbox().filter(issuer=google.url)] == [
+    assert [process_now(row) for row in read_outbox().filter(issuer=google.url)] == [
         RevocationOutcome.REVOKED
     ]
 
@@ -491,7 +492,7 @@ def test_revocation_at_google_settles_nothing_elsewhere(
     GoogleAccount.objects.all().delete()
     make_due()
 
-    assert [process_now(row) for row in outbox().filter(issuer=google.url)] == [
+    assert [process_now(row) for row in read_outbox().filter(issuer=google.url)] == [
         RevocationOutcome.REVOKED
     ]
 

@@ -202,6 +202,7 @@ def call_by_httpx(account: GoogleAccount, url: str) -> Any:
 CALLERS = (call_by_service, call_by_session, call_by_endpoint, call_by_httpx)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("position", range(len(CALLERS)))
 @pytest.mark.parametrize("setup", SETUPS)
 def test_request_goes_the_way_of_the_guide(machine: Machine, setup: str, position: int) -> None:

@@ -72,6 +72,7 @@ def call(
     return call
 
 
+@pytest.mark.matrix
 def test_connection_is_kept(call: Any, server: HostileServer) -> None:
     """For calls of any kind."""
     for number in range(10):
@@ -91,6 +92,7 @@ ANSWERS = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("is_streamed", [False, True])
 @pytest.mark.parametrize("data", ANSWERS.values(), ids=ANSWERS)
 def test_connection_is_kept_after_an_answer_of_any_kind(
@@ -117,6 +119,7 @@ def test_cookies_are_nobody_s(call: Any, server: HostileServer) -> None:
     assert server.connections == 1
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("is_reset", [False, True])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_connection_that_has_died_is_replaced(
@@ -199,6 +202,7 @@ def test_exchange_is_never_sent_again(
     assert call(account, "GET", f"{server.url}/third") == {"id": "third"}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
 def test_get_over_a_connection_that_dies(call: Any, server: HostileServer, ending: Any) -> None:
     """It is made once more over a new one, or fails; a half answer is never one."""
@@ -213,6 +217,7 @@ def test_get_over_a_connection_that_dies(call: Any, server: HostileServer, endin
     assert server.counts["GET third"] == 1
 
 
+@pytest.mark.matrix
 def test_get_over_a_connection_that_dies_without_a_word(call: Any, server: HostileServer) -> None:
     """The server had decided to close it when the request came."""
     assert call("GET", "first") == "first"
@@ -222,6 +227,7 @@ def test_get_over_a_connection_that_dies_without_a_word(call: Any, server: Hosti
     assert server.connections == 2
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
 def test_post_over_a_connection_that_dies(call: Any, server: HostileServer, ending: Any) -> None:
     """It is never made twice: the mail may have been sent."""
@@ -291,6 +297,7 @@ def test_pipe_over_a_connection_that_dies(server: HostileServer) -> None:
 INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("interim", [INTERIM, b"HTTP/1.1 100 Continue\r\n\r\n" + INTERIM])
 def test_interim_answers_are_not_the_answer(
     call: Any, server: HostileServer, interim: bytes
@@ -303,6 +310,7 @@ def test_interim_answers_are_not_the_answer(
     assert server.connections == 1
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "interim",
     [
@@ -324,6 +332,7 @@ def test_what_is_no_answer_fails(call: Any, server: HostileServer, interim: byte
     assert server.connections == 2
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "answer",
     [
@@ -396,6 +405,7 @@ def test_huge_headers_fail(call: Any, server: HostileServer, headers: bytes) -> 
     assert server.connections == 2
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("size", [0, 20_000])
 def test_answer_that_nobody_asked_for(call: Any, server: HostileServer, size: int) -> None:
     """What comes behind an answer answers nobody."""
@@ -411,6 +421,7 @@ def test_answer_that_nobody_asked_for(call: Any, server: HostileServer, size: in
     assert server.counts["POST second"] == 1
 
 
+@pytest.mark.matrix
 def test_answer_that_comes_before_the_request(call: Any, server: HostileServer) -> None:
     """A server that says why it closes an idle connection."""
     sent = threading.Event()

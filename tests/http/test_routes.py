@@ -91,6 +91,7 @@ every_caller = pytest.mark.parametrize("call", CALLERS.values(), ids=CALLERS)
 # Certificates
 
 
+@pytest.mark.matrix
 @every_caller
 @pytest.mark.parametrize(
     "variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"]
@@ -146,6 +147,7 @@ def test_bundle_that_is_replaced_holds_at_once(
     assert request_endpoint("GET", f"{server.url}/2").document == {"id": "2"}
 
 
+@pytest.mark.matrix
 @every_caller
 @pytest.mark.parametrize(
     ("content", "cause"),
@@ -307,6 +309,7 @@ def test_client_certificate_that_is_none_is_named(
 # Proxies
 
 
+@pytest.mark.matrix
 @every_caller
 def test_proxy_of_the_environment_is_used(
     server: HostileServer,
@@ -326,6 +329,7 @@ def test_proxy_of_the_environment_is_used(
     assert proxy.targets == [f"127.0.0.1:{server.port}"]
 
 
+@pytest.mark.matrix
 @every_caller
 def test_proxy_that_speaks_tls_is_used(
     server: HostileServer,
@@ -346,6 +350,7 @@ def test_proxy_that_speaks_tls_is_used(
         assert proxy.targets == [f"127.0.0.1:{server.port}"]
 
 
+@pytest.mark.matrix
 @every_caller
 def test_no_proxy_is_heeded(
     server: HostileServer,
@@ -401,6 +406,7 @@ def test_proxy_and_its_login_are_part_of_a_connection(
     assert not any("proxy-authorization" in seen.headers for seen in server.requests)
 
 
+@pytest.mark.matrix
 @every_caller
 @pytest.mark.parametrize(
     ("address", "cause"),
@@ -432,6 +438,7 @@ def test_proxy_that_cannot_be_used_is_told(
     assert server.connections == 0
 
 
+@pytest.mark.matrix
 @every_caller
 def test_socks_proxy_is_used(
     server: HostileServer,
@@ -473,6 +480,7 @@ def test_socks_proxy_that_cannot_be_used_is_told(
         request_endpoint("GET", "https://example.com/")
 
 
+@pytest.mark.matrix
 @every_caller
 def test_socks_proxy_without_pysocks_is_told(
     account: GoogleAccount, monkeypatch: pytest.MonkeyPatch, call: Any

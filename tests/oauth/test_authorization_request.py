@@ -115,7 +115,7 @@ def test_authorization_endpoint_is_as_it_is_configured(
     """RFC 6749 section 3.1: its own query is kept. On loopback it may be http."""
     url = write(replace(google_client, authorization_endpoint=endpoint))
 
-    assert url.startswith(f"{endpoint}{'&' if '?' in endpoint else '?'}response_type=code&")
+    assert url.startswith(f"{endpoint}{'&' if '?' in endpoint else '?'}nonce=a-nonce&")
     assert not urlsplit(url).fragment
 
 

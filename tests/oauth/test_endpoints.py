@@ -88,6 +88,7 @@ def test_invalid_grant_is_a_lost_grant(
     assert ("policy" in str(caught.value)) is (reason == "session_policy")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("error", sorted(endpoints.CLIENT_ERRORS))
 @pytest.mark.parametrize("status", [400, 401, 403])
 def test_refused_client_is_our_misconfiguration(
@@ -103,6 +104,7 @@ def test_refused_client_is_our_misconfiguration(
     assert str(caught.value) == f"{error}: Unauthorized (HTTP {status})"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "fault",
     [
@@ -203,6 +205,7 @@ def test_dripping_answer_is_unavailability(
             refresh()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("expires_in", "lives"),
     [

@@ -95,6 +95,7 @@ def test_good_token_names_the_account(verify: Callable[..., Identity]) -> None:
     )
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "changes",
     [
@@ -177,6 +178,7 @@ def encoded(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("token", ["", "x", "a.b", "a.b.c", "a.b.c.d", "é.é.é", "e30.e30.", "\x00"])
 def test_malformed_token_is_refused(
     google: FakeGoogle, certs: Callable[..., None], key: RSAKey, token: str
@@ -195,6 +197,7 @@ def test_token_without_a_key_id_is_verified_by_the_only_key(
     assert verify(key, {"alg": "RS256"}).sub == "42"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("changes", "field", "expected"),
     [
@@ -301,6 +304,7 @@ def test_made_up_key_ids_do_not_hammer_the_issuer(
     assert len(google.requests_to("certs")) == 1
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "fault",
     [
@@ -310,7 +314,6 @@ def test_made_up_key_ids_do_not_hammer_the_issuer(
         {"status": 200, "body": {}},
         {"status": 200, "body": {"keys": "x"}},
         {"status": 200, "body": {"keys": [5]}},
-        {"status": 200, "body": {"keys": [{"kty": "RSA"}]}},
         {"drop": True},
     ],
 )
@@ -325,6 +328,7 @@ def test_keys_that_cannot_be_had_are_an_error_of_their_own(
         verify_id_token(get_client(), token, nonce=NONCE)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("value", [1, 1.0, "True", [True], {"": 1}])
 def test_address_is_verified_only_where_it_says_so(
     verify: Callable[..., Identity], value: Any
@@ -341,6 +345,7 @@ def test_times_beyond_any_clock(verify: Callable[..., Identity], exp: Any) -> No
         verify(exp=exp)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("alg", ["RS384", "RS512", "PS256", "HS256"])
 def test_algorithms_are_a_list_of_ours(
     google: FakeGoogle, certs: Callable[..., None], alg: str
@@ -356,7 +361,7 @@ def test_algorithms_are_a_list_of_ours(
         certs(key)
     token = jwt.encode({"alg": alg, "kid": "one"}, claims(google), key, algorithms=[alg])
 
-    with pytest.raises(IDTokenError, match="does not publish"):
+    with pytest.raises(IDTokenError, match="not accepted"):
         verify_id_token(get_client(), Secret(token), nonce=NONCE)
 
 

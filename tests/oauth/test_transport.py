@@ -188,6 +188,7 @@ DRIPS = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.usefixtures("impatient", "any_thread")
 @pytest.mark.parametrize(("start", "drop"), DRIPS.values(), ids=DRIPS)
 def test_answer_that_drips_ends_at_the_deadline(

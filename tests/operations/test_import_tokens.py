@@ -242,6 +242,7 @@ def test_oauth2client_pickles_are_never_read(
         CredentialsModel.objects.get()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("write", ["google_auth", "gcloud", "oauth2client"])
 def test_files(
     google: FakeGoogle,
@@ -368,6 +369,7 @@ def test_wipe_leaves_no_plain_text(
     assert_linked(anna, alice)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("source", ["allauth", "social-auth", "oauth2client"])
 def test_wipe_spares_what_has_changed_since(
     google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str, source: str
@@ -513,6 +515,7 @@ def test_what_may_go_better_is_postponed(
     assert_linked(anna, alice)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
@@ -543,6 +546,7 @@ def test_files_that_cannot_be_read(
     assert path.exists()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
@@ -740,6 +744,7 @@ def test_what_an_operator_wants_linked_again_waits_for_its_user(
     assert not GoogleAccount.objects.get().is_active
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("had_a_row", [True, False])
 @pytest.mark.parametrize("is_replaced", [True, False])
 def test_user_who_links_in_that_second(

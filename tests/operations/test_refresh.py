@@ -219,6 +219,7 @@ def test_command_stops_when_google_is_down(google: FakeGoogle, alice: FakeUser) 
     assert GoogleAccount.objects.filter(status=Status.ACTIVE).count() == 20
 
 
+@pytest.mark.slow
 def test_command_goes_on_when_google_answers_in_between(
     google: FakeGoogle, alice: FakeUser
 ) -> None:

@@ -191,6 +191,7 @@ def test_row_that_changes_in_the_same_moment_wins(
     assert key_id_of(GoogleAccount.objects.get(sub="43").sealed_refresh_token) == key_ids()[0]
 
 
+@pytest.mark.slow
 def test_rotation_under_refreshes_and_links_loses_nothing(
     use: Callable[..., None], google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:

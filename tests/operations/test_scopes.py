@@ -32,6 +32,7 @@ from django_google_link.management.url_scopes import list_view_scopes
 from django_google_link.mixins import GoogleAwareMixin, GoogleRequiredMixin
 from django_google_link.models import GoogleAccount, PendingRevocation, Status
 from django_google_link.operations import scopes as engine
+from django_google_link.scopes import PREFIX
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 from tests.support.accounts import linked, token_response
@@ -301,6 +302,7 @@ def test_empty_site(google: FakeGoogle, configure: Callable[..., None]) -> None:
     [
         ({"retire": CALENDAR}, r"is still used: /plain/, .*SCOPES of the client \"default\"\."),
         ({"retire": CONTACTS}, "is still used: /plain/"),
+        ({"retire": CONTACTS.removeprefix(PREFIX)}, "is still used: /plain/"),
         ({"retire": "https://www.googleapis.com/auth/userinfo.email"}, "cannot be retired"),
         ({"retire": f"{DRIVE} {TASKS}"}, "one scope"),
         ({"retire": " "}, "one scope"),
@@ -334,6 +336,7 @@ def test_dry_run_counts(google: FakeGoogle, alice: FakeUser) -> None:
     link_two(google, alice)
 
     said = run(urlconf=Few, retire=DRIVE, dry_run=True)
+    assert run(urlconf=Few, retire=DRIVE.removeprefix(PREFIX), dry_run=True) == said
 
     assert said == (
         f"       1 links have been granted {DRIVE}\n"

@@ -8,6 +8,7 @@ from django_google_link.testing import FakeGoogleError
 from tests.testing.app import CALENDAR, DRIVE, EMAIL, REDIRECT_URI, params_of
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("params", "error"),
     [

@@ -25,6 +25,7 @@ def test_fail_next(app, tokens):
     assert answers == [503, 503, 200]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("body", "content"),
     [
@@ -214,6 +215,7 @@ def test_fail_next_authorization_waits_for_a_good_request(app, alice):
     assert statuses == [400, 302]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("value", [None, True, 7, 1.5, "", "x", [], ["x"], {}, {"a": {}}])
 @pytest.mark.parametrize(
     "field", ["access_token", "expires_in", "scope", "token_type", "refresh_token", "id_token"]

@@ -134,6 +134,7 @@ def test_browse_goes_through_consent(client: Client, anna: Any, fake_google: Fak
     assert anna.google_accounts.get().email == "anna@gmail.com"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "extra",
     [

@@ -430,6 +430,7 @@ def test_idle_refresh_token(app, alice, clock):
 # Definite refusals
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("error", "subtype", "status"),
     [

@@ -102,6 +102,7 @@ def test_start_page(google, http):
     assert "eve@gmail.com" in http.get(google.url).text
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("path", ["/calendar", "/v1/userinfo"])
 @pytest.mark.parametrize(
     ("authorization", "reasons", "challenge"),

@@ -74,6 +74,7 @@ def test_google_auth_acts_for_a_user(google: FakeGoogle, robot: FakeServiceAccou
     assert credentials.token
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("subject", "scope", "error"),
     [
@@ -98,6 +99,7 @@ def test_delegation_that_is_refused(
         credentials.refresh(Request())
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("claims", "error"),
     [

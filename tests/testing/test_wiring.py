@@ -25,6 +25,7 @@ OFFICE = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     ("second", "callback", "is_google"),

@@ -37,6 +37,7 @@ from django_google_link.exceptions import (
     TokenDecryptionError,
     TokenEndpointError,
     TokenUndecryptableError,
+    UserinfoError,
 )
 from django_google_link.headless import (
     FrontEndError,
@@ -155,6 +156,7 @@ __all__ = [
     "TokenDecryptionError",
     "TokenEndpointError",
     "TokenUndecryptableError",
+    "UserinfoError",
     "aaccess_token",
     "access_token",
     "account_linked",

@@ -153,6 +153,7 @@ def test_accounts_without_a_default_asks_to_choose(
     assert GoogleAccount.objects.get(is_default=True) == chosen
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("clients", "defaults", "query", "is_asked"),
     [
@@ -302,6 +303,7 @@ def test_label_that_is_too_long_is_refused(browser: Client, google: FakeGoogle, 
     assert not GoogleAccount.objects.exclude(label="").exists()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("typed", "kept"),
     [
@@ -336,6 +338,7 @@ def test_label_keeps_what_can_be_seen(
 LABEL = "Büro 仕事 🏠"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("is_taken", "kept"),
     [
@@ -434,6 +437,7 @@ def test_label_outlives_linking_again_and_writes_nothing_else(
     assert (again.label, again.email) == ("Work", account.email)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("action", ["label", "unlink", "make-default"])
 def test_actions_on_somebody_elses_account_are_not_found(
     browser: Client, google: FakeGoogle, other_user: Any, action: str
@@ -461,6 +465,7 @@ def test_actions_need_the_csrf_token(google: FakeGoogle, user: Any, action: str)
     assert GoogleAccount.objects.exists()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("path", "method"),
     [
@@ -497,6 +502,7 @@ def test_pages_are_never_cached(browser: Client, google: FakeGoogle, user: Any) 
         assert "no-store" in browser.get(f"/google/{path}")["Cache-Control"]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("action", ["label", "unlink", "make-default"])
 def test_answers_to_actions_are_never_cached(
     browser: Client, google: FakeGoogle, user: Any, action: str

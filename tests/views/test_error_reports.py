@@ -53,6 +53,7 @@ def forget_keys(settings: Any) -> None:
     settings["ENCRYPTION_KEYS"] = []
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("forget", [forget_client, forget_keys])
 @pytest.mark.parametrize("debug", [True, False])
 def test_error_in_the_callback_is_reported_without_the_code(

@@ -207,6 +207,7 @@ def test_authorize_takes_nothing_from_the_query(browser: Client, google: FakeGoo
     assert query_of(response["Location"])["prompt"] == "consent"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("signed", ["x", "a:b:c", "", "%00", "é" * 3000])
 def test_authorize_with_a_forged_request_is_refused(
     browser: Client, google: FakeGoogle, signed: str
@@ -245,6 +246,7 @@ def test_authorize_with_an_old_request_is_refused(
     assert browser.get(start).status_code == 400
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "evil",
     [
@@ -282,6 +284,7 @@ def test_return_url_that_leaves_https_falls_back(
     assert response["Location"] == "/google/"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("method", ["head", "options", "post", "put", "delete", "patch"])
 @pytest.mark.parametrize("path", ["/google/authorize/", "/google/callback/"])
 def test_other_methods_neither_start_nor_consume(
@@ -542,6 +545,7 @@ def test_callback_stores_the_link(
     assert arguments["request"].user == user
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "query",
     [
@@ -570,6 +574,7 @@ def test_callback_without_a_pending_start_touches_nothing(
     assert google.requests == []
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("garbage", [None, [], "x", 1, {"x": 1}, {"x": {"created_at": "now"}}])
 def test_callback_with_a_garbled_session_is_refused(
     browser: Client, google: FakeGoogle, garbage: Any
@@ -703,6 +708,7 @@ def test_callback_ignores_a_return_url_in_the_query(
     assert response["Location"] == "/agenda/?day=1"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("fault", "status"),
     [
@@ -793,6 +799,7 @@ def _id_token(google: FakeGoogle, alice: FakeUser, nonce: str) -> str:
     return str(answer.json()["id_token"])
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "tampering",
     [
@@ -908,6 +915,7 @@ def test_denied_offers_to_try_again(
     assert browser.session[DECLINED_SESSION_KEY] == {"default": []}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("error", ["server_error", "<script>alert(1)</script>", "x" * 100_000, ""])
 def test_error_from_google_is_shown_escaped_and_short(
     browser: Client, google: FakeGoogle, error: str

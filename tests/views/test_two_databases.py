@@ -42,6 +42,7 @@ print(is_atomic("/"), is_atomic("/callback/"), is_atomic("/callback/other/"))
 """
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("aliases", [["default"], ["links"], ["default", "links"]])
 def test_callback_runs_in_no_transaction_of_the_request(aliases: list[str]) -> None:
     """Neither in that of the site's database, nor in that of the one with the links.

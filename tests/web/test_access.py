@@ -161,6 +161,7 @@ def test_session_and_credentials_reach_google(
     assert browser.get("/sessions/").json() == {"items": EVENTS}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("ask", ["credentials", "session", "service", "http"])
 @pytest.mark.parametrize(
     ("status", "kind", "reason"),
@@ -288,6 +289,7 @@ def test_chosen_account_is_no_choice_for_the_services(rf: RequestFactory, user: 
     assert_leads_on(view(request)["Location"], "account_choice_required", user, back_to="/")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("garbage", ["x", "0", "%00", "' or 1=1 --", "é", str(UUID(int=7))])
 def test_chosen_account_that_is_garbage_is_a_404(browser: Client, user: Any, garbage: str) -> None:
     """Whatever a visitor writes there."""
@@ -335,6 +337,7 @@ def test_authorize_url_when_ready_leads_straight_back(browser: Client, user: Any
     assert browser.get(url)["Location"] == "/bare/"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "safe",
     [
@@ -392,6 +395,7 @@ EVIL = [
 ]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("evil", EVIL)
 def test_return_url_off_this_site_is_not_used(browser: Client, user: Any, evil: str) -> None:
     """The page itself takes its place."""
@@ -402,6 +406,7 @@ def test_return_url_off_this_site_is_not_used(browser: Client, user: Any, evil: 
     assert wanted.return_url.isascii()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("evil", EVIL)
 def test_return_url_off_this_site_is_not_used_for_login(client: Client, evil: str) -> None:
     """Nor is it handed to the login page."""
@@ -410,6 +415,7 @@ def test_return_url_off_this_site_is_not_used_for_login(client: Client, evil: st
     assert query_of(response.content.decode())["next"].startswith("/offering/?return_url=")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("evil", EVIL)
 def test_return_url_is_checked_on_the_way_out_too(
     browser: Client, user: Any, google: FakeGoogle, alice: FakeUser, evil: str
@@ -601,6 +607,7 @@ def test_declined_is_read_from_any_session(browser: Client, user: Any) -> None:
         assert browser.get("/bare/").status_code == 302
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("declined", "scopes", "status"),
     [

@@ -34,6 +34,7 @@ pytestmark = pytest.mark.django_db
 # What the caller gets while the user is not ready
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("caller", NAVIGATIONS)
 @pytest.mark.parametrize("status", STATUSES)
 def test_required_navigation_is_redirected(
@@ -49,6 +50,7 @@ def test_required_navigation_is_redirected(
     assert_is_private(response)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("caller", FORMS)
 @pytest.mark.parametrize("status", STATUSES)
 def test_required_form_gets_a_page(client: Client, user: Any, status: str, caller: str) -> None:
@@ -70,6 +72,7 @@ def test_required_form_gets_a_page(client: Client, user: Any, status: str, calle
     assert_is_private(response)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("caller", PROGRAMS)
 @pytest.mark.parametrize("status", STATUSES)
 def test_required_program_gets_json(client: Client, user: Any, status: str, caller: str) -> None:
@@ -94,6 +97,7 @@ def test_required_program_gets_json(client: Client, user: Any, status: str, call
     assert_is_private(response)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize(
     ("current", "back_to"),
@@ -394,6 +398,7 @@ def test_json_tells_no_secret(browser: Client, user: Any) -> None:
     assert account.sealed_access_token not in seen
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("caller", ["browser", "form", "fetch"])
 @pytest.mark.parametrize("status", STATUSES)
 def test_aware_view_that_does_not_ask_gets_the_same_answer(

@@ -34,7 +34,7 @@ from django_google_link.management.loopback import HOST, LoopbackServer
 from django_google_link.management.users import user_named
 from django_google_link.models import GoogleAccount
 from django_google_link.operations.scopes import finish_retirements
-from django_google_link.scopes import IDENTITY_SCOPES, parse_scopes
+from django_google_link.scopes import parse_scopes
 from django_google_link.secret import Secret
 
 _PORT = 8765
@@ -91,7 +91,7 @@ class Command(LinkCommand):
             keyring.key_ids()
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
-        asked = parse_scopes((*IDENTITY_SCOPES, *oauth_client.scopes, *scopes))
+        asked = parse_scopes((*oauth_client.identity_scopes, *oauth_client.scopes, *scopes))
         port, path = _choose_address(oauth_client, port)
         try:
             server = LoopbackServer(port, path)

@@ -8,7 +8,8 @@ from typing import Any
 from django.core.management import CommandError
 
 from django_google_link.accounts.ended_grants import delete_old_ends
-from django_google_link.accounts.revocations import RevocationOutcome, outbox
+from django_google_link.accounts.outbox import read_outbox
+from django_google_link.accounts.revocations import RevocationOutcome
 from django_google_link.accounts.spent_states import delete_old_states
 from django_google_link.management.command import LinkCommand
 from django_google_link.management.outcomes import count_outcomes
@@ -48,7 +49,7 @@ class Command(LinkCommand):
             total=due_revocations().count(),
             stdout=self.stdout,
         )
-        left = outbox().count()
+        left = read_outbox().count()
         self.stdout.write(f"{left:>8,} left")
         if left:
             raise CommandError("Some have to wait: run this again, every few minutes.")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -97,7 +98,7 @@ class Command(LinkCommand):
     def _retire(
         self, name: str, uses: dict[str, _Uses], unknown: list[ViewScopes], *, dry_run: bool
     ) -> None:
-        scope = _read_scope(name)
+        scope = _read_scope(name, uses)
         if scope in uses:
             raise CommandError(f"{scope} is still used: {uses[scope].describe()}.")
         self._warn(unknown)
@@ -123,13 +124,16 @@ class Command(LinkCommand):
             self.stderr.write(f"What /{view.route} needs is decided at each request: {view.view}")
 
 
-def _read_scope(name: str) -> str:
+def _read_scope(name: str, uses: Collection[str]) -> str:
+    """Return the scope that is meant, by its whole name or as the table has it."""
     scopes = parse_scopes(name)
     if len(scopes) != 1:
         raise CommandError("--retire takes one scope.")
-    if scopes[0] in IDENTITY_SCOPES:
-        raise CommandError(f"{scopes[0]} says whose account it is, and cannot be retired.")
-    return scopes[0]
+    scope = scopes[0]
+    if scope in IDENTITY_SCOPES:
+        raise CommandError(f"{scope} says whose account it is, and cannot be retired.")
+    known = {*uses, *chain(*count_granted_scopes())}
+    return PREFIX + scope if scope not in known and PREFIX + scope in known else scope
 
 
 def _list_uses(views: list[ViewScopes]) -> dict[str, _Uses]:

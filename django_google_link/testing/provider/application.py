@@ -14,7 +14,7 @@ from werkzeug.wrappers import Request, Response
 
 from . import pages
 from .consent import authorize, decide
-from .discovery import certs, discovery
+from .discovery import certs, discovery, oauth_metadata
 from .endpoints import PATHS
 from .recording import record
 from .resources import Endpoint, read_bearer_token, unknown_method, userinfo
@@ -44,6 +44,7 @@ class Application:
             ("/", "GET"): _show_start_page,
             (PATHS["style"], "GET"): lambda provider, request: pages.stylesheet(),
             (PATHS["discovery"], "GET"): discovery,
+            (PATHS["oauth_metadata"], "GET"): oauth_metadata,
             (PATHS["authorize"], "GET"): authorize,
             (PATHS["consent"], "POST"): decide,
             (PATHS["token"], "POST"): token,

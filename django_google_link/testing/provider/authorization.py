@@ -12,6 +12,8 @@ from .errors import OAuthError
 from .identities import Directory, FakeClient, FakeUser
 from .scopes import OPENID, normalize_scopes
 
+_GOOGLES_PARAMS = frozenset({"access_type", "hd", "include_granted_scopes"})
+_OPENIDS_PARAMS = frozenset({"login_hint", "max_age", "nonce", "prompt"})
 PROMPTS = frozenset({"none", "consent", "select_account"})
 _S256_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -75,10 +77,11 @@ def parse_authorization_request(
         raise OAuthError("redirect_uri_mismatch", f"Not registered: {redirect_uri}")
     if _require(args, "response_type") != "code":
         raise OAuthError("unsupported_response_type", f"Not code: {args['response_type']}")
+    _refuse_unknown(client, args)
     return AuthorizationRequest(
         client=client,
         redirect_uri=redirect_uri,
-        scopes=_parse_scopes(args),
+        scopes=_parse_scopes(client, args),
         state=args.get("state"),
         nonce=args.get("nonce"),
         code_challenge=_parse_code_challenge(args),
@@ -97,9 +100,30 @@ def _require(args: MultiDict[str, str], name: str) -> str:
     return value
 
 
-def _parse_scopes(args: MultiDict[str, str]) -> tuple[str, ...]:
-    scopes = normalize_scopes(_require(args, "scope").split())
-    invalid = [scope for scope in scopes if "://" not in scope and scope != OPENID]
+def _refuse_unknown(client: FakeClient, args: MultiDict[str, str]) -> None:
+    """Refuse what the provider of this client does not understand, as strict ones do."""
+    unknown = set() if client.speaks_google else set(_GOOGLES_PARAMS)
+    if not client.speaks_openid:
+        unknown |= _OPENIDS_PARAMS
+    found = sorted(unknown.intersection(args))
+    if not client.speaks_google and "select_account" in args.get("prompt", "").split():
+        found.append("prompt=select_account")
+    if found:
+        raise OAuthError("invalid_request", f"Unknown parameter: {', '.join(found)}")
+
+
+def _parse_scopes(client: FakeClient, args: MultiDict[str, str]) -> tuple[str, ...]:
+    if not client.speaks_google:
+        names = filter(None, args.get("scope", "").split(client.scope_separator))
+        scopes = tuple(dict.fromkeys(names))
+        invalid = [scope for scope in scopes if " " in scope or "," in scope]
+        if not client.speaks_openid:
+            invalid += [scope for scope in scopes if scope == OPENID]
+        else:
+            scopes = normalize_scopes(scopes)
+    else:
+        scopes = normalize_scopes(_require(args, "scope").split())
+        invalid = [scope for scope in scopes if "://" not in scope and scope != OPENID]
     if invalid:
         raise OAuthError("invalid_scope", f"Some requested scopes were invalid: {invalid}")
     return scopes

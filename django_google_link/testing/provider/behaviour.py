@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from . import clock
 
@@ -50,6 +51,8 @@ class Behaviour:
         revocation_ends_grant: whether revoking any token ends the user's grant to the whole
             project, as at Google. If false, a refresh token takes the tokens of its authorization
             with it, an access token nothing, and what was granted stays granted.
+        metadata: what is published: ``"openid"`` (OpenID Connect Discovery), ``"oauth"`` (RFC
+            8414), or ``""`` for nothing. Google publishes the first.
     """
 
     now: Callable[[], float] = field(default=clock.timestamp)
@@ -70,3 +73,4 @@ class Behaviour:
     rotates_refresh_tokens: bool = False
     reuse_ends_family: bool = False
     revocation_ends_grant: bool = True
+    metadata: Literal["openid", "oauth", ""] = "openid"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 def authenticate_client(request: Request, directory: Directory) -> FakeClient:
     """Return the client whose id and secret stand in the HTTP Basic header, else in the body.
 
+    A client that has to show them in one way is refused in the other, and in both.
+
     Raises:
         OAuthError: ``invalid_request`` without an id, ``invalid_client`` (401) for a wrong pair.
     """
@@ -28,6 +30,16 @@ def authenticate_client(request: Request, directory: Directory) -> FakeClient:
         raise OAuthError("invalid_client", "The OAuth client was not found.", 401)
     if not hmac.compare_digest(client.client_secret.encode(), client_secret.encode()):
         raise OAuthError("invalid_client", "Unauthorized", 401)
+    ways = [
+        way
+        for way, is_used in (
+            ("client_secret_basic", request.authorization is not None),
+            ("client_secret_post", "client_secret" in request.form),
+        )
+        if is_used
+    ]
+    if client.authentication != "any" and ways != [client.authentication]:
+        raise OAuthError("invalid_client", f"Not by {client.authentication}.", 401)
     return client
 
 

@@ -64,7 +64,7 @@ def decide(provider: Provider, request: Request) -> Response:
             return pages.error_page(OAuthError("invalid_request", "No account was chosen."))
         kept = IDENTITY.union(request.form.getlist("scope"))
         scopes = tuple(scope for scope in ticket.asked.scopes if scope in kept)
-        if not scopes:
+        if not scopes and ticket.asked.scopes:
             return _send_error(provider, ticket.asked, OAuthError("access_denied"))
         return _grant_scopes(provider, ticket.asked, user, scopes, prompt="consent")
 
@@ -79,8 +79,8 @@ def _find_known_user(
 
 
 def _has_granted_all(provider: Provider, asked: AuthorizationRequest, user: FakeUser) -> bool:
-    granted = provider.grants.scopes(user, asked.client) or ()
-    return set(asked.scopes) <= set(granted)
+    granted = provider.grants.scopes(user, asked.client)
+    return granted is not None and set(asked.scopes) <= set(granted)
 
 
 def _grant_scopes(
@@ -103,12 +103,11 @@ def _grant_scopes(
         scopes=scopes,
         nonce=asked.nonce,
         code_challenge=asked.code_challenge,
-        with_refresh_token=asked.offline
-        and _brings_refresh_token(provider.behaviour, asked, earlier, scopes),
+        with_refresh_token=_brings_refresh_token(provider.behaviour, asked, earlier, scopes),
     )
     params = {
         "code": provider.codes.put(code, provider.now()),
-        "scope": " ".join(scopes),
+        "scope": asked.client.scope_separator.join(scopes),
         "authuser": "0",
         "prompt": prompt,
     }
@@ -123,6 +122,12 @@ def _brings_refresh_token(
     earlier: tuple[str, ...] | None,
     scopes: tuple[str, ...],
 ) -> bool:
+    if not asked.client.gives_refresh_tokens:
+        return False
+    if not asked.client.speaks_openid:
+        return True
+    if asked.client.speaks_google and not asked.offline:
+        return False
     if earlier is None or behaviour.always_sends_refresh_token:
         return True
     if behaviour.prompt_consent_sends_refresh_token and "consent" in asked.prompt:

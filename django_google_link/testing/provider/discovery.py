@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .endpoints import PATHS
+from .resources import unknown_method
 from .responses import json_response
 from .scopes import EMAIL, OPENID, PROFILE
 
@@ -13,13 +14,37 @@ if TYPE_CHECKING:
 
     from .provider import Provider
 
+_OPENIDS = frozenset(
+    {
+        "claims_supported",
+        "id_token_signing_alg_values_supported",
+        "jwks_uri",
+        "scopes_supported",
+        "subject_types_supported",
+        "userinfo_endpoint",
+    }
+)
 _CLAIMS = ("aud", "azp", "email", "email_verified", "exp", "hd", "iat", "iss", "name", "picture")
 
 
 def discovery(provider: Provider, request: Request) -> Response:
     """Describe the provider (OpenID Connect Discovery section 4)."""
+    if provider.behaviour.metadata != "openid":
+        return unknown_method(request)
+    return _publish(_describe(provider))
+
+
+def oauth_metadata(provider: Provider, request: Request) -> Response:
+    """Describe the provider as one that knows no OpenID (RFC 8414 section 2)."""
+    if provider.behaviour.metadata != "oauth":
+        return unknown_method(request)
+    document = _describe(provider)
+    return _publish({key: value for key, value in document.items() if key not in _OPENIDS})
+
+
+def _describe(provider: Provider) -> dict[str, Any]:
     issuer = provider.issuer
-    document = {
+    return {
         "issuer": issuer,
         "authorization_endpoint": issuer + PATHS["authorize"],
         "token_endpoint": issuer + PATHS["token"],
@@ -37,6 +62,9 @@ def discovery(provider: Provider, request: Request) -> Response:
         "grant_types_supported": ["authorization_code", "refresh_token"],
         "authorization_response_iss_parameter_supported": provider.behaviour.declares_iss,
     }
+
+
+def _publish(document: dict[str, Any]) -> Response:
     return json_response(document, headers={"Cache-Control": "public, max-age=3600"})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 PATHS = {
     "discovery": "/.well-known/openid-configuration",
+    "oauth_metadata": "/.well-known/oauth-authorization-server",
     "authorize": "/o/oauth2/v2/auth",
     "consent": "/o/oauth2/v2/auth/consent",
     "token": "/token",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _LOWER = string.ascii_lowercase + string.digits
 ClientType = Literal["web", "installed"]
+Authentication = Literal["any", "client_secret_post", "client_secret_basic"]
 _SUFFIX = ".apps.googleusercontent.com"
 
 
@@ -60,6 +61,19 @@ class FakeClient:
     ``any_host`` their paths alone count, unlike at Google: a test site has many names.
 
     Clients whose ids begin with the same project number share the grants of users.
+
+    One that is not Google's is served as by a provider that is strict and knows nothing of Google:
+    what Google alone understands is refused, and each client shows its secret to revoke as well.
+
+    Attributes:
+        is_googles: whether it is served as Google does.
+        speaks_openid: if false, there are no ID tokens for it, and what OpenID alone understands is
+            refused too. It then is not Google's either.
+        authentication: how it has to show its secret (RFC 6749 section 2.3.1): in the body by
+            ``"client_secret_post"``, in the header by ``"client_secret_basic"``, or by ``"any"``.
+        scope_separator: what stands between scopes, in requests and in answers.
+        gives_refresh_tokens: whether it gets any.
+        subject_member: where its userinfo answers have the subject, such as ``"data.id"``.
     """
 
     client_id: str
@@ -67,6 +81,17 @@ class FakeClient:
     redirect_uris: list[str] = field(default_factory=list)
     type: ClientType = "web"
     any_host: bool = False
+    is_googles: bool = True
+    speaks_openid: bool = True
+    authentication: Authentication = "any"
+    scope_separator: str = " "
+    gives_refresh_tokens: bool = True
+    subject_member: str = "sub"
+
+    @property
+    def speaks_google(self) -> bool:
+        """Whether it is served as Google does."""
+        return self.is_googles and self.speaks_openid
 
     @property
     def project(self) -> str:

@@ -45,9 +45,23 @@ def userinfo(provider: Provider, request: Request) -> Response:
     token = _find_presented_token(provider, request)
     if token is None:
         return _refuse_unauthenticated(request)
+    if not token.client.speaks_openid:
+        return json_response(_describe_user(token))
     if not {OPENID, EMAIL, PROFILE}.intersection(token.scopes):
         return _refuse_insufficient(frozenset({OPENID, EMAIL, PROFILE}))
     return json_response(user_claims(token))
+
+
+def _describe_user(token: Token) -> dict[str, Any]:
+    """Say all of a user in the shape of a provider that knows no OpenID."""
+    user = token.user
+    described: dict[str, Any] = {"email": user.email, "name": user.name, "picture": user.picture}
+    *parents, last = token.client.subject_member.split(".")
+    place = described
+    for name in parents:
+        place = place.setdefault(name, {})
+    place[last] = user.sub
+    return described
 
 
 def read_bearer_token(request: Request) -> str:

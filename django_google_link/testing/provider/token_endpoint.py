@@ -66,7 +66,7 @@ def _exchange_code(
     )
     return {
         **_describe_access_token(provider, access_token),
-        "scope": " ".join(access_token.scopes),
+        "scope": client.scope_separator.join(access_token.scopes),
         **_give_id_token(provider, access_token, code.nonce),
         **_give_refresh_token(refresh_token),
         **_say_when_it_ends(provider, refresh_token),
@@ -92,7 +92,7 @@ def _refresh_token(
     access_token = grants.add_access_token(held.user, client, scopes, family=held.family)
     answer = _describe_access_token(provider, access_token)
     if behaviour.refresh_sends_scope:
-        answer["scope"] = " ".join(scopes)
+        answer["scope"] = client.scope_separator.join(scopes)
     if behaviour.refresh_sends_id_token:
         answer |= _give_id_token(provider, access_token, nonce=None)
     return {**answer, **_give_refresh_token(renewed), **_say_when_it_ends(provider, held)}
@@ -114,7 +114,7 @@ def _describe_access_token(provider: Provider, access_token: Token) -> dict[str,
 
 
 def _give_id_token(provider: Provider, access_token: Token, nonce: str | None) -> dict[str, Any]:
-    if OPENID not in access_token.scopes:
+    if OPENID not in access_token.scopes or not access_token.client.speaks_openid:
         return {}
     tamperings = provider.id_token_tamperings
     tampering = tamperings.popleft() if tamperings else IDTokenTampering()

@@ -1,0 +1,18 @@
+"""How long what an issuer publishes may be kept (RFC 9111 section 5.2.2.1)."""
+
+from __future__ import annotations
+
+import re
+
+from django.views.decorators.debug import sensitive_variables
+
+from .transport import Answer
+
+_LONGEST = 24 * 3600
+
+
+@sensitive_variables()
+def read_max_age(answer: Answer, *, default: int) -> int:
+    """Return for how many seconds an answer is good: what it says itself, a day at most."""
+    match = re.search(r"max-age=(\d{1,9})", answer.headers.get("Cache-Control", ""))
+    return min(int(match[1]), _LONGEST) if match else default

@@ -1,0 +1,31 @@
+"""How a client proves who it is (RFC 6749 section 2.3.1)."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from urllib.parse import quote_plus
+
+from django.views.decorators.debug import sensitive_variables
+
+from ..conf.clients import OAuthClient
+from ..secret import Secret
+from .transport import Headers
+
+Form = Mapping[str, "str | Secret"]
+
+
+@sensitive_variables()
+def authenticate(client: OAuthClient, form: Form) -> tuple[Form, Headers]:
+    """Return the form and the headers of a request in which the client proves who it is.
+
+    Args:
+        client: with its endpoints.
+        form: what it asks.
+    """
+    secret = client.client_secret
+    if client.authenticates_by_header:
+        # Both are form-encoded first: they may have a colon, or what no header holds.
+        pair = f"{quote_plus(client.client_id)}:{quote_plus(secret.reveal())}"
+        return form, {"Authorization": Secret(f"Basic {b64encode(pair.encode()).decode()}")}
+    return {"client_id": client.client_id, "client_secret": secret, **form}, {}
