@@ -314,15 +314,16 @@ class UserinfoError(GoogleLinkError):
 
 
 class HostedDomainError(IDTokenError):
-    """The account does not belong to the organization that ``HOSTED_DOMAIN`` names.
+    """The account does not belong to an organization that ``HOSTED_DOMAIN`` names.
 
     Args:
-        hosted_domain: the one that is required, ``"example.com"``.
+        hosted_domains: one of which is required, ``("example.com",)``; ``("*",)`` for any.
     """
 
-    def __init__(self, hosted_domain: str) -> None:
-        super().__init__(f"Only accounts of {hosted_domain} can be linked here.")
-        self.hosted_domain = hosted_domain
+    def __init__(self, hosted_domains: tuple[str, ...]) -> None:
+        names = "a Google Workspace" if hosted_domains == ("*",) else " or ".join(hosted_domains)
+        super().__init__(f"Only accounts of {names} can be linked here.")
+        self.hosted_domains = hosted_domains
 
 
 class TokenDecryptionError(GoogleLinkError):
