@@ -138,9 +138,9 @@ class MissingScopesError(ConsentRequiredError):
 class GrantLostError(ConsentRequiredError):
     """The account has to be linked again; mostly since Google no longer honours the grant.
 
-    ``reason`` is ``"revoked"`` (it was revoked, or it expired), ``"session_policy"`` (the Workspace
-    session length policy), ``"undecryptable"`` (the stored token was damaged), ``"requested"`` (an
-    operator has asked for consent again), ``"retired"`` (it had a scope that is no longer used),
+    ``reason`` is ``"revoked"`` (it was revoked, or it expired), ``"session_policy"`` (Google
+    Cloud session control, which concerns apps with Google Cloud scopes), ``"undecryptable"`` (the
+    stored token was damaged), ``"requested"`` (an operator has asked for consent again), ``"retired"`` (it had a scope that is no longer used),
     ``"expired"`` (the provider gives no refresh tokens, and the access token has ended) or
     ``"no_refresh_token"`` (none is stored).
     """

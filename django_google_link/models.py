@@ -55,7 +55,7 @@ class Reason(models.TextChoices):
     """Why an account needs to be linked again."""
 
     REVOKED = "revoked", _("revoked or expired at Google")
-    SESSION_POLICY = "session_policy", _("session policy of the Workspace")
+    SESSION_POLICY = "session_policy", _("Google Cloud session control")
     UNDECRYPTABLE = "undecryptable", _("the stored token was damaged")
     REQUESTED = "requested", _("asked for by an operator")
     RETIRED = "retired", _("granted a scope that is no longer used")

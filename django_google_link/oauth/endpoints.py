@@ -156,8 +156,9 @@ def refresh(client: OAuthClient, *, refresh_token: Secret, kind: str = "refresh"
     except _InvalidGrantError as error:
         if error.subtype in SESSION_POLICY_SUBTYPES:
             raise GrantLostError(
-                "The Google Workspace of this account ends sessions after a while (session length "
-                "policy). The user has to link the account again.",
+                "The organization of this account has Google Cloud session control, which ends the "
+                "access of apps with Google Cloud scopes after a while. The user has to link the "
+                "account again.",
                 reason="session_policy",
             ) from None
         raise GrantLostError(reason="revoked") from None
