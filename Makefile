@@ -16,11 +16,11 @@ long interleavings: .SHELLFLAGS := -o pipefail -c
 
 # Run the quick tests, on SQLite. CI measures their coverage.
 test: .venv/test.stamp
-	$(BIN)/pytest --numprocesses auto --dist worksteal -m "not browser and not clients and not node and not processes and not slow"
+	$(BIN)/pytest --numprocesses auto --dist worksteal -m "not browser and not clients and not node and not processes and not providers and not slow"
 
-# Show the example project, with a Google of its own: make demo [PORT=8001] [GOOGLE_PORT=8766]
+# Show the example project, with a Google of its own: make demo [PORT=8001] [APP_PORT=8003] [GOOGLE_PORT=8766]
 demo: .venv/example.stamp
-	$(BIN)/python example_project/manage.py demo $(PORT:%=--port %) $(GOOGLE_PORT:%=--google-port %)
+	$(BIN)/python example_project/manage.py demo $(PORT:%=--port %) $(APP_PORT:%=--app-port %) $(GOOGLE_PORT:%=--google-port %)
 
 lint: .venv/lint.stamp
 	$(BIN)/ruff check
@@ -54,6 +54,7 @@ long: .venv/long.stamp
 	TEST_DATABASE=postgresql TEST_ISOLATION="repeatable read" $(RUN) tests/long/test_chaos.py | tee --append $(RESULTS)
 	TEST_DATABASE=postgresql TEST_ISOLATION=serializable $(RUN) tests/long/test_chaos.py | tee --append $(RESULTS)
 	$(BIN)/pytest --capture=no --quiet --no-header -p no:randomly tests/operations/test_bad_googles.py | tee --append $(RESULTS)
+	$(BIN)/pytest --capture=no --quiet --no-header -p no:randomly tests/views/test_hostile_security_events.py | tee --append $(RESULTS)
 
 # Two operations at once, in every order of their steps with two switches, alone and in a transaction
 # of the caller's. Needs PostgreSQL. One that failed: make interleavings ONLY="same,link,unlink,3,5"

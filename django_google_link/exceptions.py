@@ -140,9 +140,11 @@ class GrantLostError(ConsentRequiredError):
 
     ``reason`` is ``"revoked"`` (it was revoked, or it expired), ``"session_policy"`` (Google
     Cloud session control, which concerns apps with Google Cloud scopes), ``"undecryptable"`` (the
-    stored token was damaged), ``"requested"`` (an operator has asked for consent again), ``"retired"`` (it had a scope that is no longer used),
-    ``"expired"`` (the provider gives no refresh tokens, and the access token has ended) or
-    ``"no_refresh_token"`` (none is stored).
+    stored token was damaged), ``"requested"`` (an operator has asked for consent again),
+    ``"retired"`` (it had a scope that is no longer used),
+    ``"account_disabled"``, ``"account_hijacked"`` or ``"account_bulk"`` (Google has disabled the
+    account), ``"expired"`` (the provider gives no refresh tokens, and the access token has ended)
+    or ``"no_refresh_token"`` (none is stored).
     """
 
     default_message = "This link does not work any more. The user has to link the account again."

@@ -23,7 +23,7 @@ from .secret import Secret
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
-__all__ = ["GoogleAccount", "HistoryEntry", "PendingRevocation"]
+__all__ = ["GoogleAccount", "HistoryEntry", "PendingRevocation", "SecurityEvent"]
 
 TokenName = Literal["refresh_token", "access_token"]
 
@@ -60,6 +60,13 @@ class Reason(models.TextChoices):
     REQUESTED = "requested", _("asked for by an operator")
     RETIRED = "retired", _("granted a scope that is no longer used")
     EXPIRED = "expired", _("access was for a limited time, which is over")
+    ACCOUNT_DISABLED = "account_disabled", _("Google has disabled the account")
+    ACCOUNT_HIJACKED = "account_hijacked", _("Google has disabled the account: it was hijacked")
+    ACCOUNT_BULK = "account_bulk", _("Google has disabled the account: it was made in bulk")
+
+
+#: While Google has an account disabled, nobody knows what becomes of its grants.
+ACCOUNT_REASONS = (Reason.ACCOUNT_DISABLED, Reason.ACCOUNT_HIJACKED, Reason.ACCOUNT_BULK)
 
 
 class RefreshProblem(models.TextChoices):
@@ -356,10 +363,15 @@ class GoogleAccount(SealedTokens):
             self.refresh_token_prefix_digest = digests.prefix
             self.refresh_token_hash_digest = digests.double_hash
 
-    def drop_tokens(self) -> None:
-        """Empty the columns of both tokens, and of the digests. Does not save."""
-        for name in (*REFRESH_TOKEN_FIELDS, "sealed_access_token"):
+    def drop_refresh_token(self) -> None:
+        """Empty the columns of the refresh token and its digests. Does not save."""
+        for name in REFRESH_TOKEN_FIELDS:
             setattr(self, name, "")
+
+    def drop_tokens(self) -> None:
+        """Empty the columns of both tokens. Does not save."""
+        self.drop_refresh_token()
+        self.sealed_access_token = ""
 
     @property
     def display_name(self) -> str:
@@ -647,6 +659,48 @@ class SpentState(models.Model):
 
     def __str__(self) -> str:
         return self.digest
+
+
+class SecurityEvent(models.Model):
+    """What Google has told of its accounts: one row for each token that was accepted."""
+
+    # Of the issuer and the ``jti``: each is acted on once.
+    digest = models.CharField(max_length=64, primary_key=True, editable=False)
+    # The last part of each event's URI.
+    types = models.CharField(_("events"), max_length=255, editable=False)
+    sub = models.CharField(_("subject"), max_length=255, blank=True, editable=False)
+    reason = models.CharField(_("reason"), max_length=100, blank=True, editable=False)
+    # What a verification was asked with.
+    state = models.CharField(max_length=255, blank=True, editable=False)
+    ended = models.PositiveIntegerField(_("links ended"), default=0, editable=False)
+    asked = models.PositiveIntegerField(_("links to be checked"), default=0, editable=False)
+    issued_at = models.DateTimeField(_("issued"), editable=False)
+    received_at = models.DateTimeField(
+        _("received"), default=timezone.now, editable=False, db_index=True
+    )
+
+    class Meta:
+        verbose_name = _("security event")
+        verbose_name_plural = _("security events")
+
+    def __str__(self) -> str:
+        return self.types
+
+
+class GrantCheck(models.Model):
+    """A link about which Google is to be asked, and when it was asked last.
+
+    Its times are the database's.
+    """
+
+    # No foreign key: users are deleted by the thousand, without their links being read.
+    account_id = models.UUIDField(primary_key=True, editable=False)
+    # Empty, when Google has been asked.
+    requested_at = models.DateTimeField(null=True, blank=True, editable=False, db_index=True)
+    asked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    def __str__(self) -> str:
+        return str(self.account_id)
 
 
 def is_unexpired(expires_at: datetime | None, *, leeway: timedelta = timedelta()) -> bool:

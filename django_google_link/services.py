@@ -6,15 +6,19 @@ A façade: it turns an owner into an account that is ready, and hands it to what
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, overload
+from urllib.parse import urlsplit
 
 from asgiref.sync import sync_to_async
 from django.views.decorators.debug import sensitive_variables
 
+from .accounts.authorize_links import LONGEST_AGE, AuthorizeRequest
 from .accounts.handed_credentials import link_handed_credentials
 from .accounts.lookup import get_account
 from .api_clients.tokens import get_token
+from .conf.clients import get_client
 from .conf.service_accounts import ServiceAccount
 from .models import GoogleAccount
 from .scopes import parse_scopes
@@ -40,6 +44,7 @@ __all__ = [
     "access_token",
     "acredentials_for",
     "alink_credentials",
+    "authorize_url",
     "authorized_http",
     "authorized_session",
     "build_service",
@@ -261,6 +266,57 @@ async def alink_credentials(
     """Link the account of a flow of your own; the asynchronous :func:`link_credentials`."""
     link = sync_to_async(link_credentials)
     return await link(user, credentials, client=client, label=label)
+
+
+def authorize_url(
+    user: AbstractBaseUser | AnonymousUser,
+    *,
+    site: str,
+    scopes: Scopes = (),
+    client: str = "default",
+    account: GoogleAccount | None = None,
+    return_url: str = "",
+    max_age: timedelta = timedelta(days=1),
+) -> str:
+    """Return the absolute address where this user links, for a mail or a task without a request.
+
+    It is signed for this user, who has to be logged in to follow it, and works on this site alone.
+
+    Args:
+        user: who is to link.
+        site: scheme and host, such as ``"https://daybook.example"``.
+        scopes: that are required; by default the client's ``SCOPES``.
+        client: the name of the OAuth client; that of the account, if one is given.
+        account: to be linked again, with all that it has been granted.
+        return_url: a path on the site where the user goes afterwards; by default
+            ``REDIRECT_URL``.
+        max_age: for how long the address is good, a day if not given; at most 30 days.
+
+    Raises:
+        ValueError: when the site or the time cannot be.
+        SettingsError: (an ``ImproperlyConfigured``) when the client is not configured.
+    """
+    parts = urlsplit(site)
+    if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path.strip("/"):
+        raise ValueError(f"site is scheme and host, such as https://daybook.example, not {site!r}.")
+    seconds = int(max_age.total_seconds())
+    if not 0 < seconds <= LONGEST_AGE:
+        raise ValueError(f"max_age is at most {LONGEST_AGE // 86_400} days, not {max_age}.")
+    known = get_client(account.client if account else client)
+    required, granted = parse_scopes(scopes) or known.scopes, ()
+    if account:
+        granted = account.granted_scopes
+    path = AuthorizeRequest(
+        user=str(user.pk),
+        host=parts.netloc,
+        client=known.name,
+        scopes=parse_scopes((*known.identity_scopes, *required, *known.scopes, *granted)),
+        required=parse_scopes((*required, *granted)),
+        return_url=return_url,
+        account=account.sub if account else "",
+        max_age=seconds,
+    ).url()
+    return f"{parts.scheme}://{parts.netloc}{path}"
 
 
 def _make_fresh_credentials(owner: Owner, *, scopes: Scopes, client: str) -> Credentials:

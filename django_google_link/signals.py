@@ -21,6 +21,7 @@ __all__ = [
     "authorization_recovered",
     "revocation_finished",
     "scopes_changed",
+    "security_event",
     "token_refreshed",
     "token_request_finished",
     "token_wait_finished",
@@ -42,6 +43,8 @@ authorization_ending = Signal()
 authorization_recovered = Signal()
 #: A link is gone: ``user_id``, ``client``, ``sub``, ``email``.
 account_unlinked = Signal()
+#: Told by Google: ``type``, ``accounts``, ``sub``, ``reason``, ``issued_at``, ``payload``.
+security_event = Signal()
 
 #: A request to an OAuth endpoint is over: ``kind``, ``client``, ``outcome``, ``seconds``.
 token_request_finished = Signal()

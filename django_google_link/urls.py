@@ -14,6 +14,7 @@ urlpatterns = [
     path("callback/", views.callback, name="callback"),
     path("callback/<str:client>/", views.callback, name="callback"),
     path("failed/", views.failed, name="failed"),
+    path("security-events/", views.security_events, name="security-events"),
     path("<uuid:pk>/label/", views.label, name="label"),
     path("<uuid:pk>/unlink/", views.unlink, name="unlink"),
     path("<uuid:pk>/make-default/", views.make_default, name="make-default"),

@@ -80,6 +80,15 @@ def configure(settings: Settings) -> Callable[..., None]:
 
 
 @pytest.fixture
+def receiver(google: FakeGoogle, settings: Settings) -> None:
+    """This site takes security events."""
+    settings.GOOGLE_LINK = {
+        **settings.GOOGLE_LINK,
+        "SECURITY_EVENTS_URL": "https://testserver/google/security-events/",
+    }
+
+
+@pytest.fixture
 def alice(google: FakeGoogle) -> FakeUser:
     """Alice's account at Google."""
     return google.add_user("alice@gmail.com", name="Alice Example")

@@ -35,6 +35,7 @@ from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 from django_google_link.web.access import Requirement
 from tests.support import views
+from tests.support.accounts import linked
 from tests.support.apis import link_account, serve_apis
 from tests.support.callers import FORMS, PROGRAMS, ask
 from tests.support.constants import CALENDAR, CALLBACK, DRIVE, EVENTS, TASKS
@@ -232,6 +233,19 @@ def test_grant_lost_by_session_policy_says_so(
     pages = [ask(browser, FORMS["form"]).content.decode() for _ in range(2)]
 
     assert all("Google Cloud (session control)" in page for page in pages)
+
+
+@pytest.mark.parametrize("reason", ["account_disabled", "account_hijacked", "account_bulk"])
+def test_account_that_google_has_disabled_says_so(
+    browser: Client, google: FakeGoogle, alice: FakeUser, user: Any, reason: str
+) -> None:
+    """To link it again would not help at present."""
+    lost = {"status": Status.NEEDS_REAUTHORIZATION, "status_reason": reason}
+    linked(user, google, alice, **lost)
+
+    page = ask(browser, FORMS["form"]).content.decode()
+
+    assert "Google has disabled this account." in page
 
 
 def test_grant_lost_inside_the_view_tells_a_program(
@@ -541,7 +555,8 @@ def test_choice_for_a_scope_that_the_default_account_lacks(
     assert response["Location"].startswith("/google/?")
     assert query_of(response["Location"]) == {"next": "/drive-of-mine/?x=1"}
     assert program.json()["reason"] == "account_choice_required"
-    assert program.json()["authorize_url"].startswith("/google/?")
+    assert program.json()["authorize_url"].startswith("http://testserver/google/?")
+    assert "link_request" not in program.json()
     assert not page.context["declined"]
     others[1].make_default()
     assert browser.get("/drive-of-mine/").content == str(others[1].pk).encode()

@@ -29,14 +29,15 @@ SETUP = "import django_google_link, django; django.setup()"
 # Of ours these need a library at once, and so are imported late themselves.
 EVERYTHING = """
 from importlib import import_module
-from pkgutil import walk_packages
+from pathlib import Path
 
-for module in walk_packages(django_google_link.__path__, "django_google_link."):
-    rooms = module.name.split(".")
+root = Path(django_google_link.__file__).parent
+for path in root.rglob("*.py"):
+    rooms = path.relative_to(root.parent).with_suffix("").parts
     late = {"authorized_http", "connections", "contrib", "credentials", "discovery"}
     late |= {"google_auth", "httpx_auth", "key", "sessions", "testing"}
     if late.isdisjoint(rooms):
-        import_module(module.name)
+        import_module(".".join(rooms).removesuffix(".__init__"))
 """
 
 WRITE_AUTHORIZATION_URL = """

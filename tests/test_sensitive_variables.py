@@ -31,7 +31,7 @@ CLAIMS = {"verify_id_token", "read_unverified_identity", "_find_signing_key"}
 # wrapped token at hand.
 HARMLESS = {
     "oauth/endpoints.py": {"_read_scopes", "_read_token", "is_transient"},
-    "oauth/published.py": {"_fetch_and_keep", "_read_keys"},
+    "oauth/published.py": {"_fetch_and_keep", "_read_keys", "_read_object"},
     "accounts/access_tokens.py": {"__init__"},
     "accounts/grants.py": {"_leave_to"},
 }

@@ -40,6 +40,7 @@ def test_signals_are_those_of_the_contract() -> None:
         "revocation_finished",
         "token_request_finished",
         "token_wait_finished",
+        "security_event",
     }
 
 

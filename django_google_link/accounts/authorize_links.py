@@ -15,6 +15,9 @@ from ..exceptions import StateError
 #: Seconds: a page with such a link in it may lie open for a day.
 MAX_AGE = 24 * 3600
 
+#: Seconds: for so long a link that is sent to somebody may be good.
+LONGEST_AGE = 30 * 24 * 3600
+
 _SALT = "django_google_link.authorize"
 
 
@@ -32,6 +35,7 @@ class AuthorizeRequest:
         account: the ``sub`` of the account that is expected, or nothing.
         add: that a further account is wanted, though one is linked.
         renew: that consent is wanted anew, though nothing is missing: the grant ends soon.
+        max_age: seconds for which it is good once it is signed.
     """
 
     user: str
@@ -43,6 +47,7 @@ class AuthorizeRequest:
     account: str = ""
     add: bool = False
     renew: bool = False
+    max_age: int = MAX_AGE
 
     def sign(self) -> str:
         """Return this request signed: what a front end hands in to start the link."""
@@ -64,7 +69,7 @@ class AuthorizeRequest:
             StateError: when it was not signed here, is too old, or is meant for another user.
         """
         try:
-            content = signing.loads(text, salt=_SALT, max_age=MAX_AGE)
+            content = signing.loads(text, salt=_SALT, max_age=LONGEST_AGE)
         except signing.SignatureExpired:
             raise StateError("This link is too old.") from None
         except signing.BadSignature:
@@ -73,8 +78,17 @@ class AuthorizeRequest:
             request = cls(**content)
         except TypeError:
             raise StateError("This link was made by another version of this site.") from None
+        cls._require_age(text, request.max_age)
         if request.user != user:
             raise StateError("This link was made for another user of this site.")
         if normalize_host(request.host) != normalize_host(host):
             raise StateError("This link was made for another host of this site.")
         return request
+
+    @staticmethod
+    def _require_age(text: str, max_age: int) -> None:
+        """Check that a signed request is not older than it was made for."""
+        try:
+            signing.loads(text, salt=_SALT, max_age=max_age)
+        except signing.SignatureExpired:
+            raise StateError("This link is too old.") from None

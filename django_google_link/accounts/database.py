@@ -2,12 +2,15 @@
 
 **The order of locks.** Every transaction of ours locks what it needs of these, in this order:
 
-1. the accounts of one user and client by their keys (of two users, where an account is moved);
-2. that user's own row, where there is no account yet whose lock others would wait for;
-3. the outbox, by keys;
-4. spent states, by keys.
+1. a security event, which nobody else wants but who has received the same;
+2. the accounts of one user and client by their keys (of two users, where an account is moved; of
+   any, where Google speaks of them);
+3. that user's own row, where there is no account yet whose lock others would wait for;
+4. the outbox, by keys;
+5. spent states, by keys;
+6. checks of grants, by keys.
 
-Whoever adds an account, takes one away, or says which is the default has all of 1 or else 2;
+Whoever adds an account, takes one away, or says which is the default has all of 2 or else 3;
 whoever writes one row alone has that. It is the order of Django's cascade as well, which deletes a
 user's accounts by their keys, and then the user. A row that is wanted out of order is taken only
 if it is free. Rows are locked and written by their keys alone: MySQL also locks what it passes on

@@ -17,6 +17,7 @@ from .. import signals
 from ..conf import clock
 from ..exceptions import ClientMisconfiguredError, NoRefreshTokenError, TokenDecryptionError
 from ..models import (
+    ACCOUNT_REASONS,
     REFRESH_TOKEN_FIELDS,
     GoogleAccount,
     GoogleAccountQuerySet,
@@ -73,7 +74,7 @@ _GRANT_FIELDS = (
 )
 
 #: It is the provider who says so.
-_PROVIDERS_REASONS = frozenset({Reason.REVOKED, Reason.SESSION_POLICY})
+_PROVIDERS_REASONS = frozenset({Reason.REVOKED, Reason.SESSION_POLICY, *ACCOUNT_REASONS})
 
 _News = list[tuple[Signal, dict[str, Any]]]
 
@@ -405,7 +406,8 @@ def _apply_grant(
         account.ending_announced_at = None
     elif not _keeps(client, account):
         granted = answered
-        account.sealed_refresh_token, account.refresh_token_expires_at = "", None
+        account.drop_refresh_token()
+        account.refresh_token_expires_at = None
         account.refresh_token_scopes = sorted(granted)
         account.without_refresh_token = True
     else:

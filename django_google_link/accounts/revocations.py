@@ -25,6 +25,7 @@ from ..conf import clock
 from ..conf.clients import Issued, OAuthClient, get_revoking_client, is_google_issuer, share_grant
 from ..exceptions import GoogleLinkError, RefreshUnavailableError, TokenUndecryptableError
 from ..models import (
+    ACCOUNT_REASONS,
     GoogleAccount,
     HistoryEvent,
     PendingRevocation,
@@ -387,7 +388,9 @@ def has_living_link(issued: Issued, *, sub: str, owner: str, using: str | None =
     if not is_google_issuer(issued.issuer):
         return False
     # What an operator has asked to be linked again works as long as nobody does anything.
-    works = Q(status=Status.ACTIVE) | Q(status_reason=Reason.REQUESTED)
+    # One whose account is disabled works again when that is over, if nobody ends its grant.
+    may_work = (Reason.REQUESTED, *ACCOUNT_REASONS)
+    works = Q(status=Status.ACTIVE) | Q(status_reason__in=may_work)
     rows = GoogleAccount.objects.using(using or router.db_for_write(GoogleAccount))
     rows = rows.filter(works, issuer=issued.issuer).exclude(sealed_refresh_token="")
     same = rows.filter(sub=sub) if sub else rows.filter(user_id=owner)

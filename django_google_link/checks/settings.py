@@ -39,6 +39,7 @@ _SETTINGS = (
     "history_days",
     "reauthentication",
     "login_hint",
+    "security_events_url",
 )
 
 

@@ -18,6 +18,7 @@ from ..conf.django import django_conf
 from ..conf.providers import DEFAULT_ENDPOINTS
 from ..conf.settings import conf
 from ..conf.validators import is_loopback, normalize_host, read_or_default
+from .front_ends import check_front_end, list_front_end_uris
 from .messages import error, warning
 
 _MIDDLEWARE = (
@@ -43,6 +44,7 @@ def check_deployment(**kwargs: Any) -> list[CheckMessage]:
             for message in check(client)
         ),
         *_check_service_accounts(),
+        *_check_security_events_url(),
     ]
 
 
@@ -59,11 +61,13 @@ def _check_urls() -> Iterator[CheckMessage]:
         )
         return
     yield from _check_redirect_url()
+    yield from _check_security_events_path()
     clients = _read_clients()
     yield from _check_languages(clients)
     for client in clients:
         yield from _check_callback(client)
         yield from _check_missing_endpoints(client)
+        yield from check_front_end(client)
     yield from _check_shared_redirect_uris(clients)
 
 
@@ -160,11 +164,10 @@ def _list_redirect_uris(client: OAuthClient) -> list[str]:
 
     Without query, and by the names of the host that are the same to a browser.
     """
-    if not client.redirect_uri and not client.redirect_uris:
-        return [_find_callback(client)]
-    uris = [client.redirect_uri] if client.redirect_uri else client.redirect_uris
-    parts = [urlsplit(uri) for uri in uris]
-    return [
+    own = [client.redirect_uri] if client.redirect_uri else client.redirect_uris
+    built = [] if own else [_find_callback(client)]
+    parts = [urlsplit(uri) for uri in dict.fromkeys([*own, *list_front_end_uris(client)])]
+    return built + [
         f"{part.scheme}://{normalize_host(part.netloc)}{part.path}" for part in parts if part.netloc
     ]
 
@@ -268,6 +271,28 @@ def _check_service_accounts() -> Iterator[CheckMessage]:
                 hint="Leave this out: it gets all that would go to https://*.googleapis.com, "
                 "credentials too.",
             )
+
+
+def _check_security_events_url() -> Iterator[CheckMessage]:
+    url = read_or_default(lambda: conf.security_events_url, None)
+    if url and not _is_public(url):
+        yield warning(
+            "W021",
+            f'GOOGLE_LINK["SECURITY_EVENTS_URL"] is {url!r}, to which Google sends nothing.',
+            hint="Use an https address that is not on loopback, of a domain that is authorized in "
+            "the Google Cloud project.",
+        )
+
+
+def _check_security_events_path() -> Iterator[CheckMessage]:
+    url = read_or_default(lambda: conf.security_events_url, None)
+    path = reverse("google_link:security-events")
+    if url and not urlsplit(url).path.endswith(path):
+        yield warning(
+            "W022",
+            f'GOOGLE_LINK["SECURITY_EVENTS_URL"] does not lead to {path}.',
+            hint="Use the path under which the URLs of django_google_link are included.",
+        )
 
 
 def _is_public(uri: str) -> bool:

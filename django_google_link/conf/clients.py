@@ -350,6 +350,11 @@ def get_revoking_client(row: ClientRow) -> OAuthClient:
     return get_issuing_client(row)
 
 
+def list_google_clients() -> list[OAuthClient]:
+    """Return the clients of Google's that are configured and can work."""
+    return [client for client in list_clients() if client.is_google]
+
+
 def share_grant(one: Issued, other: Issued) -> bool:
     """Return whether two clients share the grant of a user: at Google the clients of a project do.
 

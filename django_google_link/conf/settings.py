@@ -16,7 +16,13 @@ from ..scopes import parse_scopes
 from ..secret import Secret
 from .implied_scopes import IMPLIED_SCOPES
 from .masking import mask_keys, mask_setting
-from .validators import import_function, read_or_default, read_seconds, read_time_limit
+from .validators import (
+    import_function,
+    is_endpoint,
+    read_or_default,
+    read_seconds,
+    read_time_limit,
+)
 
 #: google-auth treats a token with less life than this as expired.
 MINIMUM_REFRESH_LEEWAY = 225
@@ -40,6 +46,7 @@ KEYS = frozenset(
         "HISTORY_DAYS",
         "REAUTHENTICATION",
         "LOGIN_HINT",
+        "SECURITY_EVENTS_URL",
     }
 )
 
@@ -274,14 +281,27 @@ class Settings:
         path = self._get("REAUTHENTICATION")
         if path is None:
             return None
-        function = import_function(path, id="E051", key="REAUTHENTICATION")
+        function = import_function(path, id="E061", key="REAUTHENTICATION")
         if iscoroutinefunction(function):
             raise SettingsError(
-                "E051",
+                "E061",
                 'GOOGLE_LINK["REAUTHENTICATION"] names an asynchronous function.',
                 hint="Use one without async: the pages of the app are synchronous.",
             )
         return function
+
+    @property
+    def security_events_url(self) -> str | None:
+        """Where Google sends security events, as it is registered; ``None``: nowhere."""
+        value = self._get("SECURITY_EVENTS_URL")
+        if value is None or (isinstance(value, str) and is_endpoint(value)):
+            return value
+        raise SettingsError(
+            "E050",
+            f'GOOGLE_LINK["SECURITY_EVENTS_URL"] is {value!r}, not an https address.',
+            hint='Use the public address of the receiver, such as "https://www.example.com/google/'
+            'security-events/", or leave it out.',
+        )
 
     @property
     def history_days(self) -> int | None:
@@ -291,7 +311,7 @@ class Settings:
         if value is None or (is_number and 1 <= value <= _MOST_DAYS):
             return value
         raise SettingsError(
-            "E050",
+            "E060",
             f'GOOGLE_LINK["HISTORY_DAYS"] is {value!r}.',
             hint="Use a whole number of days, 1 or more, or None to keep the history for ever.",
         )

@@ -26,17 +26,18 @@ def check_content_type(content_type: str) -> None:
         )
 
 
-def check_length(length: int) -> None:
+def check_length(written: str | None) -> None:
     """Check that a body is not too long to be read.
 
     Args:
-        length: in bytes.
+        written: the header ``Content-Length``.
 
     Raises:
         FrontEndError: when it is.
     """
-    if length > LONGEST_BODY:
-        raise FrontEndError(413, "body_too_large", f"The body is longer than {LONGEST_BODY} bytes.")
+    length = written or ""
+    if length.isdecimal() and (len(length) > 9 or int(length) > LONGEST_BODY):
+        raise _refuse_length()
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -45,7 +46,8 @@ def parse_object(body: bytes) -> dict[str, Any]:
     Raises:
         FrontEndError: when it is something else, is not UTF-8, or names a member twice.
     """
-    check_length(len(body))
+    if len(body) > LONGEST_BODY:
+        raise _refuse_length()
     try:
         data = json.loads(
             body.decode("utf-8"), object_pairs_hook=_pair_once, parse_constant=_refuse_constant
@@ -55,6 +57,10 @@ def parse_object(body: bytes) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise FrontEndError(400, "invalid_json", "The body is not a JSON object.")
     return data
+
+
+def _refuse_length() -> FrontEndError:
+    return FrontEndError(413, "body_too_large", f"The body is longer than {LONGEST_BODY} bytes.")
 
 
 def _pair_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,8 +11,11 @@ from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostE
 from django.utils.cache import add_never_cache_headers
 from django.views.decorators.debug import sensitive_variables
 
-from .bodies import LONGEST_BODY, check_content_type, check_length, parse_object
+from ..web.reauthentication import ask_to_reauthenticate
+from .bodies import check_content_type, check_length, parse_object
 from .errors import FrontEndError
+
+_MARK = "google_link_contract"
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -25,12 +28,11 @@ def read_body(request: HttpRequest) -> dict[str, Any]:
         FrontEndError: when it has something else.
     """
     check_content_type(request.content_type or "")
-    check_length(_read_length(request))
+    check_length(request.META.get("CONTENT_LENGTH"))
     try:
         body = request.body
-    except RequestDataTooBig:
-        check_length(LONGEST_BODY + 1)
-        raise
+    except RequestDataTooBig as error:  # A site may allow less than we do.
+        raise FrontEndError(413, "body_too_large", str(error)) from None
     except UnreadablePostError:
         raise FrontEndError(400, "invalid_json", "The body did not arrive.") from None
     return parse_object(body)
@@ -40,12 +42,35 @@ def json_response(content: dict[str, Any] | None, *, status: int = 200) -> HttpR
     """Return an answer; one without content has no body."""
     response = HttpResponse(status=204) if content is None else JsonResponse(content, status=status)
     add_never_cache_headers(response)
+    setattr(response, _MARK, True)
     return response
+
+
+def require_proof(request: HttpRequest) -> None:
+    """Let only those go on who have proved who they are, where ``REAUTHENTICATION`` asks for that.
+
+    Raises:
+        FrontEndError: with the address where they can.
+    """
+    response = ask_to_reauthenticate(request)
+    if response is None:
+        return
+    raise FrontEndError(
+        403,
+        "reauthentication_required",
+        "Prove once more who you are, and try again.",
+        reauthentication_url=response.get("Location"),
+    )
 
 
 def error_response(error: FrontEndError) -> HttpResponse:
     """Return the answer that says what went wrong."""
     return json_response(error.content, status=error.status)
+
+
+def is_answer_of_contract(response: HttpResponse) -> bool:
+    """Return whether an answer is ours, and not the framework's."""
+    return hasattr(response, _MARK)
 
 
 def outside_transactions(view: View) -> View:
@@ -56,8 +81,3 @@ def outside_transactions(view: View) -> View:
     for alias in connections:
         view = transaction.non_atomic_requests(using=alias)(view)
     return view
-
-
-def _read_length(request: HttpRequest) -> int:
-    length = str(request.META.get("CONTENT_LENGTH") or "0")
-    return int(length) if length.isdecimal() and len(length) < 20 else 0

@@ -17,6 +17,7 @@ from ..accounts.spent_states import read_declined
 from ..accounts.tickets import Ticket, issue_ticket, open_ticket, without_pkce
 from ..conf.clients import OAuthClient, get_client
 from ..conf.front_ends import (
+    IDENTITY_SERVICES,
     MOBILE,
     MODES,
     POSTMESSAGE,
@@ -35,7 +36,7 @@ from ..exceptions import (
 )
 from ..models import GoogleAccount
 from ..operations.scopes import finish_retirements
-from ..scopes import IDENTITY_SCOPES, parse_scopes
+from ..scopes import parse_scopes
 from ..secret import Secret
 from .accounts import describe_account, find_account, require_user
 from .errors import FrontEndError
@@ -204,6 +205,8 @@ class _Completion:
             return_url=pending.return_url,
             account=pending.account if account is None else account,
             add=pending.add,
+            # Whoever wanted an account linked again still does.
+            renew=bool(pending.account) and account is None,
         ).sign()
 
     def _ask_again(self, pending: PendingAuthorization) -> dict[str, Any]:
@@ -248,8 +251,9 @@ def _read_wanted(
         raise FrontEndError(
             409, "client_gone", "This account was linked through a client that is gone."
         )
-    scopes = get_client(name).scopes
-    asked = parse_scopes((*IDENTITY_SCOPES, *scopes, *(row.granted_scopes if row else ())))
+    known = get_client(name)
+    scopes, granted = known.scopes, row.granted_scopes if row else ()
+    asked = parse_scopes((*known.identity_scopes, *scopes, *granted))
     return AuthorizeRequest(
         user=str(user.pk),
         host=host,
@@ -276,8 +280,11 @@ def _unsign(signed: str, *, user: User, host: str) -> AuthorizeRequest:
 def _choose_address(client: OAuthClient, mode: str, data: Mapping[str, Any]) -> tuple[str, str]:
     """Return the redirect URI of the exchange, and the origin of the page that runs a script."""
     front_end = get_front_end(client.name)
-    page = read_text(data, "redirect_uri")
-    origin = read_text(data, "origin")
+    page, origin = read_text(data, "redirect_uri"), read_text(data, "origin")
+    if page and mode != REDIRECT:
+        raise refuse_field("redirect_uri", f"means nothing in the mode {mode}")
+    if origin and mode != IDENTITY_SERVICES:
+        raise refuse_field("origin", f"means nothing in the mode {mode}")
     if mode == REDIRECT:
         uri = _choose(page, front_end.redirect_uris, field="redirect_uri")
         require_own_address(client, uri)

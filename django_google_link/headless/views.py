@@ -13,10 +13,9 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_variables
 
 from ..web.access import client_name
-from ..web.reauthentication import ask_to_reauthenticate
 from .accounts import change_account, list_accounts, require_user, unlink_account
 from .errors import FrontEndError
-from .http import error_response, json_response, outside_transactions, read_body
+from .http import error_response, json_response, outside_transactions, read_body, require_proof
 from .links import complete_link, start_link
 from .openapi import read_openapi
 
@@ -45,7 +44,8 @@ def _mount(**endpoints: Endpoint) -> Callable[..., HttpResponse]:
     @sensitive_variables()
     def view(request: HttpRequest, **kwargs: Any) -> HttpResponse:
         try:
-            endpoint = allowed.get(request.method or "")
+            method = "GET" if request.method == "HEAD" else str(request.method)
+            endpoint = allowed.get(method)
             if endpoint is None:
                 raise FrontEndError(405, "method_not_allowed", f"Use {' or '.join(allowed)}.")
             return json_response(endpoint(request, **kwargs))
@@ -73,24 +73,6 @@ def _for_user(endpoint: Endpoint) -> Endpoint:
     return guarded
 
 
-def _for_proven_user(endpoint: Endpoint) -> Endpoint:
-    """Let only users in who have proved who they are, where the project asks for that."""
-
-    @wraps(endpoint)
-    def guarded(request: HttpRequest, **kwargs: Any) -> dict[str, Any] | None:
-        response = ask_to_reauthenticate(request)
-        if response is None:
-            return endpoint(request, **kwargs)
-        raise FrontEndError(
-            403,
-            "reauthentication_required",
-            "Prove once more who you are, and try again.",
-            reauthentication_url=response.get("Location"),
-        )
-
-    return guarded
-
-
 @_for_user
 def _list(request: HttpRequest) -> dict[str, Any]:
     return list_accounts(request.user)
@@ -102,15 +84,15 @@ def _change(request: HttpRequest, id: str) -> dict[str, Any]:
 
 
 @_for_user
-@_for_proven_user
 def _unlink(request: HttpRequest, id: str) -> None:
+    require_proof(request)
     unlink_account(request.user, id)
 
 
 @_for_user
-@_for_proven_user
 @sensitive_variables()
 def _start(request: HttpRequest) -> dict[str, Any]:
+    require_proof(request)
     data, host = read_body(request), request.get_host()
     return start_link(request.user, data, host=host, client=client_name(request))
 

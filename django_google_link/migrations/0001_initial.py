@@ -85,6 +85,32 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='GrantCheck',
+            fields=[
+                ('account_id', models.UUIDField(editable=False, primary_key=True, serialize=False)),
+                ('requested_at', models.DateTimeField(blank=True, db_index=True, editable=False, null=True)),
+                ('asked_at', models.DateTimeField(blank=True, editable=False, null=True)),
+            ],
+        ),
+        migrations.CreateModel(
+            name='SecurityEvent',
+            fields=[
+                ('digest', models.CharField(editable=False, max_length=64, primary_key=True, serialize=False)),
+                ('types', models.CharField(editable=False, max_length=255, verbose_name='events')),
+                ('sub', models.CharField(blank=True, editable=False, max_length=255, verbose_name='subject')),
+                ('reason', models.CharField(blank=True, editable=False, max_length=100, verbose_name='reason')),
+                ('state', models.CharField(blank=True, editable=False, max_length=255)),
+                ('ended', models.PositiveIntegerField(default=0, editable=False, verbose_name='links ended')),
+                ('asked', models.PositiveIntegerField(default=0, editable=False, verbose_name='links to be checked')),
+                ('issued_at', models.DateTimeField(editable=False, verbose_name='issued')),
+                ('received_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False, verbose_name='received')),
+            ],
+            options={
+                'verbose_name': 'security event',
+                'verbose_name_plural': 'security events',
+            },
+        ),
+        migrations.CreateModel(
             name='SpentState',
             fields=[
                 ('digest', models.CharField(editable=False, max_length=64, primary_key=True, serialize=False)),

@@ -184,7 +184,7 @@ def _find_signing_key(client: OAuthClient, jwks_uri: str, id_token: Secret) -> P
     except (jwt.PyJWTError, *NONSENSE):
         raise IDTokenError("The ID token is malformed.") from None
     algorithm = header.get("alg")
-    if algorithm not in _choose_algorithms(client):
+    if not isinstance(algorithm, str) or algorithm not in _choose_algorithms(client):
         raise IDTokenError("The ID token is signed in a way that is not accepted of its issuer.")
     key = find_signing_key(jwks_uri, header.get("kid"), algorithm=algorithm)
     if key is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..conf import clock
 from ..exceptions import RefreshUnavailableError
@@ -42,6 +42,8 @@ NONSENSE = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, 
 #: Seconds between two fetches for a key id that is not in the cached set.
 _MIN_REFETCH = 60
 _DEFAULT_AGE = 300
+#: Seconds for which an issuer is left alone that has just failed, where anybody may make us ask it.
+_REST = 5
 
 _Keys = Sequence[Mapping[str, Any]]
 
@@ -54,9 +56,12 @@ class _Cached:
 
 
 _cache: dict[str, _Cached] = {}
+_failed_at: dict[str, float] = {}
 
 
-def find_signing_key(jwks_uri: str, kid: object, *, algorithm: str = "RS256") -> PyJWK | None:
+def find_signing_key(
+    jwks_uri: str, kid: object, *, algorithm: str = "RS256", rests: bool = False
+) -> PyJWK | None:
     """Return the key of an issuer with this id, or its only one, if a token names none.
 
     Keys for something else are passed over, and so are those of kinds that are not known here.
@@ -65,11 +70,12 @@ def find_signing_key(jwks_uri: str, kid: object, *, algorithm: str = "RS256") ->
         jwks_uri: where the issuer publishes its keys.
         kid: as the token says; ``None`` where it does not.
         algorithm: with which the token is signed; one of ``KEY_TYPES``.
+        rests: whether an issuer that has failed a moment ago is left alone.
 
     Raises:
         RefreshUnavailableError: when the keys cannot be fetched.
     """
-    published = _get_keys(jwks_uri, must_hold=kid)
+    published = _get_keys(jwks_uri, must_hold=kid, rests=rests)
     keys = [key for key in published if _fits(key, algorithm)]
     for key in keys:
         if key.get("kid") == kid or (kid is None and len(keys) == 1):
@@ -77,43 +83,60 @@ def find_signing_key(jwks_uri: str, kid: object, *, algorithm: str = "RS256") ->
     return None
 
 
-def read_document(url: str) -> Mapping[str, Any]:
+def read_document(url: str, *, rests: bool = False) -> Mapping[str, Any]:
     """Return a JSON object that an issuer publishes.
+
+    Args:
+        url: of the document.
+        rests: as for :func:`find_signing_key`.
 
     Raises:
         RefreshUnavailableError: when it cannot be fetched.
     """
     cached = _cache.get(url)
     if cached and clock.timestamp() < cached.expires_at:
-        return cached.content  # type: ignore[no-any-return]
-    return _fetch_and_keep(url, "document_unavailable", lambda answer: answer.document or None)  # type: ignore[no-any-return]
+        return cast("Mapping[str, Any]", cached.content)
+    content = _fetch_and_keep(url, "document_unavailable", _read_object, rests=rests)
+    return cast("Mapping[str, Any]", content)
 
 
 def forget_published() -> None:
     """Forget the keys of all issuers: in tests, the next one may have the address of the last."""
     _cache.clear()
+    _failed_at.clear()
 
 
-def _get_keys(jwks_uri: str, *, must_hold: object) -> _Keys:
+def _get_keys(jwks_uri: str, *, must_hold: object, rests: bool) -> _Keys:
     """Return the issuer's keys: fetched when the cached ones are too old, or lack the one named."""
     cached, now = _cache.get(jwks_uri), clock.timestamp()
     if cached and now < cached.expires_at:
         is_held = any(key.get("kid") == must_hold for key in cached.content)
         if must_hold is None or is_held or now < cached.fetched_at + _MIN_REFETCH:
-            return cached.content  # type: ignore[no-any-return]
-    return _fetch_and_keep(jwks_uri, "signing_keys_unavailable", _read_keys)  # type: ignore[no-any-return]
+            return cast("_Keys", cached.content)
+    keys = _fetch_and_keep(jwks_uri, "signing_keys_unavailable", _read_keys, rests=rests)
+    return cast("_Keys", keys)
 
 
-def _fetch_and_keep(url: str, problem: str, read: Callable[[Answer], Any]) -> Any:
+def _fetch_and_keep(url: str, problem: str, read: Callable[[Answer], Any], *, rests: bool) -> Any:
     now = clock.timestamp()
-    with measured("published", ""):
-        answer = fetch(url)
-        content = read(answer) if answer.status == 200 else None
-        if content is None:
-            raise RefreshUnavailableError(problem, status=answer.status)
+    if rests and abs(now - _failed_at.get(url, now - 2 * _REST)) < _REST:
+        raise RefreshUnavailableError(problem, "It could not be fetched a moment ago.")
+    try:
+        with measured("published", ""):
+            answer = fetch(url)
+            content = read(answer) if answer.status == 200 else None
+            if content is None:
+                raise RefreshUnavailableError(problem, status=answer.status)
+    except RefreshUnavailableError:
+        _failed_at[url] = now
+        raise
     max_age = read_max_age(answer, default=_DEFAULT_AGE)
     _cache[url] = _Cached(content, now, now + max_age)
     return content
+
+
+def _read_object(answer: Answer) -> Mapping[str, Any] | None:
+    return answer.document or None
 
 
 def _read_keys(answer: Answer) -> _Keys | None:

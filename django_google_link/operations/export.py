@@ -18,9 +18,11 @@ from ..models import (
     REFRESH_TOKEN_FIELDS,
     EndedGrant,
     GoogleAccount,
+    GrantCheck,
     HistoryEntry,
     HistoryEvent,
     PendingRevocation,
+    SecurityEvent,
     SpentState,
 )
 from .subjects import Subject
@@ -51,6 +53,8 @@ def export_subject(subject: Subject) -> Iterator[str]:
         "history": _list_rows(HistoryEntry, owned),
         "ended_grants": _list_rows(EndedGrant, Q(digest__in=list_grant_digests(subject))),
         "spent_states": _list_rows(SpentState, owned),
+        "security_events": _list_rows(SecurityEvent, Q(sub__in=list_subs(subject))),
+        "grant_checks": _list_rows(GrantCheck, Q(account_id__in=list_links(subject))),
     }
     for name, rows in sections.items():
         yield f',\n"{name}": ['
@@ -62,11 +66,29 @@ def export_subject(subject: Subject) -> Iterator[str]:
 
 def list_grant_digests(subject: Subject) -> list[str]:
     """Return by what the grants of a subject are remembered for an hour after their end."""
+    return [digest_grant(issuer, sub) for issuer, sub in _list_grants(subject)]
+
+
+def _list_grants(subject: Subject) -> set[tuple[str, str]]:
     grants = set(subject.accounts.values_list("issuer", "sub"))
     for model in (PendingRevocation, HistoryEntry):
         rows = _list_rows(model, subject.rows_without_link).order_by()
         grants.update(rows.values_list("issuer", "sub").distinct())
-    return [digest_grant(issuer, sub) for issuer, sub in grants]
+    return grants
+
+
+def list_subs(subject: Subject) -> list[str]:
+    """Return the subjects of the Google accounts that a subject has, or had."""
+    return sorted({sub for _, sub in _list_grants(subject) if sub})
+
+
+def list_links(subject: Subject) -> list[Any]:
+    """Return the keys of the links that a subject has, or had."""
+    links = set(subject.accounts.values_list("pk", flat=True))
+    for model in (PendingRevocation, HistoryEntry):
+        rows = _list_rows(model, subject.rows_without_link).order_by()
+        links.update(rows.values_list("account_id", flat=True).distinct())
+    return sorted(links)
 
 
 def _list_rows(model: Any, condition: Q) -> QuerySet[Any]:

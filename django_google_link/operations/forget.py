@@ -11,8 +11,16 @@ from django.db import router
 from django.db.models import Q, QuerySet
 
 from ..accounts.database import run_in_transaction
-from ..models import EndedGrant, GoogleAccount, HistoryEntry, PendingRevocation, SpentState
-from .export import list_grant_digests
+from ..models import (
+    EndedGrant,
+    GoogleAccount,
+    GrantCheck,
+    HistoryEntry,
+    PendingRevocation,
+    SecurityEvent,
+    SpentState,
+)
+from .export import list_grant_digests, list_links, list_subs
 from .revoke_pending import process_now
 from .subjects import Subject
 
@@ -53,10 +61,14 @@ def remove_remains(subject: Subject) -> None:
 
     The history comes last: by it the others are found, should this be stopped and done again.
     """
-    digests = list_grant_digests(subject)
+    digests, links = list_grant_digests(subject), list_links(subject)
+    # A security event is remembered, so that it cannot come twice, and not of whom it was.
+    told = _list_rows(SecurityEvent, Q(sub__in=list_subs(subject)))
+    run_in_transaction(lambda: told.update(sub=""), using=told.db)
     rows: list[QuerySet[Any]] = [
         *_list_log(subject),
         _list_rows(EndedGrant, Q(digest__in=digests)),
+        _list_rows(GrantCheck, Q(account_id__in=links)),
         _list_history(subject),
     ]
     if subject.owner:
@@ -81,10 +93,7 @@ def _list_log(subject: Subject) -> Iterator[QuerySet[Any]]:
     from django.contrib.contenttypes.models import ContentType
 
     kind = ContentType.objects.get_for_model(GoogleAccount)
-    keys = {str(pk) for pk in subject.accounts.values_list("pk", flat=True)}
-    entries = _list_history(subject).values_list("account_id", flat=True).distinct()
-    keys.update(map(str, entries))
-    ids = sorted(keys)
+    ids = [str(pk) for pk in list_links(subject)]
     for start in range(0, len(ids), _CHUNK):
         part = ids[start : start + _CHUNK]
         yield _list_rows(LogEntry, Q(content_type_id=kind.pk, object_id__in=part))

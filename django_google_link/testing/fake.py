@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 
 from .browser.consent import Answer, give_consent
 from .provider.application import Application
+from .provider.endpoints import PATHS
 from .provider.errors import FakeGoogleError
 from .provider.identities import FakeUser
 from .provider.resources import Handler, protected
+from .provider.scopes import IDENTITY, normalize_scopes
 from .provider.server import HOST, LoopbackServer
+from .security_events import SecurityEvents
 from .token_controls import TokenControls
 from .traffic import Traffic
 
@@ -24,7 +27,7 @@ H = TypeVar("H", bound=Handler)
 _MANY_REDIRECTS = 20
 
 
-class FakeGoogle(TokenControls, Traffic):
+class FakeGoogle(TokenControls, SecurityEvents, Traffic):
     """An OAuth 2.0 and OpenID Connect provider on loopback, which behaves as Google does.
 
     Browsers, ``requests`` and other processes can use it, and Python sets who its users are and
@@ -112,6 +115,82 @@ class FakeGoogle(TokenControls, Traffic):
             deny=deny or prepared.deny,
         )
         return give_consent(authorization_url, answer)
+
+    def answer_link(
+        self,
+        link: Mapping[str, Any],
+        *,
+        user: FakeUser | None = None,
+        grant: Collection[str] | None = None,
+        deny: bool = False,
+    ) -> dict[str, str]:
+        """Do what a front end and its user would with a link that ``POST links/`` has given.
+
+        They go to Google in whatever mode it is, and what comes back is returned as the content of
+        ``POST links/complete/``::
+
+            link = client.post("/google/api/links/", {}, content_type="application/json").json()
+            answer = fake_google.answer_link(link)
+            client.post("/google/api/links/complete/", answer, content_type="application/json")
+
+        Args:
+            link: as it was given.
+            user: the account to choose; if not given, the one that is preselected.
+            grant: the scopes to leave ticked; if not given, all.
+            deny: press Cancel.
+
+        Raises:
+            FakeGoogleError: as :meth:`consent`; also for a mobile app whose user is not named
+                where there are several.
+        """
+        if link["mode"] == "mobile":
+            return self._answer_mobile_link(link, user=user, grant=grant, deny=deny)
+        url = link["authorization_url"] or self._write_script_url(link)
+        back = self.consent(url, user=user, grant=grant, deny=deny)
+        address, _, query = back.partition("?")
+        return {**dict(parse_qsl(query)), "ticket": link["ticket"], "redirect_uri": address}
+
+    def _write_script_url(self, link: Mapping[str, Any]) -> str:
+        """Return where Google's script opens its popup."""
+        client = self.client_with(link["client_id"])
+        origin = link["redirect_uri"]
+        if not origin.startswith("http"):  # It is exchanged with "postmessage".
+            origin = next(iter(client.javascript_origins), "http://localhost")
+        params = {
+            "client_id": client.client_id,
+            "gsiwebsdk": "3",
+            "origin": origin,
+            "scope": link["scope"],
+            "state": link["state"],
+            "login_hint": link["login_hint"],
+            "include_granted_scopes": "true" if link["include_granted_scopes"] else "false",
+            **({"hd": link["hd"]} if link["hd"] else {}),
+        }
+        return f"{self.url}{PATHS['authorize']}?{urlencode(params)}"
+
+    def _answer_mobile_link(
+        self,
+        link: Mapping[str, Any],
+        *,
+        user: FakeUser | None,
+        grant: Collection[str] | None,
+        deny: bool,
+    ) -> dict[str, str]:
+        if deny:
+            return {"ticket": link["ticket"], "error": "access_denied"}
+        with self._provider.lock:
+            users = self._provider.directory.users_in(link["hd"])
+        if user is None and len(users) != 1:
+            raise FakeGoogleError("Several accounts, or none: pass user=.")
+        asked = normalize_scopes(link["scope"].split())
+        kept = asked if grant is None else [*IDENTITY, *normalize_scopes(grant)]
+        code = self.server_auth_code(
+            user or users[0],
+            [scope for scope in asked if scope in kept],
+            client=self.client_with(link["client_id"]),
+            force_refresh_token="consent" in link["prompt"].split(),
+        )
+        return {"ticket": link["ticket"], "code": code}
 
     def deny(self) -> None:
         """Let the next ``consent()`` press Cancel."""

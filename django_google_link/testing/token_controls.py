@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .console import Console
+from .provider.authorization import AuthorizationCode
 from .provider.errors import FakeGoogleError
 from .provider.grants import FakeGrantTokens
 from .provider.id_tokens import ALGORITHMS, IDTokenTampering
@@ -33,6 +34,40 @@ class TokenControls(Console):
             access_token=access_token.value,
             expires_in=self.access_token_lifetime,
         )
+
+    def server_auth_code(
+        self,
+        user: FakeUser,
+        scopes: Iterable[str],
+        *,
+        client: FakeClient | None = None,
+        force_refresh_token: bool = False,
+    ) -> str:
+        """Return the code that Google's SDK on a phone hands to an app for its server.
+
+        It is exchanged with an empty redirect URI, and without PKCE and nonce. Only the first one
+        brings a refresh token.
+
+        Args:
+            user: who has granted it.
+            scopes: all that was granted, with who the account is.
+            client: the *web* client, whose id the app names; the default one if not given.
+            force_refresh_token: as Android's ``forceCodeForRefreshToken`` asks for.
+        """
+        client, scopes = client or self.client, normalize_scopes(scopes)
+        with self._provider.lock:
+            is_first = self._provider.grants.scopes(user, client) is None
+            self._provider.grants.add(user, client, scopes)
+            code = AuthorizationCode(
+                user=user,
+                client=client,
+                redirect_uri="",
+                scopes=scopes,
+                nonce=None,
+                code_challenge=None,
+                with_refresh_token=is_first or force_refresh_token,
+            )
+            return self._provider.codes.put(code, self._provider.now())
 
     def granted_scopes(
         self, user: FakeUser, client: FakeClient | None = None

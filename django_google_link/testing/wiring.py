@@ -60,7 +60,8 @@ def _lead_client(
     if real:
         projects.setdefault(real, fake.project)
     fake.any_host = True
-    fake.redirect_uris += _find_callbacks(name)
+    fake.redirect_uris += [*_find_callbacks(name), *client.get("FRONT_END_REDIRECT_URIS", ())]
+    fake.javascript_origins += client.get("FRONT_END_ORIGINS", ())
     if is_of_another_provider(client):
         # It has a callback of its own, and none of what Google alone does.
         _play_other_provider(fake, client)

@@ -20,7 +20,9 @@ from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from ..accounts.authorize_links import AuthorizeRequest
 from ..accounts.declared_scopes import declaring
 from ..accounts.lookup import choose_account, linked_accounts, require_ready
+from ..accounts.spent_states import read_declined as read_declined_tickets
 from ..conf.clients import OAuthClient, get_client
+from ..conf.front_ends import get_front_end
 from ..conf.scope_rules import missing_scopes
 from ..conf.settings import conf
 from ..exceptions import (
@@ -158,24 +160,20 @@ class GoogleAccess:
             return self._login_url(return_url)
         if self.status == "account_choice_required":
             return f"{reverse('google_link:accounts')}?{urlencode({'next': return_url})}"
-        required = parse_scopes((*self.required_scopes, *scopes))
-        request = AuthorizeRequest(
-            user=str(self._user.pk),
-            host=self._request.get_host(),
-            client=self._client_name,
-            scopes=parse_scopes(
-                (
-                    *self.client.identity_scopes,
-                    *required,
-                    *self._requirement.optional_scopes,
-                    *self.client.scopes,
-                )
-            ),
-            required=required,
-            return_url=return_url,
-            account=self.account.sub if self.account else "",
-        )
-        return request.url()
+        return self._make_request(scopes, return_url=return_url).url()
+
+    def link_request(self, *scopes: str) -> str:
+        """Return what :meth:`authorize_url` would be signed for, for a front end of one's own.
+
+        ``POST links/`` of ``django_google_link.headless`` takes it. It is empty where there is
+        nothing to start: for an anonymous visitor, and where an account has to be chosen.
+
+        Args:
+            scopes: to be asked for as well.
+        """
+        if self._user is None or self.status == "account_choice_required":
+            return ""
+        return self._make_request(scopes, return_url=self.return_url).sign()
 
     @property
     def credentials(self) -> AccountCredentials:
@@ -282,9 +280,20 @@ class GoogleAccess:
         else:
             needed = (*self.required_scopes, *IDENTITY_SCOPES, *scopes)
         session = getattr(self._request, "session", None)
-        return session is not None and not read_declined(session, self._client_name).isdisjoint(
-            needed
+        if session is not None and not read_declined(session, self._client_name).isdisjoint(needed):
+            return True
+        # A front end has no session, or none in which the pages remember.
+        return (
+            self._user is not None
+            and get_front_end(self._client_name).is_there
+            and not read_declined_tickets(
+                owner=str(self._user.pk), client=self._client_name
+            ).isdisjoint(needed)
         )
+
+    def build_absolute_uri(self, url: str) -> str:
+        """Return an address of this site as other origins have to call it."""
+        return self._request.build_absolute_uri(url)
 
     def declares(self, account: GoogleAccount) -> Sequence[str]:
         """Return the scopes that the view has named, if the account is one that it may mean."""
@@ -369,6 +378,25 @@ class GoogleAccess:
             if str(account.pk) == id:
                 return account
         raise Http404("This user has no such Google account.")
+
+    def _make_request(self, scopes: Sequence[str], *, return_url: str) -> AuthorizeRequest:
+        required = parse_scopes((*self.required_scopes, *scopes))
+        return AuthorizeRequest(
+            user=str(self._user.pk),
+            host=self._request.get_host(),
+            client=self._client_name,
+            scopes=parse_scopes(
+                (
+                    *self.client.identity_scopes,
+                    *required,
+                    *self._requirement.optional_scopes,
+                    *self.client.scopes,
+                )
+            ),
+            required=required,
+            return_url=return_url,
+            account=self.account.sub if self.account else "",
+        )
 
     def _login_url(self, return_url: str) -> str:
         url = redirect_to_login(return_url).url

@@ -11,6 +11,8 @@ from ..accounts.grants import mark_lost
 from ..exceptions import AccountChoiceRequiredError, GrantLostError, TokenUndecryptableError
 from ..models import Status
 
+_DETAIL = "The user has to give consent at Google: see authorize_url, or hand in link_request."
+
 if TYPE_CHECKING:
     from ..exceptions import ConsentRequiredError
     from .access import GoogleAccess
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 def consent_content(
     access: GoogleAccess, error: ConsentRequiredError | None = None
 ) -> dict[str, Any]:
-    """Return what a program needs to know, in JSON's own types.
+    """Return what there is to tell, for a page of this site; see :func:`program_content`.
 
     Args:
         access: what was looked up for the request.
@@ -32,6 +34,26 @@ def consent_content(
         "missing_scopes": sorted({*access.missing_scopes, *further}),
         "authorize_url": _find_url(access, error, further),
         **({"ends_at": access.ends_at.isoformat()} if access.ends_at else {}),
+    }
+
+
+def program_content(
+    access: GoogleAccess, error: ConsentRequiredError | None = None
+) -> dict[str, Any]:
+    """Return what a program needs to know, in JSON's own types: it may be of another origin.
+
+    Arguments as above.
+    """
+    further = sorted(error.missing_scopes) if error else []
+    is_choice = bool(access) and isinstance(error, AccountChoiceRequiredError)
+    link_request = "" if is_choice else access.link_request(*further)
+    content = consent_content(access, error)
+    return {
+        **content,
+        "detail": _DETAIL,
+        "authorize_url": access.build_absolute_uri(content["authorize_url"]),
+        **({"link_request": link_request} if link_request else {}),
+        "declined": is_declined(access, error),
     }
 
 

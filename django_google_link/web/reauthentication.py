@@ -21,7 +21,7 @@ def ask_to_reauthenticate(request: HttpRequest) -> HttpResponse | None:
     if response is None or isinstance(response, HttpResponseBase):
         return response  # type: ignore[return-value]
     raise SettingsError(
-        "E051",
+        "E061",
         f'The function of GOOGLE_LINK["REAUTHENTICATION"] returned a {type(response).__name__}.',
         hint="Return the response to send instead, or None.",
     )

@@ -5,18 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http.request import MediaType
 from django.shortcuts import render
 from django.utils.cache import add_never_cache_headers, patch_vary_headers
 
 from ..scopes import describe_scope
 from .access import default_return_url
-from .consent import consent_content, is_declined
+from .consent import consent_content, is_declined, program_content
 
 if TYPE_CHECKING:
     from ..exceptions import ConsentRequiredError
     from .access import GoogleAccess
 
-_VARY = ["Accept", "HX-Current-URL", "HX-Request", "Sec-Fetch-Mode", "X-Requested-With"]
+_VARY = [
+    "Accept",
+    "Authorization",
+    "HX-Current-URL",
+    "HX-Request",
+    "Sec-Fetch-Mode",
+    "X-Requested-With",
+]
+
+_PROGRAM_ATTRIBUTE = "google_link_is_programmatic"
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -30,41 +40,56 @@ def consent_response(
         access: what was looked up for the request.
         error: what the view raised, when it got as far as that.
     """
-    declined, content = is_declined(access, error), consent_content(access, error)
     response: HttpResponse
     if is_programmatic(request):
-        response = _render_json(request, content)
-    elif access.status == "anonymous" or (request.method in SAFE_METHODS and not declined):
-        response = HttpResponseRedirect(content["authorize_url"])
+        response = JsonResponse(program_content(access, error), status=403)
+        if request.headers.get("HX-Request") == "true":
+            response["HX-Redirect"] = consent_content(access, error)["authorize_url"]
     else:
-        response = _render_page(request, access, {**content, "declined": declined})
+        response = _answer_browser(request, access, error)
     add_never_cache_headers(response)
     patch_vary_headers(response, _VARY)
     return response
 
 
+def mark_programmatic(request: HttpRequest) -> None:
+    """Note that a framework for APIs has authenticated this request, whatever its headers say."""
+    setattr(request, _PROGRAM_ATTRIBUTE, True)
+
+
 def is_programmatic(request: HttpRequest) -> bool:
-    """Return whether a script sent this request, which cannot follow a redirect to Google."""
+    """Return whether a program sent this request, which cannot follow a redirect to Google."""
     headers = request.headers
     return (
-        headers.get("HX-Request") == "true"
+        hasattr(request, _PROGRAM_ATTRIBUTE)
+        or headers.get("HX-Request") == "true"
         or headers.get("X-Requested-With") == "XMLHttpRequest"
         or headers.get("Sec-Fetch-Mode", "navigate") != "navigate"
         or (request.content_type or "").endswith(("/json", "+json"))
+        # Every browser that visits a page names HTML; Django's test client names nothing.
+        or ("Accept" in headers and not any(map(_names_html, request.accepted_types)))
         or request.get_preferred_type(["text/html", "application/json"]) != "text/html"
+        # Nor does a browser send a token with a visit; behind a proxy's password it sends "Basic".
+        or not headers.get("Authorization", "basic").lower().startswith(("basic", "digest"))
     )
+
+
+def _names_html(media_type: MediaType) -> bool:
+    return media_type.sub_type in {"html", "xhtml+xml"} or str(media_type) == "text/*"
+
+
+def _answer_browser(
+    request: HttpRequest, access: GoogleAccess, error: ConsentRequiredError | None
+) -> HttpResponse:
+    declined, content = is_declined(access, error), consent_content(access, error)
+    if access.status == "anonymous" or (request.method in SAFE_METHODS and not declined):
+        return HttpResponseRedirect(content["authorize_url"])
+    return _render_page(request, access, {**content, "declined": declined})
 
 
 def describe(scopes: list[str]) -> list[dict[str, str]]:
     """Return scopes for a template: each with its description."""
     return [{"scope": scope, "description": describe_scope(scope)} for scope in scopes]
-
-
-def _render_json(request: HttpRequest, content: dict[str, Any]) -> JsonResponse:
-    response = JsonResponse(content, status=403)
-    if request.headers.get("HX-Request") == "true":
-        response["HX-Redirect"] = content["authorize_url"]
-    return response
 
 
 def _render_page(

@@ -40,9 +40,12 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.sessions",
     "django.contrib.staticfiles",
+    "corsheaders",
+    "rest_framework",
 ]
 
 MIDDLEWARE = [
+    "corsheaders.middleware.CorsMiddleware",
     "pages.middleware.ContentSecurityPolicyMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -68,6 +71,22 @@ TEMPLATES = [
     }
 ]
 
+# The API of the single-page app: it has tokens, and the limits that every API needs.
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework_simplejwt.authentication.JWTAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_THROTTLE_CLASSES": [
+        "rest_framework.throttling.AnonRateThrottle",
+        "rest_framework.throttling.UserRateThrottle",
+    ],
+    "DEFAULT_THROTTLE_RATES": {"anon": "60/min", "user": "300/min"},
+    "EXCEPTION_HANDLER": "django_google_link.contrib.rest_framework.exception_handler",
+}
+CORS_URLS_REGEX = r"^/api/"
+# What the web server of the app sends with its pages.
+APP_OPENER_POLICIES = {"/": "same-origin-allow-popups"}
+
 EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
 MEDIA_ROOT = DATA_DIR / "media"
 STATIC_URL = "static/"
@@ -92,25 +111,30 @@ if "GOOGLE_CLIENT_SECRETS_FILE" in os.environ:
     database = DATA_DIR / "google.sqlite3"
     google_client = {"CLIENT_SECRETS_FILE": os.environ["GOOGLE_CLIENT_SECRETS_FILE"]}
     google_link_key = os.environ.get("GOOGLE_LINK_ENCRYPTION_KEY", "")
+    app = os.environ.get("APP_ORIGIN", "http://127.0.0.1:8002")
     service_account = {"FILE": os.environ.get("GOOGLE_SERVICE_ACCOUNT_FILE", "")}
 else:
     from demo.client import client_settings
 
     INSTALLED_APPS.append("demo")
     DEMO_PORT = int(os.environ.get("DEMO_PORT", "8000"))
+    DEMO_APP_PORT = int(os.environ.get("DEMO_APP_PORT", "8002"))
     DEMO_GOOGLE_PORT = int(os.environ.get("DEMO_GOOGLE_PORT", "8765"))
     database = DATA_DIR / "demo.sqlite3"
+    app = f"http://127.0.0.1:{DEMO_APP_PORT}"
     google = f"http://127.0.0.1:{DEMO_GOOGLE_PORT}"
     google_client = client_settings(google)
     google_link_key = kept(DATA_DIR / "encryption_key", encryption_key)
     # The command demo writes the file.
     service_account = {"FILE": DATA_DIR / "service_account.json", "API_ENDPOINT": google}
 
+CORS_ALLOWED_ORIGINS = [app]
 GOOGLE_LINK = {
     "CLIENTS": {
         "default": {
             **google_client,
             "SCOPES": ["https://www.googleapis.com/auth/calendar.readonly"],
+            "FRONT_END_REDIRECT_URIS": [f"{app}/linked/"],
         }
     },
     "ENCRYPTION_KEYS": [google_link_key],

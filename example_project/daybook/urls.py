@@ -4,6 +4,8 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 from pages import views
+from pages.api import AgendaView
+from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView
 from videos.views import carry_on, videos
 
 urlpatterns = [
@@ -15,6 +17,10 @@ urlpatterns = [
     path("videos/<int:pk>/", carry_on, name="carry-on"),
     path("admin/", admin.site.urls),
     path("google/", include("django_google_link.urls")),
+    path("api/agenda/", AgendaView.as_view()),
+    path("api/google/", include("django_google_link.contrib.rest_framework.urls")),
+    path("api/token/", TokenObtainPairView.as_view()),
+    path("api/token/refresh/", TokenRefreshView.as_view()),
     path("login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
 ]

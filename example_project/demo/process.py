@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
+PORTS = ("--port=0", "--app-port=0", "--google-port=0")
 
 
 @dataclass(kw_only=True)
@@ -17,6 +18,7 @@ class Demo:
     """A running demo."""
 
     site: str
+    app: str
     google: str
     environment: dict[str, str] = field(repr=False)
 
@@ -46,24 +48,24 @@ def running_demo(
         "DJANGO_SETTINGS_MODULE": settings,
         "PYTHONPATH": str(PROJECT.parent),
     }
-    command = [sys.executable, str(PROJECT / "manage.py"), "demo", "--port=0", "--google-port=0"]
+    command = [sys.executable, str(PROJECT / "manage.py"), "demo", *PORTS]
     process = subprocess.Popen(  # noqa: S603
         [*command, *options], env=environment, stdout=subprocess.PIPE, text=True
     )
     try:
-        site, google = _addresses(process)
+        site, app, google = _addresses(process)
         environment["DEMO_GOOGLE_PORT"] = google.rpartition(":")[2]
-        yield Demo(site=site, google=google, environment=environment)
+        yield Demo(site=site, app=app, google=google, environment=environment)
     finally:
         process.terminate()
         process.communicate()
 
 
-def _addresses(process: subprocess.Popen[str]) -> tuple[str, str]:
+def _addresses(process: subprocess.Popen[str]) -> tuple[str, str, str]:
     printed = ""
     for line in process.stdout or ():
         printed += line
         if line.startswith("Stop with"):
-            site, google, *_ = re.findall(r"http://127\.0\.0\.1:\d+", printed)
-            return site, google
+            site, app, google, *_ = re.findall(r"http://127\.0\.0\.1:\d+", printed)
+            return site, app, google
     raise RuntimeError(f"The demo did not start: {printed}")

@@ -357,3 +357,24 @@ def test_fake_google_beside_google(clients_with: Callable[..., None]) -> None:
     clients_with(default={}, fake={**FAKE, "PROVIDER": "google"})
 
     assert "E029" in ids()
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("https://site.example/google/security-events/", set()),
+        ("https://site.example/other/google/security-events/", set()),
+        (None, set()),
+        ("http://127.0.0.1:8000/google/security-events/", {"W021"}),
+        ("https://localhost/google/security-events/", {"W021"}),
+        ("https://site.example/events/", {"W022"}),
+        ("http://site.example/google/security-events/", {"E050"}),
+        ("", {"E050"}),
+        (7, {"E050"}),
+    ],
+)
+def test_address_for_security_events(settings: Settings, url: Any, found: set[str]) -> None:
+    """Google has to reach it, by https, and it has to lead to the receiver."""
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "SECURITY_EVENTS_URL": url}
+
+    assert deployed() & {"E050", "W021", "W022"} == found

@@ -271,14 +271,14 @@ def test_client_that_is_not_there_is_named_with_those_that_are(change: Change) -
         ({"USER_AGENT": "daybook\r\nX: y"}, "E033"),
         ({"USER_AGENT": "größer"}, "E033"),
         ({"USER_AGENT": None}, "E033"),
-        ({"HISTORY_DAYS": 0}, "E050"),
-        ({"REAUTHENTICATION": "no.such.module"}, "E051"),
-        ({"REAUTHENTICATION": f"{__name__}.KEY"}, "E051"),
-        ({"REAUTHENTICATION": "asyncio.sleep"}, "E051"),
-        ({"HISTORY_DAYS": True}, "E050"),
-        ({"HISTORY_DAYS": 1.5}, "E050"),
-        ({"HISTORY_DAYS": "30"}, "E050"),
-        ({"HISTORY_DAYS": 10**9}, "E050"),
+        ({"HISTORY_DAYS": 0}, "E060"),
+        ({"REAUTHENTICATION": "no.such.module"}, "E061"),
+        ({"REAUTHENTICATION": f"{__name__}.KEY"}, "E061"),
+        ({"REAUTHENTICATION": "asyncio.sleep"}, "E061"),
+        ({"HISTORY_DAYS": True}, "E060"),
+        ({"HISTORY_DAYS": 1.5}, "E060"),
+        ({"HISTORY_DAYS": "30"}, "E060"),
+        ({"HISTORY_DAYS": 10**9}, "E060"),
         ({"STATE_MAX_AGE": 5}, "E008"),
         ({"REDIRECT_URL": ""}, "E009"),
         ({"REDIRECT_URL": 5}, "E009"),
@@ -405,6 +405,14 @@ def test_client_on_loopback_may_use_http(client_with: Change) -> None:
     )
 
     assert get_client().issuers == ("http://localhost:1",)
+
+
+@pytest.mark.parametrize("issuer", ["https://id.example", ["https://id.example"]])
+def test_scopes_of_another_provider_are_not_judged(client_with: Change, issuer: Any) -> None:
+    """They may look like anything; and what is no address is told as that."""
+    client_with(ISSUER=issuer, SCOPES=["read"])
+
+    assert "W004" not in ids()
 
 
 @pytest.mark.parametrize(

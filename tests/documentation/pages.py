@@ -23,6 +23,7 @@ PUBLIC_MODULES = [
     f"django_google_link.{name}"
     for name in (
         "admin",
+        "contrib.ninja",
         "contrib.rest_framework",
         "decorators",
         "exceptions",

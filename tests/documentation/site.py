@@ -27,5 +27,6 @@ def agenda(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [
     path("agenda/", agenda),
+    path("google/api/", include("django_google_link.headless.urls")),
     path("google/", include("django_google_link.urls")),
 ]

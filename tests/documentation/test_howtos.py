@@ -139,7 +139,15 @@ def test_drf_view(
     """A 403 that says where to go, and then the events."""
     settings.REST_FRAMEWORK = run("howto/rest-framework", "REST_FR")["REST_FRAMEWORK"]
     refused = browser.get(url, headers={"accept": "application/json"})
-    assert set(refused.json()) == {"error", "reason", "missing_scopes", "authorize_url"}
+    assert set(refused.json()) == {
+        "error",
+        "reason",
+        "missing_scopes",
+        "authorize_url",
+        "link_request",
+        "declined",
+        "detail",
+    }
 
     link_account(google, user, alice, CALENDAR)
 

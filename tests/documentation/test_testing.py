@@ -17,7 +17,10 @@ for _block in blocks(text_of("howto/testing")):
 
 @pytest.fixture(autouse=True)
 def site(settings: Settings) -> None:
-    """The page for when Google is down."""
+    """A page for when Google is down, and a front end with a page of its own."""
+    default = settings.GOOGLE_LINK["CLIENTS"]["default"]
+    allowed = {**default, "FRONT_END_REDIRECT_URIS": ["https://app.example.com/linked/"]}
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": {"default": allowed}}
     templates = {"google_is_down.html": blocks(text_of("howto/outages"), "html")[0]}
     use_templates(settings, templates)
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{SITE}.GoogleOutageMiddleware"]

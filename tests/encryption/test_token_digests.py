@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from django.test import Client
 from pytest_django import Settings
 
 from django_google_link.accounts.access_tokens import fresh_access_token
+from django_google_link.accounts.grants import save_grant
 from django_google_link.accounts.retirement import retire_grant
+from django_google_link.conf.clients import get_client
 from django_google_link.encryption.keyring import make_key
 from django_google_link.models import GoogleAccount
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
-from tests.support.accounts import linked, save, stale, token_of
+from tests.support.accounts import identity, linked, save, stale, token_of, token_response
 from tests.support.constants import CALENDAR, OPENID
 from tests.support.databases import at_once, new_user
 from tests.support.digests import double_hash, found_by, is_found_by_its_token
@@ -297,3 +300,17 @@ def test_rotation_during_a_refresh_keeps_them(
 
     use(new)
     assert is_found_by_its_token(account)
+
+
+def test_link_that_gets_a_token_no_more_has_none(user: Any) -> None:
+    """It was lost, and its provider gives none by now."""
+    lost = {"status": "needs_reauthorization", "status_reason": "revoked"}
+    make_google_account(user, sub="42", refresh_token=TOKEN, **lost)
+    client = replace(get_client(), gives_refresh_tokens=False, is_google=False)
+    answer = token_response(refresh_token=None)
+
+    save_grant(user, client, identity("42"), answer, requested_scopes=())
+
+    account = GoogleAccount.objects.get()
+    assert account.sealed_refresh_token == ""
+    assert (account.refresh_token_prefix_digest, account.refresh_token_hash_digest) == ("", "")

@@ -211,9 +211,8 @@ def test_two_hostile_providers_do_not_meet(
 def friendly(google: FakeGoogle, **keys: Any) -> dict[str, Any]:
     """Return a client of another provider, whose part the fake plays."""
     client = google.add_client(redirect_uris=[keys.get("REDIRECT_URI", OFFICE_CALLBACK)])
-    settings = {**google.client_settings(client), **keys}
-    del settings["PROVIDER"]
-    return settings
+    client.is_googles = False
+    return {**google.client_settings(client), **keys}
 
 
 @pytest.mark.parametrize("sends_iss", [True, False])

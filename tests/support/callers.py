@@ -12,7 +12,7 @@ FORM = "application/x-www-form-urlencoded"
 NAVIGATIONS: dict[str, tuple[str, dict[str, str]]] = {
     "browser": ("GET", {"accept": HTML, "sec-fetch-mode": "navigate"}),
     "old browser": ("GET", {"accept": HTML}),
-    "curl": ("GET", {"accept": "*/*"}),
+    "browser behind a password": ("GET", {"accept": HTML, "authorization": "Basic YTpi"}),
     "no headers": ("GET", {}),
     "head": ("HEAD", {"accept": HTML}),
 }
@@ -26,6 +26,10 @@ FORMS: dict[str, tuple[str, dict[str, str]]] = {
 }
 
 PROGRAMS: dict[str, tuple[str, dict[str, str]]] = {
+    "curl": ("GET", {"accept": "*/*"}),
+    "download": ("GET", {"accept": "application/octet-stream, */*;q=0.1"}),
+    "token": ("GET", {"authorization": "Bearer abc"}),
+    "token for html": ("GET", {"accept": HTML, "authorization": "Token abc"}),
     "fetch": ("GET", {"accept": "*/*", "sec-fetch-mode": "cors"}),
     "fetch of html": ("GET", {"accept": HTML, "sec-fetch-mode": "same-origin"}),
     "image": ("GET", {"accept": "image/avif,*/*", "sec-fetch-mode": "no-cors"}),

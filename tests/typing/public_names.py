@@ -4,6 +4,18 @@ from django_google_link.admin import (
     GoogleAccountAdmin,
     HistoryEntryAdmin,
     PendingRevocationAdmin,
+    SecurityEventAdmin,
+)
+from django_google_link.contrib.ninja import (
+    add_exception_handler,
+    make_router,
+    router,
+)
+from django_google_link.contrib.ninja import (
+    google_aware as ninja_google_aware,
+)
+from django_google_link.contrib.ninja import (
+    google_required as ninja_google_required,
 )
 from django_google_link.contrib.rest_framework import (
     GoogleAuthorizationRequired,
@@ -59,6 +71,7 @@ from django_google_link.models import (
     GoogleAccount,
     HistoryEntry,
     PendingRevocation,
+    SecurityEvent,
 )
 from django_google_link.request import (
     GoogleAccess,
@@ -72,6 +85,7 @@ from django_google_link.services import (
     access_token,
     acredentials_for,
     alink_credentials,
+    authorize_url,
     authorized_http,
     authorized_session,
     build_service,
@@ -88,6 +102,7 @@ from django_google_link.signals import (
     authorization_recovered,
     revocation_finished,
     scopes_changed,
+    security_event,
     token_refreshed,
     token_request_finished,
     token_wait_finished,
@@ -149,6 +164,8 @@ __all__ = [
     "PendingRevocationAdmin",
     "RecordedRequest",
     "RefreshUnavailableError",
+    "SecurityEvent",
+    "SecurityEventAdmin",
     "ServiceAccount",
     "SettingsError",
     "StateError",
@@ -162,11 +179,13 @@ __all__ = [
     "account_linked",
     "account_unlinked",
     "acredentials_for",
+    "add_exception_handler",
     "alink_credentials",
     "authorization_denied",
     "authorization_ending",
     "authorization_lost",
     "authorization_recovered",
+    "authorize_url",
     "authorized_http",
     "authorized_session",
     "build_service",
@@ -182,10 +201,15 @@ __all__ = [
     "link_google_account",
     "list_accounts",
     "make_google_account",
+    "make_router",
+    "ninja_google_aware",
+    "ninja_google_required",
     "read_openapi",
     "revocation_finished",
+    "router",
     "running_google",
     "scopes_changed",
+    "security_event",
     "start_link",
     "token_refreshed",
     "token_request_finished",

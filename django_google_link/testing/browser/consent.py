@@ -47,6 +47,8 @@ def give_consent(url: str, answer: Answer) -> str:
         if response.is_redirect:
             return response.headers["Location"]
         page = parse_page(response.text)
+        if page.relayed:
+            return page.relayed
         if response.status_code != 200 or not page.action:
             raise FakeGoogleError(page.text)
         response = session.post(
@@ -55,9 +57,12 @@ def give_consent(url: str, answer: Answer) -> str:
             allow_redirects=False,
             timeout=TIMEOUT,
         )
-        if not response.is_redirect:
-            raise FakeGoogleError(parse_page(response.text).text)
-        return response.headers["Location"]
+        if response.is_redirect:
+            return response.headers["Location"]
+        page = parse_page(response.text)
+        if not page.relayed:
+            raise FakeGoogleError(page.text)
+        return page.relayed
 
 
 def _fill_form(page: Page, answer: Answer) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ class Page:
         selected_radio: the value of the one that is selected, if any.
         checkboxes: values of the ticked checkboxes.
         text: what people read, of the page's main part if it has one.
+        relayed: what a popup hands over to the page that has opened it.
     """
 
     action: str = ""
@@ -25,6 +26,7 @@ class Page:
     selected_radio: str | None = None
     checkboxes: list[str] = field(default_factory=list)
     text: str = ""
+    relayed: str = ""
 
 
 def parse_page(html: str) -> Page:
@@ -48,6 +50,8 @@ class _PageParser(HTMLParser):
             self.words.clear()
         elif tag == "form":
             self.page.action = values.get("action", "")
+        elif tag == "meta" and values.get("name") == "google-answer":
+            self.page.relayed = values.get("content", "")
         elif tag == "input" and "disabled" not in values:
             self._read_input(values)
 

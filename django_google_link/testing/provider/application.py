@@ -19,6 +19,14 @@ from .endpoints import PATHS
 from .recording import record
 from .resources import Endpoint, read_bearer_token, unknown_method, userinfo
 from .revocation import revoke
+from .security_events import (
+    read_status,
+    read_stream,
+    risc_configuration,
+    update_status,
+    update_stream,
+    verify_stream,
+)
 from .service_accounts import generate_access_token, sign_jwt
 from .token_endpoint import token
 
@@ -43,6 +51,8 @@ class Application:
         self._endpoints: dict[tuple[str, str], Endpoint] = {
             ("/", "GET"): _show_start_page,
             (PATHS["style"], "GET"): lambda provider, request: pages.stylesheet(),
+            (PATHS["script"], "GET"): lambda provider, request: pages.script("gsi-client.js"),
+            (PATHS["relay"], "GET"): lambda provider, request: pages.script("relay.js"),
             (PATHS["discovery"], "GET"): discovery,
             (PATHS["oauth_metadata"], "GET"): oauth_metadata,
             (PATHS["authorize"], "GET"): authorize,
@@ -53,6 +63,12 @@ class Application:
             (PATHS["userinfo"], "GET"): userinfo,
             (PATHS["generate_access_token"], "POST"): generate_access_token(provider),
             (PATHS["sign_jwt"], "POST"): sign_jwt(provider),
+            (PATHS["risc_configuration"], "GET"): risc_configuration,
+            (PATHS["stream"], "GET"): read_stream(provider),
+            (PATHS["stream_update"], "POST"): update_stream(provider),
+            (PATHS["stream_status"], "GET"): read_status(provider),
+            (PATHS["stream_status_update"], "POST"): update_status(provider),
+            (PATHS["stream_verify"], "POST"): verify_stream(provider),
         }
         self._routes = _build_map(self._endpoints)
 

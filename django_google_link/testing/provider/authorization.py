@@ -15,6 +15,19 @@ from .scopes import OPENID, normalize_scopes
 _GOOGLES_PARAMS = frozenset({"access_type", "hd", "include_granted_scopes"})
 _OPENIDS_PARAMS = frozenset({"login_hint", "max_age", "nonce", "prompt"})
 PROMPTS = frozenset({"none", "consent", "select_account"})
+_SCRIPT_PARAMS = frozenset(
+    {
+        "client_id",
+        "gsiwebsdk",
+        "hd",
+        "include_granted_scopes",
+        "login_hint",
+        "origin",
+        "scope",
+        "select_account",
+        "state",
+    }
+)
 _S256_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
@@ -33,6 +46,8 @@ class AuthorizationRequest:
     hosted_domain: str | None
     offline: bool
     include_granted_scopes: bool
+    #: Whether Google's script asks, and the answer goes to a page of this origin.
+    is_popup: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +61,17 @@ class AuthorizationCode:
     nonce: str | None
     code_challenge: str | None
     with_refresh_token: bool
+    is_popup: bool = False
+
+    def is_exchanged_with(self, redirect_uri: str | None) -> bool:
+        """Return whether this is the redirect URI with which to exchange the code.
+
+        One from Google's script is taken with the page's origin, as Google documents, and with
+        ``postmessage``, as Google's own libraries send it. One from a mobile SDK has an empty one.
+        """
+        if self.is_popup and redirect_uri == "postmessage":
+            return True
+        return redirect_uri == self.redirect_uri
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +98,8 @@ def parse_authorization_request(
     client = directory.clients.get(_require(args, "client_id"))
     if client is None:
         raise OAuthError("invalid_client", "The OAuth client was not found.")
+    if "gsiwebsdk" in args:
+        return _parse_script_request(args, client)
     redirect_uri = _require(args, "redirect_uri")
     if not _may_return_to(client, redirect_uri):
         raise OAuthError("redirect_uri_mismatch", f"Not registered: {redirect_uri}")
@@ -90,6 +118,34 @@ def parse_authorization_request(
         hosted_domain=args.get("hd"),
         offline=_parse_choice(args, "access_type", "online", "offline") == "offline",
         include_granted_scopes=_parse_flag(args, "include_granted_scopes"),
+    )
+
+
+def _parse_script_request(args: MultiDict[str, str], client: FakeClient) -> AuthorizationRequest:
+    """Check what Google's script sends: it has neither PKCE nor a nonce, and takes no prompt.
+
+    See https://developers.google.com/identity/oauth2/web/reference/js-reference#CodeClientConfig.
+    """
+    unknown = sorted(set(args) - _SCRIPT_PARAMS)
+    if unknown:
+        raise OAuthError("invalid_request", f"Not a parameter of Google's script: {unknown[0]}")
+    origin = _require(args, "origin")
+    if origin not in client.javascript_origins and not client.any_host:
+        raise OAuthError("origin_mismatch", f"Not a registered JavaScript origin: {origin}")
+    return AuthorizationRequest(
+        client=client,
+        redirect_uri=origin,
+        scopes=_parse_scopes(client, args),
+        state=args.get("state"),
+        nonce=None,
+        code_challenge=None,
+        prompt=frozenset({"select_account"} if _parse_flag(args, "select_account") else ()),
+        login_hint=args.get("login_hint", ""),
+        hosted_domain=args.get("hd"),
+        offline=True,
+        include_granted_scopes=_parse_choice(args, "include_granted_scopes", "true", "false")
+        == "true",
+        is_popup=True,
     )
 
 

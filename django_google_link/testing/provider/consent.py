@@ -103,6 +103,7 @@ def _grant_scopes(
         scopes=scopes,
         nonce=asked.nonce,
         code_challenge=asked.code_challenge,
+        is_popup=asked.is_popup,
         with_refresh_token=_brings_refresh_token(provider.behaviour, asked, earlier, scopes),
     )
     params = {
@@ -143,6 +144,9 @@ def _send_error(provider: Provider, asked: AuthorizationRequest, error: OAuthErr
 def _send_back(provider: Provider, asked: AuthorizationRequest, params: dict[str, str]) -> Response:
     state = {} if asked.state is None else {"state": asked.state}
     issuer = {"iss": provider.issuer} if provider.behaviour.sends_iss else {}
+    if asked.is_popup:
+        # The script hands over what has come: RFC 9207's issuer is not among it.
+        return pages.relay_page(_add_query(asked.redirect_uri, [*state.items(), *params.items()]))
     location = _add_query(asked.redirect_uri, [*state.items(), *issuer.items(), *params.items()])
     return Response(status=302, headers={**NO_STORE, "Location": location})
 

@@ -13,7 +13,15 @@ PATHS = {
     "userinfo": "/v1/userinfo",
     "generate_access_token": "/v1/projects/-/serviceAccounts/<email>:generateAccessToken",
     "sign_jwt": "/v1/projects/-/serviceAccounts/<email>:signJwt",
+    "risc_configuration": "/.well-known/risc-configuration",
+    "stream": "/v1beta/stream",
+    "stream_update": "/v1beta/stream:update",
+    "stream_status": "/v1beta/stream/status",
+    "stream_status_update": "/v1beta/stream/status:update",
+    "stream_verify": "/v1beta/stream:verify",
     "style": "/fake-google.css",
+    "script": "/gsi/client",
+    "relay": "/gsi/relay.js",
 }
 
 

@@ -56,6 +56,8 @@ class FakeUser:
 class FakeClient:
     """An OAuth client. Add to ``redirect_uris`` whenever an address becomes known.
 
+    Pages that run Google's script are of one of its ``javascript_origins``.
+
     A client of type ``"installed"`` may come back to any port and path on loopback
     (RFC 8252 section 7.3); a ``"web"`` client only to its ``redirect_uris``, exactly. With
     ``any_host`` their paths alone count, unlike at Google: a test site has many names.
@@ -81,6 +83,7 @@ class FakeClient:
     redirect_uris: list[str] = field(default_factory=list)
     type: ClientType = "web"
     any_host: bool = False
+    javascript_origins: list[str] = field(default_factory=list)
     is_googles: bool = True
     speaks_openid: bool = True
     authentication: Authentication = "any"

@@ -59,6 +59,23 @@ def consent_page(
     )
 
 
+def relay_page(answer: str) -> Response:
+    """Hand an answer over to the page that has opened this popup, and close.
+
+    Args:
+        answer: the origin of that page, and the answer as its query.
+    """
+    response = _render_page("relay.html", 200, answer=answer)
+    policy = response.headers["Content-Security-Policy"]
+    response.headers["Content-Security-Policy"] = f"{policy}; script-src 'self'"
+    return response
+
+
+def script(name: str) -> Response:
+    """Return a script: the stand-in for Google's, or that of its popup."""
+    return Response((_TEMPLATES / name).read_bytes(), mimetype="text/javascript")
+
+
 def start_page(accounts: Sequence[FakeUser]) -> Response:
     """Say what this is, to those who open its address."""
     return _render_page("start.html", 200, accounts=accounts)

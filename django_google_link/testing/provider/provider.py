@@ -13,6 +13,7 @@ from .identities import Directory
 from .keys import SigningKeys
 from .onetime import OneTimeStore
 from .recording import RequestLog
+from .security_events import EventStream
 
 if TYPE_CHECKING:
     from .authorization import AuthorizationCode, ConsentTicket
@@ -44,6 +45,7 @@ class Provider:
         self.faults: QueuesByPath[Fault] = QueuesByPath()
         self.lasting_faults: list[LastingFault] = []
         self.requests = RequestLog()
+        self.stream = EventStream()
 
     def now(self) -> float:
         """Return the time, in seconds since the epoch, by the fake's clock."""

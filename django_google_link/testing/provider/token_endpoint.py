@@ -55,7 +55,7 @@ def _exchange_code(
     if code is None or code.client is not client:
         raise OAuthError("invalid_grant", "Malformed auth code.")
     provider.codes.pop(value, provider.now())
-    if form.get("redirect_uri") != code.redirect_uri:
+    if not code.is_exchanged_with(form.get("redirect_uri")):
         raise OAuthError("redirect_uri_mismatch", "Bad Request")
     _check_verifier(code, form.get("code_verifier"))
     refresh_token = None

@@ -1,8 +1,9 @@
-"""``manage.py demo``: the site with a Google of its own, in one process."""
+"""``manage.py demo``: the site, its single-page app and a Google of its own, in one process."""
 
 import json
 import os
 import signal
+import threading
 from argparse import ArgumentParser
 from contextlib import ExitStack
 from functools import partial
@@ -19,12 +20,13 @@ from django.urls import reverse
 
 from demo.client import client_settings
 from demo.google_answers import add_routes
+from demo.single_page import make_application
 from demo.youtube import YouTube
 from django_google_link.testing import FakeGoogle
 
 HOST = "127.0.0.1"
 LAST_PORT = 65535
-FALLBACK_PORTS = {"PORT": 8001, "GOOGLE_PORT": 8766}
+FALLBACK_PORTS = {"PORT": 8001, "APP_PORT": 8003, "GOOGLE_PORT": 8766}
 USERS = ("anna", "ben")
 OPERATOR = "olga"
 PASSWORD = "daybook"
@@ -33,6 +35,7 @@ WELCOME = """\
 Daybook, the example site of django-google-link
 
   Open    {site}/
+  App     {app}/ is the same as a single-page app, which asks the site for JSON
   Log in  {users}, with the password {password}
           {operator}, with the same password, looks after the links under /admin/
   Google  {google} stands in for the real one: no account and no network are needed.
@@ -50,6 +53,12 @@ class Command(BaseCommand):
             "--port", type=int, default=settings.DEMO_PORT, help="of the site (default %(default)s)"
         )
         parser.add_argument(
+            "--app-port",
+            type=int,
+            default=settings.DEMO_APP_PORT,
+            help="of the single-page app (default %(default)s)",
+        )
+        parser.add_argument(
             "--google-port",
             type=int,
             default=settings.DEMO_GOOGLE_PORT,
@@ -62,26 +71,32 @@ class Command(BaseCommand):
             "does not know these links, so they are as dead as if they had been revoked",
         )
 
-    def handle(self, *, port: int, google_port: int, keep: bool, **options: Any) -> None:
+    def handle(
+        self, *, port: int, app_port: int, google_port: int, keep: bool, **options: Any
+    ) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler)
         try:
             with ExitStack() as stack:
-                site = self._site(port)
+                site = self._server(port, "PORT")
                 stack.callback(site.server_close)
+                app = self._server(app_port, "APP_PORT")
+                stack.callback(app.server_close)
                 google = self._google(google_port)
                 stack.callback(google.stop)
                 self._tell("Preparing the database, and a Google for this machine")
-                self._set_up(site, google, keep=keep)
+                self._set_up(site, app, google, keep=keep)
+                threading.Thread(target=app.serve_forever, daemon=True).start()
+                stack.callback(app.shutdown)
                 site.serve_forever(poll_interval=0.1)
         except KeyboardInterrupt:
             self.stdout.write("Stopped.")
 
-    def _site(self, port: int) -> ThreadedWSGIServer:
+    def _server(self, port: int, variable: str) -> ThreadedWSGIServer:
         try:
             return ThreadedWSGIServer((HOST, port), WSGIRequestHandler)
         except (OSError, OverflowError) as error:
-            raise CommandError(_cannot_listen(port, "PORT", error)) from None
+            raise CommandError(_cannot_listen(port, variable, error)) from None
 
     def _google(self, port: int) -> FakeGoogle:
         try:
@@ -89,16 +104,28 @@ class Command(BaseCommand):
         except (OSError, OverflowError) as error:
             raise CommandError(_cannot_listen(port, "GOOGLE_PORT", error)) from None
 
-    def _set_up(self, site: ThreadedWSGIServer, google: FakeGoogle, *, keep: bool) -> None:
+    def _set_up(
+        self,
+        site: ThreadedWSGIServer,
+        app: ThreadedWSGIServer,
+        google: FakeGoogle,
+        *,
+        keep: bool,
+    ) -> None:
         client = client_settings(google.url)
-        settings.GOOGLE_LINK["CLIENTS"]["default"].update(client)
+        site_origin, app_origin = (f"http://{HOST}:{server.server_port}" for server in (site, app))
+        settings.CORS_ALLOWED_ORIGINS[:] = [app_origin]
+        settings.GOOGLE_LINK["CLIENTS"]["default"].update(
+            client, FRONT_END_REDIRECT_URIS=[f"{app_origin}/linked/"]
+        )
         google.add_client(
             client_id=client["CLIENT_ID"],
             client_secret=client["CLIENT_SECRET"],
             redirect_uris=[
                 f"http://{host}:{site.server_port}{reverse('google_link:callback')}"
                 for host in settings.ALLOWED_HOSTS
-            ],
+            ]
+            + [f"{app_origin}/linked/"],
         )
         add_routes(google)
         YouTube(google)
@@ -106,8 +133,10 @@ class Command(BaseCommand):
         accounts = _add_accounts(google)
         _prepare_database(keep=keep)
         site.set_app(get_wsgi_application())
+        app.set_app(make_application(site_origin))
         welcome = WELCOME.format(
-            site=f"http://{HOST}:{site.server_port}",
+            site=site_origin,
+            app=app_origin,
             users=" or ".join(USERS),
             operator=OPERATOR,
             password=PASSWORD,

@@ -1,4 +1,4 @@
-"""Django REST framework: a permission, and an exception handler. Needs the extra ``drf``."""
+"""A permission, and an exception handler."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.views import exception_handler as default_exception_handler
 
-from ..conf.settings import conf
-from ..exceptions import ConsentRequiredError
-from ..request import GoogleAccess
-from ..web.access import Requirement, access_for
-from ..web.consent import consent_content, look_again, note_lost
-from ..web.transactions import find_transactions, reading_allowed
-
-__all__ = ["GoogleAuthorizationRequired", "GoogleAware", "GoogleRequired", "exception_handler"]
+from ...conf.settings import conf
+from ...exceptions import ConsentRequiredError
+from ...request import GoogleAccess
+from ...web.access import Requirement, access_for
+from ...web.consent import look_again, note_lost, program_content
+from ...web.transactions import find_transactions, reading_allowed
 
 
 class GoogleAuthorizationRequired(APIException):
@@ -53,7 +51,7 @@ class GoogleRequired(BasePermission):
         if access:
             return True
         if access.status != "anonymous":
-            raise GoogleAuthorizationRequired(consent_content(access))
+            raise GoogleAuthorizationRequired(program_content(access))
         return False
 
 
@@ -81,7 +79,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     if not transactions:
         note_lost(exc)
     with suppress(ConsentRequiredError), reading_allowed(transactions):
-        content = consent_content(look_again(exc, access), exc)
+        content = program_content(look_again(exc, access), exc)
         response = default_exception_handler(GoogleAuthorizationRequired(content), context)
         if response and transactions:
             # DRF rolls them back, and renders its responses when they have ended.
@@ -101,7 +99,7 @@ def _attach_access(request: Request, view: APIView, permission: BasePermission) 
         account=read_option("get_google_account"),
         return_url=read_option("google_return_url"),
     )
-    access = GoogleAccess(_get_django_request(request), requirement)
+    access = GoogleAccess(get_django_request(request), requirement)
     setattr(request, conf.request_attribute, access)
     return access
 
@@ -110,14 +108,14 @@ def _find_access(request: Request, error: ConsentRequiredError) -> GoogleAccess:
     attached = getattr(request, conf.request_attribute, None)
     if isinstance(attached, GoogleAccess):
         return attached
-    return access_for(_get_django_request(request), error)
+    return access_for(get_django_request(request), error)
 
 
 def _find_transactions(context: dict[str, Any]) -> list[Any]:
     return find_transactions(context["request"]._request)
 
 
-def _get_django_request(request: Request) -> Any:
+def get_django_request(request: Request) -> Any:
     """Return Django's request, with the user as DRF knows them: by a token, perhaps."""
     request._request.user = request.user
     return request._request

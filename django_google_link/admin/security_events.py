@@ -1,0 +1,39 @@
+"""What Google has told of its accounts."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy
+
+from ..models import SecurityEvent
+from .base import ShortPaginator
+
+
+@admin.register(SecurityEvent)
+class SecurityEventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """A list to be read."""
+
+    list_display = ("types", "sub", "reason", "issued_at", "received_at", "ended", "asked")
+    list_per_page = 50
+    ordering = ("-received_at",)
+    paginator = ShortPaginator
+    search_fields = ("=sub",)
+    search_help_text = gettext_lazy("A whole subject")
+    show_facets = admin.ShowFacets.NEVER
+    show_full_result_count = False
+    sortable_by = ()
+    fields = list_display
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Only Google tells."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nothing in these rows is for anybody to write."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """One that is forgotten could come again."""
+        return False

@@ -1,0 +1,124 @@
+"""The addresses of front ends: what Google would refuse is found before a user meets it.
+
+See https://developers.google.com/identity/protocols/oauth2/web-server#uri-validation.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from functools import partial
+from urllib.parse import unquote, urlsplit
+
+from django.core.checks import CheckMessage
+
+from ..conf.clients import OAuthClient
+from ..conf.front_ends import IDENTITY_SERVICES, FrontEnd, get_front_end
+from ..conf.validators import is_loopback, read_or_default
+from .messages import error, warning
+
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%00|%C0%80", re.IGNORECASE)
+_WRITTEN = re.compile(r"[!-\[\]-~]+")
+_TRAVERSAL = re.compile(r"[/\\\\]\.\.")
+
+
+def check_front_end(client: OAuthClient) -> Iterator[CheckMessage]:
+    """Find what cannot work, or works against nobody's expectation, in one client's settings."""
+    front_end = read_or_default(partial(get_front_end, client.name), None)
+    if front_end is None:
+        return
+    yield from _check_addresses(client, front_end)
+    yield from _check_registration(client, front_end)
+    yield from _check_modes(client, front_end)
+
+
+def list_front_end_uris(client: OAuthClient) -> tuple[str, ...]:
+    """Return the pages at which answers to a client may arrive."""
+    front_end = read_or_default(partial(get_front_end, client.name), None)
+    return front_end.redirect_uris if front_end else ()
+
+
+def _check_addresses(client: OAuthClient, front_end: FrontEnd) -> Iterator[CheckMessage]:
+    settings = (
+        ("FRONT_END_REDIRECT_URIS", front_end.redirect_uris),
+        ("FRONT_END_ORIGINS", front_end.origins),
+    )
+    for key, addresses in settings:
+        for address in addresses:
+            problem = find_problem(address)
+            if problem:
+                yield error(
+                    "E048",
+                    f"{address!r} in {key} of the Google client {client.name!r} {problem}: Google "
+                    "would refuse it.",
+                    hint="Use an https address with a domain, as it is registered at Google; http "
+                    "is for localhost alone.",
+                )
+
+
+def find_problem(address: str) -> str:
+    """Return what Google would refuse in an address; nothing, if it would take it."""
+    try:
+        parts = urlsplit(address)
+        host, _port = parts.hostname or "", parts.port
+    except ValueError:
+        return "is no address"
+    is_public = not host or not is_loopback(address)
+    problems = {
+        "is no absolute address": parts.scheme not in {"http", "https"} or not host,
+        "has characters that belong in no address": not _WRITTEN.fullmatch(address),
+        "has a wildcard": "*" in address,
+        "has a fragment": "#" in address,
+        "has a user name": "@" in parts.netloc,
+        "has an escape that stands for nothing": bool(_BAD_ESCAPE.search(address)),
+        "has a path that leads upwards": bool(_TRAVERSAL.search(unquote(parts.path))),
+        "is plain http": is_public and parts.scheme == "http",
+        "has an IP address in place of a domain": is_public and _is_ip(host),
+        "has no top-level domain": is_public and "." not in host.strip("."),
+    }
+    return next((problem for problem, is_there in problems.items() if is_there), "")
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_registration(client: OAuthClient, front_end: FrontEnd) -> Iterator[CheckMessage]:
+    for uri in front_end.redirect_uris:
+        if client.redirect_uris and uri not in client.redirect_uris:
+            yield warning(
+                "W019",
+                f"{uri} in FRONT_END_REDIRECT_URIS of the Google client {client.name!r} is not "
+                "among those in its secrets file.",
+                hint="Add it to the client in the Google console and download the file again.",
+            )
+
+
+def _check_modes(client: OAuthClient, front_end: FrontEnd) -> Iterator[CheckMessage]:
+    if front_end.modes and not client.is_google:
+        yield error(
+            "E049",
+            f"FRONT_END_MODES of the client {client.name!r} are Google's own, and it is not.",
+            hint="Leave them out: its front ends use the redirect.",
+        )
+    if IDENTITY_SERVICES not in front_end.modes:
+        return
+    if not front_end.origins and not front_end.sends_postmessage:
+        yield error(
+            "E049",
+            f"The Google client {client.name!r} allows Google's script, and no origin that may "
+            "run it.",
+            hint='Add FRONT_END_ORIGINS: ["https://app.example.com"].',
+        )
+    if not front_end.redirect_uris:
+        yield warning(
+            "W020",
+            f"The Google client {client.name!r} allows Google's script, and has no page to which "
+            "to send users whom Google has to ask again: the script cannot.",
+            hint="Add FRONT_END_REDIRECT_URIS.",
+        )

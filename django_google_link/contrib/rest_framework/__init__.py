@@ -1,0 +1,13 @@
+"""Django REST framework: a permission, an exception handler, and endpoints for front ends.
+
+Needs the extra ``drf``. The endpoints are ``urls``.
+"""
+
+from .permissions import (
+    GoogleAuthorizationRequired,
+    GoogleAware,
+    GoogleRequired,
+    exception_handler,
+)
+
+__all__ = ["GoogleAuthorizationRequired", "GoogleAware", "GoogleRequired", "exception_handler"]

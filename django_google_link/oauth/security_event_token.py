@@ -1,0 +1,332 @@
+"""Security event tokens (RFC 8417), as Google's Cross-Account Protection sends them.
+
+See https://developers.google.com/identity/protocols/risc.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from ..conf import clock
+from ..conf.clients import OAuthClient
+from ..conf.validators import is_endpoint, is_loopback
+from ..exceptions import GoogleLinkError, RefreshUnavailableError
+from .id_token import CLOCK_SKEW, SUBJECT, is_numeric_date
+from .published import ALGORITHMS, NONSENSE, find_signing_key, read_document
+
+_CONFIGURATION = "/.well-known/risc-configuration"
+_RISC = "https://schemas.openid.net/secevent/risc/event-type/"
+_OAUTH = "https://schemas.openid.net/secevent/oauth/event-type/"
+_HASH_BYTES = 64
+#: What a token may say that it is (RFC 8417 section 2.3); Google's say nothing or "JWT".
+_TYPES = frozenset({None, "jwt", "secevent+jwt"})
+#: The kinds of subjects that have a ``sub``.
+_SUBJECT_TYPES = frozenset({None, "iss-sub", "iss_sub", "id_token_claims"})
+
+ErrorCode = Literal[
+    "invalid_request",
+    "invalid_key",
+    "invalid_issuer",
+    "invalid_audience",
+    "authentication_failed",
+]
+Algorithm = Literal["prefix", "hash_base64_sha512_sha512"]
+
+
+class RejectedTokenError(GoogleLinkError):
+    """A security event token that is not accepted.
+
+    Args:
+        code: of RFC 8935 section 2.4.
+        description: for the people who run the transmitter.
+    """
+
+    def __init__(self, code: ErrorCode, description: str) -> None:
+        super().__init__(description)
+        self.code = code
+
+
+class EventKind(StrEnum):
+    """The events that something is done about, or that Google is asked to send."""
+
+    SESSIONS_REVOKED = f"{_RISC}sessions-revoked"
+    TOKENS_REVOKED = f"{_OAUTH}tokens-revoked"
+    TOKEN_REVOKED = f"{_OAUTH}token-revoked"
+    ACCOUNT_DISABLED = f"{_RISC}account-disabled"
+    ACCOUNT_ENABLED = f"{_RISC}account-enabled"
+    CREDENTIAL_CHANGE_REQUIRED = f"{_RISC}account-credential-change-required"
+    VERIFICATION = f"{_RISC}verification"
+
+
+_KNOWN_TYPES = frozenset(map(str, EventKind))
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedToken:
+    """A refresh token as an event names it: by its first characters, or by its hash."""
+
+    algorithm: Algorithm
+    identifier: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToldEvent:
+    """One event of a token.
+
+    Attributes:
+        type: its URI; of ``EventKind``, or any other.
+        sub: whom it is about; empty where it names nobody, or a token alone.
+        token: the refresh token that it is about, where it names one.
+        reason: as Google says, of an account that is disabled; empty for none.
+        state: what a verification was asked with.
+        payload: all of it, without what names a token.
+    """
+
+    type: str
+    sub: str = ""
+    token: NamedToken | None = None
+    reason: str = ""
+    state: str = ""
+    payload: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecurityEventToken:
+    """A token that was verified.
+
+    Attributes:
+        issuer: of the grants that it speaks of, as the clients have it.
+        transmitter: who has issued it, to the letter.
+        audience: all that it is for; one of them at least is a client of ours.
+        issued_at: in seconds since 1970.
+        jti: its id, which comes once.
+    """
+
+    issuer: str
+    transmitter: str
+    audience: tuple[str, ...]
+    issued_at: float
+    jti: str = field(repr=False)
+    events: tuple[ToldEvent, ...]
+
+
+def verify_security_event_token(text: str, clients: Iterable[OAuthClient]) -> SecurityEventToken:
+    """Verify a token, and return what it says.
+
+    Its claims are looked at before its signature: nobody makes us ask Google for keys with a token
+    that would not be accepted.
+
+    Args:
+        text: as it was sent.
+        clients: those of Google's that are configured.
+
+    Raises:
+        RejectedTokenError: when it is not accepted.
+        RefreshUnavailableError: when the issuer's keys cannot be fetched.
+    """
+    header, claims = _decode_unverified(text)
+    token = _read_token(claims, clients)
+    transmitter, jwks_uri = _read_transmitter(token.issuer)
+    if token.transmitter != transmitter:
+        raise RejectedTokenError("invalid_issuer", "It was issued by somebody else.")
+    _verify_signature(text, header, jwks_uri)
+    return token
+
+
+def _decode_unverified(text: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    import jwt
+
+    try:
+        decoded = jwt.decode_complete(text, options={"verify_signature": False})
+    except (jwt.PyJWTError, *NONSENSE):
+        raise RejectedTokenError("invalid_request", "It is no JSON Web Token.") from None
+    header: Mapping[str, Any] = decoded["header"]
+    kind, algorithm, kid = (header.get(name) for name in ("typ", "alg", "kid"))
+    if isinstance(kind, str):
+        kind = kind.lower().removeprefix("application/")
+    if not isinstance(kind, str | None) or kind not in _TYPES:
+        raise RejectedTokenError("invalid_request", "It is a token of another type.")
+    if algorithm not in ALGORITHMS or not isinstance(kid, str):
+        raise RejectedTokenError("invalid_key", "It is not signed as Google signs.")
+    return header, decoded["payload"]
+
+
+def _read_token(claims: Mapping[str, Any], clients: Iterable[OAuthClient]) -> SecurityEventToken:
+    transmitter, jti = _read_text(claims, "iss"), _read_text(claims, "jti")
+    audience, issued_at = _read_audience(claims), _read_issued_at(claims)
+    issuers = {client.issuer for client in clients if client.client_id in audience}
+    if not issuers:
+        raise RejectedTokenError("invalid_audience", "It is for none of our clients.")
+    issuer = min(issuers)
+    events = tuple(_read_events(claims, issuer))
+    return SecurityEventToken(
+        issuer=issuer,
+        transmitter=transmitter,
+        audience=audience,
+        issued_at=issued_at,
+        jti=jti,
+        events=events,
+    )
+
+
+def _read_text(claims: Mapping[str, Any], name: str) -> str:
+    value = claims.get(name)
+    if isinstance(value, str) and value:
+        return value
+    raise RejectedTokenError("invalid_request", f"Its claim {name} is no text.")
+
+
+def _read_audience(claims: Mapping[str, Any]) -> tuple[str, ...]:
+    value = claims.get("aud")
+    audience = [value] if isinstance(value, str) else value
+    if isinstance(audience, list) and audience and all(isinstance(one, str) for one in audience):
+        return tuple(audience)
+    raise RejectedTokenError("invalid_request", "Its claim aud is no text, nor a list of texts.")
+
+
+def _read_issued_at(claims: Mapping[str, Any]) -> float:
+    value: Any = claims.get("iat")
+    if not is_numeric_date(value) or value < 0:
+        raise RejectedTokenError("invalid_request", "Its claim iat is no time.")
+    if value > clock.timestamp() + CLOCK_SKEW:
+        raise RejectedTokenError("invalid_request", "It was issued in the future.")
+    return float(value)
+
+
+def _read_events(claims: Mapping[str, Any], issuer: str) -> Iterator[ToldEvent]:
+    events = claims.get("events")
+    if not isinstance(events, dict) or not events:
+        raise RejectedTokenError("invalid_request", "Its claim events is no object.")
+    for type, payload in events.items():
+        if not isinstance(payload, dict):
+            raise RejectedTokenError("invalid_request", "One of its events is no object.")
+        yield _read_event(type, payload, issuer)
+
+
+def _read_event(type: str, payload: Mapping[str, Any], issuer: str) -> ToldEvent:
+    shown = _without_token(payload)
+    if type not in _KNOWN_TYPES:
+        # Whatever it is, the site is told; of whom, as far as that can be read.
+        sub = _find_member(payload, "sub")
+        return ToldEvent(
+            type=type,
+            sub=sub if isinstance(sub, str) and SUBJECT.fullmatch(sub) else "",
+            payload=shown,
+        )
+    if type == EventKind.VERIFICATION:
+        return ToldEvent(type=type, state=_read_optional(payload, "state"), payload=shown)
+    if not isinstance(payload.get("subject"), dict):
+        raise RejectedTokenError("invalid_request", "One of its events has no subject.")
+    subject: Mapping[str, Any] = payload["subject"]
+    token = _read_named_token(subject) if type == EventKind.TOKEN_REVOKED else None
+    is_of_token = type == EventKind.TOKEN_REVOKED and "token" in subject
+    return ToldEvent(
+        type=type,
+        sub=_read_sub(subject, issuer, is_needed=not is_of_token),
+        token=token,
+        reason=_read_optional(payload, "reason"),
+        payload=shown,
+    )
+
+
+def _find_member(payload: Mapping[str, Any], name: str) -> Any:
+    subject = payload.get("subject")
+    return subject.get(name) if isinstance(subject, dict) else None
+
+
+def _without_token(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a payload that may be handed on: what names a token is nobody's concern."""
+    subject = payload.get("subject")
+    shown = {key: value for key, value in payload.items() if key != "token"}
+    if isinstance(subject, dict):
+        shown["subject"] = {key: value for key, value in subject.items() if key != "token"}
+    return shown
+
+
+def _read_optional(payload: Mapping[str, Any], name: str) -> str:
+    value = payload.get(name)
+    if value is None or isinstance(value, str):
+        return value or ""
+    raise RejectedTokenError("invalid_request", f"The member {name} of an event is no text.")
+
+
+def _read_sub(subject: Mapping[str, Any], issuer: str, *, is_needed: bool) -> str:
+    """Return whom an event is about; nobody, if its subject is of a kind that we do not know."""
+    kind, sub, named = (_read_optional(subject, key) for key in ("subject_type", "sub", "iss"))
+    if named and _normalize_issuer(named) != _normalize_issuer(issuer):
+        raise RejectedTokenError("invalid_request", "Its subject is another issuer's.")
+    if not sub and is_needed and (kind or None) in _SUBJECT_TYPES:
+        raise RejectedTokenError("invalid_request", "One of its events names nobody.")
+    if sub and not SUBJECT.fullmatch(sub):
+        raise RejectedTokenError("invalid_request", "One of its events names an impossible sub.")
+    return sub
+
+
+def _normalize_issuer(issuer: str) -> str:
+    return issuer.removeprefix("https://").rstrip("/")
+
+
+def _read_named_token(subject: Mapping[str, Any]) -> NamedToken | None:
+    """Return the refresh token that an event names; ``None``, if it names it in another way."""
+    kind, algorithm, value = (
+        _read_optional(subject, name) for name in ("token_type", "token_identifier_alg", "token")
+    )
+    if kind != "refresh_token" or not value:
+        return None
+    if algorithm == "prefix":
+        return NamedToken(algorithm="prefix", identifier=value.encode(errors="replace"))
+    if algorithm == "hash_base64_sha512_sha512":
+        digest = _decode_base64(value)
+        if len(digest) == _HASH_BYTES:
+            return NamedToken(algorithm="hash_base64_sha512_sha512", identifier=digest)
+    return None
+
+
+def _decode_base64(text: str) -> bytes:
+    """Decode base64 of either alphabet, with its padding or without."""
+    plain = text.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _read_transmitter(issuer: str) -> tuple[str, str]:
+    """Return the name by which Google's transmitter issues tokens, and where its keys are."""
+    document = read_document(issuer.rstrip("/") + _CONFIGURATION, rests=True)
+    name, jwks_uri = document.get("issuer"), document.get("jwks_uri")
+    is_usable = isinstance(name, str) and isinstance(jwks_uri, str) and is_endpoint(jwks_uri)
+    if not is_usable or (is_loopback(str(jwks_uri)) and not is_loopback(issuer)):
+        raise RefreshUnavailableError("malformed_risc_configuration", status=200)
+    return str(name), str(jwks_uri)
+
+
+def _verify_signature(text: str, header: Mapping[str, Any], jwks_uri: str) -> None:
+    import jwt
+
+    key = find_signing_key(jwks_uri, header["kid"], rests=True)
+    if key is None:
+        raise RejectedTokenError("invalid_key", "It is signed with a key that is not published.")
+    try:
+        jwt.decode_complete(
+            text,
+            key,
+            algorithms=ALGORITHMS,
+            # It does not expire, and the rest was looked at above.
+            options={
+                "verify_aud": False,
+                "verify_exp": False,
+                "verify_iat": False,
+                "verify_iss": False,
+                "verify_jti": False,
+                "verify_nbf": False,
+                "verify_sub": False,
+            },
+        )
+    except (jwt.PyJWTError, *NONSENSE):
+        raise RejectedTokenError("authentication_failed", "Its signature is not right.") from None

@@ -1,0 +1,119 @@
+"""What Google tells of its accounts: security events, signed and sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from django.urls import reverse
+
+from .console import Console
+from .provider.id_tokens import IDTokenTampering
+from .provider.identities import FakeClient, FakeUser
+from .provider.security_events import CONTENT_TYPE, EVENT_TYPES, name_token, sign_events
+
+if TYPE_CHECKING:
+    from django.http import HttpResponse
+    from django.test import Client
+
+
+class SecurityEvents(Console):
+    """The part of ``FakeGoogle`` that plays Cross-Account Protection."""
+
+    @property
+    def event_stream(self) -> dict[str, Any]:
+        """What is registered by now: ``url``, ``events_requested`` and ``status``."""
+        with self._provider.lock:
+            return dict(vars(self._provider.stream))
+
+    def security_event_token(
+        self,
+        event: str = "",
+        *,
+        user: FakeUser | None = None,
+        refresh_token: str = "",
+        algorithm: str = "hash_base64_sha512_sha512",
+        client: FakeClient | None = None,
+        details: Mapping[str, Any] | None = None,
+        events: Mapping[str, Any] | None = None,
+        issued_at: float | None = None,
+        jti: str | None = None,
+        claims: Mapping[str, Any] | None = None,
+        remove: Iterable[str] = (),
+        header: Mapping[str, Any] | None = None,
+        remove_header: Iterable[str] = (),
+        payload: Any = ...,
+        foreign_key: bool = False,
+        alg: str = "RS256",
+    ) -> str:
+        """Return a security event token (RFC 8417), signed as Google signs.
+
+        Args:
+            event: such as ``"account-disabled"``, or the URI of any other event.
+            user: whom it is about.
+            refresh_token: which it is about, for ``"token-revoked"``.
+            algorithm: by which that is named: this one, or ``"prefix"``.
+            client: whom it is for.
+            details: further members of the event, such as ``{"reason": "hijacking"}``.
+            events: the whole claim of that name, in place of all the above but ``client``.
+            issued_at: in seconds since 1970; now if not given.
+            jti: its id; made up if not given.
+            claims: claims to set, to any JSON value.
+            remove: claims to leave out.
+            header: header parameters to set, to any JSON value.
+            remove_header: header parameters to leave out.
+            payload: signed in place of the claims, if given, as by ``tamper_next_id_token``.
+            foreign_key: sign with a key that is not published, under the name of one that is.
+            alg: another algorithm, as for ``tamper_next_id_token``.
+        """
+        if events is None:
+            subject = self._describe_subject(user, refresh_token, algorithm)
+            events = {EVENT_TYPES.get(event, event): {**subject, **(details or {})}}
+        tampering = IDTokenTampering(
+            claims=dict(claims or {}),
+            remove=tuple(remove),
+            header={"typ": "secevent+jwt", "alg": alg, **(header or {})},
+            remove_header=tuple(remove_header),
+            payload=payload,
+            foreign_key=foreign_key,
+            alg=alg,
+        )
+        return sign_events(
+            self._provider,
+            events,
+            audience=(client or self.client).client_id,
+            issued_at=issued_at,
+            jti=jti,
+            tampering=tampering,
+        )
+
+    def send_security_event(self, browser: Client, event: str = "", **options: Any) -> HttpResponse:
+        """Send a security event to the site, and return its answer: 202 if all is well.
+
+        Args:
+            browser: Django's test client.
+            event: as for :meth:`security_event_token`, like all that follows.
+            options: as there.
+        """
+        return self.push_security_event(browser, self.security_event_token(event, **options))
+
+    def push_security_event(self, browser: Client, token: str | bytes) -> HttpResponse:
+        """Send a security event token, or anything else, as Google sends one (RFC 8935).
+
+        Args:
+            browser: Django's test client.
+            token: the body.
+        """
+        path = reverse("google_link:security-events")
+        response = browser.post(path, data=token, content_type=CONTENT_TYPE)
+        return cast("HttpResponse", response)
+
+    def _describe_subject(
+        self, user: FakeUser | None, refresh_token: str, algorithm: str
+    ) -> dict[str, Any]:
+        if refresh_token:
+            return {"subject": name_token(refresh_token, algorithm)}
+        if user is None:
+            return {}
+        issuer = f"{self.url}/"
+        return {"subject": {"subject_type": "iss-sub", "iss": issuer, "sub": user.sub}}

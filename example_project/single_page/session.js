@@ -1,0 +1,56 @@
+// Who the user is: a JWT of the site's API. And the endpoints for linking, with that JWT.
+
+import { API } from "/config.js";
+import { GoogleLink } from "/django_google_link/google_link.js";
+
+// A tab's own storage outlives the way to Google and back. A site that fears scripts of others in
+// its pages keeps the refresh token in a cookie with HttpOnly instead.
+const storage = sessionStorage;
+let access = "";
+
+export const session = {
+  get user() {
+    return storage.getItem("user");
+  },
+  async logIn(username, password) {
+    const tokens = await post("token/", { username, password });
+    storage.setItem("user", username);
+    storage.setItem("refresh", tokens.refresh);
+    access = tokens.access;
+  },
+  logOut() {
+    storage.clear();
+    access = "";
+  },
+};
+
+// An access token lives for minutes, and a user may take as long at Google: a 401 gets a new one.
+async function headers({ refused }) {
+  if (refused || !access) {
+    ({ access } = await post("token/refresh/", { refresh: storage.getItem("refresh") }));
+  }
+  return { Authorization: `Bearer ${access}` };
+}
+
+export const google = new GoogleLink({ api: `${API}/api/google/`, headers });
+
+export async function getAgenda() {
+  let response = await fetchAgenda(false);
+  if (response.status === 401) response = await fetchAgenda(true);
+  return { ok: response.ok, content: await response.json() };
+}
+
+async function fetchAgenda(refused) {
+  return fetch(`${API}/api/agenda/`, { headers: await headers({ refused }) });
+}
+
+async function post(path, data) {
+  const response = await fetch(`${API}/api/${path}`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(data),
+  });
+  const content = await response.json();
+  if (!response.ok) throw new Error(content.detail);
+  return content;
+}

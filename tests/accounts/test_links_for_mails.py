@@ -1,0 +1,103 @@
+"""Addresses where a user links, made without a request: for mails and tasks."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from freezegun import freeze_time
+
+from django_google_link.models import GoogleAccount
+from django_google_link.services import authorize_url
+from django_google_link.testing import FakeGoogle, FakeUser, make_google_account
+from tests.support.constants import CALENDAR, DRIVE
+from tests.support.flow import link
+from tests.support.urls import authorize_request_of, query_of
+
+pytestmark = pytest.mark.django_db
+
+SITE = "http://testserver"
+
+
+def test_link_in_a_mail(google: FakeGoogle, alice: FakeUser, browser: Client, user: Any) -> None:
+    """The user follows it, and comes back to where the mail says."""
+    url = authorize_url(user, site=SITE, scopes=[DRIVE], return_url="/home/")
+    assert url.startswith(f"{SITE}/google/authorize/?")
+
+    response = link(browser, google, alice, start=url.removeprefix(SITE))
+
+    assert response["Location"] == "/home/"
+    assert {CALENDAR, DRIVE} <= set(GoogleAccount.objects.get().granted_scopes)
+
+
+def test_account_that_is_to_be_linked_again(google: FakeGoogle, user: Any) -> None:
+    """With all that it has been granted, through its own client."""
+    account = make_google_account(user, scopes=[DRIVE], sub="42", status="needs_reauthorization")
+
+    wanted = authorize_request_of(authorize_url(user, site=f"{SITE}/", account=account), user)
+
+    assert (wanted.account, wanted.client) == ("42", "default")
+    assert set(wanted.required) >= {CALENDAR, DRIVE}
+
+
+@pytest.mark.parametrize(
+    "host", ["other.example", "testserver:8000", "testserver.", "127.0.0.1", "localhost"]
+)
+def test_other_site(
+    google: FakeGoogle, browser: Client, user: Any, settings: Any, host: str
+) -> None:
+    """It works on the site that it was made for, and nowhere else."""
+    settings.ALLOWED_HOSTS = ["*"]
+    signed = query_of(authorize_url(user, site=SITE))
+
+    response = browser.get("/google/authorize/", signed, headers={"host": host})
+
+    assert response.status_code == (302 if host == "testserver." else 400)
+
+
+def test_other_user(google: FakeGoogle, user: Any, other_user: Any) -> None:
+    """A mail that is passed on links nothing."""
+    client = Client()
+    client.force_login(other_user)
+
+    response = client.get(authorize_url(user, site=SITE).removeprefix(SITE))
+
+    assert response.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("max_age", "days", "works"),
+    [(None, 0.9, True), (None, 1.1, False), (7, 6.9, True), (7, 7.1, False), (30, 29.9, True)],
+)
+def test_lifetime(
+    google: FakeGoogle, browser: Client, user: Any, max_age: int | None, days: float, works: bool
+) -> None:
+    """A day, or as long as it was made for."""
+    lifetime = {} if max_age is None else {"max_age": timedelta(days=max_age)}
+    with freeze_time("2026-11-26") as clock:
+        url = authorize_url(user, site=SITE, **lifetime)
+        clock.tick(timedelta(days=days))
+        client = Client()
+        client.force_login(user)
+
+        response = client.get(url.removeprefix(SITE))
+
+    assert response.status_code == (302 if works else 400)
+
+
+@pytest.mark.parametrize(
+    "site", ["", "testserver", "//testserver", f"{SITE}/x", "ftp://testserver"]
+)
+def test_site_that_is_none(google: FakeGoogle, user: Any, site: str) -> None:
+    """It says what to give."""
+    with pytest.raises(ValueError, match="scheme and host"):
+        authorize_url(user, site=site)
+
+
+@pytest.mark.parametrize("days", [0, -1, 31])
+def test_lifetime_that_cannot_be(google: FakeGoogle, user: Any, days: int) -> None:
+    """Not for ever, and not never."""
+    with pytest.raises(ValueError, match="at most 30 days"):
+        authorize_url(user, site=SITE, max_age=timedelta(days=days))
