@@ -74,7 +74,7 @@ class ConsentRequiredError(GoogleLinkError):
     follow the account, whenever that is set.
     """
 
-    default_message = "The user has to give consent at Google."
+    default_message = "The user has to give consent."
     default_reason = "consent_required"
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
@@ -124,14 +124,14 @@ def _make_refresh_error(cls: Any) -> Any:
 class NotLinkedError(ConsentRequiredError):
     """The user has linked no Google account, or has unlinked it since."""
 
-    default_message = "This user has no linked Google account."
+    default_message = "This user has no linked account."
     default_reason = "not_linked"
 
 
 class MissingScopesError(ConsentRequiredError):
     """The linked account lacks scopes that this call needs."""
 
-    default_message = "The linked Google account has not granted all the scopes needed."
+    default_message = "The linked account has not granted all the scopes needed."
     default_reason = "missing_scopes"
 
 
@@ -154,7 +154,7 @@ class GrantLostError(ConsentRequiredError):
 class AccountChoiceRequiredError(ConsentRequiredError):
     """The user has several linked accounts that would do, and none of them is the default."""
 
-    default_message = "Several linked Google accounts would do: the user has to choose one."
+    default_message = "Several linked accounts would do: the user has to choose one."
     default_reason = "account_choice_required"
 
 
@@ -213,7 +213,7 @@ class RefreshUnavailableError(TokenEndpointError):
         self.retry_at = retry_at
 
     def __str__(self) -> str:
-        return f"Google gives no usable answer at present ({super().__str__()})"
+        return f"No usable answer at present ({super().__str__()})"
 
 
 class SubjectNotAllowedError(GoogleLinkError):
@@ -291,7 +291,7 @@ class NoRefreshTokenError(GoogleLinkError):
         message: for the developer.
     """
 
-    def __init__(self, message: str = "Google gave no refresh token.") -> None:
+    def __init__(self, message: str = "No refresh token came.") -> None:
         super().__init__(message)
 
 
@@ -303,7 +303,7 @@ class GrantNotStoredError(GoogleLinkError):
     """
 
     def __init__(self, *, user_is_gone: bool = False) -> None:
-        super().__init__("What Google granted could not be stored.")
+        super().__init__("What was granted could not be stored.")
         self.user_is_gone = user_is_gone
 
 

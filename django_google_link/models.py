@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
 from .conf import clock
+from .conf.clients import has_subject, name_provider
 from .conf.django import django_conf
 from .conf.scope_rules import missing_scopes
 from .encryption.format import DIGEST_LENGTH, PREFIX_LENGTH, Binding
@@ -54,7 +55,7 @@ class Status(models.TextChoices):
 class Reason(models.TextChoices):
     """Why an account needs to be linked again."""
 
-    REVOKED = "revoked", _("revoked or expired at Google")
+    REVOKED = "revoked", _("revoked or expired at the provider")
     SESSION_POLICY = "session_policy", _("Google Cloud session control")
     UNDECRYPTABLE = "undecryptable", _("the stored token was damaged")
     REQUESTED = "requested", _("asked for by an operator")
@@ -72,10 +73,10 @@ ACCOUNT_REASONS = (Reason.ACCOUNT_DISABLED, Reason.ACCOUNT_HIJACKED, Reason.ACCO
 class RefreshProblem(models.TextChoices):
     """Why the last refresh has failed, while nothing is wrong with the grant as far as we know."""
 
-    UNAVAILABLE = "unavailable", _("Google gave no usable answer")
-    UNREACHABLE = "unreachable", _("Google could not be reached")
-    THROTTLED = "throttled", _("too many requests for Google")
-    REFUSED = "refused", _("refused by Google")
+    UNAVAILABLE = "unavailable", _("the provider gave no usable answer")
+    UNREACHABLE = "unreachable", _("the provider could not be reached")
+    THROTTLED = "throttled", _("too many requests for the provider")
+    REFUSED = "refused", _("refused by the provider")
 
 
 class HistoryEvent(models.TextChoices):
@@ -342,7 +343,7 @@ class GoogleAccount(SealedTokens):
             ),
         ]
         permissions = [
-            ("check_googleaccount", "Can ask Google whether it honours a grant"),
+            ("check_googleaccount", "Can ask the provider whether it honours a grant"),
             ("refresh_googleaccount", "Can refresh the access token of a Google account"),
             ("reauthorize_googleaccount", "Can ask a user for consent again"),
             ("reencrypt_googleaccount", "Can encrypt the tokens of a Google account anew"),
@@ -380,8 +381,13 @@ class GoogleAccount(SealedTokens):
 
     @property
     def name_at_google(self) -> str:
-        """What the account is known by at Google."""
-        return self.email or self.name or self.sub
+        """What the account is known by at Google, or at another provider."""
+        return self.email or self.name or (self.sub if has_subject(self) else self.provider)
+
+    @property
+    def provider(self) -> str:
+        """What users call the provider of the account: ``DISPLAY_NAME`` of its client."""
+        return name_provider(self)
 
     @property
     def is_active(self) -> bool:
@@ -514,7 +520,7 @@ class PendingRevocation(SealedTokens):
             models.Index(fields=["retry_at"], name="google_link_pending_due"),
         ]
         permissions = [
-            ("revoke_pendingrevocation", "Can revoke at Google what is pending"),
+            ("revoke_pendingrevocation", "Can revoke at the provider what is pending"),
             ("reencrypt_pendingrevocation", "Can encrypt the tokens of a revocation anew"),
         ]
 
@@ -528,6 +534,11 @@ class PendingRevocation(SealedTokens):
     def had_link(self) -> bool:
         """Whether the tokens were a link's. Others are put here for as long as they are stored."""
         return bool(self.account_id != self.pk)
+
+    @property
+    def provider(self) -> str:
+        """What users call the provider that has given the tokens."""
+        return name_provider(self)
 
     def binding_of(self, name: TokenName) -> Binding:
         """Return what a token of this row is sealed for."""

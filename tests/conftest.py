@@ -20,6 +20,7 @@ from django_google_link.oauth.published import forget_published
 from django_google_link.testing import FakeGoogle, FakeUser
 from tests.support.constants import CALENDAR, CALLBACK
 from tests.support.databases import file_database
+from tests.support.front_ends import PAGE
 
 # What is asserted there is explained like in a test.
 pytest.register_assert_rewrite("tests.support.flow", "tests.support.statuses")
@@ -111,6 +112,24 @@ def browser(client: Client, user: Any) -> Client:
     """A browser in which the user is logged in."""
     client.force_login(user)
     return client
+
+
+@pytest.fixture
+def allow_front_end(google: FakeGoogle, configure: Callable[..., None]) -> None:
+    """The settings allow a page of the app's, and Google knows it."""
+    configure(FRONT_END_REDIRECT_URIS=[PAGE])
+    google.client.redirect_uris.append(PAGE)
+
+
+@pytest.fixture
+def api_site(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A site with APIs of its own, whose users have tokens."""
+    from django_google_link.contrib.rest_framework.views import FrontEndView
+    from tests.support.api_site import TokenAuthentication
+
+    settings.ROOT_URLCONF = "tests.support.api_site"
+    # As the settings of Django REST framework would have had it when the views were made.
+    monkeypatch.setattr(FrontEndView, "authentication_classes", [TokenAuthentication])
 
 
 if os.environ.get("TEST_DATABASE"):

@@ -381,7 +381,8 @@ class _AccessTokenRequest:
         seconds = delay.total_seconds()
         if not isinstance(error, RefreshUnavailableError):
             logger.error(
-                "Google refuses the account %s, and is asked again in %d s: %s",
+                "%s refuses the account %s, and is asked again in %d s: %s",
+                row.provider,
                 row.pk,
                 seconds,
                 error,
@@ -389,7 +390,8 @@ class _AccessTokenRequest:
             return
         error.retry_at = clock.now() + delay
         logger.warning(
-            "Google gave the account %s no token, and is left alone for %d s: %s",
+            "%s gave the account %s no token, and is left alone for %d s: %s",
+            row.provider,
             row.pk,
             seconds,
             error,
@@ -419,7 +421,7 @@ class _AccessTokenRequest:
             error.account = row
             raise
         except ClientMisconfiguredError as error:
-            logger.error("Google refuses the client %r: %s", row.client, error)
+            logger.error("%s refuses the client %r: %s", row.provider, row.client, error)
             raise
         problem = None
         try:
@@ -455,16 +457,18 @@ def _explain_hindrance(error: Exception) -> TokenEndpointError:
         return error
     logger.error("The database takes no access token: %s", type(error).__name__)
     return RefreshUnavailableError(
-        "database_unavailable", "The database does not take what Google would answer."
+        "database_unavailable", "The database does not take what the provider would answer."
     )
 
 
 def _make_waiting_error(row: GoogleAccount, retry_at: datetime) -> TokenEndpointError:
     """Return why an account waits for its next attempt."""
     if row.refresh_problem == RefreshProblem.REFUSED:
-        return TokenEndpointError(row.refresh_error, "Google refused it at the last attempt.")
+        return TokenEndpointError(
+            row.refresh_error, f"{row.provider} refused it at the last attempt."
+        )
     return RefreshUnavailableError(
-        "backing_off", "Google gave no token a moment ago.", retry_at=retry_at
+        "backing_off", f"{row.provider} gave no token a moment ago.", retry_at=retry_at
     )
 
 

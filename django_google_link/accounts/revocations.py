@@ -68,7 +68,7 @@ class RevocationOutcome(models.TextChoices):
     CANCELLED = "cancelled", _("not revoked: another link lives on the same grant")
     ABANDONED = "abandoned", _("given up: see the log")
     POSTPONED = "postponed", _("postponed: see the log")
-    UNREACHABLE = "unreachable", _("postponed: Google could not be reached")
+    UNREACHABLE = "unreachable", _("postponed: the provider could not be reached")
     SHARED = "shared", _("handled by another process")
 
 
@@ -228,8 +228,9 @@ def _attempt_revocation(
     except TokenUndecryptableError:
         outcome, reason = RevocationOutcome.ABANDONED, "undecryptable"
         logger.error(
-            "The unlinked account %s could not be revoked at Google: its tokens are of no use.",
+            "The unlinked account %s could not be revoked at %s: its tokens are of no use.",
             pending.account_id,
+            pending.provider,
         )
     except (GoogleLinkError, ImproperlyConfigured) as error:
         if not _is_too_old(pending):
@@ -242,8 +243,9 @@ def _attempt_revocation(
             return outcome, is_away
         outcome, reason = RevocationOutcome.ABANDONED, "too_old"
         logger.error(
-            "The unlinked account %s could not be revoked at Google in half a year: %s",
+            "The unlinked account %s could not be revoked at %s in half a year: %s",
             pending.account_id,
+            pending.provider,
             error,
         )
     _close(rows, [pending.pk], outcome, reason=reason)
@@ -310,9 +312,10 @@ def _revoke_grant(
     if _lives_on(pending):
         if not pending.sub:
             logger.warning(
-                "A grant to the client %r may live on at Google: nobody knows whose it is, and its "
+                "A grant to the client %r may live on at %s: nobody knows whose it is, and its "
                 "user has another link.",
                 pending.client,
+                pending.provider,
             )
         return RevocationOutcome.CANCELLED, True
     refresh_token = _unseal_if_whole(pending, "refresh_token")
@@ -343,7 +346,7 @@ def _revoke_grant(
         _revoke_access_token(client, tokens[-1], timeout=patience.left())
     if not was_alive and refresh_token is None:
         raise TokenUndecryptableError  # Of an access token it says only that its hour is over.
-    logger.info("The unlinked account %s is revoked at Google.", pending.account_id)
+    logger.info("The unlinked account %s is revoked at %s.", pending.account_id, pending.provider)
     return RevocationOutcome.REVOKED, was_alive
 
 
@@ -426,8 +429,9 @@ def _postpone_revocation(pending: PendingRevocation, error: Exception, *, is_sho
     }
     run_alone(lambda: rows.update(**noted), using=rows.db)
     logger.warning(
-        "The unlinked account %s could not be revoked at Google, next attempt in %d s: %s",
+        "The unlinked account %s could not be revoked at %s, next attempt in %d s: %s",
         pending.account_id,
+        pending.provider,
         delay.total_seconds(),
         error,
     )

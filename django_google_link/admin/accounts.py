@@ -126,7 +126,8 @@ class GoogleAccountAdmin(LinkAdmin):
         return self.may(request, "reauthorize")
 
     @admin.action(
-        permissions=["check"], description=gettext_lazy("Check at Google whether the grant lives")
+        permissions=["check"],
+        description=gettext_lazy("Check at the provider whether the grant lives"),
     )
     def check_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Ask Google about each, also about those that were lost."""
@@ -136,7 +137,7 @@ class GoogleAccountAdmin(LinkAdmin):
             request,
             queryset,
             refresh.check_account,
-            _("Check at Google"),
+            _("Check at the provider"),
             event=HistoryEvent.CHECKED,
             failures=refresh.WIDESPREAD,
         )
@@ -199,7 +200,7 @@ class GoogleAccountAdmin(LinkAdmin):
             process_now(first)
         if pending.exists():
             text = _(
-                "Google has not been told of all of them yet: google_link_revoke_pending will."
+                "Not all of them have been revoked yet: google_link_revoke_pending will see to it."
             )
             self.message_user(request, text, messages.WARNING)
 

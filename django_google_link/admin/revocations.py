@@ -42,7 +42,7 @@ class PendingRevocationAdmin(LinkAdmin):
         """Whether this operator may have Google told at once."""
         return self.may(request, "revoke")
 
-    @admin.action(permissions=["revoke"], description=gettext_lazy("Revoke at Google now"))
+    @admin.action(permissions=["revoke"], description=gettext_lazy("Revoke at the provider now"))
     def revoke_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Attempt each at once, however long it should wait."""
         from ..accounts.revocations import RevocationOutcome

@@ -205,7 +205,8 @@ class _Exchange:
             error: of the client's, on account of which it ends this exchange.
         """
         if isinstance(error, httpx.RequestError):
-            error.request.headers.pop("Authorization", None)
+            failed = error.request
+            failed.headers.pop("Authorization", None)
         if isinstance(error, httpx.HTTPStatusError):  # Raised by a hook of the client's.
             self.hide_token(error.response)
 

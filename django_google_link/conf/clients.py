@@ -372,6 +372,28 @@ def share_grant(one: Issued, other: Issued) -> bool:
     )
 
 
+def name_provider(row: ClientRow) -> str:
+    """Return what users call the provider of a row, whatever has become of its client."""
+    client = read_or_default(partial(get_client, row.client), None)
+    if client is not None and row.issuer in {"", client.issuer}:
+        return client.display_name
+    if row.issuer in {"", GOOGLE_ISSUER}:
+        return "Google"
+    return urlsplit(row.issuer).hostname or row.issuer
+
+
+def has_subject(row: ClientRow) -> bool:
+    """Return whether the subject of a row means anything: where nothing says it, it is made up."""
+    client = read_or_default(partial(get_client, row.client), None)
+    return client is None or client.identity != "none"
+
+
+def name_provider_of(client: str) -> str:
+    """Return what users call the provider of the client with this name."""
+    found = read_or_default(partial(get_client, client), None)
+    return found.display_name if found else "Google"
+
+
 def is_google_issuer(issuer: str) -> bool:
     """Return whether tokens of this issuer are Google's, or those of a configured fake of it."""
     return issuer == GOOGLE_ISSUER or any(
@@ -386,7 +408,7 @@ def find_client_settings(name: str) -> Mapping[str, Any]:
         return clients[name]
     raise SettingsError(
         "E002",
-        f"There is no Google client {name!r}.",
+        f"There is no client {name!r}.",
         hint=f'Add it to GOOGLE_LINK["CLIENTS"], which has {", ".join(sorted(clients))}.',
     )
 

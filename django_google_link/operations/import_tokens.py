@@ -50,17 +50,20 @@ class ImportOutcome(TextChoices):
     """What became of a candidate."""
 
     IMPORTED = "imported", _("imported")
-    EXPECTED = "expected", _("would be imported, if Google honours them")
+    EXPECTED = "expected", _("would be imported, if the provider honours them")
     LINKED = "linked", _("linked here already")
     STAYED = "stayed", _("linked here, but the files could not be removed")
     TOKENLESS = "tokenless", _("left out: no refresh token")
-    LOST = "lost", _("left out: Google no longer honours them, their users have to link again")
-    NAMELESS = "nameless", _("left out: nobody says which Google account they are of")
+    LOST = (
+        "lost",
+        _("left out: the provider no longer honours them, their users have to link again"),
+    )
+    NAMELESS = "nameless", _("left out: nobody says which account they are of")
     FOREIGN = "foreign", _("left out: given to a client that is not configured here")
     WITHDRAWN = "withdrawn", _("left out: unlinked here since, or for their users to link again")
     UNREADABLE = "unreadable", _("left out: they cannot be read")
-    UNREACHABLE = "unreachable", _("postponed: Google could not be reached")
-    REFUSED = "refused", _("postponed: Google refuses the client")
+    UNREACHABLE = "unreachable", _("postponed: the provider could not be reached")
+    REFUSED = "refused", _("postponed: the provider refuses the client")
     UNSTORED = "unstored", _("postponed: they could not be saved here")
     KEYLESS = "keyless", _("postponed: the key of what is linked here is not configured")
 

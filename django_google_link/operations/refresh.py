@@ -44,12 +44,12 @@ class RefreshOutcome(TextChoices):
     REFRESHED = "refreshed", _("refreshed")
     SHARED = "shared", _("handled by another process")
     LOST = "lost", _("lost: their users have to link again")
-    UNREACHABLE = "unreachable", _("postponed: Google gave no usable answer")
-    DENIED = "denied", _("postponed: Google refused them")
+    UNREACHABLE = "unreachable", _("postponed: the provider gave no usable answer")
+    DENIED = "denied", _("postponed: the provider refused them")
     UNSTORED = "unstored", _("postponed: they could not be saved here")
     WAITING = "waiting", _("waiting for their next attempt, since the last one failed")
     FORBIDDEN = "forbidden", _("left alone: a policy of their organization forbids it")
-    REFUSED = "refused", _("left alone: Google refuses their client, or it is not configured")
+    REFUSED = "refused", _("left alone: the provider refuses their client, or it is not configured")
     UNREADABLE = "unreadable", _("left alone: their encryption key is not configured")
 
 

@@ -168,7 +168,7 @@ def test_two_tabs(page: Page, first: int) -> None:
 def test_keyboard_only(page: Page) -> None:
     """Tab reaches the link button, which shows its focus, and Enter presses it."""
     page.goto("/")
-    tab_to(page, "Link a Google account")
+    tab_to(page, "Link your Google account")
     outline = "getComputedStyle(document.activeElement).outlineStyle"
     assert page.evaluate(outline) == "solid"
     page.keyboard.press("Enter")

@@ -179,7 +179,8 @@ class Provider:
             return value.format(url=self.url) if isinstance(value, str) else value
 
         filled = {key: fill(value) for key, value in self.kind.settings.items()}
-        return {"CLIENT_ID": CLIENT_ID, "CLIENT_SECRET": SECRET, **filled}
+        known = {"CLIENT_ID": CLIENT_ID, "CLIENT_SECRET": SECRET, "DISPLAY_NAME": "Diary"}
+        return {**known, **filled}
 
     def new_user(self) -> str:
         """Return the name of a user there for whom nothing has been done yet."""

@@ -86,12 +86,12 @@ def go_linked(traveller: Traveller) -> str:
     account = traveller.linked()
 
     assert account.is_active
-    kind = traveller.provider.kind.settings.get("IDENTITY", "id_token")
-    if kind == "none":
+    page = traveller.client.get("/google/").content.decode()
+    assert "Diary" in page
+    assert "Google" not in page
+    if traveller.provider.kind.settings.get("IDENTITY") == "none":
         assert account.sub and not account.email
         return "yes, without a name"
-    page = traveller.client.get("/google/").content.decode()
-    assert traveller.name in (account.email, account.sub) or account.sub, account.sub
     assert (account.email or account.sub) in page
     return "yes"
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from functools import cache
 from typing import Any
 
 from django.test import Client
+from jsonschema import Draft202012Validator
 
+from django_google_link.headless import read_openapi
 from tests.support.urls import query_of
 
 PAGE = "https://app.example.com/linked/"
@@ -32,9 +36,11 @@ class FrontEnd:
         """Send a request, with JSON if there is any."""
         body = "" if data is None else json.dumps(data)
         content_type = "" if data is None else "application/json"
-        return self.client.generic(
+        response = self.client.generic(
             method, f"{self.api}{path}", body, content_type, headers=self.headers, **extra
         )
+        check_contract(method, path, response)
+        return response
 
     def start(self, **data: Any) -> Any:
         """Start a link, and return the answer's content."""
@@ -46,6 +52,28 @@ class FrontEnd:
         """Bring back what has arrived at an address, and return the response."""
         came = {**query_of(back), "redirect_uri": back.partition("?")[0], **data}
         return self.send("POST", "links/complete/", {"ticket": ticket, **came})
+
+
+def check_contract(method: str, path: str, response: Any) -> None:
+    """Check that an answer is one that the OpenAPI document knows."""
+    document = _read_document()
+    place = re.sub(r"^accounts/[^/]+/$", "accounts/{id}/", path)
+    known = document["paths"].get(f"/{place}", {}).get(method.lower())
+    if known is None:
+        return  # Another method than the document has: that it is refused is looked at elsewhere.
+    answer = known["responses"][str(response.status_code)]
+    if "content" not in answer:
+        assert response.content == b""
+        return
+    assert response["Content-Type"] == "application/json"
+    schema = answer["content"]["application/json"]["schema"]
+    validator = Draft202012Validator({**schema, "components": document["components"]})
+    validator.validate(response.json())
+
+
+@cache
+def _read_document() -> dict[str, Any]:
+    return read_openapi()
 
 
 def refusal(response: Any) -> tuple[int, str]:
