@@ -22,7 +22,6 @@ from tests.support.constants import CALLBACK
 
 SERVERS = Path(__file__).parent / "servers"
 CLIENT_ID, SECRET = "daybook", "not-a-secret-but-long-enough-for-anybody"
-_numbers = count(1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +174,7 @@ class Provider:
     kind: Kind
     url: str
     browsers: dict[str, ProviderBrowser] = field(default_factory=dict)
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     @property
     def client_settings(self) -> dict[str, Any]:
@@ -189,7 +189,7 @@ class Provider:
 
     def new_user(self) -> str:
         """Return the name of a user there for whom nothing has been done yet."""
-        return f"user{next(_numbers)}"
+        return f"user{next(self.numbers)}"
 
     def consent(self, url: str, user: str, *, deny: bool = False) -> str:
         """Log in and consent, or refuse, in a browser of this user's; return what leads back."""
