@@ -316,7 +316,7 @@ def _identify_account(
         if candidate.sub and candidate.sub != identity.sub:
             raise IDTokenError("It is of another account than its source says.")
         return identity
-    if not candidate.sub or client.hosted_domain:
+    if not candidate.sub or client.hosted_domains:
         raise IDTokenError("Its scopes do not include openid.")
     return Identity(
         sub=candidate.sub,

@@ -83,6 +83,7 @@ def make_google_account(
         refresh_token_scopes=granted if refresh_token else [],
         without_refresh_token=not lasts,
         linked_at=clock.now(),
+        last_used_at=clock.now(),  # Or the first request of a test would write it.
         granted_at=clock.now(),
         status=status,
         status_reason=status_reason,
