@@ -11,6 +11,7 @@ from datetime import timedelta
 from html import unescape
 from typing import Any
 
+import jwt
 import pytest
 from django.test import Client
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
@@ -486,7 +487,8 @@ def test_id_token_of_a_refresh_is_no_matter_of_userinfo(
     link(browser, google, alice)
 
     google.client.speaks_openid = True
-    google.tamper_next_response(fields={"id_token": "a.b.c"})
+    strange = jwt.encode({"sub": "another name of hers"}, "k" * 32, algorithm="HS256")
+    google.tamper_next_response(fields={"id_token": strange})
     with travel(hours=2), caplog.at_level(logging.WARNING):
         fresh_access_token(only())
 
