@@ -6,6 +6,7 @@ import json
 import logging
 import pickle
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,10 +16,12 @@ from django.core import signing
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DataError, connection
 from django.test import Client
+from freezegun import freeze_time
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from django_google_link import signals
 from django_google_link.accounts.authorize_links import AuthorizeRequest
+from django_google_link.conf import clock
 from django_google_link.models import GoogleAccount, Status
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
@@ -237,11 +240,11 @@ def test_authorize_with_another_users_request_is_refused(
 
 
 def test_authorize_with_an_old_request_is_refused(
-    browser: Client, google: FakeGoogle, user: Any, monkeypatch: pytest.MonkeyPatch
+    browser: Client, google: FakeGoogle, user: Any
 ) -> None:
     """A link is good for a day."""
-    start = wanted(user)
-    monkeypatch.setattr("django_google_link.accounts.authorize_links.MAX_AGE", -1)
+    with freeze_time(clock.now() - timedelta(hours=25)):
+        start = wanted(user)
 
     assert browser.get(start).status_code == 400
 
