@@ -74,7 +74,7 @@ class ConsentRequiredError(GoogleLinkError):
     follow the account, whenever that is set.
     """
 
-    default_message = "The user has to give consent at Google."
+    default_message = "The user has to give consent."
     default_reason = "consent_required"
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
@@ -124,23 +124,24 @@ def _make_refresh_error(cls: Any) -> Any:
 class NotLinkedError(ConsentRequiredError):
     """The user has linked no Google account, or has unlinked it since."""
 
-    default_message = "This user has no linked Google account."
+    default_message = "This user has no linked account."
     default_reason = "not_linked"
 
 
 class MissingScopesError(ConsentRequiredError):
     """The linked account lacks scopes that this call needs."""
 
-    default_message = "The linked Google account has not granted all the scopes needed."
+    default_message = "The linked account has not granted all the scopes needed."
     default_reason = "missing_scopes"
 
 
 class GrantLostError(ConsentRequiredError):
     """The account has to be linked again; mostly since Google no longer honours the grant.
 
-    ``reason`` is ``"revoked"`` (it was revoked, or it expired), ``"session_policy"`` (the Workspace
-    session length policy), ``"undecryptable"`` (the stored token was damaged), ``"requested"`` (an
-    operator has asked for consent again), ``"retired"`` (it had a scope that is no longer used),
+    ``reason`` is ``"revoked"`` (it was revoked, or it expired), ``"session_policy"`` (Google
+    Cloud session control, which concerns apps with Google Cloud scopes), ``"undecryptable"`` (the
+    stored token was damaged), ``"requested"`` (an operator has asked for consent again),
+    ``"retired"`` (it had a scope that is no longer used),
     ``"account_disabled"``, ``"account_hijacked"`` or ``"account_bulk"`` (Google has disabled the
     account), ``"expired"`` (the provider gives no refresh tokens, and the access token has ended)
     or ``"no_refresh_token"`` (none is stored).
@@ -149,11 +150,20 @@ class GrantLostError(ConsentRequiredError):
     default_message = "This link does not work any more. The user has to link the account again."
     default_reason = "revoked"
 
+    def __init__(self, message: str = "", *, reason: str = "", **more: Any) -> None:
+        super().__init__(message or _LOSSES.get(reason, ""), reason=reason, **more)
+
+
+_LOSSES = {
+    "expired": "The access token of this account has ended, and its provider gives no refresh "
+    "tokens. The user has to link the account again."
+}
+
 
 class AccountChoiceRequiredError(ConsentRequiredError):
     """The user has several linked accounts that would do, and none of them is the default."""
 
-    default_message = "Several linked Google accounts would do: the user has to choose one."
+    default_message = "Several linked accounts would do: the user has to choose one."
     default_reason = "account_choice_required"
 
 
@@ -212,7 +222,7 @@ class RefreshUnavailableError(TokenEndpointError):
         self.retry_at = retry_at
 
     def __str__(self) -> str:
-        return f"Google gives no usable answer at present ({super().__str__()})"
+        return f"No usable answer at present ({super().__str__()})"
 
 
 class SubjectNotAllowedError(GoogleLinkError):
@@ -290,7 +300,7 @@ class NoRefreshTokenError(GoogleLinkError):
         message: for the developer.
     """
 
-    def __init__(self, message: str = "Google gave no refresh token.") -> None:
+    def __init__(self, message: str = "No refresh token came.") -> None:
         super().__init__(message)
 
 
@@ -302,7 +312,7 @@ class GrantNotStoredError(GoogleLinkError):
     """
 
     def __init__(self, *, user_is_gone: bool = False) -> None:
-        super().__init__("What Google granted could not be stored.")
+        super().__init__("What was granted could not be stored.")
         self.user_is_gone = user_is_gone
 
 
@@ -315,15 +325,16 @@ class UserinfoError(GoogleLinkError):
 
 
 class HostedDomainError(IDTokenError):
-    """The account does not belong to the organization that ``HOSTED_DOMAIN`` names.
+    """The account does not belong to an organization that ``HOSTED_DOMAIN`` names.
 
     Args:
-        hosted_domain: the one that is required, ``"example.com"``.
+        hosted_domains: one of which is required, ``("example.com",)``; ``("*",)`` for any.
     """
 
-    def __init__(self, hosted_domain: str) -> None:
-        super().__init__(f"Only accounts of {hosted_domain} can be linked here.")
-        self.hosted_domain = hosted_domain
+    def __init__(self, hosted_domains: tuple[str, ...]) -> None:
+        names = "a Google Workspace" if hosted_domains == ("*",) else " or ".join(hosted_domains)
+        super().__init__(f"Only accounts of {names} can be linked here.")
+        self.hosted_domains = hosted_domains
 
 
 class TokenDecryptionError(GoogleLinkError):

@@ -16,7 +16,7 @@ IDENTITY_SCOPES = ("openid", "email", "profile")
 _ALIASES = {f"{PREFIX}userinfo.email": "email", f"{PREFIX}userinfo.profile": "profile"}
 
 _DESCRIPTIONS: dict[str, Promise] = {
-    "openid": _("Know which Google account you linked"),
+    "openid": _("Know which account you linked"),
     "email": _("See your e-mail address"),
     "profile": _("See your name and picture"),
     f"{PREFIX}calendar": _("See, change and delete all your calendars"),

@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 from django.db import router
 from django.views.decorators.debug import sensitive_variables
 
+from .. import signals
 from ..conf import clock
 from ..conf.clients import get_issuing_client
 from ..conf.settings import conf
@@ -228,6 +229,21 @@ class _AccessTokenRequest:
         return self.usable_token() or self.refresh_in_turn()
 
     def wait(self) -> AccessToken | None:
+        """Wait for a token as :meth:`_wait` does, and tell monitoring for how long."""
+        started, outcome = time.monotonic(), "failed"
+        try:
+            token = self._wait()
+            outcome = "token" if token else "timeout"
+            return token
+        finally:
+            signals.token_wait_finished.send_robust(
+                None,
+                client=self._state.account.client,
+                outcome=outcome,
+                seconds=time.monotonic() - started,
+            )
+
+    def _wait(self) -> AccessToken | None:
         """Attempt it again and again, for ``REFRESH_WAIT`` seconds, until there is a token.
 
         Of the threads of this process one does so, and the others wait for their turn.
@@ -297,6 +313,12 @@ class _AccessTokenRequest:
         if not row.is_active:
             raise GrantLostError(reason=row.status_reason, account=row)
 
+    def _name_kind(self, is_forced: bool) -> str:
+        """Return what kind of refresh this is, for monitoring."""
+        if not is_forced:
+            return "refresh"
+        return "forced_refresh" if self._rejected else "check"
+
     def _read_state(self) -> None:
         state = lease.read_state(self._rows, self._account.pk)
         if state is None:
@@ -359,7 +381,8 @@ class _AccessTokenRequest:
         seconds = delay.total_seconds()
         if not isinstance(error, RefreshUnavailableError):
             logger.error(
-                "Google refuses the account %s, and is asked again in %d s: %s",
+                "%s refuses the account %s, and is asked again in %d s: %s",
+                row.provider,
                 row.pk,
                 seconds,
                 error,
@@ -367,7 +390,8 @@ class _AccessTokenRequest:
             return
         error.retry_at = clock.now() + delay
         logger.warning(
-            "Google gave the account %s no token, and is left alone for %d s: %s",
+            "%s gave the account %s no token, and is left alone for %d s: %s",
+            row.provider,
             row.pk,
             seconds,
             error,
@@ -388,14 +412,16 @@ class _AccessTokenRequest:
             refresh_token = cast("Secret", row.unseal_token("refresh_token"))
             circuit.enter()
             with circuit.watch(str(row.pk)):
-                response = endpoints.refresh(client, refresh_token=refresh_token)
+                response = endpoints.refresh(
+                    client, refresh_token=refresh_token, kind=self._name_kind(is_forced)
+                )
         except (GrantLostError, TokenUndecryptableError) as error:
             if not _note_loss(row, error.reason, guard=guard):
                 return None
             error.account = row
             raise
         except ClientMisconfiguredError as error:
-            logger.error("Google refuses the client %r: %s", row.client, error)
+            logger.error("%s refuses the client %r: %s", row.provider, row.client, error)
             raise
         problem = None
         try:
@@ -431,16 +457,18 @@ def _explain_hindrance(error: Exception) -> TokenEndpointError:
         return error
     logger.error("The database takes no access token: %s", type(error).__name__)
     return RefreshUnavailableError(
-        "database_unavailable", "The database does not take what Google would answer."
+        "database_unavailable", "The database does not take what the provider would answer."
     )
 
 
 def _make_waiting_error(row: GoogleAccount, retry_at: datetime) -> TokenEndpointError:
     """Return why an account waits for its next attempt."""
     if row.refresh_problem == RefreshProblem.REFUSED:
-        return TokenEndpointError(row.refresh_error, "Google refused it at the last attempt.")
+        return TokenEndpointError(
+            row.refresh_error, f"{row.provider} refused it at the last attempt."
+        )
     return RefreshUnavailableError(
-        "backing_off", "Google gave no token a moment ago.", retry_at=retry_at
+        "backing_off", f"{row.provider} gave no token a moment ago.", retry_at=retry_at
     )
 
 

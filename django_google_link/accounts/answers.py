@@ -128,7 +128,9 @@ def end_grant_on_failure(
         if not isinstance(error, DATABASE_FAILURES):
             raise
         # No more than its kind: the database may quote what it was to store.
-        logger.error("What Google answered could not be stored: %s", type(error).__name__)
+        logger.error(
+            "What %s answered could not be stored: %s", client.display_name, type(error).__name__
+        )
         problem = GrantNotStoredError(
             user_is_gone=isinstance(error, IntegrityError) and not _has_user(owner)
         )
@@ -205,7 +207,8 @@ def _end_now(client: OAuthClient, sub: str, token: Secret, *, owner: str, is_lin
 
 def _tell_that_it_lives(client: OAuthClient, reason: object) -> None:
     logger.error(
-        "A grant to the client %r lives on at Google, and is not stored here: %s",
+        "A grant to the client %r lives on at %s, and is not stored here: %s",
         client.name,
+        client.display_name,
         reason,
     )

@@ -2,18 +2,21 @@
 
 google-auth-oauthlib's ``Flow`` and ``InstalledAppFlow`` end with google-auth credentials. Nothing
 that these say of themselves is believed: the refresh token is used once, and the answer tells
-whether Google honours it, whose it is and what was granted.
+whether Google honours it, whose it is and what was granted. Of a provider that gives no refresh
+tokens there is only the access token, which says whose it is where the settings name a way.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import router, transaction
 from django.views.decorators.debug import sensitive_variables
 
+from ..conf import clock
 from ..conf.clients import OAuthClient, get_client, list_clients
 from ..encryption import keyring
 from ..exceptions import (
@@ -25,9 +28,10 @@ from ..exceptions import (
     RefreshUnavailableError,
     SettingsError,
 )
-from ..models import GoogleAccount
+from ..models import GoogleAccount, is_unexpired
 from ..oauth import endpoints
 from ..oauth.authorization_response import identify_user
+from ..oauth.endpoints import TokenResponse
 from ..oauth.id_token import read_unverified_identity
 from ..oauth.metadata import with_endpoints
 from ..scopes import parse_scopes
@@ -43,7 +47,6 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
     from google.oauth2.credentials import Credentials
 
-    from ..oauth.endpoints import TokenResponse
     from ..oauth.id_token import Identity
 
     User = AbstractBaseUser | AnonymousUser
@@ -82,14 +85,17 @@ def link_handed_credentials(
     _require_credentials(credentials)
     oauth_client = with_endpoints(get_client(client))
     _require_client(oauth_client, credentials)
-    refresh_token = _read_refresh_token(credentials)
+    refresh_token = _read_refresh_token(oauth_client, credentials)
     _require_openid(oauth_client, credentials)
     _require_no_transaction()
     keyring.key_ids()  # Without a key there is nowhere to keep what Google answers.
-    if known := _find_holder(user, oauth_client, refresh_token):
+    if refresh_token and (known := _find_holder(user, oauth_client, refresh_token)):
         return _check_again(known, label)
     started = note_moment()
-    answer = _ask_provider(user, oauth_client, credentials, refresh_token)
+    if refresh_token:
+        answer = _ask_provider(user, oauth_client, credentials, refresh_token)
+    else:
+        answer = _read_access_token(user, oauth_client, credentials)
     account = _turn_into_link(
         user,
         oauth_client,
@@ -159,27 +165,30 @@ def _require_client(client: OAuthClient, credentials: Credentials) -> None:
     )
     raise SettingsError(
         "E002",
-        f"The credentials were given to {given_to[0]} at {given_to[1]}, and the Google client "
+        f"The credentials were given to {given_to[0]} at {given_to[1]}, and the client "
         f"{client.name!r} is {client.client_id} at {client.token_endpoint}.",
         hint=hint,
     )
 
 
 @sensitive_variables()
-def _read_refresh_token(credentials: Credentials) -> Secret:
-    if not credentials.refresh_token:
-        raise NoRefreshTokenError(
-            "The credentials hold no refresh token. Google gives one by "
-            'flow.authorization_url(access_type="offline", prompt="consent").'
-        )
-    return Secret(str(credentials.refresh_token))
+def _read_refresh_token(client: OAuthClient, credentials: Credentials) -> Secret | None:
+    """Return the refresh token; ``None`` for a client whose provider gives none."""
+    if not client.gives_refresh_tokens:
+        return None
+    if credentials.refresh_token:
+        return Secret(str(credentials.refresh_token))
+    if client.is_google:
+        advice = 'Ask with flow.authorization_url(access_type="offline", prompt="consent").'
+    else:
+        advice = f"If the provider gives none, set REFRESH_TOKENS of {client.name!r} to False."
+    raise NoRefreshTokenError(f"The credentials hold no refresh token. {advice}")
 
 
 def _require_openid(client: OAuthClient, credentials: Credentials) -> None:
     if client.identity != "id_token":
         return
-    scopes = parse_scopes(credentials.granted_scopes or credentials.scopes or ())
-    if not credentials.id_token and "openid" not in scopes:
+    if not credentials.id_token and "openid" not in (_read_scopes(credentials) or ()):
         raise IDTokenError(
             'Nobody says whose credentials these are: add "openid" to the scopes of the flow.'
         )
@@ -227,27 +236,57 @@ def _ask_provider(
     try:
         response = endpoints.refresh(client, refresh_token=refresh_token)
     except GrantLostError as error:
-        problem = GrantLostError(
-            "Google does not honour the refresh token of these credentials any more: let the user "
-            "go through the flow again.",
-            reason=error.reason,
-            client=client.name,
-        )
-        problem.user_id = user.pk
-        raise problem from None
+        raise _make_lost_error(user, client, error.reason) from None
     except ClientMisconfiguredError as error:
-        logger.error("Google refuses the client %r: %s", client.name, error)
+        logger.error("%s refuses the client %r: %s", client.display_name, client.name, error)
         raise
-    scopes = response.scopes
-    if scopes is None and (granted := credentials.granted_scopes or credentials.scopes):
-        scopes = parse_scopes(granted)
-    handed = Secret(str(credentials.id_token)) if credentials.id_token else None
+    scopes = _read_scopes(credentials) if response.scopes is None else response.scopes
     return replace(
         response,
         refresh_token=response.refresh_token or refresh_token,
-        id_token=response.id_token or handed,
+        id_token=response.id_token or _read_id_token(credentials),
         scopes=scopes,
     )
+
+
+@sensitive_variables()
+def _read_access_token(user: User, client: OAuthClient, credentials: Credentials) -> TokenResponse:
+    """Return what is to be stored of credentials that nothing can be asked for."""
+    expires_at = None
+    if credentials.expiry:  # In UTC, without saying so.
+        seconds = credentials.expiry.replace(tzinfo=UTC).timestamp() - clock.timestamp()
+        expires_at = clock.now() + timedelta(seconds=seconds)
+    if not credentials.token or not is_unexpired(expires_at):
+        raise _make_lost_error(user, client, "expired")
+    return TokenResponse(
+        access_token=Secret(str(credentials.token)),
+        access_token_expires_at=expires_at,
+        refresh_token=None,
+        refresh_token_expires_at=None,
+        scopes=_read_scopes(credentials),
+        id_token=_read_id_token(credentials),
+    )
+
+
+def _make_lost_error(user: User, client: OAuthClient, reason: str) -> GrantLostError:
+    problem = GrantLostError(
+        f"{client.display_name} does not honour these credentials any more: let the user go "
+        "through the flow again.",
+        reason=reason,
+        client=client.name,
+    )
+    problem.user_id = user.pk
+    return problem
+
+
+def _read_scopes(credentials: Credentials) -> tuple[str, ...] | None:
+    """Return what the flow says was granted, or else what it asked for (RFC 6749 section 5.1)."""
+    scopes = credentials.granted_scopes or credentials.scopes
+    return parse_scopes(scopes) if scopes else None
+
+
+def _read_id_token(credentials: Credentials) -> Secret | None:
+    return Secret(str(credentials.id_token)) if credentials.id_token else None
 
 
 @sensitive_variables()
@@ -260,7 +299,7 @@ def _turn_into_link(
     label: str,
     is_replaced: bool,
 ) -> GoogleAccount:
-    token: Any = answer.refresh_token
+    token = answer.refresh_token or answer.access_token
     owner = str(user.pk)
     is_linked = GoogleAccount.objects.for_user(user, client=client.name).exists()
     held = hold_grant(client, answer.unverified_sub, token, owner=owner, is_linked=is_linked)
@@ -294,8 +333,9 @@ def _identify_account(
     client: OAuthClient, credentials: Credentials, answer: TokenResponse
 ) -> Identity:
     identity = identify_user(client, answer, nonce=None)
-    if credentials.id_token:
-        claimed = read_unverified_identity(Secret(str(credentials.id_token)))
+    handed = _read_id_token(credentials)
+    if handed and client.identity == "id_token":
+        claimed = read_unverified_identity(handed)
         if claimed and claimed.sub != identity.sub:
             raise IDTokenError("The ID token and the refresh token are of different accounts.")
     return identity

@@ -17,7 +17,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from .. import signals
 from ..conf import clock
-from ..conf.clients import OAuthClient, get_client
+from ..conf.clients import OAuthClient, get_client, name_provider_of
 from ..conf.scope_rules import missing_scopes
 from ..conf.settings import conf
 from ..exceptions import (
@@ -30,7 +30,7 @@ from ..exceptions import (
     OtherAccountError,
     StateError,
 )
-from ..models import GoogleAccount, PendingRevocation
+from ..models import ActorKind, GoogleAccount, PendingRevocation
 from ..oauth.authorization_response import check_issuer, exchange_code, identify_user
 from ..secret import Secret
 from .access_tokens import check_grant
@@ -47,6 +47,7 @@ from .authorization_requests import PendingAuthorization
 from .database import open_transaction, run_durably
 from .ended_grants import has_ended_since, note_moment
 from .grants import save_grant
+from .history import acting_as
 from .labels import store_label
 from .revocations import has_living_link
 
@@ -108,7 +109,7 @@ def complete_authorization(
             code_verifier=pending.code_verifier,
         )
     except ClientMisconfiguredError as error:
-        logger.error("Google refuses the client %r: %s", client.name, error)
+        logger.error("%s refuses the client %r: %s", client.display_name, client.name, error)
         raise
     except GoogleLinkError as error:
         logger.warning("Linking through the client %r failed: %s", client.name, error)
@@ -123,7 +124,8 @@ def complete_authorization(
         is_linked=pending.is_further,
     )
     try:
-        outcome = _turn_into_link(user, client, pending, answer, held=held, request=request)
+        with acting_as(ActorKind.USER, user.pk):
+            outcome = _turn_into_link(user, client, pending, answer, held=held, request=request)
     finally:
         release_in_the_end(held)
     if isinstance(outcome, GoogleAccount) and not is_alive(client, outcome, started=started):
@@ -187,7 +189,9 @@ def _turn_into_link(
         if not pending.consent_repeated:
             return pending.repeated(account=identity.sub if is_known else pending.account)
         # The next time Google gives a refresh token, as it does for a new grant.
-        logger.warning("Google gave the client %r no refresh token, twice.", client.name)
+        logger.warning(
+            "%s gave the client %r no refresh token, twice.", client.display_name, client.name
+        )
         raise
     except GrantNotStoredError as error:
         if error.user_is_gone:
@@ -206,7 +210,10 @@ def _refuse_authorization(
         logger.info("A user refused to link through the client %r.", pending.client)
     else:
         logger.warning(
-            "Google refused to link through the client %r: %.100r", pending.client, error
+            "%s refused to link through the client %r: %.100r",
+            name_provider_of(pending.client),
+            pending.client,
+            error,
         )
     raise problem
 
@@ -304,7 +311,8 @@ def _needs_consent(
     if lost and pending.consent_repeated:
         # Asked twice, the user is not asked again: what the stored token carries is what there is.
         logger.warning(
-            "Google gave the client %r no refresh token for what was granted, twice: %s",
+            "%s gave the client %r no refresh token for what was granted, twice: %s",
+            client.display_name,
             client.name,
             " ".join(sorted(lost)),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.db import router
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
@@ -41,7 +42,7 @@ class PendingRevocationAdmin(LinkAdmin):
         """Whether this operator may have Google told at once."""
         return self.may(request, "revoke")
 
-    @admin.action(permissions=["revoke"], description=gettext_lazy("Revoke at Google now"))
+    @admin.action(permissions=["revoke"], description=gettext_lazy("Revoke at the provider now"))
     def revoke_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Attempt each at once, however long it should wait."""
         from ..accounts.revocations import RevocationOutcome
@@ -57,6 +58,18 @@ class PendingRevocationAdmin(LinkAdmin):
     ) -> TemplateResponse | None:
         """Forget these after a confirmation: the grants live on."""
         return self.confirm_and_delete(request, queryset)
+
+    def delete_model(self, request: HttpRequest, obj: PendingRevocation) -> None:
+        """Forget one."""
+        from ..accounts.revocations import give_up
+
+        give_up([obj], using=router.db_for_write(PendingRevocation))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Forget these."""
+        from ..accounts.revocations import give_up
+
+        give_up(queryset, using=router.db_for_write(PendingRevocation))
 
     @admin.display(description=gettext_lazy("key"))
     def key(self, pending: PendingRevocation) -> str:

@@ -88,7 +88,8 @@ class ApiSession(AuthorizedSession):
         except BaseException as error:
             _strip_error(error)
             raise
-        had_token = "Authorization" in response.request.headers
+        answered = response.request
+        had_token = "Authorization" in answered.headers
         _strip_response(response)
         if had_token:
             refuse_insufficient_scope(
@@ -104,7 +105,8 @@ class ApiSession(AuthorizedSession):
         # After a redirect the first server may have done what it was asked for.
         if response.status_code != 401 or response.history:
             return response
-        refused = response.request.headers["Authorization"]
+        sent = response.request
+        refused = sent.headers["Authorization"]
         self.credentials.refresh(None)
         if rewind is None or refused == f"Bearer {self.credentials.token}":
             return response

@@ -50,7 +50,7 @@ def _check_addresses(client: OAuthClient, front_end: FrontEnd) -> Iterator[Check
             if problem:
                 yield error(
                     "E048",
-                    f"{address!r} in {key} of the Google client {client.name!r} {problem}: Google "
+                    f"{address!r} in {key} of the client {client.name!r} {problem}: Google "
                     "would refuse it.",
                     hint="Use an https address with a domain, as it is registered at Google; http "
                     "is for localhost alone.",
@@ -93,7 +93,7 @@ def _check_registration(client: OAuthClient, front_end: FrontEnd) -> Iterator[Ch
         if client.redirect_uris and uri not in client.redirect_uris:
             yield warning(
                 "W019",
-                f"{uri} in FRONT_END_REDIRECT_URIS of the Google client {client.name!r} is not "
+                f"{uri} in FRONT_END_REDIRECT_URIS of the client {client.name!r} is not "
                 "among those in its secrets file.",
                 hint="Add it to the client in the Google console and download the file again.",
             )
@@ -111,14 +111,13 @@ def _check_modes(client: OAuthClient, front_end: FrontEnd) -> Iterator[CheckMess
     if not front_end.origins and not front_end.sends_postmessage:
         yield error(
             "E049",
-            f"The Google client {client.name!r} allows Google's script, and no origin that may "
-            "run it.",
+            f"The client {client.name!r} allows Google's script, and no origin that may run it.",
             hint='Add FRONT_END_ORIGINS: ["https://app.example.com"].',
         )
     if not front_end.redirect_uris:
         yield warning(
             "W020",
-            f"The Google client {client.name!r} allows Google's script, and has no page to which "
+            f"The client {client.name!r} allows Google's script, and has no page to which "
             "to send users whom Google has to ask again: the script cannot.",
             hint="Add FRONT_END_REDIRECT_URIS.",
         )

@@ -78,16 +78,18 @@ def _describe(value: str, mistakes: tuple[tuple[str, str], ...]) -> str:
 
 
 def _warn_of(client: OAuthClient, key: str, what: str) -> CheckMessage:
-    return warning("W017", f"{key} of the Google client {client.name!r} {what}.", hint=_CONSOLE)
+    return warning("W017", f"{key} of the client {client.name!r} {what}.", hint=_CONSOLE)
 
 
 def _check_params(client: OAuthClient) -> Iterator[CheckMessage]:
     """Find what was right for the libraries of ten years ago."""
+    if not client.is_google:
+        return
     params = client.authorization_params
     if "approval_prompt" in params or params.get("access_type", "offline") != "offline":
         yield warning(
             "W018",
-            f"AUTHORIZATION_PARAMS of the Google client {client.name!r} bring no refresh token.",
+            f"AUTHORIZATION_PARAMS of the client {client.name!r} bring no refresh token.",
             hint="Leave approval_prompt and access_type out: Google takes prompt today, and access "
             "is asked for that lasts.",
         )
@@ -108,7 +110,7 @@ def _warn_of_scope(client: OAuthClient, scope: str, what: str) -> CheckMessage:
     meant = _suggest_scope(scope)
     return warning(
         "W004",
-        f"The Google client {client.name!r} asks for {scope!r}, which {what}.",
+        f"The client {client.name!r} asks for {scope!r}, which {what}.",
         hint=f"Did you mean {meant}?"
         if meant
         else f"Write each in full, as an item of its own, such as {PREFIX}calendar.readonly.",

@@ -36,6 +36,8 @@ _SETTINGS = (
     "client_resolver",
     "service_accounts",
     "implied_scopes",
+    "history_days",
+    "reauthentication",
     "login_hint",
     "security_events_url",
 )
@@ -151,7 +153,7 @@ def _check_default_client() -> Iterator[CheckMessage]:
     if names and "default" not in names and "CLIENT_RESOLVER" not in conf.keys:
         yield warning(
             "W005",
-            "There is no Google client 'default', which is used where none is named.",
+            "There is no client 'default', which is used where none is named.",
             hint=f"Give that name to one of {', '.join(names)}, or name one wherever you use it.",
         )
 

@@ -111,7 +111,7 @@ def _check_callback(client: OAuthClient) -> Iterator[CheckMessage]:
     if client.type != "installed" and paths and not any(path.endswith(callback) for path in paths):
         yield warning(
             "W012",
-            f"No redirect URI of the Google client {client.name!r} leads to {callback}.",
+            f"No redirect URI of the client {client.name!r} leads to {callback}.",
             hint="Use the path under which the URLs of django_google_link are included.",
         )
 
@@ -218,14 +218,14 @@ def _check_redirect_uri(client: OAuthClient) -> Iterator[CheckMessage]:
     if uri and listed and uri not in listed:
         yield warning(
             "W008",
-            f"The REDIRECT_URI of the Google client {client.name!r} is not among those in its "
+            f"The REDIRECT_URI of the client {client.name!r} is not among those in its "
             "secrets file.",
             hint=f"Add {uri} to the client in the Google console and download the file again.",
         )
     if not any(_is_public(known) for known in ([uri] if uri else listed or ["https://"])):
         yield warning(
             "W009",
-            f"No redirect URI of the Google client {client.name!r} is one for the public: https, "
+            f"No redirect URI of the client {client.name!r} is one for the public: https, "
             "and not on loopback.",
             hint="Add the site's callback to the client in the Google console, which must be of "
             'type "Web application", and download the file again.',
@@ -237,7 +237,7 @@ def _check_proxy(client: OAuthClient) -> Iterator[CheckMessage]:
         return
     yield warning(
         "W010",
-        f"Behind a proxy that speaks https, the redirect URI of the Google client {client.name!r} "
+        f"Behind a proxy that speaks https, the redirect URI of the client {client.name!r} "
         "would begin with http, which Google refuses.",
         hint="Set SECURE_PROXY_SSL_HEADER, or the client's REDIRECT_URI. Without a proxy, silence "
         "this check.",
@@ -255,7 +255,7 @@ def _check_endpoints(client: OAuthClient) -> Iterator[CheckMessage]:
     if strange:
         yield warning(
             "W011",
-            f"The Google client {client.name!r} does not talk to Google: {', '.join(strange)}.",
+            f"The client {client.name!r} does not talk to Google: {', '.join(strange)}.",
             hint="Leave these out, unless another provider is meant: then silence this check.",
         )
 

@@ -5,6 +5,8 @@ Each function returns what it reads, and raises a ``SettingsError`` that names t
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +39,10 @@ RESERVED_PARAMS = frozenset(
 #: What the columns hold that say whose a token is.
 _MAX_LENGTH = 255
 
+#: What ``HOSTED_DOMAIN`` is read into where accounts of any Workspace will do.
+ANY_DOMAIN = ("*",)
+_DOMAIN = re.compile(r"[^\s@*/,:]+")
+
 
 def read_credentials(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return where the client id and secret are: its secrets file, or its own settings."""
@@ -47,7 +53,7 @@ def read_credentials(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any
         return settings
     raise SettingsError(
         "E012",
-        f"The Google client {name!r} has no credentials.",
+        f"The client {name!r} has no credentials.",
         hint="Give it CLIENT_SECRETS_FILE, or both CLIENT_ID and CLIENT_SECRET.",
     )
 
@@ -57,7 +63,7 @@ def read_client_id(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise SettingsError(
             "E012",
-            f"CLIENT_ID of the Google client {name!r} is not a string.",
+            f"CLIENT_ID of the client {name!r} is not a string.",
             hint="Use a string.",
         )
     return require_storable(name, "CLIENT_ID", _read_visible(name, "CLIENT_ID", value))
@@ -69,7 +75,7 @@ def require_storable(name: str, key: str, value: str) -> str:
         return value
     raise SettingsError(
         "E012",
-        f"{key} of the Google client {name!r} is longer than {_MAX_LENGTH} characters.",
+        f"{key} of the client {name!r} is longer than {_MAX_LENGTH} characters.",
         hint="Copy it again: each link stores it.",
     )
 
@@ -80,25 +86,22 @@ def read_secret(name: str, value: Any) -> Secret:
         return Secret(_read_visible(name, "CLIENT_SECRET", value.reveal()))
     raise SettingsError(
         "E012",
-        f"CLIENT_SECRET of the Google client {name!r} is not a string.",
+        f"CLIENT_SECRET of the client {name!r} is not a string.",
         hint="Use a string.",
     )
 
 
 @sensitive_variables()
 def _read_visible(name: str, key: str, value: str) -> str:
-    """Return a value without what cannot be seen around it. Within it nobody would find that.
-
-    RFC 6749 appendix A.1 and A.2 allow printable ASCII.
-    """
+    """Return a value without what cannot be seen around it. Within it nobody would find that."""
     value = strip_invisible(value)
     for position, character in enumerate(value, 1):
-        if not " " <= character <= "~":
+        if unicodedata.category(character)[0] in "CZ" and character != " ":
             raise SettingsError(
                 "E012",
-                f"{key} of the Google client {name!r} has the character "
+                f"{key} of the client {name!r} has the character "
                 f"U+{ord(character):04X} at position {position}.",
-                hint="Copy it again: it consists of letters, digits and punctuation.",
+                hint="It cannot be seen: copy the value again.",
             )
     return value
 
@@ -110,20 +113,33 @@ def read_scopes(name: str, value: Any) -> tuple[str, ...]:
     except TypeError:
         raise SettingsError(
             "E014",
-            f"SCOPES of the Google client {name!r} is not a list of scopes.",
+            f"SCOPES of the client {name!r} is not a list of scopes.",
             hint='Use ["https://www.googleapis.com/auth/calendar.readonly"].',
         ) from None
 
 
-def read_hosted_domain(name: str, value: Any) -> str | None:
-    """Return ``HOSTED_DOMAIN``, the value of ``hd`` that ID tokens must have."""
-    if value is None or (isinstance(value, str) and value and "@" not in value):
-        return value
+def read_hosted_domains(name: str, value: Any) -> tuple[str, ...]:
+    """Return ``HOSTED_DOMAIN``, the values of ``hd`` that ID tokens may have; ``"*"`` is any.
+
+    Empty, where accounts need not be of a Workspace.
+    """
+    if value is None:
+        return ()
+    domains = [value] if isinstance(value, str) else value
+    if isinstance(domains, list | tuple) and domains and all(map(_is_domain, domains)):
+        return tuple(dict.fromkeys(domain.lower() for domain in domains))
+    if value == "*":
+        return ANY_DOMAIN
     raise SettingsError(
         "E016",
-        f"HOSTED_DOMAIN of the Google client {name!r} is {value!r}.",
-        hint='Use a domain such as "example.com", or leave it out.',
+        f"HOSTED_DOMAIN of the client {name!r} is {value!r}.",
+        hint='Use a domain such as "example.com", a list of them, or "*" for any Workspace; or '
+        "leave it out.",
     )
+
+
+def _is_domain(value: Any) -> bool:
+    return isinstance(value, str) and bool(_DOMAIN.fullmatch(value))
 
 
 def read_params(name: str, value: Any) -> Mapping[str, str]:
@@ -133,21 +149,21 @@ def read_params(name: str, value: Any) -> Mapping[str, str]:
     ):
         raise SettingsError(
             "E017",
-            f"AUTHORIZATION_PARAMS of the Google client {name!r} is not a dict of strings.",
+            f"AUTHORIZATION_PARAMS of the client {name!r} is not a dict of strings.",
             hint='Use a dict such as {"hl": "de"}.',
         )
     reserved = sorted(RESERVED_PARAMS.intersection(value))
     if reserved:
         raise SettingsError(
             "E017",
-            f"AUTHORIZATION_PARAMS of the Google client {name!r} sets {', '.join(reserved)}.",
+            f"AUTHORIZATION_PARAMS of the client {name!r} sets {', '.join(reserved)}.",
             hint="Leave these out: the flow sets them itself, include_granted_scopes as "
             "INCLUDE_GRANTED_SCOPES says.",
         )
     if "none" in value.get("prompt", "").split():
         raise SettingsError(
             "E017",
-            f"AUTHORIZATION_PARAMS of the Google client {name!r} forbids to ask for consent.",
+            f"AUTHORIZATION_PARAMS of the client {name!r} forbids to ask for consent.",
             hint='Leave "none" out of prompt.',
         )
     return value
@@ -159,21 +175,21 @@ def read_include_granted_scopes(name: str, value: Any) -> bool:
         return value
     raise SettingsError(
         "E035",
-        f"INCLUDE_GRANTED_SCOPES of the Google client {name!r} is {value!r}.",
+        f"INCLUDE_GRANTED_SCOPES of the client {name!r} is {value!r}.",
         hint="Use True or False.",
     )
 
 
 def describe_client(name: str) -> str:
     """Return how messages speak of a client."""
-    return f"the Google client {name!r}"
+    return f"the client {name!r}"
 
 
 def _read_file(name: str, path: Any) -> Mapping[str, Any]:
     if isinstance(path, Secret):
         raise SettingsError(
             "E013",
-            f"CLIENT_SECRETS_FILE of the Google client {name!r} is the content of a file.",
+            f"CLIENT_SECRETS_FILE of the client {name!r} is the content of a file.",
             hint="Give the path of the file, or CLIENT_ID and CLIENT_SECRET.",
         )
     try:
@@ -181,13 +197,13 @@ def _read_file(name: str, path: Any) -> Mapping[str, Any]:
     except FileNotFoundError:
         raise SettingsError(
             "E013",
-            f"There is no secrets file {path} for the Google client {name!r}.",
+            f"There is no secrets file {path} for the client {name!r}.",
             hint="Put the JSON file from the Google console there, or correct the path.",
         ) from None
     except (OSError, TypeError, ValueError) as error:
         raise SettingsError(
             "E013",
-            f"The secrets file {path} of the Google client {name!r} cannot be used: "
+            f"The secrets file {path} of the client {name!r} cannot be used: "
             f"{explain_failure(error)}.",
             hint="Download the JSON file again from the Google console: "
             'Clients, the client of type "Web application", its download button.',

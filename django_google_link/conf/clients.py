@@ -12,10 +12,11 @@ from ..exceptions import ClientMisconfiguredError, SettingsError
 from ..scopes import IDENTITY_SCOPES
 from ..secret import Secret
 from .client_values import (
+    ANY_DOMAIN,
     describe_client,
     read_client_id,
     read_credentials,
-    read_hosted_domain,
+    read_hosted_domains,
     read_include_granted_scopes,
     read_params,
     read_scopes,
@@ -99,7 +100,8 @@ class OAuthClient:
     redirect_uris: tuple[str, ...]
     #: ``"web"`` or ``"installed"``, where a secrets file says so.
     type: str | None
-    hosted_domain: str | None
+    #: Those that accounts must be of, or ``("*",)``; none, where they need not be of a Workspace.
+    hosted_domains: tuple[str, ...]
     authorization_params: Mapping[str, str] = field(default_factory=dict)
     #: Whether an authorization asks for the scopes that were granted before as well.
     include_granted_scopes: bool = True
@@ -173,6 +175,25 @@ class OAuthClient:
             return self.is_google
         return token_endpoint == self.token_endpoint
 
+    @property
+    def hd(self) -> str:
+        """What Google's screens are asked to offer: accounts of one domain, or of any Workspace.
+
+        See https://developers.google.com/identity/openid-connect/openid-connect#hd-param.
+        """
+        if not self.hosted_domains:
+            return ""
+        return self.hosted_domains[0] if len(self.hosted_domains) == 1 else "*"
+
+    def accepts_domain(self, domain: object) -> bool:
+        """Return whether accounts of a domain may be linked, by the ``hd`` of their ID token."""
+        if not self.hosted_domains:
+            return True
+        is_any = self.hosted_domains == ANY_DOMAIN
+        return (
+            isinstance(domain, str) and bool(domain) and (is_any or domain in self.hosted_domains)
+        )
+
     def has_issued(self, row: Issued) -> bool:
         """Return whether the tokens of a row were issued to this client."""
         return (row.issuer, row.client_id) == (self.issuer, self.client_id)
@@ -220,8 +241,8 @@ def get_client(name: str = "default") -> OAuthClient:
         require_endpoint(name, "TOKEN_ENDPOINT", endpoints)
         require_endpoint(name, "AUTHORIZATION_ENDPOINT", endpoints)
     issuer = endpoints["ISSUER"] or endpoints["TOKEN_ENDPOINT"] or ""
-    hosted_domain = read_hosted_domain(name, settings.get("HOSTED_DOMAIN"))
-    refuse_foreign_domain(name, hosted_domain, is_google=is_google)
+    hosted_domains = read_hosted_domains(name, settings.get("HOSTED_DOMAIN"))
+    refuse_foreign_domain(name, hosted_domains, is_google=is_google)
     identity = read_identity_kind(name, settings, is_google=is_google)
     return OAuthClient(
         name=name,
@@ -232,7 +253,7 @@ def get_client(name: str = "default") -> OAuthClient:
         redirect_uri=read_optional_url(settings, key="REDIRECT_URI", owner=owner),
         redirect_uris=tuple(secrets.get("REDIRECT_URIS", ())),
         type=secrets.get("TYPE"),
-        hosted_domain=hosted_domain,
+        hosted_domains=hosted_domains,
         authorization_params=read_params(name, settings.get("AUTHORIZATION_PARAMS", {})),
         include_granted_scopes=read_include_granted_scopes(
             name, settings.get("INCLUDE_GRANTED_SCOPES", True)
@@ -351,6 +372,28 @@ def share_grant(one: Issued, other: Issued) -> bool:
     )
 
 
+def name_provider(row: ClientRow) -> str:
+    """Return what users call the provider of a row, whatever has become of its client."""
+    client = read_or_default(partial(get_client, row.client), None)
+    if client is not None and row.issuer in {"", client.issuer}:
+        return client.display_name
+    if row.issuer in {"", GOOGLE_ISSUER}:
+        return "Google"
+    return urlsplit(row.issuer).hostname or row.issuer
+
+
+def has_subject(row: ClientRow) -> bool:
+    """Return whether the subject of a row means anything: where nothing says it, it is made up."""
+    client = read_or_default(partial(get_client, row.client), None)
+    return client is None or client.identity != "none"
+
+
+def name_provider_of(client: str) -> str:
+    """Return what users call the provider of the client with this name."""
+    found = read_or_default(partial(get_client, client), None)
+    return found.display_name if found else "Google"
+
+
 def is_google_issuer(issuer: str) -> bool:
     """Return whether tokens of this issuer are Google's, or those of a configured fake of it."""
     return issuer == GOOGLE_ISSUER or any(
@@ -365,7 +408,7 @@ def find_client_settings(name: str) -> Mapping[str, Any]:
         return clients[name]
     raise SettingsError(
         "E002",
-        f"There is no Google client {name!r}.",
+        f"There is no client {name!r}.",
         hint=f'Add it to GOOGLE_LINK["CLIENTS"], which has {", ".join(sorted(clients))}.',
     )
 
@@ -388,7 +431,7 @@ def _make_google_client(name: str, client_id: str) -> OAuthClient:
         redirect_uri=None,
         redirect_uris=(),
         type=None,
-        hosted_domain=None,
+        hosted_domains=(),
         is_google=True,
         **{key.lower(): url for key, url in DEFAULT_ENDPOINTS.items()},  # type: ignore[arg-type]
     )

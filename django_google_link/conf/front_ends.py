@@ -67,8 +67,7 @@ def get_front_end(name: str) -> FrontEnd:
         if not _ORIGIN.fullmatch(origin):
             raise SettingsError(
                 "E045",
-                f"FRONT_END_ORIGINS of the Google client {name!r} has {origin!r}, which is no "
-                "origin.",
+                f"FRONT_END_ORIGINS of the client {name!r} has {origin!r}, which is no origin.",
                 hint='Use scheme, host and port alone, such as "https://app.example.com".',
             )
     modes = _read_strings(name, settings, "FRONT_END_MODES", id="E046")
@@ -76,7 +75,7 @@ def get_front_end(name: str) -> FrontEnd:
     if unknown:
         raise SettingsError(
             "E046",
-            f"FRONT_END_MODES of the Google client {name!r} has {unknown[0]!r}.",
+            f"FRONT_END_MODES of the client {name!r} has {unknown[0]!r}.",
             hint=f'Use "{IDENTITY_SERVICES}" and "{MOBILE}"; redirects need no name.',
         )
     return FrontEnd(
@@ -93,7 +92,7 @@ def _read_strings(name: str, settings: Mapping[str, Any], key: str, *, id: str) 
         return tuple(dict.fromkeys(value))
     raise SettingsError(
         id,
-        f"{key} of the Google client {name!r} is not a list of strings.",
+        f"{key} of the client {name!r} is not a list of strings.",
         hint='Use a list: ["…"].',
     )
 
@@ -104,7 +103,7 @@ def _read_postmessage(name: str, settings: Mapping[str, Any]) -> bool:
         return bool(value == POSTMESSAGE)
     raise SettingsError(
         "E046",
-        f"IDENTITY_SERVICES_REDIRECT_URI of the Google client {name!r} is {value!r}.",
+        f"IDENTITY_SERVICES_REDIRECT_URI of the client {name!r} is {value!r}.",
         hint=f'Use "origin" (the page\'s) or "{POSTMESSAGE}".',
     )
 

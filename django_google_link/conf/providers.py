@@ -49,7 +49,7 @@ def counts_as_google(name: str, provider: Any, endpoints: Mapping[str, str | Non
         return True
     raise SettingsError(
         "E026",
-        f"PROVIDER of the Google client {name!r} is {provider!r}.",
+        f"PROVIDER of the client {name!r} is {provider!r}.",
         hint='Leave it out. Only a fake Google, with all its endpoints on loopback, says "google".',
     )
 

@@ -68,7 +68,7 @@ def read_url(value: Any, *, key: str, owner: str) -> str:
     Args:
         value: as written.
         key: under which it stands.
-        owner: whose setting it is, as in ``"the Google client 'default'"``.
+        owner: whose setting it is, as in ``"the client 'default'"``.
 
     Raises:
         SettingsError: when it is not one.

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from ..conf.clients import name_provider_of
 from ..exceptions import (
     AuthorizationDeniedError,
     ClientMisconfiguredError,
@@ -17,7 +18,7 @@ from ..exceptions import (
     RefreshUnavailableError,
     StateError,
 )
-from ..web.failures import NO_LASTING_ACCESS, explain_failure
+from ..web.failures import explain_failure, explain_lack_of_refresh_token
 from .errors import FrontEndError
 
 _WORDS = (
@@ -28,30 +29,34 @@ _WORDS = (
 )
 
 
-def describe_failure(error: GoogleLinkError, **more: Any) -> FrontEndError:
-    """Return what a front end is told of an error; what Google said stays in the log.
+def describe_failure(error: GoogleLinkError, *, client: str, **more: Any) -> FrontEndError:
+    """Return what a front end is told of an error; what the provider said stays in the log.
 
     Args:
         error: of the linking flow.
+        client: the name of the OAuth client.
         more: what the front end needs to go on.
     """
+    provider = name_provider_of(client)
     match error:
         case StateError():
-            _status, _title, text = explain_failure(error)
+            _status, _title, text = explain_failure(error, provider=provider)
             return FrontEndError(400, error.reason or "ticket_invalid", text, **more)
         case AuthorizationDeniedError(is_users=True):
             text = _("Nothing was linked, and nothing has changed.")
             return FrontEndError(403, "access_denied", text, **more)
         case AuthorizationDeniedError():
             text = _(
-                "Google sent you back with an error. Nothing was linked, and nothing has changed."
-            )
+                "{provider} sent you back with an error. Nothing was linked, and nothing has "
+                "changed."
+            ).format(provider=provider)
             return FrontEndError(400, "provider_error", text, provider_error=error.error, **more)
         case OtherAccountError():
             return _describe_other_account(error, more)
         case NoRefreshTokenError():
-            return FrontEndError(400, "no_refresh_token", str(NO_LASTING_ACCESS), **more)
-    status, _title, text = explain_failure(error)
+            text = explain_lack_of_refresh_token(provider)
+            return FrontEndError(400, "no_refresh_token", text, **more)
+    status, _title, text = explain_failure(error, provider=provider)
     word = next((word for kind, word in _WORDS if isinstance(error, kind)), "google_refused")
     return FrontEndError(status, word, text, **more)
 

@@ -15,7 +15,7 @@ from ..accounts.linking import complete_authorization
 from ..accounts.lookup import choose_account
 from ..accounts.spent_states import read_declined
 from ..accounts.tickets import Ticket, issue_ticket, open_ticket, without_pkce
-from ..conf.clients import OAuthClient, get_client
+from ..conf.clients import OAuthClient, get_client, name_provider_of
 from ..conf.front_ends import (
     IDENTITY_SERVICES,
     MOBILE,
@@ -36,7 +36,7 @@ from ..exceptions import (
 )
 from ..models import GoogleAccount
 from ..operations.scopes import finish_retirements
-from ..scopes import parse_scopes
+from ..scopes import IDENTITY_SCOPES, parse_scopes
 from ..secret import Secret
 from .accounts import describe_account, find_account, require_user
 from .errors import FrontEndError
@@ -82,12 +82,14 @@ def start_link(
     address, origin = _choose_address(oauth_client, mode, data)
     try:
         finish_retirements(user, client=wanted.client)
+        pending = start_authorization(user, wanted, oauth_client, redirect_uri=address)
+        if pending is None:
+            raise _refuse_repeat(user, wanted)
+        return _hand_out(pending, mode=mode, origin=origin)
+    except FrontEndError:
+        raise
     except GoogleLinkError as error:
-        raise describe_failure(error) from None
-    pending = start_authorization(user, wanted, oauth_client, redirect_uri=address)
-    if pending is None:
-        raise _refuse_repeat(user, wanted)
-    return _hand_out(pending, mode=mode, origin=origin)
+        raise describe_failure(error, client=wanted.client) from None
 
 
 @sensitive_variables()
@@ -118,7 +120,7 @@ def complete_link(
         ticket.check_state(response.pop("state", ""))
     except StateError as error:
         logger.warning("A ticket was not used: %s", error)
-        raise describe_failure(error) from None
+        raise describe_failure(error, client="") from None
     before = read_declined(owner=ticket.pending.user, client=ticket.pending.client)
     if not ticket.spend():
         raise _refuse_spent(user, ticket)
@@ -159,18 +161,20 @@ class _Completion:
             outcome = complete_authorization(user, pending, response, code, request=request)
         except StateError as error:
             logger.warning("An authorization response was not used: %s", error)
-            raise describe_failure(error, **self._retry()) from None
+            raise self._describe(error) from None
         except GoogleLinkError as error:
             raise self._explain(error) from None
         if isinstance(outcome, PendingAuthorization):
             raise FrontEndError(
                 409,
                 "consent_required",
-                "Google has to ask once more: send the user there with this link.",
+                f"{name_provider_of(pending.client)} has to ask once more: send the user there "
+                "with this link.",
                 link=self._ask_again(outcome),
             )
         self.account = str(outcome.pk)
-        self._remember(asked=pending.scopes, granted=outcome.granted_scopes)
+        granted = (*IDENTITY_SCOPES, *outcome.granted_scopes)
+        self._remember(asked=pending.scopes, granted=granted)
         return {
             "account": describe_account(outcome),
             "missing_scopes": sorted(missing_scopes(pending.scopes, outcome.granted_scopes)),
@@ -179,12 +183,16 @@ class _Completion:
     def _explain(self, error: GoogleLinkError) -> FrontEndError:
         match error:
             case AuthorizationDeniedError(is_users=True):
-                self._remember(asked=self._ticket.pending.scopes, granted=())
+                # Nothing was linked, whatever was asked.
+                self._remember(asked=(*IDENTITY_SCOPES, *self._ticket.pending.scopes), granted=())
             case OtherAccountError():
                 self._remember(asked=self._ticket.pending.required, granted=())
                 add = self._sign(account=error.sub)
-                return describe_failure(error, **self._retry(), add_link_request=add)
-        return describe_failure(error, **self._retry())
+                return self._describe(error, add_link_request=add)
+        return self._describe(error)
+
+    def _describe(self, error: GoogleLinkError, **more: Any) -> FrontEndError:
+        return describe_failure(error, client=self._ticket.pending.client, **self._retry(), **more)
 
     def _remember(self, *, asked: Any, granted: Any) -> None:
         self.declined = missing_scopes(self.declined | set(asked), granted)
@@ -229,7 +237,7 @@ class _Completion:
             return _hand_out(replace(pending, redirect_uri=(near or pages)[0]), mode=REDIRECT)
         if ticket.mode == MOBILE:
             return _hand_out(pending, mode=MOBILE)
-        raise describe_failure(NoRefreshTokenError(), **self._retry())
+        raise self._describe(NoRefreshTokenError())
 
 
 def _read_wanted(
@@ -355,7 +363,7 @@ def _hand_out(pending: PendingAuthorization, *, mode: str, origin: str = "") -> 
         "state": state or None,
         "login_hint": pending.account or pending.login_hint,
         "prompt": pending.prompt,
-        "hd": client.hosted_domain,
+        "hd": client.hd or None,
         "include_granted_scopes": pending.include_granted_scopes,
         "expires_in": conf.state_max_age,
     }

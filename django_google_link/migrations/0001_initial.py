@@ -11,6 +11,7 @@ from django.db import migrations, models
 EXACT_COLUMNS = {
     'google_link_googleaccount': {'client': 100, 'issuer': 255, 'client_id': 255, 'sub': 255},
     'google_link_pendingrevocation': {'owner': 255, 'client': 100, 'issuer': 255, 'client_id': 255, 'sub': 255},
+    'google_link_historyentry': {'owner': 255, 'client': 100, 'issuer': 255, 'sub': 255, 'actor': 255},
 }
 
 
@@ -60,6 +61,27 @@ class Migration(migrations.Migration):
             ],
             options={
                 'indexes': [models.Index(fields=['digest'], name='google_link_ended_digest'), models.Index(fields=['begun_at'], name='google_link_ended_begun')],
+            },
+        ),
+        migrations.CreateModel(
+            name='HistoryEntry',
+            fields=[
+                ('id', models.BigAutoField(primary_key=True, serialize=False)),
+                ('account_id', models.UUIDField(editable=False, verbose_name='account')),
+                ('owner', models.CharField(editable=False, max_length=255, verbose_name='user')),
+                ('client', models.CharField(editable=False, max_length=100, verbose_name='client')),
+                ('issuer', models.CharField(blank=True, editable=False, max_length=255, verbose_name='issuer')),
+                ('sub', models.CharField(blank=True, editable=False, max_length=255, verbose_name='subject')),
+                ('event', models.CharField(editable=False, max_length=30, verbose_name='event')),
+                ('details', models.JSONField(default=dict, editable=False, verbose_name='details')),
+                ('actor_kind', models.CharField(editable=False, max_length=10, verbose_name='by')),
+                ('actor', models.CharField(blank=True, editable=False, max_length=255, verbose_name='who')),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='when')),
+            ],
+            options={
+                'verbose_name': 'entry in the history of a link',
+                'verbose_name_plural': 'history of links',
+                'indexes': [models.Index(fields=['account_id', 'id'], name='google_link_history_account'), models.Index(fields=['owner', 'id'], name='google_link_history_owner'), models.Index(fields=['sub', 'id'], name='google_link_history_sub'), models.Index(fields=['event', 'id'], name='google_link_history_event'), models.Index(fields=['actor_kind', 'id'], name='google_link_history_actor'), models.Index(fields=['created_at'], name='google_link_history_when')],
             },
         ),
         migrations.CreateModel(
@@ -124,7 +146,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'pending revocation',
                 'verbose_name_plural': 'pending revocations',
-                'permissions': [('revoke_pendingrevocation', 'Can revoke at Google what is pending'), ('reencrypt_pendingrevocation', 'Can encrypt the tokens of a revocation anew')],
+                'permissions': [('revoke_pendingrevocation', 'Can revoke at the provider what is pending'), ('reencrypt_pendingrevocation', 'Can encrypt the tokens of a revocation anew')],
                 'indexes': [models.Index(fields=['sub', 'issuer'], name='google_link_pending_grant'), models.Index(fields=['retry_at'], name='google_link_pending_due')],
             },
         ),
@@ -162,13 +184,14 @@ class Migration(migrations.Migration):
                 ('refresh_lease', models.UUIDField(blank=True, editable=False, null=True)),
                 ('refresh_lease_expires_at', models.DateTimeField(blank=True, editable=False, null=True)),
                 ('refresh_failures', models.PositiveSmallIntegerField(default=0, editable=False)),
-                ('refresh_problem', models.CharField(blank=True, choices=[('unavailable', 'Google gave no usable answer'), ('unreachable', 'Google could not be reached'), ('throttled', 'too many requests for Google'), ('refused', 'refused by Google')], editable=False, max_length=20, verbose_name='problem')),
+                ('refresh_problem', models.CharField(blank=True, choices=[('unavailable', 'the provider gave no usable answer'), ('unreachable', 'the provider could not be reached'), ('throttled', 'too many requests for the provider'), ('refused', 'refused by the provider')], editable=False, max_length=20, verbose_name='problem')),
                 ('refresh_error', models.CharField(blank=True, editable=False, max_length=100, verbose_name='last error')),
                 ('refresh_failed_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='last failure')),
                 ('refresh_failing_since', models.DateTimeField(blank=True, db_index=True, editable=False, null=True, verbose_name='refresh fails since')),
                 ('refresh_retry_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='next attempt')),
                 ('refresh_forced_at', models.DateTimeField(blank=True, editable=False, null=True)),
                 ('refreshed_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='last refresh')),
+                ('last_used_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='last used')),
                 ('linked_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False, verbose_name='linked')),
                 ('granted_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ('user', models.ForeignKey(db_index=False, editable=False, on_delete=django.db.models.deletion.CASCADE, related_name='google_accounts', to=settings.AUTH_USER_MODEL, verbose_name='user')),
@@ -176,7 +199,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'Google account',
                 'verbose_name_plural': 'Google accounts',
-                'permissions': [('check_googleaccount', 'Can ask Google whether it honours a grant'), ('refresh_googleaccount', 'Can refresh the access token of a Google account'), ('reauthorize_googleaccount', 'Can ask a user for consent again'), ('reencrypt_googleaccount', 'Can encrypt the tokens of a Google account anew')],
+                'permissions': [('check_googleaccount', 'Can ask the provider whether it honours a grant'), ('refresh_googleaccount', 'Can refresh the access token of a Google account'), ('reauthorize_googleaccount', 'Can ask a user for consent again'), ('reencrypt_googleaccount', 'Can encrypt the tokens of a Google account anew')],
                 'indexes': [models.Index(fields=['sub', 'issuer'], name='google_link_account_grant'), models.Index(fields=['status', 'status_reason', 'linked_at'], name='google_link_account_newest'), models.Index(fields=['sealed_by'], name='google_link_account_key'), models.Index(fields=['refresh_token_prefix_digest'], name='google_link_account_prefix'), models.Index(fields=['refresh_token_hash_digest'], name='google_link_account_hash'), models.Index(fields=['email'], name='google_link_account_email', opclasses=['varchar_pattern_ops']), models.Index(fields=['client', 'status', 'status_reason', 'sealed_by'], name='google_link_account_counts')],
                 'constraints': [models.UniqueConstraint(fields=('user', 'client', 'sub'), name='google_link_account_unique'), models.CheckConstraint(condition=models.Q(('status__in', ['active', 'needs_reauthorization'])), name='google_link_account_status'), models.CheckConstraint(condition=models.Q(models.Q(('client', ''), _negated=True), models.Q(('sub', ''), _negated=True)), name='google_link_account_identity')],
             },

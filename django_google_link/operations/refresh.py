@@ -44,12 +44,12 @@ class RefreshOutcome(TextChoices):
     REFRESHED = "refreshed", _("refreshed")
     SHARED = "shared", _("handled by another process")
     LOST = "lost", _("lost: their users have to link again")
-    UNREACHABLE = "unreachable", _("postponed: Google gave no usable answer")
-    DENIED = "denied", _("postponed: Google refused them")
+    UNREACHABLE = "unreachable", _("postponed: the provider gave no usable answer")
+    DENIED = "denied", _("postponed: the provider refused them")
     UNSTORED = "unstored", _("postponed: they could not be saved here")
     WAITING = "waiting", _("waiting for their next attempt, since the last one failed")
     FORBIDDEN = "forbidden", _("left alone: a policy of their organization forbids it")
-    REFUSED = "refused", _("left alone: Google refuses their client, or it is not configured")
+    REFUSED = "refused", _("left alone: the provider refuses their client, or it is not configured")
     UNREADABLE = "unreadable", _("left alone: their encryption key is not configured")
 
 
@@ -91,7 +91,7 @@ def list_due_accounts(
     What failed the last time is always due.
     """
     now = clock.now()
-    due = Q(last_used_at__lt=now - unused_for) | Q(refresh_failing_since__isnull=False)
+    due = Q(last_asked_at__lt=now - unused_for) | Q(refresh_failing_since__isnull=False)
     if expiring_within is not None:
         due |= Q(sealed_access_token="") | Q(access_token_expires_at__lt=now + expiring_within)
     accounts = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
@@ -99,7 +99,7 @@ def list_due_accounts(
     is_over = Q(without_refresh_token=True, access_token_expires_at__lt=now)
     return (
         accounts.filter(status=Status.ACTIVE)
-        .alias(last_used_at=Coalesce("refreshed_at", "linked_at"))
+        .alias(last_asked_at=Coalesce("refreshed_at", "linked_at"))
         .filter((due & ~Q(sealed_refresh_token="")) | is_over)
     )
 

@@ -28,8 +28,8 @@ _CHUNK = 500
 class RetirementOutcome(TextChoices):
     """What became of a link that had been granted a scope."""
 
-    RETIRED = "retired", _("retired, and revoked at Google")
-    POSTPONED = "postponed", _("retired; google_link_revoke_pending revokes them at Google")
+    RETIRED = "retired", _("retired, and revoked at the provider")
+    POSTPONED = "postponed", _("retired; google_link_revoke_pending revokes them at the provider")
     SHARED = "shared", _("handled with another link of the same grant")
 
 

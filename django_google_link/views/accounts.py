@@ -12,11 +12,12 @@ from django.shortcuts import get_object_or_404, redirect, render
 
 from ..accounts.authorize_links import AuthorizeRequest
 from ..accounts.labels import clean_label, store_label
-from ..conf.clients import get_client
+from ..conf.clients import get_client, name_provider_of
 from ..conf.settings import conf
 from ..models import GoogleAccount
 from ..scopes import IDENTITY_SCOPES, parse_scopes
 from ..web.access import client_name, is_safe_url
+from ..web.reauthentication import ask_to_reauthenticate
 from ..web.responses import describe
 from .page import page
 
@@ -37,9 +38,13 @@ def accounts(request: HttpRequest) -> HttpResponse:
     """Show what is linked and what was granted."""
     linked = list(GoogleAccount.objects.for_user(request.user))
     following = _keep_if_safe(request.GET.get("next", ""), request)
+    provider = name_provider_of(client_name(request))
+    names = {provider, *(account.provider for account in linked)}
     context = {
-        "accounts": [_describe_account(request, account) for account in linked],
+        "accounts": [_describe_account(request, account, linked) for account in linked],
         "add_url": _add_url(request, linked),
+        "provider": provider,
+        "has_other_providers": bool(names - {"Google"}),
         "choice_required": bool(following) or _choice_required(linked),
         "next": following,
     }
@@ -62,6 +67,9 @@ def label(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 def unlink(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Ask before unlinking, and do it on POST."""
     account = _own_account(request, pk)
+    # Before the question as well: whoever has answered it may have to prove who they are by GET.
+    if response := ask_to_reauthenticate(request):
+        return response
     if request.method != "POST":
         return render(request, "django_google_link/unlink.html", {"account": account})
     account.unlink()
@@ -84,10 +92,15 @@ def _keep_if_safe(url: str, request: HttpRequest) -> str:
     return url if url and is_safe_url(request, url) else ""
 
 
-def _describe_account(request: HttpRequest, account: GoogleAccount) -> dict[str, Any]:
+def _describe_account(
+    request: HttpRequest, account: GoogleAccount, linked: list[GoogleAccount]
+) -> dict[str, Any]:
     others = [scope for scope in account.granted_scopes if scope not in IDENTITY_SCOPES]
+    siblings = [other for other in linked if other.client == account.client]
     return {
         "account": account,
+        # Each client has a default of its own: the only one there is needs no mark.
+        "is_marked_default": account.is_default and len(siblings) > 1,
         "scopes": describe(others),
         "authorize_url": _relink_url(request, account),
     }

@@ -18,7 +18,7 @@ from ..accounts.authorization_requests import PendingAuthorization, start_author
 from ..accounts.authorize_links import AuthorizeRequest
 from ..accounts.linking import complete_authorization
 from ..accounts.spent_states import await_location, finish_state, spend_state
-from ..conf.clients import get_client
+from ..conf.clients import get_client, name_provider_of
 from ..conf.django import django_conf
 from ..encryption import keyring
 from ..exceptions import (
@@ -34,6 +34,7 @@ from ..scopes import IDENTITY_SCOPES, parse_scopes
 from ..secret import Secret
 from ..web.access import client_name, default_return_url, is_safe_url
 from ..web.pending import holds_pending, pop_pending, remember_outcome, stash_pending
+from ..web.reauthentication import ask_to_reauthenticate
 from ..web.redirect_uri import choose_redirect_uri, find_other_host
 from . import pages
 from .page import no_referrer, page, refuse_prefetch
@@ -62,14 +63,15 @@ def authorize(request: HttpRequest) -> HttpResponse:
     try:
         finish_retirements(request.user, client=client.name)
     except GoogleLinkError as error:
-        return pages.failure(request, error, try_url=request.get_full_path())
+        try_url = request.get_full_path()
+        return pages.failure(request, error, client=client.name, try_url=try_url)
     redirect_uri = choose_redirect_uri(request, client)
     if host := find_other_host(request, redirect_uri):
         return _send_to_host(request, host, redirect_uri, wanted)
     pending = start_authorization(request.user, wanted, client, redirect_uri=redirect_uri)
     if pending is None:
         return HttpResponseRedirect(_choose_return_url(request, wanted.return_url))
-    return _redirect_to_google(request, pending)
+    return ask_to_reauthenticate(request) or _redirect_to_google(request, pending)
 
 
 # No transaction is open while Google is asked, and a used state stays used.
@@ -91,7 +93,7 @@ def callback(request: HttpRequest, client: str = "") -> HttpResponse:
     query, code = _take_query(request)
     if not request.user.is_authenticated:
         if _came_without_cookie(request) and query.pop(_BOUNCED, None) is None:
-            return _bounce_browser(request, query, code)
+            return _bounce_browser(request, query, code, client=client or "default")
         return redirect_to_login(reverse("google_link:accounts"))
     state, user = query.get("state", ""), str(request.user.pk)
     # A repeat leaves the session alone: what the first one writes there must not be overwritten.
@@ -166,23 +168,23 @@ def _explain_failure(
     request: HttpRequest, pending: PendingAuthorization, error: GoogleLinkError
 ) -> HttpResponse:
     """Return the page for what went wrong, with a way to try the same again."""
-    try_url = _make_retry_url(request, pending)
+    try_url, client = _make_retry_url(request, pending), pending.client
     match error:
         case AuthorizationDeniedError(is_users=True):
-            # Only what the user has refused is not asked again by itself.
-            # Nothing was linked, whatever was asked.
+            # Only what the user has refused is not asked again by itself. Nothing was linked,
+            # whatever was asked.
             asked = (*IDENTITY_SCOPES, *pending.scopes)
             remember_outcome(request.session, pending.client, asked=asked, granted=())
             return pages.denied(request, pending, try_url=try_url)
         case AuthorizationDeniedError():
-            return pages.refused(request, error.error, try_url=try_url)
+            return pages.refused(request, error.error, client=client, try_url=try_url)
         case OtherAccountError():
             remember_outcome(request.session, pending.client, asked=pending.required, granted=())
             add_url = _make_retry_url(request, pending, account=error.sub)
             return pages.other_account(request, error, try_url=try_url, add_url=add_url)
         case NoRefreshTokenError():
-            return pages.no_refresh_token(request, try_url=try_url)
-    return pages.failure(request, error, try_url=try_url)
+            return pages.no_refresh_token(request, client=client, try_url=try_url)
+    return pages.failure(request, error, client=client, try_url=try_url)
 
 
 def _came_without_cookie(request: HttpRequest) -> bool:
@@ -193,12 +195,15 @@ def _came_without_cookie(request: HttpRequest) -> bool:
 
 
 @sensitive_variables()
-def _bounce_browser(request: HttpRequest, query: dict[str, str], code: Secret) -> HttpResponse:
+def _bounce_browser(
+    request: HttpRequest, query: dict[str, str], code: Secret, *, client: str
+) -> HttpResponse:
     """Have the browser come again, from a page of ours: then a strict cookie comes along."""
     known = {name: query[name] for name in _RESPONSE_PARAMS if name in query}
     if code:
         known["code"] = code.reveal()
-    return pages.bounce(request, f"{request.path}?{urlencode({**known, _BOUNCED: '1'})}")
+    url = f"{request.path}?{urlencode({**known, _BOUNCED: '1'})}"
+    return pages.bounce(request, url, client=client)
 
 
 def _take_query(request: HttpRequest) -> tuple[dict[str, str], Secret]:
@@ -238,13 +243,15 @@ def _send_to_host(
 ) -> HttpResponse:
     """Tell a user by which name of this site linking can be done."""
     logger.warning(
-        "A user at %s was not sent to Google, which leads back to %s, where browsers keep another "
+        "A user at %s was not sent to %s, which leads back to %s, where browsers keep another "
         "session. Redirect the one to the other, or set SESSION_COOKIE_DOMAIN for both.",
         request.get_host(),
+        name_provider_of(wanted.client),
         host,
     )
     path = _choose_return_url(request, wanted.return_url)
-    return pages.other_host(request, host, url=urljoin(redirect_uri, path))
+    url = urljoin(redirect_uri, path)
+    return pages.other_host(request, host, client=wanted.client, url=url)
 
 
 def _redirect_to_google(request: HttpRequest, pending: PendingAuthorization) -> HttpResponse:
@@ -253,7 +260,8 @@ def _redirect_to_google(request: HttpRequest, pending: PendingAuthorization) -> 
         return HttpResponseRedirect(pending.authorization_url(state))
     except GoogleLinkError as error:  # Where its address is, only the issuer's metadata says.
         logger.warning("Linking through the client %r failed: %s", pending.client, error)
-        return pages.failure(request, error, try_url=_make_retry_url(request, pending))
+        try_url = _make_retry_url(request, pending)
+        return pages.failure(request, error, client=pending.client, try_url=try_url)
 
 
 def _make_retry_url(

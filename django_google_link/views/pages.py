@@ -10,49 +10,58 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
+from ..conf.clients import name_provider_of
 from ..exceptions import GoogleLinkError, OtherAccountError
 from ..scopes import IDENTITY_SCOPES
-from ..web.failures import NO_LASTING_ACCESS, explain_failure
+from ..web.failures import explain_failure, explain_lack_of_refresh_token
 from ..web.responses import describe
 
 if TYPE_CHECKING:
     from ..accounts.authorization_requests import PendingAuthorization
 
 
-def failure(request: HttpRequest, error: GoogleLinkError, *, try_url: str = "") -> HttpResponse:
-    """Say what went wrong, by the kind of error; what Google said stays in the log."""
-    status, title, text = explain_failure(error)
+def failure(
+    request: HttpRequest, error: GoogleLinkError, *, client: str = "", try_url: str = ""
+) -> HttpResponse:
+    """Say what went wrong, by the kind of error; what the provider said stays in the log."""
+    status, title, text = explain_failure(error, provider=name_provider_of(client))
     return _render_error(request, status=status, title=title, text=text, try_url=try_url)
 
 
 @sensitive_variables()
-def bounce(request: HttpRequest, url: str) -> HttpResponse:
-    """Send the browser on from a page of ours. A redirect would still count as Google's."""
-    response = render(request, "django_google_link/continue.html", {"url": url})
+def bounce(request: HttpRequest, url: str, *, client: str) -> HttpResponse:
+    """Send the browser on from a page of ours. A redirect would still count as the provider's."""
+    context = {"url": url, "provider": name_provider_of(client)}
+    response = render(request, "django_google_link/continue.html", context)
     # The header needs nothing of a project's own base template.
     response["Refresh"] = f"0;url={url}"
     return response
 
 
-def refused(request: HttpRequest, error: str, *, try_url: str) -> HttpResponse:
-    """Say that Google sent the user back with an error."""
+def refused(request: HttpRequest, error: str, *, client: str, try_url: str) -> HttpResponse:
+    """Say that the provider sent the user back with an error."""
+    provider = name_provider_of(client)
     return _render_error(
         request,
         status=400,
-        title=_("Google did not link your account"),
-        text=_("Google sent you back with an error. Nothing was linked, and nothing has changed."),
+        title=_("{provider} did not link your account").format(provider=provider),
+        text=_(
+            "{provider} sent you back with an error. Nothing was linked, and nothing has changed."
+        ).format(provider=provider),
         detail=error[:100],
+        provider=provider,
         try_url=try_url,
     )
 
 
-def no_refresh_token(request: HttpRequest, *, try_url: str) -> HttpResponse:
-    """Say that Google gave no lasting access."""
+def no_refresh_token(request: HttpRequest, *, client: str, try_url: str) -> HttpResponse:
+    """Say that the provider gave no lasting access."""
+    provider = name_provider_of(client)
     return _render_error(
         request,
         status=400,
-        title=_("Google gave no lasting access"),
-        text=str(NO_LASTING_ACCESS),
+        title=_("{provider} gave no lasting access").format(provider=provider),
+        text=explain_lack_of_refresh_token(provider),
         try_url=try_url,
     )
 
@@ -75,6 +84,7 @@ def other_account(
     context = {
         "expected": error.account,
         "other": error.name,
+        "provider": name_provider_of(error.client),
         "has_same_name": error.has_same_name,
         "try_url": try_url,
         "add_url": add_url,
@@ -83,16 +93,16 @@ def other_account(
     return render(request, "django_google_link/other_account.html", context, status=409)
 
 
-def other_host(request: HttpRequest, host: str, *, url: str) -> HttpResponse:
+def other_host(request: HttpRequest, host: str, *, client: str, url: str) -> HttpResponse:
     """Say by which name of this site an account can be linked."""
     return _render_error(
         request,
         status=400,
         title=_("Open this site as {host}").format(host=host),
         text=_(
-            "Google would send you back to {host}, and you are not logged in there. "
+            "{provider} would send you back to {host}, and you are not logged in there. "
             "Go there, log in, and link your account."
-        ).format(host=host),
+        ).format(host=host, provider=name_provider_of(client)),
         go_url=url,
         go_host=host,
     )

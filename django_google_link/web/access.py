@@ -21,7 +21,7 @@ from ..accounts.authorize_links import AuthorizeRequest
 from ..accounts.declared_scopes import declaring
 from ..accounts.lookup import choose_account, linked_accounts, require_ready
 from ..accounts.spent_states import read_declined as read_declined_tickets
-from ..conf.clients import OAuthClient, get_client
+from ..conf.clients import OAuthClient, get_client, name_provider_of
 from ..conf.front_ends import get_front_end
 from ..conf.scope_rules import missing_scopes
 from ..conf.settings import conf
@@ -126,6 +126,11 @@ class GoogleAccess:
             # A name that is not configured is no matter of the user's.
             get_client(self._client_name)
         return accounts
+
+    @property
+    def provider(self) -> str:
+        """What users call the provider, ``DISPLAY_NAME`` of the client: ``Google``."""
+        return name_provider_of(self._client_name)
 
     @property
     def granted_scopes(self) -> frozenset[str]:

@@ -11,7 +11,7 @@ from ..accounts.grants import mark_lost
 from ..exceptions import AccountChoiceRequiredError, GrantLostError, TokenUndecryptableError
 from ..models import Status
 
-_DETAIL = "The user has to give consent at Google: see authorize_url, or hand in link_request."
+_DETAIL = "The user has to give consent: see authorize_url, or hand in link_request."
 
 if TYPE_CHECKING:
     from ..exceptions import ConsentRequiredError

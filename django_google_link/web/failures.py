@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from ..exceptions import (
     ClientMisconfiguredError,
@@ -14,14 +13,22 @@ from ..exceptions import (
     StateError,
 )
 
-NO_LASTING_ACCESS = gettext_lazy(
-    "Your account could not be linked. Remove this site from the apps with access to your "
-    "Google Account, in the security settings at Google, and try again."
-)
+
+def explain_lack_of_refresh_token(provider: str) -> str:
+    """Say what to do where a provider gives no refresh token to a user who has linked before."""
+    return _(
+        "Your account could not be linked. Remove this site from the apps with access to your "
+        "{provider} Account, in the security settings at {provider}, and try again."
+    ).format(provider=provider)
 
 
-def explain_failure(error: GoogleLinkError) -> tuple[int, str, str]:
-    """Return the HTTP status, a title and a sentence; what Google said stays in the log."""
+def explain_failure(error: GoogleLinkError, *, provider: str) -> tuple[int, str, str]:
+    """Return the HTTP status, a title and a sentence; what the provider said stays in the log.
+
+    Args:
+        error: of the linking flow.
+        provider: what users call the provider.
+    """
     match error:
         case StateError():
             return (
@@ -33,18 +40,14 @@ def explain_failure(error: GoogleLinkError) -> tuple[int, str, str]:
                 ),
             )
         case HostedDomainError():
-            return (
-                403,
-                _("This account could not be linked"),
-                _("Only Google accounts of {domain} can be linked here.").format(
-                    domain=error.hosted_domain
-                ),
-            )
+            return 403, _("This account could not be linked"), _name_domains(error.hosted_domains)
         case RefreshUnavailableError():
             return (
                 503,
-                _("Google cannot be reached"),
-                _("Google did not answer as it should. Nothing has changed. Try again soon."),
+                _("{provider} cannot be reached").format(provider=provider),
+                _(
+                    "{provider} did not answer as it should. Nothing has changed. Try again soon."
+                ).format(provider=provider),
             )
         case GrantNotStoredError():
             return (
@@ -58,11 +61,22 @@ def explain_failure(error: GoogleLinkError) -> tuple[int, str, str]:
         case ClientMisconfiguredError():
             return (
                 503,
-                _("This site is not set up for Google"),
-                _("Google does not accept this site now. Its operators have to correct that."),
+                _("This site is not set up for {provider}").format(provider=provider),
+                _(
+                    "{provider} does not accept this site now. Its operators have to correct that."
+                ).format(provider=provider),
             )
     return (
         400,
-        _("Google did not link your account"),
-        _("Google did not accept the answer. Nothing has changed. Please try again."),
+        _("{provider} did not link your account").format(provider=provider),
+        _("{provider} did not accept the answer. Nothing has changed. Please try again.").format(
+            provider=provider
+        ),
     )
+
+
+def _name_domains(domains: tuple[str, ...]) -> str:
+    if domains == ("*",):
+        return _("Only accounts of an organization with Google Workspace can be linked here.")
+    text = _("Only Google accounts of {domain} can be linked here.")
+    return text.format(domain=", ".join(domains))

@@ -42,8 +42,8 @@ def choose_redirect_uri(request: HttpRequest, client: OAuthClient) -> str:
     if client.type == "installed":
         return _choose_loopback(client, built)
     if not client.redirect_uris:
-        is_emulator = is_loopback(client.authorization_endpoint)
-        if not request.is_secure() and not is_loopback(built) and not is_emulator:
+        is_real = client.is_google and not is_loopback(client.authorization_endpoint)
+        if is_real and not request.is_secure() and not is_loopback(built):
             logger.warning(
                 "Google accepts no redirect URI like %s: only https, unless on loopback. Behind a "
                 "proxy set SECURE_PROXY_SSL_HEADER, or the client's REDIRECT_URI.",
@@ -64,7 +64,7 @@ def choose_redirect_uri(request: HttpRequest, client: OAuthClient) -> str:
         return listed[0]
     raise SettingsError(
         "E018",
-        f"{built} is not among the redirect URIs of the Google client {client.name!r}.",
+        f"{built} is not among the redirect URIs of the client {client.name!r}.",
         hint=f"The file has {', '.join(client.redirect_uris)}: open the site by that address, or "
         "add this one in the Google console and download the file again, or set REDIRECT_URI.",
     )
@@ -76,7 +76,7 @@ def _choose_loopback(client: OAuthClient, built: str) -> str:
         return built
     raise SettingsError(
         "E018",
-        f"The Google client {client.name!r} is a Desktop client: Google sends its users back to "
+        f"The client {client.name!r} is a Desktop client: Google sends its users back to "
         f"their own machine, and never to {built}.",
         hint='In the Google console, under Clients, create a client of type "Web application" with '
         "this redirect URI, and use its file.",

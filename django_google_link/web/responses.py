@@ -98,6 +98,7 @@ def _render_page(
     context = {
         **content,
         "account": access.account,
+        "provider": access.provider,
         "back_url": default_return_url(),
         "missing_scopes": describe(content["missing_scopes"]),
     }

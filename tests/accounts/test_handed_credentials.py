@@ -8,6 +8,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import jwt
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth import get_user_model
@@ -41,6 +42,7 @@ from tests.support.accounts import linked, token_of
 from tests.support.constants import CALENDAR, CALLBACK, DRIVE
 from tests.support.databases import new_user
 from tests.support.failing import refusing
+from tests.support.providers import play_provider, without
 from tests.support.signals import heard
 from tests.support.times import skip_pauses
 from tests.support.workers import just_before
@@ -74,10 +76,14 @@ def obtain(
     **consent: Any,
 ) -> Credentials:
     """Go through a flow of the project's own, and return what it ends with."""
+    redirect_uri = google.client.redirect_uris[-1]
     flow = flow_class.from_client_config(
-        google.client_secrets(), scopes or SCOPES, redirect_uri=CALLBACK
+        google.client_secrets(), scopes or SCOPES, redirect_uri=redirect_uri
     )
-    url, _ = flow.authorization_url(access_type="offline", prompt="consent")
+    # Other providers refuse what Google alone understands.
+    params = {"access_type": "offline", "prompt": "consent"}
+    params = params if google.client.is_googles else {"access_type": ""}
+    url, _ = flow.authorization_url(**params)
     flow.fetch_token(authorization_response=google.consent(url, user=who, **consent))
     flow.oauth2session.close()
     return flow.credentials
@@ -427,7 +433,7 @@ def test_credentials_of_another_client_that_is_configured(
 
 def test_client_that_is_not_configured(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
     """As everywhere."""
-    with pytest.raises(SettingsError, match="There is no Google client 'reports'"):
+    with pytest.raises(SettingsError, match="There is no client 'reports'"):
         link_credentials(anna, obtain(google, alice), client="reports")
 
 
@@ -627,3 +633,136 @@ def test_link_is_logged(
 
     assert f"The account {account.pk} was linked." in caplog.text
     assert str(credentials.refresh_token) not in caplog.text
+
+
+def obtain_elsewhere(google: FakeGoogle, who: FakeUser) -> Credentials:
+    """Go through a flow of the project's own at a provider that knows no OpenID."""
+    return obtain(google, who, scopes=["read", "write"])
+
+
+def test_provider_that_says_elsewhere_who_it_is(
+    google: FakeGoogle, alice: FakeUser, anna: Any, settings: Settings
+) -> None:
+    """Its userinfo endpoint is asked with the token that the refresh has brought."""
+    play_provider(google, settings, speaks_openid=False)
+
+    account = link_credentials(anna, obtain_elsewhere(google, alice))
+
+    assert (account.sub, account.email) == (alice.sub, alice.email)
+    assert set(account.granted_scopes) == {"read", "write"}
+
+
+def test_id_token_of_a_provider_that_is_asked_elsewhere(
+    google: FakeGoogle, alice: FakeUser, anna: Any, settings: Settings
+) -> None:
+    """The settings say what counts; it may have another subject there."""
+    play_provider(google, settings, speaks_openid=False)
+    id_token = jwt.encode({"sub": "another"}, "a key that has thirty-two bytes.")
+
+    account = link_credentials(anna, copy_of(obtain_elsewhere(google, alice), id_token=id_token))
+
+    assert account.sub == alice.sub
+
+
+def test_provider_whose_endpoints_are_published(
+    google: FakeGoogle, alice: FakeUser, anna: Any, settings: Settings
+) -> None:
+    """The credentials name the token endpoint, and the settings the issuer alone."""
+    play_provider(google, settings)
+    without(settings, "AUTHORIZATION_ENDPOINT", "TOKEN_ENDPOINT", "JWKS_URI")
+
+    account = link_credentials(anna, obtain(google, alice, scopes=["openid", "read"]))
+
+    assert account.sub == alice.sub
+
+
+def test_provider_that_does_not_say_who_it_is(
+    google: FakeGoogle, alice: FakeUser, anna: Any, settings: Settings
+) -> None:
+    """There is one link for each user, and the next takes its place."""
+    play_provider(google, settings, speaks_openid=False, IDENTITY="none")
+    without(settings, "USERINFO_ENDPOINT", "SUBJECT_MEMBER")
+    bob = google.add_user("bob@example.com")
+    first = link_credentials(anna, obtain_elsewhere(google, alice))
+
+    second = link_credentials(anna, obtain_elsewhere(google, bob))
+
+    assert GoogleAccount.objects.get() == first == second
+    assert not google.granted_scopes(alice)
+    assert google.granted_scopes(bob)
+
+
+def test_provider_that_gives_no_refresh_tokens(
+    google: FakeGoogle, alice: FakeUser, anna: Any, settings: Settings
+) -> None:
+    """The access token of the flow is stored, and the link ends with it."""
+    play_provider(google, settings, speaks_openid=False, gives_refresh_tokens=False)
+    credentials = obtain_elsewhere(google, alice)
+
+    account = link_credentials(anna, credentials)
+
+    account.refresh_from_db()
+    assert account.sub == alice.sub
+    assert access_token(anna) == credentials.token
+    assert account.ends_at
+    assert abs(account.ends_at - timezone.now()) < timedelta(hours=1)
+
+
+@pytest.mark.parametrize("has_token", [True, False])
+def test_access_token_that_has_expired(
+    google: FakeGoogle, alice: FakeUser, anna: Any, settings: Settings, has_token: bool
+) -> None:
+    """Nothing can be got for it, and it is not asked for whose it was."""
+    play_provider(google, settings, speaks_openid=False, gives_refresh_tokens=False)
+    credentials = obtain_elsewhere(google, alice)
+    if has_token:
+        credentials.expiry = timezone.now().replace(tzinfo=None) - timedelta(seconds=1)
+    else:
+        credentials = copy_of(credentials, token=None)
+
+    with pytest.raises(GrantLostError) as lost:
+        link_credentials(anna, credentials)
+
+    assert lost.value.reason == "expired"
+    assert not google.requests_to("userinfo")
+
+
+def test_access_token_that_does_not_say_until_when(
+    google: FakeGoogle, alice: FakeUser, anna: Any, settings: Settings
+) -> None:
+    """The link lasts until an API refuses it."""
+    play_provider(google, settings, speaks_openid=False, gives_refresh_tokens=False)
+    credentials = obtain_elsewhere(google, alice)
+    credentials.expiry = None
+
+    assert link_credentials(anna, credentials).access_token_expires_at is None
+
+
+def test_refresh_token_that_another_provider_should_have_given(
+    google: FakeGoogle, alice: FakeUser, anna: Any, settings: Settings
+) -> None:
+    """The message says what to do if it gives none."""
+    play_provider(google, settings, speaks_openid=False)
+    credentials = copy_of(obtain_elsewhere(google, alice), refresh_token=None)
+
+    with pytest.raises(NoRefreshTokenError, match="set REFRESH_TOKENS of 'default' to False"):
+        link_credentials(anna, credentials)
+
+
+def test_grant_on_which_a_link_may_live_is_spared(
+    google: FakeGoogle, alice: FakeUser, anna: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither can the outbox be written nor the link be looked up: it is said, and not ended."""
+    linked(anna, google, alice)
+    credentials = obtain(google, alice)
+    error = OperationalError("read only")
+
+    with (
+        refusing(error, "INSERT INTO", "pendingrevocation"),
+        refusing(error, "SELECT", "NOT", "sealed_refresh_token", "issuer"),
+        pytest.raises(GrantNotStoredError),
+    ):
+        link_credentials(anna, credentials)
+
+    assert google.granted_scopes(alice)
+    assert "lives on at Google, and is not stored here" in caplog.text

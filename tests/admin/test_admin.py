@@ -149,7 +149,7 @@ def test_list_shows_what_an_operator_needs(desk: Client, account: GoogleAccount)
 def test_list_tells_why_an_account_is_lost(desk: Client, account: GoogleAccount) -> None:
     """The status with its reason, also with one that an app of the project's has made up."""
     mark_lost(account, Reason.SESSION_POLICY)
-    said = "needs to be linked again: session policy of the Workspace"
+    said = "needs to be linked again: Google Cloud session control"
     assert said in desk.get(reverse(ACCOUNTS)).content.decode()
 
     GoogleAccount.objects.update(status_reason="bankruptcy")
@@ -414,11 +414,11 @@ def test_check_finds_out_and_keeps_a_history(
     google.revoke(alice)
     assert "1: lost: their users have to link again" in act(desk, "check_now", account)
 
-    assert history() == ["Check at Google: refreshed"] * 2 + [
-        "Check at Google: lost: their users have to link again"
+    assert history() == ["Check at the provider: refreshed"] * 2 + [
+        "Check at the provider: lost: their users have to link again"
     ]
     assert (
-        "Check at Google"
+        "Check at the provider"
         in desk.get(
             reverse("admin:google_link_googleaccount_history", args=[account.pk])
         ).content.decode()
@@ -435,7 +435,7 @@ def test_refresh_replaces_the_access_token(
     assert token_of(account, "access_token") != before
 
     GoogleAccount.objects.update(refresh_retry_at=in_seconds(60))
-    assert "1: postponed: Google gave no usable answer" in act(desk, "refresh_now", account)
+    assert "1: postponed: the provider gave no usable answer" in act(desk, "refresh_now", account)
     assert len(google.requests_to("token")) == 1
 
 
@@ -449,7 +449,7 @@ def test_action_stops_when_google_is_down(
 
     page = act(desk, "check_now", *accounts)
 
-    assert "3: postponed: Google gave no usable answer" in page
+    assert "3: postponed: the provider gave no usable answer" in page
     assert "4 were not tried." in page
     assert GoogleAccount.objects.filter(status=Status.ACTIVE).count() == 7
     assert len(history()) == 3
@@ -467,7 +467,7 @@ def test_action_goes_on_when_google_answers_in_between(
 
     page = act(desk, "check_now", *accounts)
 
-    assert "4: postponed: Google gave no usable answer" in page
+    assert "4: postponed: the provider gave no usable answer" in page
     assert "2: refreshed" in page
     assert len(history()) == 7
 
@@ -528,7 +528,7 @@ def test_unlinking_asks_first_and_revokes(
 ) -> None:
     """It says what it will do; the history knows who did it."""
     page = act(desk, "delete_selected", account)
-    assert "The grants are revoked at Google" in page
+    assert "The grants are revoked at the provider" in page
     assert GoogleAccount.objects.exists()
 
     act(desk, "delete_selected", account, post="yes")
@@ -594,7 +594,7 @@ def test_deletion_of_one_says_what_it_does(
 ) -> None:
     """From its own page, too."""
     url = reverse("admin:google_link_googleaccount_delete", args=[account.pk])
-    assert "The grant is revoked at Google" in desk.get(url).content.decode()
+    assert "The grant is revoked at the provider" in desk.get(url).content.decode()
 
     desk.post(url, {"post": "yes"})
 
@@ -623,7 +623,7 @@ def test_revocation_can_be_tried_at_once(
 ) -> None:
     """However long it should wait; while Google is still down it waits on."""
     google.fail_next(endpoint="revoke")
-    assert "1: postponed: Google could not be reached" in act(desk, "revoke_now", pending)
+    assert "1: postponed: the provider could not be reached" in act(desk, "revoke_now", pending)
 
     assert "1: revoked" in act(desk, "revoke_now", pending)
     assert google.granted_scopes(alice) is None
@@ -640,7 +640,7 @@ def test_revoking_stops_when_google_is_down(
 
     page = act(desk, "revoke_now", *PendingRevocation.objects.all())
 
-    assert "3: postponed: Google could not be reached" in page
+    assert "3: postponed: the provider could not be reached" in page
     assert "2 were not tried." in page
     assert len(google.requests_to("revoke")) == 3
 

@@ -10,7 +10,8 @@ import pytest
 
 from example_project.demo.process import Demo
 from tests.browser.login import log_in
-from tests.browser.steps import WORK, allow, button, choose_video, expect, link
+from tests.browser.single_page import expect_notice, link_in_popup, open_popup
+from tests.browser.steps import ANNA, WORK, allow, button, choose_video, expect, link
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
@@ -120,6 +121,43 @@ def test_pages_of_users(visitor: Visitor) -> None:
     look("Page not found")
 
     assert len(visitor.seen) == 18
+
+
+def test_single_page_app(visitor: Visitor, demo: Demo) -> None:
+    """Its screens and dialogs, and what it says of what has gone wrong."""
+    page, look = visitor.page, visitor.look
+
+    page.goto(demo.app)
+    look("Log in")
+    page.get_by_label("Username").fill("anna")
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Log in").click()
+    expect_notice(page, "No active account")
+    look("Log in")
+    page.get_by_label("Password").fill("daybook")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_text("needs your permission")).to_be_visible()
+    look("Accounts and agenda")
+    popup = open_popup(page)
+    look("Accounts and agenda")
+    allow(popup)
+    expect(page.get_by_text("Dentist")).to_be_visible()
+    look("Accounts and agenda")
+    link_in_popup(page, WORK)
+    page.get_by_role("button", name=f"Label {WORK}").click()
+    look("What do you call")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name=f"Unlink {WORK}").click()
+    look(f"Unlink {WORK}?")
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    allow(open_popup(page, f"Link again {ANNA}"), account=WORK)
+    expect_notice(page, f"You chose {WORK}")
+    look("Accounts and agenda")
+    page.goto(f"{demo.app}/linked/")
+    expect_notice(page, "Nothing has come back")
+    look("Back from Google")
+
+    assert len(visitor.seen) == 9
 
 
 def test_page_of_another_account(visitor: Visitor) -> None:

@@ -137,7 +137,7 @@ def test_unlink_revokes_at_google(page: Page, demo: Demo) -> None:
     button(page, "Unlink")
     button(page, "Unlink")
 
-    expect(page.get_by_text("You have not linked a Google account yet.")).to_be_visible()
+    expect(page.get_by_text("You have not linked any Google account yet.")).to_be_visible()
     assert userinfo_status(demo, token) == 401
 
 
@@ -168,7 +168,7 @@ def test_two_tabs(page: Page, first: int) -> None:
 def test_keyboard_only(page: Page) -> None:
     """Tab reaches the link button, which shows its focus, and Enter presses it."""
     page.goto("/")
-    tab_to(page, "Link a Google account")
+    tab_to(page, "Link your Google account")
     outline = "getComputedStyle(document.activeElement).outlineStyle"
     assert page.evaluate(outline) == "solid"
     page.keyboard.press("Enter")

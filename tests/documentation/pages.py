@@ -65,9 +65,9 @@ def blocks(text: str, language: str = "python") -> list[str]:
     return [dedent(block) for _, block in found]
 
 
-def block_with(name: str, text: str) -> str:
+def block_with(name: str, text: str, language: str = "python") -> str:
     """Return the code block of a page in which this text stands."""
-    [block] = [block for block in blocks(text_of(name)) if text in block]
+    [block] = [block for block in blocks(text_of(name), language) if text in block]
     return block
 
 

@@ -51,6 +51,7 @@ urlpatterns = [
 @pytest.fixture
 def google(page: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGoogle]:
     """The provider of a page, played by the kit as the page's settings describe it."""
+    monkeypatch.setenv(f"{PAGES[page][0].upper()}_CLIENT_SECRET", "not-a-secret")
     clients = run(page, "CLIENTS = ")["CLIENTS"]
     known = settings.GOOGLE_LINK["CLIENTS"]
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": {**known, **clients}}

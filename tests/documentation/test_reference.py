@@ -125,6 +125,15 @@ def test_front_ends_have_every_word() -> None:
     assert first_column(words) == list(known)
 
 
+def test_module_for_front_ends_has_every_word() -> None:
+    """Each error of its own stands in the table before."""
+    source = (ROOT / "django_google_link/static/django_google_link/google_link.js").read_text()
+    thrown = set(re.findall(r'(?:new GoogleLinkError|fail)\(\s*"(\w+)"', source))
+    *_, own, _ = tables(text_of("reference/front-ends"))
+
+    assert set(first_column(own)) == thrown
+
+
 def test_checks_have_every_id() -> None:
     """Each has a row of its own, in their order."""
     [table] = tables(text_of("reference/checks"))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.utils import translation
 from pytest_django import Settings
 
 from django_google_link.accounts.retirement import retire_grant
@@ -286,7 +287,8 @@ def test_words_are_in_the_language_of_the_request(
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.locale.LocaleMiddleware"]
     front_end.headers["accept-language"] = "de"
 
-    response = complete(front_end, google, front_end.start(), alice, deny=True)
+    with translation.override("en"):  # Afterwards it is as before, whatever the request has set.
+        response = complete(front_end, google, front_end.start(), alice, deny=True)
 
     assert (
         response.json()["detail"] == "Es wurde nichts verknüpft, und es hat sich nichts geändert."

@@ -192,7 +192,7 @@ def test_authorize_for_nobody(google: FakeGoogle) -> None:
 
 def test_authorize_with_broken_settings(user: Any, settings: Settings) -> None:
     """Not a traceback."""
-    with pytest.raises(CommandError, match="no Google client 'other'"):
+    with pytest.raises(CommandError, match="no client 'other'"):
         run_authorize(user.get_username(), nobody, client="other")
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": []}
     with pytest.raises(CommandError, match="ENCRYPTION_KEYS"):

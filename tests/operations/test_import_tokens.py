@@ -419,7 +419,7 @@ def test_tokens_that_are_dead_are_left_out(
 
     said = run("allauth", "--wipe-source")
 
-    assert "1 left out: Google no longer honours them" in said
+    assert "1 left out: the provider no longer honours them" in said
     assert f"SocialToken {row.pk} was not imported" in caplog.text
     assert "dead-for-long" not in caplog.text + said
     assert alice.email not in caplog.text
@@ -493,8 +493,8 @@ def test_account_that_only_its_place_knows(
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ({"status": 503}, "1 postponed: Google could not be reached"),
-        ({"status": 401, "body": {"error": "invalid_client"}}, "1 postponed: Google refuses"),
+        ({"status": 503}, "1 postponed: the provider could not be reached"),
+        ({"status": 401, "body": {"error": "invalid_client"}}, "1 postponed: the provider refuses"),
     ],
 )
 def test_what_may_go_better_is_postponed(
@@ -573,7 +573,7 @@ def test_settings_that_cannot_work(
 ) -> None:
     """A client that is not there, and no key."""
     in_allauth(anna, "1", refresh_token)
-    failed("no Google client 'nothing'", "allauth", "--client", "nothing")
+    failed("no client 'nothing'", "allauth", "--client", "nothing")
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": []}
     failed("ENCRYPTION_KEYS", "allauth")
 

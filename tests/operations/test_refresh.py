@@ -166,7 +166,7 @@ def test_command_asks_nothing_more_for_a_client_that_is_refused(
 
     said = failed("20 of the accounts stay as they are", expiring_within=0, workers=2)
 
-    assert said.strip().startswith("20 left alone: Google refuses their client")
+    assert said.strip().startswith("20 left alone: the provider refuses their client")
     assert asked(google) <= 2
     assert links() == before
 
@@ -191,7 +191,7 @@ def test_command_knows_a_client_that_is_not_configured(
     link_many(1, google, alice, client="gone")
 
     assert "1 left alone" in failed("1 of the accounts", expiring_within=0)
-    assert "There is no Google client 'gone'" in caplog.text
+    assert "There is no client 'gone'" in caplog.text
 
 
 def test_command_without_the_key_leaves_all_as_it_is(
@@ -214,7 +214,7 @@ def test_command_stops_when_google_is_down(google: FakeGoogle, alice: FakeUser) 
 
     text = failed("20 of the accounts stay as they are", expiring_within=0, workers=2)
 
-    assert text == "      20 postponed: Google gave no usable answer\n"
+    assert text == "      20 postponed: the provider gave no usable answer\n"
     assert 5 <= asked(google) <= 7
     assert GoogleAccount.objects.filter(status=Status.ACTIVE).count() == 20
 

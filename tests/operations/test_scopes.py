@@ -357,7 +357,7 @@ def test_retire(google: FakeGoogle, alice: FakeUser) -> None:
     with heard() as news:
         said = run(urlconf=Few, retire=DRIVE)
 
-    assert said.endswith("       1 retired, and revoked at Google\n")
+    assert said.endswith("       1 retired, and revoked at the provider\n")
     assert google.granted_scopes(alice) is None
     assert google.granted_scopes(ben)
     assert not PendingRevocation.objects.exists()
@@ -386,7 +386,7 @@ def test_links_of_one_grant_are_retired_together(google: FakeGoogle, alice: Fake
     said = run(urlconf=Few, retire=DRIVE)
 
     assert said.endswith(
-        "       1 retired, and revoked at Google\n"
+        "       1 retired, and revoked at the provider\n"
         "       1 handled with another link of the same grant\n"
     )
     assert len(google.requests_to("revoke")) == 1

@@ -31,7 +31,7 @@ def test_accounts_without_a_link_offers_one(browser: Client, google: FakeGoogle)
     page = browser.get("/google/")
 
     assert page.status_code == 200
-    assert b"You have not linked a Google account yet" in page.content
+    assert b"You have not linked any Google account yet" in page.content
     assert browser.get(page.context["add_url"])["Location"].startswith(google.url)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from django.test import Client
+from django.utils import translation
 from pytest_django import Settings
 
 from django_google_link.checks.site import check_installation
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def translated(settings: Settings) -> None:
+def translated(settings: Settings) -> Iterator[None]:
     """A site in German and English, each under a prefix."""
     settings.ROOT_URLCONF = "tests.support.translated_urls"
     settings.LANGUAGES = [("en", "English"), ("de", "German")]
@@ -32,6 +33,9 @@ def translated(settings: Settings) -> None:
         "django.middleware.locale.LocaleMiddleware",
         *settings.MIDDLEWARE[position:],
     ]
+    yield
+    # The middleware leaves the language of the last request to the thread.
+    translation.deactivate()
 
 
 def redirect_uri_of(response: Any) -> str:

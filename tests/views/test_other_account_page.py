@@ -70,5 +70,5 @@ def test_page_tells_accounts_of_one_address_apart(
 
     text = come_as(browser, google, alice, instead_of="42").content.decode()
 
-    assert f"a Google account with the address {alice.email}" in text
+    assert f"another Google account with the address {alice.email}" in text
     assert "has the same address, but it is a different one" in text

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import re
 from base64 import b64decode
 from collections.abc import Callable
+from datetime import timedelta
 from html import unescape
 from typing import Any
 
@@ -13,13 +15,25 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
-from django_google_link.accounts.access_tokens import fresh_access_token
+from django_google_link.accounts.access_tokens import check_grant, fresh_access_token
+from django_google_link.accounts.authorize_links import AuthorizeRequest
 from django_google_link.exceptions import GrantLostError
 from django_google_link.models import GoogleAccount, PendingRevocation
-from django_google_link.testing import FakeClient, FakeGoogle, FakeUser, travel
+from django_google_link.operations.refresh import (
+    RefreshOutcome,
+    list_due_accounts,
+    refresh_account,
+)
+from django_google_link.testing import (
+    FakeClient,
+    FakeGoogle,
+    FakeUser,
+    link_google_account,
+    travel,
+)
 from tests.support.flow import link, visit
 from tests.support.providers import START, play_provider, without
-from tests.support.urls import query_of
+from tests.support.urls import local, query_of
 
 pytestmark = pytest.mark.django_db
 
@@ -204,6 +218,8 @@ def test_what_is_no_subject_is_refused(
         ({"status": 403}, 400),
         ({"status": 404}, 400),
         ({"status": 302, "headers": {"Location": "/v1/other"}}, 400),
+        ({"status": 302, "headers": {"Location": "/"}, "body": {"sub": "42"}}, 400),
+        ({"status": 203, "body": {"sub": "42"}}, 400),
         ({"status": 429}, 503),
         ({"status": 500}, 503),
         ({"status": 200, "body": b"x" * 2_000_000}, 503),
@@ -225,6 +241,27 @@ def test_userinfo_that_says_nothing_links_nothing(
 
     assert response.status_code == status
     assert b"Try again" in response.content
+    assert_nothing_is_left(google, alice)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_userinfo_of_a_hundred_megabytes_is_cut_short(
+    browser: Client,
+    google: FakeGoogle,
+    alice: FakeUser,
+    oauth: FakeClient,
+    is_compressed: bool,
+) -> None:
+    """Compressed, too, though nobody has asked for that."""
+    body = b'{"sub": "' + b"x" * 100_000_000 + b'"}'
+    headers = {"Content-Encoding": "gzip"} if is_compressed else {}
+    body = gzip.compress(body, 1) if is_compressed else body
+    google.fail_next(endpoint="userinfo", status=200, body=body, headers=headers)
+
+    response = link(browser, google, alice)
+
+    assert response.status_code == 503
     assert_nothing_is_left(google, alice)
 
 
@@ -259,7 +296,7 @@ def test_basic_is_form_encoded(
 ) -> None:
     """RFC 6749 section 2.3.1, at all three endpoints, and never in the body as well."""
     client = play(authentication="client_secret_basic")
-    google.client.client_secret = "a:b c%d+é"
+    google.client.client_secret = "a:b c%d+~"
     play(authentication="client_secret_basic")
 
     link(browser, google, alice)
@@ -274,7 +311,7 @@ def test_basic_is_form_encoded(
     for request in requests:
         kind, _, encoded = request.headers["Authorization"].partition(" ")
         assert kind == "Basic"
-        assert b64decode(encoded).decode() == f"{client.client_id}:a%3Ab+c%25d%2B%C3%A9"
+        assert b64decode(encoded).decode() == f"{client.client_id}:a%3Ab+c%25d%2B~"
         assert not {"client_id", "client_secret"} & set(request.form)
 
 
@@ -487,6 +524,7 @@ class TestNobodyKnown:
         account = only()
         assert len(account.sub) == 32
         assert alice.sub not in account.sub
+        assert account.display_name == "127.0.0.1", "It is called as its provider is."
         assert account.email == ""
         assert fresh_access_token(account).value
         assert not google.requests_to("userinfo")
@@ -541,6 +579,39 @@ class TestNobodyKnown:
         assert visits == 2
         assert only().sealed_refresh_token == before
 
+    def test_two_first_consents_make_one_link(
+        self, browser: Client, google: FakeGoogle, alice: FakeUser, nobody: FakeClient
+    ) -> None:
+        """In two tabs, neither of which knew of the other: the later one is what is left."""
+        first, second = (browser.get(START)["Location"] for _ in range(2))
+        browser.get(local(google.consent(first, user=alice)))
+        before = only()
+
+        browser.get(local(google.consent(second, user=alice)))
+
+        account = only()
+        assert (account.pk, account.sub) == (before.pk, before.sub)
+        assert account.sealed_refresh_token != before.sealed_refresh_token
+        [pending] = PendingRevocation.objects.all()
+        assert pending.unseal_token("refresh_token") == before.unseal_token("refresh_token")
+
+    def test_terminal_renews_it(
+        self, browser: Client, google: FakeGoogle, alice: FakeUser, nobody: FakeClient, user: Any
+    ) -> None:
+        """A further account cannot be told from it, so that one that is asked for replaces it."""
+        link(browser, google, alice)
+        wanted = AuthorizeRequest(
+            user=str(user.pk),
+            host="testserver",
+            client="default",
+            scopes=("read",),
+            required=("read",),
+            return_url="/",
+            add=True,
+        )
+
+        assert browser.get(wanted.url())["Location"].startswith(google.url)
+
 
 class TestWithoutRefreshTokens:
     """A provider whose links last as long as their access token."""
@@ -567,6 +638,7 @@ class TestWithoutRefreshTokens:
             with pytest.raises(GrantLostError) as caught:
                 fresh_access_token(only())
             assert caught.value.reason == "expired"
+            assert "gives no refresh tokens" in str(caught.value)
             assert only().status == "needs_reauthorization"
             assert only().status_reason == "expired"
 
@@ -614,6 +686,42 @@ class TestWithoutRefreshTokens:
         assert len(google.requests_to("revoke")) == 1
         assert PendingRevocation.objects.count() == 1
 
+    def test_command_notes_what_is_over(
+        self, browser: Client, google: FakeGoogle, alice: FakeUser, short: FakeClient
+    ) -> None:
+        """So that whoever is told of lost links hears of it, and the counts are right."""
+        link(browser, google, alice)
+        day = timedelta(days=1)
+        assert not list_due_accounts(expiring_within=day, unused_for=day)
+
+        with travel(hours=2):
+            [due] = list_due_accounts(expiring_within=None, unused_for=day)
+            assert refresh_account(due, leeway=day) == RefreshOutcome.LOST
+
+        assert only().status_reason == "expired"
+        assert len(token_requests(google)) == 1
+
+    def test_grant_is_as_good_as_its_token(
+        self, browser: Client, google: FakeGoogle, alice: FakeUser, short: FakeClient
+    ) -> None:
+        """The provider cannot be asked by other means."""
+        link(browser, google, alice)
+        check_grant(only())
+
+        with travel(hours=2), pytest.raises(GrantLostError) as caught:
+            check_grant(only())
+        assert caught.value.reason == "expired"
+
+    def test_kit_makes_such_a_link(self, google: FakeGoogle, short: FakeClient, user: Any) -> None:
+        """Without any flow, and with the scopes that this provider has."""
+        account = link_google_account(google, user)
+
+        assert account.is_active
+        assert account.without_refresh_token
+        assert account.granted_scopes == ["read"]
+        with travel(hours=2):
+            assert not account.is_active
+
     def test_access_token_is_revoked(
         self, browser: Client, google: FakeGoogle, alice: FakeUser, short: FakeClient
     ) -> None:
@@ -653,3 +761,15 @@ class TestWithoutRefreshTokens:
         with travel(hours=2):
             assert only().is_active
             assert fresh_access_token(only()).is_new
+
+
+def test_plain_http_is_not_said_to_be_refused_by_google(
+    browser: Client, play: Play, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What another provider accepts is that one's to say; where it is, is not known yet."""
+    play()
+    without(settings, "AUTHORIZATION_ENDPOINT", "TOKEN_ENDPOINT", "JWKS_URI")
+
+    assert browser.get(START).status_code == 302
+
+    assert "redirect URI" not in caplog.text

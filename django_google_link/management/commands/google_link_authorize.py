@@ -29,6 +29,7 @@ from django_google_link.exceptions import (
     NoRefreshTokenError,
     OtherAccountError,
 )
+from django_google_link.management.command import LinkCommand
 from django_google_link.management.loopback import HOST, LoopbackServer
 from django_google_link.management.users import user_named
 from django_google_link.models import GoogleAccount
@@ -43,12 +44,12 @@ Open this address in a browser, and allow the access:
 
   {url}
 
-Google then sends the browser to {redirect_uri}, which must be on this machine: from another
+The browser is then sent to {redirect_uri}, which must be on this machine: from another
 one, forward the port first with "ssh -L {port}:127.0.0.1:{port}". Ctrl-C stops.
 """
 
 
-class Command(BaseCommand):
+class Command(LinkCommand):
     """Ask for consent in a browser, and store what comes of it as the web flow does."""
 
     help = "Link a Google account for a user, through a browser on this machine."
@@ -110,14 +111,14 @@ class Command(BaseCommand):
             try:
                 finish_retirements(owner, client=client)
             except GoogleLinkError as error:
-                raise CommandError(_explain_error(error)) from None
+                raise CommandError(_explain_error(error, oauth_client.display_name)) from None
             redirect_uri = f"http://{HOST}:{server.server_port}{server.path}"
             pending = start_authorization(owner, wanted, oauth_client, redirect_uri=redirect_uri)
             try:
                 # It is a further account that is asked for: there is always something to ask.
                 account = flow.link(owner, cast("PendingAuthorization", pending))
             except GoogleLinkError as error:
-                raise CommandError(_explain_error(error)) from None
+                raise CommandError(_explain_error(error, oauth_client.display_name)) from None
             except TimeoutError:
                 raise CommandError(f"Nobody came back within {timeout} seconds.") from None
             except KeyboardInterrupt:
@@ -158,18 +159,18 @@ class _Flow:
             webbrowser.open(url)
 
 
-def _explain_error(error: GoogleLinkError) -> str:
+def _explain_error(error: GoogleLinkError, provider: str) -> str:
     match error:
         case AuthorizationDeniedError(is_users=True):
-            return "Access was refused at Google. Nothing has changed."
+            return f"Access was refused at {provider}. Nothing has changed."
         case AuthorizationDeniedError():
-            return f"Google sent the browser back with {error.error!r}."
+            return f"{provider} sent the browser back with {error.error!r}."
         case OtherAccountError():
             return f"{error.name} was chosen, which is not the account that was asked for."
         case NoRefreshTokenError():
             return (
-                "Google gave no lasting access. Remove this site from the apps with access to the "
-                "Google Account, in its security settings, and try again."
+                f"{provider} gave no lasting access. Remove this site from the apps with access to "
+                f"the {provider} Account, in its security settings, and try again."
             )
     return f"{error} Nothing has changed."
 
@@ -195,7 +196,7 @@ def _choose_address(client: OAuthClient, port: int | None) -> tuple[int, str]:
             return uri.port or 80, uri.path or "/"
     if client.redirect_uris:
         raise CommandError(
-            f"The Google client {client.name!r} is a web application, and its secrets file lists "
+            f"The client {client.name!r} is a web application, and its secrets file lists "
             f"no redirect URI http://{HOST}:{port or _PORT}/. Add that to the client in the Google "
             'console and download the file again, or name a client of type "Desktop app".'
         )
