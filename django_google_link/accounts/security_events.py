@@ -32,6 +32,7 @@ from ..models import (
     ACCOUNT_REASONS,
     GoogleAccount,
     GoogleAccountQuerySet,
+    HistoryEvent,
     Reason,
     SecurityEvent,
     Status,
@@ -39,6 +40,7 @@ from ..models import (
 from ..oauth.id_token import CLOCK_SKEW
 from ..oauth.security_event_token import EventKind, NamedToken, SecurityEventToken, ToldEvent
 from ..signals import send_on_commit
+from . import history
 from .database import delete_in_one_order, lock_in_one_order, run_in_transaction
 from .grant_checks import request_checks
 from .grants import mark_lost
@@ -261,6 +263,14 @@ def _list_digests(named: NamedToken | None) -> list[str]:
 def _act(reach: _Reach, links: list[GoogleAccount], *, effects: _Effects, using: str) -> None:
     """Do what an event means to the links that it speaks of, and tell the site."""
     event = reach.event
+    history.record_all(
+        links,
+        HistoryEvent.SECURITY_EVENT,
+        using=using,
+        actor=history.PROVIDER,
+        type=_name_type(event),
+        reason=_to_column(event.reason, 100),
+    )
     if event.type in {EventKind.TOKEN_REVOKED, EventKind.TOKENS_REVOKED}:
         _end_links(reach, links, Reason.REVOKED, effects=effects, using=using)
     elif event.type == EventKind.ACCOUNT_DISABLED:

@@ -29,6 +29,7 @@ from django_google_link.testing import FakeGoogle, FakeUser, travel
 from django_google_link.testing.accounts import make_google_account
 from tests.support.accounts import linked, save, token_of
 from tests.support.databases import at_once, new_user
+from tests.support.history import told
 from tests.support.signals import heard
 from tests.support.times import in_seconds
 from tests.support.workers import during_refresh
@@ -88,6 +89,11 @@ def test_token_revoked_ends_its_link_and_no_other(
     assert token_of(account, "access_token") is None
     assert token_of(account, "refresh_token") == TOKEN
     assert not PendingRevocation.objects.exists()
+    assert told(account_id=account.pk) == [
+        ("security_event", "provider", {"type": "token-revoked", "reason": ""}),
+        ("lost", "provider", {"reason": "revoked"}),
+    ]
+    assert len(told()) == 2
     assert not to_be_asked()
     event = SecurityEvent.objects.get()
     assert (event.types, event.ended, event.asked) == ("token-revoked", 1, 0)

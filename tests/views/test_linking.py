@@ -875,6 +875,22 @@ def test_hosted_domain_is_checked_in_the_id_token(
     assert GoogleAccount.objects.get().hosted_domain == "example.com"
 
 
+def test_any_workspace_will_do(
+    browser: Client, google: FakeGoogle, alice: FakeUser, configure: Callable[..., None]
+) -> None:
+    """Google is asked to offer those alone, and a private account is refused."""
+    configure(HOSTED_DOMAIN="*")
+    to_google = browser.get("/google/authorize/")["Location"]
+    assert query_of(to_google)["hd"] == "*"
+    worker = google.add_user("w@example.com", hosted_domain="example.com")
+
+    private = browser.get(local(google.consent(to_google.replace("hd=%2A", ""), user=alice)))
+
+    assert private.status_code == 403
+    assert b"an organization with Google Workspace" in private.content
+    assert link(browser, google, worker).status_code == 302
+
+
 # Denied, in part or as a whole
 
 
