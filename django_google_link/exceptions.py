@@ -150,6 +150,15 @@ class GrantLostError(ConsentRequiredError):
     default_message = "This link does not work any more. The user has to link the account again."
     default_reason = "revoked"
 
+    def __init__(self, message: str = "", *, reason: str = "", **more: Any) -> None:
+        super().__init__(message or _LOSSES.get(reason, ""), reason=reason, **more)
+
+
+_LOSSES = {
+    "expired": "The access token of this account has ended, and its provider gives no refresh "
+    "tokens. The user has to link the account again."
+}
+
 
 class AccountChoiceRequiredError(ConsentRequiredError):
     """The user has several linked accounts that would do, and none of them is the default."""

@@ -25,8 +25,11 @@ function show(name) {
 
 function tell(text, ...buttons) {
   const notice = find("#notice");
-  notice.replaceChildren(text, ...buttons.flatMap((button) => [" ", button]));
+  const row = Object.assign(document.createElement("div"), { className: "buttons" });
+  row.append(...buttons);
+  notice.replaceChildren(text, ...(buttons.length ? [row] : []));
   notice.hidden = !text;
+  notice.scrollIntoView({ block: "nearest" });
 }
 
 function makeButton(text, onClick) {
@@ -68,6 +71,8 @@ async function refresh() {
     tell(explain(error));
     if (error.error === "login_required") showLogin();
   }
+  // The button that had the focus may be gone.
+  if (document.activeElement === document.body) find("#content").focus({ preventScroll: true });
 }
 
 // Two may be under way at once: each gets the answer to its own.

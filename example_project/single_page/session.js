@@ -1,7 +1,7 @@
 // Who the user is: a JWT of the site's API. And the endpoints for linking, with that JWT.
 
 import { API } from "/config.js";
-import { GoogleLink } from "/django_google_link/google_link.js";
+import { GoogleLink, GoogleLinkError } from "/django_google_link/google_link.js";
 
 // A tab's own storage outlives the way to Google and back. A site that fears scripts of others in
 // its pages keeps the refresh token in a cookie with HttpOnly instead.
@@ -27,7 +27,12 @@ export const session = {
 // An access token lives for minutes, and a user may take as long at Google: a 401 gets a new one.
 async function headers({ refused }) {
   if (refused || !access) {
-    ({ access } = await post("token/refresh/", { refresh: storage.getItem("refresh") }));
+    try {
+      ({ access } = await post("token/refresh/", { refresh: storage.getItem("refresh") }));
+    } catch {
+      session.logOut();
+      throw new GoogleLinkError("login_required", "You have been logged out: log in again.");
+    }
   }
   return { Authorization: `Bearer ${access}` };
 }

@@ -572,6 +572,25 @@ def test_event_that_is_older_than_what_is_remembered_is_asked_about(
     assert to_be_asked() == {account.pk}
 
 
+def test_link_is_lost_once(
+    tell: Callable[..., None],
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    django_capture_on_commit_callbacks: Capture,
+) -> None:
+    """However many events say so."""
+    account = of_last_year(linked(user, google, alice))
+    with heard() as news, django_capture_on_commit_callbacks(execute=True):
+        for event in ("tokens-revoked", "tokens-revoked", "account-disabled"):
+            tell(event, user=alice)
+
+    assert state_of(account) == REVOKED
+    assert [name for name, _ in news].count("authorization_lost") == 1
+    ended = SecurityEvent.objects.order_by("received_at").values_list("ended", flat=True)
+    assert list(ended) == [1, 0, 0]
+
+
 def test_link_that_is_lost_is_not_asked_about(
     tell: Callable[..., None], alice: FakeUser, user: Any
 ) -> None:

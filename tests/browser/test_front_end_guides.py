@@ -185,6 +185,60 @@ def test_whole_page(page: Page, live_server: LiveServer) -> None:
     assert GoogleAccount.objects.get().email == "alice@gmail.com"
 
 
+def test_completed_twice(page: Page, google: FakeGoogle) -> None:
+    """An effect of React's may run twice: the code is sent once."""
+    twice = """import { googleLink } from "./google.js";
+        const [first, second] = await Promise.all([googleLink.complete(), googleLink.complete()]);
+        document.querySelector("#progress").textContent = String(first === second);"""
+    page.route(
+        "**/linked.js", lambda route: route.fulfill(body=twice, content_type="text/javascript")
+    )
+    page.get_by_role("button", name="link-page").click()
+
+    allow(page, account="alice@gmail.com")
+
+    expect(page.get_by_role("status")).to_have_text("true")
+    assert len(google.requests_to("token")) == 1
+
+
+BAD_CALLS = """async () => {
+    const { GoogleLink } = await import("/static/django_google_link/google_link.js");
+    const { googleLink } = await import("/google.js");
+    const said = [];
+    for (const call of [
+        () => googleLink.link({ way: "pop-up" }),
+        () => googleLink.start({ scopes: ["https://www.googleapis.com/auth/drive"] }),
+        () => googleLink.start({ redirectUri: "https://evil.example/" }),
+        () => googleLink.change("../links", { label: "x" }),
+        () => googleLink.link({ signal: AbortSignal.abort() }),
+        () => new GoogleLink({ api: "/down/" }).accounts(),
+        () => new GoogleLink({ api: "/" }).accounts(),
+        () => new GoogleLink({ api: "/google/api/" }).start(),
+    ]) {
+        try { said.push(await call()); } catch (error) { said.push(error.error ?? error.name); }
+    }
+    return said;
+}"""
+
+
+def test_calls_that_cannot_be(page: Page) -> None:
+    """Each is told by its word, and nobody is sent anywhere."""
+    page.route("**/down/**", lambda route: route.abort())
+
+    said = page.evaluate(BAD_CALLS)
+
+    assert said == [
+        "TypeError",
+        "invalid_request",
+        "redirect_uri_unknown",
+        "no_json",
+        "AbortError",
+        "no_connection",
+        "no_json",
+        "csrf_failed",
+    ]
+
+
 def test_end_of_patience(page: Page) -> None:
     """The guide's button closes the popup."""
     popup = press(page, "link-patiently")

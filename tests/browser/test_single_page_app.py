@@ -130,6 +130,35 @@ def test_popup_that_is_blocked(chromium: Browser, demo: Demo, api: Api) -> None:
     blocking.close()
 
 
+def test_return_by_the_back_button(chromium: Browser, demo: Demo, api: Api) -> None:
+    """The app, which the browser has kept, is told that there is no answer."""
+    # Playwright has browsers keep no pages.
+    keeping = chromium.browser_type.launch(
+        executable_path=find_chromium(),
+        args=ARGUMENTS,
+        ignore_default_args=["--disable-back-forward-cache"],
+    )
+    page = keeping.new_page(base_url=demo.app)
+    log_in_to_app(page)
+    page.get_by_role("button", name="Link in this window").click()
+    expect(page.get_by_role("heading", name="An app wants access")).to_be_visible()
+
+    page.evaluate("history.back()")
+
+    expect_notice(page, "You have come back without an answer.")
+    keeping.close()
+
+
+def test_session_that_has_ended(page: Page) -> None:
+    """Who cannot get another token logs in again."""
+    page.evaluate("sessionStorage.setItem('refresh', 'too old')")
+
+    page.reload()
+
+    expect_notice(page, "You have been logged out")
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+
+
 def test_popup_that_is_closed(page: Page, api: Api) -> None:
     """The app is told, and can start again."""
     open_popup(page).close()
@@ -257,26 +286,50 @@ def test_answer_that_was_made_up(page: Page, api: Api) -> None:
     expect_notice(page, f"{ANNA} is linked.")
 
 
-@pytest.mark.parametrize("settings", ["cut_settings", "cut_later_settings"])
-def test_opener_policy(
-    settings: str, tmp_path: Path, open_browser: Callable[..., BrowserContext]
-) -> None:
-    """The popup finds the app by BroadcastChannel, and the user can stop waiting."""
-    with running_demo(tmp_path, settings=f"tests.browser.{settings}") as demo:
+@pytest.fixture(params=["cut_settings", "cut_later_settings"])
+def cut_off(
+    request: pytest.FixtureRequest, tmp_path: Path, open_browser: Callable[..., BrowserContext]
+) -> Iterator[Page]:
+    """A tab of an app that a Cross-Origin-Opener-Policy cuts off from its popups, now or later."""
+    with running_demo(tmp_path, settings=f"tests.browser.{request.param}") as demo:
         page = open_browser(base_url=demo.app).new_page()
         log_in_to_app(page)
+        yield page
 
-        link_in_popup(page)
 
-        popup = open_popup(page)
-        page.wait_for_timeout(4000)  # Longer than a popup that was closed is waited for.
-        expect_notice(page, "Google asks you in a window of its own.")
-        page.get_by_role("button", name="Stop waiting for Google").click()
-        expect_notice(page, "Nothing was linked.")
-        if not popup.is_closed():
-            allow(popup, account=WORK)
-            expect_notice(popup, "Nothing here waits for this answer")
-        assert Api(demo).emails() == [ANNA]
+SLEEP = """setTimeout(() => {
+    const end = Date.now() + 5000;
+    while (Date.now() < end);
+}, 100)"""
+
+
+def test_opener_policy(cut_off: Page) -> None:
+    """Popups find their app by BroadcastChannel, also two of them; the user can stop waiting."""
+    page = cut_off
+    first, second = open_popup(page), open_popup(page)
+
+    allow(second, account=WORK)
+    expect(page.get_by_role("heading", name=WORK)).to_be_visible()
+    allow(first)
+    expect(page.get_by_role("heading", name=ANNA)).to_be_visible()
+    wait_until_closed(first)
+    wait_until_closed(second)
+
+    popup = open_popup(page)
+    page.wait_for_timeout(4000)  # Longer than a popup that was closed is waited for.
+    expect_notice(page, "Google asks you in a window of its own.")
+    page.get_by_role("button", name="Stop waiting for Google").click()
+    expect_notice(page, "Nothing was linked.")
+    if not popup.is_closed():
+        popup.get_by_role("button", name="Cancel").click()
+        expect_notice(popup, "Nothing here waits for this answer")
+
+    # An app that sleeps, as on a phone, takes the answer when it wakes up.
+    popup = open_popup(page)
+    page.evaluate(SLEEP)
+    allow(popup, account="ben@example.com")
+    expect(page.get_by_role("heading", name="ben@example.com")).to_be_visible()
+    wait_until_closed(popup)
 
 
 def test_access_token_that_expires(

@@ -72,6 +72,8 @@ const LAST_WORDS = 3000;
 /** How long a popup waits for the app's page to complete what it has handed over. */
 const COMPLETED_BY = 60_000;
 const LOOK_EVERY = 100;
+/** Browsers take a longer one for none. */
+const LONGEST_TIMEOUT = 2 ** 31 - 1;
 
 /** What went wrong, with a word that stays as it is. */
 export class GoogleLinkError extends Error {
@@ -155,6 +157,7 @@ export class GoogleLink {
    * @throws {GoogleLinkError}
    */
   async link({ way = "page", ifBlocked = "error", signal, started, ...wanted } = {}) {
+    if (way !== "page" && way !== "popup") throw new TypeError(`There is no way "${way}".`);
     signal?.throwIfAborted();
     // Before anything is awaited: later it would be no answer to the click.
     const popup = way === "popup" ? window.open("", "_blank", FEATURES) : null;
@@ -398,7 +401,7 @@ function waitForPopup(popup, link, signal) {
   signal?.addEventListener("abort", () => reject(signal.reason), options);
   const expiry = setTimeout(
     () => fail("ticket_expired", "It took too long."),
-    link.expires_in * 1000,
+    Math.min(link.expires_in * 1000, LONGEST_TIMEOUT),
   );
   const watch = watchPopup(popup, () => fail("popup_closed", "The popup was closed."));
   return promise.finally(() => {
@@ -454,10 +457,10 @@ function isElsewhere(popup) {
  * It is sent to this very origin alone. Whoever else has opened the popup gets nothing.
  *
  * @param {Answer} answer
+ * @returns {Promise<void>} When all is done, and the popup closes.
  */
-async function handOver(answer) {
+function handOver(answer) {
   const channel = new BroadcastChannel(NAME);
-  const over = new AbortController();
   const opener = /** @type {Window | null} */ (window.opener);
   const { promise, resolve, reject } = withResolvers();
   const detail = "Nothing here waits for this answer. Start again.";
@@ -469,22 +472,20 @@ async function handOver(answer) {
     if (origin !== location.origin || data?.state !== answer.state || !data.then) return;
     clearTimeout(patience);
     if (data.then === "wait") patience = setTimeout(giveUp, COMPLETED_BY);
-    else resolve(data);
+    if (data.then === "go") location.replace(data.url);
+    if (data.then === "close") {
+      resolve(undefined);
+      window.close();
+    }
   }
 
-  addEventListener("message", obey, { signal: over.signal });
-  channel.addEventListener("message", obey, { signal: over.signal });
+  // Also when it is late: a phone may have put the app's page to sleep.
+  addEventListener("message", obey);
+  channel.addEventListener("message", obey);
   // A Cross-Origin-Opener-Policy takes the opener away.
   if (opener) opener.postMessage(answer, location.origin);
   else channel.postMessage(answer);
-  /** @type {Reply} */
-  const reply = await promise.finally(() => {
-    over.abort();
-    channel.close();
-    clearTimeout(patience);
-  });
-  if (reply.then === "go") location.replace(String(reply.url));
-  else window.close();
+  return promise;
 }
 
 /** @param {Reply} reply */
