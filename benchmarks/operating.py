@@ -33,14 +33,16 @@ INSERT INTO google_link_googleaccount (id, user_id, client, issuer, client_id, s
     email_verified, name, picture, hosted_domain, label, is_default, is_chosen_default,
     granted_scopes, refresh_token_scopes, status, status_reason, status_changed_at,
     sealed_refresh_token, sealed_access_token, grant_version, refresh_failures, refresh_problem,
-    refresh_error, linked_at, granted_at, refresh_token_prefix_digest, refresh_token_hash_digest)
+    refresh_error, linked_at, granted_at, refresh_token_prefix_digest, refresh_token_hash_digest,
+    without_refresh_token)
 SELECT gen_random_uuid(), u.id, 'default', 'https://accounts.google.com', 'id', '1' || u.id,
     u.username || '@example.com', true, u.username, '', '', '', true, false,
     '["email", "openid", "profile"]', '["email", "openid", "profile"]',
     CASE WHEN u.id %% 10 = 0 THEN 'needs_reauthorization' ELSE 'active' END,
     CASE WHEN u.id %% 10 = 0 THEN 'revoked' ELSE '' END, now(),
     %s || repeat(md5(u.id::text), 5), %s || repeat(md5(u.id::text), 9), 1, 0, '', '',
-    now() - (random() * 1000) * interval '1 day', now(), md5('p' || u.id), md5('h' || u.id)
+    now() - (random() * 1000) * interval '1 day', now(), md5('p' || u.id), md5('h' || u.id),
+    false
 FROM auth_user u WHERE NOT EXISTS (SELECT FROM google_link_googleaccount a WHERE a.user_id = u.id)
 """
 

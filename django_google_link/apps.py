@@ -14,9 +14,10 @@ class GoogleLinkConfig(AppConfig):
         from django.db.models.signals import pre_delete
 
         from . import checks  # noqa: F401  checks register themselves
-        from .accounts import deletions
+        from .accounts import deletions, usage
         from .models import GoogleAccount
 
+        usage.connect_signals()
         # A project may have proxies of it, which send signals of their own.
         for model in apps.get_models():
             if model._meta.concrete_model is GoogleAccount:

@@ -138,9 +138,10 @@ class MissingScopesError(ConsentRequiredError):
 class GrantLostError(ConsentRequiredError):
     """The account has to be linked again; mostly since Google no longer honours the grant.
 
-    ``reason`` is ``"revoked"`` (it was revoked, or it expired), ``"session_policy"`` (the Workspace
-    session length policy), ``"undecryptable"`` (the stored token was damaged), ``"requested"`` (an
-    operator has asked for consent again), ``"retired"`` (it had a scope that is no longer used),
+    ``reason`` is ``"revoked"`` (it was revoked, or it expired), ``"session_policy"`` (Google
+    Cloud session control, which concerns apps with Google Cloud scopes), ``"undecryptable"`` (the
+    stored token was damaged), ``"requested"`` (an operator has asked for consent again),
+    ``"retired"`` (it had a scope that is no longer used),
     ``"account_disabled"``, ``"account_hijacked"`` or ``"account_bulk"`` (Google has disabled the
     account), ``"expired"`` (the provider gives no refresh tokens, and the access token has ended)
     or ``"no_refresh_token"`` (none is stored).
@@ -148,6 +149,15 @@ class GrantLostError(ConsentRequiredError):
 
     default_message = "This link does not work any more. The user has to link the account again."
     default_reason = "revoked"
+
+    def __init__(self, message: str = "", *, reason: str = "", **more: Any) -> None:
+        super().__init__(message or _LOSSES.get(reason, ""), reason=reason, **more)
+
+
+_LOSSES = {
+    "expired": "The access token of this account has ended, and its provider gives no refresh "
+    "tokens. The user has to link the account again."
+}
 
 
 class AccountChoiceRequiredError(ConsentRequiredError):
@@ -315,15 +325,16 @@ class UserinfoError(GoogleLinkError):
 
 
 class HostedDomainError(IDTokenError):
-    """The account does not belong to the organization that ``HOSTED_DOMAIN`` names.
+    """The account does not belong to an organization that ``HOSTED_DOMAIN`` names.
 
     Args:
-        hosted_domain: the one that is required, ``"example.com"``.
+        hosted_domains: one of which is required, ``("example.com",)``; ``("*",)`` for any.
     """
 
-    def __init__(self, hosted_domain: str) -> None:
-        super().__init__(f"Only accounts of {hosted_domain} can be linked here.")
-        self.hosted_domain = hosted_domain
+    def __init__(self, hosted_domains: tuple[str, ...]) -> None:
+        names = "a Google Workspace" if hosted_domains == ("*",) else " or ".join(hosted_domains)
+        super().__init__(f"Only accounts of {names} can be linked here.")
+        self.hosted_domains = hosted_domains
 
 
 class TokenDecryptionError(GoogleLinkError):

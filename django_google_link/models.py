@@ -24,7 +24,7 @@ from .secret import Secret
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
-__all__ = ["GoogleAccount", "PendingRevocation", "SecurityEvent"]
+__all__ = ["GoogleAccount", "HistoryEntry", "PendingRevocation", "SecurityEvent"]
 
 TokenName = Literal["refresh_token", "access_token"]
 
@@ -56,7 +56,7 @@ class Reason(models.TextChoices):
     """Why an account needs to be linked again."""
 
     REVOKED = "revoked", _("revoked or expired at the provider")
-    SESSION_POLICY = "session_policy", _("session policy of the Workspace")
+    SESSION_POLICY = "session_policy", _("Google Cloud session control")
     UNDECRYPTABLE = "undecryptable", _("the stored token was damaged")
     REQUESTED = "requested", _("asked for by an operator")
     RETIRED = "retired", _("granted a scope that is no longer used")
@@ -77,6 +77,38 @@ class RefreshProblem(models.TextChoices):
     UNREACHABLE = "unreachable", _("the provider could not be reached")
     THROTTLED = "throttled", _("too many requests for the provider")
     REFUSED = "refused", _("refused by the provider")
+
+
+class HistoryEvent(models.TextChoices):
+    """What has happened to a link, or was done about it."""
+
+    LINKED = "linked", _("linked")
+    SCOPES_CHANGED = "scopes_changed", _("granted scopes changed")
+    LOST = "lost", _("lost")
+    RECOVERED = "recovered", _("works again")
+    CONSENT_REQUESTED = "consent_requested", _("to be linked again, asked for by an operator")
+    RETIRED = "retired", _("retired with a scope")
+    MADE_DEFAULT = "made_default", _("made the default")
+    LABELLED = "labelled", _("labelled")
+    REASSIGNED = "reassigned", _("moved to another user")
+    UNLINKED = "unlinked", _("unlinked")
+    REVOKED = "revoked", _("revoked at the provider")
+    REVOCATION_ENDED = "revocation_ended", _("revocation given up")
+    SECURITY_EVENT = "security_event", _("security event")
+    CHECKED = "checked", _("checked at the provider")
+    REFRESHED = "refreshed", _("refreshed by an operator")
+    REENCRYPTED = "reencrypted", _("encrypted with another key")
+    EXPORTED = "exported", _("exported")
+
+
+class ActorKind(models.TextChoices):
+    """Who has done it."""
+
+    USER = "user", _("user")
+    STAFF = "staff", _("member of staff")
+    COMMAND = "command", _("command")
+    PROVIDER = "provider", _("provider")
+    SITE = "site", _("code of the site")
 
 
 class GoogleAccountQuerySet(models.QuerySet["GoogleAccount"]):
@@ -256,6 +288,8 @@ class GoogleAccount(SealedTokens):
     )
     refresh_forced_at = models.DateTimeField(null=True, blank=True, editable=False)
     refreshed_at = models.DateTimeField(_("last refresh"), null=True, blank=True, editable=False)
+    # By the site's code, to the hour: no view has to write for it.
+    last_used_at = models.DateTimeField(_("last used"), null=True, blank=True, editable=False)
 
     linked_at = models.DateTimeField(
         _("linked"), default=timezone.now, editable=False, db_index=True
@@ -497,6 +531,11 @@ class PendingRevocation(SealedTokens):
         return f"<PendingRevocation {self.pk}>"
 
     @property
+    def had_link(self) -> bool:
+        """Whether the tokens were a link's. Others are put here for as long as they are stored."""
+        return bool(self.account_id != self.pk)
+
+    @property
     def provider(self) -> str:
         """What users call the provider that has given the tokens."""
         return name_provider(self)
@@ -511,6 +550,55 @@ class PendingRevocation(SealedTokens):
             issuer=self.issuer,
             client_id=self.client_id,
         )
+
+
+class HistoryEntry(models.Model):
+    """Something that has happened to a link: written together with it, and never changed.
+
+    It outlives the link and its user, and refers to both by their ids alone. It holds no token, no
+    address, no name and no label.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    account_id = models.UUIDField(_("account"), editable=False)
+    owner = models.CharField(_("user"), max_length=255, editable=False)
+    client = models.CharField(_("client"), max_length=100, editable=False)
+    issuer = models.CharField(_("issuer"), max_length=255, blank=True, editable=False)
+    # Empty, if the grant could not be verified.
+    sub = models.CharField(_("subject"), max_length=255, blank=True, editable=False)
+    event = models.CharField(_("event"), max_length=30, editable=False)
+    details = models.JSONField(_("details"), default=dict, editable=False)
+    actor_kind = models.CharField(_("by"), max_length=10, editable=False)
+    # A primary key as text, or the name of a command; empty, where there is nothing to name.
+    actor = models.CharField(_("who"), max_length=255, blank=True, editable=False)
+    created_at = models.DateTimeField(_("when"), default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name = _("entry in the history of a link")
+        verbose_name_plural = _("history of links")
+        # All but the newest entries of an account are read in the order of their keys.
+        indexes = [
+            models.Index(fields=["account_id", "id"], name="google_link_history_account"),
+            models.Index(fields=["owner", "id"], name="google_link_history_owner"),
+            models.Index(fields=["sub", "id"], name="google_link_history_sub"),
+            models.Index(fields=["event", "id"], name="google_link_history_event"),
+            models.Index(fields=["actor_kind", "id"], name="google_link_history_actor"),
+            models.Index(fields=["created_at"], name="google_link_history_when"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account_id}: {self.event}"
+
+    @property
+    def event_label(self) -> str:
+        """What has happened, for people."""
+        return str(dict(HistoryEvent.choices).get(self.event, self.event))
+
+    @property
+    def actor_label(self) -> str:
+        """Who has done it, for people."""
+        kind = dict(ActorKind.choices).get(self.actor_kind, self.actor_kind)
+        return " ".join(filter(None, [str(kind), self.actor]))
 
 
 class CircuitBreaker(models.Model):

@@ -225,14 +225,14 @@ def test_grant_lost_inside_the_view_on_post_shows_a_page(
 def test_grant_lost_by_session_policy_says_so(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """The Workspace's policy is named, at the first request and at the next."""
+    """Google Cloud session control is named, at the first request and at the next."""
     link_account(google, user, alice, CALENDAR)
     google.expire_access_tokens()
     google.error_next("invalid_grant", subtype="invalid_rapt")
 
     pages = [ask(browser, FORMS["form"]).content.decode() for _ in range(2)]
 
-    assert all("Your organization lets" in page for page in pages)
+    assert all("Google Cloud (session control)" in page for page in pages)
 
 
 @pytest.mark.parametrize("reason", ["account_disabled", "account_hijacked", "account_bulk"])

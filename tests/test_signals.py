@@ -37,6 +37,9 @@ def test_signals_are_those_of_the_contract() -> None:
         "authorization_lost",
         "authorization_recovered",
         "account_unlinked",
+        "revocation_finished",
+        "token_request_finished",
+        "token_wait_finished",
         "security_event",
     }
 

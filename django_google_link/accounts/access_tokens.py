@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 from django.db import router
 from django.views.decorators.debug import sensitive_variables
 
+from .. import signals
 from ..conf import clock
 from ..conf.clients import get_issuing_client
 from ..conf.settings import conf
@@ -228,6 +229,21 @@ class _AccessTokenRequest:
         return self.usable_token() or self.refresh_in_turn()
 
     def wait(self) -> AccessToken | None:
+        """Wait for a token as :meth:`_wait` does, and tell monitoring for how long."""
+        started, outcome = time.monotonic(), "failed"
+        try:
+            token = self._wait()
+            outcome = "token" if token else "timeout"
+            return token
+        finally:
+            signals.token_wait_finished.send_robust(
+                None,
+                client=self._state.account.client,
+                outcome=outcome,
+                seconds=time.monotonic() - started,
+            )
+
+    def _wait(self) -> AccessToken | None:
         """Attempt it again and again, for ``REFRESH_WAIT`` seconds, until there is a token.
 
         Of the threads of this process one does so, and the others wait for their turn.
@@ -296,6 +312,12 @@ class _AccessTokenRequest:
         row = self._state.account
         if not row.is_active:
             raise GrantLostError(reason=row.status_reason, account=row)
+
+    def _name_kind(self, is_forced: bool) -> str:
+        """Return what kind of refresh this is, for monitoring."""
+        if not is_forced:
+            return "refresh"
+        return "forced_refresh" if self._rejected else "check"
 
     def _read_state(self) -> None:
         state = lease.read_state(self._rows, self._account.pk)
@@ -390,7 +412,9 @@ class _AccessTokenRequest:
             refresh_token = cast("Secret", row.unseal_token("refresh_token"))
             circuit.enter()
             with circuit.watch(str(row.pk)):
-                response = endpoints.refresh(client, refresh_token=refresh_token)
+                response = endpoints.refresh(
+                    client, refresh_token=refresh_token, kind=self._name_kind(is_forced)
+                )
         except (GrantLostError, TokenUndecryptableError) as error:
             if not _note_loss(row, error.reason, guard=guard):
                 return None

@@ -21,7 +21,7 @@ its way through another index. What loses a race all the same is done once more:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from random import uniform
@@ -40,7 +40,7 @@ from django.db import (
     router,
     transaction,
 )
-from django.db.models import DateTimeField, QuerySet, Value
+from django.db.models import DateTimeField, Model, QuerySet, Value
 from django.db.models.functions import Now
 
 from ..conf import clock
@@ -156,6 +156,24 @@ def delete_in_one_order(rows: QuerySet[Any], keys: Iterable[Any]) -> int:
         return doomed.delete()[0]
 
     return run_in_transaction(delete, using=rows.db)
+
+
+def insert_selected(model: type[Model], values: Mapping[str, Any], rows: QuerySet[Any]) -> None:
+    """Have the database write rows of a table that it makes of the rows of another one.
+
+    To read fifty thousand and to write them again takes twice as long as to delete them.
+
+    Args:
+        model: of the table that is written.
+        values: an expression on the rows for each column.
+        rows: that are read.
+    """
+    quote = connections[rows.db].ops.quote_name
+    select = rows.order_by().values_list(*values.values()).query
+    sql, parameters = select.get_compiler(rows.db).as_sql()
+    table, columns = quote(model._meta.db_table), ", ".join(map(quote, values))
+    with connections[rows.db].cursor() as cursor:
+        cursor.execute(f"INSERT INTO {table} ({columns}) {sql}", parameters)
 
 
 def lock_free_rows(rows: QuerySet[Any], keys: Iterable[Any]) -> set[Any]:

@@ -21,8 +21,9 @@ from django.db.models.signals import post_delete, pre_delete
 
 from .. import signals
 from ..conf import clock
-from ..models import GoogleAccount, GoogleAccountQuerySet, PendingRevocation
-from .database import database_now, split_keys
+from ..models import GoogleAccount, GoogleAccountQuerySet, HistoryEvent, PendingRevocation
+from .database import database_now, insert_selected, split_keys
+from .history import list_same_owners, record_selected
 from .outbox import enqueue_accounts
 
 logger = logging.getLogger("django_google_link")
@@ -92,7 +93,7 @@ class _Going:
             keys = [account.pk for account in self._accounts]
         else:
             keys = list(self._accounts.values_list("pk", flat=True))
-        found = _move_tokens(keys, using=using, attempts_now=self._attempts_now)
+        found = _move_tokens(keys, using=using, attempts_now=self._attempts_now, is_with_user=True)
         if self._is_read:
             return 0
         rows: Any = GoogleAccount.objects.using(using)
@@ -117,13 +118,16 @@ def _has_to_read_rows(collector: Collector) -> bool:
     return any(receiver is not enqueue_deleted for receiver in receivers)
 
 
-def _move_tokens(keys: list[uuid.UUID], *, using: str, attempts_now: bool) -> list[uuid.UUID]:
+def _move_tokens(
+    keys: list[uuid.UUID], *, using: str, attempts_now: bool, is_with_user: bool = False
+) -> list[uuid.UUID]:
     """Move the tokens of accounts to the outbox, and return the keys of those that are there.
 
     Args:
         keys: of the accounts, in any order.
         using: the alias of the database, in which a transaction is open.
         attempts_now: whether an attempt at Google follows the commit.
+        is_with_user: whether the users go as well.
     """
     # It brings what speaks to Google, and every process imports this module when it starts.
     from .revocations import attempt_after_commit
@@ -132,6 +136,11 @@ def _move_tokens(keys: list[uuid.UUID], *, using: str, attempts_now: bool) -> li
     for part in split_keys(sorted(keys)):
         rows = GoogleAccount.objects.using(using).filter(pk__in=part)
         known = _lock(rows)
+        record_selected(
+            rows.filter(pk__in=[pk for pk, *_ in known]),
+            HistoryEvent.UNLINKED,
+            with_user=is_with_user,
+        )
         found += (pk for pk, *_ in known)
         # What is to be attempted has to be known by its key.
         copied = _copy_tokens(rows, known[1:] if attempts_now else known)
@@ -166,16 +175,12 @@ def _lock(rows: GoogleAccountQuerySet) -> list[Any]:
 def _copy_tokens(rows: GoogleAccountQuerySet, known: Sequence[Any]) -> Collection[uuid.UUID]:
     """Have the database itself copy the tokens of many; return the keys of those that it has.
 
-    To read fifty thousand and to write them again takes twice as long as to delete them. It needs
-    a database that makes keys, and users whose key it writes as Django does: the owner's key is
-    part of what a token is sealed for.
+    It needs a database that makes keys, and users whose key it writes as Django does: the owner's
+    key is part of what a token is sealed for.
     """
-    connection = connections[rows.db]
-    if connection.vendor != "postgresql" or len(known) < _MANY:
+    if connections[rows.db].vendor != "postgresql" or len(known) < _MANY:
         return ()
-    user: Any = GoogleAccount._meta.get_field("user")
-    to_python = user.target_field.to_python
-    same = [pk for pk, owner, *_, text in known if str(to_python(owner)) == text]
+    same = list_same_owners(known)
     if not same:
         return ()
     values: dict[str, Any] = {
@@ -190,12 +195,7 @@ def _copy_tokens(rows: GoogleAccountQuerySet, known: Sequence[Any]) -> Collectio
         "created_at": Value(clock.now(), output_field=DateTimeField()),
     }
     accounts = rows.filter(pk__in=same).exclude(sealed_refresh_token="", sealed_access_token="")
-    select = accounts.values_list(*values.values()).query
-    sql, parameters = select.get_compiler(rows.db).as_sql()
-    quote = connection.ops.quote_name
-    table, columns = quote(PendingRevocation._meta.db_table), ", ".join(map(quote, values))
-    with connection.cursor() as cursor:
-        cursor.execute(f"INSERT INTO {table} ({columns}) {sql}", parameters)
+    insert_selected(PendingRevocation, values, accounts)
     return set(same)
 
 

@@ -48,7 +48,7 @@ def announced_end(issued: Issued, *, sub: str, using: str) -> Iterator[None]:
     rows = EndedGrant.objects.using(using)
     row = run_alone(
         lambda: rows.create(
-            digest=_digest_grant(issued.issuer, sub), begun_at=database_now(rows.all())
+            digest=digest_grant(issued.issuer, sub), begun_at=database_now(rows.all())
         ),
         using=using,
     )
@@ -76,7 +76,7 @@ def has_ended_since(issued: Issued, *, sub: str, started: float) -> bool:
     """
     if not is_google_issuer(issued.issuer):
         return False
-    rows = _query_ended().filter(digest=_digest_grant(issued.issuer, sub))
+    rows = _query_ended().filter(digest=digest_grant(issued.issuer, sub))
     deadline = time.monotonic() + lease_duration().total_seconds()
     has_ended = False
     while time.monotonic() < deadline:
@@ -104,7 +104,8 @@ def _list_since(rows: QuerySet[EndedGrant], started: float) -> list[Any]:
     return list(ended.values_list("finished_at", flat=True))
 
 
-def _digest_grant(issuer: str, sub: str) -> str:
+def digest_grant(issuer: str, sub: str) -> str:
+    """Return what is kept of whose grant it is."""
     return hashlib.sha256(f"{issuer} {sub}".encode()).hexdigest()
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
-from django.db import IntegrityError, router, transaction
+from django.db import router
 from django.db.models import Q, QuerySet
 
 from ..models import GoogleAccount, GrantCheck
@@ -26,19 +26,14 @@ def request_checks(keys: Iterable[uuid.UUID], *, using: str) -> None:
     """Note that Google is to be asked about these links, in the transaction that is open.
 
     Args:
-        keys: of the accounts.
+        keys: of the accounts, which this transaction has locked, so that nobody else adds a check.
         using: the alias of the database.
     """
     rows = GrantCheck.objects.using(using)
     for key in sorted(keys):
         row = rows.filter(pk=key)
-        if row.update(requested_at=database_now(row)):
-            continue
-        try:
-            with transaction.atomic(using=using):
-                rows.create(account_id=key, requested_at=database_now(row))
-        except IntegrityError:  # Somebody else was faster.
-            row.update(requested_at=database_now(row))
+        if not row.update(requested_at=database_now(row)):
+            rows.create(account_id=key, requested_at=database_now(row))
 
 
 def list_requested_checks() -> QuerySet[GrantCheck]:

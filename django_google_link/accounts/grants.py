@@ -17,15 +17,17 @@ from .. import signals
 from ..conf import clock
 from ..exceptions import ClientMisconfiguredError, NoRefreshTokenError, TokenDecryptionError
 from ..models import (
+    ACCOUNT_REASONS,
     REFRESH_TOKEN_FIELDS,
     GoogleAccount,
     GoogleAccountQuerySet,
+    HistoryEvent,
     Reason,
     Status,
 )
 from ..scopes import parse_scopes
 from ..signals import send_on_commit
-from . import lease, outbox
+from . import history, lease, outbox
 from .database import (
     PATIENCE,
     database_now,
@@ -70,6 +72,9 @@ _GRANT_FIELDS = (
     "ending_announced_at",
     *lease.AT_REST,
 )
+
+#: It is the provider who says so.
+_PROVIDERS_REASONS = frozenset({Reason.REVOKED, Reason.SESSION_POLICY, *ACCOUNT_REASONS})
 
 _News = list[tuple[Signal, dict[str, Any]]]
 
@@ -152,6 +157,15 @@ def _save_grant(
     fields = [*_TOKEN_FIELDS, *IDENTITY_FIELDS, *_GRANT_FIELDS]
     account.save(using=using, update_fields=fields)
     _become_default_if_only(account)
+    history.record(
+        account,
+        HistoryEvent.LINKED,
+        using=using,
+        created=created,
+        asked=sorted(requested),
+        granted=account.granted_scopes,
+    )
+    _record_news(account, news, using=using)
     linked = (signals.account_linked, {"created": created, "request": request})
     _send_news(account, [linked, *news], using=using)
     return account
@@ -262,6 +276,7 @@ def save_refresh(
     with transaction.atomic(using=guard.db):
         stored = guard.update(**values, **lease.AT_REST)
         if stored:
+            _record_news(row, news, using=guard.db, actor=history.PROVIDER)
             _send_news(row, [(signals.token_refreshed, {}), *news], using=guard.db)
             announce_ending(row, using=guard.db)
     return bool(stored)
@@ -351,12 +366,21 @@ def mark_lost(
             **lease.AT_REST,
         )
         if changed:
+            _record_loss(account, reason, using=rows.db)
             _log_loss(account, reason, using=rows.db)
         if changed and account.status == Status.ACTIVE:
             _send_news(account, [(signals.authorization_lost, {"reason": reason})], using=rows.db)
         return bool(changed)
 
     return run_in_transaction(mark, using=rows.db, patience=patience)
+
+
+def _record_loss(account: GoogleAccount, reason: str, *, using: str) -> None:
+    if reason == Reason.REQUESTED:
+        history.record(account, HistoryEvent.CONSENT_REQUESTED, using=using)
+        return
+    actor = history.PROVIDER if reason in _PROVIDERS_REASONS else None
+    history.record(account, HistoryEvent.LOST, using=using, actor=actor, reason=str(reason))
 
 
 def _log_loss(account: GoogleAccount, reason: str, *, using: str) -> None:
@@ -458,6 +482,19 @@ def _send_news(account: GoogleAccount, news: _News, *, using: str) -> None:
         if signal is signals.authorization_recovered:
             _log_recovery(account, using=using)
         send_on_commit(signal, GoogleAccount, using=using, account=account, **arguments)
+
+
+def _record_news(
+    account: GoogleAccount, news: _News, *, using: str, actor: history.Actor | None = None
+) -> None:
+    for signal, arguments in news:
+        if signal is signals.authorization_recovered:
+            history.record(account, HistoryEvent.RECOVERED, using=using, actor=actor)
+        if signal is signals.scopes_changed:
+            changes = {name: sorted(scopes) for name, scopes in arguments.items()}
+            history.record(
+                account, HistoryEvent.SCOPES_CHANGED, using=using, actor=actor, **changes
+            )
 
 
 def _log_recovery(account: GoogleAccount, *, using: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from django.db import router
 
-from ..models import GoogleAccount
+from ..models import GoogleAccount, HistoryEvent
+from . import history
 from .database import run_in_transaction, store_as_taken
 from .texts import keep_printable, list_simpler_texts
 
@@ -25,6 +26,10 @@ def store_label(account: GoogleAccount, label: str) -> None:
 
     # A refresh may be writing the other columns.
     def store(form: str) -> None:
-        run_in_transaction(lambda: rows.update(label=form), using=rows.db)
+        def write() -> None:
+            if rows.update(label=form):
+                history.record(account, HistoryEvent.LABELLED, using=rows.db, removed=not form)
+
+        run_in_transaction(write, using=rows.db)
 
     store_as_taken(list_simpler_texts(label), store)

@@ -30,7 +30,7 @@ from ..exceptions import (
     OtherAccountError,
     StateError,
 )
-from ..models import GoogleAccount, PendingRevocation
+from ..models import ActorKind, GoogleAccount, PendingRevocation
 from ..oauth.authorization_response import check_issuer, exchange_code, identify_user
 from ..secret import Secret
 from .access_tokens import check_grant
@@ -47,6 +47,7 @@ from .authorization_requests import PendingAuthorization
 from .database import open_transaction, run_durably
 from .ended_grants import has_ended_since, note_moment
 from .grants import save_grant
+from .history import acting_as
 from .labels import store_label
 from .revocations import has_living_link
 
@@ -123,7 +124,8 @@ def complete_authorization(
         is_linked=pending.is_further,
     )
     try:
-        outcome = _turn_into_link(user, client, pending, answer, held=held, request=request)
+        with acting_as(ActorKind.USER, user.pk):
+            outcome = _turn_into_link(user, client, pending, answer, held=held, request=request)
     finally:
         release_in_the_end(held)
     if isinstance(outcome, GoogleAccount) and not is_alive(client, outcome, started=started):

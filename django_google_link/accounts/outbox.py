@@ -13,10 +13,13 @@ from datetime import timedelta
 from django.db import models, router
 from django.views.decorators.debug import sensitive_variables
 
+from .. import signals
 from ..conf import clock
 from ..conf.clients import OAuthClient, is_google_issuer, share_grant
-from ..models import GoogleAccount, GoogleAccountQuerySet, PendingRevocation
+from ..models import GoogleAccount, GoogleAccountQuerySet, HistoryEvent, PendingRevocation
 from ..secret import Secret
+from ..signals import send_on_commit
+from . import history
 from .database import database_now, delete_in_one_order
 
 
@@ -69,9 +72,10 @@ def enqueue_token(
         owner: the primary key of the user, as text.
         delay: before Google is told. A link to the same account before then calls it off.
     """
-    rows = read_outbox()
+    rows, key = read_outbox(), uuid.uuid4()
     pending = PendingRevocation(
-        account_id=uuid.uuid4(),
+        pk=key,
+        account_id=key,
         owner=owner,
         client=client.name,
         issuer=client.issuer,
@@ -99,9 +103,20 @@ def discard_revocations(client: OAuthClient, sub: str, *, using: str) -> None:
     if not is_google_issuer(client.issuer):
         return
     rows = PendingRevocation.objects.using(using).filter(issuer=client.issuer, sub=sub)
-    renewed = [row.pk for row in rows if row.sub == sub and share_grant(row, client)]
+    renewed = [row for row in rows if row.sub == sub and share_grant(row, client)]
+    given_up = [row for row in renewed if row.had_link]
+    for row in given_up:
+        announce_end(row, outcome="cancelled", using=using)
+    history.record_all(given_up, HistoryEvent.REVOCATION_ENDED, using=using, reason="linked_again")
     if renewed:
-        delete_in_one_order(rows, renewed)
+        delete_in_one_order(rows, [row.pk for row in renewed])
+
+
+def announce_end(pending: PendingRevocation, *, outcome: str, using: str) -> None:
+    """Send ``revocation_finished`` after the commit: it is no longer in the outbox."""
+    send_on_commit(
+        signals.revocation_finished, None, using=using, client=pending.client, outcome=outcome
+    )
 
 
 def list_siblings(pending: PendingRevocation) -> list[uuid.UUID]:

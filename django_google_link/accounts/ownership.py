@@ -14,15 +14,22 @@ from django.views.decorators.debug import sensitive_variables
 
 from .. import signals
 from ..exceptions import TokenDecryptionError
-from ..models import REFRESH_TOKEN_FIELDS, GoogleAccount, GoogleAccountQuerySet
+from ..models import (
+    REFRESH_TOKEN_FIELDS,
+    GoogleAccount,
+    GoogleAccountQuerySet,
+    HistoryEvent,
+)
 from ..signals import send_on_commit
-from . import lease
+from . import history, lease
 from .database import is_locked, lock_in_one_order, lock_links, run_alone, run_in_transaction
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
 
 logger = logging.getLogger("django_google_link")
+
+_IDENTITY = ("id", "client", "issuer", "sub")
 
 
 def unlink(account: GoogleAccount) -> None:
@@ -56,6 +63,7 @@ def make_default(account: GoogleAccount) -> None:
         others = every.filter(pk__in=[row.pk for row in locked])
         others.update(is_default=False, is_chosen_default=False)
         every.filter(pk=account.pk).update(is_default=True, is_chosen_default=True)
+        history.record(account, HistoryEvent.MADE_DEFAULT, using=using)
         return True
 
     if run_in_transaction(choose, using=using):
@@ -115,6 +123,11 @@ def _move(account: GoogleAccount, user: AbstractBaseUser, *, using: str) -> Goog
     )
     _promote_only_account(rows.filter(user_id=former))
     moved = rows.get(pk=row.pk)
+    # To be found in the history of each of them, which does not name the other.
+    former_link = GoogleAccount(**{field: getattr(moved, field) for field in _IDENTITY})
+    former_link.user_id = former
+    history.record(former_link, HistoryEvent.REASSIGNED, using=using, direction="away")
+    history.record(moved, HistoryEvent.REASSIGNED, using=using, direction="here")
     _announce_unlinked(moved, user_id=former, using=using)
     send_on_commit(
         signals.account_linked,

@@ -18,10 +18,17 @@ from .. import signals
 from ..conf import clock
 from ..conf.clients import is_google_issuer, share_grant
 from ..conf.scope_rules import missing_scopes
-from ..models import REFRESH_TOKEN_FIELDS, GoogleAccount, PendingRevocation, Reason, Status
+from ..models import (
+    REFRESH_TOKEN_FIELDS,
+    GoogleAccount,
+    HistoryEvent,
+    PendingRevocation,
+    Reason,
+    Status,
+)
 from ..scopes import IDENTITY_SCOPES
 from ..signals import send_on_commit
-from . import lease
+from . import history, lease
 from .database import lock_in_one_order, run_in_transaction
 from .outbox import enqueue_account, read_outbox
 
@@ -64,6 +71,7 @@ def _retire_grant(
     for row in rows:
         enqueue_account(row, using=using)
         _retire(row, _list_kept(row, scope, needed), using=using)
+    history.record_all(rows, HistoryEvent.RETIRED, using=using, scope=scope)
     return list(read_outbox(using).filter(account_id__in=keys).order_by("pk"))
 
 

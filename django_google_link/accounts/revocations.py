@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -19,12 +20,14 @@ from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
+from .. import signals
 from ..conf import clock
 from ..conf.clients import Issued, OAuthClient, get_revoking_client, is_google_issuer, share_grant
 from ..exceptions import GoogleLinkError, RefreshUnavailableError, TokenUndecryptableError
 from ..models import (
     ACCOUNT_REASONS,
     GoogleAccount,
+    HistoryEvent,
     PendingRevocation,
     Reason,
     Status,
@@ -33,17 +36,17 @@ from ..models import (
 from ..oauth import endpoints
 from ..oauth.metadata import with_endpoints
 from ..secret import Secret
+from . import history
 from .database import (
     backoff,
     database_now,
-    delete_in_one_order,
     lease_duration,
     run_alone,
     run_in_transaction,
     split_keys,
 )
 from .ended_grants import announced_end
-from .outbox import list_siblings, read_outbox
+from .outbox import announce_end, list_siblings, read_outbox
 
 logger = logging.getLogger("django_google_link")
 
@@ -201,7 +204,7 @@ def _share_outcome(
     retry_at = run_alone(waits.first, using=rows.db) or database_now(rows)
     for chunk in split_keys(keys):
         if is_over:
-            delete_in_one_order(rows, chunk)
+            _close(rows, chunk, outcome)
         else:
             run_alone(partial(rows.filter(pk__in=chunk).update, retry_at=retry_at), using=rows.db)
 
@@ -218,11 +221,12 @@ def _attempt_revocation(
         timeout: as in :func:`process_pending`.
     """
     rows = read_outbox(pending._state.db)
-    is_for_all = False
+    is_for_all, reason = False, ""
     try:
         outcome, is_for_all = _revoke_grant(pending, timeout=timeout)
+        reason = "no_revocation_endpoint"
     except TokenUndecryptableError:
-        outcome = RevocationOutcome.ABANDONED
+        outcome, reason = RevocationOutcome.ABANDONED, "undecryptable"
         logger.error(
             "The unlinked account %s could not be revoked at %s: its tokens are of no use.",
             pending.account_id,
@@ -231,21 +235,74 @@ def _attempt_revocation(
     except (GoogleLinkError, ImproperlyConfigured) as error:
         if not _is_too_old(pending):
             _postpone_revocation(pending, error, is_short=timeout is not None)
-            if isinstance(error, RefreshUnavailableError):
-                return RevocationOutcome.UNREACHABLE, True
-            return RevocationOutcome.POSTPONED, False
-        outcome = RevocationOutcome.ABANDONED
+            is_away = isinstance(error, RefreshUnavailableError)
+            outcome = RevocationOutcome.UNREACHABLE if is_away else RevocationOutcome.POSTPONED
+            signals.revocation_finished.send_robust(
+                None, client=pending.client, outcome=outcome.value
+            )
+            return outcome, is_away
+        outcome, reason = RevocationOutcome.ABANDONED, "too_old"
         logger.error(
             "The unlinked account %s could not be revoked at %s in half a year: %s",
             pending.account_id,
             pending.provider,
             error,
         )
-    delete_in_one_order(rows, [pending.pk])
+    _close(rows, [pending.pk], outcome, reason=reason)
     if is_for_all and outcome == RevocationOutcome.REVOKED:
         for chunk in split_keys(siblings):
-            delete_in_one_order(rows, chunk)
+            _close(rows, chunk, outcome)
     return outcome, is_for_all
+
+
+def _close(
+    rows: models.QuerySet[PendingRevocation],
+    keys: list[uuid.UUID],
+    outcome: RevocationOutcome,
+    *,
+    reason: str = "",
+) -> None:
+    """Take what is over out of the outbox, and write down how it has ended.
+
+    Args:
+        keys: of the revocations; those that are gone are none of ours.
+        outcome: of them all.
+        reason: why they were given up.
+    """
+
+    def close() -> None:
+        ended = _lock(rows.filter(pk__in=keys))
+        for row in ended:
+            announce_end(row, outcome=outcome.value, using=rows.db)
+        if outcome == RevocationOutcome.REVOKED:
+            history.record_all(ended, HistoryEvent.REVOKED, using=rows.db, actor=history.PROVIDER)
+        else:
+            is_cancelled = outcome == RevocationOutcome.CANCELLED
+            history.record_all(
+                ended,
+                HistoryEvent.REVOCATION_ENDED,
+                using=rows.db,
+                reason="another_link" if is_cancelled else reason,
+            )
+        rows.filter(pk__in=[row.pk for row in ended]).delete()
+
+    run_in_transaction(close, using=rows.db)
+
+
+def _lock(rows: models.QuerySet[PendingRevocation]) -> list[PendingRevocation]:
+    """Lock these rows by their keys until the transaction ends, and return those that are there."""
+    if not connections[rows.db].features.has_select_for_update:
+        # There a write has to come first, though it changes nothing.
+        rows.update(attempts=F("attempts"))
+        return list(rows)
+    return list(rows.select_for_update().order_by("pk"))
+
+
+def give_up(pending: Iterable[PendingRevocation], *, using: str) -> None:
+    """Forget revocations, in the name of whoever is acting: their grants live on."""
+    keys = [row.pk for row in pending]
+    for chunk in split_keys(keys):
+        _close(read_outbox(using), chunk, RevocationOutcome.ABANDONED, reason="by_hand")
 
 
 @sensitive_variables()

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 from django.db import IntegrityError, router, transaction
@@ -32,13 +32,15 @@ from ..models import (
     ACCOUNT_REASONS,
     GoogleAccount,
     GoogleAccountQuerySet,
+    HistoryEvent,
     Reason,
     SecurityEvent,
     Status,
 )
 from ..oauth.id_token import CLOCK_SKEW
-from ..oauth.security_event_token import EventKind, SecurityEventToken, ToldEvent
+from ..oauth.security_event_token import EventKind, NamedToken, SecurityEventToken, ToldEvent
 from ..signals import send_on_commit
+from . import history
 from .database import delete_in_one_order, lock_in_one_order, run_in_transaction
 from .grant_checks import request_checks
 from .grants import mark_lost
@@ -197,6 +199,7 @@ class _Reach:
         self.event = event
         self.issued_at = _to_moment(token.issued_at)
         self._issuer = token.issuer
+        self._digests = _list_digests(event.token)
         self._audience = [
             _Audience(issuer=token.issuer, client_id=client_id) for client_id in token.audience
         ]
@@ -210,15 +213,6 @@ class _Reach:
     def is_vague(self) -> bool:
         """Whether several tokens may have the name by which it speaks of one."""
         return self.event.token is not None and self.event.token.algorithm == "prefix"
-
-    @cached_property
-    def _digests(self) -> list[str]:
-        named = self.event.token
-        if named is None:
-            return []
-        if self.is_vague:
-            return list_digests("refresh_token.prefix", named.identifier)
-        return list_digests("refresh_token.double_hash", named.identifier)
 
     @property
     def _digest_column(self) -> str:
@@ -257,9 +251,26 @@ class _Reach:
         return _Verdict.BELIEVE
 
 
+def _list_digests(named: NamedToken | None) -> list[str]:
+    """Return the digests that a row may have of a token as it is named: one for each key."""
+    if named is None:
+        return []
+    if named.algorithm == "prefix":
+        return list_digests("refresh_token.prefix", named.identifier)
+    return list_digests("refresh_token.double_hash", named.identifier)
+
+
 def _act(reach: _Reach, links: list[GoogleAccount], *, effects: _Effects, using: str) -> None:
     """Do what an event means to the links that it speaks of, and tell the site."""
     event = reach.event
+    history.record_all(
+        links,
+        HistoryEvent.SECURITY_EVENT,
+        using=using,
+        actor=history.PROVIDER,
+        type=_name_type(event),
+        reason=_to_column(event.reason, 100),
+    )
     if event.type in {EventKind.TOKEN_REVOKED, EventKind.TOKENS_REVOKED}:
         _end_links(reach, links, Reason.REVOKED, effects=effects, using=using)
     elif event.type == EventKind.ACCOUNT_DISABLED:

@@ -7,8 +7,6 @@ from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.auth import get_user_model
-from django.core.exceptions import ValidationError
 from django.db import router, transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
@@ -18,10 +16,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ..accounts.database import run_in_transaction
-from ..models import GoogleAccount, Reason
+from ..models import GoogleAccount, HistoryEvent, Reason
 from ..scopes import describe_scope
 from .base import LinkAdmin, describe_key
 from .filters import ClientFilter, FailingFilter, KeyFilter, ReasonFilter
+from .history import render_history
+from .users import find_users
 
 #: Longer than any access token of Google's lives, so that none is left as it is.
 _LONGER_THAN_A_TOKEN = timedelta(hours=2)
@@ -39,6 +39,7 @@ class GoogleAccountAdmin(LinkAdmin):
         "user",
         "state",
         "refreshed_at",
+        "last_used_at",
         "refresh_retry_at",
         "key",
         "client",
@@ -88,6 +89,7 @@ class GoogleAccountAdmin(LinkAdmin):
                 "fields": (
                     "linked_at",
                     "refreshed_at",
+                    "last_used_at",
                     "refresh_failing_since",
                     "refresh_failures",
                     "refresh_failed_at",
@@ -98,6 +100,7 @@ class GoogleAccountAdmin(LinkAdmin):
                 )
             },
         ),
+        (gettext_lazy("History"), {"fields": ("history",)}),
     )
 
     def get_search_results(
@@ -108,7 +111,7 @@ class GoogleAccountAdmin(LinkAdmin):
         if not term:
             return queryset, False
         found = Q(email__startswith=term) | Q(email__startswith=term.lower()) | Q(sub=term)
-        return queryset.filter(found | Q(user_id__in=_find_users(term))), False
+        return queryset.filter(found | Q(user_id__in=find_users(term))), False
 
     def has_check_permission(self, request: HttpRequest) -> bool:
         """Whether this operator may ask Google about grants."""
@@ -135,6 +138,7 @@ class GoogleAccountAdmin(LinkAdmin):
             queryset,
             refresh.check_account,
             _("Check at the provider"),
+            event=HistoryEvent.CHECKED,
             failures=refresh.WIDESPREAD,
         )
 
@@ -144,7 +148,14 @@ class GoogleAccountAdmin(LinkAdmin):
         from ..operations import refresh
 
         renew = partial(refresh.refresh_account, leeway=_LONGER_THAN_A_TOKEN)
-        self.act(request, queryset, renew, _("Refresh"), failures=refresh.WIDESPREAD)
+        self.act(
+            request,
+            queryset,
+            renew,
+            _("Refresh"),
+            event=HistoryEvent.REFRESHED,
+            failures=refresh.WIDESPREAD,
+        )
 
     @admin.action(permissions=["reauthorize"], description=gettext_lazy("Ask for consent again"))
     def reauthorize(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
@@ -210,21 +221,15 @@ class GoogleAccountAdmin(LinkAdmin):
         names = ((describe_scope(scope), scope) for scope in _list_granted_scopes(account))
         return format_html_join("", "{} ({})<br>", names)
 
+    @admin.display(description=gettext_lazy("newest entries"))
+    def history(self, account: GoogleAccount) -> str:
+        """Return what has happened to the link of late."""
+        return render_history(account, self.admin_site.name)
+
     @admin.display(description=gettext_lazy("key"))
     def key(self, account: GoogleAccount) -> str:
         """Return the id of the key that opens the refresh token."""
         return describe_key(account.sealed_refresh_token)
-
-
-def _find_users(name: str) -> list[Any]:
-    model = get_user_model()
-    field: Any = model._meta.get_field(model.USERNAME_FIELD)
-    try:
-        value = field.to_python(name)
-    except (ValidationError, ValueError):
-        return []
-    users = model._default_manager.filter(**{model.USERNAME_FIELD: value})
-    return list(users.values_list("pk", flat=True))
 
 
 def _list_granted_scopes(account: GoogleAccount) -> list[str]:

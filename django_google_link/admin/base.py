@@ -5,16 +5,20 @@ Every process imports these pages when it starts. What acts on rows is imported 
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected
+from django.contrib.admin.models import CHANGE, DELETION, LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ImproperlyConfigured
 from django.core.paginator import Paginator
+from django.db import router
 from django.db.models import Model, QuerySet, TextChoices
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
@@ -22,8 +26,11 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from ..accounts import history
+from ..accounts.history import acting_as
 from ..encryption.format import key_id_of
 from ..exceptions import EncryptionKeyUnavailableError, TokenUndecryptableError
+from ..models import ActorKind, HistoryEvent
 
 #: Google is asked about one after the other, and a page cannot take for ever.
 MOST_AT_ONCE = 100
@@ -43,8 +50,8 @@ class ShortPaginator(Paginator):  # type: ignore[type-arg]
         return int(rows.order_by()[: self.LONGEST].count())
 
 
-class LinkAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Shows rows that only the app writes, and acts on them."""
+class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Shows rows that only the app writes."""
 
     change_list_template = "django_google_link/admin/change_list.html"
     list_per_page = 50
@@ -63,6 +70,25 @@ class LinkAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Nothing in these rows is for anybody to write."""
         return False
 
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Refuse to look rows up by anything else: a token could be guessed letter by letter."""
+        field, *_rest = lookup.split("__")
+        return field in self.lookup_fields and super().lookup_allowed(lookup, value, request)
+
+
+class LinkAdmin(ReadOnlyAdmin):
+    """Shows links, or what is left of them, and acts on them."""
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """Show the list, or act on what is ticked in it, as this operator."""
+        with acting_as(ActorKind.STAFF, request.user.pk):
+            return super().changelist_view(request, extra_context)
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
+        """Ask before a row is deleted, and do it on POST, as this operator."""
+        with acting_as(ActorKind.STAFF, request.user.pk):
+            return super().delete_view(request, object_id, extra_context)
+
     def has_reencrypt_permission(self, request: HttpRequest) -> bool:
         """Whether this operator may re-encrypt tokens."""
         return self.may(request, "reencrypt")
@@ -72,10 +98,30 @@ class LinkAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         user: Any = request.user
         return bool(user.has_perm(f"{self.opts.app_label}.{verb}_{self.opts.model_name}"))
 
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Refuse to look rows up by anything else: a token could be guessed letter by letter."""
-        field, *_rest = lookup.split("__")
-        return field in self.lookup_fields and super().lookup_allowed(lookup, value, request)
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        """Write into Django's own log what was done, with no address: it outlives the link."""
+        return self._write_log(request, [obj], CHANGE, message)[0]
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        """Write into Django's own log what is deleted, with no address."""
+        return self._write_log(request, queryset, DELETION, "")
+
+    def _write_log(
+        self, request: HttpRequest, rows: Iterable[Any], flag: int, message: Any
+    ) -> list[LogEntry]:
+        operator: Any = request.user
+        kind = ContentType.objects.get_for_model(self.model, for_concrete_model=False)
+        return LogEntry.objects.bulk_create(
+            LogEntry(
+                user_id=operator.pk,
+                content_type_id=kind.pk,
+                object_id=str(row.pk),
+                object_repr=str(row.pk),
+                action_flag=flag,
+                change_message=message if isinstance(message, str) else json.dumps(message),
+            )
+            for row in rows
+        )
 
     @admin.action(
         permissions=["reencrypt"], description=gettext_lazy("Encrypt tokens with the newest key")
@@ -112,15 +158,17 @@ class LinkAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         action: Callable[[Any], TextChoices],
         name: str,
         *,
+        event: HistoryEvent | None = None,
         failures: Collection[TextChoices] = (),
     ) -> None:
-        """Do the same to each row, keep in its history what came of it, and sum up.
+        """Do the same to each row, keep in Django's log what came of it, and sum up.
 
         What takes longer than a request may is left, and the page says how much that is.
 
         Args:
             action: takes a row and returns an outcome.
-            name: of the action, for the history.
+            name: of the action, for Django's log.
+            event: for the history of the link, where the action writes none by itself.
             failures: outcomes that speak of Google rather than of the row: three in a row end it,
                 and the first one after ``HTTP_TIMEOUT``.
         """
@@ -132,6 +180,9 @@ class LinkAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             outcome = action(row)
             counts[outcome] += 1
             self.log_change(request, row, f"{name}: {outcome.label}")
+            if event:
+                using = router.db_for_write(type(row))
+                history.record(row, event, using=using, outcome=outcome.value)
             patience = patience - 1 if outcome in failures else 3
             left -= 1
             if not patience or time.monotonic() > until:

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 from ..conf.settings import list_configured_clients
 from ..encryption.format import sealed_prefix
 from ..encryption.keyring import list_configured_keys
-from ..models import Reason, Status
+from ..models import ActorKind, HistoryEvent, Reason, Status
 
 _OTHER = "other"
 
@@ -97,6 +97,40 @@ class KeyFilter(admin.SimpleListFilter):
             return _leave_out(queryset, "sealed_by", known)
         sealed_by = _get_prefix(str(self.value()))
         return queryset.filter(sealed_by=sealed_by) if _is_offered(self) else queryset.none()
+
+
+class EventFilter(admin.SimpleListFilter):
+    """By what has happened."""
+
+    title = gettext_lazy("event")
+    parameter_name = "event"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """Return the events that we write."""
+        return list(HistoryEvent.choices)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the entries of one."""
+        if self.value() is None:
+            return queryset
+        return queryset.filter(event=self.value()) if _is_offered(self) else queryset.none()
+
+
+class ActorFilter(admin.SimpleListFilter):
+    """By the kind of whoever has done it."""
+
+    title = gettext_lazy("by")
+    parameter_name = "actor_kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """Return the kinds that there are."""
+        return list(ActorKind.choices)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the entries of one."""
+        if self.value() is None:
+            return queryset
+        return queryset.filter(actor_kind=self.value()) if _is_offered(self) else queryset.none()
 
 
 def _is_offered(chosen: admin.SimpleListFilter) -> bool:

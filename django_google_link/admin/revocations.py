@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.db import router
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
@@ -57,6 +58,18 @@ class PendingRevocationAdmin(LinkAdmin):
     ) -> TemplateResponse | None:
         """Forget these after a confirmation: the grants live on."""
         return self.confirm_and_delete(request, queryset)
+
+    def delete_model(self, request: HttpRequest, obj: PendingRevocation) -> None:
+        """Forget one."""
+        from ..accounts.revocations import give_up
+
+        give_up([obj], using=router.db_for_write(PendingRevocation))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Forget these."""
+        from ..accounts.revocations import give_up
+
+        give_up(queryset, using=router.db_for_write(PendingRevocation))
 
     @admin.display(description=gettext_lazy("key"))
     def key(self, pending: PendingRevocation) -> str:

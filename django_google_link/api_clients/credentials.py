@@ -25,13 +25,14 @@ from ..accounts.stored_tokens import (
     choose_leeway,
     stored_access_token,
 )
+from ..accounts.threads import connections_as_before, run_outside_event_loop
+from ..accounts.usage import note_use
 from ..conf.clients import get_api_endpoint, get_issuing_client
 from ..conf.service_accounts import ServiceAccount, get_service_account
 from ..conf.settings import MINIMUM_REFRESH_LEEWAY
 from ..models import GoogleAccount
 from ..secret import Secret
 from .service_account_tokens import cached_service_token, service_token
-from .threads import connections_as_before, run_outside_event_loop
 
 #: With less life than this google-auth calls a token expired.
 _EXPIRY_LEEWAY = timedelta(seconds=MINIMUM_REFRESH_LEEWAY)
@@ -161,6 +162,7 @@ class AccountCredentials(_HelperCredentials):
         token = stored_access_token(account, leeway=choose_leeway(account))
         if token:
             credentials._take_token(token)
+            note_use(account)
         return credentials
 
     @property
@@ -174,7 +176,10 @@ class AccountCredentials(_HelperCredentials):
         return list_declared_scopes(account, (*self._declarations, current_declaration()))
 
     def _get_fresh_token(self, rejected: Secret | None) -> AccessToken:
-        return fresh_access_token(GoogleAccount(pk=self.account_id), rejected=rejected)
+        account = GoogleAccount(pk=self.account_id)
+        token = fresh_access_token(account, rejected=rejected)
+        note_use(account)
+        return token
 
 
 class ServiceAccountCredentials(_HelperCredentials):

@@ -27,6 +27,7 @@ from ..exceptions import (
 )
 from ..oauth import transport
 from ..oauth.endpoints import endpoint_error, is_transient
+from ..oauth.measurements import judge_error, measured
 from ..secret import Secret, cut_frames
 
 logger = logging.getLogger("django_google_link")
@@ -51,7 +52,7 @@ def request_access_token(
         RefreshUnavailableError: when Google cannot be reached.
         SettingsError: (an ``ImproperlyConfigured``) when the settings cannot work.
     """
-    over_ours = GoogleAuthTransport(settings.api_endpoint)
+    over_ours = GoogleAuthTransport(settings.name, settings.api_endpoint)
     try:
         credentials = _make_google_credentials(settings, subject, scopes, over_ours)
         credentials.refresh(over_ours)
@@ -86,10 +87,12 @@ class GoogleAuthTransport:
     """A transport for google-auth over our own, which is bounded in time and keeps no log.
 
     Args:
+        name: of the service account, for monitoring.
         api_endpoint: what replaces ``https://*.googleapis.com``.
     """
 
-    def __init__(self, api_endpoint: str | None) -> None:
+    def __init__(self, name: str, api_endpoint: str | None) -> None:
+        self._name = name
         self._api_endpoint = api_endpoint
         self.answer: transport.Answer | None = None
         self.failure: RefreshUnavailableError | None = None
@@ -108,7 +111,10 @@ class GoogleAuthTransport:
         url = to_emulator(url, self._api_endpoint)
         self.sent += _find_secrets(body, headers)
         try:
-            answer = transport.request(method, url, body=body, headers=headers, timeout=timeout)
+            with measured("service_account", self._name) as measurement:
+                answer = transport.request(method, url, body=body, headers=headers, timeout=timeout)
+                if answer.status >= 400:
+                    measurement.outcome = judge_error(endpoint_error(answer, sent=self.sent))
         except RefreshUnavailableError as error:
             self.failure = error
         else:

@@ -23,13 +23,13 @@ from django.views.decorators.debug import sensitive_variables
 
 from ..accounts.declared_scopes import current_declaration, declaring
 from ..accounts.stored_tokens import AccessToken, bound_leeway, refresh_leeway
+from ..accounts.threads import run_outside_event_loop
 from ..http.streams import find_position
 from ..models import is_unexpired
 from ..secret import Secret
 from .addresses import find_address
 from .credentials import find_api_endpoint, make_credentials_for
 from .insufficient_scope import refuse_insufficient_scope
-from .threads import run_outside_event_loop
 from .tokens import get_token
 
 try:

@@ -8,6 +8,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from ..accounts.access_tokens import fresh_access_token
 from ..accounts.stored_tokens import AccessToken, choose_leeway, stored_access_token
+from ..accounts.usage import note_use
 from ..conf.service_accounts import ServiceAccount
 from ..models import GoogleAccount
 from ..secret import Secret
@@ -35,9 +36,11 @@ def get_token(
     """
     if isinstance(account, ServiceAccount):
         return service_token(account, scopes, rejected=rejected)
+    token = None
     if rejected is None:
         token = stored_access_token(account, leeway=choose_leeway(account))
-        if token is not None:
-            return token
-    # After a refusal the row decides: this one may be old, with a token that was refused before.
-    return fresh_access_token(account, rejected=rejected)
+    if token is None:
+        # After a refusal the row decides: this one may be old, with a token that was refused.
+        token = fresh_access_token(account, rejected=rejected)
+    note_use(account)
+    return token

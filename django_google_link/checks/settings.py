@@ -36,6 +36,8 @@ _SETTINGS = (
     "client_resolver",
     "service_accounts",
     "implied_scopes",
+    "history_days",
+    "reauthentication",
     "login_hint",
     "security_events_url",
 )

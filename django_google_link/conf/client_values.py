@@ -5,6 +5,7 @@ Each function returns what it reads, and raises a ``SettingsError`` that names t
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
@@ -37,6 +38,10 @@ RESERVED_PARAMS = frozenset(
 
 #: What the columns hold that say whose a token is.
 _MAX_LENGTH = 255
+
+#: What ``HOSTED_DOMAIN`` is read into where accounts of any Workspace will do.
+ANY_DOMAIN = ("*",)
+_DOMAIN = re.compile(r"[^\s@*/,:]+")
 
 
 def read_credentials(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -113,15 +118,28 @@ def read_scopes(name: str, value: Any) -> tuple[str, ...]:
         ) from None
 
 
-def read_hosted_domain(name: str, value: Any) -> str | None:
-    """Return ``HOSTED_DOMAIN``, the value of ``hd`` that ID tokens must have."""
-    if value is None or (isinstance(value, str) and value and "@" not in value):
-        return value
+def read_hosted_domains(name: str, value: Any) -> tuple[str, ...]:
+    """Return ``HOSTED_DOMAIN``, the values of ``hd`` that ID tokens may have; ``"*"`` is any.
+
+    Empty, where accounts need not be of a Workspace.
+    """
+    if value is None:
+        return ()
+    domains = [value] if isinstance(value, str) else value
+    if isinstance(domains, list | tuple) and domains and all(map(_is_domain, domains)):
+        return tuple(dict.fromkeys(domain.lower() for domain in domains))
+    if value == "*":
+        return ANY_DOMAIN
     raise SettingsError(
         "E016",
         f"HOSTED_DOMAIN of the client {name!r} is {value!r}.",
-        hint='Use a domain such as "example.com", or leave it out.',
+        hint='Use a domain such as "example.com", a list of them, or "*" for any Workspace; or '
+        "leave it out.",
     )
+
+
+def _is_domain(value: Any) -> bool:
+    return isinstance(value, str) and bool(_DOMAIN.fullmatch(value))
 
 
 def read_params(name: str, value: Any) -> Mapping[str, str]:

@@ -12,10 +12,11 @@ from ..exceptions import ClientMisconfiguredError, SettingsError
 from ..scopes import IDENTITY_SCOPES
 from ..secret import Secret
 from .client_values import (
+    ANY_DOMAIN,
     describe_client,
     read_client_id,
     read_credentials,
-    read_hosted_domain,
+    read_hosted_domains,
     read_include_granted_scopes,
     read_params,
     read_scopes,
@@ -99,7 +100,8 @@ class OAuthClient:
     redirect_uris: tuple[str, ...]
     #: ``"web"`` or ``"installed"``, where a secrets file says so.
     type: str | None
-    hosted_domain: str | None
+    #: Those that accounts must be of, or ``("*",)``; none, where they need not be of a Workspace.
+    hosted_domains: tuple[str, ...]
     authorization_params: Mapping[str, str] = field(default_factory=dict)
     #: Whether an authorization asks for the scopes that were granted before as well.
     include_granted_scopes: bool = True
@@ -173,6 +175,25 @@ class OAuthClient:
             return self.is_google
         return token_endpoint == self.token_endpoint
 
+    @property
+    def hd(self) -> str:
+        """What Google's screens are asked to offer: accounts of one domain, or of any Workspace.
+
+        See https://developers.google.com/identity/openid-connect/openid-connect#hd-param.
+        """
+        if not self.hosted_domains:
+            return ""
+        return self.hosted_domains[0] if len(self.hosted_domains) == 1 else "*"
+
+    def accepts_domain(self, domain: object) -> bool:
+        """Return whether accounts of a domain may be linked, by the ``hd`` of their ID token."""
+        if not self.hosted_domains:
+            return True
+        is_any = self.hosted_domains == ANY_DOMAIN
+        return (
+            isinstance(domain, str) and bool(domain) and (is_any or domain in self.hosted_domains)
+        )
+
     def has_issued(self, row: Issued) -> bool:
         """Return whether the tokens of a row were issued to this client."""
         return (row.issuer, row.client_id) == (self.issuer, self.client_id)
@@ -220,8 +241,8 @@ def get_client(name: str = "default") -> OAuthClient:
         require_endpoint(name, "TOKEN_ENDPOINT", endpoints)
         require_endpoint(name, "AUTHORIZATION_ENDPOINT", endpoints)
     issuer = endpoints["ISSUER"] or endpoints["TOKEN_ENDPOINT"] or ""
-    hosted_domain = read_hosted_domain(name, settings.get("HOSTED_DOMAIN"))
-    refuse_foreign_domain(name, hosted_domain, is_google=is_google)
+    hosted_domains = read_hosted_domains(name, settings.get("HOSTED_DOMAIN"))
+    refuse_foreign_domain(name, hosted_domains, is_google=is_google)
     identity = read_identity_kind(name, settings, is_google=is_google)
     return OAuthClient(
         name=name,
@@ -232,7 +253,7 @@ def get_client(name: str = "default") -> OAuthClient:
         redirect_uri=read_optional_url(settings, key="REDIRECT_URI", owner=owner),
         redirect_uris=tuple(secrets.get("REDIRECT_URIS", ())),
         type=secrets.get("TYPE"),
-        hosted_domain=hosted_domain,
+        hosted_domains=hosted_domains,
         authorization_params=read_params(name, settings.get("AUTHORIZATION_PARAMS", {})),
         include_granted_scopes=read_include_granted_scopes(
             name, settings.get("INCLUDE_GRANTED_SCOPES", True)
@@ -410,7 +431,7 @@ def _make_google_client(name: str, client_id: str) -> OAuthClient:
         redirect_uri=None,
         redirect_uris=(),
         type=None,
-        hosted_domain=None,
+        hosted_domains=(),
         is_google=True,
         **{key.lower(): url for key, url in DEFAULT_ENDPOINTS.items()},  # type: ignore[arg-type]
     )

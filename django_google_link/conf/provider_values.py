@@ -158,9 +158,9 @@ def read_subject_member(
     return value
 
 
-def refuse_foreign_domain(name: str, hosted_domain: str | None, *, is_google: bool) -> None:
+def refuse_foreign_domain(name: str, hosted_domains: tuple[str, ...], *, is_google: bool) -> None:
     """Refuse ``HOSTED_DOMAIN`` where no provider would heed it: a restriction that is none."""
-    if hosted_domain and not is_google:
+    if hosted_domains and not is_google:
         raise _make_mismatch(
             name,
             "is not Google's, and has HOSTED_DOMAIN",

@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
+from asgiref.sync import iscoroutinefunction
 from django.conf import settings as django_settings
 from django.db import connections
 
@@ -42,6 +43,8 @@ KEYS = frozenset(
         "CLIENT_RESOLVER",
         "SERVICE_ACCOUNTS",
         "IMPLIED_SCOPES",
+        "HISTORY_DAYS",
+        "REAUTHENTICATION",
         "LOGIN_HINT",
         "SECURITY_EVENTS_URL",
     }
@@ -273,6 +276,21 @@ class Settings:
         )
 
     @property
+    def reauthentication(self) -> Callable[[Any], Any] | None:
+        """The function that asks a user to prove who they are, if there is one."""
+        path = self._get("REAUTHENTICATION")
+        if path is None:
+            return None
+        function = import_function(path, id="E061", key="REAUTHENTICATION")
+        if iscoroutinefunction(function):
+            raise SettingsError(
+                "E061",
+                'GOOGLE_LINK["REAUTHENTICATION"] names an asynchronous function.',
+                hint="Use one without async: the pages of the app are synchronous.",
+            )
+        return function
+
+    @property
     def security_events_url(self) -> str | None:
         """Where Google sends security events, as it is registered; ``None``: nowhere."""
         value = self._get("SECURITY_EVENTS_URL")
@@ -285,7 +303,22 @@ class Settings:
             'security-events/", or leave it out.',
         )
 
+    @property
+    def history_days(self) -> int | None:
+        """For how many days the history of links is kept; ``None`` is for ever."""
+        value: int | None = self._get("HISTORY_DAYS", 730)
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        if value is None or (is_number and 1 <= value <= _MOST_DAYS):
+            return value
+        raise SettingsError(
+            "E060",
+            f'GOOGLE_LINK["HISTORY_DAYS"] is {value!r}.',
+            hint="Use a whole number of days, 1 or more, or None to keep the history for ever.",
+        )
 
+
+#: A century: dates before Christ cannot be stored.
+_MOST_DAYS = 36_500
 _CLIENT_KEYS = frozenset({"CLIENT_ID", "CLIENT_SECRET", "CLIENT_SECRETS_FILE"})
 _KEY_HINT = (
     "Make a key with: python -c "

@@ -38,6 +38,7 @@ from ..headless.http import (
     json_response,
     outside_transactions,
     read_body,
+    require_proof,
 )
 from ..request import GoogleAccess
 from ..web.access import access_for, client_name
@@ -84,7 +85,7 @@ def make_router(*, get_user: GetUser = find_user) -> Router:
 
     mount("get", "/accounts/", lambda request: list_accounts(request.user))
     mount("patch", "/accounts/{id}/", _change)
-    mount("delete", "/accounts/{id}/", lambda request, id: unlink_account(request.user, id))
+    mount("delete", "/accounts/{id}/", _unlink)
     mount("post", "/links/", _start)
     mount("post", "/links/complete/", _complete)
     return router
@@ -226,8 +227,14 @@ def _change(request: HttpRequest, id: str) -> dict[str, Any]:
     return change_account(request.user, id, read_body(request))
 
 
+def _unlink(request: HttpRequest, id: str) -> None:
+    require_proof(request)
+    unlink_account(request.user, id)
+
+
 @sensitive_variables()
 def _start(request: HttpRequest) -> dict[str, Any]:
+    require_proof(request)
     data, host = read_body(request), request.get_host()
     return start_link(request.user, data, host=host, client=client_name(request))
 

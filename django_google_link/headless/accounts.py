@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
+from ..accounts.history import acting_as
 from ..accounts.labels import clean_label, store_label
-from ..models import GoogleAccount
+from ..models import ActorKind, GoogleAccount
 from ..scopes import describe_scope
 from .errors import FrontEndError
 from .fields import read_flag, refuse_field, refuse_unknown
@@ -50,10 +51,11 @@ def change_account(user: User, id: str, data: Mapping[str, Any]) -> dict[str, An
     label = _read_label(data)
     if data.get("is_default") is not None and not read_flag(data, "is_default"):
         raise refuse_field("is_default", "can only be true: make another account the default")
-    if label is not None:
-        store_label(account, label)
-    if data.get("is_default"):
-        account.make_default()
+    with acting_as(ActorKind.USER, user.pk):
+        if label is not None:
+            store_label(account, label)
+        if data.get("is_default"):
+            account.make_default()
     return describe_account(find_account(user, id))
 
 
@@ -67,7 +69,9 @@ def unlink_account(user: User, id: str) -> None:
     Raises:
         FrontEndError: when this user has no such account.
     """
-    find_account(user, id).unlink()
+    account = find_account(user, id)
+    with acting_as(ActorKind.USER, user.pk):
+        account.unlink()
 
 
 def find_account(user: User, id: str) -> GoogleAccount:

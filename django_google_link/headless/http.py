@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostE
 from django.utils.cache import add_never_cache_headers
 from django.views.decorators.debug import sensitive_variables
 
+from ..web.reauthentication import ask_to_reauthenticate
 from .bodies import check_content_type, check_length, parse_object
 from .errors import FrontEndError
 
@@ -43,6 +44,23 @@ def json_response(content: dict[str, Any] | None, *, status: int = 200) -> HttpR
     add_never_cache_headers(response)
     setattr(response, _MARK, True)
     return response
+
+
+def require_proof(request: HttpRequest) -> None:
+    """Let only those go on who have proved who they are, where ``REAUTHENTICATION`` asks for that.
+
+    Raises:
+        FrontEndError: with the address where they can.
+    """
+    response = ask_to_reauthenticate(request)
+    if response is None:
+        return
+    raise FrontEndError(
+        403,
+        "reauthentication_required",
+        "Prove once more who you are, and try again.",
+        reauthentication_url=response.get("Location"),
+    )
 
 
 def error_response(error: FrontEndError) -> HttpResponse:

@@ -364,7 +364,7 @@ def _hand_out(pending: PendingAuthorization, *, mode: str, origin: str = "") -> 
         "state": state or None,
         "login_hint": pending.account or pending.login_hint,
         "prompt": pending.prompt,
-        "hd": client.hosted_domain,
+        "hd": client.hd or None,
         "include_granted_scopes": pending.include_granted_scopes,
         "expires_in": conf.state_max_age,
     }

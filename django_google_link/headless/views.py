@@ -15,7 +15,7 @@ from django.views.decorators.debug import sensitive_variables
 from ..web.access import client_name
 from .accounts import change_account, list_accounts, require_user, unlink_account
 from .errors import FrontEndError
-from .http import error_response, json_response, outside_transactions, read_body
+from .http import error_response, json_response, outside_transactions, read_body, require_proof
 from .links import complete_link, start_link
 from .openapi import read_openapi
 
@@ -85,12 +85,14 @@ def _change(request: HttpRequest, id: str) -> dict[str, Any]:
 
 @_for_user
 def _unlink(request: HttpRequest, id: str) -> None:
+    require_proof(request)
     unlink_account(request.user, id)
 
 
 @_for_user
 @sensitive_variables()
 def _start(request: HttpRequest) -> dict[str, Any]:
+    require_proof(request)
     data, host = read_body(request), request.get_host()
     return start_link(request.user, data, host=host, client=client_name(request))
 

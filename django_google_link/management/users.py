@@ -1,4 +1,4 @@
-"""The user that an argument names."""
+"""Whom an argument names."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError
+
+from ..operations.subjects import Subject, find_subjects
+
+_KINDS = {
+    "name": "name of a user",
+    "pk": "primary key of a user",
+    "sub": "subject of a Google account",
+}
 
 
 def user_named(name: str) -> Any:
@@ -20,3 +28,27 @@ def user_named(name: str) -> Any:
         return model._default_manager.get(**{model.USERNAME_FIELD: name})
     except (model.DoesNotExist, ValidationError, ValueError):
         raise CommandError(f"There is no user {name!r}.") from None
+
+
+def subject_named(name: str, *, ways: tuple[str, ...], by: str | None) -> Subject:
+    """Return the one who is meant by a name.
+
+    Args:
+        name: of a user, a primary key, or a subject.
+        ways: in which it may be meant.
+        by: the one in which it is meant, if that was said.
+
+    Raises:
+        CommandError: when it is nobody's, or that of several.
+    """
+    found = find_subjects(name, ways=(by,) if by else ways)
+    if not found:
+        kinds = [_KINDS[way] for way in ((by,) if by else ways)]
+        raise CommandError(f"Nothing is known of {name!r}: it is no {', no '.join(kinds)}.")
+    if len(found) > 1:
+        meanings = " and ".join(
+            f"the {_KINDS[way]} (--by {way})" for meant in found.values() for way in meant[:1]
+        )
+        raise CommandError(f"{name!r} is {meanings}: say which is meant.")
+    [subject] = found
+    return subject

@@ -11,6 +11,7 @@ from django.db import migrations, models
 EXACT_COLUMNS = {
     'google_link_googleaccount': {'client': 100, 'issuer': 255, 'client_id': 255, 'sub': 255},
     'google_link_pendingrevocation': {'owner': 255, 'client': 100, 'issuer': 255, 'client_id': 255, 'sub': 255},
+    'google_link_historyentry': {'owner': 255, 'client': 100, 'issuer': 255, 'sub': 255, 'actor': 255},
 }
 
 
@@ -60,6 +61,27 @@ class Migration(migrations.Migration):
             ],
             options={
                 'indexes': [models.Index(fields=['digest'], name='google_link_ended_digest'), models.Index(fields=['begun_at'], name='google_link_ended_begun')],
+            },
+        ),
+        migrations.CreateModel(
+            name='HistoryEntry',
+            fields=[
+                ('id', models.BigAutoField(primary_key=True, serialize=False)),
+                ('account_id', models.UUIDField(editable=False, verbose_name='account')),
+                ('owner', models.CharField(editable=False, max_length=255, verbose_name='user')),
+                ('client', models.CharField(editable=False, max_length=100, verbose_name='client')),
+                ('issuer', models.CharField(blank=True, editable=False, max_length=255, verbose_name='issuer')),
+                ('sub', models.CharField(blank=True, editable=False, max_length=255, verbose_name='subject')),
+                ('event', models.CharField(editable=False, max_length=30, verbose_name='event')),
+                ('details', models.JSONField(default=dict, editable=False, verbose_name='details')),
+                ('actor_kind', models.CharField(editable=False, max_length=10, verbose_name='by')),
+                ('actor', models.CharField(blank=True, editable=False, max_length=255, verbose_name='who')),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='when')),
+            ],
+            options={
+                'verbose_name': 'entry in the history of a link',
+                'verbose_name_plural': 'history of links',
+                'indexes': [models.Index(fields=['account_id', 'id'], name='google_link_history_account'), models.Index(fields=['owner', 'id'], name='google_link_history_owner'), models.Index(fields=['sub', 'id'], name='google_link_history_sub'), models.Index(fields=['event', 'id'], name='google_link_history_event'), models.Index(fields=['actor_kind', 'id'], name='google_link_history_actor'), models.Index(fields=['created_at'], name='google_link_history_when')],
             },
         ),
         migrations.CreateModel(
@@ -169,6 +191,7 @@ class Migration(migrations.Migration):
                 ('refresh_retry_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='next attempt')),
                 ('refresh_forced_at', models.DateTimeField(blank=True, editable=False, null=True)),
                 ('refreshed_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='last refresh')),
+                ('last_used_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='last used')),
                 ('linked_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False, verbose_name='linked')),
                 ('granted_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ('user', models.ForeignKey(db_index=False, editable=False, on_delete=django.db.models.deletion.CASCADE, related_name='google_accounts', to=settings.AUTH_USER_MODEL, verbose_name='user')),

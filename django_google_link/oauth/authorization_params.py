@@ -25,7 +25,7 @@ def choose_params(
             "access_type": "offline",
             "include_granted_scopes": "true" if include_granted_scopes else "",
             "login_hint": login_hint,
-            "hd": client.hosted_domain or "",
+            "hd": client.hd,
         }
     params |= client.authorization_params
     params["prompt"] = _choose_prompt(client, prompt)

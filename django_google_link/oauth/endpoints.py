@@ -24,6 +24,7 @@ from ..scopes import parse_scopes
 from ..secret import Secret
 from .client_authentication import Form, authenticate
 from .id_token import read_unverified_identity
+from .measurements import INVALID_TOKEN, judge_error, measured
 from .metadata import with_endpoints
 from .transport import Answer, fetch
 
@@ -126,13 +127,21 @@ def exchange_code(
     # Google refuses a verifier where there was no challenge.
     verifier = {"code_verifier": code_verifier} if code_verifier else {}
     return _request_token(
-        client, grant_type="authorization_code", code=code, redirect_uri=redirect_uri, **verifier
+        client,
+        "exchange",
+        grant_type="authorization_code",
+        code=code,
+        redirect_uri=redirect_uri,
+        **verifier,
     )
 
 
 @sensitive_variables()
-def refresh(client: OAuthClient, *, refresh_token: Secret) -> TokenResponse:
+def refresh(client: OAuthClient, *, refresh_token: Secret, kind: str = "refresh") -> TokenResponse:
     """Get a fresh access token (RFC 6749 section 6), for all that was granted: no scope is sent.
+
+    Args:
+        kind: of the refresh, for monitoring.
 
     Raises:
         GrantLostError: when Google no longer honours the refresh token.
@@ -141,12 +150,15 @@ def refresh(client: OAuthClient, *, refresh_token: Secret) -> TokenResponse:
         TokenEndpointError: for every other refusal, which is no word on the grant.
     """
     try:
-        response = _request_token(client, grant_type="refresh_token", refresh_token=refresh_token)
+        response = _request_token(
+            client, kind, grant_type="refresh_token", refresh_token=refresh_token
+        )
     except _InvalidGrantError as error:
         if error.subtype in SESSION_POLICY_SUBTYPES:
             raise GrantLostError(
-                "The Google Workspace of this account ends sessions after a while (session length "
-                "policy). The user has to link the account again.",
+                "The organization of this account has Google Cloud session control, which ends the "
+                "access of apps with Google Cloud scopes after a while. The user has to link the "
+                "account again.",
                 reason="session_policy",
             ) from None
         raise GrantLostError(reason="revoked") from None
@@ -180,17 +192,19 @@ def revoke(client: OAuthClient, *, token: Secret, timeout: float | None = None) 
         raise TokenEndpointError("no_revocation_endpoint")
     plain: Form = {"token": token}
     form, headers = (plain, {}) if client.is_google else authenticate(client, plain)
-    started = time.monotonic()
-    answer = fetch(url, form=form, headers=headers, timeout=timeout)
-    if client.is_google and answer.document.get("error") in _UNAUTHENTICATED:
-        form, headers = authenticate(client, plain)
-        rest = timeout and max(timeout - (time.monotonic() - started), 0.01)
-        answer = fetch(url, form=form, headers=headers, timeout=rest)
-    if answer.status == 200:
-        return True
-    if answer.document.get("error") == "invalid_token":
-        return False
-    raise endpoint_error(answer, sent=[client.client_secret, token])
+    with measured("revoke", client.name) as measurement:
+        started = time.monotonic()
+        answer = fetch(url, form=form, headers=headers, timeout=timeout)
+        if client.is_google and answer.document.get("error") in _UNAUTHENTICATED:
+            form, headers = authenticate(client, plain)
+            rest = timeout and max(timeout - (time.monotonic() - started), 0.01)
+            answer = fetch(url, form=form, headers=headers, timeout=rest)
+        if answer.status == 200:
+            return True
+        if answer.document.get("error") == INVALID_TOKEN:
+            measurement.outcome = INVALID_TOKEN
+            return False
+        raise endpoint_error(answer, sent=[client.client_secret, token])
 
 
 class _InvalidGrantError(TokenEndpointError):
@@ -200,15 +214,19 @@ class _InvalidGrantError(TokenEndpointError):
 
 
 @sensitive_variables()
-def _request_token(client: OAuthClient, **params: str | Secret) -> TokenResponse:
+def _request_token(client: OAuthClient, kind: str, **params: str | Secret) -> TokenResponse:
     client = with_endpoints(client)
     form, headers = authenticate(client, params)
-    answer = fetch(client.token_endpoint, form=form, headers=headers)
-    # RFC 6749 has errors come with another status; not everybody heeds it.
-    is_error = _read_text(answer.document, "error") and not _read_token(answer, "access_token")
-    if answer.status != 200 or is_error:
-        raise endpoint_error(answer, sent=[client.client_secret, *params.values()])
-    return _read_token_response(client, answer)
+    with measured(kind, client.name) as measurement:
+        answer = fetch(client.token_endpoint, form=form, headers=headers)
+        # RFC 6749 has errors come with another status; not everybody heeds it.
+        is_error = _read_text(answer.document, "error") and not _read_token(answer, "access_token")
+        if answer.status != 200 or is_error:
+            raise endpoint_error(answer, sent=[client.client_secret, *params.values()])
+        response = _read_token_response(client, answer)
+        if response.problem:
+            measurement.outcome = judge_error(response.problem)
+        return response
 
 
 @sensitive_variables()

@@ -129,8 +129,8 @@ def _check_party(client: OAuthClient, claims: dict[str, Any]) -> None:
     is_others = party is not None and not client.is_google
     if (is_shared or is_others) and party != client.client_id:
         raise IDTokenError("The ID token is meant for several parties, and not issued to this one.")
-    if client.hosted_domain and claims.get("hd") != client.hosted_domain:
-        raise HostedDomainError(client.hosted_domain)
+    if not client.accepts_domain(claims.get("hd")):
+        raise HostedDomainError(client.hosted_domains)
 
 
 def read_identity(claims: Mapping[str, Any]) -> Identity:

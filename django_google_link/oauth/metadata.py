@@ -18,6 +18,7 @@ from ..conf.providers import is_at_google
 from ..conf.validators import is_endpoint, is_loopback
 from ..exceptions import ClientMisconfiguredError, RefreshUnavailableError, TokenEndpointError
 from .caching import read_max_age
+from .measurements import measured
 from .transport import Answer, fetch
 
 logger = logging.getLogger("django_google_link")
@@ -128,12 +129,13 @@ def _copy_error(problem: TokenEndpointError) -> TokenEndpointError:
 
 def _fetch_metadata(issuer: str) -> tuple[Metadata, int]:
     answer = None
-    for url in _list_addresses(issuer):
-        answer = fetch(url)
-        if answer.status == 200 and answer.document:
-            metadata = _read_metadata(issuer, answer.document)
-            return metadata, read_max_age(answer, default=_DEFAULT_AGE)
-    raise _explain_absence(cast("Answer", answer))
+    with measured("published", ""):
+        for url in _list_addresses(issuer):
+            answer = fetch(url)
+            if answer.status == 200 and answer.document:
+                metadata = _read_metadata(issuer, answer.document)
+                return metadata, read_max_age(answer, default=_DEFAULT_AGE)
+        raise _explain_absence(cast("Answer", answer))
 
 
 @sensitive_variables()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..conf import clock
 from ..exceptions import RefreshUnavailableError
 from .caching import read_max_age
+from .measurements import measured
 from .transport import Answer, fetch
 
 if TYPE_CHECKING:
@@ -121,10 +122,11 @@ def _fetch_and_keep(url: str, problem: str, read: Callable[[Answer], Any], *, re
     if rests and abs(now - _failed_at.get(url, now - 2 * _REST)) < _REST:
         raise RefreshUnavailableError(problem, "It could not be fetched a moment ago.")
     try:
-        answer = fetch(url)
-        content = read(answer) if answer.status == 200 else None
-        if content is None:
-            raise RefreshUnavailableError(problem, status=answer.status)
+        with measured("published", ""):
+            answer = fetch(url)
+            content = read(answer) if answer.status == 200 else None
+            if content is None:
+                raise RefreshUnavailableError(problem, status=answer.status)
     except RefreshUnavailableError:
         _failed_at[url] = now
         raise

@@ -12,6 +12,7 @@ from ..exceptions import IDTokenError, RefreshUnavailableError, UserinfoError
 from ..secret import Secret
 from .endpoints import is_transient
 from .id_token import Identity, read_identity
+from .measurements import measured
 from .metadata import with_endpoints
 from .transport import fetch
 
@@ -32,11 +33,12 @@ def fetch_identity(client: OAuthClient, access_token: Secret) -> Identity:
     if client.userinfo_endpoint is None:
         raise UserinfoError("The provider publishes no userinfo endpoint: give USERINFO_ENDPOINT.")
     bearer = Secret(f"Bearer {access_token.reveal()}")
-    answer = fetch(client.userinfo_endpoint, headers={"Authorization": bearer})
-    if is_transient(answer):
-        raise RefreshUnavailableError("userinfo_unavailable", status=answer.status)
-    if answer.status != 200:
-        raise UserinfoError(f"The userinfo endpoint answers with HTTP {answer.status}.")
+    with measured("userinfo", client.name):
+        answer = fetch(client.userinfo_endpoint, headers={"Authorization": bearer})
+        if is_transient(answer):
+            raise RefreshUnavailableError("userinfo_unavailable", status=answer.status)
+        if answer.status != 200:
+            raise UserinfoError(f"The userinfo endpoint answers with HTTP {answer.status}.")
     if not answer.document:
         raise UserinfoError("The userinfo endpoint answers with something else than JSON members.")
     subject = _read_subject(answer.document, client.subject_member)

@@ -33,9 +33,11 @@ from ..exceptions import (
     IDTokenError,
     RefreshUnavailableError,
     TokenUndecryptableError,
+    UserinfoError,
 )
 from ..models import GoogleAccount, GoogleAccountQuerySet, PendingRevocation, Reason
 from ..oauth import endpoints
+from ..oauth.authorization_response import identify_user
 from ..oauth.endpoints import TokenResponse
 from ..oauth.id_token import Identity, verify_id_token
 from ..secret import Secret
@@ -84,6 +86,7 @@ _FAILURES: dict[type[Exception], ImportOutcome] = {
     ConsentRequiredError: ImportOutcome.LOST,
     RefreshUnavailableError: ImportOutcome.UNREACHABLE,
     IDTokenError: ImportOutcome.NAMELESS,
+    UserinfoError: ImportOutcome.NAMELESS,
     EncryptionKeyUnavailableError: ImportOutcome.KEYLESS,
     GrantNotStoredError: ImportOutcome.UNSTORED,
     GoogleLinkError: ImportOutcome.REFUSED,
@@ -298,17 +301,22 @@ def _store_answer(
 def _identify_account(
     candidate: Candidate, client: OAuthClient, response: TokenResponse
 ) -> Identity:
-    """Return whose grant it is: as Google says, or else as Google said when the user logged in.
+    """Return whose grant it is: as the provider says, or else as it said at the user's log-in.
 
     Raises:
-        IDTokenError: when nobody says, or Google says otherwise.
+        IDTokenError, UserinfoError: when nobody says, or the provider says otherwise.
     """
+    if client.identity != "id_token":
+        identity = identify_user(client, response, nonce=None)
+        if client.identity == "userinfo" and candidate.sub not in {"", identity.sub}:
+            raise UserinfoError("It is of another account than its source says.")
+        return identity
     if response.id_token:
         identity = verify_id_token(client, response.id_token, nonce=None)
         if candidate.sub and candidate.sub != identity.sub:
-            raise IDTokenError("Google says that it is of another account than its source says.")
+            raise IDTokenError("It is of another account than its source says.")
         return identity
-    if not candidate.sub or client.hosted_domain:
+    if not candidate.sub or client.hosted_domains:
         raise IDTokenError("Its scopes do not include openid.")
     return Identity(
         sub=candidate.sub,

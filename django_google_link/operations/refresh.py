@@ -91,7 +91,7 @@ def list_due_accounts(
     What failed the last time is always due.
     """
     now = clock.now()
-    due = Q(last_used_at__lt=now - unused_for) | Q(refresh_failing_since__isnull=False)
+    due = Q(last_asked_at__lt=now - unused_for) | Q(refresh_failing_since__isnull=False)
     if expiring_within is not None:
         due |= Q(sealed_access_token="") | Q(access_token_expires_at__lt=now + expiring_within)
     accounts = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
@@ -99,7 +99,7 @@ def list_due_accounts(
     is_over = Q(without_refresh_token=True, access_token_expires_at__lt=now)
     return (
         accounts.filter(status=Status.ACTIVE)
-        .alias(last_used_at=Coalesce("refreshed_at", "linked_at"))
+        .alias(last_asked_at=Coalesce("refreshed_at", "linked_at"))
         .filter((due & ~Q(sealed_refresh_token="")) | is_over)
     )
 

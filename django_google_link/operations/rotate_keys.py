@@ -14,11 +14,18 @@ from django.db.models import Q, QuerySet, TextChoices
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
+from ..accounts import history
 from ..accounts.database import in_chunks, lock_free_rows, run_in_transaction
 from ..encryption.format import sealed_prefix
 from ..encryption.keyring import Resealer, key_ids
 from ..exceptions import EncryptionKeyUnavailableError, TokenUndecryptableError
-from ..models import REFRESH_TOKEN_FIELDS, GoogleAccount, PendingRevocation, TokenName
+from ..models import (
+    REFRESH_TOKEN_FIELDS,
+    GoogleAccount,
+    HistoryEvent,
+    PendingRevocation,
+    TokenName,
+)
 from .parallel import in_parallel
 
 logger = logging.getLogger("django_google_link")
@@ -164,7 +171,31 @@ def _write_rows(rows: Any, resealed: _Resealed) -> int:
                 if row.pk in free
             ],
         )
-        return max(0, int(cursor.rowcount))
+        count = max(0, int(cursor.rowcount))
+    if not count:
+        return 0
+    written = free
+    if count < len(free):  # Some have changed in the same moment.
+        as_sealed = rows.filter(pk__in=free).in_bulk()
+        written = {
+            row.pk
+            for row, new in resealed
+            if row.pk in as_sealed and _holds(as_sealed[row.pk], new)
+        }
+    _record_rotation(rows.filter(pk__in=written))
+    return count
+
+
+def _record_rotation(rows: Any) -> None:
+    event, key = HistoryEvent.REENCRYPTED, key_ids()[0]
+    if rows.model is GoogleAccount:
+        history.record_selected(rows, event, key=key)
+    else:
+        history.record_all(rows, event, using=rows.db, key=key)
+
+
+def _holds(row: Any, columns: dict[str, Any]) -> bool:
+    return all(getattr(row, name) == columns[name] for name in _COLUMNS.values())
 
 
 @cache

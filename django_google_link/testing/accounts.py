@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ImproperlyConfigured
 
 from ..conf import clock
-from ..conf.clients import get_client
+from ..conf.clients import OAuthClient, get_client
 from ..models import GoogleAccount, Status
 from ..scopes import IDENTITY_SCOPES, parse_scopes
 from ..secret import Secret
@@ -52,7 +52,8 @@ def make_google_account(
         picture: an https address.
         hosted_domain: of the organization that it belongs to.
         sub: its lasting id; made up if not given.
-        refresh_token: stored sealed; an empty one stores none.
+        refresh_token: stored sealed; an empty one stores none, and so does a client whose provider
+            gives none.
         access_token: stored sealed; an empty one stores none.
         access_token_expires_at: a datetime, or ``None`` for unknown; in an hour if not given.
         client: the name of the OAuth client.
@@ -61,13 +62,16 @@ def make_google_account(
         is_chosen_default: whether the user has made it the default; the first one is by itself.
     """
     others = GoogleAccount.objects.for_user(user, client=client)
-    issuer, client_id = _find_issuer(client)
-    granted = sorted(parse_scopes((*IDENTITY_SCOPES, *parse_scopes(scopes))))
+    known = _find_client(client)
+    lasts = known is None or known.gives_refresh_tokens
+    refresh_token = refresh_token if lasts else ""
+    identity_scopes = known.identity_scopes if known else IDENTITY_SCOPES
+    granted = sorted(parse_scopes((*identity_scopes, *parse_scopes(scopes))))
     account = GoogleAccount(
         user_id=user.pk,
         client=client,
-        issuer=issuer,
-        client_id=client_id,
+        issuer=known.issuer if known else "",
+        client_id=known.client_id if known else "",
         sub=sub or str(secrets.randbelow(10**21)),
         email=email,
         email_verified=True,
@@ -77,7 +81,9 @@ def make_google_account(
         is_default=not others.exists(),
         granted_scopes=granted,
         refresh_token_scopes=granted if refresh_token else [],
+        without_refresh_token=not lasts,
         linked_at=clock.now(),
+        last_used_at=clock.now(),  # Or the first request of a test would write it.
         granted_at=clock.now(),
         status=status,
         status_reason=status_reason,
@@ -116,7 +122,9 @@ def link_google_account(
     scopes = oauth_client.scopes if scopes is None else parse_scopes(scopes)
     holder = google.user_with(email or f"user-{user.pk}@gmail.com")
     tokens = google.grant(
-        holder, (*IDENTITY_SCOPES, *scopes), client=google.client_with(oauth_client.client_id)
+        holder,
+        (*oauth_client.identity_scopes, *scopes),
+        client=google.client_with(oauth_client.client_id),
     )
     known = {
         "email": holder.email,
@@ -135,13 +143,11 @@ def link_google_account(
     )
 
 
-def _find_issuer(client: str) -> tuple[str, str]:
-    """Return the issuer and the client id of a client."""
-    # A page that shows what is linked needs no client.
+def _find_client(name: str) -> OAuthClient | None:
+    """Return a client, if it is configured: a page that shows what is linked needs none."""
     with suppress(ImproperlyConfigured):
-        configured = get_client(client)
-        return configured.issuer, configured.client_id
-    return "", ""
+        return get_client(name)
+    return None
 
 
 def _resolve_expiry(value: Any) -> datetime | None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from django.urls import reverse
-
 from .console import Console
 from .provider.id_tokens import IDTokenTampering
 from .provider.identities import FakeClient, FakeUser
@@ -104,6 +102,9 @@ class SecurityEvents(Console):
             browser: Django's test client.
             token: the body.
         """
+        # The fake itself serves where there is no Django.
+        from django.urls import reverse
+
         path = reverse("google_link:security-events")
         response = browser.post(path, data=token, content_type=CONTENT_TYPE)
         return cast("HttpResponse", response)

@@ -17,6 +17,7 @@ from ..conf.settings import conf
 from ..models import GoogleAccount
 from ..scopes import IDENTITY_SCOPES, parse_scopes
 from ..web.access import client_name, is_safe_url
+from ..web.reauthentication import ask_to_reauthenticate
 from ..web.responses import describe
 from .page import page
 
@@ -66,6 +67,9 @@ def label(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 def unlink(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Ask before unlinking, and do it on POST."""
     account = _own_account(request, pk)
+    # Before the question as well: whoever has answered it may have to prove who they are by GET.
+    if response := ask_to_reauthenticate(request):
+        return response
     if request.method != "POST":
         return render(request, "django_google_link/unlink.html", {"account": account})
     account.unlink()

@@ -34,6 +34,7 @@ from ..scopes import IDENTITY_SCOPES, parse_scopes
 from ..secret import Secret
 from ..web.access import client_name, default_return_url, is_safe_url
 from ..web.pending import holds_pending, pop_pending, remember_outcome, stash_pending
+from ..web.reauthentication import ask_to_reauthenticate
 from ..web.redirect_uri import choose_redirect_uri, find_other_host
 from . import pages
 from .page import no_referrer, page, refuse_prefetch
@@ -70,7 +71,7 @@ def authorize(request: HttpRequest) -> HttpResponse:
     pending = start_authorization(request.user, wanted, client, redirect_uri=redirect_uri)
     if pending is None:
         return HttpResponseRedirect(_choose_return_url(request, wanted.return_url))
-    return _redirect_to_google(request, pending)
+    return ask_to_reauthenticate(request) or _redirect_to_google(request, pending)
 
 
 # No transaction is open while Google is asked, and a used state stays used.

@@ -13,6 +13,9 @@ from django.views.decorators.clickjacking import xframe_options_deny
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_http_methods
 
+from ..accounts.history import acting_as
+from ..models import ActorKind
+
 View = Callable[..., HttpResponse]
 
 #: What browsers, and the extensions that look ahead, say of a visit that nobody has made yet.
@@ -32,10 +35,21 @@ def page(*methods: str) -> Callable[[View], View]:
     """
 
     def decorate(view: View) -> View:
-        view = never_cache(login_required(view))
+        view = never_cache(login_required(_as_user(view)))
         return csrf_protect(xframe_options_deny(require_http_methods(list(methods))(view)))
 
     return decorate
+
+
+def _as_user(view: View) -> View:
+    """Let what a page does be its user's doing, in the history."""
+
+    @wraps(view)
+    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        with acting_as(ActorKind.USER, request.user.pk):
+            return view(request, *args, **kwargs)
+
+    return wrapper
 
 
 def refuse_prefetch(view: View) -> View:

@@ -40,13 +40,7 @@ def explain_failure(error: GoogleLinkError, *, provider: str) -> tuple[int, str,
                 ),
             )
         case HostedDomainError():
-            return (
-                403,
-                _("This account could not be linked"),
-                _("Only Google accounts of {domain} can be linked here.").format(
-                    domain=error.hosted_domain
-                ),
-            )
+            return 403, _("This account could not be linked"), _name_domains(error.hosted_domains)
         case RefreshUnavailableError():
             return (
                 503,
@@ -79,3 +73,10 @@ def explain_failure(error: GoogleLinkError, *, provider: str) -> tuple[int, str,
             provider=provider
         ),
     )
+
+
+def _name_domains(domains: tuple[str, ...]) -> str:
+    if domains == ("*",):
+        return _("Only accounts of an organization with Google Workspace can be linked here.")
+    text = _("Only Google accounts of {domain} can be linked here.")
+    return text.format(domain=", ".join(domains))

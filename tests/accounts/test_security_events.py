@@ -29,6 +29,7 @@ from django_google_link.testing import FakeGoogle, FakeUser, travel
 from django_google_link.testing.accounts import make_google_account
 from tests.support.accounts import linked, save, token_of
 from tests.support.databases import at_once, new_user
+from tests.support.history import told
 from tests.support.signals import heard
 from tests.support.times import in_seconds
 from tests.support.workers import during_refresh
@@ -88,6 +89,11 @@ def test_token_revoked_ends_its_link_and_no_other(
     assert token_of(account, "access_token") is None
     assert token_of(account, "refresh_token") == TOKEN
     assert not PendingRevocation.objects.exists()
+    assert told(account_id=account.pk) == [
+        ("security_event", "provider", {"type": "token-revoked", "reason": ""}),
+        ("lost", "provider", {"reason": "revoked"}),
+    ]
+    assert len(told()) == 2
     assert not to_be_asked()
     event = SecurityEvent.objects.get()
     assert (event.types, event.ended, event.asked) == ("token-revoked", 1, 0)
@@ -564,6 +570,25 @@ def test_event_that_is_older_than_what_is_remembered_is_asked_about(
 
     assert state_of(account) == WORKS
     assert to_be_asked() == {account.pk}
+
+
+def test_link_is_lost_once(
+    tell: Callable[..., None],
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    django_capture_on_commit_callbacks: Capture,
+) -> None:
+    """However many events say so."""
+    account = of_last_year(linked(user, google, alice))
+    with heard() as news, django_capture_on_commit_callbacks(execute=True):
+        for event in ("tokens-revoked", "tokens-revoked", "account-disabled"):
+            tell(event, user=alice)
+
+    assert state_of(account) == REVOKED
+    assert [name for name, _ in news].count("authorization_lost") == 1
+    ended = SecurityEvent.objects.order_by("received_at").values_list("ended", flat=True)
+    assert list(ended) == [1, 0, 0]
 
 
 def test_link_that_is_lost_is_not_asked_about(

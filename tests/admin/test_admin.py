@@ -149,7 +149,7 @@ def test_list_shows_what_an_operator_needs(desk: Client, account: GoogleAccount)
 def test_list_tells_why_an_account_is_lost(desk: Client, account: GoogleAccount) -> None:
     """The status with its reason, also with one that an app of the project's has made up."""
     mark_lost(account, Reason.SESSION_POLICY)
-    said = "needs to be linked again: session policy of the Workspace"
+    said = "needs to be linked again: Google Cloud session control"
     assert said in desk.get(reverse(ACCOUNTS)).content.decode()
 
     GoogleAccount.objects.update(status_reason="bankruptcy")

@@ -137,7 +137,7 @@ def test_unlink_revokes_at_google(page: Page, demo: Demo) -> None:
     button(page, "Unlink")
     button(page, "Unlink")
 
-    expect(page.get_by_text("You have not linked a Google account yet.")).to_be_visible()
+    expect(page.get_by_text("You have not linked any Google account yet.")).to_be_visible()
     assert userinfo_status(demo, token) == 401
 
 

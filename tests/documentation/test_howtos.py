@@ -270,4 +270,4 @@ def test_pages_are_put_into_the_site(browser: Client, settings: Settings) -> Non
         page = browser.get("/google/").content.decode()
 
         assert "<i>Linked Google accounts</i>" in page
-        assert "You have not linked a Google account yet." in page
+        assert "You have not linked any Google account yet." in page

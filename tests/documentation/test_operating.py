@@ -22,7 +22,10 @@ from prometheus_client import REGISTRY
 import django_google_link
 from django_google_link import signals
 from django_google_link.accounts.grants import mark_lost
+from django_google_link.exceptions import RefreshUnavailableError
 from django_google_link.models import GoogleAccount, PendingRevocation
+from django_google_link.services import access_token
+from django_google_link.testing import FakeGoogle
 from django_google_link.testing.accounts import make_google_account
 from tests.documentation.pages import names_in, run, tables, text_of
 
@@ -63,39 +66,61 @@ def test_log_table_has_every_line() -> None:
     assert len(rows) == len(set(rows))
 
 
-def make_events(user: Any) -> None:
-    """Let a grant be lost."""
+def make_events(user: Any, google: FakeGoogle) -> None:
+    """Let a grant be lost, another one be asked for in vain, and a third one end."""
     mark_lost(make_google_account(user), "revoked")
+    with google.failing(status=503), pytest.raises(RefreshUnavailableError):
+        access_token(make_google_account(user, access_token=""))
+    make_google_account(user, refresh_token="1//unknown").unlink()
+
+
+REQUEST = {"kind": "refresh", "client": "default", "outcome": "unavailable"}
+WAIT = {"client": "default", "outcome": "failed"}
+REVOCATION = {"client": "default", "outcome": "revoked"}
 
 
 @pytest.mark.usefixtures("receivers_of_this_test")
 @pytest.mark.django_db(transaction=True)
-def test_metrics_for_prometheus(user: Any) -> None:
-    """Ten lines, and the loss of a grant is counted."""
+def test_metrics_for_prometheus(user: Any, google: FakeGoogle) -> None:
+    """The loss of a grant is counted, and so is what was asked for in vain."""
     names = run("howto/operating", "prometheus_client")
     try:
-        make_events(user)
+        make_events(user, google)
         labels = {"event": "authorization_lost", "client": "default", "reason": "revoked"}
-        assert REGISTRY.get_sample_value("google_link_events_total", labels) == 1
+        counted = REGISTRY.get_sample_value
+        assert counted("google_link_events_total", labels) == 1
+        assert counted("google_link_token_request_seconds_count", REQUEST) == 1
+        assert counted("google_link_token_wait_seconds_count", WAIT) == 1
+        assert counted("google_link_revocations_total", REVOCATION) == 1
     finally:
-        REGISTRY.unregister(names["EVENTS"])
+        for name in ("EVENTS", "REQUESTS", "WAITS", "REVOCATIONS"):
+            REGISTRY.unregister(names[name])
 
 
 @pytest.mark.usefixtures("receivers_of_this_test")
 @pytest.mark.django_db(transaction=True)
-def test_metrics_for_opentelemetry(user: Any) -> None:
+def test_metrics_for_opentelemetry(user: Any, google: FakeGoogle) -> None:
     """The same for the other."""
     reader = InMemoryMetricReader()
     set_meter_provider(MeterProvider([reader]))
     run("howto/operating", "opentelemetry")
 
-    make_events(user)
+    make_events(user, google)
 
     data: Any = reader.get_metrics_data()
-    [metric] = data.resource_metrics[0].scope_metrics[0].metrics
-    [point] = metric.data.data_points
-    assert (metric.name, point.value) == ("google_link.events", 1)
-    assert point.attributes["event"] == "authorization_lost"
+    found = {
+        (metric.name, *sorted(point.attributes.values())): getattr(point, "count", None)
+        or point.value
+        for metric in data.resource_metrics[0].scope_metrics[0].metrics
+        for point in metric.data.data_points
+    }
+    for name, attributes in {
+        "events": {"event": "authorization_lost", "client": "default", "reason": "revoked"},
+        "token_request.duration": REQUEST,
+        "token_wait.duration": WAIT,
+        "revocations": REVOCATION,
+    }.items():
+        assert found[f"google_link.{name}", *sorted(attributes.values())] == 1
 
 
 @pytest.mark.django_db

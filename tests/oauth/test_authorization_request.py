@@ -55,40 +55,39 @@ def write(client: OAuthClient, **arguments: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("params", "hosted_domain", "arguments", "expected"),
+    ("params", "hosted_domains", "arguments", "expected"),
     [
-        ({}, None, {}, COMBINED),
-        ({}, None, {"include_granted_scopes": False}, ALWAYS),
-        ({}, None, {"prompt": "consent"}, {**COMBINED, "prompt": "consent"}),
-        ({}, None, {"login_hint": "1001"}, {**COMBINED, "login_hint": "1001"}),
-        ({}, "example.com", {}, {**COMBINED, "hd": "example.com"}),
-        ({"hd": "*"}, "example.com", {}, {**COMBINED, "hd": "*"}),
+        ({}, (), {}, COMBINED),
+        ({}, (), {"include_granted_scopes": False}, ALWAYS),
+        ({}, (), {"prompt": "consent"}, {**COMBINED, "prompt": "consent"}),
+        ({}, (), {"login_hint": "1001"}, {**COMBINED, "login_hint": "1001"}),
+        ({}, ("example.com",), {}, {**COMBINED, "hd": "example.com"}),
+        ({}, ("*",), {}, {**COMBINED, "hd": "*"}),
+        ({}, ("example.com", "example.org"), {}, {**COMBINED, "hd": "*"}),
+        ({"hd": "*"}, ("example.com",), {}, {**COMBINED, "hd": "*"}),
         (
             {"prompt": "select_account"},
-            None,
+            (),
             {"prompt": "consent"},
             {**COMBINED, "prompt": "consent select_account"},
         ),
-        ({"prompt": "consent"}, None, {"prompt": "consent"}, {**COMBINED, "prompt": "consent"}),
-        ({"hl": "de", "login_hint": "x"}, None, {}, {**COMBINED, "hl": "de", "login_hint": "x"}),
-        ({"access_type": ""}, None, {}, {k: v for k, v in COMBINED.items() if k != "access_type"}),
-        ({"hl": ""}, None, {}, COMBINED),
+        ({"prompt": "consent"}, (), {"prompt": "consent"}, {**COMBINED, "prompt": "consent"}),
+        ({"hl": "de", "login_hint": "x"}, (), {}, {**COMBINED, "hl": "de", "login_hint": "x"}),
+        ({"access_type": ""}, (), {}, {k: v for k, v in COMBINED.items() if k != "access_type"}),
+        ({"hl": ""}, (), {}, COMBINED),
         # Names of google-auth-oauthlib's own, and of oauthlib's.
-        *[
-            ({name: "ä&=?"}, None, {}, {**COMBINED, name: "ä&=?"})
-            for name in ("url", "uri", "self")
-        ],
+        *[({name: "ä&=?"}, (), {}, {**COMBINED, name: "ä&=?"}) for name in ("url", "uri", "self")],
     ],
 )
 def test_authorization_request_has_these_parameters_and_no_others(
     google_client: OAuthClient,
     params: dict[str, str],
-    hosted_domain: str | None,
+    hosted_domains: tuple[str, ...],
     arguments: dict[str, Any],
     expected: dict[str, str],
 ) -> None:
     """Each of them once; what is empty is left out."""
-    client = replace(google_client, authorization_params=params, hosted_domain=hosted_domain)
+    client = replace(google_client, authorization_params=params, hosted_domains=hosted_domains)
 
     address, _, query = write(client, **arguments).partition("?")
 

@@ -85,7 +85,7 @@ def test_invalid_grant_is_a_lost_grant(
         refresh()
 
     assert caught.value.reason == reason
-    assert ("policy" in str(caught.value)) is (reason == "session_policy")
+    assert ("Google Cloud session control" in str(caught.value)) is (reason == "session_policy")
 
 
 @pytest.mark.matrix

@@ -238,6 +238,32 @@ def test_hosted_domain_must_match(
     assert verify(hd="example.com").hosted_domain == "example.com"
 
 
+@pytest.mark.parametrize(
+    ("domains", "accepted", "refused"),
+    [
+        (["Example.com", "example.org"], ["example.com", "example.org"], ["a.example.com", "*"]),
+        ("*", ["example.com", "example.org"], []),
+    ],
+)
+@pytest.mark.parametrize("nothing", [None, "", 5, True, ["example.com"], {"example.com": 1}])
+def test_hosted_domain_is_one_of_several(
+    verify: Callable[..., Identity],
+    configure: Callable[..., None],
+    domains: Any,
+    accepted: list[str],
+    refused: list[str],
+    nothing: Any,
+) -> None:
+    """Of a list, or any; a private account is of none."""
+    configure(HOSTED_DOMAIN=domains)
+
+    for hd in accepted:
+        assert verify(hd=hd).hosted_domain == hd
+    for hd in [*refused, nothing]:
+        with pytest.raises(HostedDomainError, match=r"a Google Workspace|example\.com or example"):
+            verify(hd=hd)
+
+
 # The issuer's keys
 
 

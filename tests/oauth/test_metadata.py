@@ -7,12 +7,14 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 from django.test import Client
 from pytest_django import Settings
+from werkzeug.wrappers import Request, Response
 
 from django_google_link.accounts.access_tokens import fresh_access_token
 from django_google_link.conf.clients import get_client
@@ -27,6 +29,7 @@ from django_google_link.oauth.metadata import with_endpoints
 from django_google_link.testing import FakeGoogle, FakeUser, travel
 from tests.support.constants import CALLBACK
 from tests.support.flow import link
+from tests.support.https_servers import served_securely, write_certificate
 from tests.support.providers import START, play_provider, without
 
 ENDPOINTS = ("AUTHORIZATION_ENDPOINT", "TOKEN_ENDPOINT", "REVOCATION_ENDPOINT", "JWKS_URI")
@@ -340,6 +343,51 @@ def test_path_of_an_issuer_is_heeded(settings: Settings, slash: str) -> None:
         assert server.asked == ["/tenant/one/.well-known/openid-configuration", well_known]
         assert found.token_endpoint == "https://tokens.example.com/token"
         assert found.revocation_endpoint is None
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "is_taken"),
+    [
+        ("https://tokens.example.com/token", True),
+        ("http://tokens.example.com/token", False),
+        ("http://127.0.0.1:9/token", False),
+        ("https://127.0.0.1/token", False),
+        ("https://localhost/token", False),
+        ("http://[::1]/token", False),
+    ],
+)
+@pytest.mark.usefixtures("unknown_provider")
+def test_issuer_elsewhere_leads_nowhere_on_this_machine(
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    endpoint: str,
+    is_taken: bool,
+) -> None:
+    """A stranger's document must not have this site send requests to what is behind its walls."""
+    elsewhere = "127.0.0.2"
+    certificate, key = write_certificate(tmp_path, elsewhere)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    monkeypatch.setenv("NO_PROXY", elsewhere)
+
+    @Request.application
+    def application(request: Request) -> Response:
+        body = {
+            "issuer": request.host_url.rstrip("/"),
+            "authorization_endpoint": "https://id.example.com/authorize",
+            "token_endpoint": endpoint,
+        }
+        return Response(json.dumps(body), content_type="application/json")
+
+    with served_securely(application, certificate, key, elsewhere) as issuer:
+        client = {"CLIENT_ID": "id", "CLIENT_SECRET": "hush", "ISSUER": issuer}
+        settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": {"default": client}}
+
+        if is_taken:
+            assert with_endpoints(get_client()).token_endpoint == endpoint
+            return
+        with pytest.raises(ClientMisconfiguredError, match="token_endpoint"):
+            with_endpoints(get_client())
 
 
 def test_callback_is_the_clients_own(google: FakeGoogle, issuer: str) -> None:

@@ -14,10 +14,12 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 from social_django.models import UserSocialAuth
 
-from django_google_link.models import GoogleAccount
+from django_google_link.models import GoogleAccount, PendingRevocation
+from django_google_link.secret import Secret
 from django_google_link.testing import FakeGoogle
 from tests.support.databases import new_user
 from tests.support.hostile_provider import HostileProvider, hostile_provider
+from tests.support.providers import play_provider, without
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database"), pytest.mark.slow]
 
@@ -163,3 +165,54 @@ def test_token_in_a_file(
         issued_by.startswith("Google") and named != ("--client", "default"),
         issued_by == "office" and named != ("--client", "google"),
     )
+
+
+def test_provider_without_openid_is_asked_whose_a_token_is(
+    google: FakeGoogle, settings: Settings, in_file: Callable[..., Path]
+) -> None:
+    """By its userinfo endpoint."""
+    fake = play_provider(google, settings, speaks_openid=False)
+    alice = google.add_user("alice@example.com")
+    tokens = google.grant(alice, ["read"], client=fake)
+    path = in_file(refresh_token=tokens.refresh_token, token_uri=f"{google.url}/token")
+
+    said = run("files", "--user", "anna", path, "--client", "default")
+
+    assert "1 imported" in said, said
+    account = GoogleAccount.objects.get()
+    assert (account.sub, account.email) == (alice.sub, "alice@example.com")
+
+
+def test_source_that_says_otherwise_is_not_believed(
+    google: FakeGoogle,
+    settings: Settings,
+    in_allauth: Callable[..., None],
+) -> None:
+    """Of whom the provider says that it is somebody else nothing is stored."""
+    play_provider(google, settings, speaks_openid=False)
+    in_allauth("office", with_app=True)
+    alice = google.add_user("alice@example.com")
+    tokens = google.grant(alice, ["read"], client=google.client)
+    SocialToken.objects.update(token_secret=tokens.refresh_token)
+
+    said = run("allauth", "--provider", "office", "--client", "default")
+
+    assert "nobody says which account" in said, said
+    assert not GoogleAccount.objects.exists()
+
+
+def test_provider_of_which_nothing_is_known(
+    google: FakeGoogle, settings: Settings, in_file: Callable[..., Path]
+) -> None:
+    """Its token becomes the one link of its user, however often it is imported."""
+    fake = play_provider(google, settings, speaks_openid=False, IDENTITY="none")
+    without(settings, "USERINFO_ENDPOINT", "SUBJECT_MEMBER")
+    tokens = google.grant(google.add_user("alice@example.com"), ["read"], client=fake)
+    path = in_file(refresh_token=tokens.refresh_token, token_uri=f"{google.url}/token")
+
+    for _ in range(2):
+        run("files", "--user", "anna", path, "--client", "default")
+
+    account = GoogleAccount.objects.get()
+    assert account.unseal_token("refresh_token") == Secret(tokens.refresh_token)
+    assert not PendingRevocation.objects.exists()

@@ -18,7 +18,7 @@ from pytest_django import Settings
 from django_google_link.accounts.access_tokens import fresh_access_token
 from django_google_link.encryption.format import key_id_of
 from django_google_link.encryption.keyring import key_ids, make_key
-from django_google_link.models import GoogleAccount, PendingRevocation
+from django_google_link.models import GoogleAccount, HistoryEntry, PendingRevocation
 from django_google_link.operations import rotate_keys
 from django_google_link.operations.rotate_keys import RotationOutcome, rotate
 from django_google_link.testing import FakeGoogle, FakeUser
@@ -186,6 +186,7 @@ def test_row_that_changes_in_the_same_moment_wins(
     )
 
     assert sorted(rotate()) == sorted([RotationOutcome.ROTATED, RotationOutcome.CHANGED])
+    assert HistoryEntry.objects.get(event="reencrypted").sub == "43"
     assert GoogleAccount.objects.get(sub="42").sealed_access_token == ""
     assert key_id_of(GoogleAccount.objects.get(sub="43").sealed_refresh_token) == key_ids()[0]
 

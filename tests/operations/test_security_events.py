@@ -20,6 +20,7 @@ from tests.support.accounts import linked
 from tests.support.chunks import use_small_chunks
 from tests.support.databases import at_once, new_user
 from tests.support.tables import delete_rows
+from tests.support.times import in_seconds
 from tests.support.workers import during_refresh
 
 pytestmark = [
@@ -183,6 +184,24 @@ def test_several_commands_at_once(
 
     assert len(google.requests_to("token")) == 6
     assert not list_due_checks().exists()
+
+
+def test_check_that_another_command_has_made(
+    account: GoogleAccount,
+    google: FakeGoogle,
+    tell: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between its being read and its being made."""
+    tell("tokens-revoked")
+
+    def claim_first() -> None:
+        GrantCheck.objects.update(asked_at=in_seconds(0))
+
+    use_small_chunks(monkeypatch, security_events, 1, after_reading=claim_first)
+
+    assert "1 unlinked meanwhile, or handled by another process" in run()
+    assert google.requests_to("token") == []
 
 
 def test_old_ones_are_forgotten(account: GoogleAccount, tell: Callable[[str], None]) -> None:

@@ -34,6 +34,7 @@ class Kind:
         settings: of the client here, with ``{url}`` for its address.
         resource: the path at which an access token is used.
         member: of its answer, which says whose the token is.
+        authorize: the path of the authorization endpoint.
         token: the path of the token endpoint.
         allow: the name and value of the button that gives consent.
         deny: the value of the button, or a part of the link, that refuses.
@@ -48,6 +49,7 @@ class Kind:
     settings: dict[str, Any]
     resource: str
     member: str
+    authorize: str
     token: str
     allow: tuple[str, str]
     deny: str
@@ -64,6 +66,7 @@ def _toolkit(kind: str, **client: Any) -> Kind:
         settings={"REVOCATION_ENDPOINT": "{url}/o/revoke_token/", **client},
         resource="/me/",
         member="email",
+        authorize="/o/authorize/",
         token="/o/token/",
         allow=("allow", "Authorize"),
         deny="Cancel",
@@ -131,6 +134,7 @@ KINDS: dict[str, Kind] = {
         settings={"ISSUER": "{url}", "TOKEN_ENDPOINT_AUTH_METHOD": "client_secret_basic"},
         resource="/oauth/userinfo",
         member="email",
+        authorize="/oauth/authorize",
         token="/oauth/token",
         allow=("answer", "accept"),
         deny="deny",
@@ -148,6 +152,7 @@ KINDS: dict[str, Kind] = {
         },
         resource="/me",
         member="sub",
+        authorize="/auth",
         token="/token",
         allow=("", ""),
         deny="/abort",

@@ -20,10 +20,15 @@ from werkzeug.serving import make_server
 HOST = "127.0.0.1"
 
 
-def write_certificate(folder: Path) -> tuple[Path, Path]:
-    """Write a certificate for this machine, signed by itself, and its key; return their paths."""
+def write_certificate(folder: Path, host: str = HOST) -> tuple[Path, Path]:
+    """Write a certificate for this machine, signed by itself, and its key; return their paths.
+
+    Args:
+        folder: to write them to.
+        host: one of this machine's addresses.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()
@@ -34,7 +39,7 @@ def write_certificate(folder: Path) -> tuple[Path, Path]:
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
         .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(HOST))]),
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))]),
             critical=False,
         )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
@@ -53,15 +58,17 @@ def write_certificate(folder: Path) -> tuple[Path, Path]:
 
 
 @contextmanager
-def served_securely(application: Any, certificate: Path, key: Path) -> Iterator[str]:
+def served_securely(
+    application: Any, certificate: Path, key: Path, host: str = HOST
+) -> Iterator[str]:
     """Serve a WSGI application by https on this machine, and return its address."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    server = make_server(HOST, 0, application, threaded=True, ssl_context=context)
+    server = make_server(host, 0, application, threaded=True, ssl_context=context)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
-        yield f"https://{HOST}:{server.port}"
+        yield f"https://{host}:{server.port}"
     finally:
         server.shutdown()
         thread.join()

@@ -22,11 +22,33 @@ def connected(signal: Signal, receiver: Callable[..., Any]) -> Iterator[None]:
         signal.disconnect(receiver)
 
 
+#: They are sent at each request, by nobody.
+MEASUREMENTS = {"revocation_finished", "token_request_finished", "token_wait_finished"}
+
+
+@contextmanager
+def measured(signal: Signal) -> Iterator[list[dict[str, Any]]]:
+    """Note the arguments of a measurement, but for the seconds, which are some."""
+    found: list[dict[str, Any]] = []
+
+    def listen(sender: Any, signal: Signal, **arguments: Any) -> None:
+        assert sender is None
+        assert arguments.pop("seconds", 0) >= 0
+        found.append(arguments)
+
+    with connected(signal, listen):
+        yield found
+
+
 @contextmanager
 def heard() -> Iterator[list[tuple[str, dict[str, Any]]]]:
-    """Listen to all signals of the app, and note the name and arguments of each."""
+    """Listen to all signals but the measurements, and note the name and arguments of each."""
     news: list[tuple[str, dict[str, Any]]] = []
-    names = {id(value): name for name, value in vars(signals).items() if isinstance(value, Signal)}
+    names = {
+        id(value): name
+        for name, value in vars(signals).items()
+        if isinstance(value, Signal) and name not in MEASUREMENTS
+    }
 
     def listen(sender: Any, signal: Signal, **arguments: Any) -> None:
         assert sender is GoogleAccount

@@ -2,6 +2,7 @@
 
 from django_google_link.admin import (
     GoogleAccountAdmin,
+    HistoryEntryAdmin,
     PendingRevocationAdmin,
     SecurityEventAdmin,
 )
@@ -68,6 +69,7 @@ from django_google_link.mixins import (
 )
 from django_google_link.models import (
     GoogleAccount,
+    HistoryEntry,
     PendingRevocation,
     SecurityEvent,
 )
@@ -98,9 +100,12 @@ from django_google_link.signals import (
     authorization_ending,
     authorization_lost,
     authorization_recovered,
+    revocation_finished,
     scopes_changed,
     security_event,
     token_refreshed,
+    token_request_finished,
+    token_wait_finished,
 )
 from django_google_link.testing import (
     Behaviour,
@@ -146,6 +151,8 @@ __all__ = [
     "GoogleRequiredRequest",
     "GrantLostError",
     "GrantNotStoredError",
+    "HistoryEntry",
+    "HistoryEntryAdmin",
     "HostedDomainError",
     "IDTokenError",
     "LinkedGoogleAccess",
@@ -198,12 +205,15 @@ __all__ = [
     "ninja_google_aware",
     "ninja_google_required",
     "read_openapi",
+    "revocation_finished",
     "router",
     "running_google",
     "scopes_changed",
     "security_event",
     "start_link",
     "token_refreshed",
+    "token_request_finished",
+    "token_wait_finished",
     "travel",
     "unlink_account",
 ]

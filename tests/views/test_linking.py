@@ -236,14 +236,9 @@ def test_authorize_with_another_users_request_is_refused(
     assert browser.get(wanted(other_user)).status_code == 400
 
 
-def test_authorize_with_an_old_request_is_refused(
-    browser: Client, google: FakeGoogle, user: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A link is good for a day."""
-    start = wanted(user)
-    monkeypatch.setattr("django_google_link.accounts.authorize_links.MAX_AGE", -1)
-
-    assert browser.get(start).status_code == 400
+def test_authorize_with_an_old_request_is_refused(browser: Client, user: Any) -> None:
+    """A link is good for as long as was said when it was made."""
+    assert browser.get(wanted(user, max_age=-1)).status_code == 400
 
 
 @pytest.mark.matrix
@@ -878,6 +873,22 @@ def test_hosted_domain_is_checked_in_the_id_token(
     assert (private.status_code, work.status_code) == (403, 302)
     assert b"Only Google accounts of example.com" in private.content
     assert GoogleAccount.objects.get().hosted_domain == "example.com"
+
+
+def test_any_workspace_will_do(
+    browser: Client, google: FakeGoogle, alice: FakeUser, configure: Callable[..., None]
+) -> None:
+    """Google is asked to offer those alone, and a private account is refused."""
+    configure(HOSTED_DOMAIN="*")
+    to_google = browser.get("/google/authorize/")["Location"]
+    assert query_of(to_google)["hd"] == "*"
+    worker = google.add_user("w@example.com", hosted_domain="example.com")
+
+    private = browser.get(local(google.consent(to_google.replace("hd=%2A", ""), user=alice)))
+
+    assert private.status_code == 403
+    assert b"an organization with Google Workspace" in private.content
+    assert link(browser, google, worker).status_code == 302
 
 
 # Denied, in part or as a whole

@@ -24,7 +24,13 @@ from django_google_link.operations.refresh import (
     list_due_accounts,
     refresh_account,
 )
-from django_google_link.testing import FakeClient, FakeGoogle, FakeUser, travel
+from django_google_link.testing import (
+    FakeClient,
+    FakeGoogle,
+    FakeUser,
+    link_google_account,
+    travel,
+)
 from tests.support.flow import link, visit
 from tests.support.providers import START, play_provider, without
 from tests.support.urls import local, query_of
@@ -212,6 +218,8 @@ def test_what_is_no_subject_is_refused(
         ({"status": 403}, 400),
         ({"status": 404}, 400),
         ({"status": 302, "headers": {"Location": "/v1/other"}}, 400),
+        ({"status": 302, "headers": {"Location": "/"}, "body": {"sub": "42"}}, 400),
+        ({"status": 203, "body": {"sub": "42"}}, 400),
         ({"status": 429}, 503),
         ({"status": 500}, 503),
         ({"status": 200, "body": b"x" * 2_000_000}, 503),
@@ -630,6 +638,7 @@ class TestWithoutRefreshTokens:
             with pytest.raises(GrantLostError) as caught:
                 fresh_access_token(only())
             assert caught.value.reason == "expired"
+            assert "gives no refresh tokens" in str(caught.value)
             assert only().status == "needs_reauthorization"
             assert only().status_reason == "expired"
 
@@ -702,6 +711,16 @@ class TestWithoutRefreshTokens:
         with travel(hours=2), pytest.raises(GrantLostError) as caught:
             check_grant(only())
         assert caught.value.reason == "expired"
+
+    def test_kit_makes_such_a_link(self, google: FakeGoogle, short: FakeClient, user: Any) -> None:
+        """Without any flow, and with the scopes that this provider has."""
+        account = link_google_account(google, user)
+
+        assert account.is_active
+        assert account.without_refresh_token
+        assert account.granted_scopes == ["read"]
+        with travel(hours=2):
+            assert not account.is_active
 
     def test_access_token_is_revoked(
         self, browser: Client, google: FakeGoogle, alice: FakeUser, short: FakeClient

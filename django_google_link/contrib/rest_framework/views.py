@@ -29,7 +29,7 @@ from ...headless import (
     unlink_account,
 )
 from ...headless.bodies import LONGEST_BODY, check_content_type, check_length, parse_object
-from ...headless.http import outside_transactions
+from ...headless.http import outside_transactions, require_proof
 from ...headless.openapi import read_openapi
 from ...web.access import client_name
 from .permissions import get_django_request
@@ -116,6 +116,7 @@ class AccountView(FrontEndView):
 
     def delete(self, request: Request, id: str) -> Response:
         """Unlink it, and revoke its grant."""
+        require_proof(get_django_request(request))
         unlink_account(request.user, id)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -129,6 +130,7 @@ class LinksView(FrontEndView):
     def post(self, request: Request) -> Response:
         """Start a link, and say what is needed to send the user to Google."""
         data, known = self.read_object(request), get_django_request(request)
+        require_proof(known)
         client = client_name(known)
         return Response(start_link(request.user, data, host=known.get_host(), client=client))
 

@@ -29,6 +29,7 @@ from django_google_link.exceptions import (
     NoRefreshTokenError,
     OtherAccountError,
 )
+from django_google_link.management.command import LinkCommand
 from django_google_link.management.loopback import HOST, LoopbackServer
 from django_google_link.management.users import user_named
 from django_google_link.models import GoogleAccount
@@ -48,7 +49,7 @@ one, forward the port first with "ssh -L {port}:127.0.0.1:{port}". Ctrl-C stops.
 """
 
 
-class Command(BaseCommand):
+class Command(LinkCommand):
     """Ask for consent in a browser, and store what comes of it as the web flow does."""
 
     help = "Link a Google account for a user, through a browser on this machine."

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import BaseCommand, CommandError
+from django.core.management import CommandError
 
 from django_google_link.encryption import keyring
+from django_google_link.management.command import LinkCommand
 from django_google_link.management.outcomes import count_outcomes, fail_if_retryable
 from django_google_link.management.users import user_named
 from django_google_link.operations import import_sources
@@ -17,7 +18,7 @@ from django_google_link.operations.import_sources import Source
 from django_google_link.operations.import_tokens import RETRYABLE, ImportOutcome, import_tokens
 
 
-class Command(BaseCommand):
+class Command(LinkCommand):
     """Read another package's rows, and say what became of them."""
 
     help = (

@@ -6,10 +6,12 @@ from argparse import ArgumentParser
 from datetime import timedelta
 from typing import Any
 
-from django.core.management import BaseCommand, CommandError
+from django.core.management import CommandError
 
+from django_google_link.accounts.history import delete_old_entries
 from django_google_link.accounts.spent_states import delete_old_states
 from django_google_link.accounts.stored_tokens import refresh_leeway
+from django_google_link.management.command import LinkCommand
 from django_google_link.management.outcomes import count_outcomes, fail_if_retryable
 from django_google_link.operations.endings import announce_endings
 from django_google_link.operations.refresh import (
@@ -24,7 +26,7 @@ from django_google_link.operations.refresh import (
 _LONGEST_MINUTES = 50
 
 
-class Command(BaseCommand):
+class Command(LinkCommand):
     """Refresh what is due, and say what became of it."""
 
     help = (
@@ -70,6 +72,7 @@ class Command(BaseCommand):
         if expiring_within is not None and not 0 <= expiring_within <= _LONGEST_MINUTES:
             raise CommandError(f"--expiring-within takes 0 to {_LONGEST_MINUTES} minutes.")
         delete_old_states()
+        delete_old_entries()
         ending = announce_endings()
         if ending:
             self.stdout.write(f"{ending:>8,} end within a week: their users can link again")

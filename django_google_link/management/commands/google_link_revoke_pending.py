@@ -5,17 +5,18 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management import BaseCommand, CommandError
+from django.core.management import CommandError
 
 from django_google_link.accounts.ended_grants import delete_old_ends
 from django_google_link.accounts.outbox import read_outbox
 from django_google_link.accounts.revocations import RevocationOutcome
 from django_google_link.accounts.spent_states import delete_old_states
+from django_google_link.management.command import LinkCommand
 from django_google_link.management.outcomes import count_outcomes
 from django_google_link.operations.revoke_pending import due_revocations, revoke_pending
 
 
-class Command(BaseCommand):
+class Command(LinkCommand):
     """Attempt what is due, and say what became of it."""
 
     help = (

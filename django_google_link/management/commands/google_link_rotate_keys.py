@@ -5,8 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management import BaseCommand, CommandError
+from django.core.management import CommandError
 
+from django_google_link.management.command import LinkCommand
 from django_google_link.management.outcomes import count_outcomes
 from django_google_link.operations.rotate_keys import (
     RotationOutcome,
@@ -16,7 +17,7 @@ from django_google_link.operations.rotate_keys import (
 )
 
 
-class Command(BaseCommand):
+class Command(LinkCommand):
     """Re-encrypt all tokens; only "0 left" is success."""
 
     help = (

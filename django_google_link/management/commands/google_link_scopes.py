@@ -11,11 +11,12 @@ from itertools import chain
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import BaseCommand, CommandError
+from django.core.management import CommandError
 
 from django_google_link.conf.clients import get_client
 from django_google_link.conf.scope_classes import classify_scope
 from django_google_link.conf.settings import conf
+from django_google_link.management.command import LinkCommand
 from django_google_link.management.outcomes import count_outcomes
 from django_google_link.management.url_scopes import ViewScopes, list_view_scopes
 from django_google_link.operations.scopes import (
@@ -40,7 +41,7 @@ class _Uses:
         return ", ".join([*(f"/{view['route']}" for view in self.views), *settings])
 
 
-class Command(BaseCommand):
+class Command(LinkCommand):
     """Print scopes and who uses them, or retire one."""
 
     help = (

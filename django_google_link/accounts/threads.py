@@ -25,7 +25,7 @@ def run_outside_event_loop(work: Callable[[], Result]) -> Result:
     Args:
         work: what is to be done.
     """
-    if not _is_in_event_loop():
+    if not is_in_event_loop():
         return work()
     result: Future[Result] = Future()
     run = partial(copy_context().run, _settle, result, work)
@@ -72,7 +72,8 @@ def _run_without_event_loop(run: Callable[[], None]) -> None:
         asyncio._set_running_loop(loop)
 
 
-def _is_in_event_loop() -> bool:
+def is_in_event_loop() -> bool:
+    """Return whether an event loop runs in this thread."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -1,0 +1,191 @@
+"""The history of links: what has happened to each, who has done it, and when.
+
+An entry is written in the transaction of what it tells of, and is rolled back with it. Whoever sees
+a request, or is a command, says who is acting; what Google has told us is Google's doing, whoever
+has asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db import connections, router
+from django.db.models import CharField, DateTimeField, F, JSONField, QuerySet, Value
+from django.db.models.functions import Cast
+
+from ..conf import clock
+from ..conf.settings import conf
+from ..models import (
+    ActorKind,
+    GoogleAccount,
+    GoogleAccountQuerySet,
+    HistoryEntry,
+    HistoryEvent,
+    PendingRevocation,
+)
+from .database import delete_in_one_order, insert_selected, run_alone
+
+_CHUNK, _MOST = 1000, 50_000
+#: From so many on it is worth it to have the database write the entries by itself.
+_MANY = 100
+
+Link = GoogleAccount | PendingRevocation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Actor:
+    """Who has done something.
+
+    Attributes:
+        kind: one of ``ActorKind``.
+        id: the primary key of a user as text, or the name of a command.
+    """
+
+    kind: ActorKind
+    id: str = ""
+
+
+#: Google, or another provider: what it has told us.
+PROVIDER = Actor(kind=ActorKind.PROVIDER)
+
+_SITE = Actor(kind=ActorKind.SITE)
+_actor = ContextVar("actor", default=_SITE)
+
+
+@contextmanager
+def acting_as(kind: ActorKind, id: object) -> Iterator[None]:
+    """Let what is done in this block be this actor's doing, unless somebody is acting already.
+
+    Args:
+        kind: of the actor.
+        id: the primary key of a user, or the name of a command.
+    """
+    if _actor.get().kind != ActorKind.SITE:
+        yield
+        return
+    token = _actor.set(Actor(kind=kind, id=str(id)))
+    try:
+        yield
+    finally:
+        _actor.reset(token)
+
+
+def record(
+    link: Link, event: HistoryEvent, *, using: str, actor: Actor | None = None, **details: Any
+) -> None:
+    """Write down what has happened to a link, in the transaction that is open.
+
+    Args:
+        link: the account, or what is left of it in the outbox.
+        event: what has happened.
+        using: the alias of the database in which the link is.
+        actor: who has done it; by default whoever is acting.
+        details: a few words, numbers and scopes; no token, address, name or label.
+    """
+    record_all([link], event, using=using, actor=actor, **details)
+
+
+def record_all(
+    links: Iterable[Link],
+    event: HistoryEvent,
+    *,
+    using: str,
+    actor: Actor | None = None,
+    **details: Any,
+) -> None:
+    """Write down the same of several links. Arguments as :func:`record`."""
+    actor, now = actor or _actor.get(), clock.now()
+    HistoryEntry.objects.using(using).bulk_create(
+        (
+            HistoryEntry(
+                account_id=link.pk if isinstance(link, GoogleAccount) else link.account_id,
+                owner=link.owner,
+                client=link.client,
+                issuer=link.issuer,
+                sub=link.sub,
+                event=event,
+                details=details,
+                actor_kind=actor.kind,
+                actor=actor.id,
+                created_at=now,
+            )
+            for link in links
+        ),
+        batch_size=_CHUNK,
+    )
+
+
+def record_selected(
+    rows: GoogleAccountQuerySet, event: HistoryEvent, *, actor: Actor | None = None, **details: Any
+) -> None:
+    """Write down the same of all these accounts, with a few statements however many they are.
+
+    Args:
+        rows: some thousands at most.
+
+    The other arguments are those of :func:`record`.
+    """
+    copied = _record_in_database(rows, event, actor or _actor.get(), details)
+    left = rows.exclude(pk__in=copied) if copied else rows
+    links = left.only("pk", "user_id", "client", "issuer", "sub")
+    record_all(links, event, using=rows.db, actor=actor, **details)
+
+
+def _record_in_database(
+    rows: GoogleAccountQuerySet, event: HistoryEvent, actor: Actor, details: dict[str, Any]
+) -> list[Any]:
+    """Have the database itself write the entries; return the keys of the accounts that have one."""
+    if connections[rows.db].vendor != "postgresql":
+        return []
+    owner = Cast("user_id", CharField())
+    known = list(rows.order_by().values_list("pk", "user_id", owner))
+    if len(known) < _MANY:
+        return []
+    same = list_same_owners(known)
+    if not same:
+        return []
+    accounts: QuerySet[Any] = GoogleAccount.objects.using(rows.db).filter(pk__in=same)
+    values = {
+        "account_id": F("pk"),
+        "owner": owner,
+        **{name: F(name) for name in ("client", "issuer", "sub")},
+        "event": Value(event.value),
+        "details": Value(details, output_field=JSONField()),
+        "actor_kind": Value(actor.kind.value),
+        "actor": Value(actor.id),
+        "created_at": Value(clock.now(), output_field=DateTimeField()),
+    }
+    insert_selected(HistoryEntry, values, accounts)
+    return same
+
+
+def list_same_owners(known: Iterable[Any]) -> list[Any]:
+    """Return the keys of the accounts whose owner's key the database writes as Django does.
+
+    Args:
+        known: of each account its key first, its owner's key second, and last that as the database
+            writes it as text.
+    """
+    user: Any = GoogleAccount._meta.get_field("user")
+    to_python = user.target_field.to_python
+    return [pk for pk, owner, *_, text in known if str(to_python(owner)) == text]
+
+
+def delete_old_entries() -> int:
+    """Delete what is older than ``HISTORY_DAYS``, some at a time; return how much there was.
+
+    A part of it is left to the next call, if there is very much.
+    """
+    if conf.history_days is None:
+        return 0
+    entries = HistoryEntry.objects.using(router.db_for_write(HistoryEntry))
+    old = entries.filter(created_at__lt=clock.now() - timedelta(days=conf.history_days))
+    oldest = old.order_by("created_at").values_list("pk", flat=True)[:_MOST]
+    keys = run_alone(lambda: list(oldest), using=entries.db)
+    chunks = (keys[start : start + _CHUNK] for start in range(0, len(keys), _CHUNK))
+    return sum(delete_in_one_order(entries, chunk) for chunk in chunks)

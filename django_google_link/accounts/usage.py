@@ -1,0 +1,100 @@
+"""When a link was last used: to the hour, and written when nobody waits for it.
+
+In a request it is written after the response, else at once, on a connection that is closed again if
+it was opened for that; inside of a transaction after its commit. It is never waited for, and what
+is lost with a worker or in a broken database is written at the next use.
+"""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import suppress
+from datetime import datetime, timedelta
+from functools import partial
+from threading import Lock, local
+from typing import Any
+
+from django.core.signals import request_finished, request_started
+from django.db import DatabaseError, InterfaceError, close_old_connections, router, transaction
+from django.db.models import Q
+
+from ..conf import clock
+from ..models import GoogleAccount
+from .database import lock_free_rows, run_in_transaction
+from .threads import connections_as_before, is_in_event_loop
+
+_INTERVAL = timedelta(hours=1)
+#: So many links a process remembers to have noted.
+MOST_REMEMBERED = 10_000
+
+_this_thread = local()
+_lock = Lock()
+_noted: dict[uuid.UUID, datetime] = {}
+_pending: set[tuple[str, uuid.UUID]] = set()
+
+
+def note_use(account: GoogleAccount) -> None:
+    """Note that a link is used, unless that was noted in the last hour. Asks the database nothing.
+
+    Args:
+        account: as it was read, perhaps long ago; its primary key is enough.
+    """
+    now = clock.now()
+    if not _is_due(account.last_used_at, now) or not _is_due(_noted.get(account.pk), now):
+        return
+    one = (router.db_for_write(GoogleAccount), account.pk)
+    is_deferred = getattr(_this_thread, "is_serving", False) or is_in_event_loop()
+    with _lock:
+        if len(_noted) >= MOST_REMEMBERED:
+            _noted.clear()
+        _noted[account.pk] = now
+        if is_deferred:
+            _pending.add(one)
+    if not is_deferred:
+        _write_after_commit(*one)
+
+
+def connect_signals() -> None:
+    """Write what is pending after each response, while its connection to the database is open."""
+    request_started.connect(begin_request)
+    request_finished.disconnect(close_old_connections)
+    request_finished.connect(finish_request)
+    request_finished.connect(close_old_connections)
+
+
+def begin_request(**kwargs: Any) -> None:
+    """Let what this thread uses from now on wait for the response (``request_started``)."""
+    _this_thread.is_serving = True
+
+
+def finish_request(**kwargs: Any) -> None:
+    """Write what is pending (``request_finished``)."""
+    _this_thread.is_serving = False
+    with _lock:
+        due = list(_pending)
+        _pending.clear()
+    for using, pk in due:
+        _write_after_commit(using, pk)
+
+
+def _is_due(last: datetime | None, now: datetime) -> bool:
+    return last is None or abs(now - last) >= _INTERVAL
+
+
+def _write_after_commit(using: str, pk: uuid.UUID) -> None:
+    # Without autocommit Django refuses: nobody would know when that ends.
+    with suppress(DatabaseError, InterfaceError), connections_as_before():
+        transaction.on_commit(partial(_write, using, pk), using=using)
+
+
+def _write(using: str, pk: uuid.UUID) -> None:
+    rows, now = GoogleAccount.objects.using(using), clock.now()
+
+    def write() -> None:
+        # What somebody else has locked is being used anyway: nobody waits for this.
+        free = lock_free_rows(rows, [pk])
+        is_due = Q(last_used_at=None) | Q(last_used_at__lte=now - _INTERVAL)
+        rows.filter(is_due, pk__in=free).update(last_used_at=now)
+
+    with suppress(DatabaseError, InterfaceError):
+        run_in_transaction(write, using=using, patience=0)

@@ -1,0 +1,126 @@
+"""The history of links: to be read, and nothing else."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.utils import display_for_value
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from ..models import GoogleAccount, HistoryEntry
+from .base import ReadOnlyAdmin
+from .filters import ActorFilter, ClientFilter, EventFilter
+from .users import find_users
+
+#: So many entries stand on the page of an account; the list has them all.
+_MOST_ON_PAGE = 20
+
+
+@admin.register(HistoryEntry)
+class HistoryEntryAdmin(ReadOnlyAdmin):
+    """What has happened to links, also to those that are gone; nobody changes or deletes it."""
+
+    actions = None
+    list_display = ("created_at", "what", "account", "owner", "who", "client", "notes")
+    list_display_links = None
+    list_filter = (EventFilter, ActorFilter, "created_at", ClientFilter)
+    lookup_fields = ("event", "actor_kind", "created_at", "client", "account_id", "owner", "sub")
+    ordering = ("-id",)
+    search_fields = ("=sub",)  # Shows the box; get_search_results looks.
+    search_help_text = gettext_lazy(
+        "The whole id of an account, a whole subject, or a user's name or primary key"
+    )
+    fieldsets = (
+        (None, {"fields": ("created_at", "what", "who", "notes")}),
+        (
+            gettext_lazy("Link"),
+            {"fields": ("account", "owner", "client", "issuer", "sub")},
+        ),
+    )
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Entries go by age, or with all of a user's: never one by one."""
+        return False
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Search by what an index answers."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        owners = [term, *map(str, find_users(term))]
+        found = Q(sub=term) | Q(owner__in=owners)
+        with suppress(ValueError):
+            found |= Q(account_id=uuid.UUID(term))
+        return queryset.filter(found), False
+
+    @admin.display(description=gettext_lazy("event"))
+    def what(self, entry: HistoryEntry) -> str:
+        """Return what has happened."""
+        return entry.event_label
+
+    @admin.display(description=gettext_lazy("by"))
+    def who(self, entry: HistoryEntry) -> str:
+        """Return who has done it."""
+        return entry.actor_label
+
+    @admin.display(description=gettext_lazy("account"))
+    def account(self, entry: HistoryEntry) -> str:
+        """Return the id of the link, which leads to all that has happened to it."""
+        return format_html(
+            '<a href="?{}">{}</a>', f"account_id={entry.account_id}", entry.account_id
+        )
+
+    @admin.display(description=gettext_lazy("details"))
+    def notes(self, entry: HistoryEntry) -> str:
+        """Return the details."""
+        return describe_details(entry)
+
+
+def render_history(account: GoogleAccount, site_name: str) -> str:
+    """Return what has happened to an account of late, and the way to all of it.
+
+    Args:
+        site_name: of the admin site.
+    """
+    rows = HistoryEntry.objects.using(account._state.db).filter(account_id=account.pk)
+    entries = list(rows.order_by("-id")[:_MOST_ON_PAGE])
+    if not entries:
+        return _("Nothing is kept.")
+    lines = (
+        (
+            display_for_value(entry.created_at, ""),
+            ", ".join(filter(None, [entry.event_label, entry.actor_label])),
+            describe_details(entry),
+        )
+        for entry in entries
+    )
+    items = format_html_join("", "<li>{}: {}<br>{}</li>", lines)
+    try:
+        url = reverse(f"{site_name}:google_link_historyentry_changelist")
+    except NoReverseMatch:  # A site of the project's own, without that list.
+        return format_html("<ul>{}</ul>", items)
+    return format_html(
+        '<ul>{}</ul><a href="{}?account_id={}">{}</a>', items, url, account.pk, _("Whole history")
+    )
+
+
+def describe_details(entry: HistoryEntry) -> str:
+    """Return the details of an entry in a line."""
+    details = entry.details if isinstance(entry.details, dict) else {}
+    return "; ".join(f"{key}: {value}" for key, value in _list_details(details))
+
+
+def _list_details(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, value in details.items():
+        yield key, " ".join(map(str, value)) if isinstance(value, list) else str(value)

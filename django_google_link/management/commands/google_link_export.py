@@ -1,0 +1,33 @@
+"""``manage.py google_link_export``: the answer to whoever asks for their data."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django_google_link.management.command import LinkCommand
+from django_google_link.management.users import subject_named
+from django_google_link.operations.export import export_subject
+
+
+class Command(LinkCommand):
+    """Print what is stored about a user."""
+
+    help = "Print all that is stored about a user as JSON, but for tokens."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the options."""
+        parser.add_argument("user", help="a user's name or primary key, also of one who is gone")
+        parser.add_argument(
+            "--by", choices=("name", "pk"), help="what USER is, where it may be both"
+        )
+
+    def handle(self, *, user: str, by: str | None, **options: Any) -> None:
+        """Print it, a row at a time.
+
+        Raises:
+            CommandError: when nothing is known of such a user.
+        """
+        for part in export_subject(subject_named(user, ways=("name", "pk"), by=by)):
+            self.stdout.write(part, ending="")
+        self.stdout.write("")

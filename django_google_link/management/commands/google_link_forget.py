@@ -1,0 +1,85 @@
+"""``manage.py google_link_forget``: remove what is kept of links that are gone."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management import CommandError
+
+from django_google_link.management.command import LinkCommand
+from django_google_link.management.users import subject_named
+from django_google_link.operations.forget import count_remains, end_links, remove_remains
+from django_google_link.operations.subjects import WAYS
+
+_QUESTION = "Remove all of this for ever? Type 'yes' to continue, or 'no' to cancel: "
+
+
+class Command(LinkCommand):
+    """Remove the history as well, after a question."""
+
+    help = (
+        "Remove what is kept of a user's links, or of those of a Google account, after the links "
+        "are gone: the history, and what Django's admin has logged of them."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the options."""
+        parser.add_argument(
+            "subject",
+            metavar="SUB_OR_USER",
+            help="the subject of a Google account, or a user's name or primary key, also of one "
+            "who is gone",
+        )
+        parser.add_argument(
+            "--by", choices=WAYS, help="what SUB_OR_USER is, where it may be several of these"
+        )
+        parser.add_argument(
+            "--unlink", action="store_true", help="unlink what is still linked, too"
+        )
+        parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+        parser.add_argument(
+            "--noinput", "--no-input", action="store_false", dest="interactive", help="do not ask"
+        )
+
+    def handle(
+        self,
+        *,
+        subject: str,
+        by: str | None,
+        unlink: bool,
+        dry_run: bool,
+        interactive: bool,
+        **options: Any,
+    ) -> None:
+        """Count, ask, and remove.
+
+        Raises:
+            CommandError: when nothing is known of such a one, something is linked, Google has not
+                been told of the end of all grants, or the answer is no.
+        """
+        found = subject_named(subject, ways=WAYS, by=by)
+        remains = count_remains(found)
+        self.stdout.write(
+            f"{remains.links:>8,} links{', which are unlinked first' if unlink else ''}\n"
+            f"{remains.pending_revocations:>8,} grants whose end Google has not confirmed\n"
+            f"{remains.history:>8,} entries in the history of links\n"
+            f"{remains.admin_log:>8,} entries about links in the log of Django's admin"
+        )
+        if dry_run:
+            return
+        if remains.links and not unlink:
+            raise CommandError(
+                "Nothing was removed: what is linked goes first. Delete the user, or run this "
+                "with --unlink, which ends the grants at Google."
+            )
+        if interactive and input(_QUESTION) != "yes":
+            raise CommandError("Nothing was removed.")
+        left = end_links(found)
+        if left:
+            raise CommandError(
+                f"Nothing was removed: Google has not confirmed the end of {left:,} grants. When "
+                "google_link_revoke_pending has 0 left, run this again."
+            )
+        remove_remains(found)
+        self.stdout.write(self.style.SUCCESS("Removed."))

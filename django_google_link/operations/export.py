@@ -1,0 +1,113 @@
+"""All that is stored about a user, as the answer to whoever asks for their data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import router
+from django.db.models import Q, QuerySet
+
+from ..accounts.database import run_in_transaction
+from ..accounts.ended_grants import digest_grant
+from ..accounts.history import record_all
+from ..conf import clock
+from ..models import (
+    REFRESH_TOKEN_FIELDS,
+    EndedGrant,
+    GoogleAccount,
+    GrantCheck,
+    HistoryEntry,
+    HistoryEvent,
+    PendingRevocation,
+    SecurityEvent,
+    SpentState,
+)
+from .subjects import Subject
+
+_CHUNK = 500
+#: Tokens, and what is made of them: whoever has the export must not be able to act for the user.
+TOKEN_FIELDS = frozenset({*REFRESH_TOKEN_FIELDS, "sealed_access_token", "sealed_by"})
+
+
+def export_subject(subject: Subject) -> Iterator[str]:
+    """Yield the parts of a JSON object with all that is stored about a user, but for tokens.
+
+    Of each link it is written down that it was exported.
+
+    Args:
+        subject: the user, who may be gone.
+    """
+    accounts = subject.accounts.order_by("pk")
+    run_in_transaction(
+        lambda: record_all(accounts.all(), HistoryEvent.EXPORTED, using=accounts.db),
+        using=accounts.db,
+    )
+    yield f'{{"user": {json.dumps(subject.owner)}, "exported_at": {_to_json(clock.now())}'
+    owned = Q(owner=subject.owner)
+    sections: dict[str, QuerySet[Any]] = {
+        "accounts": accounts,
+        "pending_revocations": _list_rows(PendingRevocation, owned),
+        "history": _list_rows(HistoryEntry, owned),
+        "ended_grants": _list_rows(EndedGrant, Q(digest__in=list_grant_digests(subject))),
+        "spent_states": _list_rows(SpentState, owned),
+        "security_events": _list_rows(SecurityEvent, Q(sub__in=list_subs(subject))),
+        "grant_checks": _list_rows(GrantCheck, Q(account_id__in=list_links(subject))),
+    }
+    for name, rows in sections.items():
+        yield f',\n"{name}": ['
+        for place, row in enumerate(rows.iterator(chunk_size=_CHUNK)):
+            yield f"{',' if place else ''}\n{_to_json(_describe_row(row))}"
+        yield "]"
+    yield "}"
+
+
+def list_grant_digests(subject: Subject) -> list[str]:
+    """Return by what the grants of a subject are remembered for an hour after their end."""
+    return [digest_grant(issuer, sub) for issuer, sub in _list_grants(subject)]
+
+
+def _list_grants(subject: Subject) -> set[tuple[str, str]]:
+    grants = set(subject.accounts.values_list("issuer", "sub"))
+    for model in (PendingRevocation, HistoryEntry):
+        rows = _list_rows(model, subject.rows_without_link).order_by()
+        grants.update(rows.values_list("issuer", "sub").distinct())
+    return grants
+
+
+def list_subs(subject: Subject) -> list[str]:
+    """Return the subjects of the Google accounts that a subject has, or had."""
+    return sorted({sub for _, sub in _list_grants(subject) if sub})
+
+
+def list_links(subject: Subject) -> list[Any]:
+    """Return the keys of the links that a subject has, or had."""
+    links = set(subject.accounts.values_list("pk", flat=True))
+    for model in (PendingRevocation, HistoryEntry):
+        rows = _list_rows(model, subject.rows_without_link).order_by()
+        links.update(rows.values_list("account_id", flat=True).distinct())
+    return sorted(links)
+
+
+def _list_rows(model: Any, condition: Q) -> QuerySet[Any]:
+    rows = model._default_manager.using(router.db_for_write(model))
+    found: QuerySet[Any] = rows.filter(condition).order_by("pk")
+    return found
+
+
+def _describe_row(row: Any) -> dict[str, Any]:
+    columns = {
+        field.attname: getattr(row, field.attname)
+        for field in row._meta.concrete_fields
+        if field.attname not in TOKEN_FIELDS
+    }
+    if isinstance(row, GoogleAccount | PendingRevocation):
+        columns["has_refresh_token"] = bool(row.sealed_refresh_token)
+        columns["has_access_token"] = bool(row.sealed_access_token)
+    return columns
+
+
+def _to_json(value: Any) -> str:
+    return json.dumps(value, cls=DjangoJSONEncoder)

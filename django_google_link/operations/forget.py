@@ -1,0 +1,105 @@
+"""What is left of a user or a Google account when their links are gone: removed as well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.apps import apps
+from django.db import router
+from django.db.models import Q, QuerySet
+
+from ..accounts.database import run_in_transaction
+from ..models import (
+    EndedGrant,
+    GoogleAccount,
+    GrantCheck,
+    HistoryEntry,
+    PendingRevocation,
+    SecurityEvent,
+    SpentState,
+)
+from .export import list_grant_digests, list_links, list_subs
+from .revoke_pending import process_now
+from .subjects import Subject
+
+_CHUNK = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remains:
+    """How much is stored about a subject."""
+
+    links: int
+    pending_revocations: int
+    history: int
+    admin_log: int
+
+
+def count_remains(subject: Subject) -> Remains:
+    """Count what is stored about a subject."""
+    return Remains(
+        links=subject.accounts.count(),
+        pending_revocations=_list_pending(subject).count(),
+        history=_list_history(subject).count(),
+        admin_log=sum(rows.count() for rows in _list_log(subject)),
+    )
+
+
+def end_links(subject: Subject) -> int:
+    """Unlink what is linked, and tell Google of all that waits; return how much still does."""
+    for account in subject.accounts:
+        account.unlink()
+    for pending in _list_pending(subject):
+        process_now(pending)
+    return _list_pending(subject).count()
+
+
+def remove_remains(subject: Subject) -> None:
+    """Remove what was kept of links that are gone, in one transaction for each kind.
+
+    The history comes last: by it the others are found, should this be stopped and done again.
+    """
+    digests, links = list_grant_digests(subject), list_links(subject)
+    # A security event is remembered, so that it cannot come twice, and not of whom it was.
+    told = _list_rows(SecurityEvent, Q(sub__in=list_subs(subject)))
+    run_in_transaction(lambda: told.update(sub=""), using=told.db)
+    rows: list[QuerySet[Any]] = [
+        *_list_log(subject),
+        _list_rows(EndedGrant, Q(digest__in=digests)),
+        _list_rows(GrantCheck, Q(account_id__in=links)),
+        _list_history(subject),
+    ]
+    if subject.owner:
+        rows.insert(0, _list_rows(SpentState, Q(owner=subject.owner)))
+    for some in rows:
+        run_in_transaction(some.delete, using=some.db)
+
+
+def _list_pending(subject: Subject) -> QuerySet[PendingRevocation]:
+    return _list_rows(PendingRevocation, subject.rows_without_link)
+
+
+def _list_history(subject: Subject) -> QuerySet[HistoryEntry]:
+    return _list_rows(HistoryEntry, subject.rows_without_link)
+
+
+def _list_log(subject: Subject) -> Iterator[QuerySet[Any]]:
+    """Yield what Django's own log has of the links, where the admin is installed."""
+    if not apps.is_installed("django.contrib.admin"):
+        return
+    from django.contrib.admin.models import LogEntry
+    from django.contrib.contenttypes.models import ContentType
+
+    kind = ContentType.objects.get_for_model(GoogleAccount)
+    ids = [str(pk) for pk in list_links(subject)]
+    for start in range(0, len(ids), _CHUNK):
+        part = ids[start : start + _CHUNK]
+        yield _list_rows(LogEntry, Q(content_type_id=kind.pk, object_id__in=part))
+
+
+def _list_rows(model: Any, condition: Q) -> QuerySet[Any]:
+    rows = model._default_manager.using(router.db_for_write(model))
+    found: QuerySet[Any] = rows.filter(condition)
+    return found
