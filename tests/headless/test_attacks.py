@@ -93,6 +93,28 @@ def test_state_that_is_not_the_tickets(
     assert nothing_came_of_it(google)
 
 
+def test_answer_that_is_malformed_spends_nothing(
+    front_end: FrontEnd, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """The front end has made a mistake, which it can mend."""
+    started = front_end.start()
+    back = google.consent(started["authorization_url"], user=alice)
+    malformed: list[dict[str, Any]] = [
+        {"redirect_uri": 1},
+        {"code": ""},
+        {"code": None, "error": ""},
+        {"code": "\ud800"},
+        {"code": "4/0A\0"},
+        {"code": "4/0\u00c4"},
+        {"iss": []},
+    ]
+    for wrong in malformed:
+        response = front_end.complete(started["ticket"], back, **wrong)
+        assert refusal(response) == (400, "invalid_request")
+
+    assert front_end.complete(started["ticket"], back, error="").status_code == 200
+
+
 def test_altered_ticket(front_end: FrontEnd, google: FakeGoogle, alice: FakeUser) -> None:
     """Wherever a character is changed, cut off or added."""
     started = front_end.start()
@@ -188,6 +210,24 @@ def test_code_of_another_ticket(front_end: FrontEnd, google: FakeGoogle, alice: 
     assert refusal(response) == (400, "google_refused")
     assert not GoogleAccount.objects.exists()
     assert response.json()["link_request"]
+
+
+def test_code_of_another_client(
+    front_end: FrontEnd, google: FakeGoogle, alice: FakeUser, settings: Settings, user: Any
+) -> None:
+    """Google gives it to that one alone."""
+    other = google.add_client(redirect_uris=[PAGE])
+    second = {**google.client_settings(other), "FRONT_END_REDIRECT_URIS": [PAGE]}
+    clients = {**settings.GOOGLE_LINK["CLIENTS"], "second": second}
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": clients}
+    started = start_link(user, {}, host="testserver", client="second")
+    back = google.consent(started["authorization_url"], user=alice)
+    own = front_end.start()
+
+    response = front_end.complete(own["ticket"], back, state=own["state"])
+
+    assert refusal(response) == (400, "google_refused")
+    assert not GoogleAccount.objects.exists()
 
 
 def test_answer_with_the_nonce_of_another(

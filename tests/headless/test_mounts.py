@@ -118,6 +118,10 @@ BODIES = {
 }
 
 
+#: What is JSON, and no member that there could be.
+WELL_FORMED = {"huge exponent", "surrogate", "NUL"}
+
+
 @pytest.mark.parametrize(("method", "path"), WITH_BODY)
 def test_bodies(mounted: FrontEnd, user: Any, method: str, path: str) -> None:
     """Whatever is sent, it is a clear refusal."""
@@ -133,7 +137,8 @@ def test_bodies(mounted: FrontEnd, user: Any, method: str, path: str) -> None:
         )
         status, word = refusal(response)
         assert status == expected, name
-        assert word in {"invalid_json", "invalid_request", "body_too_large"}
+        if status == 400:
+            assert word == ("invalid_request" if name in WELL_FORMED else "invalid_json"), name
 
 
 VALUES: dict[str, Any] = {
@@ -300,6 +305,16 @@ def test_ninja_whose_authentication_returns_no_user(
     assert refusal(bare.send("GET", "accounts/")) == (401, "login_required")
     told = FrontEnd(browser, api="/key/google/", **headers)
     assert told.send("GET", "accounts/").json() == {"accounts": []}
+
+
+def test_site_that_requires_a_login_everywhere(mounted: FrontEnd, settings: Settings) -> None:
+    """``LoginRequiredMiddleware`` sends nobody to a page that no program can show."""
+    login_required = "django.contrib.auth.middleware.LoginRequiredMiddleware"
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, login_required]
+    nobody = FrontEnd(Client(), api=mounted.api)
+
+    assert refusal(nobody.send("GET", "accounts/")) == (401, "login_required")
+    assert mounted.send("GET", "accounts/").status_code == 200
 
 
 def test_throttling_of_the_site(
