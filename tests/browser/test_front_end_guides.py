@@ -192,6 +192,23 @@ def test_whole_page(page: Page, live_server: LiveServer) -> None:
     assert GoogleAccount.objects.get().email == "alice@gmail.com"
 
 
+def test_popup_that_is_closed_at_once(page: Page) -> None:
+    """Before there is an address to send it to."""
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        held.append(route)
+
+    page.route("**/google/api/links/", hold)
+    with page.expect_request("**/google/api/links/"):
+        popup = press(page, "link")
+
+    popup.close()
+    held[0].continue_()
+
+    expect(page.get_by_role("status")).to_have_text("The popup was closed.")
+
+
 def test_completed_twice(page: Page, google: FakeGoogle) -> None:
     """An effect of React's may run twice: the code is sent once."""
     twice = """import { googleLink } from "./google.js";
