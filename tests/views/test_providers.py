@@ -252,6 +252,7 @@ def test_userinfo_of_a_hundred_megabytes_is_cut_short(
     google: FakeGoogle,
     alice: FakeUser,
     oauth: FakeClient,
+    caplog: pytest.LogCaptureFixture,
     is_compressed: bool,
 ) -> None:
     """Compressed, too, though nobody has asked for that."""
@@ -263,6 +264,7 @@ def test_userinfo_of_a_hundred_megabytes_is_cut_short(
     response = link(browser, google, alice)
 
     assert response.status_code == 503
+    assert "answer_too_long" in caplog.text
     assert_nothing_is_left(google, alice)
 
 
