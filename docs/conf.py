@@ -38,7 +38,10 @@ exclude_patterns = ["_build"]
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(collections|datetime|django|google|requests|rest_framework|werkzeug)\..*"),
-    (r"py:class", r"(AbstractBaseUser|Client|Owner|LinkOwner|Scopes|(\w+)?Credentials)"),
+    (
+        r"py:class",
+        r"(A\w+User|Client|HttpRequest|Link\w+|Owner|Scopes|User|timedelta|\w*Credentials)",
+    ),
     (r"py:exc", "ImproperlyConfigured"),
 ]
 

@@ -23,7 +23,7 @@ PACKAGE = Path(__file__).parent.parent / "django_google_link"
 
 REVEALING = re.compile(r"\.(reveal|decrypt)\(")
 HOLDING = re.compile(r"\b(Secret|TokenResponse|Answer|Body)\b")
-SPEAKING = ("accounts/", "oauth/", "views/", "operations/import_tokens.py")
+SPEAKING = ("accounts/", "headless/", "oauth/", "views/", "operations/import_tokens.py")
 
 # They bind what a token says, and not the token.
 CLAIMS = {"verify_id_token", "read_unverified_identity", "_find_signing_key"}

@@ -322,5 +322,5 @@ def _describe(path: str, method: str) -> dict[str, Any]:
     return described
 
 
-#: The router with the usual users: see :func:`make_router`.
+#: What :func:`make_router` returns for APIs whose ``auth`` returns users.
 router = make_router()

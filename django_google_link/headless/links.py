@@ -114,6 +114,7 @@ def complete_link(
     """
     require_user(user)
     code, response = _read_response(data)
+    address = read_text(data, "redirect_uri")
     try:
         ticket = open_ticket(read_text(data, "ticket", longest=_LONGEST_TICKET), user=str(user.pk))
         ticket.check_state(response.pop("state", ""))
@@ -125,9 +126,7 @@ def complete_link(
         raise _refuse_spent(user, ticket)
     flow = _Completion(ticket, host=host, declined=before)
     try:
-        return flow.run(
-            user, response, code, address=read_text(data, "redirect_uri"), request=request
-        )
+        return flow.run(user, response, code, address=address, request=request)
     finally:
         ticket.finish(account=flow.account, declined=flow.declined)
 
@@ -376,6 +375,8 @@ def _read_response(data: Mapping[str, Any]) -> tuple[Secret, dict[str, str]]:
     names = ("state", "error", "iss")
     response = {name: read_text(data, name) for name in names if data.get(name) is not None}
     code = Secret(read_text(data, "code"))
+    if not response.get("error"):
+        response.pop("error", None)
     if not code and "error" not in response:
         raise FrontEndError(400, "invalid_request", "Send the code or the error that came back.")
     return code, response

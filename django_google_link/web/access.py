@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
@@ -25,6 +25,7 @@ from ..conf.clients import OAuthClient, get_client, name_provider_of
 from ..conf.front_ends import get_front_end
 from ..conf.scope_rules import missing_scopes
 from ..conf.settings import conf
+from ..conf.validators import read_or_default
 from ..exceptions import (
     AccountChoiceRequiredError,
     ConsentRequiredError,
@@ -290,7 +291,7 @@ class GoogleAccess:
         # A front end has no session, or none in which the pages remember.
         return (
             self._user is not None
-            and get_front_end(self._client_name).is_there
+            and self._has_front_end()
             and not read_declined_tickets(
                 owner=str(self._user.pk), client=self._client_name
             ).isdisjoint(needed)
@@ -383,6 +384,10 @@ class GoogleAccess:
             if str(account.pk) == id:
                 return account
         raise Http404("This user has no such Google account.")
+
+    def _has_front_end(self) -> bool:
+        front_end = read_or_default(partial(get_front_end, self._client_name), None)
+        return front_end is not None and front_end.is_there
 
     def _make_request(self, scopes: Sequence[str], *, return_url: str) -> AuthorizeRequest:
         required = parse_scopes((*self.required_scopes, *scopes))

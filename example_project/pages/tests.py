@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 from django.core import mail
 from django.core.management import call_command
 from django.test import TestCase, override_settings
+from rest_framework_simplejwt.tokens import AccessToken
 
 from django_google_link.testing import FakeGoogleMixin
 
@@ -67,6 +68,23 @@ class PageTests(FakeGoogleMixin, TestCase):
         self.assertEqual(refused.status_code, 403)
         self.assertIn("/google/authorize/", refused.json()["authorize_url"])
         self.assertEqual(answer.json(), {"events": ["Dentist"]})
+
+    def test_agenda_for_the_app(self) -> None:
+        """Its user has a JWT, and links with what the refusal has handed out."""
+        headers = {"authorization": f"Bearer {AccessToken.for_user(self.anna)}"}
+        refused = self.client.get("/api/agenda/", headers=headers)
+        wanted = {"link_request": refused.json()["link_request"]}
+
+        link = self.post("/api/google/links/", wanted, headers)
+        self.post("/api/google/links/complete/", self.fake_google.answer_link(link), headers)
+
+        agenda = self.client.get("/api/agenda/", headers=headers)
+        self.assertEqual(refused.status_code, 403)
+        self.assertEqual(agenda.json()["events"][0]["summary"], "Dentist")
+
+    def post(self, path: str, data: Any, headers: dict[str, str]) -> Any:
+        """Send JSON, and return the answer's content."""
+        return self.client.post(path, data, content_type="application/json", headers=headers).json()
 
     def test_files(self) -> None:
         """What is searched for goes to Drive, quoted."""

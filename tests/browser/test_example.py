@@ -168,7 +168,7 @@ def test_two_tabs(page: Page, first: int) -> None:
 def test_keyboard_only(page: Page) -> None:
     """Tab reaches the link button, which shows its focus, and Enter presses it."""
     page.goto("/")
-    tab_to(page, "Link your Google account")
+    tab_to(page, "Link a Google account")
     outline = "getComputedStyle(document.activeElement).outlineStyle"
     assert page.evaluate(outline) == "solid"
     page.keyboard.press("Enter")
@@ -342,7 +342,7 @@ def test_tests_of_the_example(tmp_path: Path) -> None:
 
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
-    assert "Ran 7 tests" in done.stderr
+    assert "Ran 8 tests" in done.stderr
     assert done.returncode == 0, done.stderr
 
 

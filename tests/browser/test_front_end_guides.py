@@ -162,6 +162,13 @@ def press(page: Page, name: str) -> Page:
     return popup
 
 
+def serve_instead(page: Page, name: str, body: str) -> None:
+    """Let the app have this script."""
+    page.route(
+        f"**/{name}.js", lambda route: route.fulfill(body=body, content_type="text/javascript")
+    )
+
+
 def grant_elsewhere(google: FakeGoogle, user: FakeUser) -> None:
     """Let this user have granted all before: only a further consent brings a refresh token."""
     client = google.client
@@ -185,14 +192,29 @@ def test_whole_page(page: Page, live_server: LiveServer) -> None:
     assert GoogleAccount.objects.get().email == "alice@gmail.com"
 
 
+def test_popup_that_is_closed_at_once(page: Page) -> None:
+    """Before there is an address to send it to."""
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        held.append(route)
+
+    page.route("**/google/api/links/", hold)
+    with page.expect_request("**/google/api/links/"):
+        popup = press(page, "link")
+
+    popup.close()
+    held[0].continue_()
+
+    expect(page.get_by_role("status")).to_have_text("The popup was closed.")
+
+
 def test_completed_twice(page: Page, google: FakeGoogle) -> None:
     """An effect of React's may run twice: the code is sent once."""
     twice = """import { googleLink } from "./google.js";
         const [first, second] = await Promise.all([googleLink.complete(), googleLink.complete()]);
         document.querySelector("#progress").textContent = String(first === second);"""
-    page.route(
-        "**/linked.js", lambda route: route.fulfill(body=twice, content_type="text/javascript")
-    )
+    serve_instead(page, "linked", twice)
     page.get_by_role("button", name="link-page").click()
 
     allow(page, account="alice@gmail.com")
@@ -237,6 +259,36 @@ def test_calls_that_cannot_be(page: Page) -> None:
         "no_json",
         "csrf_failed",
     ]
+
+
+REACT = """
+import { html, render } from "/standalone.js";
+import { useGoogleLink } from "/hook.js";
+function Button() {
+    const { busy, account, error, link } = useGoogleLink();
+    const text = busy ? "busy" : (account?.email ?? error?.error ?? "nothing yet");
+    return html`<button onClick=${() => link({ add: true })}>react</button>
+        <output>${text}</output>`;
+}
+render(html`<${Button} />`, document.body.appendChild(document.createElement("div")));
+"""
+
+
+@pytest.mark.node
+def test_hook(page: Page, node_modules: Path) -> None:
+    """The guide's hook, under a small React: busy, refused, and linked."""
+    standalone = node_modules / "htm" / "preact" / "standalone.module.js"
+    hook = block_with(GUIDE, "useState", language="js").replace('"react"', '"/standalone.js"')
+    for name, body in {"standalone": standalone.read_text(), "hook": hook, "main": REACT}.items():
+        serve_instead(page, name, body)
+    page.reload()
+
+    popup = press(page, "react")
+    expect(page.locator("output")).to_have_text("busy")
+    popup.get_by_role("button", name="Cancel").click()
+    expect(page.locator("output")).to_have_text("access_denied")
+    allow(press(page, "react"), account="alice@gmail.com")
+    expect(page.locator("output")).to_have_text("alice@gmail.com")
 
 
 def test_end_of_patience(page: Page) -> None:

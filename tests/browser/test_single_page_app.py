@@ -250,28 +250,60 @@ window.attack = (url, state) => {
 </script>"""
 
 
-def test_opener_of_another_origin_gets_nothing(page: Page, api: Api, demo: Demo) -> None:
-    """Whose page opens its own authorization link, and waits for the victim's code."""
-    evil = "http://localhost:9"
+EVIL = "http://localhost:9"
+
+
+@pytest.fixture
+def lure(page: Page) -> Page:
+    """An attacker's page on another origin, in the browser in which Anna uses the app."""
     page.context.route(
-        f"{evil}/**", lambda route: route.fulfill(body=ATTACK, content_type="text/html")
+        f"{EVIL}/**", lambda route: route.fulfill(body=ATTACK, content_type="text/html")
     )
+    lure = page.context.new_page()
+    lure.goto(f"{EVIL}/")
+    return lure
+
+
+def lead_on(lure: Page, url: str, state: str) -> Page:
+    """Let the attacker's page open an address, and return the window."""
+    with lure.expect_popup() as opened:
+        lure.evaluate("([url, state]) => attack(url, state)", [url, state])
+    window: Page = opened.value
+    return window
+
+
+def test_opener_of_another_origin_gets_nothing(
+    page: Page, lure: Page, api: Api, demo: Demo
+) -> None:
+    """Whose page opens its own authorization link, and waits for the victim's code.
+
+    The victim has a popup of their own open meanwhile, which gets its own answer.
+    """
     attacker = Api(demo, "ben")
     attacker.unlink_all()
     link = attacker.send("POST", "google/links/", {})
-    lure = page.context.new_page()
-    lure.goto(f"{evil}/")
+    own = open_popup(page)
 
-    with lure.expect_popup() as opened:
-        lure.evaluate(
-            "([url, state]) => attack(url, state)", [link["authorization_url"], link["state"]]
-        )
-    allow(opened.value)
+    opened = lead_on(lure, link["authorization_url"], link["state"])
+    allow(opened)
 
-    expect_notice(opened.value, "Nothing here waits for this answer")
-    assert opened.value.url == f"{demo.app}/linked/"
+    expect_notice(opened, "Nothing here waits for this answer")
+    assert opened.url == f"{demo.app}/linked/"
     assert lure.evaluate("got") == []
     assert api.emails() == attacker.emails() == []
+    allow(own, account=WORK)
+    expect(page.get_by_role("heading", name=WORK)).to_be_visible()
+    assert lure.evaluate("got") == []
+    assert api.emails() == [WORK]
+
+
+def test_opener_of_another_origin_moves_nobody(lure: Page, demo: Demo) -> None:
+    """Nor does one that opens the page at the redirect URI itself."""
+    opened = lead_on(lure, f"{demo.app}/linked/?state=made-up&code=stolen", "made-up")
+
+    expect_notice(opened, "Nothing here waits for this answer")
+    assert opened.url == f"{demo.app}/linked/"
+    assert lure.evaluate("got") == []
 
 
 def test_answer_that_was_made_up(page: Page, api: Api) -> None:

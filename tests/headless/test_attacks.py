@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,9 +13,11 @@ from django.test import Client
 from pytest_django import Settings
 
 from django_google_link.accounts.spent_states import delete_old_states
-from django_google_link.encryption.keyring import make_key
+from django_google_link.encryption.format import Binding
+from django_google_link.encryption.keyring import make_key, seal
 from django_google_link.headless import FrontEndError, complete_link, start_link
 from django_google_link.models import GoogleAccount, PendingRevocation, SpentState
+from django_google_link.secret import Secret
 from django_google_link.testing import FakeGoogle, FakeUser, travel
 from tests.support.constants import CALLBACK
 from tests.support.databases import at_once, new_user
@@ -93,6 +96,28 @@ def test_state_that_is_not_the_tickets(
     assert nothing_came_of_it(google)
 
 
+def test_answer_that_is_malformed_spends_nothing(
+    front_end: FrontEnd, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """The front end has made a mistake, which it can mend."""
+    started = front_end.start()
+    back = google.consent(started["authorization_url"], user=alice)
+    malformed: list[dict[str, Any]] = [
+        {"redirect_uri": 1},
+        {"code": ""},
+        {"code": None, "error": ""},
+        {"code": "\ud800"},
+        {"code": "4/0A\0"},
+        {"code": "4/0\u00c4"},
+        {"iss": []},
+    ]
+    for wrong in malformed:
+        response = front_end.complete(started["ticket"], back, **wrong)
+        assert refusal(response) == (400, "invalid_request")
+
+    assert front_end.complete(started["ticket"], back, error="").status_code == 200
+
+
 def test_altered_ticket(front_end: FrontEnd, google: FakeGoogle, alice: FakeUser) -> None:
     """Wherever a character is changed, cut off or added."""
     started = front_end.start()
@@ -110,6 +135,19 @@ def test_altered_ticket(front_end: FrontEnd, google: FakeGoogle, alice: FakeUser
     assert not SpentState.objects.exists()
 
     assert front_end.complete(ticket, back).status_code == 200
+
+
+def test_ticket_of_another_version(
+    front_end: FrontEnd, google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """What it says is not known any more, or not yet: the user starts again."""
+    back = google.consent(front_end.start()["authorization_url"], user=alice)
+    binding = Binding(
+        purpose="front_end.ticket", row_id="id", owner=str(user.pk), sub="", issuer="", client_id=""
+    )
+    for content in ({}, {"mode": "redirect", "pending": {"new": 1}}):
+        ticket = f"id.{seal(Secret(json.dumps(content)), binding)}"
+        assert refusal(front_end.complete(ticket, back)) == (400, "ticket_invalid")
 
 
 def test_expired_ticket(front_end: FrontEnd, google: FakeGoogle, alice: FakeUser) -> None:
@@ -188,6 +226,24 @@ def test_code_of_another_ticket(front_end: FrontEnd, google: FakeGoogle, alice: 
     assert refusal(response) == (400, "google_refused")
     assert not GoogleAccount.objects.exists()
     assert response.json()["link_request"]
+
+
+def test_code_of_another_client(
+    front_end: FrontEnd, google: FakeGoogle, alice: FakeUser, settings: Settings, user: Any
+) -> None:
+    """Google gives it to that one alone."""
+    other = google.add_client(redirect_uris=[PAGE])
+    second = {**google.client_settings(other), "FRONT_END_REDIRECT_URIS": [PAGE]}
+    clients = {**settings.GOOGLE_LINK["CLIENTS"], "second": second}
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": clients}
+    started = start_link(user, {}, host="testserver", client="second")
+    back = google.consent(started["authorization_url"], user=alice)
+    own = front_end.start()
+
+    response = front_end.complete(own["ticket"], back, state=own["state"])
+
+    assert refusal(response) == (400, "google_refused")
+    assert not GoogleAccount.objects.exists()
 
 
 def test_answer_with_the_nonce_of_another(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import requests
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
@@ -102,6 +103,14 @@ def test_origin_is_one_of_the_settings_exactly(
         response = front_end.send("POST", "links/", {**SCRIPT, "origin": origin})
         assert refusal(response) == (400, "origin_unknown")
     assert front_end.start(**SCRIPT, origin=ORIGIN)["redirect_uri"] == ORIGIN
+
+
+def test_addresses_belong_to_their_modes(
+    allow_modes: Callable[..., None], front_end: FrontEnd
+) -> None:
+    """One that means nothing in a mode is refused."""
+    for wrong in ({**PHONE, "redirect_uri": PAGE}, {**PHONE, "origin": ORIGIN}, {"origin": ORIGIN}):
+        assert refusal(front_end.send("POST", "links/", wrong)) == (400, "invalid_request")
 
 
 def test_state_of_the_script_is_compared(
@@ -305,6 +314,14 @@ def test_google_is_as_strict(google: FakeGoogle, alice: FakeUser) -> None:
         with pytest.raises(FakeGoogleError):
             google.consent(base + wrong, user=alice)
     assert google.consent(f"{base}&origin={ORIGIN}&state=s", user=alice).startswith(f"{ORIGIN}?")
+
+
+def test_script_of_google_has_a_stand_in(google: FakeGoogle) -> None:
+    """It is served where a page can load it, and so is what its popup runs."""
+    for path, word in (("/gsi/client", "initCodeClient"), ("/gsi/relay.js", "postMessage")):
+        response = requests.get(google.url + path)
+        assert response.headers["Content-Type"].startswith("text/javascript")
+        assert word in response.text
 
 
 def test_user_of_a_phone_has_to_be_named(

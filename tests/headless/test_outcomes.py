@@ -19,7 +19,7 @@ from django_google_link.accounts.spent_states import (
 from django_google_link.models import GoogleAccount, Reason
 from django_google_link.testing import FakeGoogle, FakeUser, make_google_account, travel
 from tests.support.constants import CALENDAR, DRIVE
-from tests.support.front_ends import FrontEnd, refusal
+from tests.support.front_ends import PAGE, FrontEnd, refusal
 from tests.support.urls import query_of
 
 pytestmark = pytest.mark.django_db
@@ -76,6 +76,15 @@ def test_denial_is_remembered(
     started = front_end.start(link_request=refused["link_request"])
     complete(front_end, google, started, alice)
     GoogleAccount.objects.get().unlink()
+    assert ask(front_end)["declined"] is False
+
+
+def test_front_end_whose_settings_are_broken(
+    front_end: FrontEnd, configure: Callable[..., None]
+) -> None:
+    """A view says who has to link all the same."""
+    configure(FRONT_END_REDIRECT_URIS=PAGE)
+
     assert ask(front_end)["declined"] is False
 
 
