@@ -407,7 +407,7 @@ class GoogleAccount(SealedTokens):
 
     @property
     def ends_at(self) -> datetime | None:
-        """When the grant ends: where it was for a limited time, or lasts as its access token."""
+        """When the grant ends, if it is for a limited time or lasts as its access token does."""
         ends_at: datetime | None = (
             self.access_token_expires_at
             if self.without_refresh_token

@@ -20,7 +20,7 @@ class SecurityEvents(Console):
 
     @property
     def event_stream(self) -> dict[str, Any]:
-        """What is registered by now: ``url``, ``events_requested`` and ``status``."""
+        """What is registered by now, with ``url``, ``events_requested`` and ``status``."""
         with self._provider.lock:
             return dict(vars(self._provider.stream))
 
