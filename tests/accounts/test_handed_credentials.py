@@ -104,6 +104,7 @@ def assert_untouched(google: FakeGoogle, credentials: Credentials) -> None:
     link_credentials(new_user("untouched"), credentials)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("flow_class", [Flow, InstalledAppFlow])
 def test_credentials_become_a_link(
     google: FakeGoogle, alice: FakeUser, anna: Any, flow_class: type[Flow]
@@ -148,6 +149,7 @@ def test_scopes_are_those_that_were_granted(google: FakeGoogle, alice: FakeUser,
     assert set(account.granted_scopes) == {"openid", "email", CALENDAR}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("has_granted_scopes", [True, False])
 def test_scopes_where_the_refresh_names_none(
     google: FakeGoogle, alice: FakeUser, anna: Any, has_granted_scopes: bool
@@ -281,6 +283,7 @@ def robot(google: FakeGoogle) -> Any:
     )
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -316,6 +319,7 @@ def test_credentials_of_an_account_that_is_linked(
         link_credentials(anna, credentials_for(account))  # type: ignore[arg-type]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
@@ -344,6 +348,7 @@ def test_who_can_have_no_link(
     assert_untouched(google, credentials)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("label", "error", "message"),
     [
@@ -391,6 +396,7 @@ def test_credentials_without_openid(google: FakeGoogle, alice: FakeUser, anna: A
     assert len(google.requests_to("token")) == 1  # The flow's own.
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "changes",
     [
@@ -475,6 +481,7 @@ def test_google_that_cannot_be_reached(google: FakeGoogle, alice: FakeUser, anna
     assert_untouched(google, credentials)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("rotates", [False, True])
 def test_signing_keys_that_cannot_be_fetched(
     google: FakeGoogle, alice: FakeUser, anna: Any, rotates: bool
@@ -725,6 +732,7 @@ def test_provider_that_gives_no_refresh_tokens(
     assert abs(account.ends_at - timezone.now()) < timedelta(hours=1)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("has_token", [True, False])
 def test_access_token_that_has_expired(
     google: FakeGoogle, alice: FakeUser, anna: Any, settings: Settings, has_token: bool

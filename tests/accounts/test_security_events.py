@@ -71,6 +71,7 @@ def to_be_asked() -> set[Any]:
     return set(rows.values_list("pk", flat=True))
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_token_revoked_ends_its_link_and_no_other(
     tell: Callable[..., None], user: Any, other_user: Any, algorithm: str
@@ -139,6 +140,7 @@ def test_hash_of_a_token_that_several_rows_hold(
     assert [state_of(account) for account in accounts] == [REVOKED, REVOKED]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("spelling", ["urlsafe", "unpadded"])
 def test_hash_in_another_spelling(
     tell: Callable[..., None], google: FakeGoogle, user: Any, spelling: str
@@ -169,6 +171,7 @@ def subject_of(google: FakeGoogle, token: str) -> dict[str, Any]:
     return name_token(token, "hash_base64_sha512_sha512")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "changes",
     [
@@ -240,6 +243,7 @@ def projects(google: FakeGoogle, settings: Settings) -> dict[str, Any]:
     return clients
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("event", ["tokens-revoked", "account-disabled"])
 def test_links_through_the_clients_of_the_projects_that_it_is_for(
     tell: Callable[..., None],
@@ -267,6 +271,7 @@ def test_links_through_the_clients_of_the_projects_that_it_is_for(
     assert SecurityEvent.objects.get().ended == 4
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_token_of_another_project(
     tell: Callable[..., None], user: Any, projects: dict[str, Any], algorithm: str
@@ -293,6 +298,7 @@ def test_subject_is_compared_to_the_letter(
     assert [state_of(account) for account in accounts] == [WORKS, REVOKED]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("details", "reason"),
     [
@@ -344,6 +350,7 @@ def test_account_enabled_has_the_grant_checked(
     assert google.requests_to("token") == []
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("reason", [Reason.REQUESTED, Reason.RETIRED])
 def test_account_enabled_restores_nothing_that_was_ended_here(
     tell: Callable[..., None], alice: FakeUser, user: Any, reason: Reason
@@ -359,6 +366,7 @@ def test_account_enabled_restores_nothing_that_was_ended_here(
     assert not to_be_asked()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("event", ["sessions-revoked", "account-credential-change-required"])
 def test_event_that_concerns_the_site(
     tell: Callable[..., None],
@@ -408,6 +416,7 @@ def test_unknown_event(
     assert (event.types, event.sub) == ("account-purged", alice.sub)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("payload", [{}, {"subject": 7}, {"subject": {"sub": "\x00"}}])
 def test_unknown_event_about_nobody(tell: Callable[..., None], payload: dict[str, Any]) -> None:
     """Whatever stands in it."""
@@ -416,6 +425,7 @@ def test_unknown_event_about_nobody(tell: Callable[..., None], payload: dict[str
     assert SecurityEvent.objects.get().sub == ""
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("event", ["sessions-revoked", "account-disabled"])
 def test_subject_of_another_kind(
     tell: Callable[..., None], event: str, django_capture_on_commit_callbacks: Capture
@@ -488,6 +498,7 @@ def test_event_about_a_token_ends_no_link_of_the_event_beside_it(
     assert [state_of(account), state_of(beside)] == [REVOKED, WORKS]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("event", ["tokens-revoked", "account-disabled"])
 def test_event_about_an_older_grant_harms_no_newer_one(
     tell: Callable[..., None], alice: FakeUser, user: Any, event: str
@@ -514,6 +525,7 @@ def test_event_about_an_older_grant_of_a_link_that_was_renewed(
     assert not to_be_asked()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_token_that_was_revoked_before_the_last_link_is_asked_about(
     tell: Callable[..., None], user: Any, algorithm: str
@@ -527,6 +539,7 @@ def test_token_that_was_revoked_before_the_last_link_is_asked_about(
     assert to_be_asked() == {account.pk}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("seconds", [-50, 0, 50])
 @pytest.mark.parametrize("event", ["tokens-revoked", "account-disabled"])
 def test_event_about_as_old_as_the_link_is_asked_about(

@@ -94,6 +94,7 @@ def test_pieces_that_are_refused_are_not_sent_again(
     assert len(google.requests_to("token")) == 1
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("chunksize", [256 * 1024, -1])
 def test_upload_in_pieces_one_of_which_is_refused(
     google: FakeGoogle, alice: FakeUser, user: Any, chunksize: int
@@ -128,6 +129,7 @@ def test_upload_in_pieces_one_of_which_is_refused(
     assert len(google.requests_to("token")) == 1
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("chunksize", [256 * 1024, -1])
 def test_upload_in_pieces_one_of_which_fails(
     api: HostileServer, account: GoogleAccount, no_pauses: None, chunksize: int
@@ -235,6 +237,7 @@ def test_download_in_pieces_that_are_compressed(api: HostileServer, account: Goo
     assert file.getvalue() == content
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("is_foreign", [True, False])
 def test_download_that_lies_elsewhere(
     api: HostileServer, account: GoogleAccount, is_foreign: bool
@@ -269,6 +272,7 @@ def test_answer_that_cannot_be_decompressed(api: HostileServer, account: GoogleA
         authorized_http(account).request(f"{api.url}/1")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("coding", ["identity", "strange"])
 def test_answer_in_a_coding_that_nobody_asked_for(
     api: HostileServer, account: GoogleAccount, coding: str
@@ -283,6 +287,7 @@ def test_answer_in_a_coding_that_nobody_asked_for(
     assert response["content-length"] == str(len(content))
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("coding", ["gzip", "GZIP", "gzip, gzip"])
 def test_answer_that_was_decompressed(
     api: HostileServer, account: GoogleAccount, coding: str
@@ -320,6 +325,7 @@ def redirect(location: str, status: str = "302 Found") -> Any:
     return answering(make_answer({}, status, Location=location))
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("status", ["301 x", "302 x", "303 x", "307 x"])
 def test_redirect_is_followed_without_the_token(
     api: HostileServer, account: GoogleAccount, status: str
@@ -436,6 +442,7 @@ def test_host_that_nobody_knows(account: GoogleAccount) -> None:
         authorized_http(account).request("https://nowhere.invalid/1")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("by", ["setting", "attribute"])
 def test_api_that_does_not_answer(
     user: Any, google: FakeGoogle, settings: Settings, configure: Callable[..., None], by: str
@@ -453,6 +460,7 @@ def test_api_that_does_not_answer(
             http.request(f"{url}1")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("url", ["http://example.com/", "ftp://example.com/", "/path"])
 def test_address_that_is_not_https(account: GoogleAccount, url: str) -> None:
     """Nothing is sent there."""
@@ -490,6 +498,7 @@ def test_closing_a_service_closes_no_connection(api: HostileServer, account: Goo
     assert api.connections == 1
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("is_expired", [True, False])
 def test_storm_of_refusals_is_one_refresh(
     shared_database: None, google: FakeGoogle, alice: FakeUser, is_expired: bool

@@ -230,6 +230,7 @@ def test_delegation(
     assert caller_of(google, ServiceAccount("reports", "anna@EXAMPLE.com")) == "anna@example.com"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("subjects", [(), ["ben@example.com"], ["@sub.example.com"]])
 def test_subjects_not_on_the_list_are_refused(
     google: FakeGoogle, with_key: Callable[..., None], subjects: Any
@@ -486,6 +487,7 @@ def test_cache_that_is_down_is_done_without(
     assert "cannot keep access tokens of service accounts: ConnectionError" in caplog.text
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("backend", ["BrokenCache", "MuteCache"])
 def test_cache_that_is_down_makes_nobody_wait(
     google: FakeGoogle,
@@ -1011,6 +1013,7 @@ def test_settings_are_masked(settings: Settings) -> None:
     assert "very-private" not in repr(conf.service_accounts)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("accounts", [3, {"reports": 3}, {3: {}}])
 def test_settings_of_another_shape_are_found(settings: Settings, accounts: Any) -> None:
     """They are a dict of dicts."""

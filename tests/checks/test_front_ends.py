@@ -20,6 +20,7 @@ def ids() -> set[str]:
     return {str(message.id).rpartition(".")[2] for message in run_checks()}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("address", "problem"),
     [
@@ -86,6 +87,7 @@ def test_page_that_the_secrets_file_does_not_list(
     assert "W019" in ids()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("keys", "found"),
     [

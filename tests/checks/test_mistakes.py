@@ -40,6 +40,7 @@ def found() -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("around", ["{}\n", "{}\r\n", " {} ", "\ufeff{}", "{}\u00a0", "\u200b{}"])
 @pytest.mark.parametrize("is_in_file", [True, False])
 def test_what_stands_around_is_left_out(
@@ -60,6 +61,7 @@ def test_what_stands_around_is_left_out(
     assert found() == []
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("key", ["CLIENT_ID", "CLIENT_SECRET"])
 @pytest.mark.parametrize(
     "character", ["\n", "\r", "\t", "\u00a0", "\u200b", "\ufeff", "\u2028", "\0"]
@@ -78,6 +80,7 @@ def test_what_stands_within_is_refused(
     assert "SPX" not in str(caught.value)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
@@ -109,6 +112,7 @@ def test_values_that_were_mixed_up(
     assert "Google console" in text
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("scope", "meant"),
     [
@@ -134,6 +138,7 @@ def test_misspelt_scope(google_client: Callable[..., None], scope: str, meant: s
     assert text.endswith(f" Did you mean {meant}?")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "scope",
     [
@@ -159,6 +164,7 @@ def test_scopes_that_are_not_known_are_left_alone(
     assert found() == []
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "scope", ["zzz", f"{AUTH}calendar,{AUTH}drive", f"{AUTH}calendar{AUTH}drive"]
 )
@@ -189,6 +195,7 @@ def test_clients_that_cannot_work_are_anothers_business(settings: Settings) -> N
     assert found() == []
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("params", [{"approval_prompt": "force"}, {"access_type": "online"}])
 def test_params_of_the_forerunner(google_client: Callable[..., None], params: Any) -> None:
     """They would bring no refresh token."""

@@ -104,6 +104,7 @@ def test_client_of_id_and_secret(client_with: Change) -> None:
     assert "hush-hush" not in repr(client)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("kind", ["web", "installed"])
 def test_client_of_a_secrets_file(
     file_with: Callable[[Any], Path], change: Change, kind: str
@@ -182,6 +183,7 @@ def test_secrets_file_that_cannot_be_used_says_why(
     assert "E013" in ids()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("path", ["/nowhere/client_secret.json", "\0", 5.5, ["x"]])
 def test_secrets_file_that_is_not_there_says_so(change: Change, path: Any) -> None:
     """Never a bare FileNotFoundError."""
@@ -407,6 +409,7 @@ def test_client_on_loopback_may_use_http(client_with: Change) -> None:
     assert get_client().issuers == ("http://localhost:1",)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("issuer", ["https://id.example", ["https://id.example"]])
 def test_scopes_of_another_provider_are_not_judged(client_with: Change, issuer: Any) -> None:
     """They may look like anything; and what is no address is told as that."""
@@ -415,6 +418,7 @@ def test_scopes_of_another_provider_are_not_judged(client_with: Change, issuer: 
     assert "W004" not in ids()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "scopes", [f"openid {CALENDAR}", ["openid", CALENDAR], ("openid " + CALENDAR,)]
 )
@@ -425,6 +429,7 @@ def test_scopes_are_never_split_into_letters(client_with: Change, scopes: Any) -
     assert get_client().scopes == ("openid", CALENDAR)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("value", [None, "x", []])
 def test_settings_that_are_missing_say_so(settings: Settings, value: Any) -> None:
     """An error where they are used, not where the package is imported."""
@@ -491,6 +496,7 @@ def test_key_that_is_the_secret_key_is_found(change: Change, settings: Settings)
     assert KEY not in hints()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "key", [b"a" * 32, bytes(range(16)) * 2, b"correct horse battery staple 123"]
 )
@@ -525,6 +531,7 @@ def test_encryption_keys_of_a_callable_that_fails_say_so(change: Change) -> None
     assert "E003" in ids()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("keys", "id"),
     [

@@ -65,6 +65,7 @@ def test_display_name_may_be_translated(client_with: Configure) -> None:
         assert get_client().display_name == "Montag"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("kind", ["userinfo", "none"])
 def test_identity_scopes_are_for_openid(client_with: Configure, kind: str) -> None:
     """A provider that knows no OpenID may refuse them; what the settings name is asked."""
@@ -118,6 +119,7 @@ def test_all_may_be_said(client_with: Configure) -> None:
     assert client.display_name == "Example & Co"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("id", "keys", "said"),
     [
@@ -164,6 +166,7 @@ def test_mistake_is_told(client_with: Configure, id: str, keys: dict[str, Any], 
     assert f"django_google_link.{id}" in {message.id for message in run_checks()}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("kind", ["userinfo", "none"])
 def test_only_an_id_token_needs_keys(client_with: Configure, kind: str) -> None:
     """What is missing is told of the kind that was chosen."""

@@ -109,6 +109,7 @@ def test_no_client_is_of_two_providers(
         assert len(used) == len(OFFICE)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("left_out", OFFICE)
 def test_what_another_provider_leaves_out_is_not_googles(
     client_with: Configure, left_out: str
@@ -145,6 +146,7 @@ def test_one_endpoint_of_the_other_is_refused(client_with: Configure, key: str, 
     assert key in caught.value.message
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "url",
     [
@@ -167,6 +169,7 @@ def test_issuer_that_is_nearly_googles_is_none_of_googles(client_with: Configure
     assert caught.value.id == "E030"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("url", sorted(GOOGLE_TOKEN_ENDPOINTS))
 def test_secrets_file_with_a_former_endpoint_of_google(client_with: Configure, url: str) -> None:
     """A file that was downloaded years ago is of a client of Google's all the same."""
@@ -185,6 +188,7 @@ def test_secrets_file_with_a_former_endpoint_of_google(client_with: Configure, u
     ]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("provider", ["Google", "microsoft", "", 5, ["google"], True])
 def test_provider_is_google_or_nothing(client_with: Configure, provider: Any) -> None:
     """There is no other that is treated in a way of its own."""
@@ -211,6 +215,7 @@ def test_only_what_is_all_on_loopback_may_say_that_it_is_google(
     assert caught.value.id == "E026"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", ["a/b", ".", ".."])
 def test_name_that_cannot_stand_in_an_address(settings: Settings, name: str) -> None:
     """Browsers would make another address of that of its callback; Google's has no name in it."""
@@ -224,6 +229,7 @@ def test_name_that_cannot_stand_in_an_address(settings: Settings, name: str) -> 
     assert caught.value.id == "E002"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("key", ["CLIENT_ID", "ISSUER", "TOKEN_ENDPOINT"])
 def test_what_no_column_could_hold_is_refused(client_with: Configure, key: str) -> None:
     """Each link stores it: the first user would meet the database's error."""
@@ -253,6 +259,7 @@ ONE = "123456789012-one.apps.googleusercontent.com"
 TWO = "123456789012-two.apps.googleusercontent.com"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("one", "other", "shared"),
     [

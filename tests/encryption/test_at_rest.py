@@ -134,6 +134,7 @@ def test_secret_cannot_be_carried_away(carry: Callable[[Secret], Any]) -> None:
         carry(Secret(REFRESH))
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "walk",
     [
@@ -383,6 +384,7 @@ def test_frames_of_a_failed_request_show_nothing(
     assert [(name, values) for name, values in frames if not is_clean(values)] == []
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("debug", [True, False])
 def test_error_reports_of_a_failed_exchange_show_nothing(
     account: GoogleAccount, google: FakeGoogle, settings: Settings, debug: bool
@@ -402,6 +404,7 @@ def test_error_reports_of_a_failed_exchange_show_nothing(
     assert SECRET not in reports
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("debug", [True, False])
 def test_error_reports_of_a_token_that_cannot_be_sealed_show_nothing(
     settings: Settings, debug: bool

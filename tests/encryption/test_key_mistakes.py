@@ -12,6 +12,7 @@ KEY = make_key()
 HEX = "0123456789abcdef" * 4
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -48,6 +49,7 @@ def test_message_says_what_it_is(settings: Settings, text: str, said: str) -> No
     assert HEX[:8] not in message.lower()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "around", ["{}\r\n", "\ufeff{}", "\u00a0{} ", "\u200b{}\t", "{}"], ids=ascii
 )

@@ -82,6 +82,7 @@ def test_own_ticket_after_an_answer_to_another(
     assert front_end.complete(first["ticket"], own).status_code == 200
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("state", [None, "", "x", "\\"])
 def test_state_that_is_not_the_tickets(
     front_end: FrontEnd, google: FakeGoogle, alice: FakeUser, state: str | None
@@ -175,6 +176,7 @@ def test_used_ticket_is_remembered_until_it_would_have_expired(
         assert refusal(front_end.complete(started["ticket"], back)) == (400, "ticket_expired")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("keeps_old_key", [True, False])
 def test_ticket_from_before_a_rotation(
     front_end: FrontEnd,
@@ -258,6 +260,7 @@ def test_answer_with_the_nonce_of_another(
     assert not GoogleAccount.objects.exists()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "address",
     ["", PAGE[:-1], f"{PAGE}x", "https://evil.example/", OTHER_PAGE, f"{PAGE}?x=1", CALLBACK],

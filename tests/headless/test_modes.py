@@ -48,6 +48,7 @@ def complete(
     return front_end.send("POST", "links/complete/", answer)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("mode", [SCRIPT, PHONE])
 def test_mode_is_off_unless_it_is_named(front_end: FrontEnd, mode: dict[str, str]) -> None:
     """The redirect is the only one that is always there."""
@@ -56,6 +57,7 @@ def test_mode_is_off_unless_it_is_named(front_end: FrontEnd, mode: dict[str, str
     assert refusal(response) == (400, "mode_not_allowed")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("exchanged_with", ["origin", "postmessage"])
 def test_script(
     allow_modes: Callable[..., None],
@@ -126,6 +128,7 @@ def test_state_of_the_script_is_compared(
     assert google.requests_to("token") == []
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("address", ["https://evil.example", PAGE])
 def test_script_at_another_origin(
     allow_modes: Callable[..., None],
@@ -186,6 +189,7 @@ def test_phone_that_is_asked_again_with_forced_consent(
     assert GoogleAccount.objects.get().is_active
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("mode", [SCRIPT, PHONE])
 def test_lacking_refresh_token_leads_to_a_redirect_with_consent(
     allow_modes: Callable[..., None],
@@ -265,6 +269,7 @@ def test_other_account_by_script(
     assert GoogleAccount.objects.count() == 2
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("mode", [SCRIPT, PHONE])
 def test_other_providers_have_no_such_modes(
     allow_modes: Callable[..., None], google: FakeGoogle, settings: Settings, user: Any, mode: Any
@@ -280,6 +285,7 @@ def test_other_providers_have_no_such_modes(
         start_link(user, mode, host="testserver", client="office")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("keys", "id"),
     [

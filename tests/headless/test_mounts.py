@@ -56,6 +56,7 @@ def test_link_and_unlink(mounted: FrontEnd, google: FakeGoogle, alice: FakeUser,
     assert mounted.send("GET", "accounts/").json() == {"accounts": []}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("method", "path"), ENDPOINTS)
 def test_nobody(mounted: FrontEnd, other_user: Any, method: str, path: str) -> None:
     """Who is nobody, or has a token of nobody's, is told so in JSON, and so is a session alone."""
@@ -82,6 +83,7 @@ CONTENT_TYPES = [
 ]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("method", "path"), WITH_BODY)
 def test_nothing_but_json(mounted: FrontEnd, method: str, path: str) -> None:
     """What a form of another site can send is refused."""
@@ -124,6 +126,7 @@ BODIES = {
 WELL_FORMED = {"huge exponent", "surrogate", "NUL"}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("method", "path"), WITH_BODY)
 def test_bodies(mounted: FrontEnd, user: Any, method: str, path: str) -> None:
     """Whatever is sent, it is a clear refusal."""
@@ -181,6 +184,7 @@ AS_IF_NOT_SENT = {(name, "empty") for name in ("link_request", "account", "mode"
 FINE = {("add", "true"), ("is_default", "true"), *(("label", kind) for kind in LABELS)}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("path", MEMBERS)
 def test_members(mounted: FrontEnd, user: Any, path: str) -> None:
     """A member of the wrong kind is refused; nothing comes of it."""
@@ -222,6 +226,7 @@ def test_account_that_is_not_there(mounted: FrontEnd, other_user: Any) -> None:
     assert GoogleAccount.objects.get().label == ""
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("method", "path"), ENDPOINTS)
 def test_other_methods(mounted: FrontEnd, method: str, path: str) -> None:
     """What an address has not is refused, with what it has."""

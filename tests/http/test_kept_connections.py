@@ -146,6 +146,7 @@ def unseen_end(server: HostileServer, monkeypatch: pytest.MonkeyPatch) -> Callab
     return end
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", ["pool", "session", "http"])
 def test_post_of_which_nothing_was_written_is_sent_again(
     server: HostileServer,
@@ -357,6 +358,7 @@ def test_size_that_makes_no_sense_fails(call: Any, server: HostileServer, answer
 GROWN = b"12345POST /smuggled HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "make_body",
     [lambda: io.BytesIO(GROWN), lambda: iter([GROWN[:3], GROWN[3:]]), lambda: GROWN],
@@ -389,6 +391,7 @@ def test_body_that_is_shorter_than_its_length(server: HostileServer) -> None:
     assert server.connections == 2
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "headers",
     [b"X: " + b"x" * 200_000 + b"\r\n", b"X: y\r\n" * 5_000],

@@ -262,6 +262,7 @@ def test_what_one_session_trusts_is_not_trusted_by_others(
     assert server.connections == 2
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("is_pair", [True, False])
 def test_client_certificate_is_one_session_s(
     server: HostileServer,
@@ -287,6 +288,7 @@ def test_client_certificate_is_one_session_s(
     assert server.connections == 2
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("content", [None, b"nothing"])
 def test_client_certificate_that_is_none_is_named(
     server: HostileServer,
@@ -469,6 +471,7 @@ def test_socks_proxy_that_is_down_is_told(
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("address", ["socks9://127.0.0.1:1", "socks5h://[::1"])
 def test_socks_proxy_that_cannot_be_used_is_told(
     account: GoogleAccount, monkeypatch: pytest.MonkeyPatch, address: str

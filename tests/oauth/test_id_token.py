@@ -128,6 +128,7 @@ def test_bad_claim_is_refused(verify: Callable[..., Identity], changes: dict[str
         verify(**changes)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("late", "accepted"), [(5, True), (50, True), (90, False)])
 def test_clocks_may_differ_by_a_minute(
     verify: Callable[..., Identity], late: int, accepted: bool
@@ -225,6 +226,7 @@ def test_odd_claims_are_left_out(
     assert getattr(verify(**changes), field) == expected
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("hd", ["evil.example", None, "EXAMPLE.COM"])
 def test_hosted_domain_must_match(
     verify: Callable[..., Identity], configure: Callable[..., None], hd: str | None
@@ -238,6 +240,7 @@ def test_hosted_domain_must_match(
     assert verify(hd="example.com").hosted_domain == "example.com"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("domains", "accepted", "refused"),
     [
@@ -277,6 +280,7 @@ def test_keys_are_cached_as_their_headers_say(
     assert len(google.requests_to("certs")) == 1
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("cache_control", ["max-age=0", "no-store, max-age=0"])
 def test_keys_that_must_not_be_cached_are_fetched_again(
     google: FakeGoogle, certs: Callable[..., None], key: RSAKey, cache_control: str
@@ -364,6 +368,7 @@ def test_address_is_verified_only_where_it_says_so(
     assert verify(email_verified="true").email_verified
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("exp", [10**400, -(10**400), 1e300])
 def test_times_beyond_any_clock(verify: Callable[..., Identity], exp: Any) -> None:
     """An integer may be larger than any float."""

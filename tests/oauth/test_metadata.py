@@ -130,6 +130,7 @@ def test_settings_go_before_what_is_published(
     assert not client.authenticates_by_header
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("methods", "by_header"),
     [
@@ -153,6 +154,7 @@ def test_secret_is_shown_as_the_issuer_wants(
     assert with_endpoints(get_client()).authenticates_by_header is by_header
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
@@ -189,6 +191,7 @@ def test_metadata_that_must_not_be_used_is_the_operators_matter(
     assert asked(google) == ["/.well-known/openid-configuration"]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
@@ -257,6 +260,7 @@ def test_what_was_known_serves_while_the_issuer_is_away(
             with_endpoints(get_client())
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("cache_control", "seconds"), [("max-age=60", 60), ("", 3600), ("max-age=999999999", 86_400)]
 )
@@ -345,6 +349,7 @@ def publisher() -> Iterator[Any]:
         server.server_close()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("slash", ["", "/"])
 @pytest.mark.usefixtures("unknown_provider")
 def test_path_of_an_issuer_is_heeded(settings: Settings, slash: str) -> None:
@@ -367,6 +372,7 @@ def test_path_of_an_issuer_is_heeded(settings: Settings, slash: str) -> None:
         assert found.revocation_endpoint is None
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("endpoint", "is_taken"),
     [

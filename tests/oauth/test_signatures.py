@@ -94,6 +94,7 @@ def sign(google: FakeGoogle, key: Any, algorithm: str, **changes: Any) -> Secret
     return Secret(jwt.encode(header, claims, key, algorithms=[algorithm]))
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_issuer_may_sign_in_any_of_these_ways(
     google: FakeGoogle,
@@ -111,6 +112,7 @@ def test_issuer_may_sign_in_any_of_these_ways(
     assert verify_id_token(office, token, nonce=NONCE).sub == "42"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_what_the_issuer_does_not_name_is_refused(
     google: FakeGoogle,
@@ -132,6 +134,7 @@ def test_what_the_issuer_does_not_name_is_refused(
     assert verify_id_token(named, token, nonce=NONCE).sub == "42"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("named", [None, ("HS256", "none"), ("HS256", "none", "RS256")])
 def test_shared_secrets_are_never_taken(
     google: FakeGoogle,
@@ -149,6 +152,7 @@ def test_shared_secrets_are_never_taken(
         )
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "parameters", [{"use": "enc"}, {"alg": "PS256"}, {"kty": "EC"}, {"kty": "oct"}, {"kid": "two"}]
 )
@@ -166,6 +170,7 @@ def test_key_that_is_for_something_else_does_not_verify(
         verify_id_token(office, sign(google, rsa, "RS256"), nonce=NONCE)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("broken", [{"n": "x"}, {"n": 5}, {"n": None}, {"e": ""}])
 def test_key_that_is_none_is_no_outage(
     google: FakeGoogle,
@@ -206,6 +211,7 @@ def test_only_unknown_kinds_are_no_outage(
         verify_id_token(office, sign(google, rsa, "RS256"), nonce=NONCE)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("audience", "party", "is_ours"),
     [

@@ -55,6 +55,7 @@ def test_redirect_uri_with_a_query(google, app, alice):
     assert location.startswith("http://app.example/?tenant=7&state=a%20state&code=")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("deny", [True, False])
 def test_sends_iss(google, app, alice, deny):
     """When told to, the response names its issuer (RFC 9207), errors included."""
@@ -200,6 +201,7 @@ def test_several_accounts_and_a_choice(app, alice):
     assert app.google.granted_scopes(alice) is None
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("hint", ["bob@example.com", "BOB@example.com", "1234"])
 def test_hint_preselects(app, alice, hint):
     """A login_hint preselects the account, by e-mail address or sub."""
@@ -219,6 +221,7 @@ def test_hint_is_only_a_hint(app, alice):
     assert app.google.granted_scopes(alice) == {CALENDAR}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("hd", "shown"),
     [
@@ -325,6 +328,7 @@ def test_failure_after_the_page(app, alice):
         app.google.consent(app.authorization_url())
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("status", [200, 503])
 @pytest.mark.parametrize("body", ["<p>Come back later</p>", "Come back later"])
 def test_failure_before_the_page(app, alice, status, body):

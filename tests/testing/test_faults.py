@@ -54,6 +54,7 @@ def test_fail_next_with_a_body(app, body, content):
     assert response.headers["Retry-After"] == "7"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("endpoint", "path"),
     [
@@ -92,6 +93,7 @@ def test_faults_queue(app, tokens):
     assert answers == [500, 400, 200]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("arguments", "status", "body"),
     [
@@ -177,6 +179,7 @@ def test_failure_takes_no_effect(app, tokens):
     assert answers == [500, 200]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("error", ["invalid_request", "server_error", "anything <b>at all"])
 def test_fail_next_authorization(app, alice, error):
     """The browser comes back with the error and the state, once, and nothing is granted."""
@@ -252,6 +255,7 @@ def test_tamper_next_response_removes(app, alice):
     assert set(second) == {"access_token", "expires_in", "scope"}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("endpoint", "path", "field"),
     [

@@ -59,6 +59,7 @@ def exchange(
     return requests.post(f"{google.url}/token", data=form, auth=pair if basic else None, timeout=5)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "params",
     [
@@ -80,6 +81,7 @@ def test_what_it_does_not_know_is_refused(
         google.consent(address(google, other, **params))
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "params", [{"access_type": "offline"}, {"hd": "*"}, {"prompt": "select_account consent"}]
 )
@@ -125,6 +127,7 @@ def test_there_may_be_no_refresh_tokens(google: FakeGoogle, other: FakeClient) -
     assert "refresh_token" not in exchange(google, other).json()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("authentication", "basic", "body", "status"),
     [
@@ -173,6 +176,7 @@ def test_revocation_asks_who_it_is(google: FakeGoogle, other: FakeClient) -> Non
     assert revoke(**own) == 200
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("member", "expected"),
     [("sub", {"sub": "7"}), ("id", {"id": "7"}), ("data.user.id", {"data": {"user": {"id": "7"}}})],
@@ -192,6 +196,7 @@ def test_userinfo_has_the_subject_anywhere(
     assert answer == {"email": "alice@example.com", "name": "", "picture": "", **expected}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("published", ["openid", "oauth", ""])
 def test_metadata_is_one_or_the_other(google: FakeGoogle, published: Any) -> None:
     """Or none."""
@@ -204,6 +209,7 @@ def test_metadata_is_one_or_the_other(google: FakeGoogle, published: Any) -> Non
     assert status("oauth-authorization-server") == (200 if published == "oauth" else 404)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("kind", ["userinfo", "none"])
 def test_settings_of_a_project_say_how_it_is(settings: Any, kind: str) -> None:
     """The fake serves its clients as the providers that they are of."""

@@ -58,6 +58,7 @@ def test_defaults():
 # Whether an old refresh token grows
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("grows", "scopes"), [(False, CALENDAR), (True, f"{CALENDAR} {DRIVE}")], ids=["stays", "grows"]
 )
@@ -103,6 +104,7 @@ def test_new_refresh_token_stands_for_the_combined_authorization(app, alice):
 # Whether a second authorization brings a refresh token
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("sends", [True, False])
 def test_second_authorization_with_new_scopes(app, alice, sends):
     """Google shows its consent page, and may or may not give a refresh token for it."""
@@ -118,6 +120,7 @@ def test_second_authorization_with_new_scopes(app, alice, sends):
     assert "refresh_token" not in online
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("scope", [CALENDAR, DRIVE])
 def test_no_second_refresh_token_even_with_prompt_consent(app, alice, scope):
     """A fault that Google is not known for: the first one is the only one."""
@@ -143,6 +146,7 @@ def test_new_scopes_bring_one_where_prompt_consent_does_not(app, alice):
 # Who an authorization response is from
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("sends", [True, False])
 @pytest.mark.parametrize("declares", [True, False])
 def test_iss_sent_and_declared(app, alice, sends, declares):
@@ -252,6 +256,7 @@ def test_refused_refresh_replaces_nothing(app, other_app, alice):
     assert app.refresh(token).status_code == 200
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("ends", [True, False])
 def test_reuse_of_a_replaced_token(app, alice, ends):
     """The whole family may die of it; what came of another authorization lives on."""
@@ -277,6 +282,7 @@ def test_reuse_by_another_client_ends_nothing(app, other_app, alice):
     assert not is_dead(app, second)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("rotates", [True, False], ids=["rotated", "by a second consent"])
 def test_revoking_a_replaced_refresh_token_ends_the_grant(app, alice, rotates):
     """As at Google: whoever tidies up the old token has killed the new one."""
@@ -339,6 +345,7 @@ def test_include_granted_scopes_of_the_project(app, sibling_app, other_app, alic
     assert app.refresh(tokens["refresh_token"]).json()["scope"] == f"{CALENDAR} {DRIVE}"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("by", ["refresh_token", "access_token"])
 def test_revocation_ends_the_grant_of_the_project(app, sibling_app, other_app, alice, by):
     """For all its clients, codes on their way included; not for another project's, nor user's."""

@@ -89,6 +89,7 @@ def test_code_of_another_client(app, other_app, alice):
     assert own.status_code == 200
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("redirect_uri", [f"{REDIRECT_URI}/", ""])
 def test_code_with_another_redirect_uri(app, alice, redirect_uri):
     """A code belongs to the address that it was sent to, and is lost after a wrong try."""
@@ -121,6 +122,7 @@ def test_verifier(app, alice):
     assert response.status_code == 200
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("challenge", "form", "description"),
     [
@@ -173,6 +175,7 @@ def test_refresh_token_again_after_revocation(app, alice):
     assert "refresh_token" in app.link()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("access_type", "sent"), [("offline", True), ("online", False)])
 def test_refresh_token_always(app, alice, access_type, sent):
     """When told to, each offline authorization gives a refresh token."""
@@ -316,6 +319,7 @@ def test_client_by_http_basic(app, alice):
     assert response.status_code == 200
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("form", "error", "description", "status"),
     [
@@ -335,6 +339,7 @@ def test_wrong_client(app, form, error, description, status):
     assert_error(response, error, description, status)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("form", "error", "description"),
     [

@@ -60,6 +60,7 @@ def list_redirect_uris(
 
 
 @pytest.mark.usefixtures("translated")
+@pytest.mark.matrix
 @pytest.mark.parametrize("language", ["de", "en"])
 def test_every_language_comes_back_to_one_address(
     browser: Client,
@@ -93,6 +94,7 @@ def test_check_names_the_one_address(configure: Callable[..., None]) -> None:
     assert check_installation() == []
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("host", "scheme", "redirect_uri"),
     [
@@ -119,6 +121,7 @@ def test_host_has_one_form(
     assert redirect_uri_of(response) == redirect_uri
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("host", "registered", "domain"),
     [
@@ -159,6 +162,7 @@ def test_other_name_of_the_site_is_told(
     assert f"A user at {host} was not sent to Google, which leads back to {there}" in caplog.text
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("host", "registered", "domain"),
     [
@@ -186,6 +190,7 @@ def test_names_that_share_a_session_are_one_site(
     assert redirect_uri_of(response) == registered
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("path", "back"),
     [

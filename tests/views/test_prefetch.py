@@ -23,6 +23,7 @@ GUESSES = [
 ]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("headers", GUESSES, ids=str)
 def test_prefetched_callback_uses_nothing(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any, headers: dict[str, str]
@@ -40,6 +41,7 @@ def test_prefetched_callback_uses_nothing(
     assert len(google.requests_to("token")) == 1
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("headers", GUESSES, ids=str)
 def test_prefetched_start_evicts_nothing(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any, headers: dict[str, str]

@@ -143,6 +143,7 @@ def test_oauth_provider_is_asked_whose_token_it_is(
     assert not google.requests_to("certs")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("member", ["id", "data.id", "data.user.id"])
 def test_subject_may_have_any_name(
     browser: Client, google: FakeGoogle, alice: FakeUser, play: Play, member: str
@@ -155,6 +156,7 @@ def test_subject_may_have_any_name(
     assert only().sub == alice.sub
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("value", "sub"),
     [(583231, "583231"), (0, "0"), (-1, "-1"), ("a b", "a b"), ("x" * 255, "x" * 255)],
@@ -170,6 +172,7 @@ def test_subject_is_text_or_a_whole_number(
     assert only().sub == sub
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "value",
     [
@@ -207,6 +210,7 @@ def test_what_is_no_subject_is_refused(
     assert_nothing_is_left(google, alice)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("fault", "status"),
     [
@@ -246,6 +250,7 @@ def test_userinfo_that_says_nothing_links_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 @pytest.mark.parametrize("is_compressed", [False, True])
 def test_userinfo_of_a_hundred_megabytes_is_cut_short(
     browser: Client,
@@ -343,6 +348,7 @@ def test_scopes_may_be_separated_by_commas(
     assert only().granted_scopes == ["read", "write"]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "scope", ["read,write", "read, write", ["read", "write"], ["read", 1, "write"]]
 )
@@ -392,6 +398,7 @@ def test_address_and_name_need_not_be_asked(
     assert (only().sub, only().email) == (alice.sub, "")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("fields", "status"),
     [
@@ -421,6 +428,7 @@ def test_answer_that_cannot_be_used_leaves_no_grant(
     assert_nothing_is_left(google, alice)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("kind", ["bearer", "BEARER", "Bearer"])
 def test_kind_of_token_is_read_without_case(
     browser: Client, google: FakeGoogle, alice: FakeUser, oauth: FakeClient, kind: str
@@ -431,6 +439,7 @@ def test_kind_of_token_is_read_without_case(
     assert link(browser, google, alice).status_code == 302
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [

@@ -90,12 +90,14 @@ def test_nothing_is_there_unless_it_is_configured(
     assert not SecurityEvent.objects.exists()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("method", ["get", "head", "put", "delete", "options"])
 def test_events_are_posted(client: Client, method: str) -> None:
     """And nothing else."""
     assert getattr(client, method)(PATH).status_code == 405
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("options", "code"),
     [
@@ -160,6 +162,7 @@ def test_issuer_is_the_one_of_the_configuration_to_the_letter(
     assert refused(response) == "invalid_issuer"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("kind", [None, "JWT", "secevent+jwt", "application/secevent+jwt"])
 def test_types_of_tokens_that_google_may_send(
     client: Client, google: FakeGoogle, alice: FakeUser, kind: str | None
@@ -204,6 +207,7 @@ def test_token_does_not_expire(client: Client, google: FakeGoogle, alice: FakeUs
     assert response.status_code == 202
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("seconds", "status"), [(50, 202), (70, 400)])
 def test_token_is_not_of_the_future(
     client: Client, google: FakeGoogle, alice: FakeUser, seconds: int, status: int
@@ -242,6 +246,7 @@ def test_what_would_be_refused_makes_nobody_ask(
     assert google.requests == []
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("endpoint", ["risc_configuration", "certs"])
 def test_google_is_away(client: Client, google: FakeGoogle, alice: FakeUser, endpoint: str) -> None:
     """Then it may deliver again, and is left alone for some seconds."""
@@ -256,6 +261,7 @@ def test_google_is_away(client: Client, google: FakeGoogle, alice: FakeUser, end
     assert response.status_code == 202
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "configuration",
     [
@@ -276,6 +282,7 @@ def test_configuration_makes_no_sense(
     assert response.status_code == 503
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("error", [OperationalError("no space"), InterfaceError("closed")])
 def test_database_is_away(
     client: Client,
@@ -294,6 +301,7 @@ def test_database_is_away(
     assert str(error) not in caplog.text
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "broken",
     [
@@ -326,6 +334,7 @@ def test_content_type_is_that_of_the_rfc(client: Client, google: FakeGoogle) -> 
     assert answer.status_code == 202
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("size", [65_537, 1_000_000])
 def test_body_is_bounded(size: int) -> None:
     """No more of it is read than that."""

@@ -318,6 +318,7 @@ def page_of(browser: Client, url: str = "/agenda/") -> str:
     return page
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("status", sorted(set(STATUSES) - {"anonymous"}))
 def test_page_is_well_made(client: Client, user: Any, status: str) -> None:
     """A language, a title, one heading, a main landmark; nothing that a strict CSP forbids."""
@@ -335,6 +336,7 @@ def test_page_is_well_made(client: Client, user: Any, status: str) -> None:
     assert " on" not in page[page.index("<body") : page.index("<h1")]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("status", "words", "button"),
     [
