@@ -130,25 +130,28 @@ def record_selected(
 
     The other arguments are those of :func:`record`.
     """
-    copied = _record_in_database(rows, event, actor or _actor.get(), details)
-    left = rows.exclude(pk__in=copied) if copied else rows
-    links = left.only("pk", "user_id", "client", "issuer", "sub")
+    left = _record_in_database(rows, event, actor or _actor.get(), details)
+    if left is not None and not left:
+        return
+    links = rows if left is None else rows.filter(pk__in=left)
+    links = links.only("pk", "user_id", "client", "issuer", "sub")
     record_all(links, event, using=rows.db, actor=actor, **details)
 
 
 def _record_in_database(
     rows: GoogleAccountQuerySet, event: HistoryEvent, actor: Actor, details: dict[str, Any]
-) -> list[Any]:
-    """Have the database itself write the entries; return the keys of the accounts that have one."""
+) -> set[Any] | None:
+    """Have the database itself write the entries; return the keys of the accounts without one.
+
+    ``None`` is all of them.
+    """
     if connections[rows.db].vendor != "postgresql":
-        return []
+        return None
     owner = Cast("user_id", CharField())
     known = list(rows.order_by().values_list("pk", "user_id", owner))
-    if len(known) < _MANY:
-        return []
-    same = list_same_owners(known)
+    same = list_same_owners(known) if len(known) >= _MANY else []
     if not same:
-        return []
+        return None
     accounts: QuerySet[Any] = GoogleAccount.objects.using(rows.db).filter(pk__in=same)
     values = {
         "account_id": F("pk"),
@@ -161,7 +164,7 @@ def _record_in_database(
         "created_at": Value(clock.now(), output_field=DateTimeField()),
     }
     insert_selected(HistoryEntry, values, accounts)
-    return same
+    return {pk for pk, *_ in known}.difference(same)
 
 
 def list_same_owners(known: Iterable[Any]) -> list[Any]:

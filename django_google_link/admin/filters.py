@@ -119,7 +119,7 @@ class EventFilter(admin.SimpleListFilter):
 class ActorFilter(admin.SimpleListFilter):
     """By the kind of whoever has done it."""
 
-    title = gettext_lazy("by")
+    title = gettext_lazy("actor")
     parameter_name = "actor_kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:

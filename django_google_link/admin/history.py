@@ -105,13 +105,13 @@ def render_history(account: GoogleAccount, site_name: str) -> str:
         )
         for entry in entries
     )
-    items = format_html_join("", "<li>{}: {}<br>{}</li>", lines)
+    items = format_html_join("", "<div>{}: {}<br>{}</div>", lines)
     try:
         url = reverse(f"{site_name}:google_link_historyentry_changelist")
     except NoReverseMatch:  # A site of the project's own, without that list.
-        return format_html("<ul>{}</ul>", items)
+        return items
     return format_html(
-        '<ul>{}</ul><a href="{}?account_id={}">{}</a>', items, url, account.pk, _("Whole history")
+        '{}<a href="{}?account_id={}">{}</a>', items, url, account.pk, _("Whole history")
     )
 
 

@@ -15,7 +15,8 @@ _MISTAKES = (
         "Write the file again as UTF-8.",
     ),
     (r"""^b?["'].*["']$""", "is in quotes", "Leave the quotes out."),
-    (r"^[A-Za-z_]\w*\s*=\s*\S", "begins with a name", "Leave out all up to the first =."),
+    # A key itself has 43 characters before its "=".
+    (r"^[A-Za-z_]\w{0,41}\s*=\s*\S", "begins with a name", "Leave out all up to the first =."),
     (r"\s#|^#", "has a comment", "Keep the key alone."),
     (r"[\s,;]", "is several words", "Make each key an item of its own."),
     (

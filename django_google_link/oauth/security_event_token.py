@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from ..conf import clock
 from ..conf.clients import OAuthClient
-from ..conf.validators import is_endpoint, is_loopback
+from ..conf.validators import is_endpoint
 from ..exceptions import GoogleLinkError, RefreshUnavailableError
 from .id_token import CLOCK_SKEW, SUBJECT, is_numeric_date
 from .published import ALGORITHMS, NONSENSE, find_signing_key, read_document
@@ -301,7 +301,7 @@ def _read_transmitter(issuer: str) -> tuple[str, str]:
     document = read_document(issuer.rstrip("/") + _CONFIGURATION, rests=True)
     name, jwks_uri = document.get("issuer"), document.get("jwks_uri")
     is_usable = isinstance(name, str) and isinstance(jwks_uri, str) and is_endpoint(jwks_uri)
-    if not is_usable or (is_loopback(str(jwks_uri)) and not is_loopback(issuer)):
+    if not is_usable:
         raise RefreshUnavailableError("malformed_risc_configuration", status=200)
     return str(name), str(jwks_uri)
 

@@ -541,7 +541,7 @@ def test_stop_while_the_id_token_is_verified_ends_the_grant(
     def stop(*args: Any, **kwargs: Any) -> None:
         raise SystemExit(1)
 
-    monkeypatch.setattr("jwt.PyJWKSet.from_dict", stop)
+    monkeypatch.setattr("jwt.PyJWK", stop)
 
     with pytest.raises(SystemExit):
         complete_authorization(user, *authorization)

@@ -567,6 +567,23 @@ def test_grant_that_cannot_be_stored_is_ended(
     assert_ended(google, alice)
 
 
+def test_worker_that_is_stopped_ends_the_grant(
+    google: FakeGoogle, alice: FakeUser, anna: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it is found out whose the grant is: nobody else would know of it."""
+    credentials = obtain(google, alice)
+
+    def stop(*args: Any, **options: Any) -> None:
+        raise SystemExit(1)
+
+    monkeypatch.setattr("jwt.PyJWK", stop)
+
+    with pytest.raises(SystemExit):
+        link_credentials(anna, credentials)
+
+    assert_ended(google, alice)
+
+
 def test_user_who_is_deleted_meanwhile(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
     """It is ended as well, and the error says why."""
     credentials = obtain(google, alice)

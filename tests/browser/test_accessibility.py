@@ -193,3 +193,5 @@ def test_pages_of_operators(visitor: Visitor) -> None:
     visitor.look("Summary", is_ours=False)
     page.goto("/admin/google_link/pendingrevocation/")
     visitor.look("pending revocation", is_ours=False)
+    page.goto("/admin/google_link/historyentry/")
+    visitor.look("entry in the history of a link", is_ours=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,9 +13,11 @@ from django.test import Client
 from pytest_django import Settings
 
 from django_google_link.accounts.spent_states import delete_old_states
-from django_google_link.encryption.keyring import make_key
+from django_google_link.encryption.format import Binding
+from django_google_link.encryption.keyring import make_key, seal
 from django_google_link.headless import FrontEndError, complete_link, start_link
 from django_google_link.models import GoogleAccount, PendingRevocation, SpentState
+from django_google_link.secret import Secret
 from django_google_link.testing import FakeGoogle, FakeUser, travel
 from tests.support.constants import CALLBACK
 from tests.support.databases import at_once, new_user
@@ -132,6 +135,19 @@ def test_altered_ticket(front_end: FrontEnd, google: FakeGoogle, alice: FakeUser
     assert not SpentState.objects.exists()
 
     assert front_end.complete(ticket, back).status_code == 200
+
+
+def test_ticket_of_another_version(
+    front_end: FrontEnd, google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """What it says is not known any more, or not yet: the user starts again."""
+    back = google.consent(front_end.start()["authorization_url"], user=alice)
+    binding = Binding(
+        purpose="front_end.ticket", row_id="id", owner=str(user.pk), sub="", issuer="", client_id=""
+    )
+    for content in ({}, {"mode": "redirect", "pending": {"new": 1}}):
+        ticket = f"id.{seal(Secret(json.dumps(content)), binding)}"
+        assert refusal(front_end.complete(ticket, back)) == (400, "ticket_invalid")
 
 
 def test_expired_ticket(front_end: FrontEnd, google: FakeGoogle, alice: FakeUser) -> None:

@@ -105,6 +105,14 @@ def test_origin_is_one_of_the_settings_exactly(
     assert front_end.start(**SCRIPT, origin=ORIGIN)["redirect_uri"] == ORIGIN
 
 
+def test_addresses_belong_to_their_modes(
+    allow_modes: Callable[..., None], front_end: FrontEnd
+) -> None:
+    """One that means nothing in a mode is refused."""
+    for wrong in ({**PHONE, "redirect_uri": PAGE}, {**PHONE, "origin": ORIGIN}, {"origin": ORIGIN}):
+        assert refusal(front_end.send("POST", "links/", wrong)) == (400, "invalid_request")
+
+
 def test_state_of_the_script_is_compared(
     allow_modes: Callable[..., None], front_end: FrontEnd, google: FakeGoogle, alice: FakeUser
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -14,7 +15,8 @@ from rest_framework.authentication import SessionAuthentication
 from rest_framework.throttling import UserRateThrottle
 
 from django_google_link.contrib.rest_framework.views import FrontEndView
-from django_google_link.headless import read_openapi
+from django_google_link.headless import FrontEndError, read_openapi
+from django_google_link.headless.bodies import parse_object
 from django_google_link.models import GoogleAccount
 from django_google_link.testing import FakeGoogle, FakeUser, make_google_account
 from tests.support.constants import CALENDAR
@@ -227,6 +229,66 @@ def test_other_methods(mounted: FrontEnd, method: str, path: str) -> None:
         response = mounted.send(other, path, {})
         assert refusal(response) == (405, "method_not_allowed")
         assert method in response["Allow"]
+
+
+def test_site_that_takes_less(mounted: FrontEnd, settings: Settings) -> None:
+    """Its own limit holds, and is told in the one shape."""
+    if mounted.api == "/drf/google/":
+        pytest.skip("Django REST framework reads no more than is taken here.")
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10
+
+    response = mounted.send("POST", "links/", {"mode": "redirect"})
+
+    assert refusal(response) == (413, "body_too_large")
+
+
+class _Broken:
+    """A connection that ends in the middle of a body."""
+
+    def read(self, size: int = -1) -> bytes:
+        """Fail."""
+        raise OSError("gone")
+
+    readline = read
+
+
+def test_body_that_does_not_arrive(mounted: FrontEnd) -> None:
+    """Whoever is still there is told."""
+    response = mounted.send("POST", "links/", {"mode": "redirect"}, **{"wsgi.input": _Broken()})
+
+    assert refusal(response) == (400, "invalid_json")
+
+
+def test_body_without_a_length() -> None:
+    """It is measured when it is there."""
+    with pytest.raises(FrontEndError) as refused:
+        parse_object(b" " * 70_000)
+
+    assert refused.value.status == 413
+
+
+def test_default_is_chosen_and_not_unchosen(mounted: FrontEnd, user: Any) -> None:
+    """Another one is made the default instead."""
+    account = make_google_account(user)
+
+    response = mounted.send("PATCH", f"accounts/{account.pk}/", {"is_default": False})
+
+    assert refusal(response) == (400, "invalid_request")
+    assert GoogleAccount.objects.get().is_default
+
+
+def test_mistakes_of_operators_are_no_refusals(
+    mounted: FrontEnd, configure: Callable[..., None]
+) -> None:
+    """They reach the log and the site's error reports, at each mount."""
+    configure(CLIENT_ID="", CLIENT_SECRET="")
+    mounted.client.raise_request_exception = False
+
+    response = mounted.client.post(
+        f"{mounted.api}links/", "{}", "application/json", headers=mounted.headers
+    )
+
+    assert response.status_code == 500
 
 
 def test_views_step_out_of_transactions(

@@ -290,6 +290,28 @@ def test_issuer_may_say_that_its_answers_name_it(google: FakeGoogle, issuer: str
             check_issuer(client, "https://evil.example")
 
 
+@pytest.mark.slow
+def test_no_more_than_a_hundred_issuers_are_remembered(
+    google: FakeGoogle, configure: Callable[..., None], issuer: str
+) -> None:
+    """Then all are forgotten, and asked again as they are needed."""
+
+    def ask(number: int) -> None:
+        configure(ISSUER=f"{issuer}/{number}")
+        with pytest.raises(ClientMisconfiguredError):
+            with_endpoints(get_client())
+
+    for number in range(100):
+        ask(number)
+    ask(0)
+    first = "/0/.well-known/openid-configuration"
+    assert asked(google).count(first) == 1
+
+    ask(100)
+    ask(0)
+    assert asked(google).count(first) == 2
+
+
 class _Publisher(BaseHTTPRequestHandler):
     """Publishes what the server has for a path."""
 

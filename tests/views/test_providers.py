@@ -11,6 +11,7 @@ from datetime import timedelta
 from html import unescape
 from typing import Any
 
+import jwt
 import pytest
 from django.test import Client
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
@@ -251,6 +252,7 @@ def test_userinfo_of_a_hundred_megabytes_is_cut_short(
     google: FakeGoogle,
     alice: FakeUser,
     oauth: FakeClient,
+    caplog: pytest.LogCaptureFixture,
     is_compressed: bool,
 ) -> None:
     """Compressed, too, though nobody has asked for that."""
@@ -262,6 +264,7 @@ def test_userinfo_of_a_hundred_megabytes_is_cut_short(
     response = link(browser, google, alice)
 
     assert response.status_code == 503
+    assert "answer_too_long" in caplog.text
     assert_nothing_is_left(google, alice)
 
 
@@ -486,7 +489,8 @@ def test_id_token_of_a_refresh_is_no_matter_of_userinfo(
     link(browser, google, alice)
 
     google.client.speaks_openid = True
-    google.tamper_next_response(fields={"id_token": "a.b.c"})
+    strange = jwt.encode({"sub": "another name of hers"}, "k" * 32, algorithm="HS256")
+    google.tamper_next_response(fields={"id_token": strange})
     with travel(hours=2), caplog.at_level(logging.WARNING):
         fresh_access_token(only())
 

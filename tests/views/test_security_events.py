@@ -7,8 +7,9 @@ import time
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import InterfaceError, OperationalError, connection
-from django.test import AsyncRequestFactory, Client, RequestFactory
+from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 from pytest_django import Settings
 
 from django_google_link.models import SecurityEvent
@@ -340,6 +341,16 @@ def test_body_is_bounded_on_asgi() -> None:
     request.META.pop("CONTENT_LENGTH", None)
 
     assert refused(security_events(request)) == "invalid_request"
+
+
+def test_event_comes_on_asgi(google: FakeGoogle, alice: FakeUser) -> None:
+    """As everywhere."""
+    token = google.security_event_token("sessions-revoked", user=alice)
+    post = async_to_sync(AsyncClient().post)
+
+    assert post(PATH, token, content_type=TYPE).status_code == 202
+    assert refused(post(PATH, "x" * 1_000_000, content_type=TYPE)) == "invalid_request"
+    assert SecurityEvent.objects.count() == 1
 
 
 def test_body_that_breaks_off() -> None:

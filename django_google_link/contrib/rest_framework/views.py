@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from django.http import UnreadablePostError
 from django.utils.cache import add_never_cache_headers
 from django.views.decorators.debug import sensitive_variables
 from rest_framework import exceptions, status
@@ -58,7 +59,11 @@ class _ObjectParser(BaseParser):
         self, stream: Any, media_type: str | None = None, context: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Return the object, or raise a ``FrontEndError``."""
-        return parse_object(stream.read(LONGEST_BODY + 1))
+        try:
+            body = stream.read(LONGEST_BODY + 1)
+        except UnreadablePostError:
+            raise FrontEndError(400, "invalid_json", "The body did not arrive.") from None
+        return parse_object(body)
 
 
 class FrontEndView(GenericAPIView[Any]):
