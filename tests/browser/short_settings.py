@@ -4,4 +4,4 @@ from datetime import timedelta
 
 from daybook.settings import *  # noqa: F403
 
-SIMPLE_JWT = {"ACCESS_TOKEN_LIFETIME": timedelta(seconds=1)}
+SIMPLE_JWT = {"ACCESS_TOKEN_LIFETIME": timedelta(seconds=5)}

@@ -372,7 +372,7 @@ def test_access_token_that_expires(
         page = open_browser(base_url=demo.app).new_page()
         log_in_to_app(page)
         popup = open_popup(page)
-        page.wait_for_timeout(1500)
+        page.wait_for_timeout(5500)
 
         allow(popup)
 
