@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.core import mail
 from django.test import Client
-from pytest_django import DjangoCaptureOnCommitCallbacks
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from django_google_link.signals import security_event
 from django_google_link.testing import FakeGoogle, FakeUser
@@ -34,9 +34,12 @@ def test_user_is_written_to(
     google: FakeGoogle,
     alice: FakeUser,
     user: Any,
+    settings: Settings,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
     """The receiver of the page is connected as long as its names are there."""
+    # From Django 6.1 on a project has to say how its mail goes.
+    settings.MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}
     linked(user, google, alice)
     names = run(PAGE, "def write_to_user")
 

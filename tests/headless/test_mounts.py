@@ -143,7 +143,11 @@ def test_bodies(mounted: FrontEnd, user: Any, method: str, path: str) -> None:
         status, word = refusal(response)
         assert status == expected, name
         if status == 400:
-            assert word == ("invalid_request" if name in WELL_FORMED else "invalid_json"), name
+            # Some Pythons read objects that others find too deep.
+            words = {"invalid_request"} if name in WELL_FORMED else {"invalid_json"}
+            if name == "deep objects":
+                words |= {"invalid_request"}
+            assert word in words, name
 
 
 VALUES: dict[str, Any] = {
