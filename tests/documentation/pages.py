@@ -7,8 +7,6 @@ from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
-from django.core.management import find_commands, get_commands
-
 if TYPE_CHECKING:
     from pytest_django import Settings
 
@@ -37,15 +35,6 @@ PUBLIC_MODULES = [
         "testing",
     )
 ]
-
-# The app's commands, by name, and the kit's, which is not an installed app of the tests.
-COMMANDS = {
-    **{name: app for name, app in get_commands().items() if app == "django_google_link"},
-    **dict.fromkeys(
-        find_commands(str(ROOT / "django_google_link" / "testing" / "management")),
-        "django_google_link.testing",
-    ),
-}
 
 
 def name_of(page: Path) -> str:

@@ -18,7 +18,8 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from django_google_link.testing import FakeGoogle
-from tests.documentation.pages import COMMANDS, DOCS, PAGES, ROOT, blocks, name_of
+from tests.documentation.commands import COMMANDS
+from tests.documentation.pages import DOCS, PAGES, ROOT, blocks, name_of
 
 # These are run by tests of their own.
 ELSEWHERE = {
