@@ -51,7 +51,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
 SCOPES = ["openid", "email", CALENDAR, DRIVE]
 HELD = 'INSERT INTO "google_link_pendingrevocation"'
-STORED = 'INSERT INTO "google_link_googleaccount"'
+STORED = ("INSERT INTO", "google_link_googleaccount")
 
 
 @pytest.fixture(autouse=True)
@@ -568,7 +568,7 @@ def test_grant_that_cannot_be_stored_is_ended(
     skip_pauses(monkeypatch)
     credentials = obtain(google, alice)
 
-    with refusing(OperationalError("disk full"), STORED), pytest.raises(GrantNotStoredError):
+    with refusing(OperationalError("disk full"), *STORED), pytest.raises(GrantNotStoredError):
         link_credentials(anna, credentials)
 
     assert_ended(google, alice)

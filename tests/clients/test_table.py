@@ -183,7 +183,11 @@ def make_httpx_view(stage: Stage) -> Call:
     browser.force_login(stage.user)
     cookies = {name: morsel.value for name, morsel in browser.cookies.items()}
     url = f"http://127.0.0.1:{port}/agenda/"
-    return lambda: _read(requests.get(url, cookies=cookies, timeout=LIMIT, allow_redirects=False))
+    # A browser is led on; a program would be told.
+    headers = {"Accept": "text/html"}
+    return lambda: _read(
+        requests.get(url, cookies=cookies, headers=headers, timeout=LIMIT, allow_redirects=False)
+    )
 
 
 def _read(response: Any) -> Any:

@@ -21,8 +21,8 @@ from django_google_link.conf import settings as conf
 from django_google_link.headless import read_openapi
 from django_google_link.models import GoogleAccount, PendingRevocation
 from django_google_link.web.access import Requirement
+from tests.documentation.commands import COMMANDS
 from tests.documentation.pages import (
-    COMMANDS,
     PAGES,
     PUBLIC_MODULES,
     ROOT,
