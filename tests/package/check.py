@@ -25,7 +25,9 @@ SETTINGS = """
 INSTALLED_APPS += ["django_google_link"]
 STATIC_ROOT = BASE_DIR / "static"
 GOOGLE_LINK = {
-    "CLIENTS": {"default": {"CLIENT_ID": "id", "CLIENT_SECRET": "secret", "SCOPES": []}},
+    "CLIENTS": {
+        "default": {"CLIENT_ID": "1-a.apps.googleusercontent.com", "CLIENT_SECRET": "secret"},
+    },
     "ENCRYPTION_KEYS": ["kY3hQ0yJmWc1V7r8b2NnDq5sTz4uXe9fAg6LiPoRwEI="],
 }
 """
