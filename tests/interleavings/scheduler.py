@@ -142,6 +142,8 @@ class Worker(threading.Thread):
         if threading.current_thread() is not self:
             return act()
         self.stop("step", label)
+        # What is tried again may have a connection of its own, and so another process.
+        self.pid = connections["default"].connection.info.backend_pid
         self.is_at_statement = True
         try:
             return act()
@@ -174,11 +176,14 @@ class Scheduler:
             worker.start()
 
     def close(self) -> None:
-        """End the workers."""
+        """End the workers. One that is stuck must not keep its locks: all would wait for them."""
         for worker in self._workers:
-            worker.order(None)
-        for worker in self._workers:
-            worker.join(10)
+            if worker.is_done:
+                worker.order(None)
+                worker.join(10)
+                continue
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_terminate_backend(%s)", [worker.pid])
 
     def hold(self, label: str) -> None:
         """Let the worker that moves stop here: called for it by the thread that has its request."""
