@@ -122,6 +122,8 @@ def test_popup_that_is_blocked(chromium: Browser, demo: Demo, api: Api) -> None:
     page.add_init_script(CLICK_WITHOUT_A_USER)
 
     page.reload()
+    # Each look at the page would count as a click of its user.
+    page.wait_for_timeout(1500)
 
     expect_notice(page, "Your browser has blocked the window.")
     page.get_by_role("button", name="Link in this window").click()
@@ -161,7 +163,10 @@ def test_session_that_has_ended(page: Page) -> None:
 
 def test_popup_that_is_closed(page: Page, api: Api) -> None:
     """The app is told, and can start again."""
-    open_popup(page).close()
+    popup = open_popup(page)
+    # Nobody is as quick as a script: the app looks ten times a second where its popup is.
+    page.wait_for_timeout(1500)
+    popup.close()
 
     expect_notice(page, "The window was closed before Google had an answer.")
     link_in_popup(page)
