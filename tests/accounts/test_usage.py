@@ -109,7 +109,7 @@ def test_written_once_an_hour(django_assert_num_queries: DjangoAssertNumQueries)
     with django_assert_num_queries(0):
         services.access_token(account)
 
-    with travel(minutes=50):
+    with travel(minutes=30):
         services.access_token(GoogleAccount.objects.get())
         assert last_used() == first
     GoogleAccount.objects.update(access_token_expires_at=None)
