@@ -62,7 +62,7 @@ def test_no_index_is_the_beginning_of_another() -> None:
     partial = ("user_id", "client")  # Of the one default.
 
     indexes = [columns for columns in indexes if columns != partial]
-    assert len(indexes) == len(set(indexes)) == 10
+    assert len(indexes) == len(set(indexes)) == 12
     for columns in indexes:
         assert not any(other[: len(columns)] == columns for other in indexes if other != columns)
 
