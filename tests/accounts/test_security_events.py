@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -710,3 +711,10 @@ if os.environ.get("TEST_DATABASE"):
             fresh_access_token(account)
 
         assert state_of(account) == (Status.NEEDS_REAUTHORIZATION, "account_disabled")
+
+
+def test_check_is_called_after_its_link() -> None:
+    """In a shell, and wherever somebody looks."""
+    key = uuid.uuid4()
+
+    assert str(GrantCheck(account_id=key)) == str(key)

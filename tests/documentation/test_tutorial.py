@@ -84,6 +84,7 @@ def test_tutorial_leads_to_an_agenda(tmp_path: Path, monkeypatch: pytest.MonkeyP
         running(tmp_path, "runserver", "--noreload", f"127.0.0.1:{port}"),
         requests.Session() as browser,
     ):
+        browser.headers["Accept"] = "text/html"
         until(lambda: answers(f"{site}/admin/login/") and answers(google))
         page = browser.get(f"{site}/agenda/", timeout=5)
         assert page.url == f"{site}/admin/login/?next=/agenda/"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import include, path
 from ninja import NinjaAPI, Router
 from ninja.decorators import decorate_view
@@ -129,11 +129,6 @@ key_api = NinjaAPI(auth=KeyAuth(), urls_namespace="key")
 key_api.add_router("/google", make_router(get_user=lambda request: user_of(request.auth)))  # type: ignore[attr-defined]
 bare_key_api = NinjaAPI(auth=KeyAuth(), urls_namespace="bare-key")
 bare_key_api.add_router("/google", make_router())
-
-
-def empty(request: HttpRequest) -> HttpResponse:
-    """Return nothing."""
-    return HttpResponse()
 
 
 urlpatterns = [

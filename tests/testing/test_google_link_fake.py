@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 import requests
+from django.apps import AppConfig
 from django.core.management import CommandError, call_command, load_command_class
 from django.test import override_settings
 from pytest_django import Settings
@@ -301,3 +302,8 @@ def test_other_providers_are_left_alone(settings: Settings, port: int) -> None:
 
     assert settings.GOOGLE_LINK["CLIENTS"] == {"other": other}
     assert "do not lead here" not in run_fake(lambda: None, port=port)
+
+
+def test_kit_is_an_app_of_its_own() -> None:
+    """It stands beside the app, whose label is another one."""
+    assert AppConfig.create("django_google_link.testing").label == "google_link_testing"

@@ -241,6 +241,16 @@ def test_authorize_with_an_old_request_is_refused(browser: Client, user: Any) ->
     assert browser.get(wanted(user, max_age=-1)).status_code == 400
 
 
+def test_authorize_with_the_oldest_request_is_refused(
+    browser: Client, user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever was said then, no link is good for ever."""
+    start = wanted(user)
+    monkeypatch.setattr("django_google_link.accounts.authorize_links.LONGEST_AGE", -1)
+
+    assert browser.get(start).status_code == 400
+
+
 @pytest.mark.matrix
 @pytest.mark.parametrize(
     "evil",
