@@ -77,12 +77,16 @@ class Command(BaseCommand):
             )
         given = _read_answers(answers)
         google = _start(port)
+        # A terminal sends SIGINT, whoever runs several processes at once SIGTERM.
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             self._set_up(google, user or list(_USERS), given)
-            _wait_for_ctrl_c()
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            self.stdout.write("Stopped.")
         finally:
+            signal.signal(signal.SIGTERM, before)
             google.stop()
-        self.stdout.write("Stopped.")
 
     def _set_up(self, google: FakeGoogle, users: list[str], given: dict[str, Any]) -> None:
         for email in users:
@@ -191,14 +195,3 @@ def _read_answers(name: str | None) -> dict[str, Any]:
         if not isinstance(answer, dict | list):
             raise CommandError(f"{name}: the answer of {rule!r} is neither an object nor a list.")
     return answers
-
-
-def _wait_for_ctrl_c() -> None:
-    # A terminal sends SIGINT, whoever runs several processes at once SIGTERM.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        return
-    finally:
-        signal.signal(signal.SIGTERM, before)
