@@ -9,7 +9,9 @@ import socket
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from random import randint
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -40,10 +42,11 @@ FAKE_CLIENT = {
 
 @pytest.fixture
 def port() -> int:
-    """A free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A free port, which no connection of another test is given meanwhile."""
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", randint(20_000, 29_999)))
+            return int(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -57,8 +60,8 @@ def run_fake(visit: Callable[[], None], *, number: int = signal.SIGINT, **option
     out = io.StringIO()
 
     def use() -> None:
+        until(lambda: "Stop it with Ctrl-C." in out.getvalue())
         try:
-            until(lambda: "Stop it with Ctrl-C." in out.getvalue())
             visit()
         finally:
             os.kill(os.getpid(), number)
