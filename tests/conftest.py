@@ -46,6 +46,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def known_features(django_db_setup: None) -> None:
+    """Know what the database can, before a check asks in a test that must not ask a database."""
+
+
 @pytest.fixture
 def unknown_provider() -> None:
     """Nothing is known of any issuer: the next one may have the port of the last."""
