@@ -6,7 +6,6 @@ Each function returns what it reads, and raises a ``SettingsError`` that names t
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -95,15 +94,15 @@ def read_secret(name: str, value: Any) -> Secret:
 def _read_visible(name: str, key: str, value: str) -> str:
     """Return a value without what cannot be seen around it. Within it nobody would find that."""
     value = strip_invisible(value)
-    for position, character in enumerate(value, 1):
-        if unicodedata.category(character)[0] in "CZ" and character != " ":
-            raise SettingsError(
-                "E012",
-                f"{key} of the client {name!r} has the character "
-                f"U+{ord(character):04X} at position {position}.",
-                hint="It cannot be seen: copy the value again.",
-            )
-    return value
+    if value.isprintable():
+        return value
+    position = next(n for n, character in enumerate(value) if not character.isprintable())
+    raise SettingsError(
+        "E012",
+        f"{key} of the client {name!r} has the character U+{ord(value[position]):04X} at "
+        f"position {position + 1}.",
+        hint="It cannot be seen: copy the value again.",
+    )
 
 
 def read_scopes(name: str, value: Any) -> tuple[str, ...]:
