@@ -166,6 +166,8 @@ def test_list_asks_no_more_for_more(
     account = save(new_user())
     for _ in range(40):
         account.make_default()
+    # What a process asks once, and keeps, does not count.
+    desk.get(reverse(ENTRIES))
 
     with django_assert_max_num_queries(5):
         desk.get(reverse(ENTRIES))
