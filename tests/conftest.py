@@ -15,6 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from pytest_django import Settings
 
 from django_google_link.accounts.process_breaker import forget_failures
+from django_google_link.accounts.usage import forget_uses
 from django_google_link.oauth.metadata import forget_metadata
 from django_google_link.oauth.published import forget_published
 from django_google_link.testing import FakeGoogle, FakeUser
@@ -49,6 +50,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def known_features(django_db_setup: None) -> None:
     """Know what the database can, before a check asks in a test that must not ask a database."""
+
+
+@pytest.fixture(autouse=True)
+def no_uses() -> None:
+    """No use of a link is still to be written: it would be a query of the next test's request."""
+    forget_uses()
 
 
 @pytest.fixture

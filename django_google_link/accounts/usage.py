@@ -62,6 +62,13 @@ def connect_signals() -> None:
     request_finished.connect(close_old_connections)
 
 
+def forget_uses() -> None:
+    """Forget what is noted and not written yet: in tests, the links are those of the last one."""
+    with _lock:
+        _noted.clear()
+        _pending.clear()
+
+
 def begin_request(**kwargs: Any) -> None:
     """Let what this thread uses from now on wait for the response (``request_started``)."""
     _this_thread.is_serving = True
