@@ -6,7 +6,8 @@ BIN := .venv/bin
 # The tests are compiled once, not at each run.
 unexport PYTHONDONTWRITEBYTECODE
 
-# What is printed is kept as well, and a failure is a failure all the same.
+# What is printed is kept as well, a failure is a failure all the same, and whole runs take their time.
+long interleavings: export PYTEST_TIMEOUT = 0
 long interleavings: SHELL := bash
 long interleavings: .SHELLFLAGS := -o pipefail -c
 

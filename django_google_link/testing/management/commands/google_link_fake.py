@@ -93,7 +93,8 @@ class Command(BaseCommand):
             _add_account(google, email)
         leads_here = _add_clients(google)
         google.route("/<path:path>", methods=_METHODS)(self._tell_unknown)
-        samples = sample_answers.make_sample_answers(timezone.localdate())
+        today = timezone.template_localtime(timezone.now()).date()
+        samples = sample_answers.make_sample_answers(today)
         for rule, answer in {**samples, **given}.items():
             method, _, path = rule.rpartition(" ")
             google.answer(path, answer, method=method or "GET")
