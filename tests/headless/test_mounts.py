@@ -36,6 +36,7 @@ ENDPOINTS = [
 WITH_BODY = [endpoint for endpoint in ENDPOINTS if endpoint[0] in {"PATCH", "POST"}]
 
 
+@pytest.mark.slow
 def test_link_and_unlink(mounted: FrontEnd, google: FakeGoogle, alice: FakeUser, user: Any) -> None:
     """All that a front end does with an account, from the first to the last."""
     started = mounted.start()
