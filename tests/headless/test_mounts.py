@@ -331,6 +331,25 @@ def test_csrf_with_sessions(allow_front_end: None, user: Any) -> None:
     assert response.status_code == 200
 
 
+@pytest.mark.parametrize("api", ["/google/api/", "/session/google/"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://testserver.evil.example"]
+)
+def test_page_of_another_origin_that_has_the_token(
+    allow_front_end: None, api_site: None, user: Any, api: str, origin: str
+) -> None:
+    """What browsers say of where a request comes from counts as well."""
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(user)
+    client.cookies["csrftoken"] = "a" * 32
+    headers = {"x-csrftoken": "a" * 32}
+
+    theirs = FrontEnd(client, api=api, **headers, origin=origin)
+    assert refusal(theirs.send("POST", "links/", {})) == (403, "csrf_failed")
+    ours = FrontEnd(client, api=api, **headers, origin="http://testserver")
+    assert ours.send("POST", "links/", {}).status_code == 200
+
+
 def test_csrf_with_sessions_of_rest_framework(
     allow_front_end: None, api_site: None, user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
