@@ -28,7 +28,10 @@ from .spent_states import await_location, digest_state, finish_state, spend_stat
 # Part of every ticket, as the purposes of tokens are of each token.
 _PURPOSE = "front_end.ticket"
 
-_WRITTEN = re.compile(r"[A-Za-z0-9_.-]{1,8192}")
+#: Characters: it names each scope twice, and a site may ask for a hundred and more.
+LONGEST_TICKET = 32_768
+
+_WRITTEN = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True, kw_only=True)
