@@ -44,6 +44,10 @@ _CREDENTIALS = {
 }
 
 
+class _OtherKeyError(Exception):
+    """What was wrapped names its key itself, and AWS is to believe us rather than it."""
+
+
 class AWSKeyService(KeyService):
     """Wraps with symmetric keys of AWS KMS, by their id, ARN or alias."""
 
@@ -74,6 +78,8 @@ class AWSKeyService(KeyService):
         answer = self.make_client(_find_region(name)).decrypt(
             KeyId=name, CiphertextBlob=wrapped, EncryptionContext=dict(context)
         )
+        if answer["KeyId"] != name:
+            raise _OtherKeyError
         key: bytes = answer["Plaintext"]
         return key
 
@@ -83,6 +89,10 @@ class AWSKeyService(KeyService):
             return "knows no region", "Name the key by its ARN, or set AWS_DEFAULT_REGION."
         if isinstance(error, NoCredentialsError):
             return "has no credentials", _CREDENTIALS_ADVICE
+        if isinstance(error, _OtherKeyError):
+            return "has used another key than the one that is named", _ADVICE[
+                "IncorrectKeyException"
+            ]
         if not isinstance(error, ClientError):
             return super().explain(error)
         # Of the text no more than a word: it is a stranger's, and might say anything.

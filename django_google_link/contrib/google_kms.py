@@ -11,12 +11,11 @@ from typing import Any
 
 from django.views.decorators.debug import sensitive_variables
 from google.api_core.exceptions import (
-    FailedPrecondition,
+    BadRequest,
+    Forbidden,
     GoogleAPICallError,
-    InvalidArgument,
     NotFound,
-    PermissionDenied,
-    Unauthenticated,
+    Unauthorized,
 )
 from google.auth.exceptions import DefaultCredentialsError
 from google.cloud.kms_v1 import KeyManagementServiceClient
@@ -28,16 +27,15 @@ __all__ = ["GoogleKeyService"]
 #: Seconds. Whoever waits for a page is told after HTTP_TIMEOUT, and who comes later at once.
 _TIMEOUT = 5
 
-_ADVICE = {
-    FailedPrecondition: "See in Cloud KMS that the key, and the version that wrapped it, are "
-    "enabled.",
-    InvalidArgument: "It was wrapped with another key or for another ENCRYPTION_SITE, or is "
-    "damaged: see that ENCRYPTION_SITE is as it was, and copy the key once more, as it was "
-    "printed.",
-    NotFound: "Correct the name of the key: projects/…/locations/…/keyRings/…/cryptoKeys/….",
-    PermissionDenied: "Grant the identity of this process the role "
+# By HTTP there is no other word for a key that is disabled than for one that was not used.
+_ADVICE: dict[type[Exception], str] = {
+    BadRequest: "It was wrapped with another key or for another ENCRYPTION_SITE, or is damaged, or "
+    "its key or the version that wrapped it is disabled: see in Cloud KMS that they are enabled, "
+    "and that ENCRYPTION_SITE is as it was, and copy the key once more, as it was printed.",
+    Forbidden: "Grant the identity of this process the role "
     "roles/cloudkms.cryptoKeyEncrypterDecrypter for this key.",
-    Unauthenticated: "Give this machine default credentials that Google accepts.",
+    NotFound: "Correct the name of the key: projects/…/locations/…/keyRings/…/cryptoKeys/….",
+    Unauthorized: "Give this machine default credentials that Google accepts.",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from threading import Event
 from typing import Any, ClassVar
@@ -64,3 +65,8 @@ def wrap(text: str = "", *, service: str = "safe", name: str = "one", site: str 
 def use_keys(settings: Settings, *keys: str, **changes: Any) -> None:
     """Configure these keys, the first of which seals."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": list(keys), **changes}
+
+
+def make_up(service: str, name: str) -> str:
+    """Return what looks like a wrapped key, and is asked for once in these tests."""
+    return f"{service}:{name}:{secrets.token_urlsafe(6)}:{secrets.token_urlsafe(60)}"
