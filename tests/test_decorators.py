@@ -895,16 +895,3 @@ def test_signature_shows_the_options(decorator: Any) -> None:
     assert {option.name for option in options} == set(inspect.signature(Requirement.of).parameters)
     assert inspect.getdoc(decorator)
     assert decorator.__module__ == "django_google_link.decorators"
-
-
-def test_classes_and_methods_have_mixins() -> None:
-    """A decorator for functions says so."""
-
-    class Page:
-        @google_required
-        def get(self, request: Any) -> None: ...
-
-    with pytest.raises(TypeError, match="method_decorator"):
-        Page().get(RequestFactory().get("/"))
-    with pytest.raises(TypeError, match="Page is a class"):
-        google_required(Page)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -12,14 +11,10 @@ from django.core.checks import CheckMessage, Tags, register
 from django.views.decorators.debug import sensitive_variables
 
 from ..conf.clients import OAuthClient, get_client
-from ..conf.scope_classes import KNOWN_SCOPES
+from ..conf.scope_spelling import find_scope_mistake, find_scope_suspicion
 from ..conf.settings import conf
 from ..conf.validators import read_or_default
-from ..scopes import IDENTITY_SCOPES, PREFIX
 from .messages import warning
-
-#: Those that OpenID Connect defines; all of Google's are addresses.
-_SHORT_SCOPES = frozenset({*IDENTITY_SCOPES, "address", "offline_access", "phone"})
 
 _CONSOLE = 'Copy both from the Google console: Clients, the client of type "Web application".'
 
@@ -96,39 +91,10 @@ def _check_params(client: OAuthClient) -> Iterator[CheckMessage]:
 
 
 def _check_scopes(client: OAuthClient) -> Iterator[CheckMessage]:
-    if not client.is_google:
-        return
     for scope in client.scopes:
-        is_short = "://" not in scope and scope not in _SHORT_SCOPES
-        if is_short or scope.count("://") > 1 or "," in scope:
-            yield _warn_of_scope(client, scope, "is no scope")
-        elif scope not in KNOWN_SCOPES and _suggest_scope(scope):
-            yield _warn_of_scope(client, scope, "is not a scope of Google's that is known here")
-
-
-def _warn_of_scope(client: OAuthClient, scope: str, what: str) -> CheckMessage:
-    meant = _suggest_scope(scope)
-    return warning(
-        "W004",
-        f"The client {client.name!r} asks for {scope!r}, which {what}.",
-        hint=f"Did you mean {meant}?"
-        if meant
-        else f"Write each in full, as an item of its own, such as {PREFIX}calendar.readonly.",
-    )
-
-
-def _suggest_scope(scope: str) -> str:
-    """Return the known scope of which one that is not known looks like a misspelling, if any does.
-
-    There are far more scopes than are known: another one, with further words, is none of them.
-    """
-    words = re.sub(r"^https?://www\.googleapis\.com/auth/", "", scope).rstrip("/").split(".")
-    for known in sorted(KNOWN_SCOPES):
-        expected = known.removeprefix(PREFIX).split(".")
-        if len(words) == len(expected) and all(map(_is_meant, words, expected)):
-            return known
-    return ""
-
-
-def _is_meant(word: str, expected: str) -> bool:
-    return word == expected or bool(get_close_matches(word, [expected], cutoff=0.8))
+        problem = find_scope_mistake(scope, is_google=client.is_google)
+        if not problem and client.is_google:
+            problem = find_scope_suspicion(scope)
+        if problem:
+            what, _, hint = problem.partition(". ")
+            yield warning("W004", f"SCOPES of the client {client.name!r}: {what}.", hint=hint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from inspect import signature
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -109,6 +110,17 @@ def import_function(path: object, *, id: str, key: str) -> Callable[..., Any]:
             hint='Use the dotted path of a callable, such as "mysite.google.resolve".',
         )
     return function
+
+
+def takes_arguments(function: Callable[..., Any], count: int) -> bool:
+    """Return whether a function can be called with so many positional arguments."""
+    try:
+        signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:
+        pass  # It is one of those in C that do not say.
+    return True
 
 
 def is_loopback(url: str) -> bool:
