@@ -671,9 +671,15 @@ def second_client(google: FakeGoogle, settings: Settings) -> str:
 
 
 def test_client_keyword_links_through_that_client(
-    browser: Client, google: FakeGoogle, alice: FakeUser, user: Any, second_client: str
+    browser: Client,
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    settings: Settings,
+    second_client: str,
 ) -> None:
     """Each client has its own links, scopes and refusals."""
+    settings.ROOT_URLCONF = "tests.support.second_client_urls"
     visit(browser, google, "/agenda/", user=alice, deny=True)
 
     start = browser.get("/second/")["Location"]

@@ -50,8 +50,10 @@ def test_what_stands_around_is_left_out(
     values = {"client_id": around.format(ID), "client_secret": around.format(SECRET)}
     if is_in_file:
         path = tmp_path / "client_secret.json"
-        path.write_text(json.dumps({"web": values}), encoding="utf-8")
-        google_client(CLIENT_SECRETS_FILE=path)
+        uris = ["https://testserver/google/callback/"]
+        content = {"web": {**values, "redirect_uris": uris}}
+        path.write_text(json.dumps(content), encoding="utf-8")
+        google_client(CLIENT_SECRETS_FILE=path, CLIENT_ID="", CLIENT_SECRET="")
     else:
         google_client(CLIENT_ID=values["client_id"], CLIENT_SECRET=values["client_secret"])
 
