@@ -86,6 +86,12 @@ class DjangoSettings:
         return str(settings.CACHES.get(alias, {}).get("BACKEND", ""))
 
     @property
+    def login_redirect_url(self) -> str | None:
+        """Django's ``LOGIN_REDIRECT_URL``; ``None`` for Django's default, which few sites have."""
+        is_set = settings.is_overridden("LOGIN_REDIRECT_URL")  # type: ignore[misc]
+        return str(settings.LOGIN_REDIRECT_URL) if is_set else None
+
+    @property
     def debug(self) -> bool:
         """Django's ``DEBUG``."""
         return settings.DEBUG
