@@ -268,15 +268,20 @@ def test_answer_with_the_nonce_of_another(
     ["", PAGE[:-1], f"{PAGE}x", "https://evil.example/", OTHER_PAGE, f"{PAGE}?x=1", CALLBACK],
 )
 def test_answer_at_another_address(
-    front_end: FrontEnd, google: FakeGoogle, alice: FakeUser, address: str
+    front_end: FrontEnd,
+    google: FakeGoogle,
+    alice: FakeUser,
+    caplog: pytest.LogCaptureFixture,
+    address: str,
 ) -> None:
-    """It was sent by another one than was asked (RFC 9700 section 4.4)."""
+    """It was sent by another one than was asked (RFC 9700 section 4.4); the log says which."""
     started = front_end.start()
     back = google.consent(started["authorization_url"], user=alice)
 
     response = front_end.complete(started["ticket"], back, redirect_uri=address)
 
     assert refusal(response) == (400, "redirect_uri_mismatch")
+    assert f"arrived at {address!r}, and was to arrive at {PAGE!r}." in caplog.text
     assert nothing_came_of_it(google)
     # Whoever knew the state has used it up.
     assert refusal(front_end.complete(started["ticket"], back)) == (409, "ticket_used")
