@@ -48,7 +48,6 @@ def test_refresh_without_the_key_of_its_tokens_asks_nobody(
     account = stale(user, google, alice)
     account.refresh_from_db()
     use_keys(settings, *[wrap(), key], ENCRYPTION_SITE="there")
-    google.requests.clear()
 
     for _ in range(3):
         for use in (fresh_access_token, check_grant):
@@ -72,7 +71,6 @@ def test_refresh_that_could_not_be_stored_asks_nobody(
     use_keys(settings, key)
     account = stale(user, google, alice)
     account.refresh_from_db()
-    google.requests.clear()
     use_keys(settings, wrap(), key)
     Safe.failure = ConnectionError(HUSH)
 
@@ -94,7 +92,6 @@ def test_token_that_lives_serves_while_it_cannot_be_replaced(
     use_keys(settings, key)
     account = linked(user, google, alice, access_token_expires_at=in_seconds(60))
     stored = token_of(account, "access_token")
-    google.requests.clear()
     use_keys(settings, wrap(), key)
     Safe.failure = ConnectionError()
 
@@ -128,7 +125,6 @@ def test_code_is_not_used_without_a_key(
     """A worker that has just started takes what another one began."""
     use_keys(settings, wrap())
     back = google.consent(browser.get("/google/authorize/")["Location"], user=alice)
-    google.requests.clear()
     use_keys(settings, wrap())
     Safe.failure = ConnectionError()
 
