@@ -122,6 +122,7 @@ def is_handed_token(function: Function) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_functions_with_a_bare_token_are_left_out_of_reports() -> None:
     """A local that a secret was revealed into."""
     found = {(path, node.name): node for path, node in functions() if binds_bare_token(node)}

@@ -37,7 +37,8 @@ def explain_failure(error: GoogleLinkError, *, provider: str) -> tuple[int, str,
                 _("This did not work out"),
                 _(
                     "This attempt is too old, was completed before, or was started in another "
-                    "browser or by another user. Nothing has changed. Please start again."
+                    "browser or by another user. It has changed nothing. If the account is not "
+                    "among your linked accounts, please start again."
                 ),
             )
         case HostedDomainError():
