@@ -23,7 +23,7 @@ def found(*, deploy: bool = False) -> dict[str, str]:
     }
     assert len(texts) == len(messages)
     return {
-        id: text for id, text in texts.items() if id in {"E004", "E070", "E071", "E072", "W030"}
+        id: text for id, text in texts.items() if id in {"E004", "E070", "E071", "E072", "W033"}
     }
 
 
@@ -54,7 +54,7 @@ def test_plain_key_beside_a_wrapped_one_is_found(settings: Settings) -> None:
     use_keys(settings, wrap(), make_key())
 
     assert found() == {}
-    assert f"The encryption key {key_ids()[1]} is in plain text" in found(deploy=True)["W030"]
+    assert f"The encryption key {key_ids()[1]} is in plain text" in found(deploy=True)["W033"]
     use_keys(settings, make_key())
     assert found(deploy=True) == {}
 
