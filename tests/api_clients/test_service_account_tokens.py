@@ -886,7 +886,7 @@ def test_failure_that_google_auth_got_over_is_forgotten(
             assert request(f"{google.url}/token", "POST").status == 400
             raise RefreshError("no token")
 
-    monkeypatch.setattr("google.auth.default", lambda *arguments: (OfMetadataServer(), None))
+    monkeypatch.setattr("google.auth.default", lambda **options: (OfMetadataServer(), None))
     service_account(DEFAULT_CREDENTIALS=True)
     google.fail_next(drop=True)
     google.error_next("invalid_grant")
