@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import threading
+import time
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
@@ -260,6 +261,7 @@ def test_authorize_opens_a_browser(
 
     def run_browser(url: str) -> bool:
         visit(url)
+        time.sleep(0.2)  # Its user reads the page.
         ended.append(name)
         is_left.set()
         return True
