@@ -20,6 +20,7 @@ from ..conf import clock
 from ..conf.clients import OAuthClient, get_client, name_provider_of
 from ..conf.scope_rules import missing_scopes
 from ..conf.settings import conf
+from ..encryption import keyring
 from ..exceptions import (
     AuthorizationDeniedError,
     ClientMisconfiguredError,
@@ -44,12 +45,12 @@ from .answers import (
     store_answer,
 )
 from .authorization_requests import PendingAuthorization
-from .database import open_transaction, run_durably
 from .ended_grants import has_ended_since, note_moment
 from .grants import save_grant
 from .history import acting_as
 from .labels import store_label
 from .revocations import has_living_link
+from .transactions import open_transaction, run_durably
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -100,6 +101,7 @@ def complete_authorization(
     check_issuer(client, response.get("iss"))
     if "error" in response:
         _refuse_authorization(user, pending, response["error"], request)
+    keyring.require_key()  # A code works once: what it brings has to be stored.
     started = note_moment()
     try:
         answer = exchange_code(

@@ -16,7 +16,7 @@ from django.utils.safestring import mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from ..accounts.database import run_in_transaction
+from ..accounts.transactions import run_in_transaction
 from ..models import GoogleAccount, HistoryEvent, Reason
 from ..scopes import IDENTITY_SCOPES, describe_scope
 from .base import LinkAdmin, is_damaged

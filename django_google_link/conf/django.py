@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from django.conf import settings
@@ -56,6 +57,35 @@ class DjangoSettings:
         return settings.SECURE_PROXY_SSL_HEADER
 
     @property
+    def login_url(self) -> str:
+        """Django's ``LOGIN_URL``: a URL, a path or the name of a URL."""
+        return str(settings.LOGIN_URL or "")
+
+    @property
+    def allowed_hosts(self) -> Sequence[str]:
+        """Django's ``ALLOWED_HOSTS``."""
+        return settings.ALLOWED_HOSTS
+
+    @property
+    def session_cache(self) -> str | None:
+        """The alias of the cache that sessions are kept in, and nowhere else."""
+        is_cached = settings.SESSION_ENGINE == "django.contrib.sessions.backends.cache"
+        return settings.SESSION_CACHE_ALIAS if is_cached else None
+
+    @property
+    def public_directories(self) -> list[str]:
+        """The directories whose files are served: ``MEDIA_ROOT``, those of static files."""
+        static = [
+            item[1] if isinstance(item, tuple) else item for item in settings.STATICFILES_DIRS
+        ]
+        every = [settings.MEDIA_ROOT, settings.STATIC_ROOT, *static]
+        return [os.path.realpath(directory) for directory in every if directory]
+
+    def find_cache_backend(self, alias: str) -> str:
+        """Return the dotted path of a cache's class; nothing, for one that is not there."""
+        return str(settings.CACHES.get(alias, {}).get("BACKEND", ""))
+
+    @property
     def login_redirect_url(self) -> str | None:
         """Django's ``LOGIN_REDIRECT_URL``; ``None`` for Django's default, which few sites have."""
         is_set = settings.is_overridden("LOGIN_REDIRECT_URL")  # type: ignore[misc]
@@ -65,6 +95,20 @@ class DjangoSettings:
     def debug(self) -> bool:
         """Django's ``DEBUG``."""
         return settings.DEBUG
+
+    @property
+    def tenants_apps(self) -> list[str]:
+        """The apps of which each tenant has tables of its own; none, where there are no tenants.
+
+        django-tenants has them in ``TENANT_APPS``, or by types of tenants in ``TENANT_TYPES``;
+        django-pgschemas by names of schemas in ``TENANTS``.
+        """
+        kinds = {**getattr(settings, "TENANT_TYPES", {}), **getattr(settings, "TENANTS", {})}
+        public = getattr(settings, "PUBLIC_SCHEMA_NAME", "public")
+        apps = list(getattr(settings, "TENANT_APPS", ()))
+        for name, kind in kinds.items():
+            apps += kind.get("APPS", ()) if name != public else ()
+        return apps
 
     @property
     def secret_keys(self) -> tuple[str, ...]:

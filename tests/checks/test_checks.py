@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.checks import run_checks
 from django.db import connections
@@ -45,6 +46,7 @@ def client_with(settings: Settings, tmp_path: Path) -> Callable[..., None]:
         path.write_text(json.dumps({kind: content}))
         client = {"CLIENT_SECRETS_FILE": path, **keys}
         settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": {"default": client}}
+        settings.ALLOWED_HOSTS = ["site.example", "www.site.example"]
 
     return client_with
 
@@ -57,7 +59,8 @@ def ids(**options: Any) -> set[str]:
 
 def deployed() -> set[str]:
     """Return the ids of what the checks find where users are."""
-    return ids(include_deployment_checks=True)
+    # What it says of Django's default cache has a test of its own.
+    return ids(include_deployment_checks=True) - {"W032"}
 
 
 def test_urls_that_are_not_included_are_found(settings: Settings) -> None:
@@ -136,10 +139,10 @@ def test_redirect_uri_that_is_built_behind_a_proxy(
 ) -> None:
     """It would begin with http."""
     client_with()
-    assert deployed() == {"W010"}
+    assert deployed() == {"W010", "W025"}
 
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-    assert deployed() == set()
+    assert deployed() == {"W025"}
 
 
 @pytest.mark.parametrize("keys", [OFFICE, {"API_ENDPOINT": "https://elsewhere.example/"}])
@@ -378,3 +381,26 @@ def test_address_for_security_events(settings: Settings, url: Any, found: set[st
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "SECURITY_EVENTS_URL": url}
 
     assert deployed() & {"E050", "W021", "W022"} == found
+
+
+LINKS, USERS = "django_google_link", get_user_model()._meta.app_config.name
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({"TENANT_APPS": [USERS]}, {"E066"}),
+        ({"TENANT_APPS": [USERS, "django_google_link.apps.GoogleLinkConfig"]}, set()),
+        ({"TENANT_APPS": [LINKS]}, set()),
+        ({"TENANT_TYPES": {"public": {"APPS": [LINKS]}, "shop": {"APPS": [USERS]}}}, {"E066"}),
+        ({"TENANTS": {"public": {}, "default": {"APPS": [USERS, LINKS]}}}, set()),
+    ],
+)
+def test_links_that_are_shared_by_tenants_with_users_of_their_own(
+    settings: Settings, values: dict[str, Any], found: set[str]
+) -> None:
+    """Users of the same number would have the same links."""
+    for name, value in values.items():
+        setattr(settings, name, value)
+
+    assert ids() & {"E066"} == found

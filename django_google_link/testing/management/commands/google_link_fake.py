@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from argparse import ArgumentParser
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,7 @@ class Command(BaseCommand):
             _add_account(google, email)
         leads_here = _add_clients(google)
         google.route("/<path:path>", methods=_METHODS)(self._tell_unknown)
-        today = timezone.template_localtime(timezone.now()).date()
+        today = datetime.now(timezone.get_current_timezone()).date()
         samples = sample_answers.make_sample_answers(today)
         for rule, answer in {**samples, **given}.items():
             method, _, path = rule.rpartition(" ")
@@ -158,10 +159,13 @@ def _add_clients(google: FakeGoogle) -> bool:
     callback = _find_callback()
     for client in clients.values():
         if client.get("ISSUER") == google.url:
+            pages = client.get("FRONT_END_REDIRECT_URIS", ())
+            if not isinstance(pages, list | tuple):
+                pages = ()  # A check says so.
             google.add_client(
                 client_id=client["CLIENT_ID"],
                 client_secret=client["CLIENT_SECRET"],
-                redirect_uris=[f"http://127.0.0.1{callback}"],
+                redirect_uris=[f"http://127.0.0.1{callback}", *pages],
             ).any_host = True
     return bool(configured.get("CLIENTS") == clients)
 
