@@ -24,6 +24,15 @@ ROOT_URLCONF = "daybook.urls"
 WSGI_APPLICATION = "daybook.wsgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "en"
+# The site's own pages are in English; those of the app speak all of these.
+LANGUAGES = [
+    ("en", "English"),
+    ("de", "Deutsch"),
+    ("es", "Español"),
+    ("fr", "Français"),
+    ("ja", "日本語"),
+    ("ru", "Русский"),
+]
 TIME_ZONE = "UTC"
 
 LOGIN_URL = "login"
@@ -50,6 +59,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -107,7 +117,8 @@ LOGGING = {
     },
 }
 
-if "GOOGLE_CLIENT_SECRETS_FILE" in os.environ:
+IS_DEMO = "GOOGLE_CLIENT_SECRETS_FILE" not in os.environ
+if not IS_DEMO:
     database = DATA_DIR / "google.sqlite3"
     google_client = {"CLIENT_SECRETS_FILE": os.environ["GOOGLE_CLIENT_SECRETS_FILE"]}
     google_link_key = os.environ.get("GOOGLE_LINK_ENCRYPTION_KEY", "")

@@ -1,5 +1,6 @@
 """The addresses of the site. The app's own are under ``google/``."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
@@ -21,6 +22,13 @@ urlpatterns = [
     path("api/google/", include("django_google_link.contrib.rest_framework.urls")),
     path("api/token/", TokenObtainPairView.as_view()),
     path("api/token/refresh/", TokenRefreshView.as_view()),
-    path("login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("i18n/", include("django.conf.urls.i18n")),
+    path(
+        "login/",
+        LoginView.as_view(
+            redirect_authenticated_user=True, extra_context={"is_demo": settings.IS_DEMO}
+        ),
+        name="login",
+    ),
     path("logout/", LogoutView.as_view(), name="logout"),
 ]

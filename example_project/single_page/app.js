@@ -144,7 +144,8 @@ function renderAccount(account) {
     if (await ask("#label-dialog")) await change(account, { label: find("#label").value });
   });
   on(".unlink", async () => {
-    find("#unlink-heading").textContent = `Unlink ${name}?`;
+    const address = account.label ? ` (${account.email})` : "";
+    find("#unlink-heading").textContent = `Unlink ${name}${address}?`;
     if (await ask("#unlink-dialog")) await unlink(account);
   });
   return item;

@@ -19,10 +19,9 @@ def videos(request: HttpRequest) -> HttpResponse:
         background.begin(form.save(request.user))
         return redirect("videos")
     every = list(request.user.videos.all())
-    response = render(request, "videos/videos.html", {"form": form, "videos": every})
-    if not form.is_bound and any(video.is_under_way for video in every):
-        response["Refresh"] = "2"
-    return response
+    under_way = any(video.is_under_way for video in every)
+    context = {"form": form, "videos": every, "under_way": under_way}
+    return render(request, "videos/videos.html", context)
 
 
 @require_POST

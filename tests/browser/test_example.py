@@ -298,6 +298,46 @@ def test_video(page: Page) -> None:
     expect(page.get_by_text("uploaded", exact=True)).to_be_visible()
 
 
+def test_videos_leave_the_form_alone(page: Page) -> None:
+    """What is typed stays while a video comes on, and the page says to whose channel it goes."""
+    page.goto("/videos/")
+    allow(page)
+    expect(page.get_by_text(f"To the channel of {ANNA}.")).to_be_visible()
+    choose_video(page)
+    expect(page.get_by_role("heading", name="Holiday")).to_be_visible()
+    page.get_by_label("Title").fill("The next one")
+
+    expect(page.get_by_text("Watch it on YouTube")).to_be_visible()
+
+    expect(page.get_by_label("Title")).to_have_value("The next one")
+
+
+@pytest.mark.parametrize(
+    ("language", "heading"),
+    [("Deutsch", "Verknüpfte Google-Konten"), ("日本語", "連携済みの Google アカウント")],
+)
+def test_language(page: Page, language: str, heading: str) -> None:
+    """The pages of the app speak the language that is chosen below; the others stay English."""
+    page.goto("/google/")
+    page.get_by_label("Accounts pages in").select_option(label=language)
+    page.get_by_role("button", name="Change").click()
+
+    expect(page.get_by_role("heading", name=heading)).to_be_visible()
+    page.goto("/")
+    expect(page.get_by_role("heading", name="Hello, Anna")).to_be_visible()
+
+
+def test_login_page_names_the_users(
+    demo: Demo, open_browser: Callable[..., BrowserContext]
+) -> None:
+    """With their password, in the demo."""
+    page = open_browser(base_url=demo.site).new_page()
+
+    page.goto("/login/")
+
+    expect(page.get_by_text("anna or ben")).to_be_visible()
+
+
 def test_video_whose_user_has_taken_the_grant_back(
     site: str, google: FakeGoogle, anna: FakeUser, open_browser: Callable[..., BrowserContext]
 ) -> None:
