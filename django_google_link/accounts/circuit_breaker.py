@@ -314,7 +314,7 @@ def _find_own_trouble(row: Any) -> datetime:
 
 def _make_error(retry_at: datetime) -> RefreshUnavailableError:
     return RefreshUnavailableError(
-        "provider_unavailable", "The provider has not answered for a while.", retry_at=retry_at
+        "provider_unavailable", "The provider has not responded for a while.", retry_at=retry_at
     )
 
 

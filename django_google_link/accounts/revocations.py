@@ -65,7 +65,7 @@ class RevocationOutcome(models.TextChoices):
     """What became of a pending revocation."""
 
     REVOKED = "revoked", _("revoked")
-    CANCELLED = "cancelled", _("not revoked: another link lives on the same grant")
+    CANCELLED = "cancelled", _("not revoked: another link uses the same grant")
     ABANDONED = "abandoned", _("given up: see the log")
     POSTPONED = "postponed", _("postponed: see the log")
     UNREACHABLE = "unreachable", _("postponed: the provider could not be reached")

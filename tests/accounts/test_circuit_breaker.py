@@ -634,12 +634,12 @@ def test_command_in_an_outage_says_so_each_time(
     link_many(google, alice, 60)
     google.fail_next(100)
 
-    assert run_refresh() == "      60 postponed: the provider gave no usable answer\n"
+    assert run_refresh() == "      60 postponed: no usable response from the provider\n"
     assert asked(google) == 5
-    assert run_refresh() == "      60 postponed: the provider gave no usable answer\n"
+    assert run_refresh() == "      60 postponed: no usable response from the provider\n"
     assert asked(google) == 5
     with travel(seconds=31):
-        assert run_refresh() == "      60 postponed: the provider gave no usable answer\n"
+        assert run_refresh() == "      60 postponed: no usable response from the provider\n"
     assert asked(google) == 6
 
 
@@ -655,7 +655,7 @@ def test_command_in_an_outage_counts_what_a_living_token_hides(
     with pytest.raises(CommandError):
         call_command("google_link_refresh", expiring_within=15, workers=1, stdout=out)
 
-    assert out.getvalue() == "       8 postponed: the provider gave no usable answer\n"
+    assert out.getvalue() == "       8 postponed: no usable response from the provider\n"
 
 
 def test_status_names_the_outage_and_what_fails(

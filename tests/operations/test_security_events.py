@@ -72,7 +72,7 @@ def test_grant_that_lives(
     """The event was about an older one: the link stays."""
     tell("tokens-revoked")
 
-    assert run() == "       1 work\n       0 left\n"
+    assert run() == "       1 still valid\n       0 left\n"
     assert status_of(account) == (Status.ACTIVE, "")
     assert len(google.requests_to("token")) == 1
 
@@ -121,7 +121,7 @@ def test_google_is_asked_once_in_a_minute(
     assert run() == "       1 left\n"
 
     with travel(seconds=61):
-        assert run() == "       1 work\n       0 left\n"
+        assert run() == "       1 still valid\n       0 left\n"
     assert len(google.requests_to("token")) == 2
 
 
@@ -137,7 +137,7 @@ def test_what_fails_is_tried_again(
     assert run() == "       1 left\n"
 
     with travel(minutes=2):
-        assert run() == "       1 work\n       0 left\n"
+        assert run() == "       1 still valid\n       0 left\n"
 
 
 def test_key_that_is_not_configured(
@@ -166,7 +166,7 @@ def test_event_that_comes_while_google_is_asked(
     tell("tokens-revoked")
 
     with during_refresh(google, lambda: tell("tokens-revoked")):
-        assert run() == "       1 work\n       1 left\n"
+        assert run() == "       1 still valid\n       1 left\n"
 
 
 def test_several_commands_at_once(

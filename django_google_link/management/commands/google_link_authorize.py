@@ -169,8 +169,8 @@ def _explain_error(error: GoogleLinkError, provider: str) -> str:
             return f"{error.name} was chosen, which is not the account that was asked for."
         case NoRefreshTokenError():
             return (
-                f"{provider} gave no lasting access. Remove this site from the apps with access to "
-                f"the {provider} Account, in its security settings, and try again."
+                f"{provider} did not grant lasting access. In the security settings of the "
+                f"{provider} Account, remove this site from the apps with access, and try again."
             )
     return f"{error} Nothing has changed."
 
