@@ -36,10 +36,10 @@ from ..secret import Secret
 from . import lease
 from .answers import DATABASE_FAILURES
 from .circuit_breaker import Circuit, read_circuit
-from .database import is_in_callers_transaction, sees_other_commits
 from .grants import mark_lost
 from .refreshed_tokens import follow_identity, store_refresh
 from .stored_tokens import AccessToken, choose_leeway, stored_access_token
+from .transactions import is_in_callers_transaction, sees_other_commits
 
 logger = logging.getLogger("django_google_link")
 

@@ -24,7 +24,7 @@ from ..models import GoogleAccount, PendingRevocation
 from ..oauth import endpoints
 from ..secret import Secret
 from . import outbox, revocations
-from .database import run_durably
+from .transactions import run_durably
 
 logger = logging.getLogger("django_google_link")
 

@@ -28,16 +28,10 @@ from ..exceptions import GoogleLinkError, RefreshUnavailableError
 from ..models import CircuitBreaker, GoogleAccount, RefreshProblem
 from . import process_breaker
 from .answers import DATABASE_FAILURES
-from .database import (
-    database_now,
-    database_now_expression,
-    is_in_callers_transaction,
-    lease_duration,
-    run_alone,
-    run_durably,
-)
+from .database import database_now, database_now_expression, lease_duration
 from .failures import OUTAGES, judge_failure
 from .process_breaker import FAILURES_TO_OPEN, PROBE_INTERVAL, is_plausible_wait, longest_wait
+from .transactions import is_in_callers_transaction, run_alone, run_durably
 
 logger = logging.getLogger("django_google_link")
 

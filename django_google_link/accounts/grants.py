@@ -28,16 +28,12 @@ from ..models import (
 from ..scopes import parse_scopes
 from ..signals import send_on_commit
 from . import history, lease, outbox
-from .database import (
-    PATIENCE,
-    database_now,
-    lock_in_one_order,
-    lock_links,
-    run_in_transaction,
-    store_as_taken,
-)
+from .database import database_now
+from .database_errors import store_as_taken
+from .locks import lock_in_one_order, lock_links
 from .revocations import attempt_after_commit
 from .texts import list_simpler_identities
+from .transactions import PATIENCE, run_in_transaction
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -345,7 +341,7 @@ def mark_lost(
         account: as it was read before the attempt; a grant that was renewed since stays untouched.
         reason: a word for ``status_reason``.
         guard: the row, as long as it is ours to write; see ``lease.rows_still_ours``.
-        patience: in seconds; see :func:`~.database.run_in_transaction`.
+        patience: in seconds; see :func:`~.transactions.run_in_transaction`.
 
     Returns:
         Whether it was this call that noted it.

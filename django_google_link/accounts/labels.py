@@ -6,8 +6,9 @@ from django.db import router
 
 from ..models import GoogleAccount, HistoryEvent
 from . import history
-from .database import run_in_transaction, store_as_taken
+from .database_errors import store_as_taken
 from .texts import keep_printable, list_simpler_texts
+from .transactions import run_in_transaction
 
 
 def clean_label(text: str) -> str:

@@ -44,12 +44,12 @@ from .answers import (
     store_answer,
 )
 from .authorization_requests import PendingAuthorization
-from .database import open_transaction, run_durably
 from .ended_grants import has_ended_since, note_moment
 from .grants import save_grant
 from .history import acting_as
 from .labels import store_label
 from .revocations import has_living_link
+from .transactions import open_transaction, run_durably
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser

@@ -22,7 +22,8 @@ from ..models import (
 )
 from ..signals import send_on_commit
 from . import history, lease
-from .database import is_locked, lock_in_one_order, lock_links, run_alone, run_in_transaction
+from .locks import is_locked, lock_in_one_order, lock_links
+from .transactions import run_alone, run_in_transaction
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser

@@ -26,8 +26,8 @@ from .answers import (
     release_in_the_end,
     store_answer,
 )
-from .database import open_transaction
 from .grants import has_identity, is_held, mark_lost, save_identity, save_refresh
+from .transactions import open_transaction
 
 logger = logging.getLogger("django_google_link")
 

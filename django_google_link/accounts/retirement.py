@@ -29,8 +29,9 @@ from ..models import (
 from ..scopes import IDENTITY_SCOPES
 from ..signals import send_on_commit
 from . import history, lease
-from .database import lock_in_one_order, run_in_transaction
+from .locks import lock_in_one_order
 from .outbox import enqueue_account, read_outbox
+from .transactions import run_in_transaction
 
 logger = logging.getLogger("django_google_link")
 

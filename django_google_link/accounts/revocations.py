@@ -37,16 +37,10 @@ from ..oauth import endpoints
 from ..oauth.metadata import with_endpoints
 from ..secret import Secret
 from . import history
-from .database import (
-    backoff,
-    database_now,
-    lease_duration,
-    run_alone,
-    run_in_transaction,
-    split_keys,
-)
+from .database import backoff, database_now, lease_duration, split_keys
 from .ended_grants import announced_end
 from .outbox import announce_end, list_siblings, read_outbox
+from .transactions import run_alone, run_in_transaction
 
 logger = logging.getLogger("django_google_link")
 

@@ -21,7 +21,9 @@ from django.db.models import QuerySet
 from ..conf import clock
 from ..conf.settings import conf
 from ..models import SpentState
-from .database import delete_in_one_order, lease_duration, run_durably, run_in_transaction
+from .database import lease_duration
+from .locks import delete_in_one_order
+from .transactions import run_durably, run_in_transaction
 
 logger = logging.getLogger("django_google_link")
 

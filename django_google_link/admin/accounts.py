@@ -15,7 +15,7 @@ from django.utils.html import format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from ..accounts.database import run_in_transaction
+from ..accounts.transactions import run_in_transaction
 from ..models import GoogleAccount, HistoryEvent, Reason
 from ..scopes import describe_scope
 from .base import LinkAdmin, describe_key

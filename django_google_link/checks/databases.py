@@ -8,7 +8,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Tags, register
 from django.db import DatabaseError, connections, router
 
-from ..accounts.database import SNAPSHOT_LEVELS, read_isolation_level
+from ..accounts.transactions import SNAPSHOT_LEVELS, read_isolation_level
 from ..conf.settings import conf
 from ..conf.validators import read_or_default
 from ..models import GoogleAccount

@@ -20,7 +20,8 @@ from django.db import router
 from django.db.models import BinaryField, ExpressionWrapper, F, QuerySet
 from django.views.decorators.debug import sensitive_variables
 
-from ..accounts.database import in_chunks, run_in_transaction
+from ..accounts.database import in_chunks
+from ..accounts.transactions import run_in_transaction
 from ..conf.providers import DEFAULT_ENDPOINTS
 from ..secret import Secret
 

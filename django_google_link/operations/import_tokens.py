@@ -20,9 +20,9 @@ from ..accounts.answers import (
     release_grant,
     release_in_the_end,
 )
-from ..accounts.database import run_durably
 from ..accounts.grants import is_held, save_grant
 from ..accounts.outbox import read_outbox
+from ..accounts.transactions import run_durably
 from ..conf.clients import OAuthClient, get_client
 from ..conf.settings import conf
 from ..exceptions import (

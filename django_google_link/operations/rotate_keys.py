@@ -15,7 +15,9 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
 from ..accounts import history
-from ..accounts.database import in_chunks, lock_free_rows, run_in_transaction
+from ..accounts.database import in_chunks
+from ..accounts.locks import lock_free_rows
+from ..accounts.transactions import run_in_transaction
 from ..encryption.format import sealed_prefix
 from ..encryption.keyring import Resealer, key_ids
 from ..exceptions import EncryptionKeyUnavailableError, TokenUndecryptableError

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from argparse import ArgumentParser
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,7 @@ class Command(BaseCommand):
             _add_account(google, email)
         leads_here = _add_clients(google)
         google.route("/<path:path>", methods=_METHODS)(self._tell_unknown)
-        today = timezone.template_localtime(timezone.now()).date()
+        today = datetime.now(timezone.get_current_timezone()).date()
         samples = sample_answers.make_sample_answers(today)
         for rule, answer in {**samples, **given}.items():
             method, _, path = rule.rpartition(" ")
