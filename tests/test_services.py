@@ -883,6 +883,7 @@ def test_build_service_passes_what_else_is_given(google: FakeGoogle, user: Any) 
     assert request == "calendar.events.list by our own builder"
 
 
+@pytest.mark.slow
 def test_build_service_parses_a_document_once(
     google: FakeGoogle, user: Any, other_user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ import secrets
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from django.db import router
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.debug import sensitive_variables
 
@@ -21,14 +22,19 @@ from ..conf.settings import conf
 from ..encryption import keyring
 from ..encryption.format import Binding
 from ..exceptions import StateError, TokenDecryptionError
+from ..models import GoogleAccount
 from ..secret import Secret
 from .authorization_requests import PendingAuthorization
 from .spent_states import await_location, digest_state, finish_state, spend_state
+from .tenants import name_tenant
 
 # Part of every ticket, as the purposes of tokens are of each token.
 _PURPOSE = "front_end.ticket"
 
-_WRITTEN = re.compile(r"[A-Za-z0-9_.-]{1,8192}")
+#: Characters: it names each scope twice, and a site may ask for a hundred and more.
+LONGEST_TICKET = 32_768
+
+_WRITTEN = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,4 +198,6 @@ def _is_same_client(name: str, content: dict[str, Any]) -> bool:
 
 
 def _bind(id: str, user: str) -> Binding:
-    return Binding(purpose=_PURPOSE, row_id=id, owner=user, sub="", issuer="", client_id="")
+    # Another tenant's user may have the same number.
+    tenant = name_tenant(router.db_for_write(GoogleAccount))
+    return Binding(purpose=_PURPOSE, row_id=id, owner=user, sub="", issuer=tenant, client_id="")

@@ -61,6 +61,20 @@ class DjangoSettings:
         return settings.DEBUG
 
     @property
+    def tenants_apps(self) -> list[str]:
+        """The apps of which each tenant has tables of its own; none, where there are no tenants.
+
+        django-tenants has them in ``TENANT_APPS``, or by types of tenants in ``TENANT_TYPES``;
+        django-pgschemas by names of schemas in ``TENANTS``.
+        """
+        kinds = {**getattr(settings, "TENANT_TYPES", {}), **getattr(settings, "TENANTS", {})}
+        public = getattr(settings, "PUBLIC_SCHEMA_NAME", "public")
+        apps = list(getattr(settings, "TENANT_APPS", ()))
+        for name, kind in kinds.items():
+            apps += kind.get("APPS", ()) if name != public else ()
+        return apps
+
+    @property
     def secret_keys(self) -> tuple[str, ...]:
         """Django's ``SECRET_KEY`` and its fallbacks."""
         keys = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)

@@ -284,7 +284,8 @@ _WORDS = {
 
 def _keep_shape(response: HttpResponse) -> HttpResponse:
     """Return an answer of ninja's own in the one shape of errors, with its headers."""
-    if response.status_code < 400 or is_answer_of_contract(response):
+    is_mistake = response.status_code >= 500  # A traceback, while the site is being developed.
+    if response.status_code < 400 or is_mistake or is_answer_of_contract(response):
         return response
     detail, status = _read_detail(response.content), response.status_code
     word = "csrf_failed" if "CSRF" in detail else _WORDS.get(status, "permission_denied")

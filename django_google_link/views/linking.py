@@ -59,8 +59,9 @@ def authorize(request: HttpRequest) -> HttpResponse:
     except StateError as error:
         return pages.failure(request, error)
     client = get_client(wanted.client)
-    keyring.key_ids()  # Without a key there is nowhere to keep what the user would bring back.
     try:
+        # Without a key there is nowhere to keep what the user would bring back.
+        keyring.require_key()
         finish_retirements(request.user, client=client.name)
     except GoogleLinkError as error:
         try_url = request.get_full_path()

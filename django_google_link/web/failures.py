@@ -9,6 +9,7 @@ from ..exceptions import (
     GoogleLinkError,
     GrantNotStoredError,
     HostedDomainError,
+    KeyServiceError,
     RefreshUnavailableError,
     StateError,
 )
@@ -50,15 +51,8 @@ def explain_failure(error: GoogleLinkError, *, provider: str) -> tuple[int, str,
                     "in a few minutes."
                 ).format(provider=provider),
             )
-        case GrantNotStoredError():
-            return (
-                503,
-                _("Your account could not be saved"),
-                _(
-                    "This site could not save your account, so the access that you granted has "
-                    "been revoked. Please try again."
-                ),
-            )
+        case GrantNotStoredError() | KeyServiceError():
+            return 503, _("Your account could not be saved"), _explain_unsaved(error)
         case ClientMisconfiguredError():
             return (
                 503,
@@ -74,6 +68,18 @@ def explain_failure(error: GoogleLinkError, *, provider: str) -> tuple[int, str,
         _(
             "The response from {provider} could not be used. Nothing has changed. Please try again."
         ).format(provider=provider),
+    )
+
+
+def _explain_unsaved(error: GoogleLinkError) -> str:
+    if isinstance(error, KeyServiceError):
+        return _(
+            "This site cannot encrypt your tokens at the moment. Nothing has changed. "
+            "Please try again in a few minutes."
+        )
+    return _(
+        "This site could not save your account, so the access that you granted has "
+        "been revoked. Please try again."
     )
 
 

@@ -282,6 +282,7 @@ def test_subjects_of_a_domain(google: FakeGoogle, with_key: Callable[..., None])
         access_token(ServiceAccount("reports", "anna@example.com"), scopes=[CALENDAR])
 
 
+@pytest.mark.slow
 def test_tokens_of_different_token_requests_are_different(
     google: FakeGoogle, robot: FakeServiceAccount, with_key: Callable[..., None]
 ) -> None:
@@ -300,6 +301,7 @@ def test_tokens_of_different_token_requests_are_different(
     assert len(tokens) == 3
 
 
+@pytest.mark.slow
 def test_token_of_another_account_under_the_same_name_is_not_used(
     google: FakeGoogle, with_key: Callable[..., None], service_account: Callable[..., None]
 ) -> None:
@@ -325,6 +327,7 @@ def test_default_credentials_of_another_machine_are_others(
     assert access_token(REPORTS, scopes=[CALENDAR]) != first
 
 
+@pytest.mark.slow
 def test_default_credentials_in_another_file_are_others(
     google: FakeGoogle,
     default_credentials: FakeServiceAccount,
@@ -380,6 +383,7 @@ def test_callers_do_not_wait_while_a_token_lives(
     assert len(google.requests_to("token")) == 2
 
 
+@pytest.mark.slow
 def test_turn_of_a_process_that_has_died(
     google: FakeGoogle, with_key: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,6 +396,7 @@ def test_turn_of_a_process_that_has_died(
     assert sum(pauses) == pytest.approx(conf.http_timeout, abs=1)
 
 
+@pytest.mark.slow
 def test_turn_of_another_never_serves_what_was_rejected(
     google: FakeGoogle, with_key: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -446,6 +451,7 @@ def test_cache_forgets_a_token_that_has_expired(
     assert forgotten_at == pytest.approx(time.time() + 3600, abs=60)
 
 
+@pytest.mark.slow
 def test_entries_cannot_be_swapped(google: FakeGoogle, with_key: Callable[..., None]) -> None:
     """A token that somebody puts under another key is not handed out."""
     small = access_token(REPORTS, scopes=[CALENDAR])
@@ -471,6 +477,7 @@ def test_rotated_key_costs_a_request(
     assert len(google.requests_to("token")) == 2
 
 
+@pytest.mark.slow
 @override_settings(
     CACHES={
         "default": {
@@ -693,6 +700,7 @@ def test_google_that_is_down(
     assert len(google.requests_to("token")) == 1
 
 
+@pytest.mark.slow
 def test_rejected_token_is_replaced_at_once(
     google: FakeGoogle, robot: FakeServiceAccount, with_key: Callable[..., None]
 ) -> None:
@@ -705,6 +713,7 @@ def test_rejected_token_is_replaced_at_once(
     assert len(google.requests_to("token")) == 2
 
 
+@pytest.mark.slow
 def test_api_that_always_refuses_is_no_reason_for_a_storm(
     google: FakeGoogle, with_key: Callable[..., None]
 ) -> None:
@@ -718,6 +727,7 @@ def test_api_that_always_refuses_is_no_reason_for_a_storm(
     assert len(google.requests_to("token")) == 2
 
 
+@pytest.mark.slow
 def test_forced_tokens_after_a_minute(
     google: FakeGoogle, with_key: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,6 +119,7 @@ def test_answer_that_is_malformed_spends_nothing(
     assert front_end.complete(started["ticket"], back, error="").status_code == 200
 
 
+@pytest.mark.slow
 def test_altered_ticket(front_end: FrontEnd, google: FakeGoogle, alice: FakeUser) -> None:
     """Wherever a character is changed, cut off or added."""
     started = front_end.start()

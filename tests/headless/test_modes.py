@@ -249,6 +249,7 @@ def test_no_refresh_token_twice(front_end: FrontEnd, google: FakeGoogle, alice: 
     assert refusal(second) == (400, "no_refresh_token")
 
 
+@pytest.mark.slow
 def test_other_account_by_script(
     allow_modes: Callable[..., None], front_end: FrontEnd, google: FakeGoogle, alice: FakeUser
 ) -> None:

@@ -13,6 +13,8 @@ from drf_spectacular.generators import SchemaGenerator
 from pytest_django import Settings
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.throttling import UserRateThrottle
+from rest_framework.versioning import URLPathVersioning
+from rest_framework_simplejwt.authentication import JWTAuthentication
 
 from django_google_link.contrib.rest_framework.views import FrontEndView
 from django_google_link.headless import FrontEndError, read_openapi
@@ -34,6 +36,7 @@ ENDPOINTS = [
 WITH_BODY = [endpoint for endpoint in ENDPOINTS if endpoint[0] in {"PATCH", "POST"}]
 
 
+@pytest.mark.slow
 def test_link_and_unlink(mounted: FrontEnd, google: FakeGoogle, alice: FakeUser, user: Any) -> None:
     """All that a front end does with an account, from the first to the last."""
     started = mounted.start()
@@ -409,6 +412,39 @@ def test_throttling_of_the_site(
 
     assert refusal(response) == (429, "throttled")
     assert response["Retry-After"] == "60"
+
+
+def test_version_in_the_path(
+    allow_front_end: None,
+    api_site: None,
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The site's own versioning may be one that its paths show."""
+    monkeypatch.setattr(FrontEndView, "versioning_class", URLPathVersioning)
+    ours = FrontEnd(Client(), api="/drf/v1/google/", authorization="Bearer token-anna")
+
+    started = ours.start()
+    back = google.consent(started["authorization_url"], user=alice)
+    account = ours.complete(started["ticket"], back).json()["account"]
+
+    path = f"accounts/{account['id']}/"
+    assert ours.send("PATCH", path, {"label": "Work"}).json()["label"] == "Work"
+    assert len(ours.send("GET", "accounts/").json()["accounts"]) == 1
+    assert ours.send("DELETE", path).status_code == 204
+    assert ours.client.get(f"{ours.api}openapi.json").status_code == 200
+
+
+def test_token_that_another_package_refuses(
+    allow_front_end: None, api_site: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its error has a word of its own; the contract's stays as it is."""
+    monkeypatch.setattr(FrontEndView, "authentication_classes", [JWTAuthentication])
+    ours = FrontEnd(Client(), api="/drf/google/", authorization="Bearer expired")
+
+    assert refusal(ours.send("GET", "accounts/")) == (401, "login_required")
 
 
 def test_openapi_is_served(client: Client, api_site: None) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection
 from django.test import AsyncClient, Client
+from pytest_django import Settings
 
 from django_google_link.models import GoogleAccount
 from django_google_link.testing import FakeGoogle, FakeUser, make_google_account
@@ -95,6 +97,20 @@ def test_operation_for_nobody(google: FakeGoogle) -> None:
     assert response.status_code == 403
     assert response.json()["reason"] == "anonymous"
     assert "link_request" not in response.json()
+
+
+def test_mistake_of_an_operator_while_developing(
+    allow_front_end: None, user: Any, settings: Settings, configure: Callable[..., None]
+) -> None:
+    """ninja shows the traceback as it always does: it is no refusal, and no JSON."""
+    settings.DEBUG = True
+    configure(CLIENT_ID="", CLIENT_SECRET="")
+
+    response = Client().post("/ninja/google/links/", "{}", "application/json", headers=TOKEN)
+
+    assert response.status_code == 500
+    assert response["Content-Type"] == "text/plain"
+    assert b"ImproperlyConfigured" in response.content or b"SettingsError" in response.content
 
 
 def test_api_under_asgi(allow_front_end: None, user: Any, async_client: AsyncClient) -> None:

@@ -98,6 +98,7 @@ def test_denial_in_a_front_end_is_none_in_the_pages(
     assert front_end.client.get("/agenda/", headers={"accept": "text/html"}).status_code == 403
 
 
+@pytest.mark.slow
 def test_partial_consent_is_remembered(
     front_end: FrontEnd, google: FakeGoogle, alice: FakeUser
 ) -> None:

@@ -133,6 +133,7 @@ bare_key_api.add_router("/google", make_router())
 
 urlpatterns = [
     path("drf/google/", include("django_google_link.contrib.rest_framework.urls")),
+    path("drf/<str:version>/google/", include("django_google_link.contrib.rest_framework.urls")),
     path("ninja/", api.urls),
     path("open/", open_api.urls),
     path("session/", session_api.urls),

@@ -476,6 +476,7 @@ def test_session_holds_no_token_after_linking(
     assert browser.session[SESSION_KEY] == {}
 
 
+@pytest.mark.slow
 def test_tabs_complete_in_any_order(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
@@ -490,6 +491,7 @@ def test_tabs_complete_in_any_order(
     assert GoogleAccount.objects.count() == 1
 
 
+@pytest.mark.slow
 def test_pending_starts_are_capped(browser: Client, google: FakeGoogle, alice: FakeUser) -> None:
     """The oldest of eleven makes room."""
     urls = [browser.get("/google/authorize/")["Location"] for _ in range(11)]
