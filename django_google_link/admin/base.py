@@ -211,7 +211,7 @@ def describe_token(sealed: str, unseal: Callable[[], object]) -> str:
     try:
         unseal()
     except KeyServiceError as error:
-        return _("stored, but not to be read: {error}").format(error=error)
+        return _("stored, but cannot be read: {error}").format(error=error)
     except EncryptionKeyUnavailableError:
         text = _("stored, but its key {key} is not configured: add it back to ENCRYPTION_KEYS")
         return text.format(key=describe_key(sealed))
