@@ -76,13 +76,17 @@ def build_service(
         version: of the API, ``"v3"``.
         scopes: that the call needs.
         client: the OAuth client through which the account was linked, for a user as the owner.
-        kwargs: for ``googleapiclient.discovery.build_from_document``.
+        kwargs: as those of ``googleapiclient.discovery.build``: ``static_discovery=False`` fetches
+            the discovery document from Google, and the process keeps it unless
+            ``cache_discovery`` is false. ``http`` and ``credentials`` are the account's.
 
     Raises:
         ConsentRequiredError: when the user must act first; which of its kinds says why.
         SubjectNotAllowedError: when the service account may not act for this user.
         ImproperlyConfigured: when the extra ``api`` is not installed.
-        ValueError: when googleapiclient knows no such API.
+        TypeError: when there is no such argument.
+        ValueError: when there is no such API or version; the message names the one that may be
+            meant.
     """
     from .api_clients.discovery import build_service_for
 

@@ -14,7 +14,7 @@ from django.http import HttpRequest
 
 from ..conf import clients, front_ends, service_accounts
 from ..conf.django import django_conf
-from ..conf.settings import KEY_SERVICES, KEYS, conf
+from ..conf.settings import KEY_SERVICES, KEYS, conf, list_setting_names
 from ..conf.validators import read_or_default
 from ..encryption.key_services import is_installed, make_missing_extra
 from ..encryption.keyring import decode_key, key_ids, list_wrapped_keys, read_key
@@ -53,7 +53,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     try:
         names = conf.keys
     except SettingsError as problem:
-        return [_make_message(problem)]
+        return [_make_message(problem), *_check_other_settings()]
     all_clients, all_service_accounts = _read_clients(), _read_service_accounts()
     readers = [partial(getattr, conf, name) for name in _SETTINGS]
     readers += [partial(clients.get_client, name) for name in all_clients]
@@ -85,6 +85,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *_check_encryption_keys(),
         *_check_extras(),
         *_check_default_client(),
+        *_check_other_settings(),
     ]
 
 
@@ -120,14 +121,35 @@ def _find_unknown_keys(
         yield warning(
             "W001",
             f"{name!r} in {where} is not a known setting.",
-            hint=_suggest_correction(where, name, close),
+            hint=_suggest_correction(name, close),
         )
 
 
-def _suggest_correction(where: str, name: str, close: list[str]) -> str:
-    if where == "GOOGLE_LINK" and name in clients.KEYS:
-        return f'It belongs in a client: GOOGLE_LINK["CLIENTS"]["default"]["{name}"].'
+def _suggest_correction(name: str, close: list[str]) -> str:
+    for known, place in _PLACES:
+        if name in known:
+            return f'It belongs in {place}["{name}"].'
     return f"Did you mean {close[0]!r}?" if close else "Remove it."
+
+
+#: Where each key belongs, if it is found elsewhere.
+_PLACES = (
+    (KEYS, "GOOGLE_LINK"),
+    (clients.KEYS, 'GOOGLE_LINK["CLIENTS"]["default"]'),
+    (service_accounts.KEYS, 'GOOGLE_LINK["SERVICE_ACCOUNTS"]["…"]'),
+)
+
+
+def _check_other_settings() -> Iterator[CheckMessage]:
+    """Find keys that stand beside ``GOOGLE_LINK``, as other packages have theirs."""
+    for name in list_setting_names():
+        key = name.removeprefix("GOOGLE_LINK_")
+        if key != name and key in {*KEYS, *clients.KEYS}:
+            yield warning(
+                "W001",
+                f"{name} is not a known setting.",
+                hint=_suggest_correction(key, []),
+            )
 
 
 def _check_request_attribute() -> Iterator[CheckMessage]:
@@ -177,7 +199,7 @@ def check_wrapped_keys(**kwargs: Any) -> list[CheckMessage]:
     for key_id in sorted(set(ids).difference(key.id for key in wrapped)):
         messages.append(
             warning(
-                "W030",
+                "W033",
                 f"The encryption key {key_id} is in plain text, beside others that are wrapped.",
                 hint="Take it out as soon as google_link_rotate_keys says that 0 are left.",
             )

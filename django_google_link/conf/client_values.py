@@ -5,6 +5,7 @@ Each function returns what it reads, and raises a ``SettingsError`` that names t
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -196,7 +197,7 @@ def _read_file(name: str, path: Any) -> Mapping[str, Any]:
     except FileNotFoundError:
         raise SettingsError(
             "E013",
-            f"There is no secrets file {path} for the client {name!r}.",
+            f"There is no secrets file {path} for the client {name!r}{_say_where(path)}.",
             hint="Put the JSON file from the Google console there, or correct the path.",
         ) from None
     except (OSError, TypeError, ValueError) as error:
@@ -207,3 +208,10 @@ def _read_file(name: str, path: Any) -> Mapping[str, Any]:
             hint="Download the JSON file again from the Google console: "
             'Clients, the client of type "Web application", its download button.',
         ) from None
+
+
+def _say_where(path: Any) -> str:
+    """Return where a relative path leads to: it depends on where the process was started."""
+    if os.path.isabs(path):
+        return ""
+    return f" (in {os.getcwd()}, where this process was started)"

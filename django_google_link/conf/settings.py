@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction
 from django.conf import settings as django_settings
 from django.db import connections
 
@@ -69,7 +69,8 @@ class Settings:
             raise SettingsError(
                 "E001",
                 "The setting GOOGLE_LINK is missing or not a dict.",
-                hint='Add GOOGLE_LINK = {"CLIENTS": {"default": {...}}, "ENCRYPTION_KEYS": [...]}.',
+                hint=_suggest_name(value)
+                or 'Add GOOGLE_LINK = {"CLIENTS": {"default": {...}}, "ENCRYPTION_KEYS": [...]}.',
             )
         return value
 
@@ -123,34 +124,22 @@ class Settings:
                 'GOOGLE_LINK["ENCRYPTION_KEYS"] is text, not a list.',
                 hint='Put the key into a list: "ENCRYPTION_KEYS": [key].',
             )
-        if not isinstance(value, tuple) or not value:
-            raise SettingsError(
-                "E003",
-                'GOOGLE_LINK["ENCRYPTION_KEYS"] is missing, empty or not a list of keys.',
-                hint=_KEY_HINT,
-            )
-        for position, key in enumerate(value, start=1):
-            if isinstance(key, Secret) and key:
-                continue
-            is_empty = key is None or isinstance(key, Secret)
-            raise SettingsError(
-                "E003",
-                f"Encryption key {position} is {'empty' if is_empty else 'not text'}.",
-                hint="Is the environment variable set that it comes from?"
-                if is_empty
-                else "Bytes can be decoded: key.decode().",
-            )
-        return value
+        return _read_keys(value)
 
-    def reread_encryption_keys(self) -> None:
+    def reread_encryption_keys(self, check: Callable[[tuple[Secret, ...]], object]) -> None:
         """Call the function of ``ENCRYPTION_KEYS`` again, if they come from one: at a limited rate.
+
+        Args:
+            check: raises a ``SettingsError`` for keys that are not to take the others' place.
 
         Raises:
             SettingsError: (an ``ImproperlyConfigured``) when it fails; the keys are as before.
         """
         value = self._get("ENCRYPTION_KEYS")
         if isinstance(value, str):
-            _find_key_function(value).renew(limit=self.http_timeout)
+            _find_key_function(value).renew(
+                limit=self.http_timeout, check=lambda keys: check(_read_keys(keys))
+            )
 
     @property
     def encryption_site(self) -> str | None:
@@ -282,7 +271,7 @@ class Settings:
         path = self._get("LOGIN_HINT")
         if path is None:
             return None
-        return import_function(path, id="E047", key="LOGIN_HINT")
+        return import_function(path, id="E047", key="LOGIN_HINT", arguments="user")
 
     @property
     def service_accounts(self) -> Mapping[str, Mapping[str, Any]]:
@@ -320,14 +309,7 @@ class Settings:
         path = self._get("REAUTHENTICATION")
         if path is None:
             return None
-        function = import_function(path, id="E061", key="REAUTHENTICATION")
-        if iscoroutinefunction(function):
-            raise SettingsError(
-                "E061",
-                'GOOGLE_LINK["REAUTHENTICATION"] names an asynchronous function.',
-                hint="Use one without async: the pages of the app are synchronous.",
-            )
-        return function
+        return import_function(path, id="E061", key="REAUTHENTICATION")
 
     @property
     def security_events_url(self) -> str | None:
@@ -369,12 +351,30 @@ SITE_HINT = (
     '"www.example.com": 100 letters, digits and ._:/@- at most.'
 )
 _SITE = re.compile(r"[A-Za-z0-9._:/@-]{1,100}")
-_CLIENT_KEYS = frozenset({"CLIENT_ID", "CLIENT_SECRET", "CLIENT_SECRETS_FILE"})
+_CLIENT_KEYS = frozenset(
+    {"CLIENT_ID", "CLIENT_SECRET", "CLIENT_SECRETS_FILE", "REDIRECT_URI", "SCOPES"}
+)
 _KEY_HINT = (
     "Make a key with: python -c "
     '"import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())" '
     "and keep it outside the code, for example in an environment variable."
 )
+
+
+def _suggest_name(value: Any) -> str:
+    """Return which setting may have been meant to be ours, where ours is missing."""
+    if value is not None:
+        return ""
+    names = list_setting_names()
+    close = [name for name in names if "GOOGLELINK" in name.replace("_", "")]
+    close += get_close_matches("GOOGLE_LINK", names, n=1, cutoff=0.85)
+    close = [name for name in close if isinstance(getattr(django_settings, name), Mapping)]
+    return f"There is {close[0]}: rename it to GOOGLE_LINK." if close else ""
+
+
+def list_setting_names() -> list[str]:
+    """Return the names of all settings of the project, Django's too."""
+    return [name for name in dir(django_settings) if name.isupper()]
 
 
 def _read_implied(item: tuple[Any, Any]) -> tuple[str, tuple[str, ...]]:
@@ -387,6 +387,28 @@ def _read_implied(item: tuple[Any, Any]) -> tuple[str, tuple[str, ...]]:
 
 def _is_printable_ascii(text: str) -> bool:
     return text.isascii() and text.isprintable()
+
+
+def _read_keys(value: Any) -> tuple[Secret, ...]:
+    """Return encryption keys as they are written, all of which are text."""
+    if not isinstance(value, tuple) or not value:
+        raise SettingsError(
+            "E003",
+            'GOOGLE_LINK["ENCRYPTION_KEYS"] is missing, empty or not a list of keys.',
+            hint=_KEY_HINT,
+        )
+    for position, key in enumerate(value, start=1):
+        if isinstance(key, Secret) and key:
+            continue
+        is_empty = key is None or isinstance(key, Secret)
+        raise SettingsError(
+            "E003",
+            f"Encryption key {position} is {'empty' if is_empty else 'not text'}.",
+            hint="Is the environment variable set that it comes from?"
+            if is_empty
+            else "Bytes can be decoded: key.decode().",
+        )
+    return value
 
 
 def _is_key_service(item: tuple[Any, Any]) -> bool:
@@ -417,7 +439,7 @@ def forget_key_functions() -> None:
 
 
 def _call_key_function(path: str) -> Any:
-    return mask_keys(import_function(path, id="E003", key="ENCRYPTION_KEYS")())
+    return mask_keys(import_function(path, id="E003", key="ENCRYPTION_KEYS", arguments="")())
 
 
 def _explain_key_function(path: str, error: BaseException) -> SettingsError:

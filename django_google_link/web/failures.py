@@ -37,7 +37,8 @@ def explain_failure(error: GoogleLinkError, *, provider: str) -> tuple[int, str,
                 _("Your account was not linked"),
                 _(
                     "This request has expired, was already completed, or was started in another "
-                    "browser or by another user. Nothing has changed. Please start again."
+                    "browser or by another user. It has changed nothing. If the account is not "
+                    "among your linked accounts, please start again."
                 ),
             )
         case HostedDomainError():

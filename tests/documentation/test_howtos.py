@@ -257,7 +257,7 @@ def test_outage_says_when_to_come_back(rf: RequestFactory, settings: Settings) -
 
 def test_pages_are_put_into_the_site(browser: Client, settings: Settings) -> None:
     """By one template of the site's own, whatever its blocks are called."""
-    plain, mapped = blocks(text_of("howto/pages"), "html")
+    plain, mapped, _ = blocks(text_of("howto/pages"), "html")
     head = "<head>{% block head %}{% endblock %}</head>"
     names = {plain: ("title", "content"), mapped: ("page_title", "main")}
     for override, (title, content) in names.items():

@@ -213,6 +213,7 @@ def test_templates_use_their_context(row: list[str]) -> None:
         "form",
         "date",
         "host",
+        "message",
     }
     used = set(re.findall(r"(?:{{ |{% if (?:not )?|with \w+=)(\w+)", text)) - local
 

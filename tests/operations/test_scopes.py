@@ -28,13 +28,13 @@ from django_google_link.accounts.authorize_links import AuthorizeRequest
 from django_google_link.accounts.grants import save_refresh
 from django_google_link.contrib.rest_framework import GoogleAware, GoogleRequired
 from django_google_link.decorators import google_aware, google_required
-from django_google_link.management.url_scopes import list_view_scopes
 from django_google_link.mixins import GoogleAwareMixin, GoogleRequiredMixin
 from django_google_link.models import GoogleAccount, PendingRevocation, Status
 from django_google_link.operations import scopes as engine
 from django_google_link.scopes import PREFIX
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
+from django_google_link.web.view_scopes import list_view_scopes
 from tests.support.accounts import linked, token_response
 from tests.support.chunks import use_small_chunks
 from tests.support.constants import CALENDAR, DRIVE, OPENID, TASKS

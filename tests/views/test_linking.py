@@ -216,7 +216,7 @@ def test_authorize_with_a_forged_request_is_refused(
     response = browser.get("/google/authorize/", {"request": signed or "."})
 
     assert response.status_code == 400
-    assert b"Nothing has changed" in response.content
+    assert b"changed nothing" in response.content
     assert SESSION_KEY not in browser.session
 
 

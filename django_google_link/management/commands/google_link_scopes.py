@@ -18,7 +18,6 @@ from django_google_link.conf.scope_classes import classify_scope
 from django_google_link.conf.settings import conf
 from django_google_link.management.command import LinkCommand
 from django_google_link.management.outcomes import count_outcomes
-from django_google_link.management.url_scopes import ViewScopes, list_view_scopes
 from django_google_link.operations.scopes import (
     RetirementOutcome,
     count_granted_scopes,
@@ -26,6 +25,7 @@ from django_google_link.operations.scopes import (
     retire_scope,
 )
 from django_google_link.scopes import IDENTITY_SCOPES, PREFIX, parse_scopes
+from django_google_link.web.view_scopes import ViewScopes, list_view_scopes
 
 
 @dataclass(kw_only=True)
