@@ -146,7 +146,7 @@ def _follow_first(request: HttpRequest, state: str) -> HttpResponse:
 
 def _fail_state(error: StateError) -> HttpResponse:
     """Leave the address, in which a code may stand that has not been used."""
-    logger.warning("An authorization response was not used: %s", error)
+    logger.warning("An authorization response was rejected: %s", error)
     return HttpResponseRedirect(reverse("google_link:failed"))
 
 
@@ -257,8 +257,9 @@ def _send_to_host(
 ) -> HttpResponse:
     """Tell a user by which name of this site linking can be done."""
     logger.warning(
-        "A user at %s was not sent to %s, which leads back to %s, where browsers keep another "
-        "session. Redirect the one to the other, or set SESSION_COOKIE_DOMAIN for both.",
+        "A user at %s was not sent to %s, because the redirect URI is at %s, where the "
+        "browser has another session. Redirect one host to the other, or set "
+        "SESSION_COOKIE_DOMAIN for both.",
         request.get_host(),
         name_provider_of(wanted.client),
         host,

@@ -80,7 +80,7 @@ def test_answer_of_the_token_endpoint(
     path.write_text(json.dumps(content))
 
     code, said = import_file(path)
-    assert (code, "given to a client that is not configured here" in said) == (1, True)
+    assert (code, "issued to a client that is not configured here" in said) == (1, True)
     assert google.requests_to("token") == []
 
     assert import_file(path, "--client", "default")[0] == 0

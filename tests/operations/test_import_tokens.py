@@ -408,7 +408,7 @@ def test_file_that_cannot_be_removed(
         path.mkdir()
 
     with connected(account_linked, replace):
-        said = failed("1 stay where they are", "files", "--user", "anna", path, "--wipe-source")
+        said = failed("1 were not imported", "files", "--user", "anna", path, "--wipe-source")
 
     assert "1 linked here, but" in said
     assert_linked(anna, alice)
@@ -458,7 +458,7 @@ def test_token_of_another_client_is_no_use(
     in_credentials_field(anna, encoded(credentials))
 
     for arguments in (LEGACY, (*LEGACY, "--client", "default")):
-        assert "1 skipped: issued to a client" in failed("1 stay where they are", *arguments)
+        assert "1 skipped: issued to a client" in failed("1 were not imported", *arguments)
 
     assert "of-old" in caplog.text
     assert not google.requests
@@ -512,7 +512,7 @@ def test_what_may_go_better_is_postponed(
     in_allauth(anna, alice.sub, refresh_token)
     google.fail_next(**fault)
 
-    assert said in failed("1 stay where they are", "allauth", "--wipe-source")
+    assert said in failed("1 were not imported", "allauth", "--wipe-source")
 
     run("allauth")
     assert_linked(anna, alice)
@@ -704,7 +704,7 @@ def test_link_whose_key_is_missing_keeps_its_source(
     row = in_allauth(anna, alice.sub, refresh_token)
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [make_key()]}
 
-    said = failed("1 stay where they are", "allauth", "--wipe-source")
+    said = failed("1 were not imported", "allauth", "--wipe-source")
 
     row.refresh_from_db()
     assert "1 postponed: the encryption key" in said

@@ -166,7 +166,7 @@ def test_command_asks_nothing_more_for_a_client_that_is_refused(
     google.error_next("invalid_client", status=401, count=100)
     before = links()
 
-    said = failed("20 of the accounts stay as they are", expiring_within=0, workers=2)
+    said = failed("20 of the accounts were not refreshed", expiring_within=0, workers=2)
 
     assert said.strip().startswith("20 skipped: the provider refuses their client")
     assert asked(google) <= 2
@@ -216,7 +216,7 @@ def test_command_stops_when_google_is_down(google: FakeGoogle, alice: FakeUser) 
     link_many(20, google, alice)
     google.fail_next(count=100)
 
-    text = failed("20 of the accounts stay as they are", expiring_within=0, workers=2)
+    text = failed("20 of the accounts were not refreshed", expiring_within=0, workers=2)
 
     assert text == "      20 postponed: no usable response from the provider\n"
     assert 5 <= asked(google) <= 7

@@ -133,7 +133,7 @@ def test_what_fails_is_tried_again(
     tell("tokens-revoked")
     google.fail_next(status=503)
 
-    assert "1 postponed" in failed("Some have to wait")
+    assert "1 postponed" in failed("Some could not be checked yet")
     assert status_of(account)[0] == Status.ACTIVE
     assert run() == "       1 left\n"
 
@@ -148,7 +148,7 @@ def test_key_that_is_not_configured(
     tell("tokens-revoked")
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [make_key()]}
 
-    assert "1 postponed" in failed("Some have to wait")
+    assert "1 postponed" in failed("Some could not be checked yet")
     assert GrantCheck.objects.get().requested_at
 
 
@@ -224,7 +224,7 @@ def test_old_ones_are_forgotten(account: GoogleAccount, tell: Callable[[str], No
 
 def test_number_of_workers(shared_database: None) -> None:
     """There is one at least."""
-    failed("--workers takes a number from 1 on", workers=0)
+    failed("--workers must be at least 1", workers=0)
 
 
 def test_nothing_is_due(shared_database: None) -> None:

@@ -344,9 +344,9 @@ def test_page_is_well_made(client: Client, user: Any, status: str) -> None:
     ("status", "words", "button"),
     [
         ("not_linked", "This page uses your Google account.", "Continue to Google"),
-        ("missing_scopes", "needs more than you have allowed", "Continue to Google"),
+        ("missing_scopes", "needs permissions that you have not granted", "Continue to Google"),
         ("needs_reauthorization", "no longer works", "Continue to Google"),
-        ("account_choice_required", "This page works with your", "Choose an account"),
+        ("account_choice_required", "This page uses your", "Choose an account"),
     ],
 )
 def test_page_says_what_is_the_matter(
