@@ -592,6 +592,7 @@ class HistoryEntry(models.Model):
             models.Index(fields=["sub", "id"], name="google_link_history_sub"),
             models.Index(fields=["event", "id"], name="google_link_history_event"),
             models.Index(fields=["actor_kind", "id"], name="google_link_history_actor"),
+            models.Index(fields=["client", "id"], name="google_link_history_client"),
             models.Index(fields=["created_at"], name="google_link_history_when"),
         ]
 

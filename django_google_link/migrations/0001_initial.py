@@ -81,7 +81,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'link history entry',
                 'verbose_name_plural': 'link history',
-                'indexes': [models.Index(fields=['account_id', 'id'], name='google_link_history_account'), models.Index(fields=['owner', 'id'], name='google_link_history_owner'), models.Index(fields=['sub', 'id'], name='google_link_history_sub'), models.Index(fields=['event', 'id'], name='google_link_history_event'), models.Index(fields=['actor_kind', 'id'], name='google_link_history_actor'), models.Index(fields=['created_at'], name='google_link_history_when')],
+                'indexes': [models.Index(fields=['account_id', 'id'], name='google_link_history_account'), models.Index(fields=['owner', 'id'], name='google_link_history_owner'), models.Index(fields=['sub', 'id'], name='google_link_history_sub'), models.Index(fields=['event', 'id'], name='google_link_history_event'), models.Index(fields=['actor_kind', 'id'], name='google_link_history_actor'), models.Index(fields=['client', 'id'], name='google_link_history_client'), models.Index(fields=['created_at'], name='google_link_history_when')],
             },
         ),
         migrations.CreateModel(
