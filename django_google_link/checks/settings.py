@@ -168,7 +168,7 @@ def _check_encryption_keys() -> Iterator[CheckMessage]:
             yield warning(
                 "W002",
                 f"Encryption key {position} is the SECRET_KEY too.",
-                hint="Make a key of its own, so that one leak does not open both.",
+                hint="Generate a separate key, so that one leak does not compromise both.",
             )
         elif _is_weak(key):
             yield warning(
@@ -216,7 +216,7 @@ def _check_default_client() -> Iterator[CheckMessage]:
     if names and "default" not in names and "CLIENT_RESOLVER" not in conf.keys:
         yield warning(
             "W005",
-            "There is no client 'default', which is used where none is named.",
+            "There is no client 'default', which is used if none is named.",
             hint=f"Give that name to one of {', '.join(names)}, or name one wherever you use it.",
         )
 

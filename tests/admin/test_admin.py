@@ -189,7 +189,7 @@ def test_page_of_a_damaged_row_opens_and_says_why(desk: Client, account: GoogleA
 
     page, rows = page_of(desk, account), desk.get(reverse(ACCOUNTS)).content.decode()
 
-    assert "damaged: no key opens it" in page
+    assert "damaged: no key can decrypt it" in page
     assert "damaged" in rows
     assert "pasted" not in page + rows
 
@@ -419,11 +419,11 @@ def test_check_finds_out_and_keeps_a_history(
     google.revoke(alice)
     assert "1: lost: their users have to link again" in act(desk, "check_now", account)
 
-    assert history() == ["Check at the provider: refreshed"] * 2 + [
-        "Check at the provider: lost: their users have to link again"
+    assert history() == ["Check with the provider: refreshed"] * 2 + [
+        "Check with the provider: lost: their users have to link again"
     ]
     assert (
-        "Check at the provider"
+        "Check with the provider"
         in desk.get(
             reverse("admin:google_link_googleaccount_history", args=[account.pk])
         ).content.decode()
@@ -440,7 +440,7 @@ def test_refresh_replaces_the_access_token(
     assert token_of(account, "access_token") != before
 
     GoogleAccount.objects.update(refresh_retry_at=in_seconds(60))
-    assert "1: postponed: the provider gave no usable answer" in act(desk, "refresh_now", account)
+    assert "1: postponed: no usable response from the provider" in act(desk, "refresh_now", account)
     assert len(google.requests_to("token")) == 1
 
 
@@ -455,8 +455,8 @@ def test_action_stops_when_google_is_down(
 
     page = act(desk, "check_now", *accounts)
 
-    assert "3: postponed: the provider gave no usable answer" in page
-    assert "4 were not tried." in page
+    assert "3: postponed: no usable response from the provider" in page
+    assert "4 were not processed." in page
     assert GoogleAccount.objects.filter(status=Status.ACTIVE).count() == 7
     assert len(history()) == 3
 
@@ -474,7 +474,7 @@ def test_action_goes_on_when_google_answers_in_between(
 
     page = act(desk, "check_now", *accounts)
 
-    assert "4: postponed: the provider gave no usable answer" in page
+    assert "4: postponed: no usable response from the provider" in page
     assert "2: refreshed" in page
     assert len(history()) == 7
 
@@ -490,7 +490,7 @@ def test_action_takes_no_more_than_a_page_can_do(
 
     for action in ACTIONS:
         page = act(desk, action, accounts[0], select_across="1", post="yes")
-        assert f"Choose {MOST_AT_ONCE} at most." in page
+        assert f"Select at most {MOST_AT_ONCE}." in page
 
     assert (table(), google.requests, history()) == (before, [], [])
 
@@ -502,12 +502,12 @@ def test_asking_for_consent_again_can_be_undone(
     """The user's next view asks; nothing is revoked, so that a check brings it back."""
     page = act(desk, "reauthorize", account)
 
-    assert "1 user is asked for consent at the next use." in page
+    assert "1 user will be asked for consent on next use." in page
     row = GoogleAccount.objects.get()
     assert (row.is_active, row.status_reason) == (False, Reason.REQUESTED)
     assert google.requests == []
-    assert "asked for by an operator" in page
-    assert "0 users are asked" in act(desk, "reauthorize", account)
+    assert "requested by an operator" in page
+    assert "0 users will be asked" in act(desk, "reauthorize", account)
     assert history() == ["Ask for consent again"]
 
     act(desk, "check_now", account)
@@ -536,7 +536,7 @@ def test_unlinking_asks_first_and_revokes(
 ) -> None:
     """It says what it will do; the history knows who did it."""
     page = act(desk, "delete_selected", account)
-    assert "The grants are revoked at the provider" in page
+    assert "The grants will be revoked at the provider" in page
     assert GoogleAccount.objects.exists()
 
     act(desk, "delete_selected", account, post="yes")
@@ -602,7 +602,7 @@ def test_deletion_of_one_says_what_it_does(
 ) -> None:
     """From its own page, too."""
     url = reverse("admin:google_link_googleaccount_delete", args=[account.pk])
-    assert "The grant is revoked at the provider" in desk.get(url).content.decode()
+    assert "The grant will be revoked at the provider" in desk.get(url).content.decode()
 
     desk.post(url, {"post": "yes"})
 
@@ -651,7 +651,7 @@ def test_revoking_stops_when_google_is_down(
     page = act(desk, "revoke_now", *PendingRevocation.objects.all())
 
     assert "3: postponed: the provider could not be reached" in page
-    assert "2 were not tried." in page
+    assert "2 were not processed." in page
     assert len(google.requests_to("revoke")) == 3
 
 
@@ -666,7 +666,7 @@ def test_action_ends_before_the_request_has_to(
 
     page = act(desk, "revoke_now", *PendingRevocation.objects.all())
 
-    assert "4 were not tried." in page
+    assert "4 were not processed." in page
     assert len(google.requests_to("revoke")) == 1
 
 
@@ -688,8 +688,8 @@ def test_revocation_can_be_given_up(
 ) -> None:
     """After a confirmation that says what that means."""
     url = reverse("admin:google_link_pendingrevocation_delete", args=[pending.pk])
-    assert "the grant lives on there" in desk.get(url).content.decode()
-    assert "the grants live on there" in act(desk, "delete_selected", pending)
+    assert "the grant stays valid there" in desk.get(url).content.decode()
+    assert "the grants stay valid there" in act(desk, "delete_selected", pending)
 
     act(desk, "delete_selected", pending, post="yes")
 
@@ -708,7 +708,7 @@ def test_many_revocations_are_for_the_command(desk: Client, pending: PendingRevo
 
     page = act(desk, "delete_selected", pending, select_across="1", post="yes")
 
-    assert "Choose" in page
+    assert "Select at most" in page
     assert PendingRevocation.objects.count() == MOST_AT_ONCE + 1
 
 
