@@ -23,7 +23,7 @@ class SecurityEventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     search_help_text = gettext_lazy("A full subject")
     show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
-    sortable_by = ()
+    sortable_by = ("issued_at", "received_at")
     fields = list_display
 
     def has_add_permission(self, request: HttpRequest) -> bool:
