@@ -135,8 +135,10 @@ class GoogleAccountAdmin(LinkAdmin):
             _("Check with the provider"),
             event=HistoryEvent.CHECKED,
             answers={
-                refresh.RefreshOutcome.REFRESHED: _("the grant lives"),
-                refresh.RefreshOutcome.LOST: _("the grant has ended: its user has to link again"),
+                refresh.RefreshOutcome.REFRESHED: _("the grant is still valid"),
+                refresh.RefreshOutcome.LOST: _(
+                    "the grant is no longer valid: its user has to link again"
+                ),
             },
             failures=refresh.WIDESPREAD,
         )
@@ -155,7 +157,9 @@ class GoogleAccountAdmin(LinkAdmin):
             event=HistoryEvent.REFRESHED,
             answers={
                 refresh.RefreshOutcome.REFRESHED: _("a new access token was stored"),
-                refresh.RefreshOutcome.LOST: _("the grant has ended: its user has to link again"),
+                refresh.RefreshOutcome.LOST: _(
+                    "the grant is no longer valid: its user has to link again"
+                ),
             },
             failures=refresh.WIDESPREAD,
         )
@@ -230,7 +234,7 @@ class GoogleAccountAdmin(LinkAdmin):
             status = f"{status}; {_('damaged')}"
         if not account.refresh_failing_since:
             return status
-        text = _("{status}; refreshing fails since {date}")
+        text = _("{status}; refresh failing since {date}")
         return text.format(status=status, date=display_date(account.refresh_failing_since))
 
     @admin.display(description=gettext_lazy("linked"), ordering="linked_at")
@@ -252,7 +256,7 @@ class GoogleAccountAdmin(LinkAdmin):
             if scope not in IDENTITY_SCOPES
         ]
         if not names:
-            return _("identity alone")
+            return _("identity only")
         lines = names[:_MOST_SCOPES]
         if left := len(names[_MOST_SCOPES:]):
             lines.append(_("and {count} more").format(count=left))

@@ -53,7 +53,7 @@ ACTIONS = {
     "reencrypt": "reencrypt_googleaccount",
     "delete_selected": "delete_googleaccount",
 }
-ENDED = "the grant has ended: its user has to link again"
+ENDED = "the grant is no longer valid: its user has to link again"
 RENEWED = "a new access token was stored"
 UNUSABLE = "postponed: no usable response from the provider"
 SCOPES = "https://www.googleapis.com/auth/"
@@ -177,7 +177,7 @@ def test_list_names_a_few_scopes(desk: Client, account: GoogleAccount) -> None:
     assert ">a<br>b<br>c<br>and 2 more<" in desk.get(reverse(ACCOUNTS)).content.decode()
 
     GoogleAccount.objects.update(granted_scopes=["openid", "email"])
-    assert ">identity alone<" in desk.get(reverse(ACCOUNTS)).content.decode()
+    assert ">identity only<" in desk.get(reverse(ACCOUNTS)).content.decode()
 
 
 def test_list_tells_that_refreshing_fails(desk: Client, account: GoogleAccount) -> None:
@@ -186,7 +186,7 @@ def test_list_tells_that_refreshing_fails(desk: Client, account: GoogleAccount) 
 
     row = desk.get(reverse(ACCOUNTS)).content.decode()
 
-    assert "active; refreshing fails since Feb. 3, 2026" in row
+    assert "active; refresh failing since Feb. 3, 2026" in row
 
 
 @pytest.mark.matrix
@@ -477,14 +477,14 @@ def test_check_finds_out_and_keeps_a_history(
     desk: Client, google: FakeGoogle, alice: FakeUser, account: GoogleAccount
 ) -> None:
     """One that lives, then one that was revoked, then one that came back."""
-    assert "The grant lives (alice@gmail.com)" in act(desk, "check_now", account)
+    assert "The grant is still valid (alice@gmail.com)" in act(desk, "check_now", account)
     mark_lost(account, "revoked")
-    assert "The grant lives (alice@gmail.com)" in act(desk, "check_now", account)
+    assert "The grant is still valid (alice@gmail.com)" in act(desk, "check_now", account)
     assert GoogleAccount.objects.get().is_active
     google.revoke(alice)
     assert f"{ENDED.capitalize()} (alice@gmail.com)" in act(desk, "check_now", account)
 
-    assert history() == ["Check with the provider: the grant lives"] * 2 + [
+    assert history() == ["Check with the provider: the grant is still valid"] * 2 + [
         f"Check with the provider: {ENDED}"
     ]
     assert (
@@ -540,7 +540,7 @@ def test_action_goes_on_when_google_answers_in_between(
     page = act(desk, "check_now", *accounts)
 
     assert f"{UNUSABLE.capitalize()} (4 Google accounts)" in page
-    assert "The grant lives (2 Google accounts)" in page
+    assert "The grant is still valid (2 Google accounts)" in page
     assert len(history()) == 7
 
 
