@@ -24,6 +24,7 @@ __all__ = [
     "GrantNotStoredError",
     "HostedDomainError",
     "IDTokenError",
+    "KeyServiceError",
     "MissingScopesError",
     "NoRefreshTokenError",
     "NotLinkedError",
@@ -373,3 +374,10 @@ class SettingsError(ImproperlyConfigured):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reduce_error(self, type(self))
+
+
+class KeyServiceError(EncryptionKeyUnavailableError, SettingsError):
+    """An encryption key cannot be had at present: its key service is away, or refuses to unwrap it.
+
+    No row has changed. It is tried again after five seconds, in the same process.
+    """

@@ -302,6 +302,10 @@ class GoogleAccount(SealedTokens):
 
     #: Whether the tokens go to the outbox together with those of others, when this row is deleted.
     moves_with_user = False
+    #: What its user has just done, for who stores a grant: linked it for the first time, and
+    #: granted these scopes besides those before.
+    is_new_link = False
+    added_scopes: frozenset[str] = frozenset()
 
     class Meta:
         verbose_name = _("Google account")
@@ -378,6 +382,11 @@ class GoogleAccount(SealedTokens):
     def display_name(self) -> str:
         """What its user calls this account, or else its name at Google."""
         return self.label or self.name_at_google
+
+    @property
+    def full_display_name(self) -> str:
+        """What its user calls this account, with its name at Google: ``Home (a@example.com)``."""
+        return f"{self.label} ({self.name_at_google})" if self.label else self.name_at_google
 
     @property
     def name_at_google(self) -> str:

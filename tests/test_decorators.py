@@ -597,6 +597,7 @@ def test_return_url_holds_for_every_request(browser: Client, user: Any) -> None:
     )
 
 
+@pytest.mark.slow
 def test_return_url_holds_under_threads(client: Client) -> None:
     """Each request has its own, whatever the others do."""
     together = Barrier(8)

@@ -21,10 +21,12 @@ from .. import signals
 from ..conf import clock
 from ..conf.clients import get_issuing_client
 from ..conf.settings import conf
+from ..encryption import keyring
 from ..exceptions import (
     ClientMisconfiguredError,
     GrantLostError,
     GrantNotStoredError,
+    KeyServiceError,
     NotLinkedError,
     RefreshUnavailableError,
     TokenEndpointError,
@@ -102,7 +104,8 @@ def fresh_access_token(
         NotLinkedError: when the row is gone.
         GrantLostError: when Google no longer honours the grant.
         TokenUndecryptableError: when the stored refresh token was tampered with.
-        EncryptionKeyUnavailableError: when the key of the stored token is not configured.
+        EncryptionKeyUnavailableError: when the key of the stored token is not configured, or (a
+            ``KeyServiceError``) no key service unwraps it at present.
         ClientMisconfiguredError: when Google refuses our client.
         RefreshUnavailableError: when no stored token lives, and Google cannot be reached, another
             worker has not brought one in ``REFRESH_WAIT`` seconds, or the database takes none.
@@ -274,8 +277,11 @@ class _AccessTokenRequest:
         unexpired = self.unexpired_token()
         if self._state.is_leased:
             return unexpired
+        problem: Exception
         try:
             return self._refresh_if_allowed() or unexpired
+        except KeyServiceError as error:
+            problem = error
         except _HINDRANCES as error:
             problem = _explain_hindrance(error)
         if unexpired is None:
@@ -410,6 +416,8 @@ class _AccessTokenRequest:
             client = get_issuing_client(row)
             # An active row has one.
             refresh_token = cast("Secret", row.unseal_token("refresh_token"))
+            # What cannot be encrypted is not asked for: it may take the stored token's place.
+            keyring.require_key()
             circuit.enter()
             with circuit.watch(str(row.pk)):
                 response = endpoints.refresh(

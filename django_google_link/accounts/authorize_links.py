@@ -6,11 +6,15 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 from django.core import signing
+from django.db import router
 from django.urls import reverse
 from django.utils.http import urlencode
 
 from ..conf.validators import normalize_host
 from ..exceptions import StateError
+from ..models import GoogleAccount
+from .tenants import name_tenant
+from .threads import is_in_event_loop
 
 #: Seconds: a page with such a link in it may lie open for a day.
 MAX_AGE = 24 * 3600
@@ -51,7 +55,10 @@ class AuthorizeRequest:
 
     def sign(self) -> str:
         """Return this request signed: what a front end hands in to start the link."""
-        return signing.dumps(asdict(self), salt=_SALT, compress=True)
+        content = asdict(self)
+        if tenant := _name_tenant():
+            content["tenant"] = tenant
+        return signing.dumps(content, salt=_SALT, compress=True)
 
     def url(self) -> str:
         """Return the address of the authorize view, with this request signed in it."""
@@ -75,14 +82,17 @@ class AuthorizeRequest:
         except signing.BadSignature:
             raise StateError("This link was not made by this site.") from None
         try:
+            tenant = content.pop("tenant", "")
             request = cls(**content)
-        except TypeError:
+        except (AttributeError, TypeError):
             raise StateError("This link was made by another version of this site.") from None
         cls._require_age(text, request.max_age)
         if request.user != user:
             raise StateError("This link was made for another user of this site.")
         if normalize_host(request.host) != normalize_host(host):
             raise StateError("This link was made for another host of this site.")
+        if tenant and tenant != _name_tenant():
+            raise StateError("This link was made for another tenant of this site.")
         return request
 
     @staticmethod
@@ -92,3 +102,8 @@ class AuthorizeRequest:
             signing.loads(text, salt=_SALT, max_age=max_age)
         except signing.SignatureExpired:
             raise StateError("This link is too old.") from None
+
+
+def _name_tenant() -> str:
+    """Return the tenant whose users are meant by their primary keys, as far as it is known here."""
+    return "" if is_in_event_loop() else name_tenant(router.db_for_write(GoogleAccount))

@@ -150,6 +150,7 @@ def _save_grant(
     news = _apply_grant(client, account, response, requested=requested)
     _apply_identity(account, identity)
     _count_as_new(account)
+    account.is_new_link, account.added_scopes = created, _find_added_scopes(news)
     fields = [*_TOKEN_FIELDS, *IDENTITY_FIELDS, *_GRANT_FIELDS]
     account.save(using=using, update_fields=fields)
     _become_default_if_only(account)
@@ -195,6 +196,11 @@ def _keeps(client: OAuthClient, account: GoogleAccount) -> bool:
     Where nothing says whose grant it is, the stored one may be another's.
     """
     return account.is_active and bool(account.sealed_refresh_token) and client.identity != "none"
+
+
+def _find_added_scopes(news: _News) -> frozenset[str]:
+    changes = [arguments for signal, arguments in news if signal is signals.scopes_changed]
+    return frozenset().union(*(change["added"] for change in changes))
 
 
 def _count_as_new(account: GoogleAccount) -> None:

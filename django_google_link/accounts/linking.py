@@ -20,6 +20,7 @@ from ..conf import clock
 from ..conf.clients import OAuthClient, get_client, name_provider_of
 from ..conf.scope_rules import missing_scopes
 from ..conf.settings import conf
+from ..encryption import keyring
 from ..exceptions import (
     AuthorizationDeniedError,
     ClientMisconfiguredError,
@@ -100,6 +101,7 @@ def complete_authorization(
     check_issuer(client, response.get("iss"))
     if "error" in response:
         _refuse_authorization(user, pending, response["error"], request)
+    keyring.require_key()  # A code works once: what it brings has to be stored.
     started = note_moment()
     try:
         answer = exchange_code(

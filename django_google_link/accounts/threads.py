@@ -13,6 +13,8 @@ from typing import TypeVar
 
 from django.db import connections
 
+from .tenants import Tenants, acting_for, read_tenants
+
 Result = TypeVar("Result")
 
 
@@ -20,7 +22,8 @@ def run_outside_event_loop(work: Callable[[], Result]) -> Result:
     """Do something that asks the database, and wait for it.
 
     Where an event loop runs in this thread, Django's database may not be asked: then it is done in
-    a thread of its own, which has the context of this one, and connections of its own.
+    a thread of its own, which has the context of this one, and connections of its own for the same
+    tenant.
 
     Args:
         work: what is to be done.
@@ -28,7 +31,7 @@ def run_outside_event_loop(work: Callable[[], Result]) -> Result:
     if not is_in_event_loop():
         return work()
     result: Future[Result] = Future()
-    run = partial(copy_context().run, _settle, result, work)
+    run = partial(copy_context().run, _settle, result, work, read_tenants())
     thread = Thread(target=run, name="google-link-database", daemon=True)
     try:
         thread.start()
@@ -52,9 +55,18 @@ def connections_as_before() -> Iterator[None]:
                 one.close()
 
 
-def _settle(result: Future[Result], work: Callable[[], Result]) -> None:
+def read_callers_tenants() -> Tenants:
+    """Return the tenants of this thread's connections, to be used in other threads later.
+
+    An event loop's thread does not work with its connections, and they say nothing: what is done
+    from there is done in the thread, and for the tenant, of the request.
+    """
+    return {} if is_in_event_loop() else read_tenants()
+
+
+def _settle(result: Future[Result], work: Callable[[], Result], tenants: Tenants) -> None:
     try:
-        with connections_as_before():
+        with connections_as_before(), acting_for(tenants):
             value = work()
     except BaseException as error:
         result.set_exception(error)

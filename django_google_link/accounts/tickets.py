@@ -12,6 +12,7 @@ import secrets
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from django.db import router
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.debug import sensitive_variables
 
@@ -20,15 +21,20 @@ from ..conf.front_ends import MOBILE, REDIRECT
 from ..conf.settings import conf
 from ..encryption import keyring
 from ..encryption.format import Binding
-from ..exceptions import StateError, TokenDecryptionError
+from ..exceptions import KeyServiceError, StateError, TokenDecryptionError
+from ..models import GoogleAccount
 from ..secret import Secret
 from .authorization_requests import PendingAuthorization
 from .spent_states import await_location, digest_state, finish_state, spend_state
+from .tenants import name_tenant
 
 # Part of every ticket, as the purposes of tokens are of each token.
 _PURPOSE = "front_end.ticket"
 
-_WRITTEN = re.compile(r"[A-Za-z0-9_.-]{1,8192}")
+#: Characters: it names each scope twice, and a site may ask for a hundred and more.
+LONGEST_TICKET = 32_768
+
+_WRITTEN = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +81,8 @@ class Ticket:
         is_optional = self.mode != REDIRECT and not (self.origin and address)
         if address != self.arrives_at and not is_optional:
             raise StateError(
-                "The answer arrived at another address than was asked for.",
+                f"The answer arrived at {address[:200]!r}, and was to arrive at "
+                f"{self.arrives_at!r}.",
                 reason="redirect_uri_mismatch",
             )
 
@@ -144,12 +151,15 @@ def open_ticket(text: str, *, user: str) -> Ticket:
     Raises:
         StateError: when it was not made for this user, was altered, has expired, was sealed with a
             key that is no longer configured, or its client is another one by now.
+        KeyServiceError: when no key service unwraps its key at present.
     """
     id, _, sealed = text.partition(".")
     try:
         if not _WRITTEN.fullmatch(text):
             raise StateError("It is no ticket.", reason="ticket_invalid")
         content = json.loads(keyring.unseal(sealed, _bind(id, user)).reveal())
+    except KeyServiceError:
+        raise
     except TokenDecryptionError as error:
         # Another user's, altered, or the key is gone: whoever brings it starts again.
         raise StateError(
@@ -192,4 +202,6 @@ def _is_same_client(name: str, content: dict[str, Any]) -> bool:
 
 
 def _bind(id: str, user: str) -> Binding:
-    return Binding(purpose=_PURPOSE, row_id=id, owner=user, sub="", issuer="", client_id="")
+    # Another tenant's user may have the same number.
+    tenant = name_tenant(router.db_for_write(GoogleAccount))
+    return Binding(purpose=_PURPOSE, row_id=id, owner=user, sub="", issuer=tenant, client_id="")

@@ -73,9 +73,19 @@ def run_durably(
             is_late = time.monotonic() - started > patience and not is_second_due
             if is_late or not is_passing(error):
                 raise
-        connections[using].close_if_unusable_or_obsolete()
+        _close_if_lost(using)
         time.sleep(pause * uniform(0.5, 1))  # noqa: S311  no secret
         pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _close_if_lost(using: str) -> None:
+    """Let the next query connect anew, if this connection is of no use any more.
+
+    One that is merely old stays: a role or a search path may have been set on it.
+    """
+    connection = connections[using]
+    if connection.connection is not None and not connection.is_usable():
+        connection.close()
 
 
 def run_in_transaction(

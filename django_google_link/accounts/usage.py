@@ -11,8 +11,8 @@ import uuid
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
-from threading import Lock, local
-from typing import Any
+from threading import Lock, get_ident, local
+from typing import Any, NamedTuple
 
 from django.core.signals import request_finished, request_started
 from django.db import DatabaseError, InterfaceError, close_old_connections, router, transaction
@@ -21,6 +21,7 @@ from django.db.models import Q
 from ..conf import clock
 from ..models import GoogleAccount
 from .locks import lock_free_rows
+from .tenants import name_tenant
 from .threads import connections_as_before, is_in_event_loop
 from .transactions import run_in_transaction
 
@@ -28,10 +29,21 @@ _INTERVAL = timedelta(hours=1)
 #: So many links a process remembers to have noted.
 MOST_REMEMBERED = 10_000
 
+
+class _Link(NamedTuple):
+    """A link, by the alias of its database, its tenant there, and its primary key."""
+
+    using: str
+    tenant: str
+    pk: uuid.UUID
+
+
 _this_thread = local()
 _lock = Lock()
-_noted: dict[uuid.UUID, datetime] = {}
-_pending: set[tuple[str, uuid.UUID]] = set()
+_noted: dict[_Link, datetime] = {}
+# What waits for the response, and the thread that serves it; 0 for what an event loop has noted,
+# whose threads are many.
+_pending: set[tuple[int, _Link]] = set()
 
 
 def note_use(account: GoogleAccount) -> None:
@@ -41,18 +53,22 @@ def note_use(account: GoogleAccount) -> None:
         account: as it was read, perhaps long ago; its primary key is enough.
     """
     now = clock.now()
-    if not _is_due(account.last_used_at, now) or not _is_due(_noted.get(account.pk), now):
+    if not _is_due(account.last_used_at, now):
         return
-    one = (router.db_for_write(GoogleAccount), account.pk)
-    is_deferred = getattr(_this_thread, "is_serving", False) or is_in_event_loop()
+    using, in_event_loop = router.db_for_write(GoogleAccount), is_in_event_loop()
+    link = _Link(using, "" if in_event_loop else name_tenant(using), account.pk)
+    if not _is_due(_noted.get(link), now):
+        return
+    is_deferred = in_event_loop or getattr(_this_thread, "is_serving", False)
     with _lock:
         if len(_noted) >= MOST_REMEMBERED:
             _noted.clear()
-        _noted[account.pk] = now
+            _pending.clear()
+        _noted[link] = now
         if is_deferred:
-            _pending.add(one)
+            _pending.add((0 if in_event_loop else get_ident(), link))
     if not is_deferred:
-        _write_after_commit(*one)
+        _write_after_commit(link)
 
 
 def connect_signals() -> None:
@@ -79,20 +95,21 @@ def finish_request(**kwargs: Any) -> None:
     """Write what is pending (``request_finished``)."""
     _this_thread.is_serving = False
     with _lock:
-        due = list(_pending)
-        _pending.clear()
-    for using, pk in due:
-        _write_after_commit(using, pk)
+        # What another thread serves may be another tenant's, whose rows are not seen here.
+        due = {one for one in _pending if one[0] in {0, get_ident()}}
+        _pending.difference_update(due)
+    for _, link in due:
+        _write_after_commit(link)
 
 
 def _is_due(last: datetime | None, now: datetime) -> bool:
     return last is None or abs(now - last) >= _INTERVAL
 
 
-def _write_after_commit(using: str, pk: uuid.UUID) -> None:
+def _write_after_commit(link: _Link) -> None:
     # Without autocommit Django refuses: nobody would know when that ends.
     with suppress(DatabaseError, InterfaceError), connections_as_before():
-        transaction.on_commit(partial(_write, using, pk), using=using)
+        transaction.on_commit(partial(_write, link.using, link.pk), using=link.using)
 
 
 def _write(using: str, pk: uuid.UUID) -> None:

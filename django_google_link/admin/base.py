@@ -29,7 +29,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from ..accounts import history
 from ..accounts.history import acting_as
 from ..encryption.format import key_id_of
-from ..exceptions import EncryptionKeyUnavailableError, TokenUndecryptableError
+from ..exceptions import EncryptionKeyUnavailableError, KeyServiceError, TokenUndecryptableError
 from ..models import ActorKind, HistoryEvent
 
 #: Google is asked about one after the other, and a page cannot take for ever.
@@ -210,6 +210,8 @@ def describe_token(sealed: str, unseal: Callable[[], object]) -> str:
         return _("not stored")
     try:
         unseal()
+    except KeyServiceError as error:
+        return _("stored, but not to be read: {error}").format(error=error)
     except EncryptionKeyUnavailableError:
         text = _(
             "stored, but its key {key} is not configured: put it back into the ENCRYPTION_KEYS"

@@ -25,7 +25,8 @@ from ..accounts.stored_tokens import (
     choose_leeway,
     stored_access_token,
 )
-from ..accounts.threads import connections_as_before, run_outside_event_loop
+from ..accounts.tenants import Tenants, acting_for
+from ..accounts.threads import connections_as_before, read_callers_tenants, run_outside_event_loop
 from ..accounts.usage import note_use
 from ..conf.clients import get_api_endpoint, get_issuing_client
 from ..conf.service_accounts import ServiceAccount, get_service_account
@@ -48,6 +49,9 @@ class _HelperCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
         scopes: of the tokens.
         quota_project_id: the project that API calls are billed to.
     """
+
+    # For whom they were made, in whatever thread they are used. A pickle has none of its own.
+    _tenants: Tenants = {}
 
     def __init__(
         self, owner: Any, *, scopes: list[str], quota_project_id: str | None = None
@@ -121,6 +125,7 @@ class _HelperCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
         """Return a copy that bills API calls to another project."""
         copy = type(self)(self._owner, scopes=self._scopes, quota_project_id=quota_project_id)
         copy.token, copy.expiry, copy._lifetime = self.token, self.expiry, self._lifetime
+        copy._tenants = self._tenants
         return copy
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -159,6 +164,7 @@ class AccountCredentials(_HelperCredentials):
         """
         credentials = cls(account.pk, scopes=account.granted_scopes)
         credentials._declarations = (current_declaration(), lambda _: declared)
+        credentials._tenants = read_callers_tenants()
         token = stored_access_token(account, leeway=choose_leeway(account))
         if token:
             credentials._take_token(token)
@@ -177,8 +183,9 @@ class AccountCredentials(_HelperCredentials):
 
     def _get_fresh_token(self, rejected: Secret | None) -> AccessToken:
         account = GoogleAccount(pk=self.account_id)
-        token = fresh_access_token(account, rejected=rejected)
-        note_use(account)
+        with acting_for(self._tenants):
+            token = fresh_access_token(account, rejected=rejected)
+            note_use(account)
         return token
 
 

@@ -23,7 +23,8 @@ from django.views.decorators.debug import sensitive_variables
 
 from ..accounts.declared_scopes import current_declaration, declaring
 from ..accounts.stored_tokens import AccessToken, bound_leeway, refresh_leeway
-from ..accounts.threads import run_outside_event_loop
+from ..accounts.tenants import acting_for
+from ..accounts.threads import read_callers_tenants, run_outside_event_loop
 from ..http.streams import find_position
 from ..models import is_unexpired
 from ..secret import Secret
@@ -64,6 +65,8 @@ class HttpxAuth(httpx.Auth):
         self._sender: _Sender | None = None
         # What the view has declared that makes this.
         self._declaration = current_declaration()
+        # A user's primary key means another user where it is another tenant's turn.
+        self._tenants = read_callers_tenants()
 
     def sync_auth_flow(
         self, request: httpx.Request
@@ -130,18 +133,19 @@ class HttpxAuth(httpx.Auth):
         ready = self._ready_sender(rejected)
         if ready is not None:
             return ready
-        account = self._sender.account if self._sender else self._find_account()
-        self._sender = _Sender(
-            account=account,
-            api_endpoint=find_api_endpoint(account),
-            token=get_token(account, scopes=self._scopes, rejected=rejected),
-        )
+        with acting_for(self._tenants):
+            account = self._sender.account if self._sender else self._find_account()
+            self._sender = _Sender(
+                account=account,
+                api_endpoint=find_api_endpoint(account),
+                token=get_token(account, scopes=self._scopes, rejected=rejected),
+            )
         return self._sender
 
     def _refuse_insufficient_scope(self, response: httpx.Response) -> None:
         """Raise ``MissingScopesError`` where an API misses a scope that is declared."""
-        account = self._sender.account if self._sender else self._find_account()
-        with declaring(self._declaration):
+        with acting_for(self._tenants), declaring(self._declaration):
+            account = self._sender.account if self._sender else self._find_account()
             credentials = make_credentials_for(account, scopes=self._scopes)
         refuse_insufficient_scope(
             credentials, response.status_code, response.headers, lambda: response.content

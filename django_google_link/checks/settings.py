@@ -14,9 +14,11 @@ from django.http import HttpRequest
 
 from ..conf import clients, front_ends, service_accounts
 from ..conf.django import django_conf
-from ..conf.settings import KEYS, conf, list_setting_names
+from ..conf.settings import KEY_SERVICES, KEYS, conf, list_setting_names
 from ..conf.validators import read_or_default
-from ..encryption.keyring import decode_key
+from ..encryption.key_services import is_installed, make_missing_extra
+from ..encryption.keyring import decode_key, key_ids, list_wrapped_keys, read_key
+from ..encryption.wrapped_keys import WrappedKey, is_wrapped
 from ..exceptions import SettingsError
 from ..secret import Secret
 from .messages import error, warning
@@ -24,6 +26,8 @@ from .messages import error, warning
 _SETTINGS = (
     "clients",
     "encryption_keys",
+    "encryption_site",
+    "key_services",
     "request_attribute",
     "refresh_leeway",
     "http_timeout",
@@ -57,7 +61,10 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     readers += [
         partial(service_accounts.get_service_account, name) for name in all_service_accounts
     ]
-    readers += [partial(decode_key, key) for key in _read_encryption_keys()]
+    readers += [
+        partial(read_key, key, position=position)
+        for position, key in enumerate(_read_encryption_keys(), start=1)
+    ]
     unknown = [
         _find_unknown_keys("GOOGLE_LINK", names, KEYS),
         *(
@@ -76,6 +83,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *chain.from_iterable(unknown),
         *_check_request_attribute(),
         *_check_encryption_keys(),
+        *_check_extras(),
         *_check_default_client(),
         *_check_other_settings(),
     ]
@@ -170,6 +178,39 @@ def _check_encryption_keys() -> Iterator[CheckMessage]:
             )
 
 
+def _check_extras() -> Iterator[CheckMessage]:
+    """Look for what key services need, without importing it: that takes a second."""
+    for service in sorted({key.service for key in _read_wrapped_keys()}):
+        if _lacks_extra(service):
+            yield _make_message(make_missing_extra(service))
+
+
+def _lacks_extra(service: str) -> bool:
+    is_ours = conf.key_services[service] == KEY_SERVICES.get(service)
+    return is_ours and not is_installed(service)
+
+
+@register(Tags.security, deploy=True)
+def check_wrapped_keys(**kwargs: Any) -> list[CheckMessage]:
+    """Check that each wrapped key can be unwrapped by this process, now."""
+    wrapped = _read_wrapped_keys()
+    messages = list(_find_errors(key.load for key in wrapped if not _lacks_extra(key.service)))
+    ids = read_or_default(key_ids, ()) if wrapped else ()
+    for key_id in sorted(set(ids).difference(key.id for key in wrapped)):
+        messages.append(
+            warning(
+                "W033",
+                f"The encryption key {key_id} is in plain text, beside others that are wrapped.",
+                hint="Take it out as soon as google_link_rotate_keys says that 0 are left.",
+            )
+        )
+    return messages
+
+
+def _read_wrapped_keys() -> list[WrappedKey]:
+    return read_or_default(list_wrapped_keys, [])
+
+
 def _check_default_client() -> Iterator[CheckMessage]:
     names = _read_clients()
     if names and "default" not in names and "CLIENT_RESOLVER" not in conf.keys:
@@ -182,5 +223,5 @@ def _check_default_client() -> Iterator[CheckMessage]:
 
 def _is_weak(key: Secret) -> bool:
     """Tell whether the bytes repeat or are typed text: 32 random bytes do neither."""
-    data = read_or_default(partial(decode_key, key), None)
+    data = None if is_wrapped(key) else read_or_default(partial(decode_key, key), None)
     return data is not None and (len(set(data)) < 16 or data.isascii())

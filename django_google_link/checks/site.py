@@ -174,10 +174,11 @@ def _check_languages(clients: list[OAuthClient]) -> Iterator[CheckMessage]:
     """Find a callback whose address depends on the language."""
     if all(client.redirect_uri for client in clients):
         return
-    paths = set()
+    # Not by reverse(), which would read all URLs of the site once more for each language.
+    patterns, paths = _find_patterns(get_resolver()), set()
     for language, _ in django_conf.languages:
         with override(language):
-            paths.add(reverse("google_link:callback"))
+            paths.add("".join(map(str, patterns)))
     if len(paths) > 1:
         with override(django_conf.language_code):
             callback = reverse("google_link:callback")
@@ -188,6 +189,18 @@ def _check_languages(clients: list[OAuthClient]) -> Iterator[CheckMessage]:
             hint=f"Move them out, so that they are not translated. If {callback} is what you have "
             "registered at Google, where all are sent back to in any language, silence this check.",
         )
+
+
+def _find_patterns(resolver: URLResolver) -> list[object]:
+    """Return the patterns that lead to the URLs of the app."""
+    for entry in resolver.url_patterns:
+        if not isinstance(entry, URLResolver):
+            continue
+        if entry.namespace == "google_link":
+            return [entry.pattern]
+        if below := _find_patterns(entry):
+            return [entry.pattern, *below]
+    return []
 
 
 def _check_callback(client: OAuthClient) -> Iterator[CheckMessage]:

@@ -86,9 +86,29 @@ class DjangoSettings:
         return str(settings.CACHES.get(alias, {}).get("BACKEND", ""))
 
     @property
+    def login_redirect_url(self) -> str | None:
+        """Django's ``LOGIN_REDIRECT_URL``; ``None`` for Django's default, which few sites have."""
+        is_set = settings.is_overridden("LOGIN_REDIRECT_URL")  # type: ignore[misc]
+        return str(settings.LOGIN_REDIRECT_URL) if is_set else None
+
+    @property
     def debug(self) -> bool:
         """Django's ``DEBUG``."""
         return settings.DEBUG
+
+    @property
+    def tenants_apps(self) -> list[str]:
+        """The apps of which each tenant has tables of its own; none, where there are no tenants.
+
+        django-tenants has them in ``TENANT_APPS``, or by types of tenants in ``TENANT_TYPES``;
+        django-pgschemas by names of schemas in ``TENANTS``.
+        """
+        kinds = {**getattr(settings, "TENANT_TYPES", {}), **getattr(settings, "TENANTS", {})}
+        public = getattr(settings, "PUBLIC_SCHEMA_NAME", "public")
+        apps = list(getattr(settings, "TENANT_APPS", ()))
+        for name, kind in kinds.items():
+            apps += kind.get("APPS", ()) if name != public else ()
+        return apps
 
     @property
     def secret_keys(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from ..exceptions import (
     GoogleLinkError,
     GrantNotStoredError,
     HostedDomainError,
+    KeyServiceError,
     NoRefreshTokenError,
     OtherAccountError,
     RefreshUnavailableError,
@@ -25,6 +26,7 @@ _WORDS = (
     (HostedDomainError, "hosted_domain"),
     (RefreshUnavailableError, "google_unavailable"),
     (GrantNotStoredError, "not_stored"),
+    (KeyServiceError, "not_stored"),
     (ClientMisconfiguredError, "client_misconfigured"),
 )
 

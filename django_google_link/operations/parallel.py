@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,10 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from django.db import connections
+
+from ..accounts.tenants import acting_for, is_seen_alike, read_tenants
+
+logger = logging.getLogger("django_google_link")
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -22,34 +27,97 @@ def in_parallel(
 
     Closing the iterator lets the work that is under way come to its end, and begins no other.
 
+    The threads work in the context of the caller, and for the tenant of the caller's connections.
+    Where their connections see something else all the same, the caller's own thread does the work.
+
     Args:
         work: called in one of the threads.
-        things: advanced in one thread at a time.
+        things: advanced in the caller's thread.
         workers: the number of threads.
         stopped: when it is set, nothing else is begun.
     """
-    results: SimpleQueue[R | None] = SimpleQueue()
-    lock = threading.Lock()
+    if workers > 1 and is_seen_alike(_run_in_thread):
+        return _work_in_threads(work, things, workers=workers, stopped=stopped)
+    if workers > 1:
+        logger.info("One thread does the work: connections of others would not see the same.")
+    return _work_here(work, things, stopped=stopped)
 
-    def take_next() -> T | None:
-        with lock:
-            return None if stopped.is_set() else next(things, None)
+
+def _work_here(
+    work: Callable[[T], R], things: Iterator[T], *, stopped: threading.Event
+) -> Generator[R, None, None]:
+    while not stopped.is_set() and (thing := next(things, None)) is not None:
+        yield work(thing)
+
+
+def _work_in_threads(
+    work: Callable[[T], R], things: Iterator[T], *, workers: int, stopped: threading.Event
+) -> Generator[R, None, None]:
+    tasks: SimpleQueue[T | None] = SimpleQueue()
+    results: SimpleQueue[R | None] = SimpleQueue()
 
     def run() -> None:
         try:
-            while (thing := take_next()) is not None:
+            while (thing := tasks.get()) is not None and not stopped.is_set():
                 results.put(work(thing))
         finally:
             results.put(None)
-            connections.close_all()
 
     with ThreadPoolExecutor(workers, "google-link") as pool:
-        # A router may go by the context: by the tenant for whom a command runs, say.
-        jobs = [pool.submit(copy_context().run, run) for _ in range(workers)]
+        jobs = [pool.submit(_bind_to_caller(run)) for _ in range(workers)]
         try:
-            for _ in jobs:
-                yield from iter(results.get, None)
+            yield from _feed(tasks, results, things, workers=workers, stopped=stopped)
         finally:
             stopped.set()
+            for _ in jobs:
+                tasks.put(None)
     for job in jobs:
         job.result()
+
+
+def _feed(
+    tasks: SimpleQueue[T | None],
+    results: SimpleQueue[R | None],
+    things: Iterator[T],
+    *,
+    workers: int,
+    stopped: threading.Event,
+) -> Iterator[R]:
+    """Hand each thing to a thread that is free, and yield the results until all have ended."""
+    running, under_way = workers, 0
+    for thing in things:
+        tasks.put(thing)
+        under_way += 1
+        if under_way == workers:
+            result = results.get()
+            if result is None:  # An error ends one thread, and with it the work.
+                running -= 1
+                break
+            under_way -= 1
+            yield result
+        if stopped.is_set():
+            break
+    for _ in range(running):
+        tasks.put(None)
+    for _ in range(running):
+        yield from iter(results.get, None)
+
+
+def _run_in_thread(work: Callable[[], R]) -> R:
+    with ThreadPoolExecutor(1, "google-link") as pool:
+        return pool.submit(_bind_to_caller(work)).result()
+
+
+def _bind_to_caller(work: Callable[[], R]) -> Callable[[], R]:
+    """Return this work as it is to be done in another thread."""
+    # A router may go by the context, and so may whoever prepares a connection.
+    context, tenants = copy_context(), read_tenants()
+
+    def run() -> R:
+        try:
+            with acting_for(tenants):
+                return work()
+        finally:
+            connections.close_all()
+
+    return lambda: context.run(run)

@@ -9,6 +9,7 @@ from ..exceptions import (
     GoogleLinkError,
     GrantNotStoredError,
     HostedDomainError,
+    KeyServiceError,
     RefreshUnavailableError,
     StateError,
 )
@@ -36,7 +37,8 @@ def explain_failure(error: GoogleLinkError, *, provider: str) -> tuple[int, str,
                 _("This did not work out"),
                 _(
                     "This attempt is too old, was completed before, or was started in another "
-                    "browser or by another user. Nothing has changed. Please start again."
+                    "browser or by another user. It has changed nothing. If the account is not "
+                    "among your linked accounts, please start again."
                 ),
             )
         case HostedDomainError():
@@ -49,15 +51,8 @@ def explain_failure(error: GoogleLinkError, *, provider: str) -> tuple[int, str,
                     "{provider} did not answer as it should. Nothing has changed. Try again soon."
                 ).format(provider=provider),
             )
-        case GrantNotStoredError():
-            return (
-                503,
-                _("Your account could not be saved"),
-                _(
-                    "This site could not save your account, so the access that you gave has been "
-                    "withdrawn. Please try again."
-                ),
-            )
+        case GrantNotStoredError() | KeyServiceError():
+            return 503, _("Your account could not be saved"), _explain_unsaved(error)
         case ClientMisconfiguredError():
             return (
                 503,
@@ -72,6 +67,17 @@ def explain_failure(error: GoogleLinkError, *, provider: str) -> tuple[int, str,
         _("{provider} did not accept the answer. Nothing has changed. Please try again.").format(
             provider=provider
         ),
+    )
+
+
+def _explain_unsaved(error: GoogleLinkError) -> str:
+    if isinstance(error, KeyServiceError):
+        return _(
+            "This site cannot encrypt what it would store. Nothing has changed. Try again soon."
+        )
+    return _(
+        "This site could not save your account, so the access that you gave has been withdrawn. "
+        "Please try again."
     )
 
 

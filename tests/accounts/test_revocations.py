@@ -565,6 +565,7 @@ def test_failure_after_the_commit_is_not_the_users(
     assert PendingRevocation.objects.count() == 1
 
 
+@pytest.mark.slow
 def test_user_who_is_deleted_while_they_link_leaves_no_grant(
     google: FakeGoogle, alice: FakeUser, client: Client
 ) -> None:

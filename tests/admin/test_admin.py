@@ -156,6 +156,7 @@ def test_list_tells_why_an_account_is_lost(desk: Client, account: GoogleAccount)
     assert "linked again: bankruptcy" in desk.get(reverse(ACCOUNTS)).content.decode()
 
 
+@pytest.mark.slow
 def test_page_tells_everything_but_the_tokens(desk: Client, account: GoogleAccount) -> None:
     """Scopes by their names; a token is there, under a key, so long."""
     page = page_of(desk, account)
@@ -226,6 +227,7 @@ def test_page_of_the_outbox(desk: Client, pending: PendingRevocation) -> None:
     assert pending.sub in desk.get(reverse(REVOCATIONS)).content.decode()
 
 
+@pytest.mark.slow
 def test_nothing_is_added_or_edited(
     desk: Client, account: GoogleAccount, pending: PendingRevocation
 ) -> None:
@@ -293,6 +295,7 @@ def test_address_does_not_reach_other_tables(
     assert desk.get(reverse(ACCOUNTS), {"user__exact": account.user.pk}).status_code == 200
 
 
+@pytest.mark.slow
 def test_filters_tell_the_troubled_apart(
     desk: Client, google: FakeGoogle, alice: FakeUser, settings: Settings
 ) -> None:
@@ -319,6 +322,7 @@ def test_filters_tell_the_troubled_apart(
     assert shown(key="other") == {well, lost, failing, foreign}
 
 
+@pytest.mark.slow
 def test_list_asks_the_database_little(
     desk: Client,
     google: FakeGoogle,
@@ -403,6 +407,7 @@ def test_action_on_the_outbox_needs_its_own_permission(
     assert len(google.requests) == 1
 
 
+@pytest.mark.slow
 def test_check_finds_out_and_keeps_a_history(
     desk: Client, google: FakeGoogle, alice: FakeUser, account: GoogleAccount
 ) -> None:
@@ -439,6 +444,7 @@ def test_refresh_replaces_the_access_token(
     assert len(google.requests_to("token")) == 1
 
 
+@pytest.mark.slow
 def test_action_stops_when_google_is_down(
     desk: Client, google: FakeGoogle, alice: FakeUser
 ) -> None:
@@ -455,6 +461,7 @@ def test_action_stops_when_google_is_down(
     assert len(history()) == 3
 
 
+@pytest.mark.slow
 def test_action_goes_on_when_google_answers_in_between(
     desk: Client, google: FakeGoogle, alice: FakeUser
 ) -> None:
@@ -488,6 +495,7 @@ def test_action_takes_no_more_than_a_page_can_do(
     assert (table(), google.requests, history()) == (before, [], [])
 
 
+@pytest.mark.slow
 def test_asking_for_consent_again_can_be_undone(
     desk: Client, google: FakeGoogle, account: GoogleAccount
 ) -> None:
@@ -618,6 +626,7 @@ def test_deletion_of_a_user_revokes(
 # The outbox
 
 
+@pytest.mark.slow
 def test_revocation_can_be_tried_at_once(
     desk: Client, google: FakeGoogle, alice: FakeUser, pending: PendingRevocation
 ) -> None:
@@ -630,6 +639,7 @@ def test_revocation_can_be_tried_at_once(
     assert not PendingRevocation.objects.exists()
 
 
+@pytest.mark.slow
 def test_revoking_stops_when_google_is_down(
     desk: Client, google: FakeGoogle, pending: PendingRevocation
 ) -> None:
@@ -688,6 +698,7 @@ def test_revocation_can_be_given_up(
     assert LogEntry.objects.get().is_deletion()
 
 
+@pytest.mark.slow
 def test_many_revocations_are_for_the_command(desk: Client, pending: PendingRevocation) -> None:
     """As with the accounts."""
     values = {"account_id": pending.pk, "client": "default", "retry_at": in_seconds(60)}

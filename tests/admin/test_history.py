@@ -63,6 +63,7 @@ def act(desk: Client, action: str, row: Any, **data: Any) -> None:
     desk.post(reverse(f"admin:google_link_{kind}_changelist"), ticked, follow=True)
 
 
+@pytest.mark.slow
 def test_list_is_searched_and_filtered(desk: Client, user: Any) -> None:
     """By ids and names in whole, by event and by actor."""
     user, other = new_user(), new_user("dora")
@@ -133,6 +134,7 @@ def test_history_needs_its_permission(client: Client, operator: Any) -> None:
     assert client.get(reverse(ENTRIES)).status_code == 200
 
 
+@pytest.mark.slow
 def test_page_of_an_account_has_its_newest_entries(desk: Client) -> None:
     """And the way to all of them."""
     account = save(new_user())
@@ -159,6 +161,7 @@ def test_page_of_an_account_in_a_small_admin(desk: Client) -> None:
     assert "Whole history" not in page
 
 
+@pytest.mark.slow
 def test_list_asks_no_more_for_more(
     desk: Client, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
@@ -173,6 +176,7 @@ def test_list_asks_no_more_for_more(
         desk.get(reverse(ENTRIES))
 
 
+@pytest.mark.slow
 def test_operators_act_in_their_own_name(
     desk: Client, operator: Any, google: FakeGoogle, alice: FakeUser, settings: Any
 ) -> None:
@@ -217,6 +221,7 @@ def test_revocation_that_an_operator_gives_up(
     assert told()[1:] == [("revocation_ended", f"staff {operator.pk}", {"reason": "by_hand"})]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_list", [False, True])
 def test_log_of_the_admin_keeps_no_address(
     desk: Client, google: FakeGoogle, alice: FakeUser, by_list: bool

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.checks import run_checks
 from django.db import connections
@@ -380,3 +381,26 @@ def test_address_for_security_events(settings: Settings, url: Any, found: set[st
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "SECURITY_EVENTS_URL": url}
 
     assert deployed() & {"E050", "W021", "W022"} == found
+
+
+LINKS, USERS = "django_google_link", get_user_model()._meta.app_config.name
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({"TENANT_APPS": [USERS]}, {"E066"}),
+        ({"TENANT_APPS": [USERS, "django_google_link.apps.GoogleLinkConfig"]}, set()),
+        ({"TENANT_APPS": [LINKS]}, set()),
+        ({"TENANT_TYPES": {"public": {"APPS": [LINKS]}, "shop": {"APPS": [USERS]}}}, {"E066"}),
+        ({"TENANTS": {"public": {}, "default": {"APPS": [USERS, LINKS]}}}, set()),
+    ],
+)
+def test_links_that_are_shared_by_tenants_with_users_of_their_own(
+    settings: Settings, values: dict[str, Any], found: set[str]
+) -> None:
+    """Users of the same number would have the same links."""
+    for name, value in values.items():
+        setattr(settings, name, value)
+
+    assert ids() & {"E066"} == found

@@ -200,6 +200,7 @@ def test_authorize_with_broken_settings(user: Any, settings: Settings) -> None:
         call_command("google_link_authorize", user.get_username(), skip_checks=True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("desktop")
 def test_authorize_that_nobody_answers(google: FakeGoogle, user: Any) -> None:
     """It does not wait for ever, and a wrong state is nobody."""

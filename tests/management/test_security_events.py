@@ -102,6 +102,7 @@ def test_status(google: FakeGoogle, configure_events: Callable[..., None]) -> No
     assert "SECURITY_EVENTS_URL is another: https://new.example.com/" in said
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_verify(
     google: FakeGoogle, live_server: LiveServer, configure_events: Callable[..., None]

@@ -346,6 +346,7 @@ def test_dry_run_asks_nobody_and_writes_nothing(
     assert not google.requests
 
 
+@pytest.mark.slow
 def test_wipe_leaves_no_plain_text(
     google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str, tmp_path: Path
 ) -> None:
@@ -596,6 +597,7 @@ def test_options_of_django_may_come_last(google: FakeGoogle) -> None:
     assert run("allauth", "--dry-run", "--verbosity", "0", "--traceback", "--no-color")
 
 
+@pytest.mark.slow
 def test_thousands(google: FakeGoogle, monkeypatch: pytest.MonkeyPatch) -> None:
     """A chunk at a time, in several threads, each row once."""
     users = [new_user(f"user{number}") for number in range(9)]

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextvars import ContextVar
-from threading import Event
+from threading import Event, current_thread
+from typing import Any
 
+import pytest
+from django.db import connection, transaction
+from pytest_django import Settings
+
+from django_google_link.models import GoogleAccount
 from django_google_link.operations.parallel import in_parallel
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
+
+
+def list_threads(*, workers: int = 3) -> set[str]:
+    """Return the names of the threads that work, without their numbers."""
+    names = in_parallel(
+        lambda _: current_thread().name, iter(range(9)), workers=workers, stopped=Event()
+    )
+    return {name.partition("_")[0] for name in names}
 
 
 def test_work_is_done_in_the_context_of_the_caller() -> None:
@@ -16,3 +33,82 @@ def test_work_is_done_in_the_context_of_the_caller() -> None:
     seen = in_parallel(lambda _: tenant.get(), iter(range(9)), workers=3, stopped=Event())
 
     assert list(seen) == ["blue"] * 9
+
+
+def test_threads_of_their_own_do_the_work() -> None:
+    """Where their connections see what the caller's does."""
+    assert list_threads() == {"google-link"}
+
+
+def test_one_worker_is_the_caller() -> None:
+    """It has the caller's connection."""
+    assert list_threads(workers=1) == {current_thread().name}
+
+
+def test_work_inside_a_transaction_stays_there() -> None:
+    """Other connections would not see what it has written."""
+    with transaction.atomic():
+        assert list_threads() == {current_thread().name}
+
+
+class ThreadRouter:
+    """Another thread means another database."""
+
+    def db_for_write(self, model: Any, **hints: Any) -> str | None:
+        """Return the alias, by the thread."""
+        return None if current_thread() is MAIN else "elsewhere"
+
+    db_for_read = db_for_write
+
+
+MAIN = current_thread()
+
+
+def test_router_that_goes_by_the_thread(settings: Settings) -> None:
+    """Other threads would ask another database."""
+    settings.DATABASE_ROUTERS = [ThreadRouter()]
+
+    assert list_threads() == {current_thread().name}
+
+
+def test_table_that_is_a_view() -> None:
+    """What it shows may depend on what the caller has set on the connection."""
+    table = connection.ops.quote_name(GoogleAccount._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} RENAME TO every_account")
+        cursor.execute(f"CREATE VIEW {table} AS SELECT * FROM every_account")
+    try:
+        assert list_threads() == {current_thread().name}
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP VIEW {table}")
+            cursor.execute(f"ALTER TABLE every_account RENAME TO {table}")
+
+
+def test_error_ends_the_work() -> None:
+    """What is under way comes to its end, and the error is the caller's."""
+
+    def fail(number: int) -> int:
+        raise ValueError(number)
+
+    begun: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for number in range(100):
+            begun.append(number)
+            yield number
+
+    with pytest.raises(ValueError, match=r"\d"):
+        list(in_parallel(fail, numbers(), workers=2, stopped=Event()))
+
+    assert len(begun) < 10
+
+
+def test_nothing_is_begun_once_it_is_stopped() -> None:
+    """Neither by threads nor by the caller."""
+    stopped = Event()
+    stopped.set()
+
+    for workers in (1, 3):
+        done = list(in_parallel(str, iter(range(9)), workers=workers, stopped=stopped))
+        assert len(done) == 0

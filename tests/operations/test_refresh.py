@@ -90,6 +90,7 @@ def test_list_due_accounts_are_those_that_are_unused_or_about_to_expire() -> Non
     assert due(10) == {"unused", "never used", "expired", "without", "expiring"}
 
 
+@pytest.mark.slow
 def test_command_refreshes_what_is_due(google: FakeGoogle, alice: FakeUser) -> None:
     """Once each; afterwards there is nothing left to do."""
     link_many(7, google, alice)
@@ -109,6 +110,7 @@ def test_command_uses_what_google_would_drop(google: FakeGoogle, alice: FakeUser
     assert run() == "Nothing is due.\n"
 
 
+@pytest.mark.slow
 def test_command_goes_all_the_way_round(
     google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +173,7 @@ def test_command_asks_nothing_more_for_a_client_that_is_refused(
     assert links() == before
 
 
+@pytest.mark.slow
 def test_command_goes_on_behind_a_link_of_the_former_client(
     google: FakeGoogle, alice: FakeUser
 ) -> None:
@@ -207,6 +210,7 @@ def test_command_without_the_key_leaves_all_as_it_is(
     assert "Put that key back" in caplog.text
 
 
+@pytest.mark.slow
 def test_command_stops_when_google_is_down(google: FakeGoogle, alice: FakeUser) -> None:
     """All are counted, few are asked for, and no account is lost."""
     link_many(20, google, alice)
@@ -234,6 +238,7 @@ def test_command_goes_on_when_google_answers_in_between(
     assert asked(google) == 20
 
 
+@pytest.mark.slow
 def test_command_that_is_interrupted_says_what_it_has_done(
     google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,6 +321,7 @@ def test_check_of_one_account(google: FakeGoogle, alice: FakeUser) -> None:
     assert refresh.check_account(account) == RefreshOutcome.LOST
 
 
+@pytest.mark.slow
 def test_policy_of_one_organization_is_not_everybodys(google: FakeGoogle, alice: FakeUser) -> None:
     """Google refuses one user's token; nothing is wrong with the client."""
     link_many(9, google, alice)

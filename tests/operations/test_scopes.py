@@ -406,6 +406,7 @@ def test_other_providers_revoke_one_by_one(
     assert second.is_active
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared_database")
 def test_next_consent_asks_for_what_is_used(
     browser: Client, google: FakeGoogle, alice: FakeUser
@@ -438,6 +439,7 @@ def test_next_consent_asks_for_what_is_used(
     assert query_of(browser.get(again.url())["Location"])["include_granted_scopes"] == "true"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared_database")
 def test_google_is_down(browser: Client, google: FakeGoogle, alice: FakeUser) -> None:
     """The revocation waits, and so does the next consent, which would end with it."""

@@ -110,6 +110,7 @@ def test_account_that_is_enabled_again(
     assert status_of(account) == expected
 
 
+@pytest.mark.slow
 def test_google_is_asked_once_in_a_minute(
     account: GoogleAccount, google: FakeGoogle, tell: Callable[[str], None]
 ) -> None:
@@ -169,6 +170,7 @@ def test_event_that_comes_while_google_is_asked(
         assert run() == "       1 work\n       1 left\n"
 
 
+@pytest.mark.slow
 def test_several_commands_at_once(
     google: FakeGoogle, monkeypatch: pytest.MonkeyPatch, shared_database: None
 ) -> None:

@@ -679,6 +679,7 @@ class TestWithoutRefreshTokens:
         assert caught.value.reason == "revoked"
         assert only().status_reason == "revoked"
 
+    @pytest.mark.matrix
     @pytest.mark.parametrize("seconds", [0, -1, 30, "59"])
     def test_token_that_ends_at_once_is_no_link(
         self,

@@ -129,6 +129,7 @@ def test_htmx_comes_back_to_the_whole_page(
 # No circles
 
 
+@pytest.mark.slow
 def test_declined_in_part_shows_a_page_and_try_again_works(
     browser: Client, google: FakeGoogle, alice: FakeUser
 ) -> None:
@@ -181,6 +182,7 @@ def test_declined_optional_scope_changes_nothing(
     assert (response.content, visits) == (b"files", 1)
 
 
+@pytest.mark.slow
 def test_declined_inside_the_view_shows_a_page(
     browser: Client, google: FakeGoogle, alice: FakeUser
 ) -> None:
@@ -250,6 +252,7 @@ def test_wrong_account_chosen_does_not_go_in_a_circle(
     assert added.json()["events"] == EVENTS
 
 
+@pytest.mark.slow
 def test_wrong_account_for_a_chosen_one_does_not_go_in_a_circle(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:

@@ -88,7 +88,7 @@ class Command(LinkCommand):
         owner = user_named(user)
         try:
             oauth_client = get_client(client)
-            keyring.key_ids()
+            keyring.require_key()
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
         asked = parse_scopes((*oauth_client.identity_scopes, *oauth_client.scopes, *scopes))

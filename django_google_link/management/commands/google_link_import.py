@@ -81,7 +81,7 @@ class Command(LinkCommand):
         if workers < 1:
             raise CommandError("--workers takes a number from 1 on.")
         try:
-            keyring.key_ids()
+            keyring.require_key()
             source = _read_source(options)
             importing = import_tokens(
                 source, client=client, dry_run=dry_run, wipe=wipe_source, workers=workers

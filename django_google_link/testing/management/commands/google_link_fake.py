@@ -159,10 +159,13 @@ def _add_clients(google: FakeGoogle) -> bool:
     callback = _find_callback()
     for client in clients.values():
         if client.get("ISSUER") == google.url:
+            pages = client.get("FRONT_END_REDIRECT_URIS", ())
+            if not isinstance(pages, list | tuple):
+                pages = ()  # A check says so.
             google.add_client(
                 client_id=client["CLIENT_ID"],
                 client_secret=client["CLIENT_SECRET"],
-                redirect_uris=[f"http://127.0.0.1{callback}"],
+                redirect_uris=[f"http://127.0.0.1{callback}", *pages],
             ).any_host = True
     return bool(configured.get("CLIENTS") == clients)
 

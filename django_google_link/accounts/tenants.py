@@ -1,0 +1,143 @@
+"""Whose rows a connection sees, where all tenants share one database.
+
+Each tenant may have a schema, a role, or rows of its own, and it is a connection that says which
+tenant is meant. Connections belong to threads, so that whatever works in another thread has to
+bring the tenant along, or to find out that it sees something else there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from django.apps import apps
+from django.db import DatabaseError, InterfaceError, connections, router
+
+from ..models import GoogleAccount
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tenant:
+    """What django-tenants keeps on a connection.
+
+    Args:
+        tenant: the row, or what stands for it.
+        include_public: whether the shared tables are seen as well.
+    """
+
+    tenant: Any
+    include_public: bool
+
+
+#: By the alias of the database.
+Tenants = Mapping[str, _Tenant]
+
+# What a database makes of the names of tables depends on these.
+_VIEWS = {
+    "postgresql": "SELECT current_user, session_user, current_schemas(true)::text",
+    "mysql": "SELECT DATABASE(), CURRENT_USER(), CURRENT_ROLE()",
+    "sqlite": "PRAGMA database_list",
+}
+# Which rows policies show depends on what a session has set, under any name.
+_POLICIES = (
+    "SELECT 1 FROM pg_class WHERE relname = ANY(%s) AND pg_table_is_visible(oid) "
+    "AND row_security_active(oid)"
+)
+
+
+def name_tenant(using: str) -> str:
+    """Return the name of the tenant whose schema is used; empty, where connections have none.
+
+    Args:
+        using: the alias of the database.
+    """
+    return str(getattr(connections[using], "schema_name", None) or "")
+
+
+def read_tenants() -> Tenants:
+    """Return the tenants of this thread's connections; nothing, where connections have none."""
+    return {
+        one.alias: _read_tenant(one.alias)
+        for one in connections.all(initialized_only=True)
+        if getattr(one, "set_tenant", None) and getattr(one, "tenant", None)
+    }
+
+
+@contextmanager
+def acting_for(tenants: Tenants) -> Iterator[None]:
+    """Let this thread's connections be for these tenants meanwhile.
+
+    Args:
+        tenants: as another thread has read them, or this one before.
+    """
+    before = [(connections[alias], _read_tenant(alias)) for alias in tenants]
+    for alias, tenant in tenants.items():
+        _set_tenant(connections[alias], tenant)
+    try:
+        yield
+    finally:
+        for connection, tenant in before:
+            _set_tenant(connection, tenant)
+
+
+def is_seen_alike(run: Callable[[Callable[[], bool]], bool]) -> bool:
+    """Return whether another thread, with connections of its own, sees what this one sees.
+
+    Inside a transaction, under row-level security, and where a table is a view in truth, it is not
+    to be known: then the answer is no.
+
+    Args:
+        run: calls a function in another thread, and returns what that returns.
+    """
+    using = router.db_for_write(GoogleAccount)
+    if connections[using].in_atomic_block or _is_filtered(using):
+        return False
+    here = _read_view(using)
+
+    def sees_the_same() -> bool:
+        # A router may go by the thread.
+        return router.db_for_write(GoogleAccount) == using and _read_view(using) == here
+
+    try:
+        return run(sees_the_same)
+    except (DatabaseError, InterfaceError):
+        return False
+
+
+def _read_tenant(alias: str) -> _Tenant:
+    connection: Any = connections[alias]
+    return _Tenant(tenant=connection.tenant, include_public=connection.include_public_schema)
+
+
+def _set_tenant(connection: Any, tenant: _Tenant) -> None:
+    # Each time it also forgets the content types.
+    if (connection.schema_name, connection.include_public_schema) != (
+        tenant.tenant.schema_name,
+        tenant.include_public,
+    ):
+        connection.set_tenant(tenant.tenant, tenant.include_public)
+
+
+def _read_view(using: str) -> Any:
+    """Return what says which tables this thread's connection means by their names."""
+    connection = connections[using]
+    with connection.cursor() as cursor:
+        cursor.execute(_VIEWS.get(connection.vendor, "SELECT 1"))
+        return cursor.fetchall()
+
+
+def _is_filtered(using: str) -> bool:
+    """Return whether the database shows some of the rows, by what this session has set."""
+    connection = connections[using]
+    app = apps.get_app_config(GoogleAccount._meta.app_label)
+    tables = [model._meta.db_table for model in app.get_models()]
+    with connection.cursor() as cursor:
+        known = connection.introspection.get_table_list(cursor)
+        if any(table.type == "v" and table.name in tables for table in known):
+            return True
+        if connection.vendor != "postgresql":
+            return False
+        cursor.execute(_POLICIES, [tables])
+        return cursor.fetchone() is not None

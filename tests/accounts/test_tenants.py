@@ -1,0 +1,230 @@
+"""Tenants that share a database: what is done in other threads is done for the same one."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from django.core.management import call_command
+from django.db import IntegrityError, connections
+
+from django_google_link import services
+from django_google_link.accounts import usage
+from django_google_link.accounts.authorization_requests import PendingAuthorization
+from django_google_link.accounts.authorize_links import AuthorizeRequest
+from django_google_link.accounts.tickets import issue_ticket, open_ticket
+from django_google_link.accounts.transactions import run_in_transaction
+from django_google_link.exceptions import StateError
+from django_google_link.models import GoogleAccount
+from django_google_link.testing import FakeGoogle, FakeUser
+from tests.support.accounts import stale
+from tests.support.constants import CALENDAR
+from tests.support.databases import new_user
+from tests.support.schemas import django_tenants, execute, row_level_security, schemas
+from tests.support.times import in_seconds
+
+pytestmark = pytest.mark.usefixtures("shared_database")
+
+
+def refresh_all() -> str:
+    """Run the command, and return what it says."""
+    output = io.StringIO()
+    call_command("google_link_refresh", "--expiring-within=10", stdout=output)
+    return output.getvalue()
+
+
+def in_thread(work: Any) -> Any:
+    """Do something in another thread, which closes its connections."""
+
+    def run() -> Any:
+        try:
+            return work()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(run).result()
+
+
+if os.environ.get("TEST_DATABASE") == "postgresql":
+
+    @pytest.fixture
+    def tenants() -> Iterator[None]:
+        """Two tenants with schemas of their own."""
+        with schemas("blue", "red"):
+            yield
+
+    @pytest.fixture
+    def connection(tenants: None) -> Iterator[Any]:
+        """This thread's connection, as it is under django-tenants."""
+        with django_tenants() as connection:
+            yield connection
+
+    def add_stale_accounts(google: FakeGoogle, alice: FakeUser) -> GoogleAccount:
+        """Link three accounts, and return one."""
+        user = new_user()
+        for name in ("work", "home"):
+            stale(user, google, google.add_user(f"{name}.{alice.email}"))
+        return stale(user, google, alice)
+
+    def count_fresh() -> int:
+        """Return how many accounts have an access token that lives."""
+        return GoogleAccount.objects.filter(access_token_expires_at__gt=in_seconds(0)).count()
+
+    def test_search_path_of_the_caller(tenants: None, google: FakeGoogle, alice: FakeUser) -> None:
+        """Whoever has set one has the work done there."""
+        execute("SET search_path TO blue")
+        add_stale_accounts(google, alice)
+
+        assert "3 refreshed" in refresh_all()
+
+        assert count_fresh() == 3
+
+    def test_rows_of_the_caller(google: FakeGoogle, alice: FakeUser) -> None:
+        """What the policies of the database show depends on what a session has set."""
+        account = add_stale_accounts(google, alice)
+
+        with row_level_security():
+            assert "Nothing is due." in refresh_all()
+            execute(f"SET app.tenant TO '{account.user_id}'")
+            assert "3 refreshed" in refresh_all()
+
+    def test_schema_of_django_tenants(
+        connection: Any, google: FakeGoogle, alice: FakeUser, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The threads of a command work for the tenant for whom it was called."""
+        connection.set_schema("blue")
+        add_stale_accounts(google, alice)
+        connection.set_schema("red")
+        caplog.set_level("INFO")
+        add_stale_accounts(google, google.add_user("red@gmail.com"))
+
+        assert "3 refreshed" in refresh_all()
+
+        assert count_fresh() == 3
+        assert "One thread" not in caplog.text
+        connection.set_schema("blue")
+        assert count_fresh() == 0
+
+    @pytest.mark.parametrize("is_async", [False, True])
+    def test_credentials_stay_with_their_tenant(
+        connection: Any, google: FakeGoogle, alice: FakeUser, is_async: bool
+    ) -> None:
+        """They refresh in threads that know of no tenant, and while another's turn has come."""
+        connection.set_schema("blue")
+        account = add_stale_accounts(google, alice)
+        credentials = services.credentials_for(account)
+        copy = credentials.with_quota_project("another")
+        connection.set_schema("red")
+
+        async def refresh_in_loop() -> None:
+            credentials.refresh(None)
+
+        if is_async:
+            in_thread(lambda: asyncio.run(refresh_in_loop()))
+        else:
+            in_thread(lambda: credentials.refresh(None))
+            copy.refresh(None)
+
+        assert connection.schema_name == "red"
+        connection.set_schema("blue")
+        assert count_fresh() == 1
+
+    def test_httpx_asks_for_the_user_of_the_tenant(
+        connection: Any, google: FakeGoogle, alice: FakeUser
+    ) -> None:
+        """Two tenants may have users of the same number."""
+        connection.set_schema("red")
+        stale(new_user(), google, google.add_user("red@gmail.com"))
+        connection.set_schema("blue")
+        user = stale(new_user(), google, alice).user
+        auth = services.httpx_auth(user)
+        connection.set_schema("red")
+
+        flow = auth.sync_auth_flow(httpx.Request("GET", "https://www.googleapis.com/"))
+        asked = next(flow)
+
+        connection.set_schema("blue")
+        token = services.access_token(user)
+        assert asked.headers["Authorization"] == f"Bearer {token}"
+
+    def test_use_is_noted_where_it_was(
+        connection: Any, google: FakeGoogle, alice: FakeUser
+    ) -> None:
+        """A request of another tenant's that ends meanwhile in another thread changes nothing."""
+        connection.set_schema("blue")
+        account = add_stale_accounts(google, alice)
+
+        def serve_red() -> None:
+            connections["default"].set_schema("red")
+            usage.begin_request()
+            usage.finish_request()
+
+        GoogleAccount.objects.update(last_used_at=None)
+        account.refresh_from_db()
+
+        usage.begin_request()
+        services.access_token(account, scopes=[CALENDAR])
+        in_thread(serve_red)
+        usage.finish_request()
+
+        account.refresh_from_db()
+        assert account.last_used_at is not None
+
+    def test_search_path_outlives_a_race_that_was_lost(tenants: None) -> None:
+        """What is done once more is done in the same schema."""
+        execute("SET search_path TO blue")
+        attempts: list[Any] = []
+
+        def add() -> None:
+            attempts.append(new_user(f"user{len(attempts)}"))
+            if len(attempts) == 1:
+                raise IntegrityError
+
+        run_in_transaction(add, using="default")
+
+        execute("SET search_path TO blue")
+        assert list(type(attempts[1]).objects.values_list("username", flat=True)) == ["user1"]
+
+    def test_ticket_of_another_tenant(connection: Any, google: FakeGoogle) -> None:
+        """It is as one of another user, though the two have the same number."""
+        connection.set_schema("blue")
+        pending = PendingAuthorization(
+            user="1", client="default", scopes=[], required=[], return_url="/", redirect_uri="/"
+        )
+        ticket, _ = issue_ticket(pending, mode="redirect")
+        assert open_ticket(ticket, user="1").pending == pending
+
+        connection.set_schema("red")
+        with pytest.raises(StateError):
+            open_ticket(ticket, user="1")
+
+    @pytest.mark.parametrize("is_async", [False, True])
+    def test_link_of_another_tenant(connection: Any, is_async: bool) -> None:
+        """Where tenants share a host, it is the schema that tells their users apart.
+
+        An event loop has no connection that would say whose link it is.
+        """
+        request = AuthorizeRequest(
+            user="1", host="site", client="default", scopes=(), required=(), return_url="/"
+        )
+        connection.set_schema("blue")
+
+        async def sign_in_loop() -> str:
+            return request.sign()
+
+        signed = asyncio.run(sign_in_loop()) if is_async else request.sign()
+
+        assert AuthorizeRequest.unsign(signed, user="1", host="site").user == "1"
+        connection.set_schema("red")
+        if is_async:
+            assert AuthorizeRequest.unsign(signed, user="1", host="site").user == "1"
+        else:
+            with pytest.raises(StateError, match="another tenant"):
+                AuthorizeRequest.unsign(signed, user="1", host="site")

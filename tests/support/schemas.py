@@ -1,0 +1,69 @@
+"""Tenants in one PostgreSQL database: each with a schema of its own, or with rows of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.db import connection, connections
+
+from django_google_link.models import GoogleAccount
+
+
+def execute(*statements: str) -> None:
+    """Run these on this thread's connection."""
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
+@contextmanager
+def schemas(*names: str) -> Iterator[None]:
+    """Let there be such schemas, each with tables of its own for users and their links."""
+    models = [get_user_model(), *apps.get_app_config(GoogleAccount._meta.app_label).get_models()]
+    tables = [model._meta.db_table for model in models]
+    execute("SET search_path TO public")
+    for name in names:
+        execute(f"CREATE SCHEMA {name}")
+        execute(*(f"CREATE TABLE {name}.{one} (LIKE public.{one} INCLUDING ALL)" for one in tables))
+    try:
+        yield
+    finally:
+        execute("SET search_path TO public", *(f"DROP SCHEMA {name} CASCADE" for name in names))
+        connection.close()
+
+
+@contextmanager
+def row_level_security() -> Iterator[None]:
+    """Let a session see the links of the user alone that its ``app.tenant`` names."""
+    table = GoogleAccount._meta.db_table
+    execute(
+        f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
+        f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY",
+        f"CREATE POLICY own ON {table} USING (user_id::text = current_setting('app.tenant', true))",
+    )
+    try:
+        yield
+    finally:
+        execute(
+            f"DROP POLICY own ON {table}",
+            f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY",
+            f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY",
+        )
+        connection.close()
+
+
+@contextmanager
+def django_tenants() -> Iterator[Any]:
+    """Connect as django-tenants does, and return this thread's connection."""
+    before, settings = connections["default"], connections.settings["default"]
+    connections.settings["default"] = {**settings, "ENGINE": "django_tenants.postgresql_backend"}
+    connections["default"] = connections.create_connection("default")
+    try:
+        yield connections["default"]
+    finally:
+        connections["default"].close()
+        connections.settings["default"], connections["default"] = settings, before
