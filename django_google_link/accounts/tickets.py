@@ -21,7 +21,7 @@ from ..conf.front_ends import MOBILE, REDIRECT
 from ..conf.settings import conf
 from ..encryption import keyring
 from ..encryption.format import Binding
-from ..exceptions import StateError, TokenDecryptionError
+from ..exceptions import KeyServiceError, StateError, TokenDecryptionError
 from ..models import GoogleAccount
 from ..secret import Secret
 from .authorization_requests import PendingAuthorization
@@ -151,12 +151,15 @@ def open_ticket(text: str, *, user: str) -> Ticket:
     Raises:
         StateError: when it was not made for this user, was altered, has expired, was sealed with a
             key that is no longer configured, or its client is another one by now.
+        KeyServiceError: when no key service unwraps its key at present.
     """
     id, _, sealed = text.partition(".")
     try:
         if not _WRITTEN.fullmatch(text):
             raise StateError("It is no ticket.", reason="ticket_invalid")
         content = json.loads(keyring.unseal(sealed, _bind(id, user)).reveal())
+    except KeyServiceError:
+        raise
     except TokenDecryptionError as error:
         # Another user's, altered, or the key is gone: whoever brings it starts again.
         raise StateError(

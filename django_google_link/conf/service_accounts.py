@@ -110,6 +110,14 @@ def _read_key(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any] | Non
     content: Any = _read_file(name, path) if path else settings.get("INFO")
     if content is None:
         return None
+    if isinstance(content, Mapping) and content.get("type") == "external_account":
+        raise SettingsError(
+            "E024",
+            f"The key of the service account {name!r} is none: it is for workload identity "
+            "federation.",
+            hint="Set GOOGLE_APPLICATION_CREDENTIALS to that file, and IMPERSONATE to the address "
+            "of the account in place of FILE or INFO.",
+        )
     problem = _find_problem(content)
     if problem:
         raise SettingsError(

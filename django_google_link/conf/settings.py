@@ -124,34 +124,22 @@ class Settings:
                 'GOOGLE_LINK["ENCRYPTION_KEYS"] is text, not a list.',
                 hint='Put the key into a list: "ENCRYPTION_KEYS": [key].',
             )
-        if not isinstance(value, tuple) or not value:
-            raise SettingsError(
-                "E003",
-                'GOOGLE_LINK["ENCRYPTION_KEYS"] is missing, empty or not a list of keys.',
-                hint=_KEY_HINT,
-            )
-        for position, key in enumerate(value, start=1):
-            if isinstance(key, Secret) and key:
-                continue
-            is_empty = key is None or isinstance(key, Secret)
-            raise SettingsError(
-                "E003",
-                f"Encryption key {position} is {'empty' if is_empty else 'not text'}.",
-                hint="Is the environment variable set that it comes from?"
-                if is_empty
-                else "Bytes can be decoded: key.decode().",
-            )
-        return value
+        return _read_keys(value)
 
-    def reread_encryption_keys(self) -> None:
+    def reread_encryption_keys(self, check: Callable[[tuple[Secret, ...]], object]) -> None:
         """Call the function of ``ENCRYPTION_KEYS`` again, if they come from one: at a limited rate.
+
+        Args:
+            check: raises a ``SettingsError`` for keys that are not to take the others' place.
 
         Raises:
             SettingsError: (an ``ImproperlyConfigured``) when it fails; the keys are as before.
         """
         value = self._get("ENCRYPTION_KEYS")
         if isinstance(value, str):
-            _find_key_function(value).renew(limit=self.http_timeout)
+            _find_key_function(value).renew(
+                limit=self.http_timeout, check=lambda keys: check(_read_keys(keys))
+            )
 
     @property
     def encryption_site(self) -> str | None:
@@ -399,6 +387,28 @@ def _read_implied(item: tuple[Any, Any]) -> tuple[str, tuple[str, ...]]:
 
 def _is_printable_ascii(text: str) -> bool:
     return text.isascii() and text.isprintable()
+
+
+def _read_keys(value: Any) -> tuple[Secret, ...]:
+    """Return encryption keys as they are written, all of which are text."""
+    if not isinstance(value, tuple) or not value:
+        raise SettingsError(
+            "E003",
+            'GOOGLE_LINK["ENCRYPTION_KEYS"] is missing, empty or not a list of keys.',
+            hint=_KEY_HINT,
+        )
+    for position, key in enumerate(value, start=1):
+        if isinstance(key, Secret) and key:
+            continue
+        is_empty = key is None or isinstance(key, Secret)
+        raise SettingsError(
+            "E003",
+            f"Encryption key {position} is {'empty' if is_empty else 'not text'}.",
+            hint="Is the environment variable set that it comes from?"
+            if is_empty
+            else "Bytes can be decoded: key.decode().",
+        )
+    return value
 
 
 def _is_key_service(item: tuple[Any, Any]) -> bool:

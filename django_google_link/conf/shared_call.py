@@ -85,34 +85,38 @@ class SharedCall(Generic[T]):
             self._await(self._begin(), limit=limit)
         return cast("tuple[T]", self._kept)[0]
 
-    def renew(self, *, limit: float) -> None:
+    def renew(self, *, limit: float, check: Callable[[T], object]) -> None:
         """Make the call again, unless that was done a moment ago, and keep what it returns.
 
         Args:
             limit: seconds to wait.
+            check: raises what is wrong with what the call returns.
 
         Raises:
-            KeyServiceError: as :meth:`get`; then all is kept as it was.
+            KeyServiceError: as :meth:`get`, or after the check; then all is kept as it was.
         """
-        self._await(self._begin(), limit=limit)
+        self._await(self._begin(check), limit=limit)
 
     def _start_anew(self) -> None:
         """Forget a call that was under way in the process from which this one was forked."""
         self._lock = Lock()
         self._run = None
 
-    def _begin(self) -> _Run:
+    def _begin(self, check: Callable[[T], object] | None = None) -> _Run:
         """Return the call that stands, or begin one."""
         with self._lock:
             if self._run is None or not self._run.stands():
                 self._run = _Run()
-                Thread(target=self._execute, args=(self._run,), daemon=True).start()
+                Thread(target=self._execute, args=(self._run, check), daemon=True).start()
             return self._run
 
     @sensitive_variables()
-    def _execute(self, run: _Run) -> None:
+    def _execute(self, run: _Run, check: Callable[[T], object] | None) -> None:
         try:
-            self._kept = (self._call(),)
+            value = self._call()
+            if check:
+                check(value)
+            self._kept = (value,)
         except BaseException as error:  # Whoever waits is told, whatever it is.
             problem = error if isinstance(error, SettingsError) else self._explain(error)
             run.problem = (problem.id, problem.message, problem.hint)

@@ -229,7 +229,9 @@ def _load_key(key_id: str) -> Key:
     """
     key = _find_key(key_id)
     if key is None:
-        conf.reread_encryption_keys()
+        # Others may be about to seal: they go on with the first of the former keys until the new
+        # one is at hand.
+        conf.reread_encryption_keys(lambda keys: _open(_derive_keys(keys, conf.encryption_site)[0]))
         key = _find_key(key_id)
     if key is not None:
         return _open(key)

@@ -36,6 +36,7 @@ from ..conf.settings import conf
 from ..exceptions import (
     AuthorizationDeniedError,
     GoogleLinkError,
+    KeyServiceError,
     NoRefreshTokenError,
     OtherAccountError,
     StateError,
@@ -127,7 +128,7 @@ def complete_link(
     try:
         ticket = open_ticket(read_text(data, "ticket", longest=LONGEST_TICKET), user=str(user.pk))
         ticket.check_state(response.pop("state", ""))
-    except StateError as error:
+    except (StateError, KeyServiceError) as error:
         logger.warning("A ticket was not used: %s", error)
         raise describe_failure(error, client="") from None
     before = read_declined(owner=ticket.pending.user, client=ticket.pending.client)

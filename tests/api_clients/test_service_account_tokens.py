@@ -34,6 +34,7 @@ from django_google_link.conf.settings import conf
 from django_google_link.encryption.keyring import make_key
 from django_google_link.exceptions import (
     ClientMisconfiguredError,
+    KeyServiceError,
     RefreshUnavailableError,
     SubjectNotAllowedError,
 )
@@ -52,6 +53,7 @@ from django_google_link.testing.provider.responses import json_response
 from tests.support.constants import CALENDAR, DRIVE
 from tests.support.databases import at_once
 from tests.support.frames import STOPS, Interruption, list_frames
+from tests.support.key_services import Safe, use_keys, wrap
 from tests.support.servers import served
 from tests.support.times import skip_pauses
 
@@ -884,7 +886,7 @@ def test_failure_that_google_auth_got_over_is_forgotten(
             assert request(f"{google.url}/token", "POST").status == 400
             raise RefreshError("no token")
 
-    monkeypatch.setattr("google.auth.default", lambda *arguments: (OfMetadataServer(), None))
+    monkeypatch.setattr("google.auth.default", lambda **options: (OfMetadataServer(), None))
     service_account(DEFAULT_CREDENTIALS=True)
     google.fail_next(drop=True)
     google.error_next("invalid_grant")
@@ -1095,3 +1097,20 @@ def test_worker_that_is_told_to_stop_at_the_cache_shows_no_token(
 
     assert token.startswith("ya29.")
     assert_shows_nothing(caught.value, "ya29.")
+
+
+@pytest.mark.usefixtures("key_service")
+def test_token_that_could_not_be_kept_is_not_asked_for(
+    google: FakeGoogle, with_key: Callable[..., None], settings: Settings
+) -> None:
+    """Its key cannot be had, and every view would ask for another."""
+    use_keys(settings, wrap())
+    Safe.failure = ConnectionError()
+
+    for _ in range(3):
+        with pytest.raises(KeyServiceError):
+            access_token(REPORTS, scopes=[CALENDAR])
+    assert google.requests == []
+    Safe.failure = None
+    with travel(seconds=6):
+        assert access_token(REPORTS, scopes=[CALENDAR])

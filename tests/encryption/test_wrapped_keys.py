@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable, Iterator
-from threading import Event
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -34,23 +33,9 @@ from django_google_link.testing import travel
 from tests.support.databases import at_once
 from tests.support.key_services import HUSH, Safe, use_keys, wrap
 
-SERVICES = {"safe": "tests.support.key_services.Safe"}
+pytestmark = pytest.mark.usefixtures("key_service")
+
 BINDING = Binding(purpose="p", row_id="1", owner="1", sub="1", issuer="i", client_id="c")
-
-
-@pytest.fixture(autouse=True)
-def safe(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Safe]]:
-    """A key service that is there, and has not been asked."""
-    for name, value in (("failure", None), ("answer", None), ("is_open", Event())):
-        monkeypatch.setattr(Safe, name, value)
-    Safe.is_open.set()
-    settings.GOOGLE_LINK = {
-        **settings.GOOGLE_LINK,
-        "KEY_SERVICES": SERVICES,
-        "ENCRYPTION_SITE": "here",
-    }
-    yield Safe
-    Safe.is_open.set()
 
 
 def use_token() -> str:
@@ -472,6 +457,42 @@ def test_reading_again_that_fails_takes_no_key_away(settings: Settings, store: t
         with pytest.raises(KeyServiceError):
             unseal(sealed, BINDING)
         assert store.reads == 2
+
+
+def test_new_key_takes_over_when_it_can_be_unwrapped(
+    settings: Settings, store: type[Store]
+) -> None:
+    """Until then the former one seals: somebody may be about to store what comes only once."""
+    own = seal(Secret("own"), BINDING)
+    new = wrap()
+    store.keys = [new, *store.keys]
+    sealed = seal_elsewhere(settings, wrap())
+    Safe.failure = ConnectionError()
+
+    with travel(seconds=6):
+        with pytest.raises(KeyServiceError):
+            unseal(sealed, BINDING)
+        assert key_id_of(seal(Secret("token"), BINDING)) == key_id_of(own)
+    Safe.failure = None
+    with travel(seconds=12):
+        with pytest.raises(EncryptionKeyUnavailableError, match="not configured"):
+            unseal(sealed, BINDING)
+        assert key_id_of(seal(Secret("token"), BINDING)) == new.split(":")[2]
+
+
+@pytest.mark.parametrize("keys", [None, "text", [], [""], ["short"]])
+def test_reading_again_what_is_no_key_changes_nothing(
+    settings: Settings, store: type[Store], keys: Any
+) -> None:
+    """One bad deployment must not take the keys from workers that have them."""
+    own = seal(Secret("own"), BINDING)
+    sealed = seal_elsewhere(settings, make_key())
+    store.keys = keys
+
+    with travel(seconds=6):
+        with pytest.raises(SettingsError):
+            unseal(sealed, BINDING)
+        assert unseal(own, BINDING).reveal() == "own"
 
 
 def test_function_that_fails_is_called_again_after_five_seconds(store: type[Store]) -> None:

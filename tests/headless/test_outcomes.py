@@ -20,6 +20,7 @@ from django_google_link.models import GoogleAccount, Reason
 from django_google_link.testing import FakeGoogle, FakeUser, make_google_account, travel
 from tests.support.constants import CALENDAR, DRIVE
 from tests.support.front_ends import PAGE, FrontEnd, refusal
+from tests.support.key_services import use_keys, wrap
 from tests.support.urls import query_of
 
 pytestmark = pytest.mark.django_db
@@ -301,3 +302,22 @@ def test_head(front_end: FrontEnd) -> None:
     response = front_end.send("HEAD", "accounts/")
 
     assert (response.status_code, response.content) == (200, b"")
+
+
+@pytest.mark.usefixtures("key_service")
+def test_ticket_stays_good_while_it_cannot_be_read(
+    front_end: FrontEnd, google: FakeGoogle, alice: FakeUser, settings: Settings
+) -> None:
+    """Its key cannot be had: nothing is spent, and nobody is asked."""
+    key = wrap()
+    use_keys(settings, key)
+    answer = google.answer_link(front_end.start(), user=alice)
+    use_keys(settings, key, ENCRYPTION_SITE="there")
+
+    for data, path in (({}, "links/"), (answer, "links/complete/")):
+        refused = front_end.send("POST", path, data)
+        assert refusal(refused) == (503, "not_stored")
+        assert "cannot encrypt" in refused.json()["detail"]
+    assert google.requests_to("token") == []
+    use_keys(settings, key, ENCRYPTION_SITE="here")
+    assert front_end.send("POST", "links/complete/", answer).status_code == 200
