@@ -205,6 +205,7 @@ def test_slow_service_is_given_up(
         lead_to(url, patch)
         with pytest.raises(KeyServiceError, match=r"gives no answer within 0.2 seconds"):
             require_key()
+        assert is_asked.wait(20)
         is_over.set()
     use_keys(site, text, HTTP_TIMEOUT=20)
     with travel(seconds=6):
@@ -214,12 +215,13 @@ def test_slow_service_is_given_up(
             require_key()
 
 
-is_over = Event()
+is_asked, is_over = Event(), Event()
 
 
 @Request.application
 def hang(request: Request) -> Response:
     """Answer when nobody waits any more."""
+    is_asked.set()
     is_over.wait(10)
     return refuse("KMSInternalException", 500)
 

@@ -154,11 +154,18 @@ def test_service_that_is_slow_is_given_up(site: Settings, kms: GoogleKMSServer) 
     """After HTTP_TIMEOUT; and after five seconds it is well again."""
     [text] = wrap()
     use_keys(site, text, HTTP_TIMEOUT=0.2)
-    is_over = Event()
-    kms.answer = lambda: is_over.wait(10) and refuse(503, "UNAVAILABLE")
+    is_asked, is_over = Event(), Event()
+
+    def hang() -> Response:
+        is_asked.set()
+        is_over.wait(10)
+        return refuse(503, "UNAVAILABLE")
+
+    kms.answer = hang
 
     with pytest.raises(KeyServiceError, match=r"gives no answer within 0.2 seconds"):
         require_key()
+    assert is_asked.wait(20)
     is_over.set()
     kms.answer = None
     use_keys(site, text, HTTP_TIMEOUT=20)
@@ -167,6 +174,12 @@ def test_service_that_is_slow_is_given_up(site: Settings, kms: GoogleKMSServer) 
             require_key()  # The late answer, if it has just come.
         with travel(seconds=6):
             require_key()
+
+
+def test_key_that_is_not_there_is_told(kms: GoogleKMSServer) -> None:
+    """By the command, before anything is printed."""
+    with pytest.raises(CommandError, match=r"wraps nothing.*Correct the name of the key"):
+        wrap("three")
 
 
 def test_machine_without_credentials_is_told(
