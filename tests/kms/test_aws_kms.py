@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from base64 import b64encode
+import logging
+from base64 import b64encode, urlsafe_b64decode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from threading import Event
@@ -253,3 +254,20 @@ def test_machine_without_credentials_is_told(
 
     with pytest.raises(CommandError, match=r"has no credentials. Give this process credentials"):
         wrap("alias/google-link")
+
+
+def test_key_is_not_logged(arn: str, site: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    """boto3 logs at DEBUG what it sends and gets."""
+    caplog.set_level(logging.DEBUG)
+    plain = make_key()
+    use_keys(site, plain)
+
+    [text] = wrap(arn, "rewrap_keys")
+    use_keys(site, text)
+    require_key()
+
+    logged = str([vars(record) for record in caplog.records])
+    assert "botocore" in logged
+    assert "plaintext" not in logged.lower()
+    for form in (plain, b64encode(urlsafe_b64decode(plain)).decode()):
+        assert form not in logged

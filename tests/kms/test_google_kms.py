@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import logging
+from base64 import b64encode, urlsafe_b64decode
 from collections.abc import Iterator
 from contextlib import suppress
 from threading import Event
@@ -13,7 +15,7 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 from werkzeug import Response
 
-from django_google_link.encryption.keyring import key_ids, require_key
+from django_google_link.encryption.keyring import key_ids, make_key, require_key
 from django_google_link.exceptions import KeyServiceError
 from django_google_link.testing import travel
 from tests.support.google_kms import LOCATION, GoogleKMSServer, refuse
@@ -190,3 +192,24 @@ def test_machine_without_credentials_is_told(
 
     with pytest.raises(CommandError, match=r"has no credentials.*application-default-credentials"):
         wrap()
+
+
+def test_key_is_not_logged(
+    kms: GoogleKMSServer, site: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Google's client logs at DEBUG what it sends and gets."""
+    plain, logger = make_key(), logging.getLogger("google.cloud.kms_v1")
+    use_keys(site, plain)
+    caplog.set_level(logging.DEBUG, logger=logger.name)
+    logger.addHandler(caplog.handler)
+    try:
+        [text] = wrap("two", "rewrap_keys")
+        use_keys(site, text)
+        require_key()
+    finally:
+        logger.removeHandler(caplog.handler)
+
+    logged = str([vars(record) for record in caplog.records])
+    assert "plaintext" not in logged.lower()
+    for form in (plain, b64encode(urlsafe_b64decode(plain)).decode()):
+        assert form not in logged
