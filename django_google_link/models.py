@@ -385,7 +385,7 @@ class GoogleAccount(SealedTokens):
 
     @property
     def full_display_name(self) -> str:
-        """What its user calls this account, with its name at Google: ``Home (a@example.com)``."""
+        """The label of this account and its name at Google, as in ``Home (a@example.com)``."""
         return f"{self.label} ({self.name_at_google})" if self.label else self.name_at_google
 
     @property

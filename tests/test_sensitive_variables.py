@@ -59,7 +59,15 @@ READING = {
     "http/pool.py": {"send_request"},
     "management/commands/google_link_authorize.py": {"link"},
     "oauth/transport.py": {"_encode_body", "_read_body", "_send_request", "_settle_answer"},
-    "operations/import_sources.py": {"read", "_make_candidate", "_parse_credentials"},
+    "operations/import_sources.py": {"read", "_make_candidate", "_read_extra_data"},
+    "operations/token_files.py": {
+        "parse_credentials",
+        "_decode",
+        "_explain_no_base64",
+        "_read_document",
+        "_has_several",
+        "_find_kind",
+    },
     "views/linking.py": {"callback"},
     "views/pages.py": {"bounce"},
 }

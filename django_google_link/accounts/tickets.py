@@ -81,7 +81,8 @@ class Ticket:
         is_optional = self.mode != REDIRECT and not (self.origin and address)
         if address != self.arrives_at and not is_optional:
             raise StateError(
-                "The answer arrived at another address than was asked for.",
+                f"The answer arrived at {address[:200]!r}, and was to arrive at "
+                f"{self.arrives_at!r}.",
                 reason="redirect_uri_mismatch",
             )
 

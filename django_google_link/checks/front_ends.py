@@ -55,6 +55,16 @@ def _check_addresses(client: OAuthClient, front_end: FrontEnd) -> Iterator[Check
                     hint="Use an https address with a domain, as it is registered at Google; http "
                     "is for localhost alone.",
                 )
+                continue
+            written = _write_as_browsers_do(address, with_path=key == "FRONT_END_REDIRECT_URIS")
+            if written != address:
+                yield warning(
+                    "W034",
+                    f"{address!r} in {key} of the client {client.name!r} is not how browsers "
+                    f"write it: a page there says that it is {written!r}, and they are compared "
+                    "to the letter.",
+                    hint="Write it as browsers do, here and at Google.",
+                )
 
 
 def find_problem(address: str) -> str:
@@ -78,6 +88,14 @@ def find_problem(address: str) -> str:
         "has no top-level domain": is_public and "." not in host.strip("."),
     }
     return next((problem for problem, is_there in problems.items() if is_there), "")
+
+
+def _write_as_browsers_do(address: str, *, with_path: bool) -> str:
+    """Return ``location.origin``, and ``location.pathname`` if wanted, of a page at an address."""
+    parts = urlsplit(address)
+    default = {"http": ":80", "https": ":443"}[parts.scheme]
+    origin = f"{parts.scheme}://{parts.netloc.lower().removesuffix(default)}"
+    return f"{origin}{parts.path or '/'}" if with_path else origin
 
 
 def _is_ip(host: str) -> bool:

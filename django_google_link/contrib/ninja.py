@@ -162,7 +162,7 @@ def _wrap_function(function: Any, *, decorate: Any, get_user: GetUser) -> Any:
     inner = decorate(function)
 
     def prepare(request: HttpRequest) -> None:
-        request.user = get_user(request)
+        request.user = get_user(request) or AnonymousUser()
         mark_programmatic(request)
 
     if iscoroutinefunction(function):
@@ -204,7 +204,7 @@ def _make_operation(
     @sensitive_variables()
     def answer(request: HttpRequest, **kwargs: Any) -> HttpResponse:
         try:
-            request.user = get_user(request)
+            request.user = get_user(request) or AnonymousUser()
             require_user(request.user)
             return json_response(endpoint(request, **kwargs))
         except FrontEndError as error:

@@ -89,13 +89,13 @@ def find_account(user: User, id: str | uuid.UUID) -> GoogleAccount:
     return account
 
 
-def require_user(user: User) -> None:
+def require_user(user: User | None) -> None:
     """Check that somebody is logged in.
 
     Raises:
         FrontEndError: when nobody is.
     """
-    if not user.is_authenticated:
+    if user is None or not user.is_authenticated:
         raise FrontEndError(401, "login_required", "Log in to this site first.")
 
 

@@ -82,6 +82,16 @@ RETRYABLE = frozenset(
     }
 )
 
+#: What is as it should be: there is nothing more to take.
+TAKEN = frozenset(
+    {
+        ImportOutcome.IMPORTED,
+        ImportOutcome.EXPECTED,
+        ImportOutcome.LINKED,
+        ImportOutcome.WITHDRAWN,
+    }
+)
+
 _FAILURES: dict[type[Exception], ImportOutcome] = {
     ConsentRequiredError: ImportOutcome.LOST,
     RefreshUnavailableError: ImportOutcome.UNREACHABLE,
@@ -138,7 +148,7 @@ def _import_candidate(
     if candidate.user_id is None:
         return ImportOutcome.UNREADABLE, "it belongs to no user"
     if candidate.refresh_token is None:
-        return ImportOutcome.TOKENLESS, ""
+        return ImportOutcome.TOKENLESS, candidate.advice
     oauth_client = _find_client(candidate, client)
     if oauth_client is None:
         reason = _explain_foreign(candidate)
@@ -189,9 +199,23 @@ def _may_have_issued(client: OAuthClient, candidate: Candidate, *, is_named: boo
     return client.is_used_at(candidate.token_endpoint)
 
 
+#: Those of gcloud and of ``gcloud auth application-default``, which its public source names.
+_GCLOUD_CLIENTS = frozenset(
+    {
+        "32555940559.apps.googleusercontent.com",
+        "764086051850-6qr4p6gpi6hn506pt8ejuq83di341hur.apps.googleusercontent.com",
+    }
+)
+
+
 def _explain_foreign(candidate: Candidate) -> str:
     if not candidate.token_endpoint:
         return "its source does not say who issued it: name the client with --client"
+    if candidate.client_id in _GCLOUD_CLIENTS:
+        return (
+            "it was given to gcloud itself: only gcloud can use it. Let its user link here, or log "
+            "in with gcloud auth application-default login --client-id-file=client_secret.json"
+        )
     issued = f"{candidate.client_id or 'a client'} at {candidate.token_endpoint}"
     return f"no client in CLIENTS is {issued}, to which it was given"
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import AnonymousUser
 
 from django_google_link.headless import (
     FrontEndError,
     change_account,
     complete_link,
+    list_accounts,
     start_link,
     unlink_account,
 )
@@ -36,6 +38,20 @@ def test_id_that_is_none(user: Any, id: Any) -> None:
         unlink_account(user, id)
 
     assert refused.value.error == "account_not_found"
+
+
+@pytest.mark.parametrize("nobody", [None, AnonymousUser()])
+def test_nobody_is_logged_in(nobody: Any) -> None:
+    """Some frameworks have a user for that, and some have none."""
+    for call in (
+        lambda: list_accounts(nobody),
+        lambda: start_link(nobody, {}, host="testserver"),
+        lambda: complete_link(nobody, {}, host="testserver"),
+        lambda: unlink_account(nobody, "x"),
+    ):
+        with pytest.raises(FrontEndError) as refused:
+            call()
+        assert (refused.value.status, refused.value.error) == (401, "login_required")
 
 
 @pytest.mark.usefixtures("allow_front_end")

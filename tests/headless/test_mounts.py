@@ -12,6 +12,7 @@ from django.test import Client
 from drf_spectacular.generators import SchemaGenerator
 from pytest_django import Settings
 from rest_framework.authentication import SessionAuthentication
+from rest_framework.permissions import BasePermission
 from rest_framework.throttling import UserRateThrottle
 from rest_framework.versioning import URLPathVersioning
 from rest_framework_simplejwt.authentication import JWTAuthentication
@@ -331,6 +332,25 @@ def test_csrf_with_sessions(allow_front_end: None, user: Any) -> None:
     assert response.status_code == 200
 
 
+@pytest.mark.parametrize("api", ["/google/api/", "/session/google/"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://testserver.evil.example"]
+)
+def test_page_of_another_origin_that_has_the_token(
+    allow_front_end: None, api_site: None, user: Any, api: str, origin: str
+) -> None:
+    """What browsers say of where a request comes from counts as well."""
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(user)
+    client.cookies["csrftoken"] = "a" * 32
+    headers = {"x-csrftoken": "a" * 32}
+
+    theirs = FrontEnd(client, api=api, **headers, origin=origin)
+    assert refusal(theirs.send("POST", "links/", {})) == (403, "csrf_failed")
+    ours = FrontEnd(client, api=api, **headers, origin="http://testserver")
+    assert ours.send("POST", "links/", {}).status_code == 200
+
+
 def test_csrf_with_sessions_of_rest_framework(
     allow_front_end: None, api_site: None, user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -389,6 +409,41 @@ def test_site_that_requires_a_login_everywhere(mounted: FrontEnd, settings: Sett
 
     assert refusal(nobody.send("GET", "accounts/")) == (401, "login_required")
     assert mounted.send("GET", "accounts/").status_code == 200
+
+
+class Verified(BasePermission):
+    """A rule of the site's, for all its views."""
+
+    def has_permission(self, request: Any, view: Any) -> bool:
+        """Let those pass who are verified."""
+        return request.user.username == "ben"
+
+
+def test_permissions_of_the_site(
+    allow_front_end: None, api_site: None, user: Any, other_user: Any, settings: Settings
+) -> None:
+    """Who may do nothing else there links nothing, either; who is nobody is told so first."""
+    settings.REST_FRAMEWORK = {"DEFAULT_PERMISSION_CLASSES": [f"{__name__}.Verified"]}
+    anna = FrontEnd(Client(), api="/drf/google/", authorization="Bearer token-anna")
+    ben = FrontEnd(Client(), api="/drf/google/", authorization="Bearer token-ben")
+
+    for method, path in ENDPOINTS:
+        assert refusal(anna.send(method, path, {})) == (403, "permission_denied")
+        nobody = FrontEnd(Client(), api="/drf/google/")
+        assert refusal(nobody.send(method, path, {})) == (401, "login_required")
+    assert ben.send("GET", "accounts/").status_code == 200
+    assert anna.client.get("/drf/google/openapi.json").status_code == 200
+
+
+def test_permissions_for_models(
+    allow_front_end: None, api_site: None, user: Any, settings: Settings
+) -> None:
+    """What a site asks for its models' views does not concern these, which have none."""
+    permission = "rest_framework.permissions.DjangoModelPermissions"
+    settings.REST_FRAMEWORK = {"DEFAULT_PERMISSION_CLASSES": [permission]}
+    ours = FrontEnd(Client(), api="/drf/google/", authorization="Bearer token-anna")
+
+    assert ours.send("POST", "links/", {}).status_code == 200
 
 
 def test_throttling_of_the_site(

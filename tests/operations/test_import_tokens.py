@@ -42,6 +42,7 @@ from tests.support.signals import connected
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
 OPENID = ["openid", "email"]
+GOOD = "were left out for good"
 LEGACY = ("oauth2client", "legacy.CredentialsModel")
 
 
@@ -234,10 +235,10 @@ def test_oauth2client_pickles_are_never_read(
     """What oauth2client before version 4 has written might run anything."""
     in_credentials_field(anna, base64.b64encode(pickle.dumps({"refresh_token": "x"})))
 
-    said = run(*LEGACY)
+    said = failed(GOOD, *LEGACY)
 
     assert "1 left out: they cannot be read" in said
-    assert "a pickle is never read" in caplog.text
+    assert "it is a pickle, which is never read" in caplog.text
     with pytest.raises(AssertionError, match="unpickled"):
         CredentialsModel.objects.get()
 
@@ -357,8 +358,9 @@ def test_wipe_leaves_no_plain_text(
     path = tmp_path / "token.json"
     path.write_text(oauth2client_credentials(google, refresh_token).to_json())
 
-    for arguments in (("allauth",), ("social-auth",), LEGACY, ("files", "--user", "anna", path)):
+    for arguments in (("allauth",), LEGACY, ("files", "--user", "anna", path)):
         run(*arguments, "--wipe-source")
+    failed(GOOD, "social-auth", "--wipe-source")
 
     for each in (row, social, other):
         each.refresh_from_db()
@@ -418,7 +420,7 @@ def test_tokens_that_are_dead_are_left_out(
     """Their users have to link again; nothing is shown of the token."""
     row = in_allauth(anna, alice.sub, "1//dead-for-long")
 
-    said = run("allauth", "--wipe-source")
+    said = failed(GOOD, "allauth", "--wipe-source")
 
     assert "1 left out: the provider no longer honours them" in said
     assert f"SocialToken {row.pk} was not imported" in caplog.text
@@ -468,7 +470,7 @@ def test_account_that_google_contradicts(
     """Google's word counts."""
     in_allauth(anna, "12345", refresh_token)
 
-    assert "1 left out: nobody says which" in run("allauth")
+    assert "1 left out: nobody says which" in failed(GOOD, "allauth")
     assert "another account" in caplog.text
     assert not GoogleAccount.objects.exists()
 
@@ -481,9 +483,9 @@ def test_account_that_only_its_place_knows(
     in_allauth(anna, alice.sub, token)
     in_social_auth(anna, alice.email, refresh_token=token)
 
-    assert "1 left out: nobody says which" in run("social-auth")
+    assert "1 left out: nobody says which" in failed(GOOD, "social-auth")
     configure(HOSTED_DOMAIN="example.com")
-    assert "1 left out: nobody says which" in run("allauth")
+    assert "1 left out: nobody says which" in failed(GOOD, "allauth")
     configure(HOSTED_DOMAIN=None)
     assert "1 imported" in run("allauth")
 
@@ -520,11 +522,12 @@ def test_what_may_go_better_is_postponed(
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "not JSON"),
-        (b"\xff\xfe", "neither JSON"),
+        (b"", "it is empty"),
+        (b"\xff\xfe", "it is empty"),
+        (b"\xff\xfe\xff", "it is no text"),
         (b"{", "not JSON"),
         (b"{}", "no credentials of a user"),
-        (b'{"type": "service_account", "client_id": 3}', "no credentials of a user"),
+        (b'{"type": "service_account", "client_id": 3}', "the key of a service account"),
         (b"W10=", "no credentials of a user"),
     ],
 )
@@ -540,7 +543,7 @@ def test_files_that_cannot_be_read(
     path = tmp_path / "token.json"
     path.write_bytes(content)
 
-    said = run("files", "--user", "anna", path, "--wipe-source")
+    said = failed(GOOD, "files", "--user", "anna", path, "--wipe-source")
 
     assert "1 left out: they cannot be read" in said
     assert problem in caplog.text
@@ -658,7 +661,7 @@ def test_column_of_another_kind(google: FakeGoogle, anna: Any) -> None:
     """Neither text nor bytes."""
     OtherCredentials.objects.create(user=anna, number=3)
 
-    said = run("oauth2client", "legacy.OtherCredentials", "--field", "number")
+    said = failed(GOOD, "oauth2client", "legacy.OtherCredentials", "--field", "number")
 
     assert "1 left out: they cannot be read" in said
 
@@ -670,7 +673,7 @@ def test_rows_of_nobody(
     credentials = oauth2client_credentials(google, refresh_token).to_json()
     OtherCredentials.objects.create(secret=credentials)
 
-    run("oauth2client", "legacy.OtherCredentials", "--field", "secret")
+    failed(GOOD, "oauth2client", "legacy.OtherCredentials", "--field", "secret")
 
     assert "it belongs to no user" in caplog.text
     assert not GoogleAccount.objects.exists()

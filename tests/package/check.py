@@ -25,6 +25,7 @@ SAMPLE = ROOT / "tests" / "sample_project"
 SETTINGS = """
 INSTALLED_APPS += ["django_google_link"]
 STATIC_ROOT = BASE_DIR / "static"
+LOGIN_URL = "admin:login"
 GOOGLE_LINK = {
     "CLIENTS": {
         "default": {"CLIENT_ID": "1-a.apps.googleusercontent.com", "CLIENT_SECRET": "secret"},

@@ -112,6 +112,7 @@ def _link(python: str, project: Path, site: Site) -> str:
         for page, text in found:
             _write(project / "mysite" / name, block_with(page, text))
     _write(project / "mysite" / "urls.py", site.lines)
+    _write(project / "mysite" / "settings.py", 'LOGIN_URL = "admin:login"\n')
     settings = project / "mysite" / "settings.py"
     led = settings.read_text().replace("(GOOGLE_LINK)", f"(GOOGLE_LINK, port={google_port})")
     settings.write_text(led)

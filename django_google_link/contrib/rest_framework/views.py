@@ -6,7 +6,7 @@ whatever parsers, renderers and exception handler the site has for its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.http import UnreadablePostError
@@ -19,6 +19,7 @@ from rest_framework.permissions import IsAuthenticated
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler as default_exception_handler
 
 from ...headless import (
@@ -75,6 +76,8 @@ class FrontEndView(GenericAPIView[Any]):
     """
 
     permission_classes = [IsAuthenticated]
+    # As the root of DRF's routers says it: there is no model whose permissions could be asked for.
+    _ignore_model_permissions = True
     parser_classes = [_ObjectParser]
     renderer_classes = [JSONRenderer]
     # Nothing here is a queryset or a page of one.
@@ -85,6 +88,11 @@ class FrontEndView(GenericAPIView[Any]):
     def as_view(cls, **initkwargs: Any) -> Any:
         """Return the view, around which Django opens no transaction."""
         return outside_transactions(super().as_view(**initkwargs))
+
+    def get_permissions(self) -> Sequence[Any]:
+        """Return those of all the site's views, behind that there is a user."""
+        site: Sequence[Any] = api_settings.DEFAULT_PERMISSION_CLASSES
+        return [*super().get_permissions(), *(permission() for permission in site)]
 
     def get_exception_handler(self) -> Callable[..., Response | None]:
         """Return the handler that keeps to the one shape of errors."""
@@ -161,8 +169,11 @@ class CompletionView(FrontEndView):
 class OpenAPIView(FrontEndView):
     """The contract, for anybody."""
 
-    permission_classes = []
     schema = None
+
+    def get_permissions(self) -> Sequence[Any]:
+        """Return none."""
+        return []
 
     def get(self, request: Request, **captured: Any) -> Response:
         """Return the OpenAPI document of these endpoints."""

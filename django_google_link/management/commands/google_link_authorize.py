@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import secrets
-import webbrowser
 from argparse import ArgumentParser
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -29,6 +28,7 @@ from django_google_link.exceptions import (
     NoRefreshTokenError,
     OtherAccountError,
 )
+from django_google_link.management.browser import do_nothing, open_browser
 from django_google_link.management.command import LinkCommand
 from django_google_link.management.loopback import HOST, LoopbackServer
 from django_google_link.management.users import user_named
@@ -143,20 +143,22 @@ class _Flow:
     @sensitive_variables()
     def link(self, owner: Any, pending: PendingAuthorization) -> GoogleAccount:
         state = secrets.token_urlsafe(32)
-        self._invite_user(pending, pending.authorization_url(state))
+        wait_for_terminal = self._invite_user(pending, pending.authorization_url(state))
         response = dict(self._server.receive(state, seconds=self._timeout))
+        wait_for_terminal()
         code = Secret(response.pop("code", ""))
         outcome = complete_authorization(owner, pending, response, code)
         if isinstance(outcome, PendingAuthorization):
             return self.link(owner, outcome)
         return outcome
 
-    def _invite_user(self, pending: PendingAuthorization, url: str) -> None:
+    def _invite_user(self, pending: PendingAuthorization, url: str) -> Callable[[], object]:
+        """Show the address, and return what waits until the terminal is free again."""
         port = self._server.server_port
         text = _INVITATION.format(url=url, redirect_uri=pending.redirect_uri, port=port)
         self._command.stdout.write(text)
-        if self._opens:
-            webbrowser.open(url)
+        self._command.stdout.flush()
+        return open_browser(url) if self._opens else do_nothing
 
 
 def _explain_error(error: GoogleLinkError, provider: str) -> str:
