@@ -161,8 +161,16 @@ def _leads_somewhere(path: str) -> bool:
 def _check_redirect_url() -> Iterator[CheckMessage]:
     url = read_or_default(lambda: conf.redirect_url, None)
     try:
-        resolve_url(url or "/")
+        resolved = resolve_url(url or "/")
     except NoReverseMatch:
+        resolved = ""
+    if resolved and not resolved.startswith(("/", "http://", "https://")):
+        yield error(
+            "E009",
+            f'GOOGLE_LINK["REDIRECT_URL"] is {url!r}, which is relative to any page.',
+            hint=f'Use "/{resolved}".',
+        )
+    elif not resolved:
         yield error(
             "E009",
             f'GOOGLE_LINK["REDIRECT_URL"] is {url!r}, and no URL has that name.',
@@ -212,7 +220,9 @@ def _check_callback(client: OAuthClient) -> Iterator[CheckMessage]:
         yield warning(
             "W012",
             f"No redirect URI of the client {client.name!r} leads to {callback}.",
-            hint="Use the path under which the URLs of django_google_link are included.",
+            hint="Add the slash at its end, here and in the Google console."
+            if callback.removesuffix("/") in {path[-len(callback) + 1 :] for path in paths}
+            else "Use the path under which the URLs of django_google_link are included.",
         )
 
 
