@@ -427,7 +427,7 @@ def _run_commands(command: list[str], processes: int) -> None:
     }
     started = [
         subprocess.Popen(
-            [sys.executable, "-m", "django", *command],
+            [sys.executable, "-m", "django", *command, "--skip-checks"],
             env=environment,
             stdout=subprocess.DEVNULL,
         )
