@@ -83,6 +83,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *chain.from_iterable(unknown),
         *_check_request_attribute(),
         *_check_encryption_keys(),
+        *_check_repeated_keys(),
         *_check_extras(),
         *_check_default_client(),
         *_check_other_settings(),
@@ -168,7 +169,7 @@ def _check_encryption_keys() -> Iterator[CheckMessage]:
             yield warning(
                 "W002",
                 f"Encryption key {position} is the SECRET_KEY too.",
-                hint="Make a key of its own, so that one leak does not open both.",
+                hint="Generate a separate key, so that one leak does not compromise both.",
             )
         elif _is_weak(key):
             yield warning(
@@ -211,9 +212,21 @@ def _check_default_client() -> Iterator[CheckMessage]:
     if names and "default" not in names and "CLIENT_RESOLVER" not in conf.keys:
         yield warning(
             "W005",
-            "There is no client 'default', which is used where none is named.",
+            "There is no client 'default', which is used if none is named.",
             hint=f"Give that name to one of {', '.join(names)}, or name one wherever you use it.",
         )
+
+
+def _check_repeated_keys() -> Iterator[CheckMessage]:
+    keys = _read_encryption_keys()
+    for position, key in enumerate(keys, start=1):
+        first = keys.index(key) + 1
+        if first != position:
+            yield warning(
+                "W035",
+                f"Encryption key {position} is the same as key {first}.",
+                hint="Leave one of them out; manage.py google_link_generate_key makes another.",
+            )
 
 
 def _is_weak(key: Secret) -> bool:

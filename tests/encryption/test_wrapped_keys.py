@@ -374,7 +374,7 @@ def test_error_reports_show_nothing_of_what_was_unwrapped(
     reporter = ExceptionReporter(None, type(error), error, error.__traceback__.tb_next)
     report = str(reporter.get_traceback_data()["frames"]) + str(error) + caplog.text
     assert answer.decode() not in report
-    assert "An encryption key cannot be had" in caplog.text
+    assert "An encryption key is not available" in caplog.text
 
 
 # A function that returns the keys
