@@ -106,8 +106,9 @@ class SharedCall(Generic[T]):
         """Return the call that stands, or begin one."""
         with self._lock:
             if self._run is None or not self._run.stands():
-                self._run = _Run()
-                Thread(target=self._execute, args=(self._run, check), daemon=True).start()
+                run = _Run()
+                Thread(target=self._execute, args=(run, check), daemon=True).start()
+                self._run = run
             return self._run
 
     @sensitive_variables()
