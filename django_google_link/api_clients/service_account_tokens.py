@@ -258,7 +258,7 @@ def _without_cache_errors() -> Iterator[None]:
         yield
     except Exception as error:
         logger.warning(
-            "The cache cannot keep access tokens of service accounts: %s.", type(error).__name__
+            "The cache cannot store access tokens of service accounts: %s.", type(error).__name__
         )
 
 

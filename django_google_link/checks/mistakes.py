@@ -92,8 +92,8 @@ def _check_params(client: OAuthClient) -> Iterator[CheckMessage]:
         yield warning(
             "W018",
             f"AUTHORIZATION_PARAMS of the client {client.name!r} bring no refresh token.",
-            hint="Leave approval_prompt and access_type out: Google takes prompt today, and access "
-            "is asked for that lasts.",
+            hint="Remove approval_prompt and access_type: Google now uses prompt, and offline "
+            "access is always requested.",
         )
     if "hd" in params:
         yield warning(

@@ -192,8 +192,8 @@ def _check_languages(clients: list[OAuthClient]) -> Iterator[CheckMessage]:
             callback = reverse("google_link:callback")
         yield warning(
             "W016",
-            "The address of the callback depends on the language: the URLs of django_google_link "
-            "are inside i18n_patterns.",
+            "The URL of the callback depends on the language: the URLs of "
+            "django_google_link are inside i18n_patterns.",
             hint=f"Move them out, so that they are not translated. If {callback} is what you have "
             "registered at Google, where all are sent back to in any language, silence this check.",
         )
@@ -244,7 +244,7 @@ def _check_missing_endpoints(client: OAuthClient) -> Iterator[CheckMessage]:
             "W013",
             f"The client {client.name!r} has no REVOCATION_ENDPOINT: what users unlink here lives "
             "on at the provider.",
-            hint="Give it, or silence this check if the provider has none.",
+            hint="Add it, or silence this check if the provider has none.",
         )
 
 

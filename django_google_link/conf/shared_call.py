@@ -120,7 +120,7 @@ class SharedCall(Generic[T]):
         except BaseException as error:  # Whoever waits is told, whatever it is.
             problem = error if isinstance(error, SettingsError) else self._explain(error)
             run.problem = (problem.id, problem.message, problem.hint)
-            logger.error("An encryption key cannot be had: %s", problem)
+            logger.error("An encryption key is not available: %s", problem)
         finally:
             run.settled_at = clock.timestamp()
             run.over.set()

@@ -45,8 +45,8 @@ def choose_redirect_uri(request: HttpRequest, client: OAuthClient) -> str:
         is_real = client.is_google and not is_loopback(client.authorization_endpoint)
         if is_real and not request.is_secure() and not is_loopback(built):
             logger.warning(
-                "Google accepts no redirect URI like %s: only https, unless on loopback. Open the "
-                "site by http://localhost; behind a proxy set SECURE_PROXY_SSL_HEADER, or the "
+                "Google does not accept the redirect URI %s: only https, unless on loopback. Open "
+                "the site at http://localhost; behind a proxy, set SECURE_PROXY_SSL_HEADER or the "
                 "client's REDIRECT_URI.",
                 built,
             )

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from django.core.management import call_command
 from django.db import IntegrityError, connections
+from django.db.backends.signals import connection_created
 
 from django_google_link import services
 from django_google_link.accounts import usage
@@ -23,6 +24,7 @@ from django_google_link.accounts.transactions import run_in_transaction
 from django_google_link.exceptions import StateError
 from django_google_link.models import GoogleAccount
 from django_google_link.testing import FakeGoogle, FakeUser
+from tests.documentation.pages import run
 from tests.support.accounts import stale
 from tests.support.constants import CALENDAR
 from tests.support.databases import new_user
@@ -85,6 +87,23 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
         assert "3 refreshed" in refresh_all()
 
         assert count_fresh() == 3
+
+    def test_connections_that_are_told_the_tenant(
+        tenants: None, google: FakeGoogle, alice: FakeUser, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """As the guide does, so that those of other threads see the same."""
+        guide = run("howto/tenants", "set_config")
+        try:
+            guide["set_tenant"]("blue")
+            add_stale_accounts(google, alice)
+            connections["default"].close()
+            caplog.set_level("INFO")
+
+            assert "3 refreshed" in refresh_all()
+
+            assert "One thread" not in caplog.text
+        finally:
+            connection_created.disconnect(guide["prepare"])
 
     def test_rows_of_the_caller(google: FakeGoogle, alice: FakeUser) -> None:
         """What the policies of the database show depends on what a session has set."""

@@ -24,7 +24,10 @@ from tests.documentation.pages import DOCS, PAGES, ROOT, blocks, name_of
 # These are run by tests of their own.
 ELSEWHERE = {
     DOCS / "tutorial.md",
-    *(DOCS / "howto" / f"{name}.md" for name in ("grpc", "operating", "other-clients", "testing")),
+    *(
+        DOCS / "howto" / f"{name}.md"
+        for name in ("grpc", "operating", "other-clients", "tenants", "testing")
+    ),
 }
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 LANGUAGES = {"python", "sh", "html", "css", "js", "json", "kotlin", "swift", "text", ""}

@@ -8,11 +8,12 @@ from threading import Event, current_thread
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from pytest_django import Settings
 
 from django_google_link.models import GoogleAccount
 from django_google_link.operations.parallel import in_parallel
+from tests.documentation.pages import run
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
@@ -67,6 +68,29 @@ MAIN = current_thread()
 def test_router_that_goes_by_the_thread(settings: Settings) -> None:
     """Other threads would ask another database."""
     settings.DATABASE_ROUTERS = [ThreadRouter()]
+
+    assert list_threads() == {current_thread().name}
+
+
+def test_router_of_the_guide(settings: Settings) -> None:
+    """It goes by the context, which other threads have as well."""
+    guide = run("howto/tenants", "class TenantRouter")
+    settings.DATABASE_ROUTERS = [guide["TenantRouter"]()]
+
+    seen = in_parallel(
+        lambda _: (guide["DATABASE"].get(), current_thread() is MAIN),
+        iter(range(9)),
+        workers=3,
+        stopped=Event(),
+    )
+
+    assert set(seen) == {("default", False)}
+
+
+def test_database_that_takes_no_other_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller has one."""
+    connection.ensure_connection()
+    monkeypatch.setitem(connections.settings["default"], "NAME", "/nowhere/at/all")
 
     assert list_threads() == {current_thread().name}
 

@@ -1034,7 +1034,7 @@ def test_no_refresh_token_twice_fails_clearly(
     third = browser.get(local(google.consent(second["Location"], user=alice)))
 
     assert third.status_code == 400
-    assert b"no lasting access" in third.content
+    assert b"not grant lasting access" in third.content
     assert not GoogleAccount.objects.exists()
 
 

@@ -653,7 +653,7 @@ class TestWithoutRefreshTokens:
             with pytest.raises(GrantLostError) as caught:
                 fresh_access_token(only())
             assert caught.value.reason == "expired"
-            assert "gives no refresh tokens" in str(caught.value)
+            assert "does not issue refresh tokens" in str(caught.value)
             assert only().status == "needs_reauthorization"
             assert only().status_reason == "expired"
 
