@@ -430,7 +430,7 @@ def test_domain_that_is_only_a_wish(configure_client: Callable[..., None]) -> No
 @pytest.mark.parametrize(
     ("uri", "problem"),
     [
-        ("https://10.0.0.1/google/callback/", "has an IP address in place of a domain"),
+        ("https://10.0.0.1/google/callback/", "has an IP address"),
         ("https://daybook/google/callback/", "has no top-level domain"),
         ("https://*.daybook.example/google/callback/", "has a wildcard"),
         ("https://daybook.example/google/callback/", ""),
