@@ -215,7 +215,7 @@ def test_asynchronous_view_that_is_hidden(user: Any) -> None:
     """A decorator below ours that is not asynchronous would hand us what nobody awaits."""
 
     async def agenda(request: Any) -> HttpResponse:
-        raise AssertionError
+        raise NotImplementedError
 
     @google_aware
     @wraps(agenda)
@@ -325,13 +325,13 @@ def test_scopes_of_a_task(user: Any, owner: str) -> None:
 @google_required(scopes=[f"{AUTH}calender.readonly", CALENDAR])
 def misspelt(request: Any) -> HttpResponse:
     """A guess: Google may have such a scope."""
-    raise AssertionError
+    raise NotImplementedError
 
 
 @google_required(client="ofice")
 def misnamed(request: Any) -> HttpResponse:
     """A client that is in no settings."""
-    raise AssertionError
+    raise NotImplementedError
 
 
 class Agenda(APIView):
