@@ -84,7 +84,7 @@ class AuthorizeRequest:
         try:
             tenant = content.pop("tenant", "")
             request = cls(**content)
-        except TypeError:
+        except (AttributeError, TypeError):
             raise StateError("This link was made by another version of this site.") from None
         cls._require_age(text, request.max_age)
         if request.user != user:

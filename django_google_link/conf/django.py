@@ -56,6 +56,11 @@ class DjangoSettings:
         return settings.SECURE_PROXY_SSL_HEADER
 
     @property
+    def use_tz(self) -> bool:
+        """Django's ``USE_TZ``."""
+        return settings.USE_TZ
+
+    @property
     def debug(self) -> bool:
         """Django's ``DEBUG``."""
         return settings.DEBUG
