@@ -17,7 +17,7 @@ long interleavings: .SHELLFLAGS := -o pipefail -c
 
 # Run the quick tests, on SQLite. CI measures their coverage.
 test: .venv/test.stamp
-	$(BIN)/pytest --numprocesses auto --dist worksteal -m "not browser and not clients and not fuzz and not node and not processes and not providers and not slow"
+	$(BIN)/pytest --numprocesses auto --dist worksteal -m "not browser and not clients and not fuzz and not kms and not node and not processes and not providers and not slow"
 
 # Show the example project, with a Google of its own: make demo [PORT=8001] [APP_PORT=8003] [GOOGLE_PORT=8766]
 demo: .venv/example.stamp

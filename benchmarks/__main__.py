@@ -52,6 +52,7 @@ def main() -> None:
         _outage,
         _beside,
         _deletion,
+        _linking,
     ):
         section = row()
         print("\n".join(section), flush=True)
@@ -278,6 +279,25 @@ def _deletion() -> list[str]:
         f"| without the app | 1 | {without['queries']:,.0f} | {without['megabytes']:.0f} MB |",
         f"| with it | {found['seconds'] / without['seconds']:.2f} | {found['queries']:,.0f} "
         f"| {found['megabytes']:.0f} MB |",
+        "",
+    ]
+
+
+def _linking() -> list[str]:
+    found = _run("links_completed", "postgresql")
+    page, json_ = found["page"], found["json"]
+    return [
+        "## 1,000 links completed by a front end, on PostgreSQL",
+        "",
+        "By `links/complete/` with a ticket and PKCE, beside the callback of the redirect flow:",
+        "from what Google has sent back to the account. An app of its own waits no longer than a",
+        "page of the site's. Aim: at most 1.2 times.",
+        "",
+        "| | time | CPU | statements |",
+        "|---|---|---|---|",
+        f"| the callback | 1 | 1 | {page['queries']} |",
+        f"| `links/complete/` | {json_['wall'] / page['wall']:.2f} "
+        f"| {json_['cpu'] / page['cpu']:.2f} | {json_['queries']} |",
     ]
 
 

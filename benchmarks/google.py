@@ -10,6 +10,10 @@ from uuid import uuid4
 
 from django_google_link.testing import FakeGoogle
 
+#: Where Google may send back: the site's callback, and the page of a front end.
+PAGE = "https://app.example.com/linked/"
+CALLBACK = "http://testserver/google/callback/"
+
 SCOPES = ["openid", "email", "profile", "https://www.googleapis.com/auth/drive.file"]
 
 
@@ -28,6 +32,11 @@ class RemoteGoogle:
         """Return who each of so many new users is, with a refresh and an access token."""
         grants: list[dict[str, Any]] = self._ask("grant", count)
         return grants
+
+    def add_people(self, count: int) -> list[str]:
+        """Return the ``sub`` of each of so many new users, who have granted nothing."""
+        subs: list[str] = self._ask("add_people", count)
+        return subs
 
     def slow_down(self, seconds: float) -> None:
         """Let each token request take so much longer."""
@@ -59,12 +68,15 @@ def google_apart() -> Any:
 
 def _serve(pipe: Connection) -> None:
     with FakeGoogle() as google:
+        google.client.redirect_uris += [CALLBACK, PAGE]
         while True:
             match pipe.recv():
                 case ["settings"]:
                     answer: Any = google.client_settings()
                 case ["grant", count]:
                     answer = [_grant(google) for _ in range(count)]
+                case ["add_people", count]:
+                    answer = [google.add_user(f"{uuid4()}@gmail.com").sub for _ in range(count)]
                 case ["slow_down", seconds]:
                     answer, google.delay = None, seconds
                 case ["token_requests"]:

@@ -22,6 +22,7 @@ import django
 from django.conf import settings
 
 from .calls import calls_from_views, many_accounts_far_away, shared_service
+from .linking import links_completed
 from .operating import deleted_users, key_rotation, million_accounts
 from .outage import outage_of_an_hour
 from .page_beside import page_beside
@@ -180,6 +181,7 @@ ROWS = {
         million_accounts,
         memory_of_services,
         deleted_users,
+        links_completed,
         outage_of_an_hour,
         page_beside,
         calls_from_views,

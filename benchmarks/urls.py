@@ -7,6 +7,7 @@ from . import pages
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("google/api/", include("django_google_link.headless.urls")),
     path("google/", include("django_google_link.urls")),
     path("needs-token/<uuid:pk>/", pages.needs_token),
     path("needs-nothing/", pages.needs_nothing),

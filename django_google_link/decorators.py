@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import update_wrapper, wraps
+from inspect import iscoroutine, signature
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
@@ -14,14 +15,17 @@ from .accounts.declared_scopes import declaring
 from .conf.settings import conf
 from .exceptions import ConsentRequiredError
 from .request import GoogleAccess
-from .web.access import Requirement
+from .web.access import REQUIREMENT_ATTRIBUTE, Requirement
 from .web.answers import answer_error_in_view, guard_rendering
 from .web.responses import consent_response
+from .web.view_options import (
+    explain_unknown_option,
+    require_chooser,
+    require_function,
+    require_sound_options,
+)
 
 __all__ = ["google_aware", "google_required"]
-
-#: Where a decorated view keeps its requirement, for ``google_link_scopes``.
-REQUIREMENT_ATTRIBUTE = "google_link_requirement"
 
 Request = TypeVar("Request", bound=HttpRequest)
 Arguments = ParamSpec("Arguments")
@@ -58,6 +62,8 @@ class _GoogleDecorator(Protocol):
 def _make_decorator(wrap_view: Callable[[Any, Requirement], Any]) -> _GoogleDecorator:
     """Return a decorator with all the options, that can be used bare as well."""
 
+    name = wrap_view.__name__
+
     def decorator(
         view: Any = None,
         /,
@@ -67,28 +73,33 @@ def _make_decorator(wrap_view: Callable[[Any, Requirement], Any]) -> _GoogleDeco
         client: str | None = None,
         account: Callable[[Any], Any] | None = None,
         return_url: str | None = None,
+        **unknown: Any,
     ) -> Any:
         if view is not None and not callable(view):
             raise TypeError(f"Name the option: scopes={view!r}, and so on.")
-        if account is not None and not callable(account):
-            raise TypeError("account is a function that gets the request and names an account.")
-        requirement = Requirement.of(
-            scopes=scopes,
-            optional_scopes=optional_scopes,
-            client=client,
-            account=account,
-            return_url=return_url,
-        )
+        options = {
+            "scopes": scopes,
+            "optional_scopes": optional_scopes,
+            "client": client,
+            "account": account,
+            "return_url": return_url,
+        }
+        for option in unknown:
+            raise TypeError(explain_unknown_option(name, option, options))
+        require_sound_options(f"{name}()", options)
+        require_chooser(f"{name}()", account)
+        requirement = Requirement.of(**options)  # type: ignore[arg-type]
 
         def decorate(view: Any) -> Any:
-            if isinstance(view, type):
-                raise TypeError(
-                    f"{view.__name__} is a class: use the mixins of django_google_link."
-                )
+            require_function(name, view)
             return wrap_view(view, requirement)
 
         return decorate if view is None else decorate(view)
 
+    # Python itself would not say which one is meant.
+    own = signature(decorator)
+    plain = [one for one in own.parameters.values() if one.kind is not one.VAR_KEYWORD]
+    decorator.__signature__ = own.replace(parameters=plain)  # type: ignore[attr-defined]
     update_wrapper(decorator, wrap_view, ("__module__", "__name__", "__qualname__", "__doc__"))
     del vars(decorator)["__wrapped__"]  # Its signature is not this one's.
     return decorator
@@ -110,7 +121,7 @@ def google_required(view: Any, requirement: Requirement) -> Any:
             ``None`` for the usual choice. An id that is not this user's is a 404.
         return_url: a path on this site to come back to, in place of the page itself.
     """
-    return _wrap_view(view, requirement, required=True)
+    return wrap_view(view, requirement, required=True)
 
 
 @_make_decorator
@@ -120,10 +131,11 @@ def google_aware(view: Any, requirement: Requirement) -> Any:
     Arguments as :func:`google_required`. Annotate the request as
     :class:`~django_google_link.request.GoogleAwareRequest`.
     """
-    return _wrap_view(view, requirement, required=False)
+    return wrap_view(view, requirement, required=False)
 
 
-def _wrap_view(view: Any, requirement: Requirement, *, required: bool) -> Any:
+def wrap_view(view: Any, requirement: Requirement, *, required: bool) -> Any:
+    """Return a view that is run with ``request.google``, or only where that is ready."""
     wrap = _wrap_async_view if _is_async(view) else _wrap_sync_view
     wrapper = wrap(view, requirement, required=required)
     setattr(wrapper, REQUIREMENT_ATTRIBUTE, requirement)
@@ -148,9 +160,21 @@ def _wrap_sync_view(view: Any, requirement: Requirement, *, required: bool) -> A
                 response: HttpResponseBase = view(request, *args, **kwargs)
         except ConsentRequiredError as error:
             return answer_error_in_view(error, request, access)
+        if iscoroutine(response):
+            response.close()
+            raise TypeError(_explain_coroutine(view))
         return guard_rendering(response, request, access)
 
     return wrapper
+
+
+def _explain_coroutine(view: Any) -> str:
+    name = getattr(view, "__qualname__", repr(view))
+    return (
+        f"{name}() returned a coroutine and does not look asynchronous: a decorator below ours "
+        "hides that it is. Put ours below that one, next to the view, or mark what it returns "
+        "by asgiref.sync.markcoroutinefunction()."
+    )
 
 
 def _wrap_async_view(view: Any, requirement: Requirement, *, required: bool) -> Any:

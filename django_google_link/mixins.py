@@ -7,7 +7,9 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from .decorators import google_aware, google_required
+from .decorators import wrap_view
+from .web.access import Requirement
+from .web.view_options import require_sound_class
 
 __all__ = ["GoogleAwareMixin", "GoogleRequiredMixin"]
 
@@ -20,17 +22,26 @@ class _GoogleMixin:
     google_client: str | None = None
     google_return_url: str | None = None
 
+    #: For ``google_link_scopes``, which walks the URLconf.
+    reads_google_options = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse what cannot be meant, where it is written."""
+        super().__init_subclass__(**kwargs)
+        require_sound_class(cls, mixins=_GoogleMixin.__subclasses__())
+
     def get_google_account(self, request: HttpRequest) -> Any:
         """Return the account to use, its id, or ``None`` for the usual choice."""
 
-    def _decorate_dispatch(self, decorate: Callable[..., Any], dispatch: Callable[..., Any]) -> Any:
-        return decorate(
+    def _wrap_dispatch(self, dispatch: Callable[..., Any], *, required: bool) -> Any:
+        requirement = Requirement.of(
             scopes=self.google_scopes,
             optional_scopes=self.google_optional_scopes,
             client=self.google_client,
             account=self.get_google_account,
             return_url=self.google_return_url,
-        )(dispatch)
+        )
+        return wrap_view(dispatch, requirement, required=required)
 
 
 class GoogleRequiredMixin(_GoogleMixin):
@@ -43,7 +54,7 @@ class GoogleRequiredMixin(_GoogleMixin):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         """Run the view, or answer as befits the caller."""
         view: Any = super()
-        return self._decorate_dispatch(google_required, view.dispatch)(request, *args, **kwargs)
+        return self._wrap_dispatch(view.dispatch, required=True)(request, *args, **kwargs)
 
 
 class GoogleAwareMixin(_GoogleMixin):
@@ -55,4 +66,4 @@ class GoogleAwareMixin(_GoogleMixin):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         """Run the view."""
         view: Any = super()
-        return self._decorate_dispatch(google_aware, view.dispatch)(request, *args, **kwargs)
+        return self._wrap_dispatch(view.dispatch, required=False)(request, *args, **kwargs)

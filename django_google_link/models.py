@@ -58,13 +58,13 @@ class Reason(models.TextChoices):
 
     REVOKED = "revoked", _("revoked or expired at the provider")
     SESSION_POLICY = "session_policy", _("Google Cloud session control")
-    UNDECRYPTABLE = "undecryptable", _("the stored token was damaged")
-    REQUESTED = "requested", _("asked for by an operator")
+    UNDECRYPTABLE = "undecryptable", _("the stored token is damaged")
+    REQUESTED = "requested", _("requested by an operator")
     RETIRED = "retired", _("granted a scope that is no longer used")
-    EXPIRED = "expired", _("access was for a limited time, which is over")
+    EXPIRED = "expired", _("time-limited access has expired")
     ACCOUNT_DISABLED = "account_disabled", _("Google has disabled the account")
-    ACCOUNT_HIJACKED = "account_hijacked", _("Google has disabled the account: it was hijacked")
-    ACCOUNT_BULK = "account_bulk", _("Google has disabled the account: it was made in bulk")
+    ACCOUNT_HIJACKED = "account_hijacked", _("Google has disabled the account: hijacked")
+    ACCOUNT_BULK = "account_bulk", _("Google has disabled the account: created in bulk")
 
 
 #: While Google has an account disabled, nobody knows what becomes of its grants.
@@ -74,9 +74,9 @@ ACCOUNT_REASONS = (Reason.ACCOUNT_DISABLED, Reason.ACCOUNT_HIJACKED, Reason.ACCO
 class RefreshProblem(models.TextChoices):
     """Why the last refresh has failed, while nothing is wrong with the grant as far as we know."""
 
-    UNAVAILABLE = "unavailable", _("the provider gave no usable answer")
+    UNAVAILABLE = "unavailable", _("no usable response from the provider")
     UNREACHABLE = "unreachable", _("the provider could not be reached")
-    THROTTLED = "throttled", _("too many requests for the provider")
+    THROTTLED = "throttled", _("rate limited by the provider")
     REFUSED = "refused", _("refused by the provider")
 
 
@@ -87,8 +87,8 @@ class HistoryEvent(models.TextChoices):
     SCOPES_CHANGED = "scopes_changed", _("granted scopes changed")
     LOST = "lost", _("lost")
     RECOVERED = "recovered", _("works again")
-    CONSENT_REQUESTED = "consent_requested", _("to be linked again, asked for by an operator")
-    RETIRED = "retired", _("retired with a scope")
+    CONSENT_REQUESTED = "consent_requested", _("consent requested by an operator")
+    RETIRED = "retired", _("retired along with a scope")
     MADE_DEFAULT = "made_default", _("made the default")
     LABELLED = "labelled", _("labelled")
     REASSIGNED = "reassigned", _("moved to another user")
@@ -106,10 +106,10 @@ class ActorKind(models.TextChoices):
     """Who has done it."""
 
     USER = "user", _("user")
-    STAFF = "staff", _("member of staff")
+    STAFF = "staff", _("staff member")
     COMMAND = "command", _("command")
     PROVIDER = "provider", _("provider")
-    SITE = "site", _("code of the site")
+    SITE = "site", _("site code")
 
 
 class MomentField(models.DateTimeField):  # type: ignore[type-arg]
@@ -308,7 +308,7 @@ class GoogleAccount(SealedTokens):
     # By the database's clock, as whatever workers compare.
     refresh_failed_at = MomentField(_("last failure"), null=True, blank=True, editable=False)
     refresh_failing_since = MomentField(
-        _("refresh fails since"), null=True, blank=True, editable=False, db_index=True
+        _("refresh failing since"), null=True, blank=True, editable=False, db_index=True
     )
     refresh_retry_at = MomentField(_("next attempt"), null=True, blank=True, editable=False)
     refresh_forced_at = MomentField(null=True, blank=True, editable=False)
@@ -325,6 +325,10 @@ class GoogleAccount(SealedTokens):
 
     #: Whether the tokens go to the outbox together with those of others, when this row is deleted.
     moves_with_user = False
+    #: What its user has just done, for who stores a grant: linked it for the first time, and
+    #: granted these scopes besides those before.
+    is_new_link = False
+    added_scopes: frozenset[str] = frozenset()
 
     class Meta:
         verbose_name = _("Google account")
@@ -366,10 +370,10 @@ class GoogleAccount(SealedTokens):
             ),
         ]
         permissions = [
-            ("check_googleaccount", "Can ask the provider whether it honours a grant"),
+            ("check_googleaccount", "Can check a grant with the provider"),
             ("refresh_googleaccount", "Can refresh the access token of a Google account"),
             ("reauthorize_googleaccount", "Can ask a user for consent again"),
-            ("reencrypt_googleaccount", "Can encrypt the tokens of a Google account anew"),
+            ("reencrypt_googleaccount", "Can re-encrypt the tokens of a Google account"),
         ]
 
     def __str__(self) -> str:
@@ -401,6 +405,11 @@ class GoogleAccount(SealedTokens):
     def display_name(self) -> str:
         """What its user calls this account, or else its name at Google."""
         return self.label or self.name_at_google
+
+    @property
+    def full_display_name(self) -> str:
+        """The label of this account and its name at Google, as in ``Home (a@example.com)``."""
+        return f"{self.label} ({self.name_at_google})" if self.label else self.name_at_google
 
     @property
     def name_at_google(self) -> str:
@@ -541,8 +550,8 @@ class PendingRevocation(SealedTokens):
             models.Index(fields=["retry_at"], name="google_link_pending_due"),
         ]
         permissions = [
-            ("revoke_pendingrevocation", "Can revoke at the provider what is pending"),
-            ("reencrypt_pendingrevocation", "Can encrypt the tokens of a revocation anew"),
+            ("revoke_pendingrevocation", "Can revoke pending grants at the provider now"),
+            ("reencrypt_pendingrevocation", "Can re-encrypt the tokens of a pending revocation"),
         ]
 
     def __str__(self) -> str:
@@ -595,8 +604,8 @@ class HistoryEntry(models.Model):
     created_at = MomentField(_("when"), default=timezone.now, editable=False)
 
     class Meta:
-        verbose_name = _("entry in the history of a link")
-        verbose_name_plural = _("history of links")
+        verbose_name = _("link history entry")
+        verbose_name_plural = _("link history")
         # All but the newest entries of an account are read in the order of their keys.
         indexes = [
             models.Index(fields=["account_id", "id"], name="google_link_history_account"),
@@ -632,7 +641,7 @@ class CircuitBreaker(models.Model):
     # By its digest, since some databases compare text without case.
     digest = models.CharField(max_length=64, primary_key=True, editable=False)
     issuer = models.CharField(_("issuer"), max_length=255, editable=False)
-    failures = models.PositiveIntegerField(_("failures in a row"), default=0, editable=False)
+    failures = models.PositiveIntegerField(_("consecutive failures"), default=0, editable=False)
     # The first of them, and whether there were others: one bad account is no outage.
     account = models.CharField(max_length=255, blank=True, editable=False)
     has_several_accounts = models.BooleanField(default=False, editable=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from django.utils.functional import Promise
@@ -62,10 +62,14 @@ def parse_scopes(scopes: str | Iterable[str]) -> tuple[str, ...]:
     Raises:
         TypeError: for anything that is not a string or strings.
     """
-    items = scopes.split() if isinstance(scopes, str) else list(scopes)
+    if isinstance(scopes, str):
+        return _normalize_scopes(tuple(scopes.split()))
+    if not isinstance(scopes, Iterable) or isinstance(scopes, bytes | Mapping):
+        raise TypeError(f"Scopes are a list of strings, not {scopes!r}.")
+    items = tuple(scopes)
     if not all(isinstance(item, str) for item in items):
-        raise TypeError(f"Scopes are strings, not {items!r}.")
-    return _normalize_scopes(tuple(items))
+        raise TypeError(f"Scopes are strings, not {list(items)!r}.")
+    return _normalize_scopes(items)
 
 
 @lru_cache(maxsize=1024)

@@ -37,7 +37,7 @@ exclude_patterns = ["_build"]
 # imported for types alone is known by its bare name.
 nitpicky = True
 nitpick_ignore_regex = [
-    (r"py:.*", r"(collections|datetime|django|google|requests|rest_framework|werkzeug)\..*"),
+    (r"py:.*", r"(collections|datetime|django|google|requests|rest_framework|uuid|werkzeug)\..*"),
     (
         r"py:class",
         r"(A\w+User|Client|HttpRequest|Link\w+|Owner|Scopes|User|timedelta|\w*Credentials)",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.db import connection
 from django.test import Client
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
@@ -22,6 +24,7 @@ from django_google_link.testing import FakeGoogle, FakeUser
 from tests.support.constants import CALENDAR, CALLBACK
 from tests.support.databases import file_database
 from tests.support.front_ends import PAGE
+from tests.support.key_services import Safe
 
 # What is asserted there is explained like in a test.
 pytest.register_assert_rewrite("tests.support.flow", "tests.support.statuses")
@@ -48,8 +51,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def known_features(django_db_setup: None) -> None:
+def known_features(django_db_setup: None, django_db_blocker: Any) -> None:
     """Know what the database can, before a check asks in a test that must not ask a database."""
+    with django_db_blocker.unblock():
+        assert connection.features.supports_json_field
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +104,22 @@ def receiver(google: FakeGoogle, settings: Settings) -> None:
         **settings.GOOGLE_LINK,
         "SECURITY_EVENTS_URL": "https://testserver/google/security-events/",
     }
+
+
+@pytest.fixture
+def key_service(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A key service that is there, and has not been asked."""
+    for name, value in (("failure", None), ("answer", None), ("is_open", Event())):
+        monkeypatch.setattr(Safe, name, value)
+    Safe.is_open.set()
+    Safe.asked.clear()
+    settings.GOOGLE_LINK = {
+        **settings.GOOGLE_LINK,
+        "KEY_SERVICES": {"safe": "tests.support.key_services.Safe"},
+        "ENCRYPTION_SITE": "here",
+    }
+    yield
+    Safe.is_open.set()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ INSTALLED_APPS = [
     *INSTALLED_APPS,
     "allauth.account",
     "allauth.socialaccount",
+    "allauth.socialaccount.providers.google",
     "social_django",
     "tests.legacy",
     "example_project.videos",

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "django_google_link"
 
@@ -143,6 +145,7 @@ def test_django_settings_only_in_conf() -> None:
     assert readers == []
 
 
+@pytest.mark.slow
 def test_one_clock() -> None:
     """The time is read in one place, which a test can move."""
     clocks = {"time.time", "timezone.now", "timezone.localtime", "datetime.today", "date.today"}
@@ -156,6 +159,7 @@ def test_one_clock() -> None:
     assert readers == {Path("conf/clock.py")}
 
 
+@pytest.mark.slow
 def test_requests_only_in_the_web_layer() -> None:
     """Whatever has no request in its name works without one."""
     # They pass a request on to the receivers of a signal, and annotate it.
@@ -170,6 +174,7 @@ def test_requests_only_in_the_web_layer() -> None:
     assert users == []
 
 
+@pytest.mark.slow
 def test_tests_do_not_import_each_other() -> None:
     """What several of them need is in ``tests/support/``, where it is looked for."""
     borrowed = [
@@ -183,6 +188,7 @@ def test_tests_do_not_import_each_other() -> None:
     assert borrowed == []
 
 
+@pytest.mark.slow
 def test_tests_disconnect_what_they_connect() -> None:
     """A receiver is connected for the time of a ``with`` statement, whatever happens in it."""
     connecting = [
@@ -197,6 +203,7 @@ def test_tests_disconnect_what_they_connect() -> None:
     assert connecting == []
 
 
+@pytest.mark.slow
 def test_tests_do_not_measure_time() -> None:
     """What takes a second here takes three elsewhere: something else has to prove the same."""
     readings = [
@@ -211,6 +218,7 @@ def test_tests_do_not_measure_time() -> None:
     assert readings == []
 
 
+@pytest.mark.slow
 def test_tests_use_no_private_names_of_ours() -> None:
     """They say what the package does, and not how."""
     reached = {

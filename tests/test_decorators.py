@@ -597,6 +597,7 @@ def test_return_url_holds_for_every_request(browser: Client, user: Any) -> None:
     )
 
 
+@pytest.mark.slow
 def test_return_url_holds_under_threads(client: Client) -> None:
     """Each request has its own, whatever the others do."""
     together = Barrier(8)
@@ -671,9 +672,15 @@ def second_client(google: FakeGoogle, settings: Settings) -> str:
 
 
 def test_client_keyword_links_through_that_client(
-    browser: Client, google: FakeGoogle, alice: FakeUser, user: Any, second_client: str
+    browser: Client,
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    settings: Settings,
+    second_client: str,
 ) -> None:
     """Each client has its own links, scopes and refusals."""
+    settings.ROOT_URLCONF = "tests.support.second_client_urls"
     visit(browser, google, "/agenda/", user=alice, deny=True)
 
     start = browser.get("/second/")["Location"]
@@ -895,16 +902,3 @@ def test_signature_shows_the_options(decorator: Any) -> None:
     assert {option.name for option in options} == set(inspect.signature(Requirement.of).parameters)
     assert inspect.getdoc(decorator)
     assert decorator.__module__ == "django_google_link.decorators"
-
-
-def test_classes_and_methods_have_mixins() -> None:
-    """A decorator for functions says so."""
-
-    class Page:
-        @google_required
-        def get(self, request: Any) -> None: ...
-
-    with pytest.raises(TypeError, match="method_decorator"):
-        Page().get(RequestFactory().get("/"))
-    with pytest.raises(TypeError, match="Page is a class"):
-        google_required(Page)

@@ -80,6 +80,7 @@ def test_libraries_are_imported_late(code: str) -> None:
     assert modules.isdisjoint(HEAVY)
 
 
+@pytest.mark.slow
 def test_what_speaks_to_google_is_imported_late() -> None:
     """A process that starts loads the models, the checks and the admin, and nothing below them."""
     modules = loaded(SETUP)
@@ -89,6 +90,7 @@ def test_what_speaks_to_google_is_imported_late() -> None:
     assert rooms.isdisjoint(ROOMS_OF_REQUESTS)
 
 
+@pytest.mark.slow
 def test_authorization_request_loads_no_client_of_an_api() -> None:
     """A user waits for it, the first time in each process."""
     modules = loaded(f"{SETUP}\n{WRITE_AUTHORIZATION_URL}")

@@ -290,6 +290,7 @@ def _named(headers: dict[str, str]) -> dict[str, str]:
 HANDLERS = [wsgi, asgi]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("handler", HANDLERS)
 @pytest.mark.parametrize("url", [*OF_DJANGO, *OF_DRF])
 def test_ready_runs_the_view(
@@ -301,6 +302,7 @@ def test_ready_runs_the_view(
     assert EVENTS[0]["summary"] in handler("get", url, user).content.decode()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("handler", HANDLERS)
 @pytest.mark.parametrize("url", OF_DJANGO)
 @pytest.mark.parametrize("status", STATUSES)
@@ -517,6 +519,7 @@ def server(shared_database: None) -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("url", [*OF_DJANGO, *OF_DRF])
 def test_every_kind_under_uvicorn(
     server: str, google: FakeGoogle, alice: FakeUser, url: str

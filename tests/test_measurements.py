@@ -35,6 +35,7 @@ def request(kind: str, outcome: str, client: str = "default") -> dict[str, Any]:
     return {"kind": kind, "client": client, "outcome": outcome}
 
 
+@pytest.mark.slow
 def test_life_of_a_link(client: Client, google: FakeGoogle, alice: FakeUser) -> None:
     """The code, the keys of the ID token, a refresh, a check, and the end."""
     client.force_login(new_user())

@@ -25,7 +25,6 @@ urlpatterns = [
     path("elsewhere/", views.elsewhere),
     path("lazily/", views.lazily),
     path("astray/", views.astray),
-    path("second/", views.second),
     path("chosen/", views.chosen),
     path("chosen/<uuid:pk>/", views.chosen),
     path("fetched/", views.fetched),

@@ -21,10 +21,12 @@ from .. import signals
 from ..conf import clock
 from ..conf.clients import get_issuing_client
 from ..conf.settings import conf
+from ..encryption import keyring
 from ..exceptions import (
     ClientMisconfiguredError,
     GrantLostError,
     GrantNotStoredError,
+    KeyServiceError,
     NotLinkedError,
     RefreshUnavailableError,
     TokenEndpointError,
@@ -36,10 +38,10 @@ from ..secret import Secret
 from . import lease
 from .answers import DATABASE_FAILURES
 from .circuit_breaker import Circuit, read_circuit
-from .database import is_in_callers_transaction, sees_other_commits
 from .grants import mark_lost
 from .refreshed_tokens import follow_identity, store_refresh
 from .stored_tokens import AccessToken, choose_leeway, stored_access_token
+from .transactions import is_in_callers_transaction, sees_other_commits
 
 logger = logging.getLogger("django_google_link")
 
@@ -102,7 +104,8 @@ def fresh_access_token(
         NotLinkedError: when the row is gone.
         GrantLostError: when Google no longer honours the grant.
         TokenUndecryptableError: when the stored refresh token was tampered with.
-        EncryptionKeyUnavailableError: when the key of the stored token is not configured.
+        EncryptionKeyUnavailableError: when the key of the stored token is not configured, or (a
+            ``KeyServiceError``) no key service unwraps it at present.
         ClientMisconfiguredError: when Google refuses our client.
         RefreshUnavailableError: when no stored token lives, and Google cannot be reached, another
             worker has not brought one in ``REFRESH_WAIT`` seconds, or the database takes none.
@@ -274,8 +277,11 @@ class _AccessTokenRequest:
         unexpired = self.unexpired_token()
         if self._state.is_leased:
             return unexpired
+        problem: Exception
         try:
             return self._refresh_if_allowed() or unexpired
+        except KeyServiceError as error:
+            problem = error
         except _HINDRANCES as error:
             problem = _explain_hindrance(error)
         if unexpired is None:
@@ -375,13 +381,15 @@ class _AccessTokenRequest:
             delay = lease.back_off(self._rows, row, owner, error)
         except DATABASE_FAILURES as failure:
             logger.warning(
-                "That the account %s waits was not saved: %s", row.pk, type(failure).__name__
+                "The waiting time of the account %s could not be saved: %s",
+                row.pk,
+                type(failure).__name__,
             )
             return
         seconds = delay.total_seconds()
         if not isinstance(error, RefreshUnavailableError):
             logger.error(
-                "%s refuses the account %s, and is asked again in %d s: %s",
+                "%s refused the account %s, next attempt in %d s: %s",
                 row.provider,
                 row.pk,
                 seconds,
@@ -390,7 +398,7 @@ class _AccessTokenRequest:
             return
         error.retry_at = clock.now() + delay
         logger.warning(
-            "%s gave the account %s no token, and is left alone for %d s: %s",
+            "%s issued no token for the account %s, next attempt in %d s: %s",
             row.provider,
             row.pk,
             seconds,
@@ -410,6 +418,8 @@ class _AccessTokenRequest:
             client = get_issuing_client(row)
             # An active row has one.
             refresh_token = cast("Secret", row.unseal_token("refresh_token"))
+            # What cannot be encrypted is not asked for: it may take the stored token's place.
+            keyring.require_key()
             circuit.enter()
             with circuit.watch(str(row.pk)):
                 response = endpoints.refresh(
@@ -448,17 +458,15 @@ def _note_loss(row: GoogleAccount, reason: str, *, guard: GoogleAccountQuerySet)
     try:
         return mark_lost(row, reason, guard=guard)
     except DATABASE_FAILURES as error:  # The caller is told; the next one finds it out again.
-        logger.warning("That a grant is lost was not saved: %s", type(error).__name__)
+        logger.warning("The loss of a grant could not be saved: %s", type(error).__name__)
         return True
 
 
 def _explain_hindrance(error: Exception) -> TokenEndpointError:
     if isinstance(error, TokenEndpointError):
         return error
-    logger.error("The database takes no access token: %s", type(error).__name__)
-    return RefreshUnavailableError(
-        "database_unavailable", "The database does not take what the provider would answer."
-    )
+    logger.error("The database does not accept an access token: %s", type(error).__name__)
+    return RefreshUnavailableError("database_unavailable", "The database cannot store a new token.")
 
 
 def _make_waiting_error(row: GoogleAccount, retry_at: datetime) -> TokenEndpointError:

@@ -28,16 +28,10 @@ from ..exceptions import GoogleLinkError, RefreshUnavailableError
 from ..models import CircuitBreaker, GoogleAccount, RefreshProblem
 from . import process_breaker
 from .answers import DATABASE_FAILURES
-from .database import (
-    database_now,
-    database_now_expression,
-    is_in_callers_transaction,
-    lease_duration,
-    run_alone,
-    run_durably,
-)
+from .database import database_now, database_now_expression, lease_duration
 from .failures import OUTAGES, judge_failure
 from .process_breaker import FAILURES_TO_OPEN, PROBE_INTERVAL, is_plausible_wait, longest_wait
+from .transactions import is_in_callers_transaction, run_alone, run_durably
 
 logger = logging.getLogger("django_google_link")
 
@@ -194,7 +188,7 @@ class Circuit:
         now = database_now(self._rows)
         was_open = self._rows.filter(opened_at__isnull=False)
         if was_open.update(closed_at=now, **_CLOSED):
-            logger.warning("The issuer %s answers again.", self._issuer)
+            logger.warning("The issuer %s is available again.", self._issuer)
         elif is_certain:
             self._make_row()
             self._rows.update(closed_at=now, **_CLOSED)
@@ -242,7 +236,7 @@ class Circuit:
             opened_at=now, retry_at=now + PROBE_INTERVAL
         ):
             logger.error(
-                "The issuer %s is away: it is asked once in %d s until it answers.",
+                "The issuer %s is unavailable: one request in %d s until it responds.",
                 self._issuer,
                 PROBE_INTERVAL.total_seconds(),
             )
@@ -259,7 +253,7 @@ class Circuit:
             run_durably(work, using=self._rows.db, patience=_PATIENCE)
         except DATABASE_FAILURES as error:
             logger.warning(
-                "What is known of the issuer %s was not saved: %s",
+                "The state of the issuer %s could not be saved: %s",
                 self._issuer,
                 type(error).__name__,
             )
@@ -314,7 +308,7 @@ def _find_own_trouble(row: Any) -> datetime:
 
 def _make_error(retry_at: datetime) -> RefreshUnavailableError:
     return RefreshUnavailableError(
-        "provider_unavailable", "The provider has not answered for a while.", retry_at=retry_at
+        "provider_unavailable", "The provider has not responded for a while.", retry_at=retry_at
     )
 
 

@@ -207,9 +207,9 @@ def _copy_tokens(rows: GoogleAccountQuerySet, known: Sequence[Any]) -> Collectio
 
 def _log_unlinked(keys: list[uuid.UUID]) -> None:
     for pk in keys[:_MOST_NAMED]:
-        logger.info("The account %s is unlinked.", pk)
+        logger.info("The account %s was unlinked.", pk)
     if more := keys[_MOST_NAMED:]:
-        logger.info("With them %d others are unlinked.", len(more))
+        logger.info("%d more accounts were unlinked.", len(more))
 
 
 def _announce(known: Sequence[Any]) -> None:

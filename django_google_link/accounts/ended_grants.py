@@ -21,7 +21,8 @@ from django.db.models import Q, QuerySet
 
 from ..conf.clients import Issued, is_google_issuer
 from ..models import EndedGrant
-from .database import database_now, lease_duration, run_alone, run_in_transaction
+from .database import database_now, lease_duration
+from .transactions import run_alone, run_in_transaction
 
 _PAUSE = 0.05  # seconds
 #: Between the moment that is meant and the one at which the database reads its clock.

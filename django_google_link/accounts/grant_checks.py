@@ -15,7 +15,9 @@ from django.db import router
 from django.db.models import Q, QuerySet
 
 from ..models import GoogleAccount, GrantCheck
-from .database import database_now, delete_in_one_order, run_in_transaction
+from .database import database_now
+from .locks import delete_in_one_order
+from .transactions import run_in_transaction
 
 #: Google is asked about a link once in this time, however often it is spoken of.
 INTERVAL = timedelta(minutes=1)

@@ -28,16 +28,12 @@ from ..models import (
 from ..scopes import parse_scopes
 from ..signals import send_on_commit
 from . import history, lease, outbox
-from .database import (
-    PATIENCE,
-    database_now,
-    lock_in_one_order,
-    lock_links,
-    run_in_transaction,
-    store_as_taken,
-)
+from .database import database_now
+from .database_errors import store_as_taken
+from .locks import lock_in_one_order, lock_links
 from .revocations import attempt_after_commit
 from .texts import list_simpler_identities
+from .transactions import PATIENCE, run_in_transaction
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -154,6 +150,7 @@ def _save_grant(
     news = _apply_grant(client, account, response, requested=requested)
     _apply_identity(account, identity)
     _count_as_new(account)
+    account.is_new_link, account.added_scopes = created, _find_added_scopes(news)
     fields = [*_TOKEN_FIELDS, *IDENTITY_FIELDS, *_GRANT_FIELDS]
     account.save(using=using, update_fields=fields)
     _become_default_if_only(account)
@@ -199,6 +196,11 @@ def _keeps(client: OAuthClient, account: GoogleAccount) -> bool:
     Where nothing says whose grant it is, the stored one may be another's.
     """
     return account.is_active and bool(account.sealed_refresh_token) and client.identity != "none"
+
+
+def _find_added_scopes(news: _News) -> frozenset[str]:
+    changes = [arguments for signal, arguments in news if signal is signals.scopes_changed]
+    return frozenset().union(*(change["added"] for change in changes))
 
 
 def _count_as_new(account: GoogleAccount) -> None:
@@ -345,7 +347,7 @@ def mark_lost(
         account: as it was read before the attempt; a grant that was renewed since stays untouched.
         reason: a word for ``status_reason``.
         guard: the row, as long as it is ours to write; see ``lease.rows_still_ours``.
-        patience: in seconds; see :func:`~.database.run_in_transaction`.
+        patience: in seconds; see :func:`~.transactions.run_in_transaction`.
 
     Returns:
         Whether it was this call that noted it.
@@ -499,7 +501,7 @@ def _record_news(
 
 def _log_recovery(account: GoogleAccount, *, using: str) -> None:
     transaction.on_commit(
-        lambda: logger.info("The grant of the account %s works again.", account.pk), using=using
+        lambda: logger.info("The grant of the account %s is valid again.", account.pk), using=using
     )
 
 

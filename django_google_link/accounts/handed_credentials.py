@@ -88,7 +88,7 @@ def link_handed_credentials(
     refresh_token = _read_refresh_token(oauth_client, credentials)
     _require_openid(oauth_client, credentials)
     _require_no_transaction()
-    keyring.key_ids()  # Without a key there is nowhere to keep what Google answers.
+    keyring.require_key()  # Without a key there is nowhere to keep what Google answers.
     if refresh_token and (known := _find_holder(user, oauth_client, refresh_token)):
         return _check_again(known, label)
     started = note_moment()

@@ -29,7 +29,9 @@ from ..models import (
     MomentField,
     PendingRevocation,
 )
-from .database import delete_in_one_order, insert_selected, run_alone
+from .database import insert_selected
+from .locks import delete_in_one_order
+from .transactions import run_alone
 
 _CHUNK, _MOST = 1000, 50_000
 #: From so many on it is worth it to have the database write the entries by itself.

@@ -6,8 +6,9 @@ from django.db import router
 
 from ..models import GoogleAccount, HistoryEvent
 from . import history
-from .database import run_in_transaction, store_as_taken
+from .database_errors import store_as_taken
 from .texts import keep_printable, list_simpler_texts
+from .transactions import run_in_transaction
 
 
 def clean_label(text: str) -> str:
@@ -15,21 +16,25 @@ def clean_label(text: str) -> str:
     return keep_printable(" ".join(text.split())).strip()
 
 
-def store_label(account: GoogleAccount, label: str) -> None:
+def store_label(account: GoogleAccount, label: str) -> str:
     """Store a label, without the characters that the database does not take.
 
     Args:
         account: whose row is written; the object is not.
         label: cleaned.
+
+    Returns:
+        What the database has taken of it.
     """
     rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount)).filter(pk=account.pk)
 
     # A refresh may be writing the other columns.
-    def store(form: str) -> None:
+    def store(form: str) -> str:
         def write() -> None:
             if rows.update(label=form):
                 history.record(account, HistoryEvent.LABELLED, using=rows.db, removed=not form)
 
         run_in_transaction(write, using=rows.db)
+        return form
 
-    store_as_taken(list_simpler_texts(label), store)
+    return store_as_taken(list_simpler_texts(label), store)

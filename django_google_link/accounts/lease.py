@@ -18,16 +18,10 @@ from ..conf import clock
 from ..conf.settings import conf
 from ..exceptions import TokenEndpointError
 from ..models import GoogleAccount, GoogleAccountQuerySet, RefreshProblem
-from .database import (
-    backoff,
-    database_now,
-    database_now_expression,
-    is_locked,
-    lease_duration,
-    run_alone,
-    run_in_transaction,
-)
+from .database import backoff, database_now, database_now_expression, lease_duration
 from .failures import describe_failure, judge_failure
+from .locks import is_locked
+from .transactions import run_alone, run_in_transaction
 
 #: A token that looks fresh is replaced once per account in this time, so that an API which says
 #: 401 to everything is no storm of refreshes.

@@ -20,6 +20,7 @@ from ..conf import clock
 from ..conf.clients import OAuthClient, get_client, name_provider_of
 from ..conf.scope_rules import missing_scopes
 from ..conf.settings import conf
+from ..encryption import keyring
 from ..exceptions import (
     AuthorizationDeniedError,
     ClientMisconfiguredError,
@@ -44,12 +45,12 @@ from .answers import (
     store_answer,
 )
 from .authorization_requests import PendingAuthorization
-from .database import open_transaction, run_durably
 from .ended_grants import has_ended_since, note_moment
 from .grants import save_grant
 from .history import acting_as
 from .labels import store_label
 from .revocations import has_living_link
+from .transactions import open_transaction, run_durably
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -100,6 +101,7 @@ def complete_authorization(
     check_issuer(client, response.get("iss"))
     if "error" in response:
         _refuse_authorization(user, pending, response["error"], request)
+    keyring.require_key()  # A code works once: what it brings has to be stored.
     started = note_moment()
     try:
         answer = exchange_code(
@@ -190,7 +192,7 @@ def _turn_into_link(
             return pending.repeated(account=identity.sub if is_known else pending.account)
         # The next time Google gives a refresh token, as it does for a new grant.
         logger.warning(
-            "%s gave the client %r no refresh token, twice.", client.display_name, client.name
+            "%s sent the client %r no refresh token, twice.", client.display_name, client.name
         )
         raise
     except GrantNotStoredError as error:
@@ -207,7 +209,7 @@ def _refuse_authorization(
         GoogleAccount, user=user, client=pending.client, error=problem.error, request=request
     )
     if problem.is_users:
-        logger.info("A user refused to link through the client %r.", pending.client)
+        logger.info("A user declined to link through the client %r.", pending.client)
     else:
         logger.warning(
             "%s refused to link through the client %r: %.100r",
@@ -309,7 +311,7 @@ def _needs_consent(
     if lost and pending.consent_repeated:
         # Asked twice, the user is not asked again: what the stored token carries is what there is.
         logger.warning(
-            "%s gave the client %r no refresh token for what was granted, twice: %s",
+            "%s sent the client %r no refresh token for the granted scopes, twice: %s",
             client.display_name,
             client.name,
             " ".join(sorted(lost)),
@@ -393,7 +395,7 @@ def is_alive(client: OAuthClient, account: GoogleAccount, *, started: float) -> 
         return False
     except (GoogleLinkError, *DATABASE_FAILURES) as error:
         logger.warning(
-            "Whether the account %s was revoked in the same moment is not known: %s",
+            "Whether the grant of the account %s was revoked meanwhile is unknown: %s",
             account.pk,
             type(error).__name__,
         )

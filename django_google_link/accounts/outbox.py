@@ -20,7 +20,8 @@ from ..models import GoogleAccount, GoogleAccountQuerySet, HistoryEvent, Pending
 from ..secret import Secret
 from ..signals import send_on_commit
 from . import history
-from .database import database_now, delete_in_one_order
+from .database import database_now
+from .locks import delete_in_one_order
 
 
 def read_outbox(using: str | None = None) -> models.QuerySet[PendingRevocation]:

@@ -22,7 +22,8 @@ from ..models import (
 )
 from ..signals import send_on_commit
 from . import history, lease
-from .database import is_locked, lock_in_one_order, lock_links, run_alone, run_in_transaction
+from .locks import is_locked, lock_in_one_order, lock_links
+from .transactions import run_alone, run_in_transaction
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -110,7 +111,7 @@ def _move(account: GoogleAccount, user: AbstractBaseUser, *, using: str) -> Goog
         return row
     theirs = [other.sub for other in locked if other.user_id == user.pk and other != row]
     if row.sub in theirs:
-        raise ValueError("This user has linked the same Google account: unlink it first.")
+        raise ValueError("This user has already linked the same Google account: unlink it first.")
     former, values = row.user_id, _seal_for(row, user)
     rows.filter(pk=row.pk).update(
         **values,

@@ -29,8 +29,9 @@ from ..models import (
 from ..scopes import IDENTITY_SCOPES
 from ..signals import send_on_commit
 from . import history, lease
-from .database import lock_in_one_order, run_in_transaction
+from .locks import lock_in_one_order
 from .outbox import enqueue_account, read_outbox
+from .transactions import run_in_transaction
 
 logger = logging.getLogger("django_google_link")
 
@@ -99,7 +100,7 @@ def _retire(row: GoogleAccount, kept: list[str], *, using: str) -> None:
     row.refresh_from_db(using=using)
     transaction.on_commit(
         lambda: logger.info(
-            "The account %s is retired with a scope that is no longer used.", row.pk
+            "The account %s was retired along with a scope that is no longer used.", row.pk
         ),
         using=using,
     )

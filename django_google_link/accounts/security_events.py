@@ -41,9 +41,10 @@ from ..oauth.id_token import CLOCK_SKEW
 from ..oauth.security_event_token import EventKind, NamedToken, SecurityEventToken, ToldEvent
 from ..signals import send_on_commit
 from . import history
-from .database import delete_in_one_order, lock_in_one_order, run_in_transaction
 from .grant_checks import request_checks
 from .grants import mark_lost
+from .locks import delete_in_one_order, lock_in_one_order
+from .transactions import run_in_transaction
 
 logger = logging.getLogger("django_google_link")
 

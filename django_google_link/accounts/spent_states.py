@@ -21,7 +21,9 @@ from django.db.models import QuerySet
 from ..conf import clock
 from ..conf.settings import conf
 from ..models import SpentState
-from .database import delete_in_one_order, lease_duration, run_durably, run_in_transaction
+from .database import lease_duration
+from .locks import delete_in_one_order
+from .transactions import run_durably, run_in_transaction
 
 logger = logging.getLogger("django_google_link")
 
@@ -90,7 +92,9 @@ def finish_state(state: str, *, location: str, declined: Iterable[str] = ()) -> 
             patience=1,
         )
     except (DatabaseError, InterfaceError) as error:
-        logger.warning("Where an authorization led was not noted: %s", type(error).__name__)
+        logger.warning(
+            "The result of an authorization could not be recorded: %s", type(error).__name__
+        )
 
 
 def await_location(state: str, *, owner: str) -> str:

@@ -21,7 +21,7 @@ from ..conf.front_ends import MOBILE, REDIRECT
 from ..conf.settings import conf
 from ..encryption import keyring
 from ..encryption.format import Binding
-from ..exceptions import StateError, TokenDecryptionError
+from ..exceptions import KeyServiceError, StateError, TokenDecryptionError
 from ..models import GoogleAccount
 from ..secret import Secret
 from .authorization_requests import PendingAuthorization
@@ -31,7 +31,10 @@ from .tenants import name_tenant
 # Part of every ticket, as the purposes of tokens are of each token.
 _PURPOSE = "front_end.ticket"
 
-_WRITTEN = re.compile(r"[A-Za-z0-9_.-]{1,8192}")
+#: Characters: it names each scope twice, and a site may ask for a hundred and more.
+LONGEST_TICKET = 32_768
+
+_WRITTEN = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +81,8 @@ class Ticket:
         is_optional = self.mode != REDIRECT and not (self.origin and address)
         if address != self.arrives_at and not is_optional:
             raise StateError(
-                "The answer arrived at another address than was asked for.",
+                f"The answer arrived at {address[:200]!r}, and was to arrive at "
+                f"{self.arrives_at!r}.",
                 reason="redirect_uri_mismatch",
             )
 
@@ -147,12 +151,15 @@ def open_ticket(text: str, *, user: str) -> Ticket:
     Raises:
         StateError: when it was not made for this user, was altered, has expired, was sealed with a
             key that is no longer configured, or its client is another one by now.
+        KeyServiceError: when no key service unwraps its key at present.
     """
     id, _, sealed = text.partition(".")
     try:
         if not _WRITTEN.fullmatch(text):
             raise StateError("It is no ticket.", reason="ticket_invalid")
         content = json.loads(keyring.unseal(sealed, _bind(id, user)).reveal())
+    except KeyServiceError:
+        raise
     except TokenDecryptionError as error:
         # Another user's, altered, or the key is gone: whoever brings it starts again.
         raise StateError(
@@ -162,7 +169,7 @@ def open_ticket(text: str, *, user: str) -> Ticket:
     if not _is_same_client(ticket.pending.client, content):
         raise StateError("The client is another one by now.", reason="ticket_invalid")
     if not ticket.pending.is_live:
-        raise StateError("It took too long: the ticket has expired.", reason="ticket_expired")
+        raise StateError("The ticket has expired.", reason="ticket_expired")
     return ticket
 
 
@@ -183,7 +190,7 @@ def _read_content(id: str, content: dict[str, Any]) -> Ticket:
     # A new key of the content is missing, or one of the authorization is not known any more.
     except (KeyError, TypeError):
         raise StateError(
-            "The ticket was made by another version of this site.", reason="ticket_invalid"
+            "The ticket was created by another version of this site.", reason="ticket_invalid"
         ) from None
 
 

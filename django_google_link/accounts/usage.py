@@ -20,9 +20,10 @@ from django.db.models import Q
 
 from ..conf import clock
 from ..models import GoogleAccount
-from .database import lock_free_rows, run_in_transaction
+from .locks import lock_free_rows
 from .tenants import name_tenant
 from .threads import connections_as_before, is_in_event_loop
+from .transactions import run_in_transaction
 
 _INTERVAL = timedelta(hours=1)
 #: So many links a process remembers to have noted.

@@ -12,19 +12,23 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils.html import format_html_join
+from django.utils.safestring import mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from ..accounts.database import run_in_transaction
+from ..accounts.transactions import run_in_transaction
 from ..models import GoogleAccount, HistoryEvent, Reason
-from ..scopes import describe_scope
-from .base import LinkAdmin, describe_key
+from ..scopes import IDENTITY_SCOPES, describe_scope
+from .base import LinkAdmin, is_damaged
+from .columns import display_date, let_break, name_client, shorten_scope, with_provider
 from .filters import ClientFilter, FailingFilter, KeyFilter, ReasonFilter
 from .history import render_history
 from .users import find_users
 
 #: Longer than any access token of Google's lives, so that none is left as it is.
 _LONGER_THAN_A_TOKEN = timedelta(hours=2)
+#: Scopes that the list names of an account.
+_MOST_SCOPES = 3
 
 
 @admin.register(GoogleAccount)
@@ -34,24 +38,15 @@ class GoogleAccountAdmin(LinkAdmin):
     actions = ("check_now", "refresh_now", "reauthorize", "reencrypt", "delete_selected")
     delete_confirmation_template = "django_google_link/admin/delete_account.html"
     delete_selected_confirmation_template = "django_google_link/admin/delete_accounts.html"
-    list_display = (
-        "__str__",
-        "user",
-        "state",
-        "refreshed_at",
-        "last_used_at",
-        "refresh_retry_at",
-        "key",
-        "client",
-        "scope_count",
-    )
+    list_display = ("account", "user", "state", "scope_names", "linked", "last_used")
+    sortable_by = ("account", "user", "state", "linked", "last_used", "provider")
     list_filter = ("status", ReasonFilter, FailingFilter, ClientFilter, KeyFilter)
     list_select_related = ("user",)
     lookup_fields = ("status", "status_reason", "refresh", "client", "key", "user")
     ordering = ("-linked_at",)
     search_fields = ("email",)  # Shows the box; get_search_results looks.
     search_help_text = gettext_lazy(
-        "A whole user name, a whole subject, or the beginning of an e-mail address"
+        "A full user name, a full subject, or the beginning of an e-mail address"
     )
     fieldsets = (
         (
@@ -84,7 +79,7 @@ class GoogleAccountAdmin(LinkAdmin):
             },
         ),
         (
-            gettext_lazy("Course of the grant"),
+            gettext_lazy("Grant timeline"),
             {
                 "fields": (
                     "linked_at",
@@ -127,7 +122,7 @@ class GoogleAccountAdmin(LinkAdmin):
 
     @admin.action(
         permissions=["check"],
-        description=gettext_lazy("Check at the provider whether the grant lives"),
+        description=gettext_lazy("Check with the provider whether the grant is still valid"),
     )
     def check_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Ask Google about each, also about those that were lost."""
@@ -137,8 +132,12 @@ class GoogleAccountAdmin(LinkAdmin):
             request,
             queryset,
             refresh.check_account,
-            _("Check at the provider"),
+            _("Check with the provider"),
             event=HistoryEvent.CHECKED,
+            answers={
+                refresh.RefreshOutcome.REFRESHED: _("the grant lives"),
+                refresh.RefreshOutcome.LOST: _("the grant has ended: its user has to link again"),
+            },
             failures=refresh.WIDESPREAD,
         )
 
@@ -154,6 +153,10 @@ class GoogleAccountAdmin(LinkAdmin):
             renew,
             _("Refresh"),
             event=HistoryEvent.REFRESHED,
+            answers={
+                refresh.RefreshOutcome.REFRESHED: _("a new access token was stored"),
+                refresh.RefreshOutcome.LOST: _("the grant has ended: its user has to link again"),
+            },
             failures=refresh.WIDESPREAD,
         )
 
@@ -168,8 +171,8 @@ class GoogleAccountAdmin(LinkAdmin):
         for row in asked:
             self.log_change(request, row, _("Ask for consent again"))
         text = ngettext(
-            "{count} user is asked for consent at the next use.",
-            "{count} users are asked for consent at the next use.",
+            "{count} user will be asked for consent on next use.",
+            "{count} users will be asked for consent on next use.",
             len(asked),
         )
         self.message_user(request, text.format(count=len(asked)))
@@ -200,20 +203,60 @@ class GoogleAccountAdmin(LinkAdmin):
             process_now(first)
         if pending.exists():
             text = _(
-                "Not all of them have been revoked yet: google_link_revoke_pending will see to it."
+                "Some of them have not been revoked yet: google_link_revoke_pending will retry."
             )
             self.message_user(request, text, messages.WARNING)
 
-    @admin.display(description=gettext_lazy("status"))
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Name the provider and the client, where there is more than one."""
+        return with_provider(super().get_list_display(request))
+
+    @admin.display(description=gettext_lazy("account"), ordering="email")
+    def account(self, account: GoogleAccount) -> str:
+        """Return what the account is known by."""
+        return let_break(str(account))
+
+    @admin.display(description=gettext_lazy("provider"), ordering="client")
+    def provider(self, account: GoogleAccount) -> str:
+        """Return whose account it is, and the name of the client that it was linked through."""
+        return name_client(account.provider, account.client)
+
+    @admin.display(description=gettext_lazy("status"), ordering="status")
     def state(self, account: GoogleAccount) -> str:
-        """Return the status, with its reason."""
+        """Return the status with its reason, and since when refreshing fails."""
         reason = dict(Reason.choices).get(account.status_reason, account.status_reason)
-        return ": ".join(filter(None, [account.get_status_display(), str(reason)]))
+        status = ": ".join(filter(None, [account.get_status_display(), str(reason)]))
+        if is_damaged(account.sealed_refresh_token):
+            status = f"{status}; {_('damaged')}"
+        if not account.refresh_failing_since:
+            return status
+        text = _("{status}; refreshing fails since {date}")
+        return text.format(status=status, date=display_date(account.refresh_failing_since))
+
+    @admin.display(description=gettext_lazy("linked"), ordering="linked_at")
+    def linked(self, account: GoogleAccount) -> str:
+        """Return the date."""
+        return display_date(account.linked_at)
+
+    @admin.display(description=gettext_lazy("last used"), ordering="last_used_at")
+    def last_used(self, account: GoogleAccount) -> str:
+        """Return the date."""
+        return display_date(account.last_used_at)
 
     @admin.display(description=gettext_lazy("scopes"))
-    def scope_count(self, account: GoogleAccount) -> int:
-        """Return how many scopes were granted."""
-        return len(_list_granted_scopes(account))
+    def scope_names(self, account: GoogleAccount) -> str:
+        """Return the granted scopes by their short names; the page of the account has them all."""
+        names = [
+            shorten_scope(scope)
+            for scope in _list_granted_scopes(account)
+            if scope not in IDENTITY_SCOPES
+        ]
+        if not names:
+            return _("identity alone")
+        lines = names[:_MOST_SCOPES]
+        if left := len(names[_MOST_SCOPES:]):
+            lines.append(_("and {count} more").format(count=left))
+        return format_html_join(mark_safe("<br>"), "{}", ((let_break(line),) for line in lines))
 
     @admin.display(description=gettext_lazy("granted scopes"))
     def scopes(self, account: GoogleAccount) -> str:
@@ -221,15 +264,10 @@ class GoogleAccountAdmin(LinkAdmin):
         names = ((describe_scope(scope), scope) for scope in _list_granted_scopes(account))
         return format_html_join("", "{} ({})<br>", names)
 
-    @admin.display(description=gettext_lazy("newest entries"))
+    @admin.display(description=gettext_lazy("latest entries"))
     def history(self, account: GoogleAccount) -> str:
         """Return what has happened to the link of late."""
         return render_history(account, self.admin_site.name)
-
-    @admin.display(description=gettext_lazy("key"))
-    def key(self, account: GoogleAccount) -> str:
-        """Return the id of the key that opens the refresh token."""
-        return describe_key(account.sealed_refresh_token)
 
 
 def _list_granted_scopes(account: GoogleAccount) -> list[str]:

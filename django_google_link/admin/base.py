@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
+from django.contrib.admin.utils import model_ngettext
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ImproperlyConfigured
 from django.core.paginator import Paginator
@@ -29,13 +30,15 @@ from django.utils.translation import gettext_lazy, ngettext
 from ..accounts import history
 from ..accounts.history import acting_as
 from ..encryption.format import key_id_of
-from ..exceptions import EncryptionKeyUnavailableError, TokenUndecryptableError
+from ..exceptions import EncryptionKeyUnavailableError, KeyServiceError, TokenUndecryptableError
 from ..models import ActorKind, HistoryEvent
 
 #: Google is asked about one after the other, and a page cannot take for ever.
 MOST_AT_ONCE = 100
 #: Seconds after which an action begins with no other row: servers end a request after 30.
 MOST_SECONDS = 20
+#: Rows that a message names; of more it says how many they are.
+_MOST_NAMES = 3
 
 
 class ShortPaginator(Paginator):  # type: ignore[type-arg]
@@ -58,7 +61,6 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     paginator = ShortPaginator
     show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
-    sortable_by = ()
     #: The fields and filters by which an address may select rows.
     lookup_fields: ClassVar[Collection[str]] = ()
 
@@ -139,7 +141,7 @@ class LinkAdmin(ReadOnlyAdmin):
         """Refuse what would take longer than a page may."""
         if len(queryset.order_by()[: MOST_AT_ONCE + 1].values_list("pk")) <= MOST_AT_ONCE:
             return False
-        text = _("Choose {count} at most. The management commands take any number.")
+        text = _("Select at most {count}. The management commands handle any number.")
         self.message_user(request, text.format(count=MOST_AT_ONCE), messages.ERROR)
         return True
 
@@ -160,6 +162,7 @@ class LinkAdmin(ReadOnlyAdmin):
         *,
         event: HistoryEvent | None = None,
         failures: Collection[TextChoices] = (),
+        answers: Mapping[Any, str] = MappingProxyType({}),
     ) -> None:
         """Do the same to each row, keep in Django's log what came of it, and sum up.
 
@@ -171,15 +174,17 @@ class LinkAdmin(ReadOnlyAdmin):
             event: for the history of the link, where the action writes none by itself.
             failures: outcomes that speak of Google rather than of the row: three in a row end it,
                 and the first one after ``HTTP_TIMEOUT``.
+            answers: what an outcome means for a row, where its own label does not say.
         """
         if self.too_many(request, queryset):
             return
-        counts, left, patience = Counter[TextChoices](), queryset.count(), 3
+        told, left, patience = dict[str, list[str]](), queryset.count(), 3
         until = time.monotonic() + MOST_SECONDS
         for row in queryset:
             outcome = action(row)
-            counts[outcome] += 1
-            self.log_change(request, row, f"{name}: {outcome.label}")
+            answer = answers.get(outcome, str(outcome.label))
+            told.setdefault(answer, []).append(str(row))
+            self.log_change(request, row, f"{name}: {answer}")
             if event:
                 using = router.db_for_write(type(row))
                 history.record(row, event, using=using, outcome=outcome.value)
@@ -187,11 +192,17 @@ class LinkAdmin(ReadOnlyAdmin):
             left -= 1
             if not patience or time.monotonic() > until:
                 break
-        for outcome, count in counts.items():
-            self.message_user(request, f"{count}: {outcome.label}")
+        for answer, rows in told.items():
+            self.message_user(request, f"{answer} ({self._name_rows(rows)})")  # It gets a capital.
         if left:
-            text = ngettext("{left} was not tried.", "{left} were not tried.", left)
+            text = ngettext("{left} was not processed.", "{left} were not processed.", left)
             self.message_user(request, text.format(left=left), messages.WARNING)
+
+    def _name_rows(self, rows: list[str]) -> str:
+        """Return what rows are called, or how many they are."""
+        if len(set(rows)) == len(rows) <= _MOST_NAMES:
+            return ", ".join(rows)
+        return f"{len(rows)} {model_ngettext(self.opts, len(rows))}"
 
     @admin.display(description=gettext_lazy("refresh token"))
     def refresh_token(self, row: Any) -> str:
@@ -210,17 +221,22 @@ def describe_token(sealed: str, unseal: Callable[[], object]) -> str:
         return _("not stored")
     try:
         unseal()
+    except KeyServiceError as error:
+        return _("stored, but cannot be read: {error}").format(error=error)
     except EncryptionKeyUnavailableError:
-        text = _(
-            "stored, but its key {key} is not configured: put it back into the ENCRYPTION_KEYS"
-        )
+        text = _("stored, but its key {key} is not configured: add it back to ENCRYPTION_KEYS")
         return text.format(key=describe_key(sealed))
     except TokenUndecryptableError:
-        return _("damaged: no key opens it, and its user has to link the account again")
+        return _("damaged: no key can decrypt it, and its user has to link the account again")
     except ImproperlyConfigured as error:
-        return _("stored, but not to be read: {error}").format(error=error)
+        return _("stored, but cannot be read: {error}").format(error=error)
     text = _("stored, key {key}, {length} characters")
     return text.format(key=describe_key(sealed), length=len(sealed))
+
+
+def is_damaged(sealed: str) -> bool:
+    """Return whether a stored token is none that this app has sealed."""
+    return bool(sealed) and describe_key(sealed) == _("damaged")
 
 
 def describe_key(sealed: str) -> str:

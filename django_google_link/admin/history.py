@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy
 
 from ..models import GoogleAccount, HistoryEntry
 from .base import ReadOnlyAdmin
+from .columns import let_break, shorten_scope, with_provider
 from .filters import ActorFilter, ClientFilter, EventFilter
 from .users import find_users
 
@@ -30,14 +31,15 @@ class HistoryEntryAdmin(ReadOnlyAdmin):
     """What has happened to links, also to those that are gone; nobody changes or deletes it."""
 
     actions = None
-    list_display = ("created_at", "what", "account", "owner", "who", "client", "notes")
+    list_display = ("created_at", "what", "account", "owner", "who", "notes")
     list_display_links = None
     list_filter = (EventFilter, ActorFilter, "created_at", ClientFilter)
     lookup_fields = ("event", "actor_kind", "created_at", "client", "account_id", "owner", "sub")
     ordering = ("-id",)
+    sortable_by = ("created_at",)
     search_fields = ("=sub",)  # Shows the box; get_search_results looks.
     search_help_text = gettext_lazy(
-        "The whole id of an account, a whole subject, or a user's name or primary key"
+        "A full account id, a full subject, or a user's name or primary key"
     )
     fieldsets = (
         (None, {"fields": ("created_at", "what", "who", "notes")}),
@@ -46,6 +48,10 @@ class HistoryEntryAdmin(ReadOnlyAdmin):
             {"fields": ("account", "owner", "client", "issuer", "sub")},
         ),
     )
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Name the client, where there is more than one."""
+        return with_provider(super().get_list_display(request), column="client")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Entries go by age, or with all of a user's: never one by one."""
@@ -78,13 +84,16 @@ class HistoryEntryAdmin(ReadOnlyAdmin):
     def account(self, entry: HistoryEntry) -> str:
         """Return the id of the link, which leads to all that has happened to it."""
         return format_html(
-            '<a href="?{}">{}</a>', f"account_id={entry.account_id}", entry.account_id
+            '<a href="?account_id={}" title="{}">{}…</a>',
+            entry.account_id,
+            entry.account_id,
+            str(entry.account_id)[:8],
         )
 
     @admin.display(description=gettext_lazy("details"))
     def notes(self, entry: HistoryEntry) -> str:
         """Return the details."""
-        return describe_details(entry)
+        return let_break(describe_details(entry))
 
 
 def render_history(account: GoogleAccount, site_name: str) -> str:
@@ -96,7 +105,7 @@ def render_history(account: GoogleAccount, site_name: str) -> str:
     rows = HistoryEntry.objects.using(account._state.db).filter(account_id=account.pk)
     entries = list(rows.order_by("-id")[:_MOST_ON_PAGE])
     if not entries:
-        return _("Nothing is kept.")
+        return _("No entries.")
     lines = (
         (
             display_for_value(entry.created_at, ""),
@@ -111,7 +120,7 @@ def render_history(account: GoogleAccount, site_name: str) -> str:
     except NoReverseMatch:  # A site of the project's own, without that list.
         return items
     return format_html(
-        '{}<a href="{}?account_id={}">{}</a>', items, url, account.pk, _("Whole history")
+        '{}<a href="{}?account_id={}">{}</a>', items, url, account.pk, _("Full history")
     )
 
 
@@ -123,4 +132,5 @@ def describe_details(entry: HistoryEntry) -> str:
 
 def _list_details(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for key, value in details.items():
-        yield key, " ".join(map(str, value)) if isinstance(value, list) else str(value)
+        values = [str(item) for item in value] if isinstance(value, list) else [str(value)]
+        yield key, " ".join(map(shorten_scope, values))

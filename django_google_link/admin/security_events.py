@@ -20,10 +20,10 @@ class SecurityEventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     ordering = ("-received_at",)
     paginator = ShortPaginator
     search_fields = ("=sub",)
-    search_help_text = gettext_lazy("A whole subject")
+    search_help_text = gettext_lazy("A full subject")
     show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
-    sortable_by = ()
+    sortable_by = ("issued_at", "received_at")
     fields = list_display
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -64,21 +64,18 @@ def open_http_for(
     return AuthorizedHttp(make_credentials_for(account, scopes=scopes), api_endpoint=api_endpoint)
 
 
-class AuthorizedHttp:
+class PooledHttp:
     """What googleapiclient makes its requests by: the part of ``httplib2.Http`` that it uses.
 
-    Connections are shared by the process; threads may share this object too. An API that refuses
-    the token gets a new one, once.
+    Connections are shared by the process; threads may share this object too.
 
     Args:
-        credentials: whose token it is.
         api_endpoint: of an emulator, to which everything for Google's APIs goes.
 
     ``timeout`` is in seconds; ``None`` is ``API_TIMEOUT``.
     """
 
-    def __init__(self, credentials: Credentials, *, api_endpoint: str | None = None) -> None:
-        self.credentials = credentials
+    def __init__(self, *, api_endpoint: str | None = None) -> None:
         self.follow_redirects = True
         self.redirect_codes = _REDIRECT_CODES
         self.timeout: float | None = None
@@ -104,20 +101,13 @@ class AuthorizedHttp:
             connection_type: not used.
 
         Raises:
-            ConsentRequiredError: (a ``RefreshError``) when the user must act, also since the API
-                says that a scope is missing, and it is one that is declared.
             OSError: when no whole answer came.
             httplib2.HttpLib2Error: when the host is not known, or redirects do not end.
             ValueError: when the address is not https.
         """
-        result: tuple[httplib2.Response, bytes] = without_traceback(
+        return without_traceback(  # type: ignore[no-any-return]
             self._request, uri, method, body, headers or {}, redirections
         )
-        response, content = result
-        # Where a redirect has led to, the token was not sent.
-        if response.previous is None:
-            refuse_insufficient_scope(self.credentials, response.status, response, lambda: content)
-        return result
 
     def close(self) -> None:
         """Do nothing: the connections are not this object's alone."""
@@ -126,35 +116,26 @@ class AuthorizedHttp:
         # googleapiclient.http.set_user_agent puts a function in place of the method.
         return {name: value for name, value in vars(self).items() if name != "request"}
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self.credentials!r}>"
-
     def _request(
         self, uri: str, method: str, body: Any, headers: Mapping[str, str], redirections: int
     ) -> tuple[httplib2.Response, bytes]:
         plain = {name.lower(): value for name, value in headers.items()}
         body, start = _make_rewindable(body, plain)
-        authorized = self._authorize(method, uri, plain)
-        send = partial(
-            self._follow, uri, method=method, body=body, start=start, redirections=redirections
+        return self._follow(
+            uri,
+            method=method,
+            body=body,
+            start=start,
+            headers=self._complete_headers(plain),
+            redirections=redirections,
         )
-        response, content = send(headers=authorized)
-        if response.status != 401 or response.previous is not None:
-            return response, content
-        self.credentials.refresh(None)
-        again = self._authorize(method, uri, plain)
-        can_rewind = start is not None or find_rewinding(body) is not None
-        if again["authorization"] == authorized["authorization"] or not can_rewind:
-            return response, content
-        return send(headers=again)
 
-    def _authorize(self, method: str, uri: str, headers: Mapping[str, str]) -> dict[str, str]:
-        authorized = {"user-agent": "(gzip)", **headers}
-        authorized["user-agent"] = f"{conf.user_agent} {authorized['user-agent']}"
-        if "range" not in authorized:
-            authorized.setdefault("accept-encoding", "gzip, deflate")
-        self.credentials.before_request(None, method, uri, authorized)  # type: ignore[no-untyped-call]
-        return authorized
+    def _complete_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        complete = {"user-agent": "(gzip)", **headers}
+        complete["user-agent"] = f"{conf.user_agent} {complete['user-agent']}"
+        if "range" not in complete:
+            complete.setdefault("accept-encoding", "gzip, deflate")
+        return complete
 
     def _follow(
         self,
@@ -218,6 +199,75 @@ class AuthorizedHttp:
         except list_failures() as error:
             raise _translate(error, uri) from None
         return _to_response(answer), answer.data
+
+
+class AuthorizedHttp(PooledHttp):
+    """httplib2's interface, with the access token of an account.
+
+    Threads may share this object. An API that refuses the token gets a new one, once.
+
+    Args:
+        credentials: whose token it is.
+        api_endpoint: of an emulator, to which everything for Google's APIs goes.
+
+    ``timeout`` is in seconds; ``None`` is ``API_TIMEOUT``.
+    """
+
+    def __init__(self, credentials: Credentials, *, api_endpoint: str | None = None) -> None:
+        super().__init__(api_endpoint=api_endpoint)
+        self.credentials = credentials
+
+    def request(  # noqa: PLR0917  httplib2's
+        self,
+        uri: str,
+        method: str = "GET",
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        redirections: int = 5,
+        connection_type: Any = None,
+    ) -> tuple[httplib2.Response, bytes]:
+        """Make a request, and return the answer and its body.
+
+        Arguments and errors as those of :class:`PooledHttp`.
+
+        Raises:
+            ConsentRequiredError: (a ``RefreshError``) when the user must act, also since the API
+                says that a scope is missing, and it is one that is declared.
+        """
+        response, content = super().request(
+            uri, method, body, headers, redirections, connection_type
+        )
+        # Where a redirect has led to, the token was not sent.
+        if response.previous is None:
+            refuse_insufficient_scope(self.credentials, response.status, response, lambda: content)
+        return response, content
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.credentials!r}>"
+
+    def _request(
+        self, uri: str, method: str, body: Any, headers: Mapping[str, str], redirections: int
+    ) -> tuple[httplib2.Response, bytes]:
+        plain = {name.lower(): value for name, value in headers.items()}
+        body, start = _make_rewindable(body, plain)
+        authorized = self._authorize(method, uri, plain)
+        send = partial(
+            self._follow, uri, method=method, body=body, start=start, redirections=redirections
+        )
+        response, content = send(headers=authorized)
+        if response.status != 401 or response.previous is not None:
+            return response, content
+        self.credentials.refresh(None)
+        again = self._authorize(method, uri, plain)
+        can_rewind = start is not None or find_rewinding(body) is not None
+        if again["authorization"] == authorized["authorization"] or not can_rewind:
+            return response, content
+        return send(headers=again)
+
+    def _authorize(self, method: str, uri: str, headers: Mapping[str, str]) -> dict[str, str]:
+        authorized = self._complete_headers(headers)
+        self.credentials.before_request(None, method, uri, authorized)  # type: ignore[no-untyped-call]
+        return authorized
 
 
 def _translate(error: BaseException, uri: str) -> Exception:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 
 from ..exceptions import MissingScopesError
-from .authorized_http import MISSING_EXTRA, AuthorizedHttp
+from .api_names import explain_unknown_api, explain_unpublished_api
+from .authorized_http import MISSING_EXTRA, AuthorizedHttp, PooledHttp
+from .build_arguments import DocumentSource, read_arguments
 from .credentials import find_api_endpoint, make_credentials_for
 from .insufficient_scope import refuse_insufficient_scope
 from .sessions import without_traceback
 
 try:
     import httplib2
-    from googleapiclient.discovery import Resource, build_from_document, fix_method_name
-    from googleapiclient.discovery_cache import get_static_doc
-    from googleapiclient.errors import HttpError
+    from googleapiclient.discovery import Resource, build, build_from_document, fix_method_name
+    from googleapiclient.discovery_cache import DISCOVERY_DOC_DIR, get_static_doc
+    from googleapiclient.errors import HttpError, UnknownApiNameOrVersion
     from googleapiclient.http import BatchHttpRequest
 except ImportError as error:
     raise ImproperlyConfigured(MISSING_EXTRA) from error
@@ -44,23 +47,31 @@ def build_service_for(
         name: of the API, ``"calendar"``.
         version: of the API, ``"v3"``.
         scopes: of a service account's token.
-        kwargs: for ``googleapiclient.discovery.build_from_document``.
+        kwargs: as those of ``googleapiclient.discovery.build``; ``http`` and ``credentials`` are
+            the account's.
 
     Raises:
         ClientMisconfiguredError: as :func:`~.credentials.find_api_endpoint`.
         SubjectNotAllowedError: when the service account may not act for this user.
-        ValueError: when googleapiclient knows no such API.
+        TypeError: when there is no such argument.
+        ValueError: when there is no such API.
     """
+    where, how = read_arguments(kwargs, of_service=_list_service_arguments())
     api_endpoint = find_api_endpoint(account)
-    template = read_template(name, version, api_endpoint)
+    template = _find_template(name, version, api_endpoint, where)
     credentials = make_credentials_for(account, scopes=scopes)
     http = AuthorizedHttp(credentials, api_endpoint=api_endpoint)
-    if not kwargs:
+    if not how:
         return _copy_template(template, http)
-    service: Service = build_from_document(template._rootDesc, http=http, **kwargs)
+    service: Service = build_from_document(template._rootDesc, http=http, **how)
     service.__class__ = Service
     service.use_own_batches()
     return service
+
+
+@cache
+def _list_service_arguments() -> frozenset[str]:
+    return frozenset(signature(build_from_document).parameters)
 
 
 def _copy_template(template: Resource, http: AuthorizedHttp) -> Service:
@@ -131,24 +142,62 @@ def _tell(callback: Any, request: Any, request_id: str, response: Any, exception
     callback(request_id, response, exception)
 
 
-@lru_cache(maxsize=64)
-def read_template(name: str, version: str, api_endpoint: str | None) -> Resource:
+def _find_template(
+    name: str, version: str, api_endpoint: str | None, where: DocumentSource
+) -> Resource:
     """Return a client of an API, of which all others are made: nothing is to be asked of itself.
-
-    Its discovery document is the one that comes with googleapiclient.
 
     Args:
         name: of the API, ``"calendar"``.
         version: of the API, ``"v3"``.
         api_endpoint: of an emulator, to which everything for Google's APIs goes.
+        where: its discovery document is.
 
     Raises:
-        ValueError: when googleapiclient has none.
+        ValueError: when there is none.
     """
+    if not isinstance(name, str) or not isinstance(version, str):
+        raise ValueError(explain_unknown_api(name, version, directory=DISCOVERY_DOC_DIR))
+    if where.is_shipped:
+        return _read_template(name, version, api_endpoint)
+    if where.cache is None and where.is_kept:
+        return _fetch_template(name, version, api_endpoint, where)
+    return _fetch_template.__wrapped__(name, version, api_endpoint, where)
+
+
+@lru_cache(maxsize=64)
+def _read_template(name: str, version: str, api_endpoint: str | None) -> Resource:
     text = get_static_doc(name, version)
     if text is None:
-        raise ValueError(f"googleapiclient knows no API {name!r} in version {version!r}.")
-    document: dict[str, Any] = json.loads(text)
+        raise ValueError(explain_unknown_api(name, version, directory=DISCOVERY_DOC_DIR))
+    return _make_template(json.loads(text), api_endpoint)
+
+
+@lru_cache(maxsize=64)
+def _fetch_template(
+    name: str, version: str, api_endpoint: str | None, where: DocumentSource
+) -> Resource:
+    """Ask for the discovery document without a token: it is public."""
+    try:
+        fetched = build(
+            name,
+            version,
+            http=PooledHttp(api_endpoint=api_endpoint),
+            static_discovery=False,
+            discoveryServiceUrl=where.url,
+            developerKey=where.developer_key,
+            cache_discovery=where.cache is not None,
+            cache=where.cache,
+            num_retries=where.num_retries,
+        )
+    except UnknownApiNameOrVersion:
+        raise ValueError(
+            explain_unpublished_api(name, version, directory=DISCOVERY_DOC_DIR)
+        ) from None
+    return _make_template(dict(fetched._rootDesc), api_endpoint)
+
+
+def _make_template(document: dict[str, Any], api_endpoint: str | None) -> Resource:
     if api_endpoint:
         # Media uploads start from rootUrl, which client_options.api_endpoint does not reach.
         document["rootUrl"] = api_endpoint.rstrip("/") + "/"

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 
 import google.auth
 from django.views.decorators.debug import sensitive_variables
+from google.auth.credentials import with_scopes_if_required
 from google.auth.exceptions import TransportError
 from google.auth.impersonated_credentials import Credentials as ImpersonatedCredentials
 from google.oauth2.service_account import Credentials as KeyCredentials
@@ -154,26 +155,42 @@ def _make_google_credentials(
     over_ours: GoogleAuthTransport,
 ) -> Any:
     """Return google-auth's own credentials, which know every way to be a service account."""
-    default: Any = google.auth.default
     if settings.key:
         return KeyCredentials.from_service_account_info(  # type: ignore[no-untyped-call]
             _reveal_secrets(settings.key), scopes=list(scopes), subject=subject or None
         )
     if settings.impersonate:
-        source, _ = default([_CLOUD_PLATFORM], over_ours)
+        source = _find_default_credentials([_CLOUD_PLATFORM], over_ours)
         return ImpersonatedCredentials(  # type: ignore[no-untyped-call]
             source,
             target_principal=settings.impersonate,
             target_scopes=list(scopes),
             subject=subject or None,
         )
-    credentials, _ = default(list(scopes), over_ours)
+    credentials = _find_default_credentials(scopes, over_ours)
     if not subject:
         return credentials
     if not hasattr(credentials, "with_subject"):
-        what = "cannot act for a user with the default credentials of this machine"
-        raise _make_settings_error(settings, what)
+        raise SettingsError(
+            "E024",
+            f"The service account {settings.name!r} cannot act for a user with the default "
+            "credentials of this machine.",
+            hint="Name the account by IMPERSONATE in place of DEFAULT_CREDENTIALS, and give this "
+            "machine's identity the role roles/iam.serviceAccountTokenCreator on it; or give it a "
+            "key by FILE or INFO.",
+        )
     return credentials.with_subject(subject)
+
+
+def _find_default_credentials(scopes: Sequence[str], over_ours: GoogleAuthTransport) -> Any:
+    """Return the default credentials of this machine, with these scopes.
+
+    The scopes come afterwards: knowing them, google-auth would ask for the name of the project of
+    a federated identity, with a token more than is needed, and fail with whatever that fails with.
+    """
+    default: Any = google.auth.default
+    credentials, _ = default(request=over_ours)
+    return with_scopes_if_required(credentials, list(scopes))  # type: ignore[no-untyped-call]
 
 
 def _reveal_secrets(key: Mapping[str, Any]) -> dict[str, Any]:

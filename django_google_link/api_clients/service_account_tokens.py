@@ -23,7 +23,7 @@ from ..conf import clock
 from ..conf.service_accounts import ServiceAccount, ServiceAccountSettings, get_service_account
 from ..conf.settings import conf
 from ..encryption.format import Binding
-from ..encryption.keyring import seal, unseal
+from ..encryption.keyring import require_key, seal, unseal
 from ..exceptions import RefreshUnavailableError, TokenDecryptionError
 from ..models import is_unexpired
 from ..secret import Secret, masked
@@ -138,6 +138,7 @@ def _request_in_turn(
     token_request: _TokenRequest, cached: _CachedToken | None, rejected: Secret | None
 ) -> AccessToken:
     try:
+        require_key()  # What the cache cannot keep every view would ask for.
         token = _request_token(token_request)
     except RefreshUnavailableError:
         _fail_turn(token_request)
@@ -257,7 +258,7 @@ def _without_cache_errors() -> Iterator[None]:
         yield
     except Exception as error:
         logger.warning(
-            "The cache cannot keep access tokens of service accounts: %s.", type(error).__name__
+            "The cache cannot store access tokens of service accounts: %s.", type(error).__name__
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Tags, register
 from django.db import DatabaseError, connections, router
 
-from ..accounts.database import SNAPSHOT_LEVELS, read_isolation_level
+from ..accounts.transactions import SNAPSHOT_LEVELS, read_isolation_level
 from ..conf.settings import conf
 from ..conf.validators import read_or_default
 from ..models import GoogleAccount
@@ -54,5 +54,5 @@ def _check_database(alias: str) -> Iterator[CheckMessage]:
             "W014",
             f"The transactions of the database {alias!r} are {level.upper()}: with ATOMIC_REQUESTS "
             "a view does not see the token that another worker fetches for it, and fails instead.",
-            hint="Name a second connection to the same database in REFRESH_USING.",
+            hint="Set REFRESH_USING to a second connection to the same database.",
         )

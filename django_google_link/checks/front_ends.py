@@ -52,8 +52,18 @@ def _check_addresses(client: OAuthClient, front_end: FrontEnd) -> Iterator[Check
                     "E048",
                     f"{address!r} in {key} of the client {client.name!r} {problem}: Google "
                     "would refuse it.",
-                    hint="Use an https address with a domain, as it is registered at Google; http "
-                    "is for localhost alone.",
+                    hint="Use an https address with a domain, as it is registered at Google; "
+                    "http is allowed for localhost only.",
+                )
+                continue
+            written = _write_as_browsers_do(address, with_path=key == "FRONT_END_REDIRECT_URIS")
+            if written != address:
+                yield warning(
+                    "W034",
+                    f"{address!r} in {key} of the client {client.name!r} is not how browsers "
+                    f"write it: a page there says that it is {written!r}, and they are compared "
+                    "to the letter.",
+                    hint="Write it as browsers do, here and at Google.",
                 )
 
 
@@ -63,21 +73,29 @@ def find_problem(address: str) -> str:
         parts = urlsplit(address)
         host, _port = parts.hostname or "", parts.port
     except ValueError:
-        return "is no address"
+        return "is not an address"
     is_public = not host or not is_loopback(address)
     problems = {
-        "is no absolute address": parts.scheme not in {"http", "https"} or not host,
-        "has characters that belong in no address": not _WRITTEN.fullmatch(address),
+        "is not an absolute address": parts.scheme not in {"http", "https"} or not host,
+        "has characters that are not allowed in an address": not _WRITTEN.fullmatch(address),
         "has a wildcard": "*" in address,
         "has a fragment": "#" in address,
         "has a user name": "@" in parts.netloc,
-        "has an escape that stands for nothing": bool(_BAD_ESCAPE.search(address)),
-        "has a path that leads upwards": bool(_TRAVERSAL.search(unquote(parts.path))),
+        "has an invalid percent-encoding": bool(_BAD_ESCAPE.search(address)),
+        "has a path that contains ..": bool(_TRAVERSAL.search(unquote(parts.path))),
         "is plain http": is_public and parts.scheme == "http",
-        "has an IP address in place of a domain": is_public and _is_ip(host),
+        "has an IP address instead of a domain": is_public and _is_ip(host),
         "has no top-level domain": is_public and "." not in host.strip("."),
     }
     return next((problem for problem, is_there in problems.items() if is_there), "")
+
+
+def _write_as_browsers_do(address: str, *, with_path: bool) -> str:
+    """Return ``location.origin``, and ``location.pathname`` if wanted, of a page at an address."""
+    parts = urlsplit(address)
+    default = {"http": ":80", "https": ":443"}[parts.scheme]
+    origin = f"{parts.scheme}://{parts.netloc.lower().removesuffix(default)}"
+    return f"{origin}{parts.path or '/'}" if with_path else origin
 
 
 def _is_ip(host: str) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -12,18 +12,23 @@ from django.core.checks import CheckMessage, Tags, register
 from django.views.decorators.debug import sensitive_variables
 
 from ..conf.clients import OAuthClient, get_client
-from ..conf.scope_classes import KNOWN_SCOPES
+from ..conf.django import django_conf
+from ..conf.scope_spelling import find_scope_mistake, find_scope_suspicion
+from ..conf.service_accounts import ServiceAccountSettings, get_service_account
 from ..conf.settings import conf
-from ..conf.validators import read_or_default
-from ..scopes import IDENTITY_SCOPES, PREFIX
-from .messages import warning
-
-#: Those that OpenID Connect defines; all of Google's are addresses.
-_SHORT_SCOPES = frozenset({*IDENTITY_SCOPES, "address", "offline_access", "phone"})
+from ..conf.validators import is_loopback, read_or_default
+from ..secret import Secret
+from .front_ends import find_problem
+from .messages import error, warning
 
 _CONSOLE = 'Copy both from the Google console: Clients, the client of type "Web application".'
 
-_PLACEHOLDER = r"(?i)(your|the)(?![a-z])|.*(<|>|\.\.\.|xxx|example|placeholder|change.?me)"
+_PLACEHOLDER = (
+    r"(?i:(your|the|insert|enter|put|replace|todo|fixme|dummy|none|null|undefined)(?![a-z])"
+    r"|.*(<|>|\.\.\.|…|xxx|example|placeholder|change.?me|\$\{|\{\{|client_?id|client_secret))"
+)
+#: A secret that Google has made: by chance it may hold three letters of those.
+_GENUINE = r"GOCSPX-(?!.*(.)\1{5})[\w-]{28}$"
 
 #: Of a client id and a client secret, what they are not.
 _ID_MISTAKES = (
@@ -31,19 +36,16 @@ _ID_MISTAKES = (
     (r"AIza", "is an API key"),
     (r"https?:", "is an address"),
     (r".*@", "is an e-mail address"),
-    (
-        r"(?i)(your|the)(?![a-z])|.*(<|>|\.\.\.|xxx|example|placeholder|change.?me)",
-        "is a placeholder",
-    ),
+    (_PLACEHOLDER, "is a placeholder"),
 )
 _SECRET_MISTAKES = (
     (r".*\.apps\.googleusercontent\.com$", "is a client id"),
     (r"AIza", "is an API key"),
-    (
-        r"(?i)(your|the)(?![a-z])|.*(<|>|\.\.\.|xxx|example|placeholder|change.?me)",
-        "is a placeholder",
-    ),
+    (rf"(?!{_GENUINE})({_PLACEHOLDER})", "is a placeholder"),
 )
+
+#: Whose accounts are of no Workspace, so that no ID token of theirs names a domain.
+_CONSUMER_DOMAINS = frozenset({"gmail.com", "googlemail.com"})
 
 
 @register(Tags.security)
@@ -54,9 +56,9 @@ def check_mistakes(**kwargs: Any) -> list[CheckMessage]:
     for name in clients:
         client = read_or_default(partial(get_client, name), None)
         if client is not None:
-            for check in (_check_credentials, _check_scopes, _check_params):
+            for check in _CLIENT_CHECKS:
                 messages += check(client)
-    return messages
+    return [*messages, *_check_files(clients), *_check_service_accounts()]
 
 
 @sensitive_variables()
@@ -90,45 +92,136 @@ def _check_params(client: OAuthClient) -> Iterator[CheckMessage]:
         yield warning(
             "W018",
             f"AUTHORIZATION_PARAMS of the client {client.name!r} bring no refresh token.",
-            hint="Leave approval_prompt and access_type out: Google takes prompt today, and access "
-            "is asked for that lasts.",
+            hint="Remove approval_prompt and access_type: Google now uses prompt, and offline "
+            "access is always requested.",
+        )
+    if "hd" in params:
+        yield warning(
+            "W036",
+            f"AUTHORIZATION_PARAMS of the client {client.name!r} has hd, which Google takes for a "
+            "wish: accounts of other domains can be linked.",
+            hint=f'Use "HOSTED_DOMAIN": "{params["hd"]}", which is sent too, and checked.',
         )
 
 
 def _check_scopes(client: OAuthClient) -> Iterator[CheckMessage]:
-    if not client.is_google:
-        return
     for scope in client.scopes:
-        is_short = "://" not in scope and scope not in _SHORT_SCOPES
-        if is_short or scope.count("://") > 1 or "," in scope:
-            yield _warn_of_scope(client, scope, "is no scope")
-        elif scope not in KNOWN_SCOPES and _suggest_scope(scope):
-            yield _warn_of_scope(client, scope, "is not a scope of Google's that is known here")
+        problem = find_scope_mistake(scope, is_google=client.is_google)
+        if not problem and client.is_google:
+            problem = find_scope_suspicion(scope)
+        if problem:
+            what, _, hint = problem.partition(". ")
+            yield warning("W004", f"SCOPES of the client {client.name!r}: {what}.", hint=hint)
 
 
-def _warn_of_scope(client: OAuthClient, scope: str, what: str) -> CheckMessage:
-    meant = _suggest_scope(scope)
-    return warning(
-        "W004",
-        f"The client {client.name!r} asks for {scope!r}, which {what}.",
-        hint=f"Did you mean {meant}?"
-        if meant
-        else f"Write each in full, as an item of its own, such as {PREFIX}calendar.readonly.",
+def _check_redirect_uris(client: OAuthClient) -> Iterator[CheckMessage]:
+    if client.type == "web" and not client.redirect_uris and not client.redirect_uri:
+        yield warning(
+            "W025",
+            f"The secrets file of the client {client.name!r} lists no redirect URI, so that Google "
+            "answers redirect_uri_mismatch.",
+            hint="Add the address of the callback to the client in the Google console, such as "
+            "http://localhost:8000/google/callback/, and download the file again.",
+        )
+
+
+def _check_redirect_uri(client: OAuthClient) -> Iterator[CheckMessage]:
+    """Find what the Google console does not let anybody register."""
+    uri = client.redirect_uri
+    if not uri or not client.is_google or is_loopback(client.token_endpoint):
+        return
+    if problem := find_problem(uri):
+        yield error(
+            "E048",
+            f"{uri!r} in REDIRECT_URI of the client {client.name!r} {problem}: Google would "
+            "refuse it.",
+            hint="Use an https address with a domain, as it is registered at Google; http is for "
+            "localhost alone.",
+        )
+
+
+def _check_domains(client: OAuthClient) -> Iterator[CheckMessage]:
+    for domain in _CONSUMER_DOMAINS.intersection(client.hosted_domains):
+        yield warning(
+            "W026",
+            f"HOSTED_DOMAIN of the client {client.name!r} is {domain}, which no account has: it is "
+            "for Google Workspace.",
+            hint="Leave it out: any Google Account may be linked then.",
+        )
+
+
+def _check_files(clients: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Find files with secrets that the web server hands out, and settings beside a file."""
+    accounts: Mapping[str, Any] = read_or_default(lambda: conf.service_accounts, {})
+    paths = [
+        (f"the client {name!r}", item.get("CLIENT_SECRETS_FILE")) for name, item in clients.items()
+    ]
+    paths += [
+        (f"the service account {name!r}", item.get("FILE")) for name, item in accounts.items()
+    ]
+    for owner, path in paths:
+        if isinstance(path, str | os.PathLike) and _is_public(path):
+            yield error(
+                "E065",
+                f"The file {path} of {owner} is in a directory that is served to everybody.",
+                hint="Keep it outside of MEDIA_ROOT, STATIC_ROOT and STATICFILES_DIRS, and make a "
+                "new secret in the Google console if the site was public.",
+            )
+    for name, settings in clients.items():
+        beside = [key for key in ("CLIENT_ID", "CLIENT_SECRET") if settings.get(key)]
+        if settings.get("CLIENT_SECRETS_FILE") and beside:
+            yield warning(
+                "W027",
+                f"{' and '.join(beside)} of the client {name!r} are not read: its "
+                "CLIENT_SECRETS_FILE has them.",
+                hint="Leave out the one or the other.",
+            )
+
+
+def _is_public(path: str | os.PathLike[str]) -> bool:
+    real = os.path.realpath(path)
+    return any(
+        os.path.commonpath([real, directory]) == directory
+        for directory in django_conf.public_directories
     )
 
 
-def _suggest_scope(scope: str) -> str:
-    """Return the known scope of which one that is not known looks like a misspelling, if any does.
-
-    There are far more scopes than are known: another one, with further words, is none of them.
-    """
-    words = re.sub(r"^https?://www\.googleapis\.com/auth/", "", scope).rstrip("/").split(".")
-    for known in sorted(KNOWN_SCOPES):
-        expected = known.removeprefix(PREFIX).split(".")
-        if len(words) == len(expected) and all(map(_is_meant, words, expected)):
-            return known
-    return ""
+def _check_service_accounts() -> Iterator[CheckMessage]:
+    for name in read_or_default(lambda: conf.service_accounts, {}):
+        account = read_or_default(partial(get_service_account, name), None)
+        if account is not None:
+            yield from _check_principal(account)
+            yield from _check_private_key(account)
 
 
-def _is_meant(word: str, expected: str) -> bool:
-    return word == expected or bool(get_close_matches(word, [expected], cutoff=0.8))
+def _check_principal(account: ServiceAccountSettings) -> Iterator[CheckMessage]:
+    address = account.impersonate
+    if address and not address.endswith("gserviceaccount.com"):
+        yield warning(
+            "W028",
+            f"IMPERSONATE of the service account {account.name!r} is {address}, which is not the "
+            "address of a service account.",
+            hint="Use that of the service account, …iam.gserviceaccount.com. The users for "
+            "whom it acts belong in SUBJECTS.",
+        )
+
+
+@sensitive_variables()
+def _check_private_key(account: ServiceAccountSettings) -> Iterator[CheckMessage]:
+    key = (account.key or {}).get("private_key")
+    if isinstance(key, Secret) and not key.reveal().lstrip().startswith("-----BEGIN "):
+        yield warning(
+            "W037",
+            f"The private_key of the service account {account.name!r} is none in PEM.",
+            hint='Use it as it is in Google\'s file, from "-----BEGIN PRIVATE KEY-----" on.',
+        )
+
+
+_CLIENT_CHECKS = (
+    _check_credentials,
+    _check_scopes,
+    _check_params,
+    _check_redirect_uri,
+    _check_redirect_uris,
+    _check_domains,
+)

@@ -14,9 +14,11 @@ from django.http import HttpRequest
 
 from ..conf import clients, front_ends, service_accounts
 from ..conf.django import django_conf
-from ..conf.settings import KEYS, conf
+from ..conf.settings import KEYS, conf, list_setting_names
 from ..conf.validators import read_or_default
-from ..encryption.keyring import decode_key
+from ..encryption.key_services import lacks_extra, make_missing_extra
+from ..encryption.keyring import decode_key, key_ids, list_wrapped_keys, read_key
+from ..encryption.wrapped_keys import WrappedKey, is_wrapped
 from ..exceptions import SettingsError
 from ..secret import Secret
 from .messages import error, warning
@@ -24,6 +26,8 @@ from .messages import error, warning
 _SETTINGS = (
     "clients",
     "encryption_keys",
+    "encryption_site",
+    "key_services",
     "request_attribute",
     "refresh_leeway",
     "http_timeout",
@@ -49,7 +53,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     try:
         names = conf.keys
     except SettingsError as problem:
-        return [_make_message(problem)]
+        return [_make_message(problem), *_check_other_settings()]
     all_clients, all_service_accounts = _read_clients(), _read_service_accounts()
     readers = [partial(getattr, conf, name) for name in _SETTINGS]
     readers += [partial(clients.get_client, name) for name in all_clients]
@@ -57,7 +61,10 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     readers += [
         partial(service_accounts.get_service_account, name) for name in all_service_accounts
     ]
-    readers += [partial(decode_key, key) for key in _read_encryption_keys()]
+    readers += [
+        partial(read_key, key, position=position)
+        for position, key in enumerate(_read_encryption_keys(), start=1)
+    ]
     unknown = [
         _find_unknown_keys("GOOGLE_LINK", names, KEYS),
         *(
@@ -76,7 +83,10 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *chain.from_iterable(unknown),
         *_check_request_attribute(),
         *_check_encryption_keys(),
+        *_check_repeated_keys(),
+        *_check_extras(),
         *_check_default_client(),
+        *_check_other_settings(),
     ]
 
 
@@ -112,14 +122,35 @@ def _find_unknown_keys(
         yield warning(
             "W001",
             f"{name!r} in {where} is not a known setting.",
-            hint=_suggest_correction(where, name, close),
+            hint=_suggest_correction(name, close),
         )
 
 
-def _suggest_correction(where: str, name: str, close: list[str]) -> str:
-    if where == "GOOGLE_LINK" and name in clients.KEYS:
-        return f'It belongs in a client: GOOGLE_LINK["CLIENTS"]["default"]["{name}"].'
+def _suggest_correction(name: str, close: list[str]) -> str:
+    for known, place in _PLACES:
+        if name in known:
+            return f'It belongs in {place}["{name}"].'
     return f"Did you mean {close[0]!r}?" if close else "Remove it."
+
+
+#: Where each key belongs, if it is found elsewhere.
+_PLACES = (
+    (KEYS, "GOOGLE_LINK"),
+    (clients.KEYS, 'GOOGLE_LINK["CLIENTS"]["default"]'),
+    (service_accounts.KEYS, 'GOOGLE_LINK["SERVICE_ACCOUNTS"]["…"]'),
+)
+
+
+def _check_other_settings() -> Iterator[CheckMessage]:
+    """Find keys that stand beside ``GOOGLE_LINK``, as other packages have theirs."""
+    for name in list_setting_names():
+        key = name.removeprefix("GOOGLE_LINK_")
+        if key != name and key in {*KEYS, *clients.KEYS}:
+            yield warning(
+                "W001",
+                f"{name} is not a known setting.",
+                hint=_suggest_correction(key, []),
+            )
 
 
 def _check_request_attribute() -> Iterator[CheckMessage]:
@@ -138,7 +169,7 @@ def _check_encryption_keys() -> Iterator[CheckMessage]:
             yield warning(
                 "W002",
                 f"Encryption key {position} is the SECRET_KEY too.",
-                hint="Make a key of its own, so that one leak does not open both.",
+                hint="Generate a separate key, so that one leak does not compromise both.",
             )
         elif _is_weak(key):
             yield warning(
@@ -148,17 +179,57 @@ def _check_encryption_keys() -> Iterator[CheckMessage]:
             )
 
 
+def _check_extras() -> Iterator[CheckMessage]:
+    """Look for what key services need, without importing it: that takes a second."""
+    for service in sorted({key.service for key in _read_wrapped_keys()}):
+        if lacks_extra(service):
+            yield _make_message(make_missing_extra(service))
+
+
+@register(Tags.security, deploy=True)
+def check_wrapped_keys(**kwargs: Any) -> list[CheckMessage]:
+    """Check that each wrapped key can be unwrapped by this process, now."""
+    wrapped = _read_wrapped_keys()
+    messages = list(_find_errors(key.load for key in wrapped if not lacks_extra(key.service)))
+    ids = read_or_default(key_ids, ()) if wrapped else ()
+    for key_id in sorted(set(ids).difference(key.id for key in wrapped)):
+        messages.append(
+            warning(
+                "W033",
+                f"The encryption key {key_id} is in plain text, beside others that are wrapped.",
+                hint="Take it out as soon as google_link_rotate_keys says that 0 are left.",
+            )
+        )
+    return messages
+
+
+def _read_wrapped_keys() -> list[WrappedKey]:
+    return read_or_default(list_wrapped_keys, [])
+
+
 def _check_default_client() -> Iterator[CheckMessage]:
     names = _read_clients()
     if names and "default" not in names and "CLIENT_RESOLVER" not in conf.keys:
         yield warning(
             "W005",
-            "There is no client 'default', which is used where none is named.",
+            "There is no client 'default', which is used if none is named.",
             hint=f"Give that name to one of {', '.join(names)}, or name one wherever you use it.",
         )
 
 
+def _check_repeated_keys() -> Iterator[CheckMessage]:
+    keys = _read_encryption_keys()
+    for position, key in enumerate(keys, start=1):
+        first = keys.index(key) + 1
+        if first != position:
+            yield warning(
+                "W035",
+                f"Encryption key {position} is the same as key {first}.",
+                hint="Leave one of them out; manage.py google_link_generate_key makes another.",
+            )
+
+
 def _is_weak(key: Secret) -> bool:
     """Tell whether the bytes repeat or are typed text: 32 random bytes do neither."""
-    data = read_or_default(partial(decode_key, key), None)
+    data = None if is_wrapped(key) else read_or_default(partial(decode_key, key), None)
     return data is not None and (len(set(data)) < 16 or data.isascii())

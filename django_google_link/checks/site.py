@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.apps import apps
 from django.core.checks import CheckMessage, Tags, register
+from django.http.request import validate_host
 from django.shortcuts import resolve_url
-from django.urls import NoReverseMatch, reverse
+from django.urls import (
+    NoReverseMatch,
+    Resolver404,
+    URLResolver,
+    get_resolver,
+    resolve,
+    reverse,
+)
 from django.utils.module_loading import import_string
 from django.utils.translation import override
 
@@ -27,10 +37,27 @@ _MIDDLEWARE = (
 )
 
 
+_CONSENT = "django_google_link.middleware.ConsentRequiredMiddleware"
+_URLCONF = "django_google_link.urls"
+#: Caches that are of one process alone, or keep nothing.
+_OWN_CACHES = frozenset(
+    {
+        "django.core.cache.backends.dummy.DummyCache",
+        "django.core.cache.backends.locmem.LocMemCache",
+    }
+)
+
+
 @register(Tags.urls)
 def check_installation(**kwargs: Any) -> list[CheckMessage]:
     """Check that the pages are reachable, with the middleware that they need."""
-    return [*_check_urls(), *_check_middleware(), *_check_session_cookie()]
+    return [
+        *_check_urls(),
+        *_check_login_url(),
+        *_check_middleware(),
+        *_check_order_of_middleware(),
+        *_check_session_cookie(),
+    ]
 
 
 @register(Tags.security, deploy=True)
@@ -40,26 +67,41 @@ def check_deployment(**kwargs: Any) -> list[CheckMessage]:
         *(
             message
             for client in _read_clients()
-            for check in (_check_redirect_uri, _check_proxy, _check_endpoints)
+            for check in (_check_redirect_uri, _check_hosts, _check_proxy, _check_endpoints)
             for message in check(client)
         ),
         *_check_service_accounts(),
         *_check_security_events_url(),
+        *_check_caches(),
+        *_check_testing(),
     ]
 
 
 def _check_urls() -> Iterator[CheckMessage]:
     if not django_conf.has_urls:
         return
+    places = list(_find_includes(get_resolver().url_patterns))
     try:
         reverse("google_link:callback")
     except NoReverseMatch:
+        outer = next((namespace for _, namespace in places), "")
         yield error(
             "E019",
-            "The URLs of django_google_link are not included.",
-            hint='Add path("google/", include("django_google_link.urls")) to your URLconf.',
+            f"The URLs of django_google_link are inside the namespace {outer!r}, where links to "
+            "them are not found."
+            if outer
+            else "The URLs of django_google_link are not included.",
+            hint='Add path("google/", include("django_google_link.urls")) to your URLconf'
+            + (", outside of that namespace." if outer else "."),
         )
         return
+    if len(places) > 1:
+        yield warning(
+            "W024",
+            "The URLs of django_google_link are included more than once: "
+            f"{', '.join(route for route, _ in places)}.",
+            hint=f"Keep one. Users come back to {reverse('google_link:callback')}.",
+        )
     yield from _check_redirect_url()
     yield from _check_security_events_path()
     clients = _read_clients()
@@ -71,11 +113,64 @@ def _check_urls() -> Iterator[CheckMessage]:
     yield from _check_shared_redirect_uris(clients)
 
 
+def _find_includes(
+    patterns: Any, *, route: str = "", namespace: str = ""
+) -> Iterator[tuple[str, str]]:
+    """Yield where our URLs are included, and the namespace around them."""
+    for pattern in patterns:
+        if not isinstance(pattern, URLResolver):
+            continue
+        where = f"{route}{pattern.pattern}"
+        if getattr(pattern.urlconf_module, "__name__", "") == _URLCONF:
+            yield where, namespace
+        else:
+            inner = pattern.namespace or namespace
+            yield from _find_includes(pattern.url_patterns, route=where, namespace=inner)
+
+
+def _check_login_url() -> Iterator[CheckMessage]:
+    """Find a page for logging in that is not there: the first thing that a visitor needs."""
+    if not django_conf.has_urls:
+        return
+    url = django_conf.login_url
+    try:
+        parts = urlsplit(resolve_url(url))
+    except NoReverseMatch:
+        parts = None
+    if url and parts and (parts.netloc or _leads_somewhere(parts.path)):
+        return
+    yield warning(
+        "W023",
+        f"LOGIN_URL is {url!r}, and this site has no page there: who is not logged in gets a 404.",
+        hint="Set LOGIN_URL to the path or the URL name of your login page, or include "
+        "django.contrib.auth.urls. If another server has that page, silence this check.",
+    )
+
+
+def _leads_somewhere(path: str) -> bool:
+    for prefix in ("", *(f"/{code}" for code, _ in django_conf.languages)):
+        with override(prefix.lstrip("/") or django_conf.language_code):
+            try:
+                resolve(prefix + path)
+            except Resolver404:
+                continue
+            return True
+    return False
+
+
 def _check_redirect_url() -> Iterator[CheckMessage]:
     url = read_or_default(lambda: conf.redirect_url, None)
     try:
-        resolve_url(url or "/")
+        resolved = resolve_url(url or "/")
     except NoReverseMatch:
+        resolved = ""
+    if resolved and not resolved.startswith(("/", "http://", "https://")):
+        yield error(
+            "E009",
+            f'GOOGLE_LINK["REDIRECT_URL"] is {url!r}, which is relative to any page.',
+            hint=f'Use "/{resolved}".',
+        )
+    elif not resolved:
         yield error(
             "E009",
             f'GOOGLE_LINK["REDIRECT_URL"] is {url!r}, and no URL has that name.',
@@ -87,20 +182,33 @@ def _check_languages(clients: list[OAuthClient]) -> Iterator[CheckMessage]:
     """Find a callback whose address depends on the language."""
     if all(client.redirect_uri for client in clients):
         return
-    paths = set()
+    # Not by reverse(), which would read all URLs of the site once more for each language.
+    patterns, paths = _find_patterns(get_resolver()), set()
     for language, _ in django_conf.languages:
         with override(language):
-            paths.add(reverse("google_link:callback"))
+            paths.add("".join(map(str, patterns)))
     if len(paths) > 1:
         with override(django_conf.language_code):
             callback = reverse("google_link:callback")
         yield warning(
             "W016",
-            "The address of the callback depends on the language: the URLs of django_google_link "
-            "are inside i18n_patterns.",
+            "The URL of the callback depends on the language: the URLs of "
+            "django_google_link are inside i18n_patterns.",
             hint=f"Move them out, so that they are not translated. If {callback} is what you have "
             "registered at Google, where all are sent back to in any language, silence this check.",
         )
+
+
+def _find_patterns(resolver: URLResolver) -> list[object]:
+    """Return the patterns that lead to the URLs of the app."""
+    for entry in resolver.url_patterns:
+        if not isinstance(entry, URLResolver):
+            continue
+        if entry.namespace == "google_link":
+            return [entry.pattern]
+        if below := _find_patterns(entry):
+            return [entry.pattern, *below]
+    return []
 
 
 def _check_callback(client: OAuthClient) -> Iterator[CheckMessage]:
@@ -112,7 +220,9 @@ def _check_callback(client: OAuthClient) -> Iterator[CheckMessage]:
         yield warning(
             "W012",
             f"No redirect URI of the client {client.name!r} leads to {callback}.",
-            hint="Use the path under which the URLs of django_google_link are included.",
+            hint="Add the slash at its end, here and in the Google console."
+            if callback.removesuffix("/") in {path[-len(callback) + 1 :] for path in paths}
+            else "Use the path under which the URLs of django_google_link are included.",
         )
 
 
@@ -134,7 +244,7 @@ def _check_missing_endpoints(client: OAuthClient) -> Iterator[CheckMessage]:
             "W013",
             f"The client {client.name!r} has no REVOCATION_ENDPOINT: what users unlink here lives "
             "on at the provider.",
-            hint="Give it, or silence this check if the provider has none.",
+            hint="Add it, or silence this check if the provider has none.",
         )
 
 
@@ -189,6 +299,22 @@ def _check_middleware() -> Iterator[CheckMessage]:
             )
 
 
+def _check_order_of_middleware() -> Iterator[CheckMessage]:
+    positions = {}
+    for position, path in enumerate(django_conf.middleware):
+        item = _import_or_none(path)
+        for wanted in (*(path for _, path in _MIDDLEWARE), _CONSENT):
+            if isinstance(item, type) and issubclass(item, import_string(wanted)):
+                positions[wanted] = position
+    for first, second in pairwise([*(path for _, path in _MIDDLEWARE), _CONSENT]):
+        if positions.get(first, -1) > positions.get(second, len(django_conf.middleware)):
+            yield error(
+                "E064",
+                f"{second} stands before {first} in MIDDLEWARE, and needs what that provides.",
+                hint="Put it behind.",
+            )
+
+
 def _import_or_none(path: str) -> Any:
     try:
         return import_string(path)
@@ -229,6 +355,50 @@ def _check_redirect_uri(client: OAuthClient) -> Iterator[CheckMessage]:
             "and not on loopback.",
             hint="Add the site's callback to the client in the Google console, which must be of "
             'type "Web application", and download the file again.',
+        )
+
+
+def _check_hosts(client: OAuthClient) -> Iterator[CheckMessage]:
+    """Find a callback that Django itself would refuse."""
+    uris = [client.redirect_uri] if client.redirect_uri else client.redirect_uris
+    hosts = [urlsplit(uri).hostname or "" for uri in uris if _is_public(uri)]
+    if hosts and not any(validate_host(host, django_conf.allowed_hosts) for host in hosts):
+        yield warning(
+            "W029",
+            f"No host of the redirect URIs of the client {client.name!r} is among the "
+            f"ALLOWED_HOSTS: who comes back to {hosts[0]} gets a 400.",
+            hint=f"Add {hosts[0]!r} to ALLOWED_HOSTS, or correct the redirect URI. Behind a proxy "
+            "that gives another name to the site, silence this check.",
+        )
+
+
+def _check_caches() -> Iterator[CheckMessage]:
+    """Find what is kept by each process for itself, and has to be seen by all."""
+    alias = django_conf.session_cache
+    if alias is not None and django_conf.find_cache_backend(alias) in _OWN_CACHES:
+        yield warning(
+            "W030",
+            f"Sessions are kept in the cache {alias!r}, which each process has for itself: who "
+            "comes back from Google to another process has no session.",
+            hint="Use a cache that is shared, such as Redis, or "
+            'SESSION_ENGINE = "django.contrib.sessions.backends.db".',
+        )
+    accounts = read_or_default(lambda: conf.service_accounts, {})
+    if accounts and django_conf.find_cache_backend("default") in _OWN_CACHES:
+        yield warning(
+            "W032",
+            "The default cache is one that each process has for itself, so that each asks for "
+            "tokens of the service accounts.",
+            hint="Use a cache that is shared, such as Redis; or silence this check.",
+        )
+
+
+def _check_testing() -> Iterator[CheckMessage]:
+    if apps.is_installed("django_google_link.testing") and not django_conf.debug:
+        yield warning(
+            "W031",
+            "django_google_link.testing, which plays Google, is among INSTALLED_APPS.",
+            hint="Leave it out where users are.",
         )
 
 

@@ -22,7 +22,7 @@ def check_tables_of_tenants(**kwargs: Any) -> list[CheckMessage]:
         return []
     return [
         error(
-            "E062",
+            "E066",
             f"All tenants share the tables of {links}, and each has users of its own: one tenant's "
             "user would have the links of another tenant's user of the same number.",
             hint=f"Put {links!r} into TENANT_APPS, beside {users!r}.",

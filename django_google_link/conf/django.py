@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 from django.conf import settings
@@ -59,6 +60,41 @@ class DjangoSettings:
     def use_tz(self) -> bool:
         """Django's ``USE_TZ``."""
         return settings.USE_TZ
+
+    @property
+    def login_url(self) -> str:
+        """Django's ``LOGIN_URL``: a URL, a path or the name of a URL."""
+        return str(settings.LOGIN_URL or "")
+
+    @property
+    def allowed_hosts(self) -> Sequence[str]:
+        """Django's ``ALLOWED_HOSTS``."""
+        return settings.ALLOWED_HOSTS
+
+    @property
+    def session_cache(self) -> str | None:
+        """The alias of the cache that sessions are kept in, and nowhere else."""
+        is_cached = settings.SESSION_ENGINE == "django.contrib.sessions.backends.cache"
+        return settings.SESSION_CACHE_ALIAS if is_cached else None
+
+    @property
+    def public_directories(self) -> list[str]:
+        """The directories whose files are served: ``MEDIA_ROOT``, those of static files."""
+        static = [
+            item[1] if isinstance(item, tuple) else item for item in settings.STATICFILES_DIRS
+        ]
+        every = [settings.MEDIA_ROOT, settings.STATIC_ROOT, *static]
+        return [os.path.realpath(directory) for directory in every if directory]
+
+    def find_cache_backend(self, alias: str) -> str:
+        """Return the dotted path of a cache's class; nothing, for one that is not there."""
+        return str(settings.CACHES.get(alias, {}).get("BACKEND", ""))
+
+    @property
+    def login_redirect_url(self) -> str | None:
+        """Django's ``LOGIN_REDIRECT_URL``; ``None`` for Django's default, which few sites have."""
+        is_set = settings.is_overridden("LOGIN_REDIRECT_URL")  # type: ignore[misc]
+        return str(settings.LOGIN_REDIRECT_URL) if is_set else None
 
     @property
     def debug(self) -> bool:

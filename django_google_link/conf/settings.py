@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import cache
+from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction
 from django.conf import settings as django_settings
 from django.db import connections
 
@@ -16,6 +17,7 @@ from ..scopes import parse_scopes
 from ..secret import Secret
 from .implied_scopes import IMPLIED_SCOPES
 from .masking import mask_keys, mask_setting
+from .shared_call import SharedCall
 from .validators import (
     import_function,
     is_endpoint,
@@ -31,6 +33,8 @@ KEYS = frozenset(
     {
         "CLIENTS",
         "ENCRYPTION_KEYS",
+        "ENCRYPTION_SITE",
+        "KEY_SERVICES",
         "REQUEST_ATTRIBUTE",
         "REFRESH_LEEWAY",
         "HTTP_TIMEOUT",
@@ -65,7 +69,8 @@ class Settings:
             raise SettingsError(
                 "E001",
                 "The setting GOOGLE_LINK is missing or not a dict.",
-                hint='Add GOOGLE_LINK = {"CLIENTS": {"default": {...}}, "ENCRYPTION_KEYS": [...]}.',
+                hint=_suggest_name(value)
+                or 'Add GOOGLE_LINK = {"CLIENTS": {"default": {...}}, "ENCRYPTION_KEYS": [...]}.',
             )
         return value
 
@@ -112,31 +117,54 @@ class Settings:
         """The encryption keys as written: the first encrypts, all decrypt."""
         value = self._get("ENCRYPTION_KEYS")
         if isinstance(value, str):
-            value = _call_key_function(value)
+            value = _find_key_function(value).get(limit=self.http_timeout)
         if isinstance(value, Secret):
             raise SettingsError(
                 "E003",
                 'GOOGLE_LINK["ENCRYPTION_KEYS"] is text, not a list.',
                 hint='Put the key into a list: "ENCRYPTION_KEYS": [key].',
             )
-        if not isinstance(value, tuple) or not value:
-            raise SettingsError(
-                "E003",
-                'GOOGLE_LINK["ENCRYPTION_KEYS"] is missing, empty or not a list of keys.',
-                hint=_KEY_HINT,
+        return _read_keys(value)
+
+    def reread_encryption_keys(self, check: Callable[[tuple[Secret, ...]], object]) -> None:
+        """Call the function of ``ENCRYPTION_KEYS`` again, if they come from one: at a limited rate.
+
+        Args:
+            check: raises a ``SettingsError`` for keys that are not to take the others' place.
+
+        Raises:
+            SettingsError: (an ``ImproperlyConfigured``) when it fails; the keys are as before.
+        """
+        value = self._get("ENCRYPTION_KEYS")
+        if isinstance(value, str):
+            _find_key_function(value).renew(
+                limit=self.http_timeout, check=lambda keys: check(_read_keys(keys))
             )
-        for position, key in enumerate(value, start=1):
-            if isinstance(key, Secret) and key:
-                continue
-            is_empty = key is None or isinstance(key, Secret)
-            raise SettingsError(
-                "E003",
-                f"Encryption key {position} is {'empty' if is_empty else 'not text'}.",
-                hint="Is the environment variable set that it comes from?"
-                if is_empty
-                else "Bytes can be decoded: key.decode().",
-            )
-        return value
+
+    @property
+    def encryption_site(self) -> str | None:
+        """What key services know this site by: a key wrapped for one unwraps for no other."""
+        value = self._get("ENCRYPTION_SITE")
+        if value is None or (isinstance(value, str) and _SITE.fullmatch(value)):
+            return value
+        raise SettingsError(
+            "E070",
+            f'GOOGLE_LINK["ENCRYPTION_SITE"] is {value!r}, not the name of a site.',
+            hint=SITE_HINT,
+        )
+
+    @property
+    def key_services(self) -> Mapping[str, str]:
+        """The key services by name: the dotted path of the class of each."""
+        value = self._get("KEY_SERVICES", {})
+        if isinstance(value, Mapping) and all(map(_is_key_service, value.items())):
+            return {**KEY_SERVICES, **value}
+        raise SettingsError(
+            "E071",
+            'GOOGLE_LINK["KEY_SERVICES"] is not a dict of dotted paths.',
+            hint='Use {"vault": "mysite.keys.Vault"}: a name has small letters, digits and '
+            "hyphens.",
+        )
 
     @property
     def request_attribute(self) -> str:
@@ -243,7 +271,7 @@ class Settings:
         path = self._get("LOGIN_HINT")
         if path is None:
             return None
-        return import_function(path, id="E047", key="LOGIN_HINT")
+        return import_function(path, id="E047", key="LOGIN_HINT", arguments="user")
 
     @property
     def service_accounts(self) -> Mapping[str, Mapping[str, Any]]:
@@ -281,14 +309,7 @@ class Settings:
         path = self._get("REAUTHENTICATION")
         if path is None:
             return None
-        function = import_function(path, id="E061", key="REAUTHENTICATION")
-        if iscoroutinefunction(function):
-            raise SettingsError(
-                "E061",
-                'GOOGLE_LINK["REAUTHENTICATION"] names an asynchronous function.',
-                hint="Use one without async: the pages of the app are synchronous.",
-            )
-        return function
+        return import_function(path, id="E061", key="REAUTHENTICATION")
 
     @property
     def security_events_url(self) -> str | None:
@@ -319,12 +340,41 @@ class Settings:
 
 #: A century: dates before Christ cannot be stored.
 _MOST_DAYS = 36_500
-_CLIENT_KEYS = frozenset({"CLIENT_ID", "CLIENT_SECRET", "CLIENT_SECRETS_FILE"})
+#: The key services that are there without a setting.
+KEY_SERVICES = {
+    "aws-kms": "django_google_link.contrib.aws_kms.AWSKeyService",
+    "google-kms": "django_google_link.contrib.google_kms.GoogleKeyService",
+}
+KEY_SERVICE_NAME = "[a-z][a-z0-9-]*"
+SITE_HINT = (
+    "Use a name that no other site of yours has and that will not change, such as "
+    '"www.example.com": 100 letters, digits and ._:/@- at most.'
+)
+_SITE = re.compile(r"[A-Za-z0-9._:/@-]{1,100}")
+_CLIENT_KEYS = frozenset(
+    {"CLIENT_ID", "CLIENT_SECRET", "CLIENT_SECRETS_FILE", "REDIRECT_URI", "SCOPES"}
+)
 _KEY_HINT = (
     "Make a key with: python -c "
     '"import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())" '
     "and keep it outside the code, for example in an environment variable."
 )
+
+
+def _suggest_name(value: Any) -> str:
+    """Return which setting may have been meant to be ours, where ours is missing."""
+    if value is not None:
+        return ""
+    names = list_setting_names()
+    close = [name for name in names if "GOOGLELINK" in name.replace("_", "")]
+    close += get_close_matches("GOOGLE_LINK", names, n=1, cutoff=0.85)
+    close = [name for name in close if isinstance(getattr(django_settings, name), Mapping)]
+    return f"There is {close[0]}: rename it to GOOGLE_LINK." if close else ""
+
+
+def list_setting_names() -> list[str]:
+    """Return the names of all settings of the project, Django's too."""
+    return [name for name in dir(django_settings) if name.isupper()]
 
 
 def _read_implied(item: tuple[Any, Any]) -> tuple[str, tuple[str, ...]]:
@@ -339,18 +389,66 @@ def _is_printable_ascii(text: str) -> bool:
     return text.isascii() and text.isprintable()
 
 
-@cache
-def _call_key_function(path: str) -> Any:
-    """Call a function once per process: it may unwrap keys over the network."""
-    unwrap = import_function(path, id="E003", key="ENCRYPTION_KEYS")
-    try:
-        return mask_keys(unwrap())
-    except Exception as error:
+def _read_keys(value: Any) -> tuple[Secret, ...]:
+    """Return encryption keys as they are written, all of which are text."""
+    if not isinstance(value, tuple) or not value:
         raise SettingsError(
             "E003",
-            f"{path}, which should return the encryption keys, fails with {type(error).__name__}.",
-            hint="See what it needs; it is called again at the next use.",
-        ) from error
+            'GOOGLE_LINK["ENCRYPTION_KEYS"] is missing, empty or not a list of keys.',
+            hint=_KEY_HINT,
+        )
+    for position, key in enumerate(value, start=1):
+        if isinstance(key, Secret) and key:
+            continue
+        is_empty = key is None or isinstance(key, Secret)
+        raise SettingsError(
+            "E003",
+            f"Encryption key {position} is {'empty' if is_empty else 'not text'}.",
+            hint="Is the environment variable set that it comes from?"
+            if is_empty
+            else "Bytes can be decoded: key.decode().",
+        )
+    return value
+
+
+def _is_key_service(item: tuple[Any, Any]) -> bool:
+    name, path = item
+    is_name = isinstance(name, str) and re.fullmatch(KEY_SERVICE_NAME, name)
+    return bool(is_name) and isinstance(path, str) and "." in path
+
+
+def _find_key_function(path: str) -> SharedCall[Any]:
+    """Return the call of a function that returns the keys: there is one in a process."""
+    known = _key_functions.get(path)
+    return known or _key_functions.setdefault(
+        path,
+        SharedCall(
+            partial(_call_key_function, path),
+            explain=partial(_explain_key_function, path),
+            subject=path,
+        ),
+    )
+
+
+_key_functions: dict[str, SharedCall[Any]] = {}
+
+
+def forget_key_functions() -> None:
+    """Forget what functions have returned as the encryption keys. For tests."""
+    _key_functions.clear()
+
+
+def _call_key_function(path: str) -> Any:
+    return mask_keys(import_function(path, id="E003", key="ENCRYPTION_KEYS", arguments="")())
+
+
+def _explain_key_function(path: str, error: BaseException) -> SettingsError:
+    """Say what failed, and not what it said: that may be a secret."""
+    return SettingsError(
+        "E003",
+        f"{path}, which should return the encryption keys, fails with {type(error).__name__}.",
+        hint="See what it needs; it is called again at the next use.",
+    )
 
 
 def list_configured_clients() -> list[str]:

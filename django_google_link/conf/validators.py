@@ -5,9 +5,11 @@ from __future__ import annotations
 import string
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from inspect import signature
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from asgiref.sync import iscoroutinefunction
 from django.utils.module_loading import import_string
 
 from ..exceptions import SettingsError
@@ -88,11 +90,19 @@ def read_optional_url(settings: Mapping[str, Any], *, key: str, owner: str) -> s
     return None if value is None else read_url(value, key=key, owner=owner)
 
 
-def import_function(path: object, *, id: str, key: str) -> Callable[..., Any]:
+def import_function(
+    path: object, *, id: str, key: str, arguments: str = "request"
+) -> Callable[..., Any]:
     """Return the function that a key of ``GOOGLE_LINK`` names by its dotted path.
 
+    Args:
+        path: as written.
+        id: of the error.
+        key: under which it stands.
+        arguments: that it is called with, by their names; an empty text for none.
+
     Raises:
-        SettingsError: when there is none, or it is not a function.
+        SettingsError: when there is none, or it is not a function that can be called so.
     """
     try:
         function: Callable[..., Any] | None = import_string(path) if isinstance(path, str) else None
@@ -108,7 +118,30 @@ def import_function(path: object, *, id: str, key: str) -> Callable[..., Any]:
             f'GOOGLE_LINK["{key}"] does not name a function.',
             hint='Use the dotted path of a callable, such as "mysite.google.resolve".',
         )
+    if iscoroutinefunction(function):
+        raise SettingsError(
+            id,
+            f'GOOGLE_LINK["{key}"] names an asynchronous function.',
+            hint="Use one without async: the app calls it from synchronous code.",
+        )
+    if not takes_arguments(function, len(arguments.split())):
+        raise SettingsError(
+            id,
+            f'GOOGLE_LINK["{key}"] names a function that cannot be called with ({arguments}).',
+            hint=f"Write def {str(path).rpartition('.')[2]}({arguments}):",
+        )
     return function
+
+
+def takes_arguments(function: Callable[..., Any], count: int) -> bool:
+    """Return whether a function can be called with so many positional arguments."""
+    try:
+        signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:
+        pass  # It is one of those in C that do not say.
+    return True
 
 
 def is_loopback(url: str) -> bool:

@@ -162,7 +162,7 @@ def _wrap_function(function: Any, *, decorate: Any, get_user: GetUser) -> Any:
     inner = decorate(function)
 
     def prepare(request: HttpRequest) -> None:
-        request.user = get_user(request)
+        request.user = get_user(request) or AnonymousUser()
         mark_programmatic(request)
 
     if iscoroutinefunction(function):
@@ -204,7 +204,7 @@ def _make_operation(
     @sensitive_variables()
     def answer(request: HttpRequest, **kwargs: Any) -> HttpResponse:
         try:
-            request.user = get_user(request)
+            request.user = get_user(request) or AnonymousUser()
             require_user(request.user)
             return json_response(endpoint(request, **kwargs))
         except FrontEndError as error:
@@ -284,7 +284,8 @@ _WORDS = {
 
 def _keep_shape(response: HttpResponse) -> HttpResponse:
     """Return an answer of ninja's own in the one shape of errors, with its headers."""
-    if response.status_code < 400 or is_answer_of_contract(response):
+    is_mistake = response.status_code >= 500  # A traceback, while the site is being developed.
+    if response.status_code < 400 or is_mistake or is_answer_of_contract(response):
         return response
     detail, status = _read_detail(response.content), response.status_code
     word = "csrf_failed" if "CSRF" in detail else _WORDS.get(status, "permission_denied")

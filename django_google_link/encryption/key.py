@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hmac
 import os
+from typing import NoReturn
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -33,12 +34,16 @@ class Key:
 
     __slots__ = ("_digest_key", "_key", "id")
 
+    @sensitive_variables()
     def __init__(self, key: bytes) -> None:
         self._key = key
         self._digest_key = _derive_bytes(key, DIGEST_KEY_BYTES, "digest key")
         # Derived, so that there is no name to configure, to mistake or to use twice. It does not
         # give the key away: what HKDF derives for one use says nothing about another.
         self.id = encode_base64url(_derive_bytes(key, KEY_ID_BYTES, "key id"))
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("A Key cannot be pickled or copied out of the process.")
 
     @sensitive_variables()
     def seal(self, secret: Secret, binding: Binding) -> str:
@@ -106,6 +111,7 @@ class Key:
         )
 
 
+@sensitive_variables()
 def _derive_bytes(key: bytes, length: int, *info: str) -> bytes:
     """Return what HKDF (RFC 5869) makes of a key for this use, named by its ``info``.
 

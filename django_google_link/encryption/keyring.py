@@ -1,4 +1,7 @@
-"""Tokens at rest: sealed with the first of the configured keys, unsealed with any of them."""
+"""Tokens at rest: sealed with the first of the configured keys, unsealed with any of them.
+
+Keys that are wrapped say their ids: each is unwrapped when it has to encrypt or decrypt.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,17 @@ from ..secret import Secret
 from .format import Binding, parse_sealed
 from .key_mistakes import describe_unusable_key
 from .token_digests import DigestPurpose, TokenDigests, make_digests
+from .wrapped_keys import (
+    KEY_BYTES,
+    WrappedKey,
+    is_wrapped,
+    parse_wrapped_key,
+    unwrap_key,
+    wrap_key,
+)
 
 if TYPE_CHECKING:
     from .key import Key
-
-_KEY_BYTES = 32
 
 
 def seal(secret: Secret, binding: Binding) -> str:
@@ -30,7 +39,7 @@ def seal(secret: Secret, binding: Binding) -> str:
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
     """
-    return _load_keys()[0].seal(secret, binding)
+    return _load_newest_key().seal(secret, binding)
 
 
 @sensitive_variables()
@@ -42,8 +51,18 @@ def unseal(sealed: str, binding: Binding) -> Secret:
         TokenUndecryptableError: when it is not what that key sealed for this row and owner.
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
     """
-    key, data = _find_key(_load_keys(), sealed)
-    return key.unseal(data, binding)
+    key_id, data = parse_sealed(sealed)
+    return _load_key(key_id).unseal(data, binding)
+
+
+def require_key() -> None:
+    """See that a token could be sealed now, before somebody brings one that works only once.
+
+    Raises:
+        SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured, or (a
+            ``KeyServiceError``) when it cannot be unwrapped.
+    """
+    _load_newest_key()
 
 
 class Resealer:
@@ -56,7 +75,7 @@ class Resealer:
     """
 
     def __init__(self) -> None:
-        self._keys = _load_keys()
+        self._newest = _load_newest_key()
 
     @sensitive_variables()
     def reseal(self, sealed: str, binding: Binding) -> tuple[str, Secret | None]:
@@ -64,17 +83,16 @@ class Resealer:
 
         Raises what :func:`unseal` does.
         """
-        key, data = _find_key(self._keys, sealed)
-        newest = self._keys[0]
-        if key is newest:
+        key_id, data = parse_sealed(sealed)
+        if key_id == self._newest.id:
             return sealed, None
-        token = key.unseal(data, binding)
-        return newest.seal(token, binding), token
+        token = _load_key(key_id).unseal(data, binding)
+        return self._newest.seal(token, binding), token
 
     @sensitive_variables()
     def digest(self, token: Secret) -> TokenDigests:
         """Return the digests of a token under the first key, as :func:`digest_token` does."""
-        return make_digests(self._keys[0], token)
+        return make_digests(self._newest, token)
 
 
 @sensitive_variables()
@@ -84,7 +102,7 @@ def digest_token(token: Secret) -> TokenDigests:
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
     """
-    return make_digests(_load_keys()[0], token)
+    return make_digests(_load_newest_key(), token)
 
 
 def list_digests(purpose: DigestPurpose, identifier: bytes) -> list[str]:
@@ -97,21 +115,21 @@ def list_digests(purpose: DigestPurpose, identifier: bytes) -> list[str]:
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
     """
-    return [key.digest(purpose, identifier) for key in _load_keys()]
+    return [_open(key).digest(purpose, identifier) for key in _read_keys()]
 
 
 def make_key() -> str:
     """Return a new encryption key, for ``ENCRYPTION_KEYS``."""
-    return base64.urlsafe_b64encode(os.urandom(_KEY_BYTES)).decode("ascii")
+    return base64.urlsafe_b64encode(os.urandom(KEY_BYTES)).decode("ascii")
 
 
 def key_ids() -> tuple[str, ...]:
-    """Return the ids of the configured keys; the first one seals.
+    """Return the ids of the configured keys; the first one seals. No key is unwrapped for that.
 
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
     """
-    return tuple(key.id for key in _load_keys())
+    return tuple(key.id for key in _read_keys())
 
 
 def list_configured_keys() -> tuple[str, ...]:
@@ -136,7 +154,7 @@ def decode_key(text: Secret, *, position: int = 1) -> bytes:
         key = base64.b64decode(bare.encode("ascii"), altchars=b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error):
         key = b""
-    if len(key) != _KEY_BYTES:
+    if len(key) != KEY_BYTES:
         what, advice = describe_unusable_key(bare)
         del key, bare
         raise SettingsError(
@@ -147,24 +165,94 @@ def decode_key(text: Secret, *, position: int = 1) -> bytes:
     return key
 
 
-def _find_key(keys: tuple[Key, ...], sealed: str) -> tuple[Key, bytes]:
-    """Return the key that sealed a token, and the bytes for it to unseal."""
-    key_id, data = parse_sealed(sealed)
-    for key in keys:
-        if key.id == key_id:
-            return key, data
+def list_wrapped_keys() -> list[WrappedKey]:
+    """Return the configured keys that are wrapped.
+
+    Raises:
+        SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
+    """
+    return [key for key in _read_keys() if isinstance(key, WrappedKey)]
+
+
+@sensitive_variables()
+def rewrap_keys(*, service: str, name: str, site: str) -> list[str]:
+    """Return all configured keys, in their order, wrapped anew; plain ones are wrapped as well.
+
+    Args:
+        service: the name of a key service.
+        name: of the key with which the service is to wrap them.
+        site: what ``ENCRYPTION_SITE`` is to be.
+
+    Raises:
+        SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured, or there is
+            no such service.
+        KeyServiceError: when one cannot be unwrapped or wrapped.
+    """
+    return [
+        wrap_key(
+            unwrap_key(key) if isinstance(key, WrappedKey) else text,
+            service=service,
+            name=name,
+            site=site,
+        )
+        for key, text in zip(_read_keys(), conf.encryption_keys, strict=True)
+    ]
+
+
+def read_key(text: Secret, *, position: int = 1) -> Key | WrappedKey:
+    """Read a key, plain or wrapped, from its text.
+
+    Args:
+        text: of the setting.
+        position: in the list, from 1 on, for the message.
+
+    Raises:
+        SettingsError: (an ``ImproperlyConfigured``) when it is neither.
+    """
+    from .key import Key
+
+    if is_wrapped(text):
+        return parse_wrapped_key(text, site=conf.encryption_site, position=position)
+    return Key(decode_key(text, position=position))
+
+
+def _load_newest_key() -> Key:
+    return _open(_read_keys()[0])
+
+
+def _load_key(key_id: str) -> Key:
+    """Return the key of this id; what is not known the function of the settings is asked for.
+
+    Raises:
+        EncryptionKeyUnavailableError: when it is not configured, or (a ``KeyServiceError``) cannot
+            be unwrapped.
+    """
+    key = _find_key(key_id)
+    if key is None:
+        # Others may be about to seal: they go on with the first of the former keys until the new
+        # one is at hand.
+        conf.reread_encryption_keys(lambda keys: _open(_derive_keys(keys, conf.encryption_site)[0]))
+        key = _find_key(key_id)
+    if key is not None:
+        return _open(key)
     raise EncryptionKeyUnavailableError(
         f"A token was encrypted with the key {key_id[:20]!r}, which is not configured. "
         'Put that key back into GOOGLE_LINK["ENCRYPTION_KEYS"].'
     )
 
 
-def _load_keys() -> tuple[Key, ...]:
-    return _derive_keys(conf.encryption_keys)
+def _find_key(key_id: str) -> Key | WrappedKey | None:
+    return next((key for key in _read_keys() if key.id == key_id), None)
+
+
+def _open(key: Key | WrappedKey) -> Key:
+    return key.load() if isinstance(key, WrappedKey) else key
+
+
+def _read_keys() -> tuple[Key | WrappedKey, ...]:
+    return _derive_keys(conf.encryption_keys, conf.encryption_site)
 
 
 @lru_cache(maxsize=8)
-def _derive_keys(keys: tuple[Secret, ...]) -> tuple[Key, ...]:
-    from .key import Key
-
-    return tuple(Key(decode_key(key, position=n)) for n, key in enumerate(keys, 1))
+def _derive_keys(keys: tuple[Secret, ...], site: str | None) -> tuple[Key | WrappedKey, ...]:
+    return tuple(read_key(key, position=n) for n, key in enumerate(keys, 1))

@@ -13,6 +13,7 @@ from ..accounts.history import acting_as
 from ..accounts.labels import clean_label, store_label
 from ..models import ActorKind, GoogleAccount
 from ..scopes import describe_scope
+from .bodies import check_object
 from .errors import FrontEndError
 from .fields import read_flag, refuse_field, refuse_unknown
 
@@ -35,7 +36,7 @@ def list_accounts(user: User) -> dict[str, Any]:
     return {"accounts": [describe_account(row) for row in rows]}
 
 
-def change_account(user: User, id: str, data: Mapping[str, Any]) -> dict[str, Any]:
+def change_account(user: User, id: str | uuid.UUID, data: Mapping[str, Any]) -> dict[str, Any]:
     """Give an account another label, or make it the default one, and return it.
 
     Args:
@@ -47,6 +48,7 @@ def change_account(user: User, id: str, data: Mapping[str, Any]) -> dict[str, An
         FrontEndError: when this user has no such account, or the data cannot be.
     """
     account = find_account(user, id)
+    check_object(data)
     refuse_unknown(data, {"label", "is_default"})
     label = _read_label(data)
     if data.get("is_default") is not None and not read_flag(data, "is_default"):
@@ -59,7 +61,7 @@ def change_account(user: User, id: str, data: Mapping[str, Any]) -> dict[str, An
     return describe_account(find_account(user, id))
 
 
-def unlink_account(user: User, id: str) -> None:
+def unlink_account(user: User, id: str | uuid.UUID) -> None:
     """Unlink an account: its grant ends at Google.
 
     Args:
@@ -74,11 +76,11 @@ def unlink_account(user: User, id: str) -> None:
         account.unlink()
 
 
-def find_account(user: User, id: str) -> GoogleAccount:
+def find_account(user: User, id: str | uuid.UUID) -> GoogleAccount:
     """Return this user's account with this id; nobody else's. Errors as above."""
     require_user(user)
     try:
-        key = uuid.UUID(id)
+        key = uuid.UUID(str(id))  # A framework may have converted what stands in its path.
     except ValueError:
         key = None
     account = GoogleAccount.objects.for_user(user).filter(pk=key).first() if key else None
@@ -87,13 +89,13 @@ def find_account(user: User, id: str) -> GoogleAccount:
     return account
 
 
-def require_user(user: User) -> None:
+def require_user(user: User | None) -> None:
     """Check that somebody is logged in.
 
     Raises:
         FrontEndError: when nobody is.
     """
-    if not user.is_authenticated:
+    if user is None or not user.is_authenticated:
         raise FrontEndError(401, "login_required", "Log in to this site first.")
 
 

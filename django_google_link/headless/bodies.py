@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from .errors import FrontEndError
@@ -54,9 +55,18 @@ def parse_object(body: bytes) -> dict[str, Any]:
         )
     except (ValueError, RecursionError):
         raise FrontEndError(400, "invalid_json", "The body is not valid JSON in UTF-8.") from None
-    if not isinstance(data, dict):
+    check_object(data)
+    return dict(data)
+
+
+def check_object(data: Any) -> None:
+    """Check that what was read is an object: whoever has parsed it may have got anything.
+
+    Raises:
+        FrontEndError: when it is something else.
+    """
+    if not isinstance(data, Mapping):
         raise FrontEndError(400, "invalid_json", "The body is not a JSON object.")
-    return data
 
 
 def _refuse_length() -> FrontEndError:

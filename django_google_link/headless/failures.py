@@ -13,6 +13,7 @@ from ..exceptions import (
     GoogleLinkError,
     GrantNotStoredError,
     HostedDomainError,
+    KeyServiceError,
     NoRefreshTokenError,
     OtherAccountError,
     RefreshUnavailableError,
@@ -25,6 +26,7 @@ _WORDS = (
     (HostedDomainError, "hosted_domain"),
     (RefreshUnavailableError, "google_unavailable"),
     (GrantNotStoredError, "not_stored"),
+    (KeyServiceError, "not_stored"),
     (ClientMisconfiguredError, "client_misconfigured"),
 )
 
@@ -63,8 +65,8 @@ def describe_failure(error: GoogleLinkError, *, client: str, **more: Any) -> Fro
 
 def _describe_other_account(error: OtherAccountError, more: dict[str, Any]) -> FrontEndError:
     text = _(
-        "You chose %(other)s, which is not the account that was asked for. This site has stored "
-        "nothing of it."
+        "You chose %(other)s, which is not the account that you were asked to choose. "
+        "This site has not stored anything about it."
     ) % {"other": error.name}
     expected = error.account.name_at_google if error.account else None
     return FrontEndError(409, "other_account", text, chosen=error.name, expected=expected, **more)

@@ -14,7 +14,13 @@ from ..accounts.authorize_links import AuthorizeRequest
 from ..accounts.linking import complete_authorization
 from ..accounts.lookup import choose_account
 from ..accounts.spent_states import read_declined
-from ..accounts.tickets import Ticket, issue_ticket, open_ticket, without_pkce
+from ..accounts.tickets import (
+    LONGEST_TICKET,
+    Ticket,
+    issue_ticket,
+    open_ticket,
+    without_pkce,
+)
 from ..conf.clients import OAuthClient, get_client, name_provider_of
 from ..conf.front_ends import (
     IDENTITY_SERVICES,
@@ -30,6 +36,7 @@ from ..conf.settings import conf
 from ..exceptions import (
     AuthorizationDeniedError,
     GoogleLinkError,
+    KeyServiceError,
     NoRefreshTokenError,
     OtherAccountError,
     StateError,
@@ -39,6 +46,7 @@ from ..operations.scopes import finish_retirements
 from ..scopes import IDENTITY_SCOPES, parse_scopes
 from ..secret import Secret
 from .accounts import describe_account, find_account, require_user
+from .bodies import check_object
 from .errors import FrontEndError
 from .failures import describe_failure
 from .fields import read_flag, read_text, refuse_field, refuse_unknown
@@ -51,8 +59,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_google_link")
 
 _STARTING = {"link_request", "account", "add", "mode", "redirect_uri", "origin"}
-_LONGEST_TICKET = 8192
-_LONGEST_REQUEST = 8192
+# It has all scopes that are asked, as a ticket has.
+_LONGEST_REQUEST = LONGEST_TICKET
 
 
 def start_link(
@@ -73,6 +81,7 @@ def start_link(
         SettingsError: (an ``ImproperlyConfigured``) when the client cannot work.
     """
     require_user(user)
+    check_object(data)
     refuse_unknown(data, _STARTING)
     mode = read_text(data, "mode") or REDIRECT
     if mode not in MODES:
@@ -113,13 +122,14 @@ def complete_link(
         SettingsError: (an ``ImproperlyConfigured``) when the client cannot work.
     """
     require_user(user)
+    check_object(data)
     code, response = _read_response(data)
     address = read_text(data, "redirect_uri")
     try:
-        ticket = open_ticket(read_text(data, "ticket", longest=_LONGEST_TICKET), user=str(user.pk))
+        ticket = open_ticket(read_text(data, "ticket", longest=LONGEST_TICKET), user=str(user.pk))
         ticket.check_state(response.pop("state", ""))
-    except StateError as error:
-        logger.warning("A ticket was not used: %s", error)
+    except (StateError, KeyServiceError) as error:
+        logger.warning("A ticket was rejected: %s", error)
         raise describe_failure(error, client="") from None
     before = read_declined(owner=ticket.pending.user, client=ticket.pending.client)
     if not ticket.spend():
@@ -160,7 +170,7 @@ class _Completion:
             self._ticket.check_address(address)
             outcome = complete_authorization(user, pending, response, code, request=request)
         except StateError as error:
-            logger.warning("An authorization response was not used: %s", error)
+            logger.warning("An authorization response was rejected: %s", error)
             raise self._describe(error) from None
         except GoogleLinkError as error:
             raise self._explain(error) from None

@@ -19,7 +19,7 @@ _PAGE = """\
 <meta name="color-scheme" content="light dark">
 <title>Back to the terminal</title>
 <h1>Back to the terminal</h1>
-<p>The rest happens there. You can close this window.</p>
+<p>The rest happens there. You can close this window, or quit a browser in the terminal.</p>
 """
 
 

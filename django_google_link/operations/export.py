@@ -10,9 +10,9 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import router
 from django.db.models import Q, QuerySet
 
-from ..accounts.database import run_in_transaction
 from ..accounts.ended_grants import digest_grant
 from ..accounts.history import record_all
+from ..accounts.transactions import run_in_transaction
 from ..conf import clock
 from ..models import (
     REFRESH_TOKEN_FIELDS,

@@ -10,7 +10,7 @@ from django.apps import apps
 from django.db import router
 from django.db.models import Q, QuerySet
 
-from ..accounts.database import run_in_transaction
+from ..accounts.transactions import run_in_transaction
 from ..models import (
     EndedGrant,
     GoogleAccount,

@@ -5,11 +5,9 @@ Their models are looked up when they are needed: none of these packages has to b
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +18,20 @@ from django.db import router
 from django.db.models import BinaryField, ExpressionWrapper, F, QuerySet
 from django.views.decorators.debug import sensitive_variables
 
-from ..accounts.database import in_chunks, run_in_transaction
+from ..accounts.database import in_chunks
+from ..accounts.transactions import run_in_transaction
 from ..conf.providers import DEFAULT_ENDPOINTS
 from ..secret import Secret
+from .token_files import MAX_BYTES, parse_credentials
 
 _CHUNK = 500
-_MAX_BYTES = 100_000
 #: What django-allauth and social-auth call Google.
 _GOOGLES_PROVIDERS = frozenset(
     {"google", "google-oauth", "google-oauth2", "google-openidconnect", "google-plus"}
+)
+_ASK_FOR_LASTING = (
+    "it holds no refresh token: the program that wrote it has to ask with access_type=offline and "
+    "prompt=consent"
 )
 _PLAIN_TEXT_KEYS = ("access_token", "refresh_token", "id_token")
 
@@ -49,6 +52,8 @@ class Candidate:
     email: str = ""
     #: Why it cannot be read.
     problem: str = ""
+    #: What to do where it holds no refresh token; nothing, where that is to be expected.
+    advice: str = ""
     #: Removes the plain text, unless it has changed since.
     wipe: Callable[[], object] = field(repr=False)
 
@@ -102,13 +107,16 @@ def read_social_auth(*, provider: str = "google-oauth2") -> Source:
 
     @sensitive_variables()
     def read(row: Any) -> Candidate:
-        token = _get_text(row.extra_data, "refresh_token")
+        extra_data, problem = _read_extra_data(row.extra_data)
+        token = _get_text(extra_data, "refresh_token")
 
         def wipe() -> None:
             for current in rows.select_for_update().filter(pk=row.pk):
-                if _get_text(current.extra_data, "refresh_token") == token:
-                    for key in _PLAIN_TEXT_KEYS:
-                        current.extra_data.pop(key, None)
+                stored, _ = _read_extra_data(current.extra_data)
+                if _get_text(stored, "refresh_token") == token:
+                    left = {key: stored[key] for key in stored if key not in _PLAIN_TEXT_KEYS}
+                    is_text = isinstance(current.extra_data, str)
+                    current.extra_data = json.dumps(left) if is_text else left
                     current.save(using=rows.db, update_fields=["extra_data"])
 
         # It is the address unless GOOGLE_OAUTH2_USE_UNIQUE_USER_ID was set.
@@ -120,6 +128,7 @@ def read_social_auth(*, provider: str = "google-oauth2") -> Source:
             token_endpoint=_find_token_endpoint(provider),
             sub="" if is_address else row.uid,
             email=row.uid if is_address else "",
+            problem=problem,
             wipe=lambda: run_in_transaction(wipe, using=rows.db),
         )
 
@@ -154,7 +163,7 @@ def read_oauth2client(*, model: str, field: str, user_field: str | None = None) 
     def read(row: Any) -> Candidate:
         name = f"{owner.__name__} {row['pk']}"
         text = row["google_link_stored"]
-        content, problem = _parse_credentials(text)
+        content, problem = parse_credentials(text)
 
         def wipe() -> None:
             for current in rows.select_for_update().filter(pk=row["pk"]):
@@ -173,7 +182,7 @@ def read_oauth2client(*, model: str, field: str, user_field: str | None = None) 
 
 
 def read_files(paths: Iterable[Path], *, user_id: Any) -> Source:
-    """Read the credentials in files: of google-auth, of gcloud, of oauth2client's ``Storage``.
+    """Read the credentials in files: of google-auth, gcloud, oauth2client and the quickstarts.
 
     Args:
         paths: of the files.
@@ -184,20 +193,27 @@ def read_files(paths: Iterable[Path], *, user_id: Any) -> Source:
     def read(path: Path) -> Candidate:
         text = b""
         try:
-            text = path.read_bytes()[:_MAX_BYTES]
-            content, problem = _parse_credentials(text)
+            text = _read_start(path)
+            content, problem = parse_credentials(text, name=path.name)
         except OSError as error:
             content, problem = {}, error.strerror or "it cannot be read"
 
         def wipe() -> None:
             real = path.resolve()
-            if real.read_bytes()[:_MAX_BYTES] == text:
+            if _read_start(real) == text:
                 real.unlink()
 
-        return _make_candidate(str(path), user_id, content, problem=problem, wipe=wipe)
+        candidate = _make_candidate(str(path), user_id, content, problem=problem, wipe=wipe)
+        return replace(candidate, advice=_ASK_FOR_LASTING)
 
     every = list(paths)
     return Source(total=len(every), candidates=map(read, every))
+
+
+def _read_start(path: Path) -> bytes:
+    """Return the content of a file, or as much as shows that it is too large."""
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)
 
 
 def _get_model(label: str) -> Any:
@@ -242,13 +258,16 @@ def _make_candidate(
     wipe: Callable[[], object],
 ) -> Candidate:
     claims = content.get("id_token")
+    client_id = _get_text(content, "client_id")
+    # gcloud's files do not name it: they are for Google alone. Those of Node, PHP and Go name
+    # neither, and may be any provider's.
+    usual = DEFAULT_ENDPOINTS["TOKEN_ENDPOINT"] if client_id else ""
     return Candidate(
         name=name,
         user_id=user_id,
         refresh_token=_make_secret(_get_text(content, "refresh_token")),
-        client_id=_get_text(content, "client_id"),
-        # gcloud's and PHP's files do not name it: they are for Google alone.
-        token_endpoint=_get_text(content, "token_uri") or DEFAULT_ENDPOINTS["TOKEN_ENDPOINT"],
+        client_id=client_id,
+        token_endpoint=_get_text(content, "token_uri") or usual,
         sub=_get_text(claims, "sub"),
         email=_get_text(claims, "email"),
         problem=problem,
@@ -257,26 +276,16 @@ def _make_candidate(
 
 
 @sensitive_variables()
-def _parse_credentials(stored: Any) -> tuple[Mapping[str, Any], str]:
-    """Read credentials by their keys, never by what they say to be; or say what is wrong."""
-    if not isinstance(stored, str | bytes | memoryview):
-        return {}, "it is neither text nor bytes"
-    text = stored.encode() if isinstance(stored, str) else bytes(stored)
-    if not text.lstrip().startswith(b"{"):
+def _read_extra_data(value: Any) -> tuple[Mapping[str, Any], str]:
+    """Read ``extra_data``: a dict, or text as projects have it that began with a text column."""
+    if isinstance(value, str):
         try:
-            text = base64.b64decode(text, validate=True)
-        except binascii.Error:
-            return {}, "it is neither JSON nor base64"
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}, "it is not JSON: a pickle is never read"
-    if isinstance(content, dict):
-        # As jsonpickle wraps it, from Python 3.11 on.
-        content = content.get("py/state", content)
-    if not _get_text(content, "client_id"):
-        return {}, "it holds no credentials of a user"
-    return content, ""
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return {}, "its extra_data is text that is not JSON"
+    if value is None or isinstance(value, Mapping):
+        return value or {}, ""
+    return {}, "its extra_data is no object"
 
 
 def _find_token_endpoint(provider: str) -> str:

@@ -20,9 +20,9 @@ from ..accounts.answers import (
     release_grant,
     release_in_the_end,
 )
-from ..accounts.database import run_durably
 from ..accounts.grants import is_held, save_grant
 from ..accounts.outbox import read_outbox
+from ..accounts.transactions import run_durably
 from ..conf.clients import OAuthClient, get_client
 from ..conf.settings import conf
 from ..exceptions import (
@@ -52,22 +52,25 @@ class ImportOutcome(TextChoices):
     """What became of a candidate."""
 
     IMPORTED = "imported", _("imported")
-    EXPECTED = "expected", _("would be imported, if the provider honours them")
-    LINKED = "linked", _("linked here already")
+    EXPECTED = "expected", _("would be imported, if the provider accepts them")
+    LINKED = "linked", _("already linked here")
     STAYED = "stayed", _("linked here, but the files could not be removed")
-    TOKENLESS = "tokenless", _("left out: no refresh token")
+    TOKENLESS = "tokenless", _("skipped: no refresh token")
     LOST = (
         "lost",
-        _("left out: the provider no longer honours them, their users have to link again"),
+        _("skipped: no longer valid at the provider, their users have to link again"),
     )
-    NAMELESS = "nameless", _("left out: nobody says which account they are of")
-    FOREIGN = "foreign", _("left out: given to a client that is not configured here")
-    WITHDRAWN = "withdrawn", _("left out: unlinked here since, or for their users to link again")
-    UNREADABLE = "unreadable", _("left out: they cannot be read")
+    NAMELESS = "nameless", _("skipped: the account they belong to cannot be determined")
+    FOREIGN = "foreign", _("skipped: issued to a client that is not configured here")
+    WITHDRAWN = (
+        "withdrawn",
+        _("skipped: unlinked here since then, or waiting for their users to link again"),
+    )
+    UNREADABLE = "unreadable", _("skipped: cannot be read")
     UNREACHABLE = "unreachable", _("postponed: the provider could not be reached")
     REFUSED = "refused", _("postponed: the provider refuses the client")
-    UNSTORED = "unstored", _("postponed: they could not be saved here")
-    KEYLESS = "keyless", _("postponed: the key of what is linked here is not configured")
+    UNSTORED = "unstored", _("postponed: could not be saved here")
+    KEYLESS = "keyless", _("postponed: the encryption key of the existing link is not configured")
 
 
 #: What may go better another time.
@@ -79,6 +82,16 @@ RETRYABLE = frozenset(
         ImportOutcome.REFUSED,
         ImportOutcome.UNSTORED,
         ImportOutcome.KEYLESS,
+    }
+)
+
+#: What is as it should be: there is nothing more to take.
+TAKEN = frozenset(
+    {
+        ImportOutcome.IMPORTED,
+        ImportOutcome.EXPECTED,
+        ImportOutcome.LINKED,
+        ImportOutcome.WITHDRAWN,
     }
 )
 
@@ -138,7 +151,7 @@ def _import_candidate(
     if candidate.user_id is None:
         return ImportOutcome.UNREADABLE, "it belongs to no user"
     if candidate.refresh_token is None:
-        return ImportOutcome.TOKENLESS, ""
+        return ImportOutcome.TOKENLESS, candidate.advice
     oauth_client = _find_client(candidate, client)
     if oauth_client is None:
         reason = _explain_foreign(candidate)
@@ -189,9 +202,23 @@ def _may_have_issued(client: OAuthClient, candidate: Candidate, *, is_named: boo
     return client.is_used_at(candidate.token_endpoint)
 
 
+#: Those of gcloud and of ``gcloud auth application-default``, which its public source names.
+_GCLOUD_CLIENTS = frozenset(
+    {
+        "32555940559.apps.googleusercontent.com",
+        "764086051850-6qr4p6gpi6hn506pt8ejuq83di341hur.apps.googleusercontent.com",
+    }
+)
+
+
 def _explain_foreign(candidate: Candidate) -> str:
     if not candidate.token_endpoint:
         return "its source does not say who issued it: name the client with --client"
+    if candidate.client_id in _GCLOUD_CLIENTS:
+        return (
+            "it was given to gcloud itself: only gcloud can use it. Let its user link here, or log "
+            "in with gcloud auth application-default login --client-id-file=client_secret.json"
+        )
     issued = f"{candidate.client_id or 'a client'} at {candidate.token_endpoint}"
     return f"no client in CLIENTS is {issued}, to which it was given"
 

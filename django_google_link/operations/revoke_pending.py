@@ -12,7 +12,7 @@ from typing import Any
 from django.db import models
 from django.db.models import Q
 
-from ..accounts.database import database_now, run_alone
+from ..accounts.database import database_now
 from ..accounts.outbox import read_outbox
 from ..accounts.revocations import (
     SHORT_TIMEOUT,
@@ -20,6 +20,7 @@ from ..accounts.revocations import (
     process_grant,
     process_pending,
 )
+from ..accounts.transactions import run_alone
 from ..conf.clients import is_google_issuer
 from ..models import PendingRevocation
 from .parallel import in_parallel

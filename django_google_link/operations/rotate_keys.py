@@ -15,7 +15,9 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
 from ..accounts import history
-from ..accounts.database import in_chunks, lock_free_rows, run_in_transaction
+from ..accounts.database import in_chunks
+from ..accounts.locks import lock_free_rows
+from ..accounts.transactions import run_in_transaction
 from ..encryption.format import sealed_prefix
 from ..encryption.keyring import Resealer, key_ids
 from ..exceptions import EncryptionKeyUnavailableError, TokenUndecryptableError
@@ -44,9 +46,9 @@ class RotationOutcome(TextChoices):
     """What became of a row with a token that the newest key did not seal."""
 
     ROTATED = "rotated", _("re-encrypted")
-    CHANGED = "changed", _("changed in the same moment")
-    UNREADABLE = "unreadable", _("left: their key is not configured")
-    DAMAGED = "damaged", _("left: no key opens them")
+    CHANGED = "changed", _("changed by another process meanwhile")
+    UNREADABLE = "unreadable", _("left unchanged: their key is not configured")
+    DAMAGED = "damaged", _("left unchanged: no key can decrypt them")
 
 
 def rows_left() -> list[QuerySet[Any]]:

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
 from typing import Any
 
 from django import forms
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect
+from django.utils.translation import gettext as _
 
 from ..accounts.authorize_links import AuthorizeRequest
 from ..accounts.labels import clean_label, store_label
-from ..conf.clients import get_client, name_provider_of
+from ..conf.clients import get_client, list_google_clients, name_provider_of
 from ..conf.settings import conf
 from ..models import GoogleAccount
 from ..scopes import IDENTITY_SCOPES, parse_scopes
 from ..web.access import client_name, is_safe_url
+from ..web.pages import confirm, render_page
 from ..web.reauthentication import ask_to_reauthenticate
 from ..web.responses import describe
+from . import pages
 from .page import page
+
+#: Where Google's users see, and end, what they have given to sites.
+_GOOGLE_CONNECTIONS = "https://myaccount.google.com/connections"
 
 
 class _LabelField(forms.CharField):
@@ -47,45 +54,71 @@ def accounts(request: HttpRequest) -> HttpResponse:
         "has_other_providers": bool(names - {"Google"}),
         "choice_required": bool(following) or _choice_required(linked),
         "next": following,
+        "google_url": _GOOGLE_CONNECTIONS if any(map(_is_googles, linked)) else "",
     }
-    return render(request, "django_google_link/accounts.html", context)
+    return render_page(request, "accounts.html", context)
+
+
+def own_account(view: Callable[[HttpRequest, GoogleAccount], HttpResponse]) -> Any:
+    """Hand a page the account that its address names, if this user has linked it."""
+
+    @wraps(view)
+    def wrapper(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+        account = GoogleAccount.objects.for_user(request.user).filter(pk=pk).first()
+        return view(request, account) if account else pages.not_linked(request)
+
+    return wrapper
 
 
 @page("GET", "HEAD", "POST")
-def label(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+@own_account
+def label(request: HttpRequest, account: GoogleAccount) -> HttpResponse:
     """Let users call an account what they like, to tell it from their others."""
-    account = _own_account(request, pk)
+    before = account.label
     form = _LabelForm(request.POST if request.method == "POST" else None, instance=account)
     if not form.is_valid():
-        context = {"account": account, "form": form}
-        return render(request, "django_google_link/label.html", context)
-    store_label(account, form.cleaned_data["label"])
+        return render_page(request, "label.html", {"account": account, "form": form})
+    kept = store_label(account, form.cleaned_data["label"])
+    if kept != before:
+        _confirm_label(request, account, kept)
     return redirect("google_link:accounts")
 
 
 @page("GET", "HEAD", "POST")
-def unlink(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+@own_account
+def unlink(request: HttpRequest, account: GoogleAccount) -> HttpResponse:
     """Ask before unlinking, and do it on POST."""
-    account = _own_account(request, pk)
     # Before the question as well: whoever has answered it may have to prove who they are by GET.
     if response := ask_to_reauthenticate(request):
         return response
     if request.method != "POST":
-        return render(request, "django_google_link/unlink.html", {"account": account})
+        return render_page(request, "unlink.html", {"account": account})
     account.unlink()
+    confirm(request, _("{account} has been unlinked.").format(account=account.full_display_name))
     return redirect("google_link:accounts")
 
 
 @page("POST")
-def make_default(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+@own_account
+def make_default(request: HttpRequest, account: GoogleAccount) -> HttpResponse:
     """Make this the account that is used where none was chosen."""
-    _own_account(request, pk).make_default()
+    account.make_default()
+    text = _("{account} is now your default account.")
+    confirm(request, text.format(account=account.full_display_name))
     following = _keep_if_safe(request.POST.get("next", ""), request)
     return HttpResponseRedirect(following) if following else redirect("google_link:accounts")
 
 
-def _own_account(request: HttpRequest, pk: uuid.UUID) -> GoogleAccount:
-    return get_object_or_404(GoogleAccount.objects.for_user(request.user), pk=pk)
+def _confirm_label(request: HttpRequest, account: GoogleAccount, kept: str) -> None:
+    if kept:
+        text = _("{account} is now called “{label}”.")
+    else:
+        text = _("The label of {account} has been removed.")
+    confirm(request, text.format(account=account.name_at_google, label=kept))
+
+
+def _is_googles(account: GoogleAccount) -> bool:
+    return account.client in {client.name for client in list_google_clients()}
 
 
 def _keep_if_safe(url: str, request: HttpRequest) -> str:

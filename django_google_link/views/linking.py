@@ -10,6 +10,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.db import router, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_http_methods
@@ -33,6 +34,7 @@ from ..operations.scopes import finish_retirements
 from ..scopes import IDENTITY_SCOPES, parse_scopes
 from ..secret import Secret
 from ..web.access import client_name, default_return_url, is_safe_url
+from ..web.pages import confirm
 from ..web.pending import holds_pending, pop_pending, remember_outcome, stash_pending
 from ..web.reauthentication import ask_to_reauthenticate
 from ..web.redirect_uri import choose_redirect_uri, find_other_host
@@ -59,8 +61,9 @@ def authorize(request: HttpRequest) -> HttpResponse:
     except StateError as error:
         return pages.failure(request, error)
     client = get_client(wanted.client)
-    keyring.key_ids()  # Without a key there is nowhere to keep what the user would bring back.
     try:
+        # Without a key there is nowhere to keep what the user would bring back.
+        keyring.require_key()
         finish_retirements(request.user, client=client.name)
     except GoogleLinkError as error:
         try_url = request.get_full_path()
@@ -143,7 +146,7 @@ def _follow_first(request: HttpRequest, state: str) -> HttpResponse:
 
 def _fail_state(error: StateError) -> HttpResponse:
     """Leave the address, in which a code may stand that has not been used."""
-    logger.warning("An authorization response was not used: %s", error)
+    logger.warning("An authorization response was rejected: %s", error)
     return HttpResponseRedirect(reverse("google_link:failed"))
 
 
@@ -161,7 +164,18 @@ def _complete_linking(
         return _redirect_to_google(request, outcome)
     granted = (*IDENTITY_SCOPES, *outcome.granted_scopes)
     remember_outcome(request.session, pending.client, asked=pending.scopes, granted=granted)
+    _confirm_link(request, outcome)
     return HttpResponseRedirect(_choose_return_url(request, pending.return_url))
+
+
+def _confirm_link(request: HttpRequest, account: GoogleAccount) -> None:
+    if account.is_new_link:
+        text = _("{account} has been linked.")
+    elif account.added_scopes:
+        text = _("{account} has been linked, and this site has the additional permissions.")
+    else:
+        text = _("{account} has been linked again.")
+    confirm(request, text.format(account=account.full_display_name))
 
 
 def _explain_failure(
@@ -243,8 +257,9 @@ def _send_to_host(
 ) -> HttpResponse:
     """Tell a user by which name of this site linking can be done."""
     logger.warning(
-        "A user at %s was not sent to %s, which leads back to %s, where browsers keep another "
-        "session. Redirect the one to the other, or set SESSION_COOKIE_DOMAIN for both.",
+        "A user at %s was not sent to %s, because the redirect URI is at %s, where the "
+        "browser has another session. Redirect one host to the other, or set "
+        "SESSION_COOKIE_DOMAIN for both.",
         request.get_host(),
         name_provider_of(wanted.client),
         host,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
@@ -14,6 +13,7 @@ from ..conf.clients import name_provider_of
 from ..exceptions import GoogleLinkError, OtherAccountError
 from ..scopes import IDENTITY_SCOPES
 from ..web.failures import explain_failure, explain_lack_of_refresh_token
+from ..web.pages import render_page
 from ..web.responses import describe
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def failure(
 def bounce(request: HttpRequest, url: str, *, client: str) -> HttpResponse:
     """Send the browser on from a page of ours. A redirect would still count as the provider's."""
     context = {"url": url, "provider": name_provider_of(client)}
-    response = render(request, "django_google_link/continue.html", context)
+    response = render_page(request, "continue.html", context)
     # The header needs nothing of a project's own base template.
     response["Refresh"] = f"0;url={url}"
     return response
@@ -60,7 +60,7 @@ def no_refresh_token(request: HttpRequest, *, client: str, try_url: str) -> Http
     return _render_error(
         request,
         status=400,
-        title=_("{provider} gave no lasting access").format(provider=provider),
+        title=_("{provider} did not grant lasting access").format(provider=provider),
         text=explain_lack_of_refresh_token(provider),
         try_url=try_url,
     )
@@ -74,7 +74,7 @@ def denied(request: HttpRequest, pending: PendingAuthorization, *, try_url: str)
         "try_url": try_url,
         "back_url": reverse("google_link:accounts"),
     }
-    return render(request, "django_google_link/denied.html", context, status=403)
+    return render_page(request, "denied.html", context, status=403)
 
 
 def other_account(
@@ -90,7 +90,7 @@ def other_account(
         "add_url": add_url,
         "back_url": reverse("google_link:accounts"),
     }
-    return render(request, "django_google_link/other_account.html", context, status=409)
+    return render_page(request, "other_account.html", context, status=409)
 
 
 def other_host(request: HttpRequest, host: str, *, client: str, url: str) -> HttpResponse:
@@ -108,6 +108,16 @@ def other_host(request: HttpRequest, host: str, *, client: str, url: str) -> Htt
     )
 
 
+def not_linked(request: HttpRequest) -> HttpResponse:
+    """Say that there is no such link: the same of one that was unlinked and of somebody else's."""
+    return _render_error(
+        request,
+        status=404,
+        title=_("This account is not linked"),
+        text=_("It has already been unlinked, or was never linked by you. Nothing has changed."),
+    )
+
+
 def _render_error(request: HttpRequest, *, status: int, **context: Any) -> HttpResponse:
     context["back_url"] = reverse("google_link:accounts")
-    return render(request, "django_google_link/error.html", context, status=status)
+    return render_page(request, "error.html", context, status=status)

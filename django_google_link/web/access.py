@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from ..api_clients.credentials import AccountCredentials
     from ..api_clients.httpx_auth import HttpxAuth
 
+#: Where a decorated view keeps its requirement, for ``google_link_scopes``.
+REQUIREMENT_ATTRIBUTE = "google_link_requirement"
+
 AccountChooser = Callable[[HttpRequest], Any]
 
 # Characters, of an address that goes into a link and into the session.

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.http.request import MediaType
-from django.shortcuts import render
 from django.utils.cache import add_never_cache_headers, patch_vary_headers
 
 from ..scopes import describe_scope
 from .access import default_return_url
 from .consent import consent_content, is_declined, program_content
+from .pages import render_page
 
 if TYPE_CHECKING:
     from ..exceptions import ConsentRequiredError
@@ -102,4 +102,4 @@ def _render_page(
         "back_url": default_return_url(),
         "missing_scopes": describe(content["missing_scopes"]),
     }
-    return render(request, "django_google_link/consent_required.html", context, status=403)
+    return render_page(request, "consent_required.html", context, status=403)

@@ -75,6 +75,7 @@ def open_circuit(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
 # How it opens
 
 
+@pytest.mark.slow
 def test_outage_is_found_by_five_failures_in_a_row(
     google: FakeGoogle, accounts: list[GoogleAccount], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -84,7 +85,7 @@ def test_outage_is_found_by_five_failures_in_a_row(
     assert attempt_each(accounts) == ["no_answer"] * 5 + ["provider_unavailable"] * 3
 
     assert asked(google) == 5
-    assert caplog.text.count("is away: it is asked once in 30 s until it answers.") == 1
+    assert caplog.text.count("is unavailable: one request in 30 s until it responds.") == 1
     with pytest.raises(TokenEndpointError) as caught:
         fresh_access_token(accounts[5])
     delay = vars(caught.value)["retry_at"] - timezone.now()
@@ -93,6 +94,7 @@ def test_outage_is_found_by_five_failures_in_a_row(
     assert not GoogleAccount.objects.exclude(refresh_lease=None).exists()
 
 
+@pytest.mark.slow
 def test_outage_is_everybodys_whoever_found_it(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
@@ -103,6 +105,7 @@ def test_outage_is_everybodys_whoever_found_it(
     assert at_once(lambda: attempt(accounts[6])) == ["provider_unavailable"]
 
 
+@pytest.mark.slow
 def test_one_bad_account_is_no_outage(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
     """However often it fails, nobody else waits."""
     google.fail_next(9)
@@ -113,6 +116,7 @@ def test_one_bad_account_is_no_outage(google: FakeGoogle, accounts: list[GoogleA
     assert attempt(accounts[1]) == "token"
 
 
+@pytest.mark.slow
 def test_success_in_between_is_no_outage(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
     """Four failures, a success, four failures: Google answers now and then."""
     more = accounts[4:]
@@ -193,6 +197,7 @@ def test_token_that_lives_serves_meanwhile(
 # How it closes
 
 
+@pytest.mark.slow
 def test_one_probe_in_half_a_minute_finds_out(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
@@ -207,6 +212,7 @@ def test_one_probe_in_half_a_minute_finds_out(
     assert asked(google) == 5 + 3
 
 
+@pytest.mark.slow
 def test_probe_is_one_callers_turn(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
     """Others do not wait for it: they learn at once that Google is away."""
     open_circuit(google, accounts)
@@ -222,6 +228,7 @@ def test_probe_is_one_callers_turn(google: FakeGoogle, accounts: list[GoogleAcco
     assert asked(google) == 6
 
 
+@pytest.mark.slow
 def test_probe_of_another_worker_is_left_to_it(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
@@ -239,6 +246,7 @@ def test_probe_of_another_worker_is_left_to_it(
         read_circuit(google.url, using="default").enter()
 
 
+@pytest.mark.slow
 def test_answer_ends_the_waits_that_began_meanwhile(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
@@ -264,6 +272,7 @@ def test_answer_ends_the_waits_that_began_meanwhile(
     assert asked(google) == 13
 
 
+@pytest.mark.slow
 def test_account_that_waits_may_be_the_one_to_find_out(
     google: FakeGoogle, alice: FakeUser, accounts: list[GoogleAccount]
 ) -> None:
@@ -275,6 +284,7 @@ def test_account_that_waits_may_be_the_one_to_find_out(
         assert attempt(accounts[0]) == "token"
 
 
+@pytest.mark.slow
 def test_account_that_was_failing_before_finds_out_nothing(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
@@ -293,6 +303,7 @@ def test_account_that_was_failing_before_finds_out_nothing(
         assert attempt(accounts[7]) == "token"
 
 
+@pytest.mark.slow
 def test_failure_after_the_outage_is_waited_out(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
@@ -342,6 +353,7 @@ def test_probe_that_is_interrupted_is_the_next_callers(
         assert attempt(accounts[0]) == "token"
 
 
+@pytest.mark.slow
 def test_account_that_cannot_ask_takes_no_probe(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
@@ -367,6 +379,7 @@ def test_interruption_of_what_is_no_probe_changes_nothing(
     assert not CircuitBreaker.objects.exists()
 
 
+@pytest.mark.slow
 def test_late_success_closes_it(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
     """It was on its way when the others failed, and has come: Google is there."""
     google.fail_next()
@@ -381,6 +394,7 @@ def test_late_success_closes_it(google: FakeGoogle, accounts: list[GoogleAccount
     assert attempt(accounts[5]) == "token"
 
 
+@pytest.mark.slow
 def test_operator_who_checks_is_no_exception(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
@@ -398,6 +412,7 @@ def test_operator_who_checks_is_no_exception(
 # What one worker alone has
 
 
+@pytest.mark.slow
 def test_worker_that_cannot_connect_may_be_alone_with_it(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
@@ -414,6 +429,7 @@ def test_worker_that_cannot_connect_may_be_alone_with_it(
     assert attempt(accounts[7]) == "token"
 
 
+@pytest.mark.slow
 def test_second_worker_that_cannot_connect_makes_it_everybodys(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
@@ -434,6 +450,7 @@ def test_second_worker_that_cannot_connect_makes_it_everybodys(
         assert attempt(accounts[0]) == "token"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("worker", ["", "another:1"])
 def test_worker_that_cannot_connect_leaves_the_probe_to_another(
     google: FakeGoogle, accounts: list[GoogleAccount], worker: str
@@ -450,6 +467,7 @@ def test_worker_that_cannot_connect_leaves_the_probe_to_another(
         assert attempt(accounts[7]) == ("provider_unavailable" if worker else "token")
 
 
+@pytest.mark.slow
 def test_worker_that_can_connect_again_tells_the_others(
     google: FakeGoogle, accounts: list[GoogleAccount], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -457,7 +475,7 @@ def test_worker_that_can_connect_again_tells_the_others(
     google.stop()
     attempt_each(accounts)
     google.start()
-    assert caplog.text.count("is away for this process: it asks once in 30 s until it is") == 1
+    assert caplog.text.count("is unavailable to this process: one request in 30 s") == 1
     GoogleAccount.objects.filter(refresh_problem="unreachable").update(
         refresh_retry_at=in_seconds(3000)
     )
@@ -465,9 +483,10 @@ def test_worker_that_can_connect_again_tells_the_others(
 
     with travel(seconds=31):
         assert attempt_each(accounts) == ["token"] * 8
-    assert caplog.text.count("answers this process again.") == 1
+    assert caplog.text.count("is available to this process again.") == 1
 
 
+@pytest.mark.slow
 def test_worker_asks_once_as_well(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
     """Its threads have one turn among them."""
     google.stop()
@@ -535,7 +554,7 @@ def test_database_that_takes_no_notes_keeps_nobody_from_the_answer(
     with refusing(DatabaseError("no"), "google_link_circuitbreaker", "INSERT"):
         assert attempt_each(accounts[:6]) == ["no_answer"] * 6
 
-    assert "was not saved: DatabaseError" in caplog.text
+    assert "could not be saved: DatabaseError" in caplog.text
 
 
 @pytest.mark.parametrize("error", [OperationalError("disk full"), DatabaseError("read only")])
@@ -551,7 +570,7 @@ def test_wait_that_cannot_be_saved_keeps_nobody_from_the_answer(
     with refusing(error, "UPDATE", "refresh_failures"):
         assert attempt(accounts[0]) == "no_answer"
 
-    assert f"waits was not saved: {type(error).__name__}" in caplog.text
+    assert f"could not be saved: {type(error).__name__}" in caplog.text
 
 
 # Many at once
@@ -622,11 +641,12 @@ def test_query_for_many_agrees_with_the_judgement_of_one(
 def run_refresh() -> str:
     """Run the command, which must fail, and return what it prints."""
     out = io.StringIO()
-    with pytest.raises(CommandError, match="stay as they are"):
+    with pytest.raises(CommandError, match="were not refreshed"):
         call_command("google_link_refresh", expiring_within=0, workers=1, stdout=out)
     return out.getvalue()
 
 
+@pytest.mark.slow
 def test_command_in_an_outage_says_so_each_time(
     google: FakeGoogle, alice: FakeUser, shared_database: None
 ) -> None:
@@ -634,12 +654,12 @@ def test_command_in_an_outage_says_so_each_time(
     link_many(google, alice, 60)
     google.fail_next(100)
 
-    assert run_refresh() == "      60 postponed: the provider gave no usable answer\n"
+    assert run_refresh() == "      60 postponed: no usable response from the provider\n"
     assert asked(google) == 5
-    assert run_refresh() == "      60 postponed: the provider gave no usable answer\n"
+    assert run_refresh() == "      60 postponed: no usable response from the provider\n"
     assert asked(google) == 5
     with travel(seconds=31):
-        assert run_refresh() == "      60 postponed: the provider gave no usable answer\n"
+        assert run_refresh() == "      60 postponed: no usable response from the provider\n"
     assert asked(google) == 6
 
 
@@ -655,9 +675,10 @@ def test_command_in_an_outage_counts_what_a_living_token_hides(
     with pytest.raises(CommandError):
         call_command("google_link_refresh", expiring_within=15, workers=1, stdout=out)
 
-    assert out.getvalue() == "       8 postponed: the provider gave no usable answer\n"
+    assert out.getvalue() == "       8 postponed: no usable response from the provider\n"
 
 
+@pytest.mark.slow
 def test_status_names_the_outage_and_what_fails(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:

@@ -103,6 +103,7 @@ def test_worker_whose_clock_is_slow_takes_no_outage_for_an_accounts_own(
             assert attempt(accounts[0]) == "token"
 
 
+@pytest.mark.slow
 def test_clock_that_is_put_back_stops_nobody(
     accounts: list[GoogleAccount], google: FakeGoogle
 ) -> None:
@@ -112,6 +113,7 @@ def test_clock_that_is_put_back_stops_nobody(
     assert asked(google) == 1
 
 
+@pytest.mark.slow
 def test_clock_that_is_put_back_stops_no_process(
     accounts: list[GoogleAccount], google: FakeGoogle
 ) -> None:
@@ -169,6 +171,7 @@ def test_probe_that_never_asks_is_the_next_callers(
         assert attempt(accounts[8]) == "token"
 
 
+@pytest.mark.slow
 def test_setting_that_breaks_in_the_middle_opens_and_closes_nothing(
     accounts: list[GoogleAccount], google: FakeGoogle, settings: Settings
 ) -> None:
@@ -183,6 +186,7 @@ def test_setting_that_breaks_in_the_middle_opens_and_closes_nothing(
         assert attempt(accounts[8]) == "token"
 
 
+@pytest.mark.slow
 def test_process_that_dies_in_a_probe_is_not_waited_for(
     accounts: list[GoogleAccount], google: FakeGoogle
 ) -> None:
@@ -195,6 +199,7 @@ def test_process_that_dies_in_a_probe_is_not_waited_for(
             assert attempt(accounts[6]) == "token"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("is_answered", [True, False])
 def test_probe_that_takes_longer_than_its_turn(
     accounts: list[GoogleAccount], google: FakeGoogle, is_answered: bool
@@ -251,6 +256,7 @@ def second_connection(settings: Settings) -> Iterator[None]:
         del connections.settings["apart"]
 
 
+@pytest.mark.slow
 def test_connection_of_its_own_notes_what_is_found_out_in_a_transaction(
     accounts: list[GoogleAccount], google: FakeGoogle, settings: Settings
 ) -> None:
@@ -272,6 +278,7 @@ def test_connection_of_its_own_notes_what_is_found_out_in_a_transaction(
 # Issuers
 
 
+@pytest.mark.slow
 def test_other_issuer_never_waits(
     accounts: list[GoogleAccount], google: FakeGoogle, settings: Settings
 ) -> None:

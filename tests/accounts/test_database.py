@@ -24,14 +24,10 @@ from django.db import (
 )
 
 from django_google_link.accounts import lease
-from django_google_link.accounts.database import (
-    backoff,
-    in_chunks,
-    is_locked,
-    is_refused_text,
-    lock_free_rows,
-    lock_in_one_order,
-    may_pass,
+from django_google_link.accounts.database import backoff, in_chunks
+from django_google_link.accounts.database_errors import is_refused_text, may_pass
+from django_google_link.accounts.locks import is_locked, lock_free_rows, lock_in_one_order
+from django_google_link.accounts.transactions import (
     open_transaction,
     read_isolation_level,
     run_durably,

@@ -174,8 +174,8 @@ def test_log_names_a_few_and_counts_the_others(
 
     said = [message for message in caplog.messages if "unlinked" in message]
     assert len(said) == lines
-    assert said[0].endswith("is unlinked.")
-    assert (f"With them {count - 10} others are unlinked." in said) == (count > 10)
+    assert said[0].endswith("was unlinked.")
+    assert (f"{count - 10} more accounts were unlinked." in said) == (count > 10)
 
 
 @pytest.mark.matrix
@@ -278,6 +278,7 @@ def test_collecting_is_no_deletion(kind: type[Collector]) -> None:
     assert (GoogleAccount.objects.count(), PendingRevocation.objects.count()) == (3, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("TEST_USER_MODEL" in os.environ, reason="Another user's key is a UUID.")
 def test_owner_that_the_database_writes_otherwise_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some projects' keys are numbers in the database and something else in Python."""
@@ -298,6 +299,7 @@ def test_owner_that_the_database_writes_otherwise_is_kept(monkeypatch: pytest.Mo
         assert pending.unseal_token("refresh_token")
 
 
+@pytest.mark.slow
 def test_deletion_of_a_user_with_many_links_has_an_attempt(google: Any) -> None:
     """One, and its row is known though the database has copied the others."""
     user = new_user()

@@ -57,6 +57,7 @@ def announce(sub: str, act: Callable[[], Any] = lambda: None) -> None:
         act()
 
 
+@pytest.mark.slow
 def test_grant_that_was_ended_meanwhile_is_asked_for_again(
     google: FakeGoogle, browser: Client, alice: FakeUser, account: GoogleAccount
 ) -> None:
@@ -133,9 +134,10 @@ def test_link_stays_where_google_does_not_tell(
 
     assert response["Location"] == "/google/"
     assert GoogleAccount.objects.get().is_active
-    assert "revoked in the same moment is not known: RefreshUnavailableError" in caplog.text
+    assert "revoked meanwhile is unknown: RefreshUnavailableError" in caplog.text
 
 
+@pytest.mark.slow
 def test_link_after_a_revocation_costs_no_request(
     google: FakeGoogle, browser: Client, alice: FakeUser, account: GoogleAccount
 ) -> None:
@@ -166,6 +168,7 @@ def test_link_that_is_made_before_the_announcement_calls_the_revocation_off(
     assert not PendingRevocation.objects.exists()
 
 
+@pytest.mark.slow
 def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that has died leaves its announcement open: Google is asked after a while."""
     with refusing(OperationalError("lost"), *FINISHED):

@@ -13,9 +13,9 @@ from django.db import connection, transaction
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from django_google_link import signals
-from django_google_link.accounts.database import run_durably
 from django_google_link.accounts.grants import is_held, mark_lost, save_grant
 from django_google_link.accounts.ownership import make_default, unlink
+from django_google_link.accounts.transactions import run_durably
 from django_google_link.conf.clients import get_client
 from django_google_link.exceptions import NoRefreshTokenError
 from django_google_link.models import GoogleAccount, Reason, Status

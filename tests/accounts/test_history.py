@@ -1,4 +1,4 @@
-"""The history of links: an entry for whatever happens, by whom, in the same transaction."""
+"""The link history: an entry for whatever happens, by whom, in the same transaction."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ def whole_history() -> str:
     return json.dumps(list(HistoryEntry.objects.values()), default=str)
 
 
+@pytest.mark.slow
 def test_life_of_a_link_on_the_pages(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any, shared_database: None
 ) -> None:
@@ -175,6 +176,7 @@ def test_view_with_a_fresh_token_writes_nothing(
         fresh_access_token(account)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("count", [3, 130])
 def test_deleted_users_leave_an_entry_for_each_link(google: FakeGoogle, count: int) -> None:
     """However many they are."""
@@ -191,6 +193,7 @@ def test_deleted_users_leave_an_entry_for_each_link(google: FakeGoogle, count: i
     assert sorted(row.sub for row in rows) == sorted(account.sub for account in accounts)
 
 
+@pytest.mark.slow
 def test_history_of_many_takes_few_statements(google: FakeGoogle) -> None:
     """A few for all of them, none for each."""
     for n in range(150):
@@ -283,6 +286,7 @@ def test_siblings_of_a_revoked_grant_are_told_of(
     assert sorted(revoked) == sorted(account.pk for account in accounts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 120])
 def test_rotation_of_keys(shared_database: None, settings: Settings, count: int) -> None:
     """An entry for each row that it has written, with the id of the key."""
@@ -350,6 +354,7 @@ def test_old_entries_are_deleted(user: Any, settings: Settings) -> None:
     assert list(HistoryEntry.objects.values_list("sub", flat=True)) == ["43"]
 
 
+@pytest.mark.slow
 def test_many_old_entries_are_deleted_in_chunks(user: Any) -> None:
     """All of them."""
     account = save(user)

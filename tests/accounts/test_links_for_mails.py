@@ -67,6 +67,7 @@ def test_other_user(google: FakeGoogle, user: Any, other_user: Any) -> None:
     assert response.status_code == 400
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("max_age", "days", "works"),
     [(None, 0.9, True), (None, 1.1, False), (7, 6.9, True), (7, 7.1, False), (30, 29.9, True)],

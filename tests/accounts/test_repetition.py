@@ -13,15 +13,12 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
-from django_google_link.accounts.database import (
-    is_in_callers_transaction,
-    is_lost_race,
-    run_in_transaction,
-)
+from django_google_link.accounts.database_errors import is_lost_race
 from django_google_link.accounts.grants import mark_lost, save_identity
 from django_google_link.accounts.outbox import enqueue_token
 from django_google_link.accounts.revocations import process_pending
 from django_google_link.accounts.spent_states import delete_old_states, finish_state, spend_state
+from django_google_link.accounts.transactions import is_in_callers_transaction, run_in_transaction
 from django_google_link.conf.clients import get_client
 from django_google_link.models import GoogleAccount, PendingRevocation, Reason, SpentState
 from django_google_link.operations.revoke_pending import process_now

@@ -19,8 +19,8 @@ from django_google_link import services
 from django_google_link.accounts import usage
 from django_google_link.accounts.authorization_requests import PendingAuthorization
 from django_google_link.accounts.authorize_links import AuthorizeRequest
-from django_google_link.accounts.database import run_in_transaction
 from django_google_link.accounts.tickets import issue_ticket, open_ticket
+from django_google_link.accounts.transactions import run_in_transaction
 from django_google_link.exceptions import StateError
 from django_google_link.models import GoogleAccount
 from django_google_link.testing import FakeGoogle, FakeUser

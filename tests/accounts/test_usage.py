@@ -199,6 +199,7 @@ def test_process_remembers_some_links_and_not_all(monkeypatch: pytest.MonkeyPatc
     assert connection.vendor
 
 
+@pytest.mark.slow
 def test_users_and_operators_see_it(client: Client, admin_client: Client) -> None:
     """On the connections page as a date."""
     account = unused()

@@ -1,4 +1,4 @@
-"""The history of links in Django's admin: read, searched and filtered, and changed by nobody."""
+"""The link history in Django's admin: read, searched and filtered, and changed by nobody."""
 
 from __future__ import annotations
 
@@ -63,6 +63,7 @@ def act(desk: Client, action: str, row: Any, **data: Any) -> None:
     desk.post(reverse(f"admin:google_link_{kind}_changelist"), ticked, follow=True)
 
 
+@pytest.mark.slow
 def test_list_is_searched_and_filtered(desk: Client, user: Any) -> None:
     """By ids and names in whole, by event and by actor."""
     user, other = new_user(), new_user("dora")
@@ -88,7 +89,7 @@ def test_list_and_page_speak_to_people(desk: Client) -> None:
 
     page = desk.get(reverse(ENTRIES)).content.decode()
     assert "asked: openid; " in page
-    assert "code of the site" in page
+    assert "site code" in page
     url = reverse("admin:google_link_historyentry_change", args=[entry.pk])
     assert "asked: openid; " in desk.get(url).content.decode()
 
@@ -133,6 +134,7 @@ def test_history_needs_its_permission(client: Client, operator: Any) -> None:
     assert client.get(reverse(ENTRIES)).status_code == 200
 
 
+@pytest.mark.slow
 def test_page_of_an_account_has_its_newest_entries(desk: Client) -> None:
     """And the way to all of them."""
     account = save(new_user())
@@ -142,10 +144,10 @@ def test_page_of_an_account_has_its_newest_entries(desk: Client) -> None:
     url = reverse("admin:google_link_googleaccount_change", args=[account.pk])
     page = desk.get(url).content.decode()
 
-    assert page.count("made the default, code of the site") == 20
+    assert page.count("made the default, site code") == 20
     assert f"{reverse(ENTRIES)}?account_id={account.pk}" in page
     HistoryEntry.objects.all().delete()
-    assert "Nothing is kept." in desk.get(url).content.decode()
+    assert "No entries." in desk.get(url).content.decode()
 
 
 @pytest.mark.urls(__name__)
@@ -155,10 +157,11 @@ def test_page_of_an_account_in_a_small_admin(desk: Client) -> None:
 
     page = desk.get(f"/small/google_link/googleaccount/{account.pk}/change/").content.decode()
 
-    assert "linked, code of the site" in page
-    assert "Whole history" not in page
+    assert "linked, site code" in page
+    assert "Full history" not in page
 
 
+@pytest.mark.slow
 def test_list_asks_no_more_for_more(
     desk: Client, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
@@ -173,6 +176,7 @@ def test_list_asks_no_more_for_more(
         desk.get(reverse(ENTRIES))
 
 
+@pytest.mark.slow
 def test_operators_act_in_their_own_name(
     desk: Client, operator: Any, google: FakeGoogle, alice: FakeUser, settings: Any
 ) -> None:
@@ -217,6 +221,7 @@ def test_revocation_that_an_operator_gives_up(
     assert told()[1:] == [("revocation_ended", f"staff {operator.pk}", {"reason": "by_hand"})]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_list", [False, True])
 def test_log_of_the_admin_keeps_no_address(
     desk: Client, google: FakeGoogle, alice: FakeUser, by_list: bool

@@ -471,6 +471,7 @@ def test_address_that_is_not_https(account: GoogleAccount, url: str) -> None:
 # Sharing
 
 
+@pytest.mark.slow
 def test_service_is_shared_by_threads(api: HostileServer, account: GoogleAccount) -> None:
     """Each call gets its own answer, over as many connections as there are threads at most."""
     service = build_service(account, "drive", "v3")

@@ -83,6 +83,7 @@ def test_token_is_sent(account: GoogleAccount, user: Any, google: FakeGoogle, as
     }
 
 
+@pytest.mark.slow
 @both
 def test_token_that_has_expired_is_renewed_first(
     account: GoogleAccount, google: FakeGoogle, ask: Any
@@ -124,6 +125,7 @@ def test_account_stays_the_one_that_was_found(
     assert ask("GET", URL, auth=auth).status_code == 200
 
 
+@pytest.mark.slow
 @both
 def test_token_of_a_service_account(google: FakeGoogle, settings: Settings, ask: Any) -> None:
     """With the scopes that are named."""
@@ -147,6 +149,7 @@ def test_token_of_a_service_account(google: FakeGoogle, settings: Settings, ask:
     assert len(google.requests_to("token")) == 2
 
 
+@pytest.mark.slow
 @both
 def test_errors_come_from_the_request(
     google: FakeGoogle, alice: FakeUser, user: Any, ask: Any
@@ -206,6 +209,7 @@ def test_refused_token_gives_way_to_another_worker_s(
     assert google.requests_to("token") == []
 
 
+@pytest.mark.slow
 @both
 def test_refusal_that_goes_on_is_the_answer(
     account: GoogleAccount, google: FakeGoogle, ask: Any
@@ -334,6 +338,7 @@ def test_refused_token_in_an_outage(account: GoogleAccount, google: FakeGoogle, 
         ask("GET", URL, auth=httpx_auth(account))
 
 
+@pytest.mark.slow
 @both
 def test_scope_that_was_taken_away(
     google: FakeGoogle, alice: FakeUser, user: Any, ask: Any

@@ -34,6 +34,7 @@ from django_google_link.conf.settings import conf
 from django_google_link.encryption.keyring import make_key
 from django_google_link.exceptions import (
     ClientMisconfiguredError,
+    KeyServiceError,
     RefreshUnavailableError,
     SubjectNotAllowedError,
 )
@@ -52,6 +53,7 @@ from django_google_link.testing.provider.responses import json_response
 from tests.support.constants import CALENDAR, DRIVE
 from tests.support.databases import at_once
 from tests.support.frames import STOPS, Interruption, list_frames
+from tests.support.key_services import Safe, use_keys, wrap
 from tests.support.servers import served
 from tests.support.times import skip_pauses
 
@@ -282,6 +284,7 @@ def test_subjects_of_a_domain(google: FakeGoogle, with_key: Callable[..., None])
         access_token(ServiceAccount("reports", "anna@example.com"), scopes=[CALENDAR])
 
 
+@pytest.mark.slow
 def test_tokens_of_different_token_requests_are_different(
     google: FakeGoogle, robot: FakeServiceAccount, with_key: Callable[..., None]
 ) -> None:
@@ -300,6 +303,7 @@ def test_tokens_of_different_token_requests_are_different(
     assert len(tokens) == 3
 
 
+@pytest.mark.slow
 def test_token_of_another_account_under_the_same_name_is_not_used(
     google: FakeGoogle, with_key: Callable[..., None], service_account: Callable[..., None]
 ) -> None:
@@ -325,6 +329,7 @@ def test_default_credentials_of_another_machine_are_others(
     assert access_token(REPORTS, scopes=[CALENDAR]) != first
 
 
+@pytest.mark.slow
 def test_default_credentials_in_another_file_are_others(
     google: FakeGoogle,
     default_credentials: FakeServiceAccount,
@@ -380,6 +385,7 @@ def test_callers_do_not_wait_while_a_token_lives(
     assert len(google.requests_to("token")) == 2
 
 
+@pytest.mark.slow
 def test_turn_of_a_process_that_has_died(
     google: FakeGoogle, with_key: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,6 +398,7 @@ def test_turn_of_a_process_that_has_died(
     assert sum(pauses) == pytest.approx(conf.http_timeout, abs=1)
 
 
+@pytest.mark.slow
 def test_turn_of_another_never_serves_what_was_rejected(
     google: FakeGoogle, with_key: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -446,6 +453,7 @@ def test_cache_forgets_a_token_that_has_expired(
     assert forgotten_at == pytest.approx(time.time() + 3600, abs=60)
 
 
+@pytest.mark.slow
 def test_entries_cannot_be_swapped(google: FakeGoogle, with_key: Callable[..., None]) -> None:
     """A token that somebody puts under another key is not handed out."""
     small = access_token(REPORTS, scopes=[CALENDAR])
@@ -471,6 +479,7 @@ def test_rotated_key_costs_a_request(
     assert len(google.requests_to("token")) == 2
 
 
+@pytest.mark.slow
 @override_settings(
     CACHES={
         "default": {
@@ -693,6 +702,7 @@ def test_google_that_is_down(
     assert len(google.requests_to("token")) == 1
 
 
+@pytest.mark.slow
 def test_rejected_token_is_replaced_at_once(
     google: FakeGoogle, robot: FakeServiceAccount, with_key: Callable[..., None]
 ) -> None:
@@ -705,6 +715,7 @@ def test_rejected_token_is_replaced_at_once(
     assert len(google.requests_to("token")) == 2
 
 
+@pytest.mark.slow
 def test_api_that_always_refuses_is_no_reason_for_a_storm(
     google: FakeGoogle, with_key: Callable[..., None]
 ) -> None:
@@ -718,6 +729,7 @@ def test_api_that_always_refuses_is_no_reason_for_a_storm(
     assert len(google.requests_to("token")) == 2
 
 
+@pytest.mark.slow
 def test_forced_tokens_after_a_minute(
     google: FakeGoogle, with_key: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -874,7 +886,7 @@ def test_failure_that_google_auth_got_over_is_forgotten(
             assert request(f"{google.url}/token", "POST").status == 400
             raise RefreshError("no token")
 
-    monkeypatch.setattr("google.auth.default", lambda *arguments: (OfMetadataServer(), None))
+    monkeypatch.setattr("google.auth.default", lambda **options: (OfMetadataServer(), None))
     service_account(DEFAULT_CREDENTIALS=True)
     google.fail_next(drop=True)
     google.error_next("invalid_grant")
@@ -1085,3 +1097,20 @@ def test_worker_that_is_told_to_stop_at_the_cache_shows_no_token(
 
     assert token.startswith("ya29.")
     assert_shows_nothing(caught.value, "ya29.")
+
+
+@pytest.mark.usefixtures("key_service")
+def test_token_that_could_not_be_kept_is_not_asked_for(
+    google: FakeGoogle, with_key: Callable[..., None], settings: Settings
+) -> None:
+    """Its key cannot be had, and every view would ask for another."""
+    use_keys(settings, wrap())
+    Safe.failure = ConnectionError()
+
+    for _ in range(3):
+        with pytest.raises(KeyServiceError):
+            access_token(REPORTS, scopes=[CALENDAR])
+    assert google.requests == []
+    Safe.failure = None
+    with travel(seconds=6):
+        assert access_token(REPORTS, scopes=[CALENDAR])

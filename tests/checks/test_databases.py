@@ -33,6 +33,7 @@ def find_messages() -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_default_isolation_level_is_well() -> None:
     """Django's own, and SQLite's only one."""
     expected = {"W014"} if os.environ.get("TEST_ISOLATION") else set()

@@ -30,21 +30,21 @@ def ids() -> set[str]:
         ("https://*.example.com/", "has a wildcard"),
         ("https://app.example.com/*", "has a wildcard"),
         ("https://anna@app.example.com/", "has a user name"),
-        ("https://192.0.2.1/back", "has an IP address in place of a domain"),
-        ("https://[2001:db8::1]/back", "has an IP address in place of a domain"),
-        ("https://app.example.com/a/../b", "has a path that leads upwards"),
-        ("https://app.example.com/a/%2e%2e/b", "has a path that leads upwards"),
-        ("https://app.example.com/a%5c..", "has a path that leads upwards"),
-        ("https://app.example.com/%", "has an escape that stands for nothing"),
-        ("https://app.example.com/%00", "has an escape that stands for nothing"),
-        ("https://app.example.com/a b", "has characters that belong in no address"),
-        ("https://app.example.com/\\back", "has characters that belong in no address"),
-        ("https://äpp.example.com/", "has characters that belong in no address"),
+        ("https://192.0.2.1/back", "has an IP address instead of a domain"),
+        ("https://[2001:db8::1]/back", "has an IP address instead of a domain"),
+        ("https://app.example.com/a/../b", "has a path that contains .."),
+        ("https://app.example.com/a/%2e%2e/b", "has a path that contains .."),
+        ("https://app.example.com/a%5c..", "has a path that contains .."),
+        ("https://app.example.com/%", "has an invalid percent-encoding"),
+        ("https://app.example.com/%00", "has an invalid percent-encoding"),
+        ("https://app.example.com/a b", "has characters that are not allowed in an address"),
+        ("https://app.example.com/\\back", "has characters that are not allowed in an address"),
+        ("https://äpp.example.com/", "has characters that are not allowed in an address"),
         ("https://app/", "has no top-level domain"),
-        ("/back", "is no absolute address"),
-        ("app.example.com", "is no absolute address"),
-        ("myapp://back", "is no absolute address"),
-        ("https://", "is no absolute address"),
+        ("/back", "is not an absolute address"),
+        ("app.example.com", "is not an absolute address"),
+        ("myapp://back", "is not an absolute address"),
+        ("https://", "is not an absolute address"),
         ("https://app.example.com:port/", "is no address"),
         ("https://[app/", "is no address"),
         (PAGE, ""),
@@ -71,6 +71,41 @@ def test_addresses_of_both_settings(google: FakeGoogle, configure: Callable[...,
 
     assert len(problems) == 2
     assert all("is plain http" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("key", "address", "written"),
+    [
+        ("FRONT_END_REDIRECT_URIS", ORIGIN, f"{ORIGIN}/"),
+        ("FRONT_END_REDIRECT_URIS", f"{PAGE}?from=google", PAGE),
+        ("FRONT_END_REDIRECT_URIS", f"{PAGE}?", PAGE),
+        ("FRONT_END_REDIRECT_URIS", "https://APP.example.com/linked/", PAGE),
+        ("FRONT_END_REDIRECT_URIS", "HTTPS://app.example.com:443/linked/", PAGE),
+        ("FRONT_END_REDIRECT_URIS", "http://localhost:80/linked/", "http://localhost/linked/"),
+        ("FRONT_END_REDIRECT_URIS", "http://[::1]:5173", "http://[::1]:5173/"),
+        ("FRONT_END_ORIGINS", "https://APP.example.com:443", ORIGIN),
+    ],
+)
+def test_address_that_browsers_write_in_another_way(
+    google: FakeGoogle, configure: Callable[..., None], key: str, address: str, written: str
+) -> None:
+    """A page there calls itself by that one, and is compared with the other one to the letter."""
+    configure(**{key: [address]})
+
+    [message] = [found for found in run_checks() if str(found.id).endswith("W034")]
+
+    assert f"{address!r} in {key}" in message.msg
+    assert f"{written!r}" in message.msg
+
+
+@pytest.mark.parametrize("page", [PAGE, "http://localhost:5173/linked", "http://[::1]:5173/Back"])
+def test_address_that_browsers_write_alike(
+    google: FakeGoogle, configure: Callable[..., None], page: str
+) -> None:
+    """Neither is one that Google would refuse anyhow told twice."""
+    configure(FRONT_END_REDIRECT_URIS=[page, "http://APP.example.com/"], FRONT_END_ORIGINS=[ORIGIN])
+
+    assert "W034" not in ids()
 
 
 def test_page_that_the_secrets_file_does_not_list(

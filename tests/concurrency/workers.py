@@ -31,17 +31,22 @@ class Worker:
 
     Args:
         call: the name of a function in ``worker.py``.
-        account: which it is called with.
+        account: which it is called with, if that needs one.
         aliases: of further connections to the same database.
         options: the rest of the order.
     """
 
     def __init__(
-        self, call: str, account: GoogleAccount, *, aliases: Iterable[str] = (), **options: Any
+        self,
+        call: str,
+        account: GoogleAccount | None,
+        *,
+        aliases: Iterable[str] = (),
+        **options: Any,
     ) -> None:
         order = {
             "call": call,
-            "account": str(account.pk),
+            "account": str(account.pk) if account else "",
             "threads": 1,
             "times": 1,
             "skew": 0,

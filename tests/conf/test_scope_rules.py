@@ -149,6 +149,7 @@ def test_choose_scopes(required: str, optional: str, granted: str, asked: str) -
     assert short(chosen) == asked
 
 
+@pytest.mark.slow
 @given(st.lists(scopes, max_size=8), st.lists(scopes, max_size=8), st.lists(scopes, max_size=3))
 def test_nothing_required_is_lost(
     required: list[str], optional: list[str], granted: list[str]

@@ -21,6 +21,7 @@ PUBLIC_MODULES = [
     f"django_google_link.{name}"
     for name in (
         "admin",
+        "contrib.key_services",
         "contrib.ninja",
         "contrib.rest_framework",
         "decorators",

@@ -128,7 +128,7 @@ def test_names_in_settings_can_be_imported() -> None:
 
     assert import_string(middleware)
     assert import_string(
-        run("howto/rest-framework", "REST_FR")["REST_FRAMEWORK"]["EXCEPTION_HANDLER"]
+        run("howto/rest-framework", "EXCEPTION_HANDLER")["REST_FRAMEWORK"]["EXCEPTION_HANDLER"]
     )
 
 
@@ -137,7 +137,7 @@ def test_drf_view(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any, settings: Settings, url: str
 ) -> None:
     """A 403 that says where to go, and then the events."""
-    settings.REST_FRAMEWORK = run("howto/rest-framework", "REST_FR")["REST_FRAMEWORK"]
+    settings.REST_FRAMEWORK = run("howto/rest-framework", "EXCEPTION_HANDLER")["REST_FRAMEWORK"]
     refused = browser.get(url, headers={"accept": "application/json"})
     assert set(refused.json()) == {
         "error",
@@ -257,7 +257,7 @@ def test_outage_says_when_to_come_back(rf: RequestFactory, settings: Settings) -
 
 def test_pages_are_put_into_the_site(browser: Client, settings: Settings) -> None:
     """By one template of the site's own, whatever its blocks are called."""
-    plain, mapped = blocks(text_of("howto/pages"), "html")
+    plain, mapped, _ = blocks(text_of("howto/pages"), "html")
     head = "<head>{% block head %}{% endblock %}</head>"
     names = {plain: ("title", "content"), mapped: ("page_title", "main")}
     for override, (title, content) in names.items():

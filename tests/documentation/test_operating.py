@@ -57,6 +57,7 @@ def logged() -> set[tuple[str, str]]:
     return found
 
 
+@pytest.mark.slow
 def test_log_table_has_every_line() -> None:
     """Whoever greps for it finds it."""
     table = next(table for table in tables(text_of("howto/operating")) if table[0][0] == "INFO")

@@ -67,6 +67,7 @@ def google(page: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> It
         yield google
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("page", PAGES)
 def test_page_of_a_provider(page: str, google: FakeGoogle, client: Client) -> None:
     """Off to consent, back to the page, and the API knows the account; an hour later as well."""

@@ -63,6 +63,7 @@ def use(settings: Settings, function: Any) -> None:
     assert check_settings() == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("login_recipe", "google")
 def test_age_of_a_login(client: Client, user: Any, settings: Settings) -> None:
     """Fresh it is enough; later the password is asked, and then it is again."""

@@ -254,6 +254,7 @@ def test_rotation_leaves_the_digests_of_the_newest_key(use: Callable[..., None])
     assert found_by(TOKEN) == [[account.pk], [account.pk]]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared_database")
 def test_replaced_tokens_and_rotation_at_once(
     google: FakeGoogle, alice: FakeUser, use: Callable[..., None]

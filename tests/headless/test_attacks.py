@@ -24,6 +24,7 @@ from tests.support.databases import at_once, new_user
 from tests.support.front_ends import PAGE, FrontEnd, refusal
 from tests.support.hostile_provider import HostileProvider, forward_to, hostile_provider
 from tests.support.urls import query_of
+from tests.support.workers import during_refresh
 
 pytestmark = pytest.mark.django_db
 
@@ -119,6 +120,7 @@ def test_answer_that_is_malformed_spends_nothing(
     assert front_end.complete(started["ticket"], back, error="").status_code == 200
 
 
+@pytest.mark.slow
 def test_altered_ticket(front_end: FrontEnd, google: FakeGoogle, alice: FakeUser) -> None:
     """Wherever a character is changed, cut off or added."""
     started = front_end.start()
@@ -266,15 +268,20 @@ def test_answer_with_the_nonce_of_another(
     ["", PAGE[:-1], f"{PAGE}x", "https://evil.example/", OTHER_PAGE, f"{PAGE}?x=1", CALLBACK],
 )
 def test_answer_at_another_address(
-    front_end: FrontEnd, google: FakeGoogle, alice: FakeUser, address: str
+    front_end: FrontEnd,
+    google: FakeGoogle,
+    alice: FakeUser,
+    caplog: pytest.LogCaptureFixture,
+    address: str,
 ) -> None:
-    """It was sent by another one than was asked (RFC 9700 section 4.4)."""
+    """It was sent by another one than was asked (RFC 9700 section 4.4); the log says which."""
     started = front_end.start()
     back = google.consent(started["authorization_url"], user=alice)
 
     response = front_end.complete(started["ticket"], back, redirect_uri=address)
 
     assert refusal(response) == (400, "redirect_uri_mismatch")
+    assert f"arrived at {address!r}, and was to arrive at {PAGE!r}." in caplog.text
     assert nothing_came_of_it(google)
     # Whoever knew the state has used it up.
     assert refusal(front_end.complete(started["ticket"], back)) == (409, "ticket_used")
@@ -355,6 +362,53 @@ def test_link_request_of_another(
     with pytest.raises(FrontEndError) as refused:
         start_link(user, {"link_request": signed}, host="other.example")
     assert refused.value.error == "link_request_invalid"
+
+
+def test_user_who_is_deleted_before_they_are_back(
+    mounted: FrontEnd, google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Their session or token is nobody's by then."""
+    started = mounted.start()
+    back = google.consent(started["authorization_url"], user=alice)
+
+    user.delete()
+
+    assert refusal(mounted.complete(started["ticket"], back)) == (401, "login_required")
+    assert nothing_came_of_it(google)
+
+
+def test_user_who_is_deactivated_before_they_are_back(
+    front_end: FrontEnd, google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """A session of theirs is nobody's, as Django has it."""
+    started = front_end.start()
+    back = google.consent(started["authorization_url"], user=alice)
+
+    type(user).objects.filter(pk=user.pk).update(is_active=False)
+
+    assert refusal(front_end.complete(started["ticket"], back)) == (401, "login_required")
+    assert nothing_came_of_it(google)
+
+
+def test_user_who_is_deleted_while_google_is_asked(
+    shared_database: None, google: FakeGoogle, configure: Callable[..., None], alice: FakeUser
+) -> None:
+    """There is nobody to have the grant: it is ended, and no error of the server's."""
+    configure(FRONT_END_REDIRECT_URIS=[PAGE])
+    google.client.redirect_uris.append(PAGE)
+    user, client = new_user(), Client()
+    client.force_login(user)
+    front_end = FrontEnd(client)
+    started = front_end.start()
+    back = google.consent(started["authorization_url"], user=alice)
+
+    with during_refresh(google, type(user).objects.get(pk=user.pk).delete):
+        response = front_end.complete(started["ticket"], back)
+
+    assert refusal(response) == (400, "ticket_invalid")
+    assert not GoogleAccount.objects.exists()
+    assert not PendingRevocation.objects.exists()
+    assert len(google.requests_to("revoke")) == 1
 
 
 def test_inside_a_transaction_nothing_is_spent(

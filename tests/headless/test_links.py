@@ -72,6 +72,26 @@ def test_ticket_is_used_once(front_end: FrontEnd, google: FakeGoogle, alice: Fak
     assert len(google.requests_to("token")) == 1
 
 
+def test_many_scopes(
+    front_end: FrontEnd, google: FakeGoogle, alice: FakeUser, configure: Callable[..., None]
+) -> None:
+    """However long the ticket and the signed requests grow, they are taken back."""
+    scopes = [f"https://www.googleapis.com/auth/product{n}.readonly" for n in range(100)]
+    configure(SCOPES=scopes)
+    started = front_end.start()
+    denied = front_end.complete(
+        started["ticket"], google.consent(started["authorization_url"], user=alice, deny=True)
+    )
+    assert refusal(denied) == (403, "access_denied")
+
+    again = front_end.start(link_request=denied.json()["link_request"])
+    back = google.consent(again["authorization_url"], user=alice)
+    response = front_end.complete(again["ticket"], back)
+
+    assert response.status_code == 200, response.content
+    assert set(GoogleAccount.objects.get().granted_scopes) >= set(scopes)
+
+
 def test_denial(front_end: FrontEnd, google: FakeGoogle, alice: FakeUser) -> None:
     """It is told, and the same can be tried again by a request of ours."""
     response = link(front_end, google, alice, deny=True)

@@ -165,6 +165,23 @@ def test_phone(
     assert "code_verifier" not in sent.form
 
 
+def test_code_of_a_redirect_in_a_ticket_for_the_script(
+    allow_modes: Callable[..., None], front_end: FrontEnd, google: FakeGoogle, alice: FakeUser
+) -> None:
+    """The weaker way takes no code that was given for a page, whose challenge it cannot meet."""
+    allow_modes(FRONT_END_REDIRECT_URIS=[ORIGIN])
+    google.client.redirect_uris.append(ORIGIN)
+    page = google.answer_link(front_end.start(), user=alice)
+    started = front_end.start(**SCRIPT)
+    assert started["redirect_uri"] == page["redirect_uri"]
+
+    answer = {"code": page["code"], "state": started["state"], "ticket": started["ticket"]}
+    response = front_end.send("POST", "links/complete/", answer)
+
+    assert refusal(response) == (400, "google_refused")
+    assert not GoogleAccount.objects.exists()
+
+
 def test_phone_that_is_asked_again_with_forced_consent(
     allow_modes: Callable[..., None],
     front_end: FrontEnd,
@@ -227,7 +244,7 @@ def test_script_without_a_page_to_fall_back_on(
     alice: FakeUser,
     configure: Callable[..., None],
 ) -> None:
-    """It says that no lasting access came."""
+    """It says that not grant lasting access came."""
     configure(FRONT_END_REDIRECT_URIS=[])
     google.grant(alice, ["openid", CALENDAR])
 
@@ -249,6 +266,7 @@ def test_no_refresh_token_twice(front_end: FrontEnd, google: FakeGoogle, alice: 
     assert refusal(second) == (400, "no_refresh_token")
 
 
+@pytest.mark.slow
 def test_other_account_by_script(
     allow_modes: Callable[..., None], front_end: FrontEnd, google: FakeGoogle, alice: FakeUser
 ) -> None:

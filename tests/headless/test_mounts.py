@@ -12,7 +12,10 @@ from django.test import Client
 from drf_spectacular.generators import SchemaGenerator
 from pytest_django import Settings
 from rest_framework.authentication import SessionAuthentication
+from rest_framework.permissions import BasePermission
 from rest_framework.throttling import UserRateThrottle
+from rest_framework.versioning import URLPathVersioning
+from rest_framework_simplejwt.authentication import JWTAuthentication
 
 from django_google_link.contrib.rest_framework.views import FrontEndView
 from django_google_link.headless import FrontEndError, read_openapi
@@ -34,6 +37,7 @@ ENDPOINTS = [
 WITH_BODY = [endpoint for endpoint in ENDPOINTS if endpoint[0] in {"PATCH", "POST"}]
 
 
+@pytest.mark.slow
 def test_link_and_unlink(mounted: FrontEnd, google: FakeGoogle, alice: FakeUser, user: Any) -> None:
     """All that a front end does with an account, from the first to the last."""
     started = mounted.start()
@@ -318,6 +322,8 @@ def test_views_step_out_of_transactions(
 def test_csrf_with_sessions(allow_front_end: None, user: Any) -> None:
     """Another site's page has no token of ours; ours has one in its cookie."""
     client = Client(enforce_csrf_checks=True)
+    # Who is nobody is told that first: they have no cookie, either.
+    assert refusal(FrontEnd(client).send("POST", "links/", {})) == (401, "login_required")
     client.force_login(user)
     ours = FrontEnd(client)
     assert refusal(ours.send("POST", "links/", {})) == (403, "csrf_failed")
@@ -326,6 +332,25 @@ def test_csrf_with_sessions(allow_front_end: None, user: Any) -> None:
     response = FrontEnd(client, **{"x-csrftoken": "a" * 32}).send("POST", "links/", {})
 
     assert response.status_code == 200
+
+
+@pytest.mark.parametrize("api", ["/google/api/", "/session/google/"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://testserver.evil.example"]
+)
+def test_page_of_another_origin_that_has_the_token(
+    allow_front_end: None, api_site: None, user: Any, api: str, origin: str
+) -> None:
+    """What browsers say of where a request comes from counts as well."""
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(user)
+    client.cookies["csrftoken"] = "a" * 32
+    headers = {"x-csrftoken": "a" * 32}
+
+    theirs = FrontEnd(client, api=api, **headers, origin=origin)
+    assert refusal(theirs.send("POST", "links/", {})) == (403, "csrf_failed")
+    ours = FrontEnd(client, api=api, **headers, origin="http://testserver")
+    assert ours.send("POST", "links/", {}).status_code == 200
 
 
 def test_csrf_with_sessions_of_rest_framework(
@@ -388,6 +413,41 @@ def test_site_that_requires_a_login_everywhere(mounted: FrontEnd, settings: Sett
     assert mounted.send("GET", "accounts/").status_code == 200
 
 
+class Verified(BasePermission):
+    """A rule of the site's, for all its views."""
+
+    def has_permission(self, request: Any, view: Any) -> bool:
+        """Let those pass who are verified."""
+        return request.user.username == "ben"
+
+
+def test_permissions_of_the_site(
+    allow_front_end: None, api_site: None, user: Any, other_user: Any, settings: Settings
+) -> None:
+    """Who may do nothing else there links nothing, either; who is nobody is told so first."""
+    settings.REST_FRAMEWORK = {"DEFAULT_PERMISSION_CLASSES": [f"{__name__}.Verified"]}
+    anna = FrontEnd(Client(), api="/drf/google/", authorization="Bearer token-anna")
+    ben = FrontEnd(Client(), api="/drf/google/", authorization="Bearer token-ben")
+
+    for method, path in ENDPOINTS:
+        assert refusal(anna.send(method, path, {})) == (403, "permission_denied")
+        nobody = FrontEnd(Client(), api="/drf/google/")
+        assert refusal(nobody.send(method, path, {})) == (401, "login_required")
+    assert ben.send("GET", "accounts/").status_code == 200
+    assert anna.client.get("/drf/google/openapi.json").status_code == 200
+
+
+def test_permissions_for_models(
+    allow_front_end: None, api_site: None, user: Any, settings: Settings
+) -> None:
+    """What a site asks for its models' views does not concern these, which have none."""
+    permission = "rest_framework.permissions.DjangoModelPermissions"
+    settings.REST_FRAMEWORK = {"DEFAULT_PERMISSION_CLASSES": [permission]}
+    ours = FrontEnd(Client(), api="/drf/google/", authorization="Bearer token-anna")
+
+    assert ours.send("POST", "links/", {}).status_code == 200
+
+
 def test_throttling_of_the_site(
     allow_front_end: None, api_site: None, user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -409,6 +469,39 @@ def test_throttling_of_the_site(
 
     assert refusal(response) == (429, "throttled")
     assert response["Retry-After"] == "60"
+
+
+def test_version_in_the_path(
+    allow_front_end: None,
+    api_site: None,
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The site's own versioning may be one that its paths show."""
+    monkeypatch.setattr(FrontEndView, "versioning_class", URLPathVersioning)
+    ours = FrontEnd(Client(), api="/drf/v1/google/", authorization="Bearer token-anna")
+
+    started = ours.start()
+    back = google.consent(started["authorization_url"], user=alice)
+    account = ours.complete(started["ticket"], back).json()["account"]
+
+    path = f"accounts/{account['id']}/"
+    assert ours.send("PATCH", path, {"label": "Work"}).json()["label"] == "Work"
+    assert len(ours.send("GET", "accounts/").json()["accounts"]) == 1
+    assert ours.send("DELETE", path).status_code == 204
+    assert ours.client.get(f"{ours.api}openapi.json").status_code == 200
+
+
+def test_token_that_another_package_refuses(
+    allow_front_end: None, api_site: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its error has a word of its own; the contract's stays as it is."""
+    monkeypatch.setattr(FrontEndView, "authentication_classes", [JWTAuthentication])
+    ours = FrontEnd(Client(), api="/drf/google/", authorization="Bearer expired")
+
+    assert refusal(ours.send("GET", "accounts/")) == (401, "login_required")
 
 
 def test_openapi_is_served(client: Client, api_site: None) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection
 from django.test import AsyncClient, Client
+from pytest_django import Settings
 
 from django_google_link.models import GoogleAccount
 from django_google_link.testing import FakeGoogle, FakeUser, make_google_account
 from tests.support.constants import CALENDAR
-from tests.support.front_ends import FrontEnd
+from tests.support.front_ends import FrontEnd, refusal
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("api_site")]
 
@@ -95,6 +97,31 @@ def test_operation_for_nobody(google: FakeGoogle) -> None:
     assert response.status_code == 403
     assert response.json()["reason"] == "anonymous"
     assert "link_request" not in response.json()
+
+
+def test_key_that_belongs_to_nobody(allow_front_end: None, user: Any) -> None:
+    """The site's own function finds no user: nobody is logged in."""
+    client = Client()
+    response = client.get("/nobodys/agenda", headers=TOKEN)
+    assert response.status_code == 403
+    assert response.json()["reason"] == "anonymous"
+
+    front_end = FrontEnd(client, api="/nobodys/google/", **TOKEN)
+    assert refusal(front_end.send("GET", "accounts/")) == (401, "login_required")
+
+
+def test_mistake_of_an_operator_while_developing(
+    allow_front_end: None, user: Any, settings: Settings, configure: Callable[..., None]
+) -> None:
+    """ninja shows the traceback as it always does: it is no refusal, and no JSON."""
+    settings.DEBUG = True
+    configure(CLIENT_ID="", CLIENT_SECRET="")
+
+    response = Client().post("/ninja/google/links/", "{}", "application/json", headers=TOKEN)
+
+    assert response.status_code == 500
+    assert response["Content-Type"] == "text/plain"
+    assert b"ImproperlyConfigured" in response.content or b"SettingsError" in response.content
 
 
 def test_api_under_asgi(allow_front_end: None, user: Any, async_client: AsyncClient) -> None:

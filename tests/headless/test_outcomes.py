@@ -20,6 +20,7 @@ from django_google_link.models import GoogleAccount, Reason
 from django_google_link.testing import FakeGoogle, FakeUser, make_google_account, travel
 from tests.support.constants import CALENDAR, DRIVE
 from tests.support.front_ends import PAGE, FrontEnd, refusal
+from tests.support.key_services import use_keys, wrap
 from tests.support.urls import query_of
 
 pytestmark = pytest.mark.django_db
@@ -98,6 +99,7 @@ def test_denial_in_a_front_end_is_none_in_the_pages(
     assert front_end.client.get("/agenda/", headers={"accept": "text/html"}).status_code == 403
 
 
+@pytest.mark.slow
 def test_partial_consent_is_remembered(
     front_end: FrontEnd, google: FakeGoogle, alice: FakeUser
 ) -> None:
@@ -276,7 +278,7 @@ def test_login_hint(
     assert "login_hint" not in query_of(front_end.start(add=True)["authorization_url"])
     account = make_google_account(user, sub="42")
     assert front_end.start(account=str(account.pk))["login_hint"] == "42"
-    with pytest.raises(Exception, match="something else than text"):
+    with pytest.raises(Exception, match="did not return text"):
         others_front_end.start()
 
 
@@ -300,3 +302,22 @@ def test_head(front_end: FrontEnd) -> None:
     response = front_end.send("HEAD", "accounts/")
 
     assert (response.status_code, response.content) == (200, b"")
+
+
+@pytest.mark.usefixtures("key_service")
+def test_ticket_stays_good_while_it_cannot_be_read(
+    front_end: FrontEnd, google: FakeGoogle, alice: FakeUser, settings: Settings
+) -> None:
+    """Its key cannot be had: nothing is spent, and nobody is asked."""
+    key = wrap()
+    use_keys(settings, key)
+    answer = google.answer_link(front_end.start(), user=alice)
+    use_keys(settings, key, ENCRYPTION_SITE="there")
+
+    for data, path in (({}, "links/"), (answer, "links/complete/")):
+        refused = front_end.send("POST", path, data)
+        assert refusal(refused) == (503, "not_stored")
+        assert "cannot encrypt" in refused.json()["detail"]
+    assert google.requests_to("token") == []
+    use_keys(settings, key, ENCRYPTION_SITE="here")
+    assert front_end.send("POST", "links/complete/", answer).status_code == 200

@@ -85,3 +85,43 @@ def test_forked_processes_share_no_connection() -> None:
 
         assert result.returncode == 0, result.stderr
         assert Counter(server.counts.values()) == {1: 25 * (1 + 4 + 4 + 8 + 1)}
+
+
+# A master that forks in the middle of a call, with a lock that nobody will give back.
+ASKING = """
+import os, sys, threading
+import django
+from django.conf import settings
+settings.configure()
+django.setup()
+from django_google_link.conf.shared_call import SharedCall
+
+begun, over = threading.Event(), threading.Event()
+
+def ask():
+    begun.set()
+    over.wait()
+    return os.getpid()
+
+call = SharedCall(ask, explain=str, subject="It")
+waiting = threading.Thread(target=call.get, kwargs={"limit": 20})
+waiting.start()
+begun.wait()
+pid = os.fork()
+over.set()
+assert call.get(limit=20) == os.getpid()
+if not pid:
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+"""
+
+
+def test_forked_process_makes_the_call_that_was_under_way() -> None:
+    """The thread that made it is in the other one."""
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ASKING],
+        cwd=ROOT,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": ""},
+        timeout=60,
+        check=True,
+    )

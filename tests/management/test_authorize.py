@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import threading
+import time
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
@@ -199,6 +200,7 @@ def test_authorize_with_broken_settings(user: Any, settings: Settings) -> None:
         call_command("google_link_authorize", user.get_username(), skip_checks=True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("desktop")
 def test_authorize_that_nobody_answers(google: FakeGoogle, user: Any) -> None:
     """It does not wait for ever, and a wrong state is nobody."""
@@ -249,22 +251,52 @@ def test_authorize_for_a_user_who_is_deleted_meanwhile(
 
 
 @pytest.mark.usefixtures("desktop")
+@pytest.mark.parametrize("name", ["firefox", "/usr/bin/lynx", "w3m"])
 def test_authorize_opens_a_browser(
-    google: FakeGoogle, alice: FakeUser, user: Any, monkeypatch: pytest.MonkeyPatch
+    google: FakeGoogle, alice: FakeUser, user: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """The address is printed, too."""
+    """One that runs until its page is there is not waited for by what gives it the page."""
     visit = allowing(google, alice)
-    threads: list[threading.Thread] = []
+    ended: list[str] = []
+    is_left = threading.Event()
 
-    def open_browser(url: str) -> bool:
-        threads.append(threading.Thread(target=visit, args=[url]))
-        threads[0].start()
+    def run_browser(url: str) -> bool:
+        visit(url)
+        time.sleep(0.2)  # Its user reads the page.
+        ended.append(name)
+        is_left.set()
         return True
 
-    monkeypatch.setattr(webbrowser, "open", open_browser)
-    out = io.StringIO()
-    call_command("google_link_authorize", user.get_username(), stdout=out)
-    threads[0].join()
+    monkeypatch.setattr(webbrowser, "open", run_browser)
+    monkeypatch.setattr(webbrowser, "get", lambda: webbrowser.GenericBrowser(name))
+    call_command("google_link_authorize", user.get_username(), stdout=io.StringIO())
+
+    if name == "firefox":
+        is_left.wait(10)  # It has a window of its own, which may stay open.
+    assert ended == [name]
+    assert GoogleAccount.objects.get().email == alice.email
+
+
+@pytest.mark.usefixtures("desktop")
+@pytest.mark.parametrize("error", [webbrowser.Error, ValueError, OSError])
+def test_authorize_without_a_browser(
+    google: FakeGoogle,
+    alice: FakeUser,
+    user: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[Exception],
+) -> None:
+    """The address that is printed is opened by hand, whatever ``BROWSER`` says."""
+    visit = allowing(google, alice)
+
+    def refuse(url: str = "") -> Any:
+        if url:
+            visit(url)
+        raise error("No browser is here.") if url else webbrowser.Error("No browser is here.")
+
+    monkeypatch.setattr(webbrowser, "open", refuse)
+    monkeypatch.setattr(webbrowser, "get", refuse)
+    call_command("google_link_authorize", user.get_username(), stdout=io.StringIO())
 
     assert GoogleAccount.objects.get().email == alice.email
 
@@ -292,7 +324,7 @@ def test_authorize_without_lasting_access(
     """A link that cannot be refreshed is not stored."""
     configure(AUTHORIZATION_PARAMS={"access_type": "online"})
 
-    with pytest.raises(CommandError, match="no lasting access"):
+    with pytest.raises(CommandError, match="not grant lasting access"):
         run_authorize(user.get_username(), allowing(google, alice))
 
     assert not GoogleAccount.objects.exists()

@@ -204,6 +204,7 @@ def test_answer_that_drips_ends_at_the_deadline(
     assert_nothing_goes_on()
 
 
+@pytest.mark.slow
 def test_answer_is_not_read_after_the_deadline(server: HostileServer) -> None:
     """Though its next byte may be there already."""
     server.next.append(dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b"x"))
@@ -256,6 +257,7 @@ def test_nothing_is_sent_after_the_deadline(
         assert server.requests == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_nothing_is_sent_after_a_name_was_looked_up_slowly(
     monkeypatch: pytest.MonkeyPatch,

@@ -120,6 +120,7 @@ def test_name_that_is_anothers_key_is_asked_about() -> None:
         export("clara", by="pk")
 
 
+@pytest.mark.slow
 def test_a_thousand_links_take_a_few_statements() -> None:
     """And come a row at a time."""
     user = new_user()

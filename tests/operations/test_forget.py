@@ -73,6 +73,7 @@ def test_user_is_forgotten(google: FakeGoogle, alice: FakeUser, is_there: bool) 
             forget(name, "--noinput")
 
 
+@pytest.mark.slow
 def test_google_account_is_forgotten_whoever_has_linked_it() -> None:
     """By its subject, to the letter."""
     for name, sub in (("clara", "aBc"), ("dora", "aBc"), ("emil", "abc")):

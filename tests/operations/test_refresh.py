@@ -90,6 +90,7 @@ def test_list_due_accounts_are_those_that_are_unused_or_about_to_expire() -> Non
     assert due(10) == {"unused", "never used", "expired", "without", "expiring"}
 
 
+@pytest.mark.slow
 def test_command_refreshes_what_is_due(google: FakeGoogle, alice: FakeUser) -> None:
     """Once each; afterwards there is nothing left to do."""
     link_many(7, google, alice)
@@ -109,6 +110,7 @@ def test_command_uses_what_google_would_drop(google: FakeGoogle, alice: FakeUser
     assert run() == "Nothing is due.\n"
 
 
+@pytest.mark.slow
 def test_command_goes_all_the_way_round(
     google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,13 +166,14 @@ def test_command_asks_nothing_more_for_a_client_that_is_refused(
     google.error_next("invalid_client", status=401, count=100)
     before = links()
 
-    said = failed("20 of the accounts stay as they are", expiring_within=0, workers=2)
+    said = failed("20 of the accounts were not refreshed", expiring_within=0, workers=2)
 
-    assert said.strip().startswith("20 left alone: the provider refuses their client")
+    assert said.strip().startswith("20 skipped: the provider refuses their client")
     assert asked(google) <= 2
     assert links() == before
 
 
+@pytest.mark.slow
 def test_command_goes_on_behind_a_link_of_the_former_client(
     google: FakeGoogle, alice: FakeUser
 ) -> None:
@@ -190,7 +193,7 @@ def test_command_knows_a_client_that_is_not_configured(
     """Somebody has taken it out of the settings."""
     link_many(1, google, alice, client="gone")
 
-    assert "1 left alone" in failed("1 of the accounts", expiring_within=0)
+    assert "1 skipped" in failed("1 of the accounts", expiring_within=0)
     assert "There is no client 'gone'" in caplog.text
 
 
@@ -202,19 +205,20 @@ def test_command_without_the_key_leaves_all_as_it_is(
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [OTHER_KEY]}
     before = table()
 
-    assert "3 left alone: their encryption key" in failed("3 of", expiring_within=0)
+    assert "3 skipped: their encryption key" in failed("3 of", expiring_within=0)
     assert table() == before
     assert "Put that key back" in caplog.text
 
 
+@pytest.mark.slow
 def test_command_stops_when_google_is_down(google: FakeGoogle, alice: FakeUser) -> None:
     """All are counted, few are asked for, and no account is lost."""
     link_many(20, google, alice)
     google.fail_next(count=100)
 
-    text = failed("20 of the accounts stay as they are", expiring_within=0, workers=2)
+    text = failed("20 of the accounts were not refreshed", expiring_within=0, workers=2)
 
-    assert text == "      20 postponed: the provider gave no usable answer\n"
+    assert text == "      20 postponed: no usable response from the provider\n"
     assert 5 <= asked(google) <= 7
     assert GoogleAccount.objects.filter(status=Status.ACTIVE).count() == 20
 
@@ -234,6 +238,7 @@ def test_command_goes_on_when_google_answers_in_between(
     assert asked(google) == 20
 
 
+@pytest.mark.slow
 def test_command_that_is_interrupted_says_what_it_has_done(
     google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,13 +321,14 @@ def test_check_of_one_account(google: FakeGoogle, alice: FakeUser) -> None:
     assert refresh.check_account(account) == RefreshOutcome.LOST
 
 
+@pytest.mark.slow
 def test_policy_of_one_organization_is_not_everybodys(google: FakeGoogle, alice: FakeUser) -> None:
     """Google refuses one user's token; nothing is wrong with the client."""
     link_many(9, google, alice)
     google.error_next("admin_policy_enforced")
 
     assert run(expiring_within=0, workers=1) == (
-        "       8 refreshed\n       1 left alone: a policy of their organization forbids it\n"
+        "       8 refreshed\n       1 skipped: forbidden by a policy of their organization\n"
     )
 
 
@@ -331,7 +337,7 @@ def test_command_does_not_ask_for_those_that_wait(google: FakeGoogle, alice: Fak
     link_many(3, google, alice)
     GoogleAccount.objects.update(refresh_retry_at=in_seconds(60))
     text = failed("3 of the accounts", expiring_within=0)
-    assert text == "       3 waiting for their next attempt, since the last one failed\n"
+    assert text == "       3 waiting to be retried after a failure\n"
     assert asked(google) == 0
 
     GoogleAccount.objects.update(refresh_retry_at=in_seconds(-1))

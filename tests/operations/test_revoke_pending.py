@@ -47,6 +47,7 @@ def asked(google: FakeGoogle) -> int:
     return len(google.requests_to("revoke"))
 
 
+@pytest.mark.slow
 def test_grant_of_many_links_takes_one_request(google: FakeGoogle, alice: FakeUser) -> None:
     """Also where Google has let most of their tokens die: it keeps the newest."""
     google.max_refresh_tokens = 5
@@ -69,6 +70,7 @@ def test_chunks_of_a_long_outbox(
     assert asked(google) == 1
 
 
+@pytest.mark.slow
 def test_token_that_google_does_not_know_settles_only_itself(
     google: FakeGoogle, alice: FakeUser
 ) -> None:
@@ -82,6 +84,7 @@ def test_token_that_google_does_not_know_settles_only_itself(
     assert google.granted_scopes(alice) is None
 
 
+@pytest.mark.slow
 def test_tokens_that_google_knows_no_more_are_tried_each(
     google: FakeGoogle, alice: FakeUser
 ) -> None:
@@ -118,6 +121,7 @@ def test_link_that_lives_cancels_them_all(google: FakeGoogle, alice: FakeUser) -
     assert not PendingRevocation.objects.exists()
 
 
+@pytest.mark.slow
 def test_one_of_several_workers_takes_a_grant(google: FakeGoogle, alice: FakeUser) -> None:
     """Commands on several machines, each with another of its rows in hand."""
     unlink_from_many(google, alice, 8)
@@ -141,6 +145,7 @@ def test_outage_postpones_a_grant_with_one_request(google: FakeGoogle, alice: Fa
     assert PendingRevocation.objects.filter(retry_at__gt=in_seconds(40), attempts=1).count() == 5
 
 
+@pytest.mark.slow
 def test_refusals_of_a_grant_are_bounded(google: FakeGoogle, alice: FakeUser) -> None:
     """Those that were not tried are tried first the next time."""
     unlink_from_many(google, alice, 5)
@@ -154,6 +159,7 @@ def test_refusals_of_a_grant_are_bounded(google: FakeGoogle, alice: FakeUser) ->
     assert len({request.form["token"] for request in google.requests_to("revoke")}) == 4
 
 
+@pytest.mark.slow
 def test_tokens_at_another_provider_are_each_revoked(
     google: FakeGoogle, alice: FakeUser, configure: Callable[..., None]
 ) -> None:
@@ -182,7 +188,7 @@ def test_one_that_always_fails_keeps_nobody_waiting(google: FakeGoogle) -> None:
 
 
 def test_google_that_is_down_is_left_alone(google: FakeGoogle) -> None:
-    """A few failures in a row say that it is not the grants."""
+    """A few consecutive failures say that it is not the grants."""
     user = new_user()
     for n in range(10):
         make_google_account(user, sub=str(n))
@@ -196,6 +202,7 @@ def test_google_that_is_down_is_left_alone(google: FakeGoogle) -> None:
     assert PendingRevocation.objects.filter(retry_at__lte=now).count() == 7
 
 
+@pytest.mark.slow
 def test_failures_that_are_not_in_a_row_stop_nothing(google: FakeGoogle) -> None:
     """In between one has worked."""
     user = new_user()

@@ -28,13 +28,13 @@ from django_google_link.accounts.authorize_links import AuthorizeRequest
 from django_google_link.accounts.grants import save_refresh
 from django_google_link.contrib.rest_framework import GoogleAware, GoogleRequired
 from django_google_link.decorators import google_aware, google_required
-from django_google_link.management.url_scopes import list_view_scopes
 from django_google_link.mixins import GoogleAwareMixin, GoogleRequiredMixin
 from django_google_link.models import GoogleAccount, PendingRevocation, Status
 from django_google_link.operations import scopes as engine
 from django_google_link.scopes import PREFIX
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
+from django_google_link.web.view_scopes import list_view_scopes
 from tests.support.accounts import linked, token_response
 from tests.support.chunks import use_small_chunks
 from tests.support.constants import CALENDAR, DRIVE, OPENID, TASKS
@@ -387,7 +387,7 @@ def test_links_of_one_grant_are_retired_together(google: FakeGoogle, alice: Fake
 
     assert said.endswith(
         "       1 retired, and revoked at the provider\n"
-        "       1 handled with another link of the same grant\n"
+        "       1 covered by another link with the same grant\n"
     )
     assert len(google.requests_to("revoke")) == 1
 
@@ -406,6 +406,7 @@ def test_other_providers_revoke_one_by_one(
     assert second.is_active
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared_database")
 def test_next_consent_asks_for_what_is_used(
     browser: Client, google: FakeGoogle, alice: FakeUser
@@ -438,6 +439,7 @@ def test_next_consent_asks_for_what_is_used(
     assert query_of(browser.get(again.url())["Location"])["include_granted_scopes"] == "true"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared_database")
 def test_google_is_down(browser: Client, google: FakeGoogle, alice: FakeUser) -> None:
     """The revocation waits, and so does the next consent, which would end with it."""

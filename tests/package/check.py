@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.documentation.tutorial import follow
+from tests.package.front_ends import link_from_front_ends
 
 PACKAGE = "django_google_link"
 ROOT = Path(__file__).parents[2]
@@ -24,6 +25,7 @@ SAMPLE = ROOT / "tests" / "sample_project"
 SETTINGS = """
 INSTALLED_APPS += ["django_google_link"]
 STATIC_ROOT = BASE_DIR / "static"
+LOGIN_URL = "admin:login"
 GOOGLE_LINK = {
     "CLIENTS": {
         "default": {"CLIENT_ID": "1-a.apps.googleusercontent.com", "CLIENT_SECRET": "secret"},
@@ -58,6 +60,10 @@ def main() -> None:
         print(test_a_sample(python, wheel, home / "sample"))
         (home / "tutorial").mkdir()
         print(follow(python, home / "tutorial")[-1])
+        more = [f"{wheel}[api,drf,ninja,testing]", "djangorestframework-simplejwt"]
+        run(python, "-m", "pip", "install", "--quiet", *more, cwd=home)
+        (home / "front_ends").mkdir()
+        print("".join(link_from_front_ends(python, home / "front_ends")), end="")
     print(f"{wheel.name}: complete, and works in a fresh project.")
 
 
@@ -71,6 +77,8 @@ def build(source: Path, to: Path) -> tuple[Path, Path]:
     """Build the sdist, and from it the wheel."""
     run(sys.executable, "-m", "build", "--outdir", str(to), str(source), cwd=source)
     (wheel,), (sdist,) = to.glob("*.whl"), to.glob("*.tar.gz")
+    # The front page of the package index is the README.
+    run(sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist), cwd=to)
     return wheel, sdist
 
 

@@ -129,14 +129,24 @@ key_api = NinjaAPI(auth=KeyAuth(), urls_namespace="key")
 key_api.add_router("/google", make_router(get_user=lambda request: user_of(request.auth)))  # type: ignore[attr-defined]
 bare_key_api = NinjaAPI(auth=KeyAuth(), urls_namespace="bare-key")
 bare_key_api.add_router("/google", make_router())
+nobodys_api = NinjaAPI(auth=KeyAuth(), urls_namespace="nobodys")
+nobodys_api.add_router("/google", make_router(get_user=lambda request: None))
+
+
+@nobodys_api.get("/agenda")
+@google_required(scopes=[CALENDAR], get_user=lambda request: None)
+def nobodys_agenda(request: HttpRequest) -> Any:
+    """Need an account of nobody's."""
 
 
 urlpatterns = [
     path("drf/google/", include("django_google_link.contrib.rest_framework.urls")),
+    path("drf/<str:version>/google/", include("django_google_link.contrib.rest_framework.urls")),
     path("ninja/", api.urls),
     path("open/", open_api.urls),
     path("session/", session_api.urls),
     path("key/", key_api.urls),
     path("bare-key/", bare_key_api.urls),
+    path("nobodys/", nobodys_api.urls),
     path("", include("tests.urls")),
 ]

@@ -1,12 +1,16 @@
-"""Ctrl-C ends a run in several processes at once."""
+"""A run ends: at once by Ctrl-C, and in a minute where a thread hangs."""
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
+import sys
 from typing import NoReturn
 
 import pytest
+
+_PATIENCE = 60  # seconds
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -21,3 +25,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _end(*_: object) -> NoReturn:
     os._exit(128 + signal.SIGINT)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure() -> None:
+    """Fail with all stacks where a thread that hangs keeps the process from its end."""
+    faulthandler.dump_traceback_later(_PATIENCE, exit=True, file=sys.__stderr__)

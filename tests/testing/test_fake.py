@@ -260,6 +260,7 @@ def test_import_is_light():
     assert run_python(code) == "set()"
 
 
+@pytest.mark.slow
 def test_works_without_django():
     """The fake serves in a process that never hears of Django, nor of the rest of the app."""
     code = (

@@ -87,11 +87,17 @@ def refuse(**options: Any) -> str:
     return str(caught.value)
 
 
-def ask_consent(google: str, client: dict[str, Any], email: str) -> str:
+def ask_consent(
+    google: str,
+    client: dict[str, Any],
+    email: str,
+    *,
+    redirect_uri: str = "http://127.0.0.1:8000/google/callback/",
+) -> str:
     """Let somebody allow all; return the address that the browser is sent to."""
     query = {
         "client_id": client["CLIENT_ID"],
-        "redirect_uri": "http://127.0.0.1:8000/google/callback/",
+        "redirect_uri": redirect_uri,
         "response_type": "code",
         "scope": "openid https://www.googleapis.com/auth/calendar.readonly",
         "state": "s",
@@ -205,10 +211,30 @@ def test_subjects_stay(settings: Settings, port: int) -> None:
     assert len(set(subjects)) == 1
 
 
+@pytest.mark.usefixtures("debug")
+@pytest.mark.parametrize("broken", [[], "https://app.example.com/linked/"])
+def test_pages_of_front_ends(settings: Settings, port: int, broken: Any) -> None:
+    """They are registered as the settings have them; what is broken there is the check's to say."""
+    page = "https://app.example.com/linked/"
+    front_end = {"FRONT_END_REDIRECT_URIS": [page]}
+    clients = {"default": front_end, "broken": {"FRONT_END_REDIRECT_URIS": broken}}
+    settings.GOOGLE_LINK = fake_google_settings({"CLIENTS": clients}, port=port)
+    client = settings.GOOGLE_LINK["CLIENTS"]["default"]
+    arrived = []
+
+    def visit() -> None:
+        google = f"http://127.0.0.1:{port}"
+        arrived.append(ask_consent(google, client, "anna@gmail.com", redirect_uri=page))
+
+    run_fake(visit, port=port)
+
+    assert arrived[0].startswith(f"{page}?")
+
+
 def test_nothing_outside_development() -> None:
     """It lets anybody in as anybody."""
     assert refuse() == (
-        "A fake Google lets anybody in as anybody. It runs where DEBUG is True only."
+        "A fake Google lets anybody in as anybody, so it only runs if DEBUG is True."
     )
 
 

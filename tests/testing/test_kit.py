@@ -65,6 +65,7 @@ def test_sessions_go_to_the_fake(
     assert session.get(f"https://calendar.googleapis.com{EVENTS}").json() == {"items": []}
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_settings_of_any_project_are_led_to_the_fake(
     settings: Settings, request: pytest.FixtureRequest

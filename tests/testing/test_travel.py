@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 import requests
 from google.auth.transport.requests import AuthorizedSession
 from google.oauth2.service_account import Credentials
@@ -81,6 +82,7 @@ def test_clock_of_its_own(app, alice, clock):
         assert app.call("/calendar", tokens["access_token"]).status_code == 200
 
 
+@pytest.mark.slow
 def test_service_accounts_live_on(settings: Settings) -> None:
     """Google's library signs by the real clock, and gets its tokens all the same."""
     settings.GOOGLE_LINK = {"SERVICE_ACCOUNTS": {"robot": {}}}

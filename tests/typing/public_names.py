@@ -6,6 +6,7 @@ from django_google_link.admin import (
     PendingRevocationAdmin,
     SecurityEventAdmin,
 )
+from django_google_link.contrib.key_services import KeyService
 from django_google_link.contrib.ninja import (
     add_exception_handler,
     make_router,
@@ -38,6 +39,7 @@ from django_google_link.exceptions import (
     GrantNotStoredError,
     HostedDomainError,
     IDTokenError,
+    KeyServiceError,
     MissingScopesError,
     NoRefreshTokenError,
     NotLinkedError,
@@ -155,6 +157,8 @@ __all__ = [
     "HistoryEntryAdmin",
     "HostedDomainError",
     "IDTokenError",
+    "KeyService",
+    "KeyServiceError",
     "LinkedGoogleAccess",
     "MissingScopesError",
     "NoRefreshTokenError",

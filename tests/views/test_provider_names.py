@@ -118,6 +118,7 @@ def test_page_of_accounts_shows_all_under_their_names(
     assert ">default<" not in page, "Each is the only one of its client."
 
 
+@pytest.mark.slow
 def test_pages_before_a_link_name_the_provider(
     browser: Client, google: FakeGoogle, alice: FakeUser, alone: FakeClient, language: str
 ) -> None:
@@ -133,6 +134,7 @@ def test_pages_before_a_link_name_the_provider(
     assert refused.status_code == 404
 
 
+@pytest.mark.slow
 def test_pages_of_a_link_name_the_provider(
     browser: Client, google: FakeGoogle, alice: FakeUser, alone: FakeClient, language: str
 ) -> None:
@@ -150,6 +152,7 @@ def test_pages_of_a_link_name_the_provider(
     assert "Google" not in response.content.decode()
 
 
+@pytest.mark.slow
 def test_page_of_a_view_names_its_provider(
     browser: Client, providers: FakeGoogle, alice: FakeUser, language: str
 ) -> None:
@@ -174,6 +177,7 @@ def test_page_in_between_names_the_provider(
     assert_named(client.get(f"{local(CALLBACK)[:-1]}default/?state=x&code=y"))
 
 
+@pytest.mark.slow
 def test_time_that_is_over_is_told(
     browser: Client, google: FakeGoogle, alice: FakeUser, settings: Settings, language: str
 ) -> None:
@@ -196,6 +200,7 @@ def test_time_that_is_over_is_told(
     assert_named(page)
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_log_names_the_provider(
     browser: Client,

@@ -129,6 +129,7 @@ def test_htmx_comes_back_to_the_whole_page(
 # No circles
 
 
+@pytest.mark.slow
 def test_declined_in_part_shows_a_page_and_try_again_works(
     browser: Client, google: FakeGoogle, alice: FakeUser
 ) -> None:
@@ -181,6 +182,7 @@ def test_declined_optional_scope_changes_nothing(
     assert (response.content, visits) == (b"files", 1)
 
 
+@pytest.mark.slow
 def test_declined_inside_the_view_shows_a_page(
     browser: Client, google: FakeGoogle, alice: FakeUser
 ) -> None:
@@ -250,6 +252,7 @@ def test_wrong_account_chosen_does_not_go_in_a_circle(
     assert added.json()["events"] == EVENTS
 
 
+@pytest.mark.slow
 def test_wrong_account_for_a_chosen_one_does_not_go_in_a_circle(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
@@ -340,10 +343,10 @@ def test_page_is_well_made(client: Client, user: Any, status: str) -> None:
 @pytest.mark.parametrize(
     ("status", "words", "button"),
     [
-        ("not_linked", "This page works with your Google account.", "Continue to Google"),
-        ("missing_scopes", "needs more than you have allowed", "Continue to Google"),
+        ("not_linked", "This page uses your Google account.", "Continue to Google"),
+        ("missing_scopes", "needs permissions that you have not granted", "Continue to Google"),
         ("needs_reauthorization", "no longer works", "Continue to Google"),
-        ("account_choice_required", "This page works with your", "Choose an account"),
+        ("account_choice_required", "This page uses your", "Choose an account"),
     ],
 )
 def test_page_says_what_is_the_matter(
@@ -357,7 +360,7 @@ def test_page_says_what_is_the_matter(
     assert words in page
     assert f">{button}</a>" in page
     assert ("See your calendars and their events" in page) is bool(missing)
-    assert "You left this out" not in page
+    assert "You declined this" not in page
 
 
 def test_page_escapes_what_comes_from_outside(browser: Client, user: Any) -> None:

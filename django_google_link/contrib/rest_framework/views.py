@@ -6,7 +6,7 @@ whatever parsers, renderers and exception handler the site has for its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.http import UnreadablePostError
@@ -19,6 +19,7 @@ from rest_framework.permissions import IsAuthenticated
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler as default_exception_handler
 
 from ...headless import (
@@ -41,12 +42,14 @@ from .serializers import (
     LinkSerializer,
 )
 
-_WORDS = {
-    exceptions.AuthenticationFailed: "login_required",
-    exceptions.NotAuthenticated: "login_required",
-    exceptions.ParseError: "invalid_json",
-    exceptions.UnsupportedMediaType: "unsupported_media_type",
-}
+_NO_USER = (exceptions.AuthenticationFailed, exceptions.NotAuthenticated)
+
+# Other packages raise subclasses of them, with words of their own.
+_WORDS = (
+    (_NO_USER, "login_required"),
+    (exceptions.ParseError, "invalid_json"),
+    (exceptions.UnsupportedMediaType, "unsupported_media_type"),
+)
 
 
 class _ObjectParser(BaseParser):
@@ -67,9 +70,14 @@ class _ObjectParser(BaseParser):
 
 
 class FrontEndView(GenericAPIView[Any]):
-    """What the endpoints have in common."""
+    """What the endpoints have in common.
+
+    What else their paths capture is the site's own, such as a version.
+    """
 
     permission_classes = [IsAuthenticated]
+    # As the root of DRF's routers says it: there is no model whose permissions could be asked for.
+    _ignore_model_permissions = True
     parser_classes = [_ObjectParser]
     renderer_classes = [JSONRenderer]
     # Nothing here is a queryset or a page of one.
@@ -80,6 +88,11 @@ class FrontEndView(GenericAPIView[Any]):
     def as_view(cls, **initkwargs: Any) -> Any:
         """Return the view, around which Django opens no transaction."""
         return outside_transactions(super().as_view(**initkwargs))
+
+    def get_permissions(self) -> Sequence[Any]:
+        """Return those of all the site's views, behind that there is a user."""
+        site: Sequence[Any] = api_settings.DEFAULT_PERMISSION_CLASSES
+        return [*super().get_permissions(), *(permission() for permission in site)]
 
     def get_exception_handler(self) -> Callable[..., Response | None]:
         """Return the handler that keeps to the one shape of errors."""
@@ -105,7 +118,7 @@ class AccountsView(FrontEndView):
 
     serializer_class = AccountsSerializer
 
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request, **captured: Any) -> Response:
         """List the accounts, default ones first."""
         return Response(list_accounts(request.user))
 
@@ -115,11 +128,11 @@ class AccountView(FrontEndView):
 
     serializer_class = AccountSerializer
 
-    def patch(self, request: Request, id: str) -> Response:
+    def patch(self, request: Request, id: str, **captured: Any) -> Response:
         """Label it, or make it the default."""
         return Response(change_account(request.user, id, self.read_object(request)))
 
-    def delete(self, request: Request, id: str) -> Response:
+    def delete(self, request: Request, id: str, **captured: Any) -> Response:
         """Unlink it, and revoke its grant."""
         require_proof(get_django_request(request))
         unlink_account(request.user, id)
@@ -132,7 +145,7 @@ class LinksView(FrontEndView):
     serializer_class = LinkSerializer
 
     @sensitive_variables()
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request, **captured: Any) -> Response:
         """Start a link, and say what is needed to send the user to Google."""
         data, known = self.read_object(request), get_django_request(request)
         require_proof(known)
@@ -146,7 +159,7 @@ class CompletionView(FrontEndView):
     serializer_class = CompletionSerializer
 
     @sensitive_variables()
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request, **captured: Any) -> Response:
         """Complete a link with what came back."""
         data, known = self.read_object(request), get_django_request(request)
         host = known.get_host()
@@ -156,10 +169,13 @@ class CompletionView(FrontEndView):
 class OpenAPIView(FrontEndView):
     """The contract, for anybody."""
 
-    permission_classes = []
     schema = None
 
-    def get(self, request: Request) -> Response:
+    def get_permissions(self) -> Sequence[Any]:
+        """Return none."""
+        return []
+
+    def get(self, request: Request, **captured: Any) -> Response:
         """Return the OpenAPI document of these endpoints."""
         return Response(read_openapi())
 
@@ -171,13 +187,11 @@ def _answer_exception(exc: Exception, context: dict[str, Any]) -> Response | Non
     if response is None:
         return None
     # Without a scheme of its own DRF says 403, and the contract 401.
-    is_unknown = isinstance(exc, exceptions.NotAuthenticated | exceptions.AuthenticationFailed)
-    if is_unknown:
+    if isinstance(exc, _NO_USER):
         response.status_code = status.HTTP_401_UNAUTHORIZED
     detail = _join_details(response.data)
     is_csrf = response.status_code == 403 and detail.startswith("CSRF")
-    word = "csrf_failed" if is_csrf else _WORDS.get(type(exc)) or _find_word(exc)
-    response.data = {"error": word, "detail": detail}
+    response.data = {"error": "csrf_failed" if is_csrf else _find_word(exc), "detail": detail}
     return response
 
 
@@ -187,5 +201,5 @@ def _join_details(data: Any) -> str:
 
 
 def _find_word(exc: Exception) -> str:
-    code = getattr(exc, "default_code", "")
-    return str(code) or "not_found"
+    known = next((word for kind, word in _WORDS if isinstance(exc, kind)), "")
+    return known or str(getattr(exc, "default_code", "")) or "not_found"

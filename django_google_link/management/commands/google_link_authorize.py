@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import secrets
-import webbrowser
 from argparse import ArgumentParser
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -29,6 +28,7 @@ from django_google_link.exceptions import (
     NoRefreshTokenError,
     OtherAccountError,
 )
+from django_google_link.management.browser import do_nothing, open_browser
 from django_google_link.management.command import LinkCommand
 from django_google_link.management.loopback import HOST, LoopbackServer
 from django_google_link.management.users import user_named
@@ -52,11 +52,11 @@ one, forward the port first with "ssh -L {port}:127.0.0.1:{port}". Ctrl-C stops.
 class Command(LinkCommand):
     """Ask for consent in a browser, and store what comes of it as the web flow does."""
 
-    help = "Link a Google account for a user, through a browser on this machine."
+    help = "Link a Google account for a user, with a browser on this machine."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options."""
-        parser.add_argument("user", help="the user's name on this site")
+        parser.add_argument("user", help="the username on this site")
         parser.add_argument("--client", default="default", help="default: %(default)s")
         parser.add_argument(
             "--scopes", nargs="+", default=(), help="to ask for, besides the client's"
@@ -64,7 +64,11 @@ class Command(LinkCommand):
         parser.add_argument(
             "--port", type=int, help="of this machine; by default what the client's file says"
         )
-        parser.add_argument("--no-browser", action="store_true", help="only print the address")
+        parser.add_argument(
+            "--no-browser",
+            action="store_true",
+            help="print the address instead of opening a browser",
+        )
         parser.add_argument(
             "--timeout", type=int, default=300, metavar="SECONDS", help="default: %(default)s"
         )
@@ -88,7 +92,7 @@ class Command(LinkCommand):
         owner = user_named(user)
         try:
             oauth_client = get_client(client)
-            keyring.key_ids()
+            keyring.require_key()
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
         asked = parse_scopes((*oauth_client.identity_scopes, *oauth_client.scopes, *scopes))
@@ -143,20 +147,22 @@ class _Flow:
     @sensitive_variables()
     def link(self, owner: Any, pending: PendingAuthorization) -> GoogleAccount:
         state = secrets.token_urlsafe(32)
-        self._invite_user(pending, pending.authorization_url(state))
+        wait_for_terminal = self._invite_user(pending, pending.authorization_url(state))
         response = dict(self._server.receive(state, seconds=self._timeout))
+        wait_for_terminal()
         code = Secret(response.pop("code", ""))
         outcome = complete_authorization(owner, pending, response, code)
         if isinstance(outcome, PendingAuthorization):
             return self.link(owner, outcome)
         return outcome
 
-    def _invite_user(self, pending: PendingAuthorization, url: str) -> None:
+    def _invite_user(self, pending: PendingAuthorization, url: str) -> Callable[[], object]:
+        """Show the address, and return what waits until the terminal is free again."""
         port = self._server.server_port
         text = _INVITATION.format(url=url, redirect_uri=pending.redirect_uri, port=port)
         self._command.stdout.write(text)
-        if self._opens:
-            webbrowser.open(url)
+        self._command.stdout.flush()
+        return open_browser(url) if self._opens else do_nothing
 
 
 def _explain_error(error: GoogleLinkError, provider: str) -> str:
@@ -169,8 +175,8 @@ def _explain_error(error: GoogleLinkError, provider: str) -> str:
             return f"{error.name} was chosen, which is not the account that was asked for."
         case NoRefreshTokenError():
             return (
-                f"{provider} gave no lasting access. Remove this site from the apps with access to "
-                f"the {provider} Account, in its security settings, and try again."
+                f"{provider} did not grant lasting access. In the security settings of the "
+                f"{provider} Account, remove this site from the apps with access, and try again."
             )
     return f"{error} Nothing has changed."
 

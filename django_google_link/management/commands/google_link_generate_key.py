@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management import BaseCommand
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import BaseCommand, CommandError
 
+from django_google_link.conf.settings import conf
 from django_google_link.encryption.keyring import make_key
+from django_google_link.encryption.wrapped_keys import require_site, wrap_key
+from django_google_link.management.wrapping import add_wrap_with, split_wrap_with
+from django_google_link.secret import Secret
 
 
 class Command(BaseCommand):
@@ -16,6 +22,27 @@ class Command(BaseCommand):
     # The first key is made before the settings are complete.
     requires_system_checks: list[str] = []
 
-    def handle(self, **options: Any) -> None:
-        """Print it."""
-        self.stdout.write(make_key())
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the option."""
+        add_wrap_with(
+            parser,
+            required=False,
+            help="print it wrapped with a key of a key service, such as aws-kms:alias/google-link",
+        )
+
+    def handle(self, *, wrap_with: str | None, **options: Any) -> None:
+        """Print it.
+
+        Raises:
+            CommandError: when it cannot be wrapped.
+        """
+        if wrap_with is None:
+            self.stdout.write(make_key())
+            return
+        service, name = split_wrap_with(wrap_with)
+        try:
+            site = require_site(conf.encryption_site)
+            text = wrap_key(Secret(make_key()), service=service, name=name, site=site)
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from None
+        self.stdout.write(text)

@@ -15,16 +15,21 @@ from django_google_link.management.outcomes import count_outcomes, fail_if_retry
 from django_google_link.management.users import user_named
 from django_google_link.operations import import_sources
 from django_google_link.operations.import_sources import Source
-from django_google_link.operations.import_tokens import RETRYABLE, ImportOutcome, import_tokens
+from django_google_link.operations.import_tokens import (
+    RETRYABLE,
+    TAKEN,
+    ImportOutcome,
+    import_tokens,
+)
 
 
 class Command(LinkCommand):
     """Read another package's rows, and say what became of them."""
 
     help = (
-        "Link the Google accounts whose refresh tokens another package holds. Each token is used "
-        "once, so that Google says whose it is and which scopes it has. It may be stopped, and "
-        "run again: what is linked stays as it is."
+        "Link the Google accounts whose refresh tokens are stored by another package. "
+        "Each token is used once to determine its account and scopes. The command can "
+        "be stopped and run again: existing links are not changed."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -39,7 +44,7 @@ class Command(LinkCommand):
         model.add_argument("--field", default="credential", help="default: %(default)s")
         model.add_argument("--user-field", help="the relation to the user, if there are several")
         files = kinds.add_parser(
-            "files", help="authorized_user files, token.json, files of oauth2client"
+            "files", help="token.json of any quickstart, gcloud's files, files of oauth2client"
         )
         files.add_argument("paths", nargs="+", type=Path, metavar="FILE")
         files.add_argument("--user", required=True, help="the name of the user whose they are")
@@ -48,14 +53,19 @@ class Command(LinkCommand):
             kind.add_argument(
                 "--client", help="by default the one that has the client id of the token"
             )
-            kind.add_argument("--dry-run", action="store_true", help="only say what would be done")
+            kind.add_argument(
+                "--dry-run", action="store_true", help="only print what would be done"
+            )
             kind.add_argument(
                 "--wipe-source",
                 action="store_true",
-                help="remove the plain text of what is linked here; files are deleted",
+                help="remove the plain text of accounts that are linked here; files are deleted",
             )
             kind.add_argument(
-                "--workers", type=int, default=4, help="requests at a time (default %(default)s)"
+                "--workers",
+                type=int,
+                default=4,
+                help="number of simultaneous requests (default %(default)s)",
             )
 
     def handle(
@@ -70,12 +80,13 @@ class Command(LinkCommand):
         """Run, with an exit code for those who only look at that.
 
         Raises:
-            CommandError: when it cannot work, or when something may go better another time.
+            CommandError: when it cannot work, or when something may go better another time; with
+                the exit code 2 when something was left out for good.
         """
         if workers < 1:
-            raise CommandError("--workers takes a number from 1 on.")
+            raise CommandError("--workers must be at least 1.")
         try:
-            keyring.key_ids()
+            keyring.require_key()
             source = _read_source(options)
             importing = import_tokens(
                 source, client=client, dry_run=dry_run, wipe=wipe_source, workers=workers
@@ -86,8 +97,15 @@ class Command(LinkCommand):
         except (ImproperlyConfigured, LookupError, ValueError) as error:
             raise CommandError(str(error)) from None
         if not counts:
-            self.stdout.write("Nothing was found: no such row, or none of this --provider.")
-        fail_if_retryable(counts, RETRYABLE, "{count} stay where they are: see the log.")
+            self.stdout.write(
+                "Nothing was found: there is no such row, or none for this --provider."
+            )
+        fail_if_retryable(counts, RETRYABLE, "{count} were not imported: see the log.")
+        # Most rows of a log-in hold none; a file that is named is meant to.
+        taken = TAKEN if options["source"] == "files" else {*TAKEN, ImportOutcome.TOKENLESS}
+        left_out = sum(counts[kind] for kind in ImportOutcome if kind not in taken)
+        if left_out:
+            raise CommandError(f"{left_out:,} were left out for good: see the log.", returncode=2)
 
 
 def _add_common_options(parser: ArgumentParser) -> None:
@@ -114,5 +132,6 @@ def _read_source(options: dict[str, Any]) -> Source:
             user = user_named(options["user"])
             for path in options["paths"]:
                 if not path.is_file():
-                    raise CommandError(f"There is no file {path}.")
+                    what = "is a directory" if path.is_dir() else "is not there"
+                    raise CommandError(f"There is no file {path}: it {what}.")
             return import_sources.read_files(options["paths"], user_id=user.pk)

@@ -24,7 +24,7 @@ DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memor
 GOOGLE_LINK = {
     "CLIENTS": {
         "default": {
-            "CLIENT_ID": "of production",
+            "CLIENT_ID": "of-production.apps.googleusercontent.com",
             "CLIENT_SECRET": "not in tests",
             "SCOPES": ["https://www.googleapis.com/auth/calendar.readonly"],
         }

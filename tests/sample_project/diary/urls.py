@@ -1,5 +1,6 @@
 """Addresses."""
 
+from django.contrib.auth.views import LoginView
 from django.urls import include, path
 
 from . import views
@@ -7,5 +8,6 @@ from . import views
 urlpatterns = [
     path("agenda/", views.agenda),
     path("files/", views.files),
+    path("login/", LoginView.as_view()),
     path("google/", include("django_google_link.urls")),
 ]

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from argparse import ArgumentParser
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +41,8 @@ class Command(BaseCommand):
     """Run a fake Google until Ctrl-C."""
 
     help = (
-        "Run a fake Google on this machine until Ctrl-C, to develop without Google. "
-        "It forgets all grants when it stops."
+        "Run a fake Google on this machine until Ctrl-C, for development without "
+        "Google. It forgets all grants when it stops."
     )
     # It is there for settings that are not complete.
     requires_system_checks: list[str] = []
@@ -73,7 +74,7 @@ class Command(BaseCommand):
         """Serve."""
         if not settings.DEBUG:
             raise CommandError(
-                "A fake Google lets anybody in as anybody. It runs where DEBUG is True only."
+                "A fake Google lets anybody in as anybody, so it only runs if DEBUG is True."
             )
         given = _read_answers(answers)
         google = _start(port)
@@ -93,7 +94,7 @@ class Command(BaseCommand):
             _add_account(google, email)
         leads_here = _add_clients(google)
         google.route("/<path:path>", methods=_METHODS)(self._tell_unknown)
-        today = timezone.template_localtime(timezone.now()).date()
+        today = datetime.now(timezone.get_current_timezone()).date()
         samples = sample_answers.make_sample_answers(today)
         for rule, answer in {**samples, **given}.items():
             method, _, path = rule.rpartition(" ")
@@ -158,10 +159,13 @@ def _add_clients(google: FakeGoogle) -> bool:
     callback = _find_callback()
     for client in clients.values():
         if client.get("ISSUER") == google.url:
+            pages = client.get("FRONT_END_REDIRECT_URIS", ())
+            if not isinstance(pages, list | tuple):
+                pages = ()  # A check says so.
             google.add_client(
                 client_id=client["CLIENT_ID"],
                 client_secret=client["CLIENT_SECRET"],
-                redirect_uris=[f"http://127.0.0.1{callback}"],
+                redirect_uris=[f"http://127.0.0.1{callback}", *pages],
             ).any_host = True
     return bool(configured.get("CLIENTS") == clients)
 

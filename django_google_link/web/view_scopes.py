@@ -14,9 +14,7 @@ from django.urls import URLPattern, get_resolver
 
 from ..conf.clients import get_client
 from ..conf.settings import conf
-from ..decorators import REQUIREMENT_ATTRIBUTE
-from ..mixins import GoogleAwareMixin, GoogleRequiredMixin
-from ..web.access import Requirement
+from .access import REQUIREMENT_ATTRIBUTE, Requirement
 
 _OPTIONS = {
     "scopes": ("google_scopes", None),
@@ -42,34 +40,77 @@ def list_view_scopes(urlconf: str | None = None) -> list[ViewScopes]:
 
     Args:
         urlconf: the dotted path of a module; ``ROOT_URLCONF`` by default.
+
+    Raises:
+        SettingsError: (an ``ImproperlyConfigured``) when the client of a view cannot work.
     """
-    return list(_walk(get_resolver(urlconf).url_patterns, ""))
+    return [
+        _describe(requirement, route, view, scopes=_list_scopes(requirement))
+        for route, view, requirement in _walk(urlconf)
+    ]
 
 
-def _walk(patterns: Any, prefix: str) -> Iterator[ViewScopes]:
+def list_named_scopes(urlconf: str | None = None) -> list[ViewScopes]:
+    """Return what each decorated view names, though its client may be broken.
+
+    Args:
+        urlconf: as of :func:`list_view_scopes`.
+    """
+    return [
+        _describe(requirement, route, view, scopes=requirement.scopes or () if requirement else ())
+        for route, view, requirement in _walk(urlconf)
+    ]
+
+
+def list_view_classes(urlconf: str | None = None) -> list[type]:
+    """Return the classes of views that read our options, in the order of the URLconf.
+
+    Args:
+        urlconf: the dotted path of a module; ``ROOT_URLCONF`` by default.
+    """
+    classes = (
+        getattr(pattern.callback, "cls", None) or getattr(pattern.callback, "view_class", None)
+        for _, pattern in _walk_patterns(get_resolver(urlconf).url_patterns, "")
+    )
+    return [one for one in dict.fromkeys(classes) if one and any(_read_class(one, {}))]
+
+
+def _walk(urlconf: str | None) -> Iterator[tuple[str, str, Requirement | None]]:
+    for route, pattern in _walk_patterns(get_resolver(urlconf).url_patterns, ""):
+        for requirement in _find_requirements(pattern.callback):
+            yield route, pattern.lookup_str, requirement
+
+
+def _walk_patterns(patterns: Any, prefix: str) -> Iterator[tuple[str, URLPattern]]:
     for pattern in patterns:
         # A regular expression is shown as what lies between its ends.
         route = prefix + str(pattern.pattern).removeprefix("^").removesuffix("$")
         if isinstance(pattern, URLPattern):
-            for requirement in _find_requirements(pattern.callback):
-                yield _describe(requirement, route, pattern.lookup_str)
+            yield route, pattern
         else:
-            yield from _walk(pattern.url_patterns, route)
+            yield from _walk_patterns(pattern.url_patterns, route)
 
 
-def _describe(requirement: Requirement | None, route: str, view: str) -> ViewScopes:
-    if requirement is None:
-        return ViewScopes(
-            route=route, view=view, scopes=(), optional_scopes=(), client=None, is_known=False
-        )
-    scopes = requirement.scopes
+def _describe(
+    requirement: Requirement | None, route: str, view: str, *, scopes: tuple[str, ...]
+) -> ViewScopes:
     return ViewScopes(
         route=route,
         view=view,
-        scopes=_list_client_scopes(requirement.client) if scopes is None else scopes,
-        optional_scopes=requirement.optional_scopes,
-        client=requirement.client,
+        scopes=scopes,
+        optional_scopes=requirement.optional_scopes if requirement else (),
+        client=requirement.client if requirement else None,
+        is_known=requirement is not None,
     )
+
+
+def _list_scopes(requirement: Requirement | None) -> tuple[str, ...]:
+    """Return what a view requires; nothing, where that is decided at each request."""
+    if requirement is None:
+        return ()
+    if requirement.scopes is None:
+        return _list_client_scopes(requirement.client)
+    return requirement.scopes
 
 
 def _list_client_scopes(client: str | None) -> tuple[str, ...]:
@@ -130,7 +171,7 @@ def _list_methods(view_class: type) -> list[Any]:
 
 def _read_class(view_class: type, options: Mapping[str, Any]) -> Iterator[Requirement | None]:
     """Yield what the mixins and permissions of a class require."""
-    if issubclass(view_class, GoogleRequiredMixin | GoogleAwareMixin):
+    if getattr(view_class, "reads_google_options", False):
         yield _read_options(options, view_class)
     permissions = options.get("permission_classes", getattr(view_class, "permission_classes", ()))
     for permission in _list_permissions(permissions):

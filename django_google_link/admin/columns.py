@@ -1,0 +1,49 @@
+"""What stands in the columns of the lists: short, so that a list fits on a screen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html_join
+from django.utils.safestring import mark_safe
+
+from ..conf.settings import list_configured_clients
+
+_BREAKS = re.compile(r"(?<=[@./])(?=\w)")
+
+
+def with_provider(columns: Sequence[Any], *, column: str = "provider") -> list[Any]:
+    """Return the columns, and where several clients are configured that of the provider."""
+    columns = list(columns)
+    if len(list_configured_clients()) < 2:
+        return columns
+    return [*columns[:2], column, *columns[2:]]
+
+
+def name_client(provider: str, client: str) -> str:
+    """Return a provider with the client through which an account was linked."""
+    return f"{provider} ({client})"
+
+
+def display_date(moment: datetime | None) -> str:
+    """Return the date of a moment where the operator is; empty for none."""
+    if moment is None:
+        return ""
+    if timezone.is_aware(moment):
+        moment = moment.astimezone(timezone.get_current_timezone())
+    return date_format(moment)
+
+
+def let_break(text: str) -> str:
+    """Return a text that may go on in another line after an ``@`` or a dot."""
+    return format_html_join(mark_safe("<wbr>"), "{}", ((part,) for part in _BREAKS.split(text)))
+
+
+def shorten_scope(scope: str) -> str:
+    """Return what tells a scope of Google's from the others: ``calendar.readonly``."""
+    return scope.removeprefix("https://www.googleapis.com/auth/")

@@ -1,0 +1,1 @@
+"""Key services of other people's, by their own clients."""
