@@ -65,6 +65,20 @@ def key_rotation() -> Figures:
     return figures
 
 
+def key_rotation_rate(count: int) -> float:
+    """Return how many links a second are encrypted with a new key."""
+    from django_google_link.models import GoogleAccount
+    from django_google_link.operations.rotate_keys import rotate
+
+    _make_accounts(count)
+    with _new_key():
+        seconds = _timed(lambda: list(rotate()))
+    google_link: dict[str, Any] = settings.GOOGLE_LINK
+    del google_link["ENCRYPTION_KEYS"][0]  # Nothing is left that it would open.
+    GoogleAccount.objects.all()._raw_delete("default")
+    return count / seconds
+
+
 def million_accounts() -> Figures:
     """Row 6: the pages of the admin and the status command, with 1,000 accounts and 1,000,000."""
     from django.contrib.auth import get_user_model

@@ -148,7 +148,7 @@ class GrantLostError(ConsentRequiredError):
     or ``"no_refresh_token"`` (none is stored).
     """
 
-    default_message = "This link does not work any more. The user has to link the account again."
+    default_message = "This link no longer works. The user has to link the account again."
     default_reason = "revoked"
 
     def __init__(self, message: str = "", *, reason: str = "", **more: Any) -> None:
@@ -156,15 +156,15 @@ class GrantLostError(ConsentRequiredError):
 
 
 _LOSSES = {
-    "expired": "The access token of this account has ended, and its provider gives no refresh "
-    "tokens. The user has to link the account again."
+    "expired": "The access token of this account has expired, and its provider does not issue "
+    "refresh tokens. The user has to link the account again."
 }
 
 
 class AccountChoiceRequiredError(ConsentRequiredError):
     """The user has several linked accounts that would do, and none of them is the default."""
 
-    default_message = "Several linked accounts would do: the user has to choose one."
+    default_message = "Several linked accounts match: the user has to choose one."
     default_reason = "account_choice_required"
 
 
@@ -282,7 +282,7 @@ class OtherAccountError(GoogleLinkError):
     """
 
     def __init__(self, *, sub: str, name: str, account: GoogleAccount | None, client: str) -> None:
-        super().__init__("The user has chosen another account than was expected.")
+        super().__init__("The user chose a different account from the one expected.")
         self.sub = sub
         self.name = name
         self.account = account
@@ -301,7 +301,7 @@ class NoRefreshTokenError(GoogleLinkError):
         message: for the developer.
     """
 
-    def __init__(self, message: str = "No refresh token came.") -> None:
+    def __init__(self, message: str = "The provider sent no refresh token.") -> None:
         super().__init__(message)
 
 
@@ -313,7 +313,7 @@ class GrantNotStoredError(GoogleLinkError):
     """
 
     def __init__(self, *, user_is_gone: bool = False) -> None:
-        super().__init__("What was granted could not be stored.")
+        super().__init__("The grant could not be stored.")
         self.user_is_gone = user_is_gone
 
 

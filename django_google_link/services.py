@@ -19,7 +19,9 @@ from .accounts.handed_credentials import link_handed_credentials
 from .accounts.lookup import get_account
 from .api_clients.tokens import get_token
 from .conf.clients import get_client
+from .conf.scope_spelling import find_scope_mistake
 from .conf.service_accounts import ServiceAccount
+from .exceptions import ConsentRequiredError
 from .models import GoogleAccount
 from .scopes import parse_scopes
 from .secret import Secret
@@ -85,8 +87,8 @@ def build_service(
         SubjectNotAllowedError: when the service account may not act for this user.
         ImproperlyConfigured: when the extra ``api`` is not installed.
         TypeError: when there is no such argument.
-        ValueError: when there is no such API or version; the message names the one that may be
-            meant.
+        ValueError: when there is no such API, version or scope; the message names the one that may
+            be meant.
     """
     from .api_clients.discovery import build_service_for
 
@@ -336,4 +338,21 @@ def _find_account(
     """Return the account of an owner, judged here and nowhere below."""
     if isinstance(owner, ServiceAccount):
         return owner
-    return get_account(owner, scopes=required, client=client)
+    try:
+        return get_account(owner, scopes=required, client=client)
+    except ConsentRequiredError:
+        _require_scopes(
+            required, client=owner.client if isinstance(owner, GoogleAccount) else client
+        )
+        raise
+
+
+def _require_scopes(required: tuple[str, ...], *, client: str) -> None:
+    """Refuse scopes that nobody can grant, before a user is asked for them.
+
+    Raises:
+        ValueError: naming the one that is meant.
+    """
+    for scope in required:
+        if mistake := find_scope_mistake(scope, is_google=get_client(client).is_google):
+            raise ValueError(mistake) from None

@@ -20,7 +20,10 @@ from rest_framework.views import APIView
 from django_google_link.checks.views import check_views
 from django_google_link.contrib.rest_framework import GoogleRequired
 from django_google_link.decorators import google_aware, google_required
+from django_google_link.exceptions import MissingScopesError
 from django_google_link.mixins import GoogleAwareMixin, GoogleRequiredMixin
+from django_google_link.services import access_token
+from django_google_link.testing.accounts import make_google_account
 from tests.support.constants import CALENDAR, DRIVE
 
 AUTH = "https://www.googleapis.com/auth/"
@@ -49,7 +52,7 @@ SCOPE_MISTAKES = [
     (["http://www.googleapis.com/auth/drive"], f"Did you mean {AUTH}drive?"),
     ([f"{AUTH} drive"], "is no scope of Google's."),
     ([f"{AUTH}drive/"], f"Did you mean {AUTH}drive?"),
-    (f'["{DRIVE}"]', "it has a character that none has."),
+    (f'["{DRIVE}"]', "it is JSON. Read it with json.loads()."),
     (["“drive”"], "it has a character that none has."),
     (["open_id"], "Did you mean openid?"),
     (["gmail"], "Did you mean https://mail.google.com/?"),
@@ -212,7 +215,7 @@ def test_asynchronous_view_that_is_hidden(user: Any) -> None:
     """A decorator below ours that is not asynchronous would hand us what nobody awaits."""
 
     async def agenda(request: Any) -> HttpResponse:
-        raise AssertionError
+        raise NotImplementedError
 
     @google_aware
     @wraps(agenda)
@@ -302,19 +305,33 @@ def test_options_of_a_class(attributes: dict[str, Any], said: str) -> None:
     assert said in refused(lambda: make_view(**attributes))
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("owner", ["user", "account"])
+def test_scopes_of_a_task(user: Any, owner: str) -> None:
+    """A user would be asked for what nobody can grant, again and again."""
+    account = make_google_account(user, scopes=[DRIVE])
+    who = user if owner == "user" else account
+
+    text = refused(lambda: access_token(who, scopes=[DRIVE, "calendar.readonly"]))
+
+    assert text.endswith(f"Did you mean {AUTH}calendar.readonly?")
+    with pytest.raises(MissingScopesError):
+        access_token(who, scopes=[DRIVE, CALENDAR])
+
+
 # What cannot be refused when it is imported
 
 
 @google_required(scopes=[f"{AUTH}calender.readonly", CALENDAR])
 def misspelt(request: Any) -> HttpResponse:
     """A guess: Google may have such a scope."""
-    raise AssertionError
+    raise NotImplementedError
 
 
 @google_required(client="ofice")
 def misnamed(request: Any) -> HttpResponse:
     """A client that is in no settings."""
-    raise AssertionError
+    raise NotImplementedError
 
 
 class Agenda(APIView):

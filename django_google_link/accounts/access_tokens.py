@@ -381,13 +381,15 @@ class _AccessTokenRequest:
             delay = lease.back_off(self._rows, row, owner, error)
         except DATABASE_FAILURES as failure:
             logger.warning(
-                "That the account %s waits was not saved: %s", row.pk, type(failure).__name__
+                "The waiting time of the account %s could not be saved: %s",
+                row.pk,
+                type(failure).__name__,
             )
             return
         seconds = delay.total_seconds()
         if not isinstance(error, RefreshUnavailableError):
             logger.error(
-                "%s refuses the account %s, and is asked again in %d s: %s",
+                "%s refused the account %s, next attempt in %d s: %s",
                 row.provider,
                 row.pk,
                 seconds,
@@ -396,7 +398,7 @@ class _AccessTokenRequest:
             return
         error.retry_at = clock.now() + delay
         logger.warning(
-            "%s gave the account %s no token, and is left alone for %d s: %s",
+            "%s issued no token for the account %s, next attempt in %d s: %s",
             row.provider,
             row.pk,
             seconds,
@@ -456,17 +458,15 @@ def _note_loss(row: GoogleAccount, reason: str, *, guard: GoogleAccountQuerySet)
     try:
         return mark_lost(row, reason, guard=guard)
     except DATABASE_FAILURES as error:  # The caller is told; the next one finds it out again.
-        logger.warning("That a grant is lost was not saved: %s", type(error).__name__)
+        logger.warning("The loss of a grant could not be saved: %s", type(error).__name__)
         return True
 
 
 def _explain_hindrance(error: Exception) -> TokenEndpointError:
     if isinstance(error, TokenEndpointError):
         return error
-    logger.error("The database takes no access token: %s", type(error).__name__)
-    return RefreshUnavailableError(
-        "database_unavailable", "The database does not take what the provider would answer."
-    )
+    logger.error("The database does not accept an access token: %s", type(error).__name__)
+    return RefreshUnavailableError("database_unavailable", "The database cannot store a new token.")
 
 
 def _make_waiting_error(row: GoogleAccount, retry_at: datetime) -> TokenEndpointError:

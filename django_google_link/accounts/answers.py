@@ -129,7 +129,7 @@ def end_grant_on_failure(
             raise
         # No more than its kind: the database may quote what it was to store.
         logger.error(
-            "What %s answered could not be stored: %s", client.display_name, type(error).__name__
+            "The response of %s could not be stored: %s", client.display_name, type(error).__name__
         )
         problem = GrantNotStoredError(
             user_is_gone=isinstance(error, IntegrityError) and not _has_user(owner)
@@ -174,7 +174,7 @@ def end_grant(
             patience=_OUTBOX_PATIENCE,
         )
     except (*DATABASE_FAILURES, ImproperlyConfigured) as error:
-        logger.error("The outbox cannot be written: %s", type(error).__name__)
+        logger.error("The outbox could not be written: %s", type(error).__name__)
         _end_now(client, sub, token, owner=owner, is_linked=is_linked)
         return
     if not delay:
@@ -187,7 +187,7 @@ def _process_now(pending: PendingRevocation) -> None:
             pending.pk, using=pending._state.db, timeout=revocations.SHORT_TIMEOUT
         )
     except (*DATABASE_FAILURES, GoogleLinkError) as error:  # The command will see to it.
-        logger.warning("A grant could not be revoked at once: %s", type(error).__name__)
+        logger.warning("A grant could not be revoked immediately: %s", type(error).__name__)
 
 
 @sensitive_variables()
@@ -207,7 +207,7 @@ def _end_now(client: OAuthClient, sub: str, token: Secret, *, owner: str, is_lin
 
 def _tell_that_it_lives(client: OAuthClient, reason: object) -> None:
     logger.error(
-        "A grant to the client %r lives on at %s, and is not stored here: %s",
+        "A grant to the client %r is still valid at %s, but is not stored here: %s",
         client.name,
         client.display_name,
         reason,

@@ -163,8 +163,8 @@ def _guess_account(user: AbstractBaseUser | AnonymousUser) -> str:
         return hint or ""
     raise SettingsError(
         "E047",
-        'The function in GOOGLE_LINK["LOGIN_HINT"] returned something else than text.',
-        hint="Let it return an e-mail address, a sub, or None.",
+        'The function in GOOGLE_LINK["LOGIN_HINT"] did not return text.',
+        hint="It has to return an e-mail address, a sub, or None.",
     )
 
 

@@ -78,21 +78,21 @@ class AuthorizeRequest:
         try:
             content = signing.loads(text, salt=_SALT, max_age=LONGEST_AGE)
         except signing.SignatureExpired:
-            raise StateError("This link is too old.") from None
+            raise StateError("This link has expired.") from None
         except signing.BadSignature:
-            raise StateError("This link was not made by this site.") from None
+            raise StateError("This link was not created by this site.") from None
         try:
             tenant = content.pop("tenant", "")
             request = cls(**content)
         except (AttributeError, TypeError):
-            raise StateError("This link was made by another version of this site.") from None
+            raise StateError("This link was created by another version of this site.") from None
         cls._require_age(text, request.max_age)
         if request.user != user:
-            raise StateError("This link was made for another user of this site.")
+            raise StateError("This link was created for another user of this site.")
         if normalize_host(request.host) != normalize_host(host):
-            raise StateError("This link was made for another host of this site.")
+            raise StateError("This link was created for another host of this site.")
         if tenant and tenant != _name_tenant():
-            raise StateError("This link was made for another tenant of this site.")
+            raise StateError("This link was created for another tenant of this site.")
         return request
 
     @staticmethod
@@ -101,7 +101,7 @@ class AuthorizeRequest:
         try:
             signing.loads(text, salt=_SALT, max_age=max_age)
         except signing.SignatureExpired:
-            raise StateError("This link is too old.") from None
+            raise StateError("This link has expired.") from None
 
 
 def _name_tenant() -> str:

@@ -188,7 +188,7 @@ class Circuit:
         now = database_now(self._rows)
         was_open = self._rows.filter(opened_at__isnull=False)
         if was_open.update(closed_at=now, **_CLOSED):
-            logger.warning("The issuer %s answers again.", self._issuer)
+            logger.warning("The issuer %s is available again.", self._issuer)
         elif is_certain:
             self._make_row()
             self._rows.update(closed_at=now, **_CLOSED)
@@ -236,7 +236,7 @@ class Circuit:
             opened_at=now, retry_at=now + PROBE_INTERVAL
         ):
             logger.error(
-                "The issuer %s is away: it is asked once in %d s until it answers.",
+                "The issuer %s is unavailable: one request in %d s until it responds.",
                 self._issuer,
                 PROBE_INTERVAL.total_seconds(),
             )
@@ -253,7 +253,7 @@ class Circuit:
             run_durably(work, using=self._rows.db, patience=_PATIENCE)
         except DATABASE_FAILURES as error:
             logger.warning(
-                "What is known of the issuer %s was not saved: %s",
+                "The state of the issuer %s could not be saved: %s",
                 self._issuer,
                 type(error).__name__,
             )
@@ -308,7 +308,7 @@ def _find_own_trouble(row: Any) -> datetime:
 
 def _make_error(retry_at: datetime) -> RefreshUnavailableError:
     return RefreshUnavailableError(
-        "provider_unavailable", "The provider has not answered for a while.", retry_at=retry_at
+        "provider_unavailable", "The provider has not responded for a while.", retry_at=retry_at
     )
 
 

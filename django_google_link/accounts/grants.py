@@ -501,7 +501,7 @@ def _record_news(
 
 def _log_recovery(account: GoogleAccount, *, using: str) -> None:
     transaction.on_commit(
-        lambda: logger.info("The grant of the account %s works again.", account.pk), using=using
+        lambda: logger.info("The grant of the account %s is valid again.", account.pk), using=using
     )
 
 

@@ -192,7 +192,7 @@ def _turn_into_link(
             return pending.repeated(account=identity.sub if is_known else pending.account)
         # The next time Google gives a refresh token, as it does for a new grant.
         logger.warning(
-            "%s gave the client %r no refresh token, twice.", client.display_name, client.name
+            "%s sent the client %r no refresh token, twice.", client.display_name, client.name
         )
         raise
     except GrantNotStoredError as error:
@@ -209,7 +209,7 @@ def _refuse_authorization(
         GoogleAccount, user=user, client=pending.client, error=problem.error, request=request
     )
     if problem.is_users:
-        logger.info("A user refused to link through the client %r.", pending.client)
+        logger.info("A user declined to link through the client %r.", pending.client)
     else:
         logger.warning(
             "%s refused to link through the client %r: %.100r",
@@ -311,7 +311,7 @@ def _needs_consent(
     if lost and pending.consent_repeated:
         # Asked twice, the user is not asked again: what the stored token carries is what there is.
         logger.warning(
-            "%s gave the client %r no refresh token for what was granted, twice: %s",
+            "%s sent the client %r no refresh token for the granted scopes, twice: %s",
             client.display_name,
             client.name,
             " ".join(sorted(lost)),
@@ -395,7 +395,7 @@ def is_alive(client: OAuthClient, account: GoogleAccount, *, started: float) -> 
         return False
     except (GoogleLinkError, *DATABASE_FAILURES) as error:
         logger.warning(
-            "Whether the account %s was revoked in the same moment is not known: %s",
+            "Whether the grant of the account %s was revoked meanwhile is unknown: %s",
             account.pk,
             type(error).__name__,
         )

@@ -111,7 +111,7 @@ def _move(account: GoogleAccount, user: AbstractBaseUser, *, using: str) -> Goog
         return row
     theirs = [other.sub for other in locked if other.user_id == user.pk and other != row]
     if row.sub in theirs:
-        raise ValueError("This user has linked the same Google account: unlink it first.")
+        raise ValueError("This user has already linked the same Google account: unlink it first.")
     former, values = row.user_id, _seal_for(row, user)
     rows.filter(pk=row.pk).update(
         **values,

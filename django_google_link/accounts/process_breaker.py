@@ -114,7 +114,7 @@ def record_failure(issuer: str, account: str) -> bool:
         breaker.retry_at = clock.now() + PROBE_INTERVAL if is_open else None
     if is_open and not was_open:
         logger.error(
-            "The issuer %s is away for this process: it asks once in %d s until it is answered.",
+            "The issuer %s is unavailable to this process: one request in %d s until it responds.",
             issuer,
             PROBE_INTERVAL.total_seconds(),
         )
@@ -127,7 +127,7 @@ def record_success(issuer: str) -> bool:
         breaker = _breakers.pop(issuer, None)
     was_open = breaker is not None and breaker.is_open
     if was_open:
-        logger.warning("The issuer %s answers this process again.", issuer)
+        logger.warning("The issuer %s is available to this process again.", issuer)
     return was_open
 
 

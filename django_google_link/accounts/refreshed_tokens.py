@@ -134,16 +134,20 @@ def follow_identity(client: OAuthClient, row: GoogleAccount, id_token: Secret) -
     try:
         identity = verify_id_token(client, id_token, nonce=None)
     except (IDTokenError, RefreshUnavailableError) as error:
-        logger.warning("The ID token of a refresh of the account %s is no use: %s", row.pk, error)
+        logger.warning(
+            "The ID token in a refresh of the account %s cannot be used: %s", row.pk, error
+        )
         return
     if identity.sub != row.sub:  # OpenID Connect Core section 12.2: it must be the same.
-        logger.error("The ID token of a refresh of the account %s is another's.", row.pk)
+        logger.error(
+            "The ID token in a refresh of the account %s belongs to another account.", row.pk
+        )
         return
     try:
         save_identity(row, identity)
     except DATABASE_FAILURES as error:  # The next refresh says it again.
         logger.warning(
-            "The name and address of the account %s were not saved: %s",
+            "The name and address of the account %s could not be saved: %s",
             row.pk,
             type(error).__name__,
         )

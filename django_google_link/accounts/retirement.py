@@ -100,7 +100,7 @@ def _retire(row: GoogleAccount, kept: list[str], *, using: str) -> None:
     row.refresh_from_db(using=using)
     transaction.on_commit(
         lambda: logger.info(
-            "The account %s is retired with a scope that is no longer used.", row.pk
+            "The account %s was retired along with a scope that is no longer used.", row.pk
         ),
         using=using,
     )

@@ -59,7 +59,7 @@ class RevocationOutcome(models.TextChoices):
     """What became of a pending revocation."""
 
     REVOKED = "revoked", _("revoked")
-    CANCELLED = "cancelled", _("not revoked: another link lives on the same grant")
+    CANCELLED = "cancelled", _("not revoked: another link uses the same grant")
     ABANDONED = "abandoned", _("given up: see the log")
     POSTPONED = "postponed", _("postponed: see the log")
     UNREACHABLE = "unreachable", _("postponed: the provider could not be reached")
@@ -222,7 +222,7 @@ def _attempt_revocation(
     except TokenUndecryptableError:
         outcome, reason = RevocationOutcome.ABANDONED, "undecryptable"
         logger.error(
-            "The unlinked account %s could not be revoked at %s: its tokens are of no use.",
+            "The unlinked account %s could not be revoked at %s: its tokens are unusable.",
             pending.account_id,
             pending.provider,
         )
@@ -237,7 +237,7 @@ def _attempt_revocation(
             return outcome, is_away
         outcome, reason = RevocationOutcome.ABANDONED, "too_old"
         logger.error(
-            "The unlinked account %s could not be revoked at %s in half a year: %s",
+            "The unlinked account %s could not be revoked at %s within six months: %s",
             pending.account_id,
             pending.provider,
             error,
@@ -306,8 +306,8 @@ def _revoke_grant(
     if _lives_on(pending):
         if not pending.sub:
             logger.warning(
-                "A grant to the client %r may live on at %s: nobody knows whose it is, and its "
-                "user has another link.",
+                "A grant to the client %r may still be valid at %s: its account is unknown, "
+                "and its user has another link.",
                 pending.client,
                 pending.provider,
             )
@@ -321,8 +321,8 @@ def _revoke_grant(
     client = with_endpoints(get_revoking_client(pending))
     if client.revocation_endpoint is None:
         logger.error(
-            "The unlinked account %s lives on at %s, which has no revocation endpoint: its user "
-            "can end it there.",
+            "The unlinked account %s is still authorized at %s, which has no revocation "
+            "endpoint: its user can revoke it there.",
             pending.account_id,
             pending.issuer,
         )
@@ -340,7 +340,7 @@ def _revoke_grant(
         _revoke_access_token(client, tokens[-1], timeout=patience.left())
     if not was_alive and refresh_token is None:
         raise TokenUndecryptableError  # Of an access token it says only that its hour is over.
-    logger.info("The unlinked account %s is revoked at %s.", pending.account_id, pending.provider)
+    logger.info("The unlinked account %s was revoked at %s.", pending.account_id, pending.provider)
     return RevocationOutcome.REVOKED, was_alive
 
 

@@ -92,7 +92,9 @@ def finish_state(state: str, *, location: str, declined: Iterable[str] = ()) -> 
             patience=1,
         )
     except (DatabaseError, InterfaceError) as error:
-        logger.warning("Where an authorization led was not noted: %s", type(error).__name__)
+        logger.warning(
+            "The result of an authorization could not be recorded: %s", type(error).__name__
+        )
 
 
 def await_location(state: str, *, owner: str) -> str:

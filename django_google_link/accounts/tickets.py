@@ -169,7 +169,7 @@ def open_ticket(text: str, *, user: str) -> Ticket:
     if not _is_same_client(ticket.pending.client, content):
         raise StateError("The client is another one by now.", reason="ticket_invalid")
     if not ticket.pending.is_live:
-        raise StateError("It took too long: the ticket has expired.", reason="ticket_expired")
+        raise StateError("The ticket has expired.", reason="ticket_expired")
     return ticket
 
 
@@ -190,7 +190,7 @@ def _read_content(id: str, content: dict[str, Any]) -> Ticket:
     # A new key of the content is missing, or one of the authorization is not known any more.
     except (KeyError, TypeError):
         raise StateError(
-            "The ticket was made by another version of this site.", reason="ticket_invalid"
+            "The ticket was created by another version of this site.", reason="ticket_invalid"
         ) from None
 
 

@@ -46,7 +46,7 @@ class GoogleAccountAdmin(LinkAdmin):
     ordering = ("-linked_at",)
     search_fields = ("email",)  # Shows the box; get_search_results looks.
     search_help_text = gettext_lazy(
-        "A whole user name, a whole subject, or the beginning of an e-mail address"
+        "A full user name, a full subject, or the beginning of an e-mail address"
     )
     fieldsets = (
         (
@@ -79,7 +79,7 @@ class GoogleAccountAdmin(LinkAdmin):
             },
         ),
         (
-            gettext_lazy("Course of the grant"),
+            gettext_lazy("Grant timeline"),
             {
                 "fields": (
                     "linked_at",
@@ -122,7 +122,7 @@ class GoogleAccountAdmin(LinkAdmin):
 
     @admin.action(
         permissions=["check"],
-        description=gettext_lazy("Check at the provider whether the grant lives"),
+        description=gettext_lazy("Check with the provider whether the grant is still valid"),
     )
     def check_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Ask Google about each, also about those that were lost."""
@@ -132,11 +132,13 @@ class GoogleAccountAdmin(LinkAdmin):
             request,
             queryset,
             refresh.check_account,
-            _("Check at the provider"),
+            _("Check with the provider"),
             event=HistoryEvent.CHECKED,
             answers={
-                refresh.RefreshOutcome.REFRESHED: _("the grant lives"),
-                refresh.RefreshOutcome.LOST: _("the grant has ended: its user has to link again"),
+                refresh.RefreshOutcome.REFRESHED: _("the grant is still valid"),
+                refresh.RefreshOutcome.LOST: _(
+                    "the grant is no longer valid: its user has to link again"
+                ),
             },
             failures=refresh.WIDESPREAD,
         )
@@ -155,7 +157,9 @@ class GoogleAccountAdmin(LinkAdmin):
             event=HistoryEvent.REFRESHED,
             answers={
                 refresh.RefreshOutcome.REFRESHED: _("a new access token was stored"),
-                refresh.RefreshOutcome.LOST: _("the grant has ended: its user has to link again"),
+                refresh.RefreshOutcome.LOST: _(
+                    "the grant is no longer valid: its user has to link again"
+                ),
             },
             failures=refresh.WIDESPREAD,
         )
@@ -171,8 +175,8 @@ class GoogleAccountAdmin(LinkAdmin):
         for row in asked:
             self.log_change(request, row, _("Ask for consent again"))
         text = ngettext(
-            "{count} user is asked for consent at the next use.",
-            "{count} users are asked for consent at the next use.",
+            "{count} user will be asked for consent on next use.",
+            "{count} users will be asked for consent on next use.",
             len(asked),
         )
         self.message_user(request, text.format(count=len(asked)))
@@ -203,7 +207,7 @@ class GoogleAccountAdmin(LinkAdmin):
             process_now(first)
         if pending.exists():
             text = _(
-                "Not all of them have been revoked yet: google_link_revoke_pending will see to it."
+                "Some of them have not been revoked yet: google_link_revoke_pending will retry."
             )
             self.message_user(request, text, messages.WARNING)
 
@@ -230,7 +234,7 @@ class GoogleAccountAdmin(LinkAdmin):
             status = f"{status}; {_('damaged')}"
         if not account.refresh_failing_since:
             return status
-        text = _("{status}; refreshing fails since {date}")
+        text = _("{status}; refresh failing since {date}")
         return text.format(status=status, date=display_date(account.refresh_failing_since))
 
     @admin.display(description=gettext_lazy("linked"), ordering="linked_at")
@@ -252,7 +256,7 @@ class GoogleAccountAdmin(LinkAdmin):
             if scope not in IDENTITY_SCOPES
         ]
         if not names:
-            return _("identity alone")
+            return _("identity only")
         lines = names[:_MOST_SCOPES]
         if left := len(names[_MOST_SCOPES:]):
             lines.append(_("and {count} more").format(count=left))
@@ -264,7 +268,7 @@ class GoogleAccountAdmin(LinkAdmin):
         names = ((describe_scope(scope), scope) for scope in _list_granted_scopes(account))
         return format_html_join("", "{} ({})<br>", names)
 
-    @admin.display(description=gettext_lazy("newest entries"))
+    @admin.display(description=gettext_lazy("latest entries"))
     def history(self, account: GoogleAccount) -> str:
         """Return what has happened to the link of late."""
         return render_history(account, self.admin_site.name)

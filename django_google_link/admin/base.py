@@ -141,7 +141,7 @@ class LinkAdmin(ReadOnlyAdmin):
         """Refuse what would take longer than a page may."""
         if len(queryset.order_by()[: MOST_AT_ONCE + 1].values_list("pk")) <= MOST_AT_ONCE:
             return False
-        text = _("Choose {count} at most. The management commands take any number.")
+        text = _("Select at most {count}. The management commands handle any number.")
         self.message_user(request, text.format(count=MOST_AT_ONCE), messages.ERROR)
         return True
 
@@ -195,7 +195,7 @@ class LinkAdmin(ReadOnlyAdmin):
         for answer, rows in told.items():
             self.message_user(request, f"{answer} ({self._name_rows(rows)})")  # It gets a capital.
         if left:
-            text = ngettext("{left} was not tried.", "{left} were not tried.", left)
+            text = ngettext("{left} was not processed.", "{left} were not processed.", left)
             self.message_user(request, text.format(left=left), messages.WARNING)
 
     def _name_rows(self, rows: list[str]) -> str:
@@ -222,16 +222,14 @@ def describe_token(sealed: str, unseal: Callable[[], object]) -> str:
     try:
         unseal()
     except KeyServiceError as error:
-        return _("stored, but not to be read: {error}").format(error=error)
+        return _("stored, but cannot be read: {error}").format(error=error)
     except EncryptionKeyUnavailableError:
-        text = _(
-            "stored, but its key {key} is not configured: put it back into the ENCRYPTION_KEYS"
-        )
+        text = _("stored, but its key {key} is not configured: add it back to ENCRYPTION_KEYS")
         return text.format(key=describe_key(sealed))
     except TokenUndecryptableError:
-        return _("damaged: no key opens it, and its user has to link the account again")
+        return _("damaged: no key can decrypt it, and its user has to link the account again")
     except ImproperlyConfigured as error:
-        return _("stored, but not to be read: {error}").format(error=error)
+        return _("stored, but cannot be read: {error}").format(error=error)
     text = _("stored, key {key}, {length} characters")
     return text.format(key=describe_key(sealed), length=len(sealed))
 

@@ -68,7 +68,7 @@ class FailingFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Return the one choice."""
-        return [("failing", _("fails at present"))]
+        return [("failing", _("currently failing"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Return those that Google gave no token the last time."""

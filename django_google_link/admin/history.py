@@ -39,7 +39,7 @@ class HistoryEntryAdmin(ReadOnlyAdmin):
     sortable_by = ("created_at",)
     search_fields = ("=sub",)  # Shows the box; get_search_results looks.
     search_help_text = gettext_lazy(
-        "The whole id of an account, a whole subject, or a user's name or primary key"
+        "A full account id, a full subject, or a user's name or primary key"
     )
     fieldsets = (
         (None, {"fields": ("created_at", "what", "who", "notes")}),
@@ -105,7 +105,7 @@ def render_history(account: GoogleAccount, site_name: str) -> str:
     rows = HistoryEntry.objects.using(account._state.db).filter(account_id=account.pk)
     entries = list(rows.order_by("-id")[:_MOST_ON_PAGE])
     if not entries:
-        return _("Nothing is kept.")
+        return _("No entries.")
     lines = (
         (
             display_for_value(entry.created_at, ""),
@@ -120,7 +120,7 @@ def render_history(account: GoogleAccount, site_name: str) -> str:
     except NoReverseMatch:  # A site of the project's own, without that list.
         return items
     return format_html(
-        '{}<a href="{}?account_id={}">{}</a>', items, url, account.pk, _("Whole history")
+        '{}<a href="{}?account_id={}">{}</a>', items, url, account.pk, _("Full history")
     )
 
 

@@ -30,7 +30,7 @@ class PendingRevocationAdmin(LinkAdmin):
     ordering = ("created_at",)
     search_fields = ("=sub", "=owner")
     search_help_text = gettext_lazy(
-        "A whole subject, or the primary key of the user who had the link"
+        "A full subject, or the primary key of the user who had the link"
     )
     fieldsets = (
         (None, {"fields": ("sub", "client", "owner", "account_id", "created_at")}),

@@ -20,7 +20,7 @@ class SecurityEventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     ordering = ("-received_at",)
     paginator = ShortPaginator
     search_fields = ("=sub",)
-    search_help_text = gettext_lazy("A whole subject")
+    search_help_text = gettext_lazy("A full subject")
     show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
     sortable_by = ("issued_at", "received_at")

@@ -89,8 +89,8 @@ def refuse_insufficient_scope(
     if missing:
         raise MissingScopesError(missing_scopes=missing, account=account)
     logger.warning(
-        "An API wants another scope of the account %s than those that are declared: name it in "
-        "the scopes of the view, or of the call.",
+        "An API requires a scope for the account %s that was not declared: add it to "
+        "the scopes of the view or the call.",
         account.pk,
     )
 

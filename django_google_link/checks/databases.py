@@ -54,5 +54,5 @@ def _check_database(alias: str) -> Iterator[CheckMessage]:
             "W014",
             f"The transactions of the database {alias!r} are {level.upper()}: with ATOMIC_REQUESTS "
             "a view does not see the token that another worker fetches for it, and fails instead.",
-            hint="Name a second connection to the same database in REFRESH_USING.",
+            hint="Set REFRESH_USING to a second connection to the same database.",
         )

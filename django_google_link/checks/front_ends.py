@@ -52,8 +52,8 @@ def _check_addresses(client: OAuthClient, front_end: FrontEnd) -> Iterator[Check
                     "E048",
                     f"{address!r} in {key} of the client {client.name!r} {problem}: Google "
                     "would refuse it.",
-                    hint="Use an https address with a domain, as it is registered at Google; http "
-                    "is for localhost alone.",
+                    hint="Use an https address with a domain, as it is registered at Google; "
+                    "http is allowed for localhost only.",
                 )
                 continue
             written = _write_as_browsers_do(address, with_path=key == "FRONT_END_REDIRECT_URIS")
@@ -73,18 +73,18 @@ def find_problem(address: str) -> str:
         parts = urlsplit(address)
         host, _port = parts.hostname or "", parts.port
     except ValueError:
-        return "is no address"
+        return "is not an address"
     is_public = not host or not is_loopback(address)
     problems = {
-        "is no absolute address": parts.scheme not in {"http", "https"} or not host,
-        "has characters that belong in no address": not _WRITTEN.fullmatch(address),
+        "is not an absolute address": parts.scheme not in {"http", "https"} or not host,
+        "has characters that are not allowed in an address": not _WRITTEN.fullmatch(address),
         "has a wildcard": "*" in address,
         "has a fragment": "#" in address,
         "has a user name": "@" in parts.netloc,
-        "has an escape that stands for nothing": bool(_BAD_ESCAPE.search(address)),
-        "has a path that leads upwards": bool(_TRAVERSAL.search(unquote(parts.path))),
+        "has an invalid percent-encoding": bool(_BAD_ESCAPE.search(address)),
+        "has a path that contains ..": bool(_TRAVERSAL.search(unquote(parts.path))),
         "is plain http": is_public and parts.scheme == "http",
-        "has an IP address in place of a domain": is_public and _is_ip(host),
+        "has an IP address instead of a domain": is_public and _is_ip(host),
         "has no top-level domain": is_public and "." not in host.strip("."),
     }
     return next((problem for problem, is_there in problems.items() if is_there), "")

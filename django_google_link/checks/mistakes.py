@@ -14,9 +14,11 @@ from django.views.decorators.debug import sensitive_variables
 from ..conf.clients import OAuthClient, get_client
 from ..conf.django import django_conf
 from ..conf.scope_spelling import find_scope_mistake, find_scope_suspicion
-from ..conf.service_accounts import get_service_account
+from ..conf.service_accounts import ServiceAccountSettings, get_service_account
 from ..conf.settings import conf
-from ..conf.validators import read_or_default
+from ..conf.validators import is_loopback, read_or_default
+from ..secret import Secret
+from .front_ends import find_problem
 from .messages import error, warning
 
 _CONSOLE = 'Copy both from the Google console: Clients, the client of type "Web application".'
@@ -90,8 +92,15 @@ def _check_params(client: OAuthClient) -> Iterator[CheckMessage]:
         yield warning(
             "W018",
             f"AUTHORIZATION_PARAMS of the client {client.name!r} bring no refresh token.",
-            hint="Leave approval_prompt and access_type out: Google takes prompt today, and access "
-            "is asked for that lasts.",
+            hint="Remove approval_prompt and access_type: Google now uses prompt, and offline "
+            "access is always requested.",
+        )
+    if "hd" in params:
+        yield warning(
+            "W036",
+            f"AUTHORIZATION_PARAMS of the client {client.name!r} has hd, which Google takes for a "
+            "wish: accounts of other domains can be linked.",
+            hint=f'Use "HOSTED_DOMAIN": "{params["hd"]}", which is sent too, and checked.',
         )
 
 
@@ -113,6 +122,21 @@ def _check_redirect_uris(client: OAuthClient) -> Iterator[CheckMessage]:
             "answers redirect_uri_mismatch.",
             hint="Add the address of the callback to the client in the Google console, such as "
             "http://localhost:8000/google/callback/, and download the file again.",
+        )
+
+
+def _check_redirect_uri(client: OAuthClient) -> Iterator[CheckMessage]:
+    """Find what the Google console does not let anybody register."""
+    uri = client.redirect_uri
+    if not uri or not client.is_google or is_loopback(client.token_endpoint):
+        return
+    if problem := find_problem(uri):
+        yield error(
+            "E048",
+            f"{uri!r} in REDIRECT_URI of the client {client.name!r} {problem}: Google would "
+            "refuse it.",
+            hint="Use an https address with a domain, as it is registered at Google; http is "
+            "allowed for localhost only.",
         )
 
 
@@ -165,21 +189,39 @@ def _is_public(path: str | os.PathLike[str]) -> bool:
 def _check_service_accounts() -> Iterator[CheckMessage]:
     for name in read_or_default(lambda: conf.service_accounts, {}):
         account = read_or_default(partial(get_service_account, name), None)
-        address = account.impersonate if account else ""
-        if address and not address.endswith("gserviceaccount.com"):
-            yield warning(
-                "W028",
-                f"IMPERSONATE of the service account {name!r} is {address}, which is not the "
-                "address of a service account.",
-                hint="Use that of the service account, …iam.gserviceaccount.com. The users for "
-                "whom it acts belong in SUBJECTS.",
-            )
+        if account is not None:
+            yield from _check_principal(account)
+            yield from _check_private_key(account)
+
+
+def _check_principal(account: ServiceAccountSettings) -> Iterator[CheckMessage]:
+    address = account.impersonate
+    if address and not address.endswith("gserviceaccount.com"):
+        yield warning(
+            "W028",
+            f"IMPERSONATE of the service account {account.name!r} is {address}, which is not the "
+            "address of a service account.",
+            hint="Use that of the service account, …iam.gserviceaccount.com. The users for "
+            "whom it acts belong in SUBJECTS.",
+        )
+
+
+@sensitive_variables()
+def _check_private_key(account: ServiceAccountSettings) -> Iterator[CheckMessage]:
+    key = (account.key or {}).get("private_key")
+    if isinstance(key, Secret) and not key.reveal().lstrip().startswith("-----BEGIN "):
+        yield warning(
+            "W037",
+            f"The private_key of the service account {account.name!r} is none in PEM.",
+            hint='Use it as it is in Google\'s file, from "-----BEGIN PRIVATE KEY-----" on.',
+        )
 
 
 _CLIENT_CHECKS = (
     _check_credentials,
     _check_scopes,
     _check_params,
+    _check_redirect_uri,
     _check_redirect_uris,
     _check_domains,
 )

@@ -14,9 +14,9 @@ from django.http import HttpRequest
 
 from ..conf import clients, front_ends, service_accounts
 from ..conf.django import django_conf
-from ..conf.settings import KEY_SERVICES, KEYS, conf, list_setting_names
+from ..conf.settings import KEYS, conf, list_setting_names
 from ..conf.validators import read_or_default
-from ..encryption.key_services import is_installed, make_missing_extra
+from ..encryption.key_services import lacks_extra, make_missing_extra
 from ..encryption.keyring import decode_key, key_ids, list_wrapped_keys, read_key
 from ..encryption.wrapped_keys import WrappedKey, is_wrapped
 from ..exceptions import SettingsError
@@ -83,6 +83,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *chain.from_iterable(unknown),
         *_check_request_attribute(),
         *_check_encryption_keys(),
+        *_check_repeated_keys(),
         *_check_extras(),
         *_check_default_client(),
         *_check_other_settings(),
@@ -168,7 +169,7 @@ def _check_encryption_keys() -> Iterator[CheckMessage]:
             yield warning(
                 "W002",
                 f"Encryption key {position} is the SECRET_KEY too.",
-                hint="Make a key of its own, so that one leak does not open both.",
+                hint="Generate a separate key, so that one leak does not compromise both.",
             )
         elif _is_weak(key):
             yield warning(
@@ -181,20 +182,15 @@ def _check_encryption_keys() -> Iterator[CheckMessage]:
 def _check_extras() -> Iterator[CheckMessage]:
     """Look for what key services need, without importing it: that takes a second."""
     for service in sorted({key.service for key in _read_wrapped_keys()}):
-        if _lacks_extra(service):
+        if lacks_extra(service):
             yield _make_message(make_missing_extra(service))
-
-
-def _lacks_extra(service: str) -> bool:
-    is_ours = conf.key_services[service] == KEY_SERVICES.get(service)
-    return is_ours and not is_installed(service)
 
 
 @register(Tags.security, deploy=True)
 def check_wrapped_keys(**kwargs: Any) -> list[CheckMessage]:
     """Check that each wrapped key can be unwrapped by this process, now."""
     wrapped = _read_wrapped_keys()
-    messages = list(_find_errors(key.load for key in wrapped if not _lacks_extra(key.service)))
+    messages = list(_find_errors(key.load for key in wrapped if not lacks_extra(key.service)))
     ids = read_or_default(key_ids, ()) if wrapped else ()
     for key_id in sorted(set(ids).difference(key.id for key in wrapped)):
         messages.append(
@@ -216,9 +212,21 @@ def _check_default_client() -> Iterator[CheckMessage]:
     if names and "default" not in names and "CLIENT_RESOLVER" not in conf.keys:
         yield warning(
             "W005",
-            "There is no client 'default', which is used where none is named.",
+            "There is no client 'default', which is used if none is named.",
             hint=f"Give that name to one of {', '.join(names)}, or name one wherever you use it.",
         )
+
+
+def _check_repeated_keys() -> Iterator[CheckMessage]:
+    keys = _read_encryption_keys()
+    for position, key in enumerate(keys, start=1):
+        first = keys.index(key) + 1
+        if first != position:
+            yield warning(
+                "W035",
+                f"Encryption key {position} is the same as key {first}.",
+                hint="Leave one of them out; manage.py google_link_generate_key makes another.",
+            )
 
 
 def _is_weak(key: Secret) -> bool:

@@ -161,8 +161,16 @@ def _leads_somewhere(path: str) -> bool:
 def _check_redirect_url() -> Iterator[CheckMessage]:
     url = read_or_default(lambda: conf.redirect_url, None)
     try:
-        resolve_url(url or "/")
+        resolved = resolve_url(url or "/")
     except NoReverseMatch:
+        resolved = ""
+    if resolved and not resolved.startswith(("/", "http://", "https://")):
+        yield error(
+            "E009",
+            f'GOOGLE_LINK["REDIRECT_URL"] is {url!r}, which is relative to any page.',
+            hint=f'Use "/{resolved}".',
+        )
+    elif not resolved:
         yield error(
             "E009",
             f'GOOGLE_LINK["REDIRECT_URL"] is {url!r}, and no URL has that name.',
@@ -184,8 +192,8 @@ def _check_languages(clients: list[OAuthClient]) -> Iterator[CheckMessage]:
             callback = reverse("google_link:callback")
         yield warning(
             "W016",
-            "The address of the callback depends on the language: the URLs of django_google_link "
-            "are inside i18n_patterns.",
+            "The URL of the callback depends on the language: the URLs of "
+            "django_google_link are inside i18n_patterns.",
             hint=f"Move them out, so that they are not translated. If {callback} is what you have "
             "registered at Google, where all are sent back to in any language, silence this check.",
         )
@@ -212,7 +220,9 @@ def _check_callback(client: OAuthClient) -> Iterator[CheckMessage]:
         yield warning(
             "W012",
             f"No redirect URI of the client {client.name!r} leads to {callback}.",
-            hint="Use the path under which the URLs of django_google_link are included.",
+            hint="Add the slash at its end, here and in the Google console."
+            if callback.removesuffix("/") in {path[-len(callback) + 1 :] for path in paths}
+            else "Use the path under which the URLs of django_google_link are included.",
         )
 
 
@@ -234,7 +244,7 @@ def _check_missing_endpoints(client: OAuthClient) -> Iterator[CheckMessage]:
             "W013",
             f"The client {client.name!r} has no REVOCATION_ENDPOINT: what users unlink here lives "
             "on at the provider.",
-            hint="Give it, or silence this check if the provider has none.",
+            hint="Add it, or silence this check if the provider has none.",
         )
 
 

@@ -35,6 +35,6 @@ def _check_database(alias: str) -> Iterator[CheckMessage]:
             "W007",
             f"The key {key}, which is not configured, is needed for {count:,} of the stored "
             "tokens.",
-            hint="Put it back into ENCRYPTION_KEYS, behind the others, until "
-            "google_link_rotate_keys says that 0 are left.",
+            hint="Add it back to ENCRYPTION_KEYS, after the others, until "
+            "google_link_rotate_keys reports that 0 are left.",
         )

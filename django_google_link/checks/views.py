@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.checks import CheckMessage, Tags, register
 
@@ -13,14 +13,18 @@ from ..conf.scope_spelling import find_scope_mistake, find_scope_suspicion
 from ..conf.settings import conf
 from ..conf.validators import read_or_default
 from ..exceptions import SettingsError
-from ..web.view_options import require_sound_class
-from ..web.view_scopes import ViewScopes, list_named_scopes, list_view_classes
 from .messages import error, warning
+
+if TYPE_CHECKING:
+    from ..web.view_scopes import ViewScopes
 
 
 @register(Tags.urls)
 def check_views(**kwargs: Any) -> list[CheckMessage]:
     """Check the options of decorators, mixins and permissions."""
+    # For requests, and not needed where a process only starts.
+    from ..web.view_scopes import list_named_scopes
+
     if not django_conf.has_urls:
         return []
     return [
@@ -31,6 +35,9 @@ def check_views(**kwargs: Any) -> list[CheckMessage]:
 
 def _check_classes() -> Iterator[CheckMessage]:
     """Find what a mixin would have refused: permissions read the options of any class."""
+    from ..web.view_options import require_sound_class
+    from ..web.view_scopes import list_view_classes
+
     for view in list_view_classes():
         try:
             require_sound_class(view, mixins=())

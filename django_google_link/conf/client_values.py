@@ -41,7 +41,7 @@ _MAX_LENGTH = 255
 
 #: What ``HOSTED_DOMAIN`` is read into where accounts of any Workspace will do.
 ANY_DOMAIN = ("*",)
-_DOMAIN = re.compile(r"[^\s@*/,:]+")
+_DOMAIN = re.compile(r"[^\s@*/,:.]+(\.[^\s@*/,:.]+)+")
 
 
 def read_credentials(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -51,10 +51,19 @@ def read_credentials(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any
         return _read_file(name, path)
     if settings.get("CLIENT_ID") and settings.get("CLIENT_SECRET"):
         return settings
+    known = [key for key in ("CLIENT_ID", "CLIENT_SECRET") if settings.get(key)]
+    if not known:
+        raise SettingsError(
+            "E012",
+            f"The client {name!r} has no credentials.",
+            hint="Give it CLIENT_SECRETS_FILE, or both CLIENT_ID and CLIENT_SECRET. Are the "
+            "environment variables set that they come from?",
+        )
+    missing = "CLIENT_SECRET" if known == ["CLIENT_ID"] else "CLIENT_ID"
     raise SettingsError(
         "E012",
-        f"The client {name!r} has no credentials.",
-        hint="Give it CLIENT_SECRETS_FILE, or both CLIENT_ID and CLIENT_SECRET.",
+        f"The client {name!r} has a {known[0]}, and its {missing} is missing, empty or not text.",
+        hint="Is the environment variable set that it comes from?",
     )
 
 
@@ -125,21 +134,30 @@ def read_hosted_domains(name: str, value: Any) -> tuple[str, ...]:
     """
     if value is None:
         return ()
-    domains = [value] if isinstance(value, str) else value
-    if isinstance(domains, list | tuple) and domains and all(map(_is_domain, domains)):
-        return tuple(dict.fromkeys(domain.lower() for domain in domains))
     if value == "*":
         return ANY_DOMAIN
+    domains = [value] if isinstance(value, str) else value
+    if isinstance(domains, list | tuple) and all(isinstance(item, str) for item in domains):
+        domains = [strip_invisible(domain).lower() for domain in domains]
+        if domains and all(map(_DOMAIN.fullmatch, domains)):
+            return tuple(dict.fromkeys(domains))
     raise SettingsError(
         "E016",
         f"HOSTED_DOMAIN of the client {name!r} is {value!r}.",
-        hint='Use a domain such as "example.com", a list of them, or "*" for any Workspace; or '
-        "leave it out.",
+        hint=f'{_suggest_domains(value)}Use a domain such as "example.com", a list of them, or '
+        '"*" for any Workspace; or leave it out.',
     )
 
 
-def _is_domain(value: Any) -> bool:
-    return isinstance(value, str) and bool(_DOMAIN.fullmatch(value))
+def _suggest_domains(value: Any) -> str:
+    """Return which domains are meant by an address, or by several in one text."""
+    parts = re.split(r"[,;\s]+", value.lower()) if isinstance(value, str) else []
+    names = [re.sub(r"^(https?://|.*@)+|[/:].*$", "", part) for part in parts]
+    domains = [name for name in names if _DOMAIN.fullmatch(name)]
+    if not domains:
+        return ""
+    meant = f'"{domains[0]}"' if len(domains) == 1 else str(domains).replace("'", '"')
+    return f"Did you mean {meant}? "
 
 
 def read_params(name: str, value: Any) -> Mapping[str, str]:

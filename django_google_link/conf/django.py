@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from django.conf import settings
 
@@ -57,6 +57,11 @@ class DjangoSettings:
         return settings.SECURE_PROXY_SSL_HEADER
 
     @property
+    def use_tz(self) -> bool:
+        """Django's ``USE_TZ``."""
+        return settings.USE_TZ
+
+    @property
     def login_url(self) -> str:
         """Django's ``LOGIN_URL``: a URL, a path or the name of a URL."""
         return str(settings.LOGIN_URL or "")
@@ -103,11 +108,13 @@ class DjangoSettings:
         django-tenants has them in ``TENANT_APPS``, or by types of tenants in ``TENANT_TYPES``;
         django-pgschemas by names of schemas in ``TENANTS``.
         """
-        kinds = {**getattr(settings, "TENANT_TYPES", {}), **getattr(settings, "TENANTS", {})}
         public = getattr(settings, "PUBLIC_SCHEMA_NAME", "public")
         apps = list(getattr(settings, "TENANT_APPS", ()))
-        for name, kind in kinds.items():
-            apps += kind.get("APPS", ()) if name != public else ()
+        for kinds in (getattr(settings, name, None) for name in ("TENANT_TYPES", "TENANTS")):
+            # A project may call something else so.
+            for name, kind in kinds.items() if isinstance(kinds, Mapping) else ():
+                is_known = name != public and isinstance(kind, Mapping)
+                apps += kind.get("APPS", ()) if is_known else ()
         return apps
 
     @property

@@ -26,6 +26,8 @@ def read_json_file(path: str | os.PathLike[str]) -> Any:
         TypeError: when the path is not one.
         ValueError: saying what is wrong with the content, without quoting it.
     """
+    if isinstance(path, int):
+        raise TypeError("it is a number, and no path")
     status = os.stat(path)
     return _parse_version(os.fspath(path), status.st_mtime_ns, status.st_size)
 
@@ -39,10 +41,13 @@ def explain_failure(error: Exception) -> str:
 def _parse_version(path: str, modified_ns: int, size: int) -> Any:
     if size > _MAX_BYTES:
         raise ValueError(f"it has {size} bytes, too many for a file from Google's console")
-    # Editors on Windows put a byte order mark in front.
-    with open(path, encoding="utf-8-sig") as file:
-        try:
-            return json.loads(file.read(), object_hook=mask_document)
-        except (ValueError, RecursionError):
-            # The error of Python quotes what it stumbles over.
-            raise ValueError("it is not JSON") from None
+    with open(path, "rb") as file:
+        content = file.read()
+    if not content.strip():
+        raise ValueError("it is empty")
+    try:
+        # Editors on Windows put a byte order mark in front, and PowerShell writes UTF-16.
+        return json.loads(content, object_hook=mask_document)
+    except (ValueError, RecursionError):
+        # The error of Python quotes what it stumbles over.
+        raise ValueError("it is not JSON") from None

@@ -30,6 +30,8 @@ def find_scope_mistake(scope: str, *, is_google: bool) -> str:
         scope: one of them.
         is_google: whether Google is asked for it. Others may have any scopes.
     """
+    if scope.startswith(("[", '"', "{")):
+        return f"{scope!r} is no scope: it is JSON. Read it with json.loads()."
     if "," in scope:
         return f"{scope!r} is no scope: it has a comma. Write each by itself: {_split(scope)}."
     if not _SCOPE.fullmatch(scope):

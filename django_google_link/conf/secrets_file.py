@@ -47,7 +47,7 @@ def _is_placeholder(value: str) -> bool:
 def _read_client(document: Any) -> tuple[str, Mapping[str, Any]]:
     if isinstance(document, dict) and document.get("type") == "service_account":
         raise ValueError("it is the key of a service account, which belongs in SERVICE_ACCOUNTS")
-    if isinstance(document, dict) and document.get("type") == "authorized_user":
+    if isinstance(document, dict) and _is_token(document):
         raise ValueError(
             "it is the token of one user, which manage.py google_link_import files takes"
         )
@@ -59,6 +59,11 @@ def _read_client(document: Any) -> tuple[str, Mapping[str, Any]]:
     if not isinstance(content, dict):
         raise ValueError(f"{kind!r} is not an object in it")
     return kind, content
+
+
+def _is_token(document: Mapping[str, Any]) -> bool:
+    """Return whether it is what a quickstart or gcloud keeps of one user."""
+    return document.get("type") == "authorized_user" or "refresh_token" in document
 
 
 def _read_redirect_uris(value: Any) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.views.decorators.debug import sensitive_variables
+
 from ..exceptions import SettingsError, SubjectNotAllowedError
 from ..secret import Secret
 from .json_file import explain_failure, read_json_file
@@ -126,7 +128,7 @@ def _read_key(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any] | Non
             hint="Use the JSON that Google's console gives for a key of a service account.",
         )
     read_url(content["token_uri"], key="token_uri", owner=_describe_account(name))
-    return dict(content)
+    return {**content, "private_key": Secret(_read_private_key(content))}
 
 
 def _find_problem(content: Any) -> str:
@@ -135,10 +137,28 @@ def _find_problem(content: Any) -> str:
     if not isinstance(content, Mapping):
         return "is not an object"
     if content.get("type") != "service_account":
-        return "is of another type"
+        return _describe_other(content)
     needed = ("client_email", "private_key", "token_uri")
     missing = [key for key in needed if not isinstance(content.get(key), str | Secret)]
     return f"lacks {', '.join(missing)}" if missing else ""
+
+
+def _describe_other(content: Mapping[str, Any]) -> str:
+    if "web" in content or "installed" in content:
+        return "is the file of an OAuth client, which belongs in CLIENTS"
+    if content.get("type") == "authorized_user" or "refresh_token" in content:
+        return "is the token of one user"
+    return "is of another type"
+
+
+@sensitive_variables()
+def _read_private_key(content: Mapping[str, Any]) -> str:
+    """Return the private key as it is in Google's file.
+
+    An environment variable or a YAML file may hold the line breaks as two characters each.
+    """
+    key = content["private_key"]
+    return (key.reveal() if isinstance(key, Secret) else str(key)).replace("\\n", "\n")
 
 
 def _read_file(name: str, path: Any) -> Any:

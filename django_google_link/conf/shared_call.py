@@ -106,8 +106,9 @@ class SharedCall(Generic[T]):
         """Return the call that stands, or begin one."""
         with self._lock:
             if self._run is None or not self._run.stands():
-                self._run = _Run()
-                Thread(target=self._execute, args=(self._run, check), daemon=True).start()
+                run = _Run()
+                Thread(target=self._execute, args=(run, check), daemon=True).start()
+                self._run = run
             return self._run
 
     @sensitive_variables()
@@ -120,7 +121,7 @@ class SharedCall(Generic[T]):
         except BaseException as error:  # Whoever waits is told, whatever it is.
             problem = error if isinstance(error, SettingsError) else self._explain(error)
             run.problem = (problem.id, problem.message, problem.hint)
-            logger.error("An encryption key cannot be had: %s", problem)
+            logger.error("An encryption key is not available: %s", problem)
         finally:
             run.settled_at = clock.timestamp()
             run.over.set()

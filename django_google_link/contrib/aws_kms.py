@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError, NoCredentialsError, NoRegionError
 from django.views.decorators.debug import sensitive_variables
 
 from ..encryption.key_services import KeyService
+from ..encryption.muting import mute_loggers
 
 __all__ = ["AWSKeyService"]
 
@@ -67,17 +68,19 @@ class AWSKeyService(KeyService):
     @sensitive_variables()
     def wrap(self, key: bytes, *, name: str, context: Mapping[str, str]) -> tuple[str, bytes]:
         """Encrypt a key; it is unwrapped by the ARN of what an alias stands for today."""
-        answer = self.make_client(_find_region(name)).encrypt(
-            KeyId=name, Plaintext=key, EncryptionContext=dict(context)
-        )
+        client = self.make_client(_find_region(name))
+        with mute_loggers("botocore"):
+            answer = client.encrypt(KeyId=name, Plaintext=key, EncryptionContext=dict(context))
         return answer["KeyId"], answer["CiphertextBlob"]
 
     @sensitive_variables()
     def unwrap(self, wrapped: bytes, *, name: str, context: Mapping[str, str]) -> bytes:
         """Decrypt a key, with no other key and in no other context than it was encrypted."""
-        answer = self.make_client(_find_region(name)).decrypt(
-            KeyId=name, CiphertextBlob=wrapped, EncryptionContext=dict(context)
-        )
+        client = self.make_client(_find_region(name))
+        with mute_loggers("botocore"):
+            answer = client.decrypt(
+                KeyId=name, CiphertextBlob=wrapped, EncryptionContext=dict(context)
+            )
         if answer["KeyId"] != name:
             raise _OtherKeyError
         key: bytes = answer["Plaintext"]
@@ -96,7 +99,7 @@ class AWSKeyService(KeyService):
         if not isinstance(error, ClientError):
             return super().explain(error)
         # Of the text no more than a word: it is a stranger's, and might say anything.
-        code = re.sub(r"\W", "", str(error.response["Error"]["Code"]))[:60]
+        code = re.sub(r"\W", "", str(error.response.get("Error", {}).get("Code")))[:60]
         advice = _CREDENTIALS_ADVICE if code in _CREDENTIALS else _ADVICE.get(code)
         return f"answers {code}", advice or super().explain(error)[1]
 

@@ -21,6 +21,7 @@ from google.auth.exceptions import DefaultCredentialsError
 from google.cloud.kms_v1 import KeyManagementServiceClient
 
 from ..encryption.key_services import KeyService
+from ..encryption.muting import mute_loggers
 
 __all__ = ["GoogleKeyService"]
 
@@ -57,7 +58,7 @@ class GoogleKeyService(KeyService):
             "plaintext": key,
             "additional_authenticated_data": _encode_context(context),
         }
-        with self.make_client() as client:
+        with self.make_client() as client, mute_loggers("google"):
             answer = client.encrypt(request=request, timeout=_TIMEOUT, retry=None)
         return name, answer.ciphertext
 
@@ -69,7 +70,7 @@ class GoogleKeyService(KeyService):
             "ciphertext": wrapped,
             "additional_authenticated_data": _encode_context(context),
         }
-        with self.make_client() as client:
+        with self.make_client() as client, mute_loggers("google"):
             answer = client.decrypt(request=request, timeout=_TIMEOUT, retry=None)
         key: bytes = answer.plaintext
         return key

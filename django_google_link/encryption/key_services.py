@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 
 from django.utils.module_loading import import_string
 
@@ -14,8 +14,8 @@ from ..exceptions import SettingsError
 #: Part of every context: never change it.
 PURPOSE = "django-google-link.encryption-key"
 
-#: What each of those that are there needs to be installed, and by which extra.
-EXTRAS = {"aws-kms": ("boto3", "aws"), "google-kms": ("google.cloud.kms_v1", "gcp")}
+#: The distribution that each of those that are there needs, and the extra that brings it.
+EXTRAS = {"aws-kms": ("boto3", "aws"), "google-kms": ("google-cloud-kms", "gcp")}
 
 
 class KeyService:
@@ -86,8 +86,8 @@ def make_key_service(service: str) -> KeyService:
     try:
         kind = import_string(path)
         made: KeyService = kind()
-    except ImportError as error:
-        problem = _explain_import_error(service, path, error)
+    except ImportError:
+        problem = _explain_import_error(service, path)
     except Exception as error:
         what, advice = explain_failure(error)
         problem = SettingsError("E071", f"The key service {service!r} {what}.", hint=advice)
@@ -112,9 +112,8 @@ def find_key_service(service: str) -> str:
     )
 
 
-def _explain_import_error(service: str, path: str, error: ImportError) -> SettingsError:
-    module, extra = EXTRAS.get(service, ("", ""))
-    if extra and path == KEY_SERVICES[service] and f"{module}.".startswith(f"{error.name}."):
+def _explain_import_error(service: str, path: str) -> SettingsError:
+    if lacks_extra(service):
         return make_missing_extra(service)
     return SettingsError(
         "E071",
@@ -123,18 +122,25 @@ def _explain_import_error(service: str, path: str, error: ImportError) -> Settin
     )
 
 
-def is_installed(service: str) -> bool:
-    """Return whether a key service has what it needs; nothing of it is imported."""
-    with suppress(ModuleNotFoundError):
-        return find_spec(EXTRAS[service][0]) is not None
-    return False
+def lacks_extra(service: str) -> bool:
+    """Return whether the extra of a key service is not installed; nothing of it is imported.
+
+    Raises:
+        SettingsError: (an ``ImproperlyConfigured``) when there is no such service.
+    """
+    if find_key_service(service) != KEY_SERVICES.get(service):
+        return False  # It is the project's own.
+    distribution, _extra = EXTRAS[service]
+    with suppress(PackageNotFoundError):
+        return not version(distribution)
+    return True
 
 
 def make_missing_extra(service: str) -> SettingsError:
     """Return that the extra of a key service is not installed."""
-    module, extra = EXTRAS[service]
+    distribution, extra = EXTRAS[service]
     return SettingsError(
         "E071",
-        f"The key service {service!r} needs {module}, which is not installed.",
+        f"The key service {service!r} needs {distribution}, which is not installed.",
         hint=f'Type: python -m pip install "django-google-link[{extra}]".',
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,13 +21,18 @@ from ..conf.validators import strip_invisible
 from ..exceptions import KeyServiceError, SettingsError
 from ..secret import Secret
 from .format import encode_base64url
-from .key_services import explain_failure, find_key_service, make_context, make_key_service
+from .key_services import (
+    KeyService,
+    explain_failure,
+    find_key_service,
+    make_context,
+    make_key_service,
+)
 
 if TYPE_CHECKING:
     from .key import Key
 
 KEY_BYTES = 32
-_BEGINNING = re.compile(f"{KEY_SERVICE_NAME}:")
 _WHOLE = re.compile(
     f"(?P<service>{KEY_SERVICE_NAME}):(?P<name>[!-~]+):(?P<key_id>[A-Za-z0-9_-]{{8}})"
     ":(?P<wrapped>[A-Za-z0-9_-]+)"
@@ -55,7 +61,7 @@ class WrappedKey:
 
 def is_wrapped(text: Secret) -> bool:
     """Return whether this is a wrapped key, whole or not: a plain one has no colon."""
-    return bool(_BEGINNING.match(strip_invisible(text.reveal())))
+    return ":" in text.reveal()
 
 
 @sensitive_variables()
@@ -129,7 +135,7 @@ def wrap_key(key: Secret, *, service: str, name: str, site: str) -> str:
         name, wrapped = made.wrap(bare, name=name, context=make_context(site, key_id))
         text = f"{service}:{name}:{key_id}:{encode_base64url(wrapped)}"
     except Exception as error:
-        what, advice = made.explain(error)
+        what, advice = _ask_for_explanation(made, error)
         problem = KeyServiceError(
             "E072", f"The key {name!r} of {service} wraps nothing: {service} {what}.", hint=advice
         )
@@ -155,7 +161,7 @@ def unwrap_key(key: WrappedKey) -> Secret:
         bare = service.unwrap(key.wrapped, name=key.name, context=context)
         is_key = isinstance(bare, bytes) and len(bare) == KEY_BYTES and Key(bare).id == key.id
     except Exception as error:
-        problem = _make_problem(key, *service.explain(error))
+        problem = _make_problem(key, *_ask_for_explanation(service, error))
     else:
         if is_key:
             return Secret(base64.urlsafe_b64encode(bare).decode())
@@ -181,6 +187,13 @@ def _make_problem(key: WrappedKey, what: str, advice: str) -> KeyServiceError:
         f"The encryption key {key.id} is not unwrapped by {key.service}, which {what}.",
         hint=advice,
     )
+
+
+def _ask_for_explanation(service: KeyService, error: Exception) -> tuple[str, str]:
+    with suppress(Exception):
+        what, advice = service.explain(error)
+        return str(what), str(advice)
+    return explain_failure(error)
 
 
 def _explain_failure(key: WrappedKey, error: BaseException) -> KeyServiceError:

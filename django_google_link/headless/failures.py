@@ -65,8 +65,8 @@ def describe_failure(error: GoogleLinkError, *, client: str, **more: Any) -> Fro
 
 def _describe_other_account(error: OtherAccountError, more: dict[str, Any]) -> FrontEndError:
     text = _(
-        "You chose %(other)s, which is not the account that was asked for. This site has stored "
-        "nothing of it."
+        "You chose %(other)s, which is not the account that you were asked to choose. "
+        "This site has not stored anything about it."
     ) % {"other": error.name}
     expected = error.account.name_at_google if error.account else None
     return FrontEndError(409, "other_account", text, chosen=error.name, expected=expected, **more)

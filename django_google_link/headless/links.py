@@ -129,7 +129,7 @@ def complete_link(
         ticket = open_ticket(read_text(data, "ticket", longest=LONGEST_TICKET), user=str(user.pk))
         ticket.check_state(response.pop("state", ""))
     except (StateError, KeyServiceError) as error:
-        logger.warning("A ticket was not used: %s", error)
+        logger.warning("A ticket was rejected: %s", error)
         raise describe_failure(error, client="") from None
     before = read_declined(owner=ticket.pending.user, client=ticket.pending.client)
     if not ticket.spend():
@@ -170,7 +170,7 @@ class _Completion:
             self._ticket.check_address(address)
             outcome = complete_authorization(user, pending, response, code, request=request)
         except StateError as error:
-            logger.warning("An authorization response was not used: %s", error)
+            logger.warning("An authorization response was rejected: %s", error)
             raise self._describe(error) from None
         except GoogleLinkError as error:
             raise self._explain(error) from None

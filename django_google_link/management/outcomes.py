@@ -44,7 +44,8 @@ def count_outcomes(
                 counts[outcome] += 1
     except KeyboardInterrupt:
         raise CommandError(
-            "Stopped: what was done is done. Run it again for the rest.", returncode=130
+            "Stopped. What was processed so far is saved; run the command again for the rest.",
+            returncode=130,
         ) from None
     finally:
         for kind in kinds:

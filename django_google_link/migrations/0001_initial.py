@@ -42,7 +42,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('digest', models.CharField(editable=False, max_length=64, primary_key=True, serialize=False)),
                 ('issuer', models.CharField(editable=False, max_length=255, verbose_name='issuer')),
-                ('failures', models.PositiveIntegerField(default=0, editable=False, verbose_name='failures in a row')),
+                ('failures', models.PositiveIntegerField(default=0, editable=False, verbose_name='consecutive failures')),
                 ('account', models.CharField(blank=True, editable=False, max_length=255)),
                 ('has_several_accounts', models.BooleanField(default=False, editable=False)),
                 ('worker', models.CharField(blank=True, editable=False, max_length=100)),
@@ -79,9 +79,9 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='when')),
             ],
             options={
-                'verbose_name': 'entry in the history of a link',
-                'verbose_name_plural': 'history of links',
-                'indexes': [models.Index(fields=['account_id', 'id'], name='google_link_history_account'), models.Index(fields=['owner', 'id'], name='google_link_history_owner'), models.Index(fields=['sub', 'id'], name='google_link_history_sub'), models.Index(fields=['event', 'id'], name='google_link_history_event'), models.Index(fields=['actor_kind', 'id'], name='google_link_history_actor'), models.Index(fields=['created_at'], name='google_link_history_when')],
+                'verbose_name': 'link history entry',
+                'verbose_name_plural': 'link history',
+                'indexes': [models.Index(fields=['account_id', 'id'], name='google_link_history_account'), models.Index(fields=['owner', 'id'], name='google_link_history_owner'), models.Index(fields=['sub', 'id'], name='google_link_history_sub'), models.Index(fields=['event', 'id'], name='google_link_history_event'), models.Index(fields=['actor_kind', 'id'], name='google_link_history_actor'), models.Index(fields=['client', 'id'], name='google_link_history_client'), models.Index(fields=['created_at'], name='google_link_history_when')],
             },
         ),
         migrations.CreateModel(
@@ -146,7 +146,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'pending revocation',
                 'verbose_name_plural': 'pending revocations',
-                'permissions': [('revoke_pendingrevocation', 'Can revoke at the provider what is pending'), ('reencrypt_pendingrevocation', 'Can encrypt the tokens of a revocation anew')],
+                'permissions': [('revoke_pendingrevocation', 'Can revoke pending grants at the provider now'), ('reencrypt_pendingrevocation', 'Can re-encrypt the tokens of a pending revocation')],
                 'indexes': [models.Index(fields=['sub', 'issuer'], name='google_link_pending_grant'), models.Index(fields=['retry_at'], name='google_link_pending_due')],
             },
         ),
@@ -184,10 +184,10 @@ class Migration(migrations.Migration):
                 ('refresh_lease', models.UUIDField(blank=True, editable=False, null=True)),
                 ('refresh_lease_expires_at', models.DateTimeField(blank=True, editable=False, null=True)),
                 ('refresh_failures', models.PositiveSmallIntegerField(default=0, editable=False)),
-                ('refresh_problem', models.CharField(blank=True, choices=[('unavailable', 'the provider gave no usable answer'), ('unreachable', 'the provider could not be reached'), ('throttled', 'too many requests for the provider'), ('refused', 'refused by the provider')], editable=False, max_length=20, verbose_name='problem')),
+                ('refresh_problem', models.CharField(blank=True, choices=[('unavailable', 'no usable response from the provider'), ('unreachable', 'the provider could not be reached'), ('throttled', 'rate limited by the provider'), ('refused', 'refused by the provider')], editable=False, max_length=20, verbose_name='problem')),
                 ('refresh_error', models.CharField(blank=True, editable=False, max_length=100, verbose_name='last error')),
                 ('refresh_failed_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='last failure')),
-                ('refresh_failing_since', models.DateTimeField(blank=True, db_index=True, editable=False, null=True, verbose_name='refresh fails since')),
+                ('refresh_failing_since', models.DateTimeField(blank=True, db_index=True, editable=False, null=True, verbose_name='refresh failing since')),
                 ('refresh_retry_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='next attempt')),
                 ('refresh_forced_at', models.DateTimeField(blank=True, editable=False, null=True)),
                 ('refreshed_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='last refresh')),
@@ -199,7 +199,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'Google account',
                 'verbose_name_plural': 'Google accounts',
-                'permissions': [('check_googleaccount', 'Can ask the provider whether it honours a grant'), ('refresh_googleaccount', 'Can refresh the access token of a Google account'), ('reauthorize_googleaccount', 'Can ask a user for consent again'), ('reencrypt_googleaccount', 'Can encrypt the tokens of a Google account anew')],
+                'permissions': [('check_googleaccount', 'Can check a grant with the provider'), ('refresh_googleaccount', 'Can refresh the access token of a Google account'), ('reauthorize_googleaccount', 'Can ask a user for consent again'), ('reencrypt_googleaccount', 'Can re-encrypt the tokens of a Google account')],
                 'indexes': [models.Index(fields=['sub', 'issuer'], name='google_link_account_grant'), models.Index(fields=['status', 'status_reason', 'linked_at'], name='google_link_account_newest'), models.Index(fields=['sealed_by'], name='google_link_account_key'), models.Index(fields=['refresh_token_prefix_digest'], name='google_link_account_prefix'), models.Index(fields=['refresh_token_hash_digest'], name='google_link_account_hash'), models.Index(fields=['email'], name='google_link_account_email', opclasses=['varchar_pattern_ops']), models.Index(fields=['client', 'status', 'status_reason', 'sealed_by'], name='google_link_account_counts')],
                 'constraints': [models.UniqueConstraint(fields=('user', 'client', 'sub'), name='google_link_account_unique'), models.CheckConstraint(condition=models.Q(('status__in', ['active', 'needs_reauthorization'])), name='google_link_account_status'), models.CheckConstraint(condition=models.Q(models.Q(('client', ''), _negated=True), models.Q(('sub', ''), _negated=True)), name='google_link_account_identity')],
             },

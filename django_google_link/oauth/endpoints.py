@@ -292,11 +292,18 @@ def _find_problem(
     problem = ""
     if not has_token:
         problem = "no_access_token"
-    elif _read_text(answer.document, "token_type").lower() not in {"", "bearer"}:
+    elif not _is_bearer(answer.document.get("token_type")):
         problem = "unsupported_token_type"
     elif scopes is _MALFORMED:
         problem = "malformed_scope"
     return RefreshUnavailableError(problem, status=200) if problem else None
+
+
+def _is_bearer(token_type: Any) -> bool:
+    """Return whether a token is one that we can use (RFC 6750); some providers do not say it."""
+    if token_type is None:
+        return True
+    return isinstance(token_type, str) and token_type.strip().lower() in {"", "bearer"}
 
 
 def _read_scopes(client: OAuthClient, answer: Answer) -> tuple[str, ...] | None:

@@ -52,22 +52,25 @@ class ImportOutcome(TextChoices):
     """What became of a candidate."""
 
     IMPORTED = "imported", _("imported")
-    EXPECTED = "expected", _("would be imported, if the provider honours them")
-    LINKED = "linked", _("linked here already")
+    EXPECTED = "expected", _("would be imported, if the provider accepts them")
+    LINKED = "linked", _("already linked here")
     STAYED = "stayed", _("linked here, but the files could not be removed")
-    TOKENLESS = "tokenless", _("left out: no refresh token")
+    TOKENLESS = "tokenless", _("skipped: no refresh token")
     LOST = (
         "lost",
-        _("left out: the provider no longer honours them, their users have to link again"),
+        _("skipped: no longer valid at the provider, their users have to link again"),
     )
-    NAMELESS = "nameless", _("left out: nobody says which account they are of")
-    FOREIGN = "foreign", _("left out: given to a client that is not configured here")
-    WITHDRAWN = "withdrawn", _("left out: unlinked here since, or for their users to link again")
-    UNREADABLE = "unreadable", _("left out: they cannot be read")
+    NAMELESS = "nameless", _("skipped: the account they belong to cannot be determined")
+    FOREIGN = "foreign", _("skipped: issued to a client that is not configured here")
+    WITHDRAWN = (
+        "withdrawn",
+        _("skipped: unlinked here since then, or waiting for their users to link again"),
+    )
+    UNREADABLE = "unreadable", _("skipped: cannot be read")
     UNREACHABLE = "unreachable", _("postponed: the provider could not be reached")
     REFUSED = "refused", _("postponed: the provider refuses the client")
-    UNSTORED = "unstored", _("postponed: they could not be saved here")
-    KEYLESS = "keyless", _("postponed: the key of what is linked here is not configured")
+    UNSTORED = "unstored", _("postponed: could not be saved here")
+    KEYLESS = "keyless", _("postponed: the encryption key of the existing link is not configured")
 
 
 #: What may go better another time.

@@ -44,13 +44,13 @@ class RefreshOutcome(TextChoices):
     REFRESHED = "refreshed", _("refreshed")
     SHARED = "shared", _("handled by another process")
     LOST = "lost", _("lost: their users have to link again")
-    UNREACHABLE = "unreachable", _("postponed: the provider gave no usable answer")
-    DENIED = "denied", _("postponed: the provider refused them")
-    UNSTORED = "unstored", _("postponed: they could not be saved here")
-    WAITING = "waiting", _("waiting for their next attempt, since the last one failed")
-    FORBIDDEN = "forbidden", _("left alone: a policy of their organization forbids it")
-    REFUSED = "refused", _("left alone: the provider refuses their client, or it is not configured")
-    UNREADABLE = "unreadable", _("left alone: their encryption key is not configured")
+    UNREACHABLE = "unreachable", _("postponed: no usable response from the provider")
+    DENIED = "denied", _("postponed: refused by the provider")
+    UNSTORED = "unstored", _("postponed: could not be saved here")
+    WAITING = "waiting", _("waiting to be retried after a failure")
+    FORBIDDEN = "forbidden", _("skipped: forbidden by a policy of their organization")
+    REFUSED = "refused", _("skipped: the provider refuses their client, or it is not configured")
+    UNREADABLE = "unreadable", _("skipped: their encryption key is not configured")
 
 
 _FAILURES: dict[type[Exception], RefreshOutcome] = {

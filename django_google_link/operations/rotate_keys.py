@@ -46,9 +46,9 @@ class RotationOutcome(TextChoices):
     """What became of a row with a token that the newest key did not seal."""
 
     ROTATED = "rotated", _("re-encrypted")
-    CHANGED = "changed", _("changed in the same moment")
-    UNREADABLE = "unreadable", _("left: their key is not configured")
-    DAMAGED = "damaged", _("left: no key opens them")
+    CHANGED = "changed", _("changed by another process meanwhile")
+    UNREADABLE = "unreadable", _("left unchanged: their key is not configured")
+    DAMAGED = "damaged", _("left unchanged: no key can decrypt them")
 
 
 def rows_left() -> list[QuerySet[Any]]:

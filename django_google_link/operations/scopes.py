@@ -29,8 +29,11 @@ class RetirementOutcome(TextChoices):
     """What became of a link that had been granted a scope."""
 
     RETIRED = "retired", _("retired, and revoked at the provider")
-    POSTPONED = "postponed", _("retired; google_link_revoke_pending revokes them at the provider")
-    SHARED = "shared", _("handled with another link of the same grant")
+    POSTPONED = (
+        "postponed",
+        _("retired; google_link_revoke_pending will revoke them at the provider"),
+    )
+    SHARED = "shared", _("covered by another link with the same grant")
 
 
 @dataclass(frozen=True, kw_only=True)

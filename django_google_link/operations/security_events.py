@@ -20,7 +20,7 @@ _CHUNK = 500
 class CheckOutcome(TextChoices):
     """What became of a link about which Google was to be asked."""
 
-    WORKS = "works", _("work")
+    WORKS = "works", _("still valid")
     LOST = "lost", _("lost: their users have to link again")
     GONE = "gone", _("unlinked meanwhile, or handled by another process")
     POSTPONED = "postponed", _("postponed: see the log")

@@ -94,7 +94,7 @@ def unlink(request: HttpRequest, account: GoogleAccount) -> HttpResponse:
     if request.method != "POST":
         return render_page(request, "unlink.html", {"account": account})
     account.unlink()
-    confirm(request, _("{account} is unlinked.").format(account=account.full_display_name))
+    confirm(request, _("{account} has been unlinked.").format(account=account.full_display_name))
     return redirect("google_link:accounts")
 
 
@@ -113,7 +113,7 @@ def _confirm_label(request: HttpRequest, account: GoogleAccount, kept: str) -> N
     if kept:
         text = _("{account} is now called “{label}”.")
     else:
-        text = _("{account} has no label any more.")
+        text = _("The label of {account} has been removed.")
     confirm(request, text.format(account=account.name_at_google, label=kept))
 
 

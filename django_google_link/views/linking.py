@@ -146,7 +146,7 @@ def _follow_first(request: HttpRequest, state: str) -> HttpResponse:
 
 def _fail_state(error: StateError) -> HttpResponse:
     """Leave the address, in which a code may stand that has not been used."""
-    logger.warning("An authorization response was not used: %s", error)
+    logger.warning("An authorization response was rejected: %s", error)
     return HttpResponseRedirect(reverse("google_link:failed"))
 
 
@@ -170,11 +170,11 @@ def _complete_linking(
 
 def _confirm_link(request: HttpRequest, account: GoogleAccount) -> None:
     if account.is_new_link:
-        text = _("{account} is linked.")
+        text = _("{account} has been linked.")
     elif account.added_scopes:
-        text = _("{account} is linked, and you have allowed this site to do more with it.")
+        text = _("{account} has been linked, and this site has the additional permissions.")
     else:
-        text = _("{account} is linked again.")
+        text = _("{account} has been linked again.")
     confirm(request, text.format(account=account.full_display_name))
 
 
@@ -257,8 +257,9 @@ def _send_to_host(
 ) -> HttpResponse:
     """Tell a user by which name of this site linking can be done."""
     logger.warning(
-        "A user at %s was not sent to %s, which leads back to %s, where browsers keep another "
-        "session. Redirect the one to the other, or set SESSION_COOKIE_DOMAIN for both.",
+        "A user at %s was not sent to %s, because the redirect URI is at %s, where the "
+        "browser has another session. Redirect one host to the other, or set "
+        "SESSION_COOKIE_DOMAIN for both.",
         request.get_host(),
         name_provider_of(wanted.client),
         host,

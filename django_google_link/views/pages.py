@@ -60,7 +60,7 @@ def no_refresh_token(request: HttpRequest, *, client: str, try_url: str) -> Http
     return _render_error(
         request,
         status=400,
-        title=_("{provider} gave no lasting access").format(provider=provider),
+        title=_("{provider} did not grant lasting access").format(provider=provider),
         text=explain_lack_of_refresh_token(provider),
         try_url=try_url,
     )
@@ -114,7 +114,7 @@ def not_linked(request: HttpRequest) -> HttpResponse:
         request,
         status=404,
         title=_("This account is not linked"),
-        text=_("It was unlinked already, or never linked by you. Nothing has changed."),
+        text=_("It has already been unlinked, or was never linked by you. Nothing has changed."),
     )
 
 

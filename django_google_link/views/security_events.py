@@ -60,7 +60,7 @@ def security_events(request: HttpRequest) -> HttpResponse:
         # No more than its kind of a database's: it may quote what it was to store.
         is_databases = isinstance(error, DatabaseError | InterfaceError)
         problem = type(error).__name__ if is_databases else error
-        logger.error("A security event could not be taken at present: %s", problem)
+        logger.error("A security event could not be processed: %s", problem)
         return HttpResponse(status=503, headers={"Retry-After": str(_RETRY_AFTER)})
     return HttpResponse(status=202)
 

@@ -18,8 +18,8 @@ from ..exceptions import (
 def explain_lack_of_refresh_token(provider: str) -> str:
     """Say what to do where a provider gives no refresh token to a user who has linked before."""
     return _(
-        "Your account could not be linked. Remove this site from the apps with access to your "
-        "{provider} Account, in the security settings at {provider}, and try again."
+        "Your account could not be linked. In the security settings of your {provider} "
+        "Account, remove this site from the apps with access, and try again."
     ).format(provider=provider)
 
 
@@ -34,9 +34,9 @@ def explain_failure(error: GoogleLinkError, *, provider: str) -> tuple[int, str,
         case StateError():
             return (
                 400,
-                _("This did not work out"),
+                _("Your account was not linked"),
                 _(
-                    "This attempt is too old, was completed before, or was started in another "
+                    "This request has expired, was already completed, or was started in another "
                     "browser or by another user. It has changed nothing. If the account is not "
                     "among your linked accounts, please start again."
                 ),
@@ -48,7 +48,8 @@ def explain_failure(error: GoogleLinkError, *, provider: str) -> tuple[int, str,
                 503,
                 _("{provider} cannot be reached").format(provider=provider),
                 _(
-                    "{provider} did not answer as it should. Nothing has changed. Try again soon."
+                    "{provider} did not respond as expected. Nothing has changed. Please try again "
+                    "in a few minutes."
                 ).format(provider=provider),
             )
         case GrantNotStoredError() | KeyServiceError():
@@ -56,28 +57,30 @@ def explain_failure(error: GoogleLinkError, *, provider: str) -> tuple[int, str,
         case ClientMisconfiguredError():
             return (
                 503,
-                _("This site is not set up for {provider}").format(provider=provider),
+                _("This site is not set up correctly for {provider}").format(provider=provider),
                 _(
-                    "{provider} does not accept this site now. Its operators have to correct that."
+                    "{provider} is not accepting requests from this site. The operators of this "
+                    "site have to fix this."
                 ).format(provider=provider),
             )
     return (
         400,
         _("{provider} did not link your account").format(provider=provider),
-        _("{provider} did not accept the answer. Nothing has changed. Please try again.").format(
-            provider=provider
-        ),
+        _(
+            "The response from {provider} could not be used. Nothing has changed. Please try again."
+        ).format(provider=provider),
     )
 
 
 def _explain_unsaved(error: GoogleLinkError) -> str:
     if isinstance(error, KeyServiceError):
         return _(
-            "This site cannot encrypt what it would store. Nothing has changed. Try again soon."
+            "This site cannot encrypt your tokens at the moment. Nothing has changed. "
+            "Please try again in a few minutes."
         )
     return _(
-        "This site could not save your account, so the access that you gave has been withdrawn. "
-        "Please try again."
+        "This site could not save your account, so the access that you granted has "
+        "been revoked. Please try again."
     )
 
 

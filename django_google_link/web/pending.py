@@ -65,7 +65,7 @@ def pop_pending(session: SessionBase, state: str, *, user: str) -> PendingAuthor
     entries = _read_entries(session)
     entry = entries.pop(digest_state(state), None)
     if entry is None:
-        raise StateError("Nothing is kept under this state.")
+        raise StateError("This state is unknown in the session.")
     session[SESSION_KEY] = entries
     try:
         session.save()
@@ -73,11 +73,11 @@ def pop_pending(session: SessionBase, state: str, *, user: str) -> PendingAuthor
         raise StateError("The session has ended in the meantime.") from None
     pending = _read_entry(entry)
     if pending is None:
-        raise StateError("The state was made by another version of this site.")
+        raise StateError("The state was created by another version of this site.")
     if pending.user != user:
         raise StateError("Another user of this site started to link this account.")
     if not pending.is_live:
-        raise StateError("It took too long: the state has expired.")
+        raise StateError("The state has expired.")
     return pending
 
 

@@ -45,8 +45,9 @@ def choose_redirect_uri(request: HttpRequest, client: OAuthClient) -> str:
         is_real = client.is_google and not is_loopback(client.authorization_endpoint)
         if is_real and not request.is_secure() and not is_loopback(built):
             logger.warning(
-                "Google accepts no redirect URI like %s: only https, unless on loopback. Behind a "
-                "proxy set SECURE_PROXY_SSL_HEADER, or the client's REDIRECT_URI.",
+                "Google does not accept the redirect URI %s: only https, unless on loopback. Open "
+                "the site at http://localhost; behind a proxy, set SECURE_PROXY_SSL_HEADER or the "
+                "client's REDIRECT_URI.",
                 built,
             )
         return built
@@ -62,6 +63,14 @@ def choose_redirect_uri(request: HttpRequest, client: OAuthClient) -> str:
     ]
     if len(listed) == 1:
         return listed[0]
+    if scheme == "http" and not is_local:
+        raise SettingsError(
+            "E018",
+            f"{built} is not among the redirect URIs of the client {client.name!r}, and cannot be: "
+            "Google takes http for this machine alone.",
+            hint=f"The file has {', '.join(client.redirect_uris)}: open the site by that address. "
+            "Behind a proxy that speaks https set SECURE_PROXY_SSL_HEADER, or REDIRECT_URI.",
+        )
     raise SettingsError(
         "E018",
         f"{built} is not among the redirect URIs of the client {client.name!r}.",

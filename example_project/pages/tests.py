@@ -112,7 +112,7 @@ class PageTests(FakeGoogleMixin, TestCase):
             response = self.client.get("/agenda/", headers=HTML)
 
         self.assertEqual(response.status_code, 302)
-        self.assertIn("does not work any more", mail.outbox[0].body)
+        self.assertIn("no longer works", mail.outbox[0].body)
 
     def test_report(self) -> None:
         """As the site itself."""

@@ -324,7 +324,7 @@ def test_grant_of_nobody_beside_another_link_is_told(
     with pytest.raises(IDTokenError):
         complete_authorization(user, *authorization)
 
-    assert "may live on at Google: nobody knows whose it is" in caplog.text
+    assert "may still be valid at Google: its account is unknown" in caplog.text
     assert_works(user)
 
 

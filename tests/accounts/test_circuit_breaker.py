@@ -85,7 +85,7 @@ def test_outage_is_found_by_five_failures_in_a_row(
     assert attempt_each(accounts) == ["no_answer"] * 5 + ["provider_unavailable"] * 3
 
     assert asked(google) == 5
-    assert caplog.text.count("is away: it is asked once in 30 s until it answers.") == 1
+    assert caplog.text.count("is unavailable: one request in 30 s until it responds.") == 1
     with pytest.raises(TokenEndpointError) as caught:
         fresh_access_token(accounts[5])
     delay = vars(caught.value)["retry_at"] - timezone.now()
@@ -475,7 +475,7 @@ def test_worker_that_can_connect_again_tells_the_others(
     google.stop()
     attempt_each(accounts)
     google.start()
-    assert caplog.text.count("is away for this process: it asks once in 30 s until it is") == 1
+    assert caplog.text.count("is unavailable to this process: one request in 30 s") == 1
     GoogleAccount.objects.filter(refresh_problem="unreachable").update(
         refresh_retry_at=in_seconds(3000)
     )
@@ -483,7 +483,7 @@ def test_worker_that_can_connect_again_tells_the_others(
 
     with travel(seconds=31):
         assert attempt_each(accounts) == ["token"] * 8
-    assert caplog.text.count("answers this process again.") == 1
+    assert caplog.text.count("is available to this process again.") == 1
 
 
 @pytest.mark.slow
@@ -554,7 +554,7 @@ def test_database_that_takes_no_notes_keeps_nobody_from_the_answer(
     with refusing(DatabaseError("no"), "google_link_circuitbreaker", "INSERT"):
         assert attempt_each(accounts[:6]) == ["no_answer"] * 6
 
-    assert "was not saved: DatabaseError" in caplog.text
+    assert "could not be saved: DatabaseError" in caplog.text
 
 
 @pytest.mark.parametrize("error", [OperationalError("disk full"), DatabaseError("read only")])
@@ -570,7 +570,7 @@ def test_wait_that_cannot_be_saved_keeps_nobody_from_the_answer(
     with refusing(error, "UPDATE", "refresh_failures"):
         assert attempt(accounts[0]) == "no_answer"
 
-    assert f"waits was not saved: {type(error).__name__}" in caplog.text
+    assert f"could not be saved: {type(error).__name__}" in caplog.text
 
 
 # Many at once
@@ -641,7 +641,7 @@ def test_query_for_many_agrees_with_the_judgement_of_one(
 def run_refresh() -> str:
     """Run the command, which must fail, and return what it prints."""
     out = io.StringIO()
-    with pytest.raises(CommandError, match="stay as they are"):
+    with pytest.raises(CommandError, match="were not refreshed"):
         call_command("google_link_refresh", expiring_within=0, workers=1, stdout=out)
     return out.getvalue()
 
@@ -654,12 +654,12 @@ def test_command_in_an_outage_says_so_each_time(
     link_many(google, alice, 60)
     google.fail_next(100)
 
-    assert run_refresh() == "      60 postponed: the provider gave no usable answer\n"
+    assert run_refresh() == "      60 postponed: no usable response from the provider\n"
     assert asked(google) == 5
-    assert run_refresh() == "      60 postponed: the provider gave no usable answer\n"
+    assert run_refresh() == "      60 postponed: no usable response from the provider\n"
     assert asked(google) == 5
     with travel(seconds=31):
-        assert run_refresh() == "      60 postponed: the provider gave no usable answer\n"
+        assert run_refresh() == "      60 postponed: no usable response from the provider\n"
     assert asked(google) == 6
 
 
@@ -675,7 +675,7 @@ def test_command_in_an_outage_counts_what_a_living_token_hides(
     with pytest.raises(CommandError):
         call_command("google_link_refresh", expiring_within=15, workers=1, stdout=out)
 
-    assert out.getvalue() == "       8 postponed: the provider gave no usable answer\n"
+    assert out.getvalue() == "       8 postponed: no usable response from the provider\n"
 
 
 @pytest.mark.slow

@@ -174,8 +174,8 @@ def test_log_names_a_few_and_counts_the_others(
 
     said = [message for message in caplog.messages if "unlinked" in message]
     assert len(said) == lines
-    assert said[0].endswith("is unlinked.")
-    assert (f"With them {count - 10} others are unlinked." in said) == (count > 10)
+    assert said[0].endswith("was unlinked.")
+    assert (f"{count - 10} more accounts were unlinked." in said) == (count > 10)
 
 
 @pytest.mark.matrix

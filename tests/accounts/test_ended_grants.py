@@ -134,7 +134,7 @@ def test_link_stays_where_google_does_not_tell(
 
     assert response["Location"] == "/google/"
     assert GoogleAccount.objects.get().is_active
-    assert "revoked in the same moment is not known: RefreshUnavailableError" in caplog.text
+    assert "revoked meanwhile is unknown: RefreshUnavailableError" in caplog.text
 
 
 @pytest.mark.slow

@@ -792,4 +792,4 @@ def test_grant_on_which_a_link_may_live_is_spared(
         link_credentials(anna, credentials)
 
     assert google.granted_scopes(alice)
-    assert "lives on at Google, and is not stored here" in caplog.text
+    assert "is still valid at Google, but is not stored here" in caplog.text

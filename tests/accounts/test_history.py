@@ -1,4 +1,4 @@
-"""The history of links: an entry for whatever happens, by whom, in the same transaction."""
+"""The link history: an entry for whatever happens, by whom, in the same transaction."""
 
 from __future__ import annotations
 

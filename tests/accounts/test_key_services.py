@@ -17,6 +17,7 @@ from django_google_link.exceptions import KeyServiceError
 from django_google_link.models import GoogleAccount, PendingRevocation
 from django_google_link.operations.refresh import RefreshOutcome, refresh_account
 from django_google_link.operations.rotate_keys import RotationOutcome, rotate
+from django_google_link.secret import Secret
 from django_google_link.testing import FakeGoogle, FakeUser, travel
 from tests.support.accounts import linked, stale, token_of
 from tests.support.databases import new_user
@@ -100,6 +101,23 @@ def test_token_that_lives_serves_while_it_cannot_be_replaced(
     assert token.value.reveal() == stored
     assert isinstance(token.problem, KeyServiceError)
     assert google.requests == []
+
+
+def test_warm_process_asks_for_no_key(
+    google: FakeGoogle, alice: FakeUser, user: Any, settings: Settings
+) -> None:
+    """However many tokens it uses or renews."""
+    use_keys(settings, wrap())
+    account = linked(user, google, alice)
+    assert len(Safe.asked) == 1
+    Safe.failure = ConnectionError()
+
+    for _ in range(3):
+        fresh_access_token(account)
+    assert fresh_access_token(
+        account, rejected=Secret(str(token_of(account, "access_token")))
+    ).is_new
+    assert len(Safe.asked) == 1
 
 
 # Linking
@@ -189,7 +207,7 @@ def test_rotation_leaves_what_cannot_be_unwrapped(
     use_keys(settings, wrap(), moved)
 
     assert list(rotate(workers=1)) == [RotationOutcome.UNREADABLE]
-    with pytest.raises(CommandError, match="Keep all the keys"):
+    with pytest.raises(CommandError, match="Keep all keys"):
         call_command("google_link_rotate_keys", verbosity=0)
 
 

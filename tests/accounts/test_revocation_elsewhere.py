@@ -30,7 +30,7 @@ def test_provider_without_revocation_endpoint_is_said_to_have_none(
 
     assert [process_now(row) for row in read_outbox()] == [RevocationOutcome.ABANDONED]
 
-    assert f"lives on at {google.url}, which has no revocation endpoint" in caplog.text
+    assert f"is still authorized at {google.url}, which has no revocation endpoint" in caplog.text
     assert not PendingRevocation.objects.exists()
     assert google.requests_to("revoke") == []
     assert google.granted_scopes(alice)

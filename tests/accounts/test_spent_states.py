@@ -85,7 +85,7 @@ def test_outcome_that_cannot_be_noted_is_told(
     with failing(OperationalError("gone"), count=FOR_EVER):
         finish_state("abc", location="/there/")
 
-    assert "was not noted: OperationalError" in caplog.text
+    assert "could not be recorded: OperationalError" in caplog.text
 
 
 def test_state_is_spent_after_a_moment_of_trouble(monkeypatch: pytest.MonkeyPatch) -> None:

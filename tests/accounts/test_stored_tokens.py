@@ -230,7 +230,7 @@ def test_loss_that_could_not_be_saved_is_told_all_the_same(
         fresh_access_token(account)
 
     assert caught.value.account == account
-    assert "That a grant is lost was not saved: DatabaseError" in caplog.text
+    assert "The loss of a grant could not be saved: DatabaseError" in caplog.text
     assert GoogleAccount.objects.get().is_active
     with pytest.raises(GrantLostError):
         fresh_access_token(account)

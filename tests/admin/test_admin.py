@@ -53,9 +53,9 @@ ACTIONS = {
     "reencrypt": "reencrypt_googleaccount",
     "delete_selected": "delete_googleaccount",
 }
-ENDED = "the grant has ended: its user has to link again"
+ENDED = "the grant is no longer valid: its user has to link again"
 RENEWED = "a new access token was stored"
-UNUSABLE = "postponed: the provider gave no usable answer"
+UNUSABLE = "postponed: no usable response from the provider"
 SCOPES = "https://www.googleapis.com/auth/"
 
 ACTIONS_ON_REVOCATIONS = {
@@ -177,7 +177,7 @@ def test_list_names_a_few_scopes(desk: Client, account: GoogleAccount) -> None:
     assert ">a<br>b<br>c<br>and 2 more<" in desk.get(reverse(ACCOUNTS)).content.decode()
 
     GoogleAccount.objects.update(granted_scopes=["openid", "email"])
-    assert ">identity alone<" in desk.get(reverse(ACCOUNTS)).content.decode()
+    assert ">identity only<" in desk.get(reverse(ACCOUNTS)).content.decode()
 
 
 def test_list_tells_that_refreshing_fails(desk: Client, account: GoogleAccount) -> None:
@@ -186,7 +186,7 @@ def test_list_tells_that_refreshing_fails(desk: Client, account: GoogleAccount) 
 
     row = desk.get(reverse(ACCOUNTS)).content.decode()
 
-    assert "active; refreshing fails since Feb. 3, 2026" in row
+    assert "active; refresh failing since Feb. 3, 2026" in row
 
 
 @pytest.mark.matrix
@@ -254,7 +254,7 @@ def test_page_of_a_damaged_row_opens_and_says_why(desk: Client, account: GoogleA
 
     page, rows = page_of(desk, account), desk.get(reverse(ACCOUNTS)).content.decode()
 
-    assert "damaged: no key opens it" in page
+    assert "damaged: no key can decrypt it" in page
     assert "active; damaged" in rows
     assert "pasted" not in page + rows
 
@@ -477,18 +477,18 @@ def test_check_finds_out_and_keeps_a_history(
     desk: Client, google: FakeGoogle, alice: FakeUser, account: GoogleAccount
 ) -> None:
     """One that lives, then one that was revoked, then one that came back."""
-    assert "The grant lives (alice@gmail.com)" in act(desk, "check_now", account)
+    assert "The grant is still valid (alice@gmail.com)" in act(desk, "check_now", account)
     mark_lost(account, "revoked")
-    assert "The grant lives (alice@gmail.com)" in act(desk, "check_now", account)
+    assert "The grant is still valid (alice@gmail.com)" in act(desk, "check_now", account)
     assert GoogleAccount.objects.get().is_active
     google.revoke(alice)
     assert f"{ENDED.capitalize()} (alice@gmail.com)" in act(desk, "check_now", account)
 
-    assert history() == ["Check at the provider: the grant lives"] * 2 + [
-        f"Check at the provider: {ENDED}"
+    assert history() == ["Check with the provider: the grant is still valid"] * 2 + [
+        f"Check with the provider: {ENDED}"
     ]
     assert (
-        "Check at the provider"
+        "Check with the provider"
         in desk.get(
             reverse("admin:google_link_googleaccount_history", args=[account.pk])
         ).content.decode()
@@ -521,7 +521,7 @@ def test_action_stops_when_google_is_down(
     page = act(desk, "check_now", *accounts)
 
     assert f"{UNUSABLE.capitalize()} (3 Google accounts)" in page
-    assert "4 were not tried." in page
+    assert "4 were not processed." in page
     assert GoogleAccount.objects.filter(status=Status.ACTIVE).count() == 7
     assert len(history()) == 3
 
@@ -540,7 +540,7 @@ def test_action_goes_on_when_google_answers_in_between(
     page = act(desk, "check_now", *accounts)
 
     assert f"{UNUSABLE.capitalize()} (4 Google accounts)" in page
-    assert "The grant lives (2 Google accounts)" in page
+    assert "The grant is still valid (2 Google accounts)" in page
     assert len(history()) == 7
 
 
@@ -555,7 +555,7 @@ def test_action_takes_no_more_than_a_page_can_do(
 
     for action in ACTIONS:
         page = act(desk, action, accounts[0], select_across="1", post="yes")
-        assert f"Choose {MOST_AT_ONCE} at most." in page
+        assert f"Select at most {MOST_AT_ONCE}." in page
 
     assert (table(), google.requests, history()) == (before, [], [])
 
@@ -567,12 +567,12 @@ def test_asking_for_consent_again_can_be_undone(
     """The user's next view asks; nothing is revoked, so that a check brings it back."""
     page = act(desk, "reauthorize", account)
 
-    assert "1 user is asked for consent at the next use." in page
+    assert "1 user will be asked for consent on next use." in page
     row = GoogleAccount.objects.get()
     assert (row.is_active, row.status_reason) == (False, Reason.REQUESTED)
     assert google.requests == []
-    assert "asked for by an operator" in page
-    assert "0 users are asked" in act(desk, "reauthorize", account)
+    assert "requested by an operator" in page
+    assert "0 users will be asked" in act(desk, "reauthorize", account)
     assert history() == ["Ask for consent again"]
 
     act(desk, "check_now", account)
@@ -601,7 +601,7 @@ def test_unlinking_asks_first_and_revokes(
 ) -> None:
     """It says what it will do; the history knows who did it."""
     page = act(desk, "delete_selected", account)
-    assert "The grants are revoked at the provider" in page
+    assert "The grants will be revoked at the provider" in page
     assert GoogleAccount.objects.exists()
 
     act(desk, "delete_selected", account, post="yes")
@@ -667,7 +667,7 @@ def test_deletion_of_one_says_what_it_does(
 ) -> None:
     """From its own page, too."""
     url = reverse("admin:google_link_googleaccount_delete", args=[account.pk])
-    assert "The grant is revoked at the provider" in desk.get(url).content.decode()
+    assert "The grant will be revoked at the provider" in desk.get(url).content.decode()
 
     desk.post(url, {"post": "yes"})
 
@@ -718,7 +718,7 @@ def test_revoking_stops_when_google_is_down(
     page = act(desk, "revoke_now", *PendingRevocation.objects.all())
 
     assert "Postponed: the provider could not be reached (3 pending revocations)" in page
-    assert "2 were not tried." in page
+    assert "2 were not processed." in page
     assert len(google.requests_to("revoke")) == 3
 
 
@@ -733,7 +733,7 @@ def test_action_ends_before_the_request_has_to(
 
     page = act(desk, "revoke_now", *PendingRevocation.objects.all())
 
-    assert "4 were not tried." in page
+    assert "4 were not processed." in page
     assert len(google.requests_to("revoke")) == 1
 
 
@@ -755,8 +755,8 @@ def test_revocation_can_be_given_up(
 ) -> None:
     """After a confirmation that says what that means."""
     url = reverse("admin:google_link_pendingrevocation_delete", args=[pending.pk])
-    assert "the grant lives on there" in desk.get(url).content.decode()
-    assert "the grants live on there" in act(desk, "delete_selected", pending)
+    assert "the grant stays valid there" in desk.get(url).content.decode()
+    assert "the grants stay valid there" in act(desk, "delete_selected", pending)
 
     act(desk, "delete_selected", pending, post="yes")
 
@@ -775,7 +775,7 @@ def test_many_revocations_are_for_the_command(desk: Client, pending: PendingRevo
 
     page = act(desk, "delete_selected", pending, select_across="1", post="yes")
 
-    assert "Choose" in page
+    assert "Select at most" in page
     assert PendingRevocation.objects.count() == MOST_AT_ONCE + 1
 
 

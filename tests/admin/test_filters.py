@@ -11,8 +11,8 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from django.test import RequestFactory
 
-from django_google_link.admin import GoogleAccountAdmin
-from django_google_link.models import GoogleAccount
+from django_google_link.admin import GoogleAccountAdmin, HistoryEntryAdmin
+from django_google_link.models import GoogleAccount, HistoryEntry
 from django_google_link.testing.accounts import make_google_account
 from tests.support.databases import new_user
 
@@ -30,13 +30,23 @@ FILTERS = {
     "client=other": "client",
     "key=other": "sealed_by",
 }
+HISTORY_FILTERS = {
+    "event=linked": "event",
+    "actor_kind=staff": "actor_kind",
+    "client=default": "client",
+    "client=other": "client",
+}
 
 
 def filtered(query: str) -> Any:
-    """Return the rows of a page of the admin."""
+    """Return the rows of the list of accounts in the admin."""
+    return rows_of(GoogleAccountAdmin(GoogleAccount, admin.site), query)
+
+
+def rows_of(page: Any, query: str) -> Any:
+    """Return the rows of a list in the admin."""
     request = RequestFactory().get(f"/?{query}")
     request.user = get_user_model()(username="olga", is_superuser=True, is_active=True)
-    page = GoogleAccountAdmin(GoogleAccount, admin.site)
     return page.get_changelist_instance(request).get_queryset(request)
 
 
@@ -50,6 +60,18 @@ def test_filter_is_answered_by_an_index(query: str) -> None:
 
     # With the column that its index begins with: else it reads all of the index.
     assert re.search(rf"Index Cond: \(+{FILTERS[query]}\b", plan)
+
+
+@on_postgresql
+@pytest.mark.parametrize("query", HISTORY_FILTERS)
+def test_filter_of_the_history_is_answered_by_an_index(query: str) -> None:
+    """It grows longer than the list of accounts."""
+    rows = rows_of(HistoryEntryAdmin(HistoryEntry, admin.site), query)
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        plan = rows.order_by().explain()
+
+    assert re.search(rf"Index Cond: \(+{HISTORY_FILTERS[query]}\b", plan)
 
 
 @on_postgresql

@@ -1,4 +1,4 @@
-"""The history of links in Django's admin: read, searched and filtered, and changed by nobody."""
+"""The link history in Django's admin: read, searched and filtered, and changed by nobody."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_list_and_page_speak_to_people(desk: Client) -> None:
 
     page = desk.get(reverse(ENTRIES)).content.decode()
     assert "asked: openid; " in page
-    assert "code of the site" in page
+    assert "site code" in page
     url = reverse("admin:google_link_historyentry_change", args=[entry.pk])
     assert "asked: openid; " in desk.get(url).content.decode()
 
@@ -144,10 +144,10 @@ def test_page_of_an_account_has_its_newest_entries(desk: Client) -> None:
     url = reverse("admin:google_link_googleaccount_change", args=[account.pk])
     page = desk.get(url).content.decode()
 
-    assert page.count("made the default, code of the site") == 20
+    assert page.count("made the default, site code") == 20
     assert f"{reverse(ENTRIES)}?account_id={account.pk}" in page
     HistoryEntry.objects.all().delete()
-    assert "Nothing is kept." in desk.get(url).content.decode()
+    assert "No entries." in desk.get(url).content.decode()
 
 
 @pytest.mark.urls(__name__)
@@ -157,8 +157,8 @@ def test_page_of_an_account_in_a_small_admin(desk: Client) -> None:
 
     page = desk.get(f"/small/google_link/googleaccount/{account.pk}/change/").content.decode()
 
-    assert "linked, code of the site" in page
-    assert "Whole history" not in page
+    assert "linked, site code" in page
+    assert "Full history" not in page
 
 
 @pytest.mark.slow

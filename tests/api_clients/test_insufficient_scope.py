@@ -342,7 +342,7 @@ def test_view_that_declares_too_little(
 
     assert response.content == b"403"
     assert str(account.pk) in caplog.text
-    assert "name it in the scopes" in caplog.text
+    assert "add it to the scopes" in caplog.text
 
 
 def test_task_without_the_scope(

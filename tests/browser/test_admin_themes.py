@@ -80,5 +80,5 @@ def test_lists_are_whole_and_their_actions_work(
 
     expect(page.get_by_text(f"The grant lives ({ANNA})")).to_be_visible()
     page.get_by_role("link", name=ANNA).first.click()
-    expect(page.get_by_text("Course of the grant").first).to_be_attached()
+    expect(page.get_by_text("Grant timeline").first).to_be_attached()
     page.screenshot(path=tmp_path / "account.png", full_page=True)

@@ -311,7 +311,7 @@ def test_ticket_that_has_expired(page: Page) -> None:
         page.reload()
         allow(page, account="alice@gmail.com")
 
-        expect(page.get_by_role("status")).to_contain_text("This attempt is too old")
+        expect(page.get_by_role("status")).to_contain_text("This request has expired")
     assert not GoogleAccount.objects.exists()
 
 

@@ -164,8 +164,8 @@ def test_session_that_has_ended(page: Page) -> None:
 def test_popup_that_is_closed(page: Page, api: Api) -> None:
     """The app is told, and can start again."""
     popup = open_popup(page)
-    # Nobody is as quick as a script: the app looks ten times a second where its popup is.
-    page.wait_for_timeout(1500)
+    # Nobody is as quick as a script: the app has to see for a while that its popup is elsewhere.
+    page.wait_for_timeout(3000)
     popup.close()
 
     expect_notice(page, "The window was closed before Google had an answer.")

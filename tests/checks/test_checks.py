@@ -394,6 +394,8 @@ LINKS, USERS = "django_google_link", get_user_model()._meta.app_config.name
         ({"TENANT_APPS": [LINKS]}, set()),
         ({"TENANT_TYPES": {"public": {"APPS": [LINKS]}, "shop": {"APPS": [USERS]}}}, {"E066"}),
         ({"TENANTS": {"public": {}, "default": {"APPS": [USERS, LINKS]}}}, set()),
+        ({"TENANTS": {"blue": "blue.example"}}, set()),
+        ({"TENANTS": ["blue"]}, set()),
     ],
 )
 def test_links_that_are_shared_by_tenants_with_users_of_their_own(

@@ -15,6 +15,7 @@ from django.urls import include, path
 from pytest_django import Settings
 
 from django_google_link.conf.clients import get_client
+from django_google_link.conf.service_accounts import get_service_account
 from django_google_link.exceptions import SettingsError
 
 ID = "123456789012-abc.apps.googleusercontent.com"
@@ -27,7 +28,7 @@ CONSENT = "django_google_link.middleware.ConsentRequiredMiddleware"
 
 def login(request: HttpRequest) -> HttpResponse:
     """A page for logging in."""
-    raise AssertionError
+    raise NotImplementedError
 
 
 def _make_urls(*own: Any) -> Any:
@@ -170,17 +171,17 @@ def test_client_without_a_name(site: Settings, clients: dict[str, Any]) -> None:
 
 async def asynchronous(request: Any) -> str:
     """A function that the app cannot call."""
-    raise AssertionError
+    raise NotImplementedError
 
 
 def without_arguments() -> str:
     """A function that takes none."""
-    raise AssertionError
+    raise NotImplementedError
 
 
 def with_arguments(request: Any) -> list[str]:
     """A function that needs one."""
-    raise AssertionError
+    raise NotImplementedError
 
 
 @pytest.mark.matrix
@@ -261,7 +262,7 @@ def test_file_without_a_redirect_uri(configure_client: Callable[..., None], tmp_
     configure_client(CLIENT_SECRETS_FILE=file, CLIENT_ID="", CLIENT_SECRET="")
 
     assert "answers redirect_uri_mismatch. Add the address of the callback" in found()["W025"]
-    configure_client(REDIRECT_URI="https://testserver/google/callback/")
+    configure_client(REDIRECT_URI="https://daybook.example/google/callback/")
     assert found() == {}
 
 
@@ -305,6 +306,170 @@ def test_file_that_is_not_there(
         get_client()
 
 
+@pytest.mark.matrix
+@pytest.mark.parametrize(
+    "content",
+    [b"\xef\xbb\xbf{}", "{}".encode("utf-16"), b"\xff\xfe{\0}\0", b" \r\n{}\r\n"],
+)
+def test_encoding_of_a_file(
+    configure_client: Callable[..., None], tmp_path: Path, content: bytes
+) -> None:
+    """Editors and shells on Windows choose it."""
+    uri = "https://testserver/google/callback/"
+    text = write_file(tmp_path / "client_secret.json", uri).read_text()
+    file = tmp_path / "written.json"
+    is_wide = b"\0" in content
+    data = b"\xff\xfe" + text.encode("utf-16-le") if is_wide else text.encode()
+    file.write_bytes(data if is_wide else content.replace(b"{}", data))
+    configure_client(CLIENT_SECRETS_FILE=file, CLIENT_ID="", CLIENT_SECRET="")
+
+    assert found() == {}
+    assert get_client().client_id == ID
+
+
+TOKEN = {"token": "ya29.x", "refresh_token": "1//x", "client_id": ID, "client_secret": SECRET}
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "it is empty."),
+        (b"\r\n", "it is empty."),
+        (b"\xff\xff", "it is not JSON."),
+        (json.dumps(TOKEN).encode(), "it is the token of one user, which manage.py google_link_im"),
+        (b'{"type": "service_account"}', "it is the key of a service account"),
+    ],
+)
+def test_file_that_is_something_else(
+    configure_client: Callable[..., None], tmp_path: Path, content: bytes, said: str
+) -> None:
+    """It is told which."""
+    file = tmp_path / "client_secret.json"
+    file.write_bytes(content)
+    configure_client(CLIENT_SECRETS_FILE=file, CLIENT_ID="", CLIENT_SECRET="")
+
+    assert said in found()["E013"]
+
+
+def test_number_for_a_file(configure_client: Callable[..., None]) -> None:
+    """It would be the number of an open file."""
+    configure_client(CLIENT_SECRETS_FILE=3, CLIENT_ID="", CLIENT_SECRET="")
+
+    assert "it is a number, and no path." in found()["E013"]
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"CLIENT_SECRET": ""}, "has a CLIENT_ID, and its CLIENT_SECRET is missing, empty or not"),
+        ({"CLIENT_SECRET": None}, "Is the environment variable set that it comes from?"),
+        ({"CLIENT_SECRET": b"hush"}, "its CLIENT_SECRET is missing, empty or not text."),
+        ({"CLIENT_ID": None}, "has a CLIENT_SECRET, and its CLIENT_ID is missing"),
+        ({"CLIENT_ID": "", "CLIENT_SECRET": ""}, "Are the environment variables set that they"),
+    ],
+)
+def test_variable_that_is_not_set(
+    configure_client: Callable[..., None], keys: dict[str, Any], said: str
+) -> None:
+    """The most usual mistake of all."""
+    configure_client(**keys)
+
+    assert said in found()["E012"]
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(
+    ("domain", "meant"),
+    [
+        ("@example.com", 'Did you mean "example.com"? '),
+        ("anna@example.com", 'Did you mean "example.com"? '),
+        ("https://www.Example.com/", 'Did you mean "www.example.com"? '),
+        ("example.com,example.org", 'Did you mean ["example.com", "example.org"]? '),
+        ("example.com example.org", 'Did you mean ["example.com", "example.org"]? '),
+        ("example", " Use a domain such as"),
+        ("", " Use a domain such as"),
+        ([], " Use a domain such as"),
+        ([7], " Use a domain such as"),
+        (7, " Use a domain such as"),
+    ],
+)
+def test_domain_that_is_none(
+    configure_client: Callable[..., None], domain: Any, meant: str
+) -> None:
+    """The one that is meant is named."""
+    configure_client(HOSTED_DOMAIN=domain)
+
+    assert meant in found()["E016"]
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(
+    "domain",
+    ["Example.COM", " example.com\n", "\ufeffexample.com", ["example.com ", "EXAMPLE.com"]],
+)
+def test_domain_that_is_written_otherwise(
+    configure_client: Callable[..., None], domain: Any
+) -> None:
+    """It is the same one."""
+    configure_client(HOSTED_DOMAIN=domain)
+
+    assert found() == {}
+    assert get_client().hosted_domains == ("example.com",)
+
+
+def test_domain_that_is_only_a_wish(configure_client: Callable[..., None]) -> None:
+    """Google does not hold users to it."""
+    configure_client(AUTHORIZATION_PARAMS={"hd": "example.com"})
+
+    assert 'Use "HOSTED_DOMAIN": "example.com"' in found()["W036"]
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(
+    ("uri", "problem"),
+    [
+        ("https://10.0.0.1/google/callback/", "has an IP address"),
+        ("https://daybook/google/callback/", "has no top-level domain"),
+        ("https://*.daybook.example/google/callback/", "has a wildcard"),
+        ("https://daybook.example/google/callback/", ""),
+        ("http://localhost:8000/google/callback/", ""),
+    ],
+)
+def test_redirect_uri_that_google_would_refuse(
+    configure_client: Callable[..., None], uri: str, problem: str
+) -> None:
+    """It cannot be registered."""
+    configure_client(REDIRECT_URI=uri)
+
+    assert problem in found().get("E048", "")
+    assert bool(problem) == ("E048" in found())
+
+
+def test_redirect_uri_without_its_slash(configure_client: Callable[..., None]) -> None:
+    """Google compares to the letter."""
+    configure_client(REDIRECT_URI="https://daybook.example/google/callback")
+    assert "Add the slash at its end, here and in the Google console." in found()["W012"]
+
+    configure_client(REDIRECT_URI="https://daybook.example/callback/")
+    assert "Use the path under which" in found()["W012"]
+
+
+def test_page_that_is_relative_to_any(site: Settings) -> None:
+    """The slash in front is missing."""
+    site.GOOGLE_LINK = {**site.GOOGLE_LINK, "REDIRECT_URL": "accounts/profile/"}
+
+    assert 'which is relative to any page. Use "/accounts/profile/".' in found()["E009"]
+
+
+def test_key_that_stands_there_twice(site: Settings) -> None:
+    """It was to be another."""
+    site.GOOGLE_LINK = {**site.GOOGLE_LINK, "ENCRYPTION_KEYS": [KEY, KEY]}
+
+    assert "Encryption key 2 is the same as key 1." in found()["W035"]
+
+
 def test_domain_of_no_workspace(configure_client: Callable[..., None]) -> None:
     """Nobody could link."""
     configure_client(HOSTED_DOMAIN="gmail.com")
@@ -320,6 +485,56 @@ def test_service_account_that_is_a_user(site: Settings, address: str) -> None:
     site.GOOGLE_LINK = {**site.GOOGLE_LINK, "SERVICE_ACCOUNTS": accounts}
 
     assert ("W028" in found()) == (address == "anna@example.com")
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"web": {}}, "is the file of an OAuth client, which belongs in CLIENTS"),
+        ({"installed": {}}, "is the file of an OAuth client, which belongs in CLIENTS"),
+        ({"type": "authorized_user"}, "is the token of one user"),
+        (TOKEN, "is the token of one user"),
+        ({"type": "gdch_service_account"}, "is of another type"),
+        ({"type": "service_account"}, "lacks client_email, private_key, token_uri"),
+    ],
+)
+def test_key_of_a_service_account_that_is_none(
+    site: Settings, content: dict[str, Any], said: str
+) -> None:
+    """It is told what it is."""
+    site.GOOGLE_LINK = {**site.GOOGLE_LINK, "SERVICE_ACCOUNTS": {"reports": {"INFO": content}}}
+
+    assert said in found()["E024"]
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(
+    ("private_key", "read"),
+    [
+        ("-----BEGIN PRIVATE KEY-----\\nMII\\n", "-----BEGIN PRIVATE KEY-----\nMII\n"),
+        ("\n-----BEGIN RSA PRIVATE KEY-----\nMII\n", "\n-----BEGIN RSA PRIVATE KEY-----\nMII\n"),
+        ("MIIEvQIBADANBgkq", ""),
+        ("/run/secrets/key.pem", ""),
+    ],
+)
+def test_private_key_from_a_variable(site: Settings, private_key: str, read: str) -> None:
+    """Line breaks may have become two characters each; what is no key is told."""
+    content = {
+        "type": "service_account",
+        "client_email": "reports@diary.iam.gserviceaccount.com",
+        "private_key": private_key,
+        "token_uri": "https://oauth2.googleapis.com/token",
+    }
+    site.GOOGLE_LINK = {**site.GOOGLE_LINK, "SERVICE_ACCOUNTS": {"reports": {"INFO": content}}}
+
+    if not read:
+        assert "is none in PEM." in found()["W037"]
+        return
+    assert found() == {}
+    key = get_service_account("reports").key
+    assert key is not None
+    assert key["private_key"].reveal() == read
 
 
 # The site

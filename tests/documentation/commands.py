@@ -14,3 +14,6 @@ COMMANDS = {
         "django_google_link.testing",
     ),
 }
+
+# Of other apps, which are not installed apps of the tests either.
+COMMANDS_OF_OTHERS = dict.fromkeys(["all_tenants_command", "tenant_command"], "django_tenants")

@@ -18,13 +18,16 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from django_google_link.testing import FakeGoogle
-from tests.documentation.commands import COMMANDS
+from tests.documentation.commands import COMMANDS, COMMANDS_OF_OTHERS
 from tests.documentation.pages import DOCS, PAGES, ROOT, blocks, name_of
 
 # These are run by tests of their own.
 ELSEWHERE = {
     DOCS / "tutorial.md",
-    *(DOCS / "howto" / f"{name}.md" for name in ("grpc", "operating", "other-clients", "testing")),
+    *(
+        DOCS / "howto" / f"{name}.md"
+        for name in ("grpc", "operating", "other-clients", "tenants", "testing")
+    ),
 }
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 LANGUAGES = {"python", "sh", "html", "css", "js", "json", "kotlin", "swift", "text", ""}
@@ -102,7 +105,7 @@ def test_shell_is_understood(line: str) -> None:
 
 def assert_command(name: str, arguments: list[str]) -> None:
     """Assert that a management command takes these arguments, where it is not the tutorial's."""
-    app = {**get_commands(), **COMMANDS}.get(name)
+    app = {**get_commands(), **COMMANDS, **COMMANDS_OF_OTHERS}.get(name)
     if app is None:
         assert (name, arguments) == ("agenda", [])
         return

@@ -1,4 +1,4 @@
-"""The views of the front page and of the tutorial pass the type checker of a strict project."""
+"""The views of the documentation pass the type checker of a strict project."""
 
 from __future__ import annotations
 
@@ -74,6 +74,13 @@ def test_files_of_the_tutorial(project: Path) -> None:
         write(file, project)
 
     assert check_types(project) == "Success: no issues found in 4 source files\n"
+
+
+def test_page_about_typing(project: Path) -> None:
+    """Its blocks are one module, as its reader would write them."""
+    (project / "views.py").write_text("\n".join(blocks(text_of("howto/typing"))))
+
+    assert check_types(project) == "Success: no issues found in 2 source files\n"
 
 
 def test_mistakes_are_found(project: Path) -> None:

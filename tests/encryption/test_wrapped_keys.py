@@ -211,7 +211,7 @@ class Inarticulate(Safe):
     [
         ("Quitting", "which fails with SystemExit."),
         ("Unmade", "The key service 'safe' fails with RuntimeError."),
-        ("Inarticulate", "which fails with RuntimeError."),
+        ("Inarticulate", "which fails with ConnectionError."),
         ("Missing", "cannot be imported from"),
     ],
 )
@@ -293,6 +293,7 @@ def test_wrapped_key_of_another_site_is_unwrapped_by_that_site(settings: Setting
         ("safe::AAAAAAAA:AAAA", "E004"),
         ("vault:one:AAAAAAAA:AAAA", "E071"),
         ("'safe:one:AAAAAAAA:AAAA'", "E004"),
+        ("SAFE:one:AAAAAAAA:AAAA", "E004"),
     ],
 )
 def test_text_that_is_no_wrapped_key_is_refused(settings: Settings, text: str, id: str) -> None:
@@ -373,7 +374,7 @@ def test_error_reports_show_nothing_of_what_was_unwrapped(
     reporter = ExceptionReporter(None, type(error), error, error.__traceback__.tb_next)
     report = str(reporter.get_traceback_data()["frames"]) + str(error) + caplog.text
     assert answer.decode() not in report
-    assert "An encryption key cannot be had" in caplog.text
+    assert "An encryption key is not available" in caplog.text
 
 
 # A function that returns the keys

@@ -244,7 +244,7 @@ def test_script_without_a_page_to_fall_back_on(
     alice: FakeUser,
     configure: Callable[..., None],
 ) -> None:
-    """It says that no lasting access came."""
+    """It says that not grant lasting access came."""
     configure(FRONT_END_REDIRECT_URIS=[])
     google.grant(alice, ["openid", CALENDAR])
 

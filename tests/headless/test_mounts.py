@@ -322,6 +322,8 @@ def test_views_step_out_of_transactions(
 def test_csrf_with_sessions(allow_front_end: None, user: Any) -> None:
     """Another site's page has no token of ours; ours has one in its cookie."""
     client = Client(enforce_csrf_checks=True)
+    # Who is nobody is told that first: they have no cookie, either.
+    assert refusal(FrontEnd(client).send("POST", "links/", {})) == (401, "login_required")
     client.force_login(user)
     ours = FrontEnd(client)
     assert refusal(ours.send("POST", "links/", {})) == (403, "csrf_failed")

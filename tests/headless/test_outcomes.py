@@ -278,7 +278,7 @@ def test_login_hint(
     assert "login_hint" not in query_of(front_end.start(add=True)["authorization_url"])
     account = make_google_account(user, sub="42")
     assert front_end.start(account=str(account.pk))["login_hint"] == "42"
-    with pytest.raises(Exception, match="something else than text"):
+    with pytest.raises(Exception, match="did not return text"):
         others_front_end.start()
 
 

@@ -39,8 +39,9 @@ def aws(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def google_kms() -> Iterator[GoogleKMSServer]:
+def google_kms(monkeypatch: pytest.MonkeyPatch) -> Iterator[GoogleKMSServer]:
     """A Cloud KMS of the tests' own."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with GoogleKMSServer() as server:
         yield server
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from base64 import b64encode
+import logging
+from base64 import b64encode, urlsafe_b64decode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from threading import Event
@@ -15,11 +16,14 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 from werkzeug import Request, Response
 
-from django_google_link.encryption.keyring import key_ids, make_key, require_key
+from django_google_link.conf.settings import forget_key_functions
+from django_google_link.encryption.format import Binding
+from django_google_link.encryption.keyring import key_ids, make_key, require_key, seal, unseal
 from django_google_link.exceptions import KeyServiceError
-from django_google_link.testing import travel
+from django_google_link.secret import Secret
+from django_google_link.testing import make_google_account, travel
 from tests.support.aws_kms import lead_to
-from tests.support.databases import at_once
+from tests.support.databases import at_once, new_user
 from tests.support.key_services import make_up, use_keys
 from tests.support.servers import served
 
@@ -205,6 +209,7 @@ def test_slow_service_is_given_up(
         lead_to(url, patch)
         with pytest.raises(KeyServiceError, match=r"gives no answer within 0.2 seconds"):
             require_key()
+        assert is_asked.wait(20)
         is_over.set()
     use_keys(site, text, HTTP_TIMEOUT=20)
     with travel(seconds=6):
@@ -214,12 +219,13 @@ def test_slow_service_is_given_up(
             require_key()
 
 
-is_over = Event()
+is_asked, is_over = Event(), Event()
 
 
 @Request.application
 def hang(request: Request) -> Response:
     """Answer when nobody waits any more."""
+    is_asked.set()
     is_over.wait(10)
     return refuse("KMSInternalException", 500)
 
@@ -251,3 +257,63 @@ def test_machine_without_credentials_is_told(
 
     with pytest.raises(CommandError, match=r"has no credentials. Give this process credentials"):
         wrap("alias/google-link")
+
+
+def test_key_is_not_logged(arn: str, site: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    """boto3 logs at DEBUG what it sends and gets."""
+    caplog.set_level(logging.DEBUG)
+    plain = make_key()
+    use_keys(site, plain)
+
+    [text] = wrap(arn, "rewrap_keys")
+    use_keys(site, text)
+    require_key()
+
+    logged = str([vars(record) for record in caplog.records])
+    assert "botocore" in logged
+    assert "plaintext" not in logged.lower()
+    for form in (plain, b64encode(urlsafe_b64decode(plain)).decode()):
+        assert form not in logged
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("shared_database")
+def test_rotation_to_a_wrapped_key_and_back(arn: str, site: Settings) -> None:
+    """By the command, while nothing else has to be done."""
+    [plain], [wrapped] = site.GOOGLE_LINK["ENCRYPTION_KEYS"], wrap(arn)
+    account = make_google_account(new_user(), refresh_token="1//anna")
+    for newest, other in ((wrapped, plain), (plain, wrapped)):
+        use_keys(site, newest, other)
+        call_command("google_link_rotate_keys", verbosity=0)
+        use_keys(site, newest)
+
+        account.refresh_from_db()
+        assert account.unseal_token("refresh_token") == Secret("1//anna")
+
+
+class Store:
+    """Where the site keeps its keys."""
+
+    keys: list[str]
+
+
+def read_store() -> list[str]:
+    """Return them."""
+    return Store.keys
+
+
+def test_new_key_is_picked_up_without_a_restart(arn: str, site: Settings) -> None:
+    """By a worker that meets a token which another one has sealed with it."""
+    forget_key_functions()
+    Store.keys = wrap(arn)
+    binding = Binding(purpose="p", row_id="1", owner="1", sub="1", issuer="i", client_id="c")
+    site.GOOGLE_LINK = {**site.GOOGLE_LINK, "ENCRYPTION_KEYS": f"{__name__}.read_store"}
+    require_key()
+    worker = site.GOOGLE_LINK
+    Store.keys = [*wrap(arn), *Store.keys]
+    use_keys(site, *Store.keys)
+    sealed = seal(Secret("token"), binding)
+    site.GOOGLE_LINK = worker
+
+    with travel(seconds=6):
+        assert unseal(sealed, binding) == Secret("token")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import logging
+from base64 import b64encode, urlsafe_b64decode
 from collections.abc import Iterator
 from contextlib import suppress
 from threading import Event
@@ -13,7 +15,7 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 from werkzeug import Response
 
-from django_google_link.encryption.keyring import key_ids, require_key
+from django_google_link.encryption.keyring import key_ids, make_key, require_key
 from django_google_link.exceptions import KeyServiceError
 from django_google_link.testing import travel
 from tests.support.google_kms import LOCATION, GoogleKMSServer, refuse
@@ -154,11 +156,18 @@ def test_service_that_is_slow_is_given_up(site: Settings, kms: GoogleKMSServer) 
     """After HTTP_TIMEOUT; and after five seconds it is well again."""
     [text] = wrap()
     use_keys(site, text, HTTP_TIMEOUT=0.2)
-    is_over = Event()
-    kms.answer = lambda: is_over.wait(10) and refuse(503, "UNAVAILABLE")
+    is_asked, is_over = Event(), Event()
+
+    def hang() -> Response:
+        is_asked.set()
+        is_over.wait(10)
+        return refuse(503, "UNAVAILABLE")
+
+    kms.answer = hang
 
     with pytest.raises(KeyServiceError, match=r"gives no answer within 0.2 seconds"):
         require_key()
+    assert is_asked.wait(20)
     is_over.set()
     kms.answer = None
     use_keys(site, text, HTTP_TIMEOUT=20)
@@ -169,6 +178,12 @@ def test_service_that_is_slow_is_given_up(site: Settings, kms: GoogleKMSServer) 
             require_key()
 
 
+def test_key_that_is_not_there_is_told(kms: GoogleKMSServer) -> None:
+    """By the command, before anything is printed."""
+    with pytest.raises(CommandError, match=r"wraps nothing.*Correct the name of the key"):
+        wrap("three")
+
+
 def test_machine_without_credentials_is_told(
     site: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
@@ -177,3 +192,24 @@ def test_machine_without_credentials_is_told(
 
     with pytest.raises(CommandError, match=r"has no credentials.*application-default-credentials"):
         wrap()
+
+
+def test_key_is_not_logged(
+    kms: GoogleKMSServer, site: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Google's client logs at DEBUG what it sends and gets."""
+    plain, logger = make_key(), logging.getLogger("google.cloud.kms_v1")
+    use_keys(site, plain)
+    caplog.set_level(logging.DEBUG, logger=logger.name)
+    logger.addHandler(caplog.handler)
+    try:
+        [text] = wrap("two", "rewrap_keys")
+        use_keys(site, text)
+        require_key()
+    finally:
+        logger.removeHandler(caplog.handler)
+
+    logged = str([vars(record) for record in caplog.records])
+    assert "plaintext" not in logged.lower()
+    for form in (plain, b64encode(urlsafe_b64decode(plain)).decode()):
+        assert form not in logged

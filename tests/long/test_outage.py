@@ -47,7 +47,7 @@ def test_outage_costs_two_requests_a_minute(
     assert MINUTES <= report.requests <= 10 + 3 * MINUTES
     assert set(report.refused) <= {"no_answer", "timeout", "provider_unavailable"}
     assert all(
-        "the provider gave no usable answer (exit code 1)" in said for said in report.commands
+        "no usable response from the provider (exit code 1)" in said for said in report.commands
     )
     assert report.recovered_after <= 45
     assert report.waiting == 0

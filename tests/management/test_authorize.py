@@ -324,7 +324,7 @@ def test_authorize_without_lasting_access(
     """A link that cannot be refreshed is not stored."""
     configure(AUTHORIZATION_PARAMS={"access_type": "online"})
 
-    with pytest.raises(CommandError, match="no lasting access"):
+    with pytest.raises(CommandError, match="not grant lasting access"):
         run_authorize(user.get_username(), allowing(google, alice))
 
     assert not GoogleAccount.objects.exists()

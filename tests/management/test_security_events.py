@@ -75,7 +75,7 @@ def test_register(google: FakeGoogle) -> None:
 def test_register_again_after_unregistering(google: FakeGoogle) -> None:
     """A stream that was stopped is resumed."""
     run("register")
-    assert run("unregister") == "Google sends no security events any more.\n"
+    assert run("unregister") == "Google no longer sends security events.\n"
     assert google.event_stream["status"] == "disabled"
 
     run("register")
@@ -123,7 +123,7 @@ def test_verify_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
     skip_pauses(monkeypatch)
 
     refused("verify", f"No event has come to {URL} in 30 s")
-    refused("verify", "--timeout takes a number from 1 on", timeout=0)
+    refused("verify", "--timeout must be at least 1", timeout=0)
 
 
 @pytest.mark.parametrize("action", ["register", "verify"])

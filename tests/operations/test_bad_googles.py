@@ -188,14 +188,16 @@ def test_bad_google_for_all(
     assert {row.refresh_problem for row in failed} == {expected.problem}
     assert {row.refresh_error for row in failed} == {expected.error}
     assert code == 1
-    assert refresh.endswith("8 of the accounts stay as they are: see the log.\n")
+    assert refresh.endswith("8 of the accounts were not refreshed: see the log.\n")
     assert f"{failed.count()} {expected.problem}" in status
     assert expected.error in page.content.decode()
     assert [line for line in lines if expected.said in line]
     is_open = CircuitBreaker.objects.exclude(opened_at=None).exists()
     assert is_open is expected.is_everybodys
     assert (f"No answer from {google.url} since" in status) is is_open
-    assert len([line for line in lines if "is away" in line]) == (expected.problem != "throttled")
+    assert len([line for line in lines if "is unavailable" in line]) == (
+        expected.problem != "throttled"
+    )
     show(kind, errors, requests, refresh, status, failed[0], lines)
 
 

@@ -80,7 +80,7 @@ def test_answer_of_the_token_endpoint(
     path.write_text(json.dumps(content))
 
     code, said = import_file(path)
-    assert (code, "given to a client that is not configured here" in said) == (1, True)
+    assert (code, "issued to a client that is not configured here" in said) == (1, True)
     assert google.requests_to("token") == []
 
     assert import_file(path, "--client", "default")[0] == 0
@@ -194,7 +194,7 @@ def test_file_that_is_something_else(
     code, summary = import_file(path, "--wipe-source", "--client", "default")
 
     assert code == 2
-    assert "1 left out: they cannot be read" in summary
+    assert "1 skipped: cannot be read" in summary
     assert said in caplog.text
     assert "secret" not in caplog.text.replace("client_secret.json", "")
     assert path.read_bytes() == content
@@ -215,7 +215,7 @@ def test_file_without_a_refresh_token(
 
     code, said = import_file(path)
 
-    assert (code, "1 left out: no refresh token" in said) == (2, True)
+    assert (code, "1 skipped: no refresh token" in said) == (2, True)
     assert "ask with access_type=offline and prompt=consent" in caplog.text
 
 

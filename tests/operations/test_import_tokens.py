@@ -237,7 +237,7 @@ def test_oauth2client_pickles_are_never_read(
 
     said = failed(GOOD, *LEGACY)
 
-    assert "1 left out: they cannot be read" in said
+    assert "1 skipped: cannot be read" in said
     assert "it is a pickle, which is never read" in caplog.text
     with pytest.raises(AssertionError, match="unpickled"):
         CredentialsModel.objects.get()
@@ -281,9 +281,9 @@ def test_again_changes_nothing(
     before = GoogleAccount.objects.values().get()
     google.clear_requests()
 
-    assert "1 linked here already" in run("allauth")
+    assert "1 already linked here" in run("allauth")
     assert not google.requests
-    assert "1 linked here already" in run("social-auth")
+    assert "1 already linked here" in run("social-auth")
     assert GoogleAccount.objects.values().get() == before
 
 
@@ -295,7 +295,7 @@ def test_newer_link_is_kept(
     account = make_google_account(anna, sub=alice.sub, email="", refresh_token=newer)
     in_social_auth(anna, alice.email, refresh_token=refresh_token)
 
-    assert "1 linked here already" in run("social-auth")
+    assert "1 already linked here" in run("social-auth")
 
     account.refresh_from_db()
     token = account.unseal_token("refresh_token")
@@ -408,7 +408,7 @@ def test_file_that_cannot_be_removed(
         path.mkdir()
 
     with connected(account_linked, replace):
-        said = failed("1 stay where they are", "files", "--user", "anna", path, "--wipe-source")
+        said = failed("1 were not imported", "files", "--user", "anna", path, "--wipe-source")
 
     assert "1 linked here, but" in said
     assert_linked(anna, alice)
@@ -422,7 +422,7 @@ def test_tokens_that_are_dead_are_left_out(
 
     said = failed(GOOD, "allauth", "--wipe-source")
 
-    assert "1 left out: the provider no longer honours them" in said
+    assert "1 skipped: no longer valid at the provider" in said
     assert f"SocialToken {row.pk} was not imported" in caplog.text
     assert "dead-for-long" not in caplog.text + said
     assert alice.email not in caplog.text
@@ -436,7 +436,7 @@ def test_rows_without_a_refresh_token_are_left_out(google: FakeGoogle, anna: Any
     in_credentials_field(anna, encoded(oauth2client_credentials(google, None)))
 
     for arguments in (("allauth",), ("social-auth",), LEGACY):
-        assert "1 left out: no refresh token" in run(*arguments)
+        assert "1 skipped: no refresh token" in run(*arguments)
 
 
 def test_rows_of_others_are_not_touched(google: FakeGoogle, anna: Any, refresh_token: str) -> None:
@@ -458,7 +458,7 @@ def test_token_of_another_client_is_no_use(
     in_credentials_field(anna, encoded(credentials))
 
     for arguments in (LEGACY, (*LEGACY, "--client", "default")):
-        assert "1 left out: given to a client" in failed("1 stay where they are", *arguments)
+        assert "1 skipped: issued to a client" in failed("1 were not imported", *arguments)
 
     assert "of-old" in caplog.text
     assert not google.requests
@@ -470,7 +470,7 @@ def test_account_that_google_contradicts(
     """Google's word counts."""
     in_allauth(anna, "12345", refresh_token)
 
-    assert "1 left out: nobody says which" in failed(GOOD, "allauth")
+    assert "1 skipped: the account they belong to" in failed(GOOD, "allauth")
     assert "another account" in caplog.text
     assert not GoogleAccount.objects.exists()
 
@@ -483,9 +483,9 @@ def test_account_that_only_its_place_knows(
     in_allauth(anna, alice.sub, token)
     in_social_auth(anna, alice.email, refresh_token=token)
 
-    assert "1 left out: nobody says which" in failed(GOOD, "social-auth")
+    assert "1 skipped: the account they belong to" in failed(GOOD, "social-auth")
     configure(HOSTED_DOMAIN="example.com")
-    assert "1 left out: nobody says which" in failed(GOOD, "allauth")
+    assert "1 skipped: the account they belong to" in failed(GOOD, "allauth")
     configure(HOSTED_DOMAIN=None)
     assert "1 imported" in run("allauth")
 
@@ -512,7 +512,7 @@ def test_what_may_go_better_is_postponed(
     in_allauth(anna, alice.sub, refresh_token)
     google.fail_next(**fault)
 
-    assert said in failed("1 stay where they are", "allauth", "--wipe-source")
+    assert said in failed("1 were not imported", "allauth", "--wipe-source")
 
     run("allauth")
     assert_linked(anna, alice)
@@ -545,7 +545,7 @@ def test_files_that_cannot_be_read(
 
     said = failed(GOOD, "files", "--user", "anna", path, "--wipe-source")
 
-    assert "1 left out: they cannot be read" in said
+    assert "1 skipped: cannot be read" in said
     assert problem in caplog.text
     assert path.exists()
 
@@ -663,7 +663,7 @@ def test_column_of_another_kind(google: FakeGoogle, anna: Any) -> None:
 
     said = failed(GOOD, "oauth2client", "legacy.OtherCredentials", "--field", "number")
 
-    assert "1 left out: they cannot be read" in said
+    assert "1 skipped: cannot be read" in said
 
 
 def test_rows_of_nobody(
@@ -704,10 +704,10 @@ def test_link_whose_key_is_missing_keeps_its_source(
     row = in_allauth(anna, alice.sub, refresh_token)
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [make_key()]}
 
-    said = failed("1 stay where they are", "allauth", "--wipe-source")
+    said = failed("1 were not imported", "allauth", "--wipe-source")
 
     row.refresh_from_db()
-    assert "1 postponed: the key" in said
+    assert "1 postponed: the encryption key" in said
     assert row.token_secret == refresh_token
 
 
@@ -731,7 +731,7 @@ def test_what_was_unlinked_here_is_not_linked_again(
     google.fail_next(endpoint="revoke", status=503)
     GoogleAccount.objects.get().unlink()
 
-    assert "1 left out: unlinked here since" in run("allauth")
+    assert "1 skipped: unlinked here since" in run("allauth")
     assert not GoogleAccount.objects.exists()
     assert PendingRevocation.objects.exists()
 
@@ -745,7 +745,7 @@ def test_what_an_operator_wants_linked_again_waits_for_its_user(
     )
     in_allauth(anna, alice.sub, refresh_token)
 
-    assert "1 left out: unlinked here since" in run("allauth")
+    assert "1 skipped: unlinked here since" in run("allauth")
     assert not GoogleAccount.objects.get().is_active
 
 
@@ -779,7 +779,7 @@ def test_user_who_links_in_that_second(
 
     monkeypatch.setattr(import_tokens, "save_grant", link_first)
 
-    assert "1 linked here already" in run("allauth")
+    assert "1 already linked here" in run("allauth")
     token = GoogleAccount.objects.get().unseal_token("refresh_token")
     assert token == Secret(newer)
     assert google.granted_scopes(alice) is not None

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextvars import ContextVar
 from threading import Event, current_thread
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from pytest_django import Settings
 
 from django_google_link.models import GoogleAccount
 from django_google_link.operations.parallel import in_parallel
+from tests.documentation.pages import run
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
@@ -71,6 +71,29 @@ def test_router_that_goes_by_the_thread(settings: Settings) -> None:
     assert list_threads() == {current_thread().name}
 
 
+def test_router_of_the_guide(settings: Settings) -> None:
+    """It goes by the context, which other threads have as well."""
+    guide = run("howto/tenants", "class TenantRouter")
+    settings.DATABASE_ROUTERS = [guide["TenantRouter"]()]
+
+    seen = in_parallel(
+        lambda _: (guide["DATABASE"].get(), current_thread() is MAIN),
+        iter(range(9)),
+        workers=3,
+        stopped=Event(),
+    )
+
+    assert set(seen) == {("default", False)}
+
+
+def test_database_that_takes_no_other_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller has one."""
+    connection.ensure_connection()
+    monkeypatch.setitem(connections.settings["default"], "NAME", "/nowhere/at/all")
+
+    assert list_threads() == {current_thread().name}
+
+
 def test_table_that_is_a_view() -> None:
     """What it shows may depend on what the caller has set on the connection."""
     table = connection.ops.quote_name(GoogleAccount._meta.db_table)
@@ -93,13 +116,12 @@ def test_error_ends_the_work() -> None:
 
     begun: list[int] = []
 
-    def numbers() -> Iterator[int]:
-        for number in range(100):
-            begun.append(number)
-            yield number
+    def begin(number: int) -> int:
+        begun.append(number)
+        return number
 
     with pytest.raises(ValueError, match=r"\d"):
-        list(in_parallel(fail, numbers(), workers=2, stopped=Event()))
+        list(in_parallel(fail, map(begin, range(100)), workers=2, stopped=Event()))
 
     assert len(begun) < 10
 

@@ -166,9 +166,9 @@ def test_command_asks_nothing_more_for_a_client_that_is_refused(
     google.error_next("invalid_client", status=401, count=100)
     before = links()
 
-    said = failed("20 of the accounts stay as they are", expiring_within=0, workers=2)
+    said = failed("20 of the accounts were not refreshed", expiring_within=0, workers=2)
 
-    assert said.strip().startswith("20 left alone: the provider refuses their client")
+    assert said.strip().startswith("20 skipped: the provider refuses their client")
     assert asked(google) <= 2
     assert links() == before
 
@@ -193,7 +193,7 @@ def test_command_knows_a_client_that_is_not_configured(
     """Somebody has taken it out of the settings."""
     link_many(1, google, alice, client="gone")
 
-    assert "1 left alone" in failed("1 of the accounts", expiring_within=0)
+    assert "1 skipped" in failed("1 of the accounts", expiring_within=0)
     assert "There is no client 'gone'" in caplog.text
 
 
@@ -205,7 +205,7 @@ def test_command_without_the_key_leaves_all_as_it_is(
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [OTHER_KEY]}
     before = table()
 
-    assert "3 left alone: their encryption key" in failed("3 of", expiring_within=0)
+    assert "3 skipped: their encryption key" in failed("3 of", expiring_within=0)
     assert table() == before
     assert "Put that key back" in caplog.text
 
@@ -216,9 +216,9 @@ def test_command_stops_when_google_is_down(google: FakeGoogle, alice: FakeUser) 
     link_many(20, google, alice)
     google.fail_next(count=100)
 
-    text = failed("20 of the accounts stay as they are", expiring_within=0, workers=2)
+    text = failed("20 of the accounts were not refreshed", expiring_within=0, workers=2)
 
-    assert text == "      20 postponed: the provider gave no usable answer\n"
+    assert text == "      20 postponed: no usable response from the provider\n"
     assert 5 <= asked(google) <= 7
     assert GoogleAccount.objects.filter(status=Status.ACTIVE).count() == 20
 
@@ -328,7 +328,7 @@ def test_policy_of_one_organization_is_not_everybodys(google: FakeGoogle, alice:
     google.error_next("admin_policy_enforced")
 
     assert run(expiring_within=0, workers=1) == (
-        "       8 refreshed\n       1 left alone: a policy of their organization forbids it\n"
+        "       8 refreshed\n       1 skipped: forbidden by a policy of their organization\n"
     )
 
 
@@ -337,7 +337,7 @@ def test_command_does_not_ask_for_those_that_wait(google: FakeGoogle, alice: Fak
     link_many(3, google, alice)
     GoogleAccount.objects.update(refresh_retry_at=in_seconds(60))
     text = failed("3 of the accounts", expiring_within=0)
-    assert text == "       3 waiting for their next attempt, since the last one failed\n"
+    assert text == "       3 waiting to be retried after a failure\n"
     assert asked(google) == 0
 
     GoogleAccount.objects.update(refresh_retry_at=in_seconds(-1))

@@ -188,7 +188,7 @@ def test_one_that_always_fails_keeps_nobody_waiting(google: FakeGoogle) -> None:
 
 
 def test_google_that_is_down_is_left_alone(google: FakeGoogle) -> None:
-    """A few failures in a row say that it is not the grants."""
+    """A few consecutive failures say that it is not the grants."""
     user = new_user()
     for n in range(10):
         make_google_account(user, sub=str(n))

@@ -138,7 +138,7 @@ def test_key_that_is_gone_leaves_the_rows(
     use(NEW)
     before = table()
 
-    assert "2 left: their key is not configured" in failed("until 0 are left")
+    assert "2 left unchanged: their key is not configured" in failed("until 0 are left")
     assert table() == before
     assert "Put that key back" in caplog.text
 
@@ -158,7 +158,7 @@ def test_damaged_tokens_are_told_apart(
     said = failed("until 0 are left")
 
     assert "2 re-encrypted" in said
-    assert "1 left: no key opens them" in said
+    assert "1 left unchanged: no key can decrypt them" in said
     assert str(damaged.pk) in caplog.text
 
 

@@ -387,7 +387,7 @@ def test_links_of_one_grant_are_retired_together(google: FakeGoogle, alice: Fake
 
     assert said.endswith(
         "       1 retired, and revoked at the provider\n"
-        "       1 handled with another link of the same grant\n"
+        "       1 covered by another link with the same grant\n"
     )
     assert len(google.requests_to("revoke")) == 1
 

@@ -72,7 +72,7 @@ def test_grant_that_lives(
     """The event was about an older one: the link stays."""
     tell("tokens-revoked")
 
-    assert run() == "       1 work\n       0 left\n"
+    assert run() == "       1 still valid\n       0 left\n"
     assert status_of(account) == (Status.ACTIVE, "")
     assert len(google.requests_to("token")) == 1
 
@@ -122,7 +122,7 @@ def test_google_is_asked_once_in_a_minute(
     assert run() == "       1 left\n"
 
     with travel(seconds=61):
-        assert run() == "       1 work\n       0 left\n"
+        assert run() == "       1 still valid\n       0 left\n"
     assert len(google.requests_to("token")) == 2
 
 
@@ -133,12 +133,12 @@ def test_what_fails_is_tried_again(
     tell("tokens-revoked")
     google.fail_next(status=503)
 
-    assert "1 postponed" in failed("Some have to wait")
+    assert "1 postponed" in failed("Some could not be checked yet")
     assert status_of(account)[0] == Status.ACTIVE
     assert run() == "       1 left\n"
 
     with travel(minutes=2):
-        assert run() == "       1 work\n       0 left\n"
+        assert run() == "       1 still valid\n       0 left\n"
 
 
 def test_key_that_is_not_configured(
@@ -148,7 +148,7 @@ def test_key_that_is_not_configured(
     tell("tokens-revoked")
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [make_key()]}
 
-    assert "1 postponed" in failed("Some have to wait")
+    assert "1 postponed" in failed("Some could not be checked yet")
     assert GrantCheck.objects.get().requested_at
 
 
@@ -167,7 +167,7 @@ def test_event_that_comes_while_google_is_asked(
     tell("tokens-revoked")
 
     with during_refresh(google, lambda: tell("tokens-revoked")):
-        assert run() == "       1 work\n       1 left\n"
+        assert run() == "       1 still valid\n       1 left\n"
 
 
 @pytest.mark.slow
@@ -224,7 +224,7 @@ def test_old_ones_are_forgotten(account: GoogleAccount, tell: Callable[[str], No
 
 def test_number_of_workers(shared_database: None) -> None:
     """There is one at least."""
-    failed("--workers takes a number from 1 on", workers=0)
+    failed("--workers must be at least 1", workers=0)
 
 
 def test_nothing_is_due(shared_database: None) -> None:

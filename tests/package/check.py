@@ -77,6 +77,8 @@ def build(source: Path, to: Path) -> tuple[Path, Path]:
     """Build the sdist, and from it the wheel."""
     run(sys.executable, "-m", "build", "--outdir", str(to), str(source), cwd=source)
     (wheel,), (sdist,) = to.glob("*.whl"), to.glob("*.tar.gz")
+    # The front page of the package index is the README.
+    run(sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist), cwd=to)
     return wheel, sdist
 
 

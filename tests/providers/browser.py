@@ -47,12 +47,14 @@ class ProviderBrowser:
     Args:
         provider: the address of the provider; whatever leads elsewhere leads back to the site.
         answers: what this user types, by the name of the field.
+        user: whom a provider without pages is told by a header, as it is told of a refusal.
     """
 
-    def __init__(self, provider: str, answers: dict[str, str]) -> None:
+    def __init__(self, provider: str, answers: dict[str, str], *, user: str) -> None:
         self._provider = provider
         self._answers = answers
         self._session = requests.Session()
+        self._session.headers["X-User"] = user
 
     def close(self) -> None:
         """Close the connections."""
@@ -66,7 +68,8 @@ class ProviderBrowser:
             allow: the name and value of the button that gives consent, where there are several.
             deny: the value of the button, or a part of the link, that refuses; empty to consent.
         """
-        response = self._session.get(url, allow_redirects=False)
+        headers = {"X-Answer": deny} if deny else {}
+        response = self._session.get(url, headers=headers, allow_redirects=False)
         for _ in range(_MANY_PAGES):
             if response.is_redirect:
                 url = urljoin(response.url, response.headers["Location"])

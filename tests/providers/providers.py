@@ -42,6 +42,7 @@ class Kind:
         end: how a user ends a grant on its pages; by default the client revokes it.
         pause: seconds that have to pass until it can give the same user another token.
         needs_node: whether it comes from the npm registry.
+        revoke: the path of the revocation endpoint, where users cannot end a grant.
     """
 
     command: list[str]
@@ -57,6 +58,7 @@ class Kind:
     end: Callable[[ProviderBrowser], None] | None = None
     pause: float = 0
     needs_node: bool = False
+    revoke: str = "/token/revocation"
 
 
 def _toolkit(kind: str, **client: Any) -> Kind:
@@ -157,6 +159,22 @@ KINDS: dict[str, Kind] = {
         deny="/abort",
         needs_node=True,
     ),
+    "oauth2-mock-server": Kind(
+        command=["node", "mock_server.mjs", "{port}", "{redirect_uri}"],
+        settings={
+            "ISSUER": "{url}",
+            "IDENTITY_SCOPES": ["openid"],
+            "TOKEN_ENDPOINT_AUTH_METHOD": "client_secret_basic",
+        },
+        resource="/userinfo",
+        member="sub",
+        authorize="/authorize",
+        token="/token",
+        revoke="/revoke",
+        allow=("", ""),
+        deny="deny",
+        needs_node=True,
+    ),
 }
 
 
@@ -217,7 +235,7 @@ class Provider:
             self.kind.end(self._browse_as(user))
         else:
             answer = requests.post(
-                f"{self.url}/token/revocation",
+                f"{self.url}{self.kind.revoke}",
                 data={"token": token_of(account, "refresh_token")},
                 auth=(CLIENT_ID, SECRET),
                 timeout=10,
@@ -228,7 +246,7 @@ class Provider:
         if user not in self.browsers:
             names = dict.fromkeys(("username", "login"), user)
             answers = {**names, "password": self.kind.password}
-            self.browsers[user] = ProviderBrowser(self.url, answers)
+            self.browsers[user] = ProviderBrowser(self.url, answers, user=user)
         return self.browsers[user]
 
     def close(self) -> None:

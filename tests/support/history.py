@@ -1,4 +1,4 @@
-"""The history of links, in a form to compare."""
+"""The link history, in a form to compare."""
 
 from __future__ import annotations
 

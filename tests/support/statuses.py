@@ -93,5 +93,5 @@ def assert_stays_here(browser: Client, url: str, *missing: str) -> Any:
         assert page.status_code == 403
         assert page.context["declined"]
         assert [scope["scope"] for scope in page.context["missing_scopes"]] == list(missing)
-        assert "You left this out, or cancelled" in page.content.decode()
+        assert "You declined this, or cancelled" in page.content.decode()
     return page

@@ -234,7 +234,7 @@ def test_pages_of_front_ends(settings: Settings, port: int, broken: Any) -> None
 def test_nothing_outside_development() -> None:
     """It lets anybody in as anybody."""
     assert refuse() == (
-        "A fake Google lets anybody in as anybody. It runs where DEBUG is True only."
+        "A fake Google lets anybody in as anybody, so it only runs if DEBUG is True."
     )
 
 

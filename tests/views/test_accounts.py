@@ -47,7 +47,7 @@ def test_accounts_shows_what_is_linked_and_granted(
 
     assert "See your calendars and their events" in page
     assert "https://example.com/auth/thing" in page
-    assert "and no more" in page
+    assert "only allowed this site" in page
     assert page.count("Make default") == 2
     assert page.count("google-link-badge") == 1
 
@@ -276,7 +276,7 @@ def test_label_tells_accounts_apart(browser: Client, google: FakeGoogle, user: A
     response = browser.post(f"/google/{account.pk}/label/", {"label": " <b>Work</b> "})
 
     page = browser.get("/google/").content.decode().partition("<h1>")[2]
-    assert "What do you call one@gmail.com?" in form
+    assert "Label one@gmail.com" in form
     assert response["Location"] == "/google/"
     assert page.index("&lt;b&gt;Work&lt;/b&gt;") < page.index("one@gmail.com")
 

@@ -24,7 +24,7 @@ from tests.support.signals import heard
 
 pytestmark = pytest.mark.django_db
 
-MORE = "is linked, and you have allowed this site to do more with it."
+MORE = "has been linked, and this site has the additional permissions."
 
 
 def read_messages(response: Any) -> list[str]:
@@ -38,8 +38,8 @@ def test_linking_is_confirmed(browser: Client, google: FakeGoogle, alice: FakeUs
     GoogleAccount.objects.update(label="Home")
     same = read_messages(link(browser, google, alice, browser.get("/google/").context["add_url"]))
 
-    assert first == ["alice@gmail.com is linked."]
-    assert same == ["Home (alice@gmail.com) is linked again."]
+    assert first == ["alice@gmail.com has been linked."]
+    assert same == ["Home (alice@gmail.com) has been linked again."]
 
 
 def test_more_scopes_are_confirmed(
@@ -59,8 +59,8 @@ def test_message_is_shown_once(browser: Client, google: FakeGoogle, alice: FakeU
     """On the page that comes next."""
     link(browser, google, alice)
 
-    assert "alice@gmail.com is linked." in browser.get("/google/").content.decode()
-    assert "is linked." not in browser.get("/google/").content.decode()
+    assert "alice@gmail.com has been linked." in browser.get("/google/").content.decode()
+    assert "has been linked." not in browser.get("/google/").content.decode()
 
 
 def test_refusal_is_no_news(browser: Client, google: FakeGoogle, alice: FakeUser) -> None:
@@ -71,7 +71,7 @@ def test_refusal_is_no_news(browser: Client, google: FakeGoogle, alice: FakeUser
 @pytest.mark.parametrize(
     ("action", "message"),
     [
-        ("unlink", "<b>Home</b> (anna@gmail.com) is unlinked."),
+        ("unlink", "<b>Home</b> (anna@gmail.com) has been unlinked."),
         ("make-default", "<b>Home</b> (anna@gmail.com) is now your default account."),
     ],
 )
@@ -93,7 +93,7 @@ def test_actions_are_confirmed(
     [
         ("", "Home", ["anna@gmail.com is now called “Home”."]),
         ("Work", " Home\n", ["anna@gmail.com is now called “Home”."]),
-        ("Work", "", ["anna@gmail.com has no label any more."]),
+        ("Work", "", ["The label of anna@gmail.com has been removed."]),
         ("Home", "Home", []),
         ("", " ", []),
     ],
@@ -170,7 +170,7 @@ def test_unlinking_twice_says_so(browser: Client, google: FakeGoogle, user: Any)
     second = browser.post(f"/google/{account.pk}/unlink/")
 
     assert first.status_code == 302
-    assert b"It was unlinked already" in second.content
+    assert b"It has already been unlinked" in second.content
     assert second.context["back_url"] == "/google/"
 
 
@@ -196,7 +196,7 @@ def test_choosing_another_account_names_both_addresses(
 
     page = link(browser, google, alice, url).content.decode()
 
-    assert "The account asked for was Home (home@gmail.com), and you chose alice@gmail.com" in page
+    assert "You were asked to choose Home (home@gmail.com), but you chose alice@gmail.com" in page
 
 
 @pytest.fixture

@@ -390,6 +390,32 @@ def test_redirect_uri_on_loopback_is_not_for_the_public(
         browser.get("/google/authorize/")
 
 
+@pytest.mark.parametrize("host", ["192.168.1.5:8000", "laptop.local"])
+def test_redirect_uri_on_the_local_network(
+    browser: Client,
+    google: FakeGoogle,
+    configure: Callable[..., None],
+    settings: Settings,
+    tmp_path: Any,
+    host: str,
+) -> None:
+    """It cannot be added at Google, so that nobody is told to: another address is named."""
+    settings.ALLOWED_HOSTS = ["*"]
+    google.client.redirect_uris[:] = ["http://localhost:8000/google/callback/"]
+    path = tmp_path / "client_secret.json"
+    path.write_text(json.dumps(google.client_secrets()))
+    configure(CLIENT_SECRETS_FILE=path)
+
+    with pytest.raises(ImproperlyConfigured, match="Google takes http for this mach") as caught:
+        browser.get("/google/authorize/", headers={"host": host})
+
+    assert f"http://{host}/google/callback/ is not among" in str(caught.value)
+    assert "The file has http://localhost:8000/google/callback/: open the site by" in (
+        str(caught.value)
+    )
+    assert "Google console" not in str(caught.value)
+
+
 def test_redirect_uri_without_tls_is_warned_of(
     user: Any, google: FakeGoogle, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -1008,7 +1034,7 @@ def test_no_refresh_token_twice_fails_clearly(
     third = browser.get(local(google.consent(second["Location"], user=alice)))
 
     assert third.status_code == 400
-    assert b"no lasting access" in third.content
+    assert b"not grant lasting access" in third.content
     assert not GoogleAccount.objects.exists()
 
 

@@ -43,7 +43,7 @@ def test_page_names_both_accounts_in_their_places(
     text = response.content.decode()
 
     assert response.status_code == 409
-    assert "asked for was expected@gmail.com, and you chose alice@gmail.com" in text
+    assert "asked to choose expected@gmail.com, but you chose alice@gmail.com" in text
     assert "Continue with expected@gmail.com" in text
     assert "Link alice@gmail.com as well" in text
     assert authorize_request_of(response.context["try_url"], user).account == "42"
@@ -56,7 +56,9 @@ def test_page_names_the_other_where_the_one_is_gone(
     """Nobody knows the address of what was unlinked."""
     text = come_as(browser, google, alice, instead_of="42").content.decode()
 
-    assert "You chose alice@gmail.com, which is not the account that was asked for" in text
+    assert (
+        "You chose alice@gmail.com, which is not the account that you were asked to choose" in text
+    )
     assert "Try again" in text
     assert "Link alice@gmail.com as well" in text
     assert not GoogleAccount.objects.exists()
@@ -71,4 +73,4 @@ def test_page_tells_accounts_of_one_address_apart(
     text = come_as(browser, google, alice, instead_of="42").content.decode()
 
     assert f"another Google account with the address {alice.email}" in text
-    assert "has the same address, but it is a different one" in text
+    assert "has the same address, but it is a different account" in text

@@ -404,6 +404,8 @@ def test_address_and_name_need_not_be_asked(
     [
         ({"token_type": "mac"}, 503),
         ({"token_type": "DPoP"}, 503),
+        ({"token_type": ["mac"]}, 503),
+        ({"token_type": 5}, 503),
         ({"access_token": None}, 503),
         ({"access_token": ["x"]}, 503),
         ({"access_token": "é"}, 503),
@@ -429,7 +431,7 @@ def test_answer_that_cannot_be_used_leaves_no_grant(
 
 
 @pytest.mark.matrix
-@pytest.mark.parametrize("kind", ["bearer", "BEARER", "Bearer"])
+@pytest.mark.parametrize("kind", ["bearer", "BEARER", "Bearer", " bearer "])
 def test_kind_of_token_is_read_without_case(
     browser: Client, google: FakeGoogle, alice: FakeUser, oauth: FakeClient, kind: str
 ) -> None:
@@ -651,7 +653,7 @@ class TestWithoutRefreshTokens:
             with pytest.raises(GrantLostError) as caught:
                 fresh_access_token(only())
             assert caught.value.reason == "expired"
-            assert "gives no refresh tokens" in str(caught.value)
+            assert "does not issue refresh tokens" in str(caught.value)
             assert only().status == "needs_reauthorization"
             assert only().status_reason == "expired"
 

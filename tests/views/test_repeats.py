@@ -167,7 +167,7 @@ def test_refusal_is_remembered(
 
     assert (page.status_code, asked) == (403, 1)
     assert (again.status_code, asked_again) == (403, 0)
-    assert "A user refused" in caplog.text
+    assert "A user declined" in caplog.text
 
 
 def test_error_beside_a_code_wins(browser: Client, google: FakeGoogle, alice: FakeUser) -> None:

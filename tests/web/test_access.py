@@ -550,7 +550,7 @@ def test_authorize_url_is_good_for_a_day(
 
 @pytest.mark.parametrize(
     ("age", "sender", "message"),
-    [(24 * 3600 + 1, "1", "too old"), (0, "2", "another user"), (0, "1", None)],
+    [(24 * 3600 + 1, "1", "has expired"), (0, "2", "another user"), (0, "1", None)],
 )
 def test_authorize_url_says_why_it_is_refused(
     monkeypatch: pytest.MonkeyPatch, age: int, sender: str, message: str | None

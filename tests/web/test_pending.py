@@ -54,7 +54,7 @@ def test_stashed_is_popped_once(session: SessionStore) -> None:
 
     assert pop_pending(session, value, user="1") == kept
     assert not holds_pending(session, value)
-    with pytest.raises(StateError, match="Nothing is kept"):
+    with pytest.raises(StateError, match="This state is unknown"):
         pop_pending(session, value, user="1")
 
 

@@ -343,10 +343,10 @@ def test_page_is_well_made(client: Client, user: Any, status: str) -> None:
 @pytest.mark.parametrize(
     ("status", "words", "button"),
     [
-        ("not_linked", "This page works with your Google account.", "Continue to Google"),
-        ("missing_scopes", "needs more than you have allowed", "Continue to Google"),
+        ("not_linked", "This page uses your Google account.", "Continue to Google"),
+        ("missing_scopes", "needs permissions that you have not granted", "Continue to Google"),
         ("needs_reauthorization", "no longer works", "Continue to Google"),
-        ("account_choice_required", "This page works with your", "Choose an account"),
+        ("account_choice_required", "This page uses your", "Choose an account"),
     ],
 )
 def test_page_says_what_is_the_matter(
@@ -360,7 +360,7 @@ def test_page_says_what_is_the_matter(
     assert words in page
     assert f">{button}</a>" in page
     assert ("See your calendars and their events" in page) is bool(missing)
-    assert "You left this out" not in page
+    assert "You declined this" not in page
 
 
 def test_page_escapes_what_comes_from_outside(browser: Client, user: Any) -> None:

@@ -52,11 +52,11 @@ one, forward the port first with "ssh -L {port}:127.0.0.1:{port}". Ctrl-C stops.
 class Command(LinkCommand):
     """Ask for consent in a browser, and store what comes of it as the web flow does."""
 
-    help = "Link a Google account for a user, through a browser on this machine."
+    help = "Link a Google account for a user, with a browser on this machine."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options."""
-        parser.add_argument("user", help="the user's name on this site")
+        parser.add_argument("user", help="the username on this site")
         parser.add_argument("--client", default="default", help="default: %(default)s")
         parser.add_argument(
             "--scopes", nargs="+", default=(), help="to ask for, besides the client's"
@@ -64,7 +64,11 @@ class Command(LinkCommand):
         parser.add_argument(
             "--port", type=int, help="of this machine; by default what the client's file says"
         )
-        parser.add_argument("--no-browser", action="store_true", help="only print the address")
+        parser.add_argument(
+            "--no-browser",
+            action="store_true",
+            help="print the address instead of opening a browser",
+        )
         parser.add_argument(
             "--timeout", type=int, default=300, metavar="SECONDS", help="default: %(default)s"
         )
@@ -171,8 +175,8 @@ def _explain_error(error: GoogleLinkError, provider: str) -> str:
             return f"{error.name} was chosen, which is not the account that was asked for."
         case NoRefreshTokenError():
             return (
-                f"{provider} gave no lasting access. Remove this site from the apps with access to "
-                f"the {provider} Account, in its security settings, and try again."
+                f"{provider} did not grant lasting access. In the security settings of the "
+                f"{provider} Account, remove this site from the apps with access, and try again."
             )
     return f"{error} Nothing has changed."
 

@@ -13,7 +13,7 @@ from django_google_link.operations.export import export_subject
 class Command(LinkCommand):
     """Print what is stored about a user."""
 
-    help = "Print all that is stored about a user as JSON, but for tokens."
+    help = "Print everything that is stored about a user as JSON, except tokens."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options."""

@@ -19,8 +19,8 @@ class Command(LinkCommand):
     """Remove the history as well, after a question."""
 
     help = (
-        "Remove what is kept of a user's links, or of those of a Google account, after the links "
-        "are gone: the history, and what Django's admin has logged of them."
+        "Remove what is kept about former links of a user or a Google account: their "
+        "history, and the entries about them in the log of Django's admin."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -35,11 +35,17 @@ class Command(LinkCommand):
             "--by", choices=WAYS, help="what SUB_OR_USER is, where it may be several of these"
         )
         parser.add_argument(
-            "--unlink", action="store_true", help="unlink what is still linked, too"
+            "--unlink", action="store_true", help="also unlink accounts that are still linked"
         )
-        parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
         parser.add_argument(
-            "--noinput", "--no-input", action="store_false", dest="interactive", help="do not ask"
+            "--dry-run", action="store_true", help="only print what would be removed"
+        )
+        parser.add_argument(
+            "--noinput",
+            "--no-input",
+            action="store_false",
+            dest="interactive",
+            help="do not ask for confirmation",
         )
 
     def handle(

@@ -27,9 +27,9 @@ class Command(LinkCommand):
     """Read another package's rows, and say what became of them."""
 
     help = (
-        "Link the Google accounts whose refresh tokens another package holds. Each token is used "
-        "once, so that Google says whose it is and which scopes it has. It may be stopped, and "
-        "run again: what is linked stays as it is."
+        "Link the Google accounts whose refresh tokens are stored by another package. "
+        "Each token is used once to determine its account and scopes. The command can "
+        "be stopped and run again: existing links are not changed."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -53,14 +53,19 @@ class Command(LinkCommand):
             kind.add_argument(
                 "--client", help="by default the one that has the client id of the token"
             )
-            kind.add_argument("--dry-run", action="store_true", help="only say what would be done")
+            kind.add_argument(
+                "--dry-run", action="store_true", help="only print what would be done"
+            )
             kind.add_argument(
                 "--wipe-source",
                 action="store_true",
-                help="remove the plain text of what is linked here; files are deleted",
+                help="remove the plain text of accounts that are linked here; files are deleted",
             )
             kind.add_argument(
-                "--workers", type=int, default=4, help="requests at a time (default %(default)s)"
+                "--workers",
+                type=int,
+                default=4,
+                help="number of simultaneous requests (default %(default)s)",
             )
 
     def handle(
@@ -79,7 +84,7 @@ class Command(LinkCommand):
                 the exit code 2 when something was left out for good.
         """
         if workers < 1:
-            raise CommandError("--workers takes a number from 1 on.")
+            raise CommandError("--workers must be at least 1.")
         try:
             keyring.require_key()
             source = _read_source(options)
@@ -92,8 +97,10 @@ class Command(LinkCommand):
         except (ImproperlyConfigured, LookupError, ValueError) as error:
             raise CommandError(str(error)) from None
         if not counts:
-            self.stdout.write("Nothing was found: no such row, or none of this --provider.")
-        fail_if_retryable(counts, RETRYABLE, "{count} stay where they are: see the log.")
+            self.stdout.write(
+                "Nothing was found: there is no such row, or none for this --provider."
+            )
+        fail_if_retryable(counts, RETRYABLE, "{count} were not imported: see the log.")
         # Most rows of a log-in hold none; a file that is named is meant to.
         taken = TAKEN if options["source"] == "files" else {*TAKEN, ImportOutcome.TOKENLESS}
         left_out = sum(counts[kind] for kind in ImportOutcome if kind not in taken)

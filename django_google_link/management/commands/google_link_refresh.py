@@ -30,9 +30,9 @@ class Command(LinkCommand):
     """Refresh what is due, and say what became of it."""
 
     help = (
-        "Use refresh tokens before Google drops them for disuse, and on request replace access "
-        "tokens before they expire. Any number of these may run at once, on any number of "
-        "machines; Ctrl-C is safe."
+        "Use refresh tokens before Google drops them as unused and, on request, "
+        "replace access tokens before they expire. Several instances can run at once, "
+        "also on several machines. Ctrl-C is safe."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -56,7 +56,8 @@ class Command(LinkCommand):
             "--workers",
             type=int,
             default=4,
-            help="requests at a time, each with a database connection (default %(default)s)",
+            help="number of simultaneous requests, each with a database connection (default "
+            "%(default)s)",
         )
 
     def handle(
@@ -68,7 +69,7 @@ class Command(LinkCommand):
             CommandError: when an option cannot work, or when accounts had to be left as they are.
         """
         if unused_for < 1 or workers < 1:
-            raise CommandError("--unused-for and --workers take a number from 1 on.")
+            raise CommandError("--unused-for and --workers must be at least 1.")
         if expiring_within is not None and not 0 <= expiring_within <= _LONGEST_MINUTES:
             raise CommandError(f"--expiring-within takes 0 to {_LONGEST_MINUTES} minutes.")
         delete_old_states()
@@ -94,5 +95,5 @@ class Command(LinkCommand):
             known={RefreshOutcome.WAITING: left},
         )
         fail_if_retryable(
-            counts, RETRYABLE, "{count} of the accounts stay as they are: see the log."
+            counts, RETRYABLE, "{count} of the accounts were not refreshed: see the log."
         )

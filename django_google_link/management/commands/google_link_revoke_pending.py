@@ -20,8 +20,9 @@ class Command(LinkCommand):
     """Attempt what is due, and say what became of it."""
 
     help = (
-        "Revoke at Google the grants of links that are gone, as far as that has not worked at "
-        "once. Any number of these may run at once, on any number of machines; Ctrl-C is safe."
+        "Revoke at Google the grants of unlinked accounts that could not be revoked "
+        "immediately. Several instances can run at once, also on several machines. "
+        "Ctrl-C is safe."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -30,7 +31,8 @@ class Command(LinkCommand):
             "--workers",
             type=int,
             default=4,
-            help="requests at a time, each with a database connection (default %(default)s)",
+            help="number of simultaneous requests, each with a database connection (default "
+            "%(default)s)",
         )
 
     def handle(self, *, workers: int, **options: Any) -> None:
@@ -40,7 +42,7 @@ class Command(LinkCommand):
             CommandError: when an option cannot work, or when something is left to do.
         """
         if workers < 1:
-            raise CommandError("--workers takes a number from 1 on.")
+            raise CommandError("--workers must be at least 1.")
         delete_old_states()
         delete_old_ends()
         count_outcomes(
@@ -52,4 +54,4 @@ class Command(LinkCommand):
         left = read_outbox().count()
         self.stdout.write(f"{left:>8,} left")
         if left:
-            raise CommandError("Some have to wait: run this again, every few minutes.")
+            raise CommandError("Some could not be revoked yet: run this command every few minutes.")

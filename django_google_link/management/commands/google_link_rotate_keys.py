@@ -21,13 +21,14 @@ class Command(LinkCommand):
     """Re-encrypt all tokens; only "0 left" is success."""
 
     help = (
-        "Re-encrypt all stored tokens with the first of GOOGLE_LINK['ENCRYPTION_KEYS'], while the "
-        "site runs. When 0 are left the other keys may be taken out of the settings."
+        "Re-encrypt all stored tokens with the first of GOOGLE_LINK['ENCRYPTION_KEYS'] "
+        "while the site is running. When 0 are left, the other keys can be removed "
+        "from the settings."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the option."""
-        parser.add_argument("--dry-run", action="store_true", help="only say how many are left")
+        parser.add_argument("--dry-run", action="store_true", help="only print how many are left")
 
     def handle(self, *, dry_run: bool, **options: Any) -> None:
         """Run.
@@ -42,7 +43,7 @@ class Command(LinkCommand):
         left = _count_rows_left()
         self.stdout.write(f"{left:>8,} left")
         if left:
-            raise CommandError("Keep all the keys in the settings until 0 are left.")
+            raise CommandError("Keep all keys in the settings until 0 are left.")
 
 
 def _count_rows_left() -> int:

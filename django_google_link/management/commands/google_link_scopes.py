@@ -45,8 +45,8 @@ class Command(LinkCommand):
     """Print scopes and who uses them, or retire one."""
 
     help = (
-        "Say which scopes the views require, how Google classifies them, and how many links have "
-        "granted them; or retire a scope that is no longer used."
+        "List the scopes that views require, how Google classifies them, and how many "
+        "links have granted them; or retire a scope that is no longer used."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -62,7 +62,7 @@ class Command(LinkCommand):
             "still used",
         )
         parser.add_argument(
-            "--dry-run", action="store_true", help="with --retire: only say what would be done"
+            "--dry-run", action="store_true", help="with --retire: only print what would be done"
         )
 
     def handle(
@@ -117,7 +117,7 @@ class Command(LinkCommand):
             stdout=self.stdout,
         )
         if counts[RetirementOutcome.POSTPONED]:
-            raise CommandError("Some are not revoked yet: run google_link_revoke_pending.")
+            raise CommandError("Some have not been revoked yet: run google_link_revoke_pending.")
 
     def _warn(self, unknown: list[ViewScopes]) -> None:
         for view in unknown:

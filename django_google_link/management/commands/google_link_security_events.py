@@ -37,8 +37,9 @@ class Command(BaseCommand):
     """Register for security events, see how that is, and ask Google where it has to be asked."""
 
     help = (
-        "Register this site at Google for the security events of its users (Cross-Account "
-        "Protection), and ask Google about the links that such an event may have ended."
+        "Register this site with Google for security events of its users "
+        "(Cross-Account Protection), and check the links that such an event may have "
+        "ended."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -47,8 +48,8 @@ class Command(BaseCommand):
         for action, text in (
             ("register", "have Google send its events to SECURITY_EVENTS_URL"),
             ("verify", "have Google send a test event, and wait for it"),
-            ("status", "say what is registered, and what has come"),
-            ("unregister", "have Google send no events any more"),
+            ("status", "print what is registered and what has been received"),
+            ("unregister", "stop Google from sending events"),
         ):
             added = actions.add_parser(action, help=text)
             added.add_argument(
@@ -64,12 +65,13 @@ class Command(BaseCommand):
                     default=30,
                     help="seconds to wait for the event (default %(default)s)",
                 )
-        check = actions.add_parser("check", help="ask Google where it has to be asked")
+        check = actions.add_parser("check", help="check the links that have to be checked")
         check.add_argument(
             "--workers",
             type=int,
             default=4,
-            help="requests at a time, each with a database connection (default %(default)s)",
+            help="number of simultaneous requests, each with a database connection (default "
+            "%(default)s)",
         )
 
     def handle(self, *, action: str, **options: Any) -> None:
@@ -108,12 +110,12 @@ class Command(BaseCommand):
             self._show_status(stream)
         else:
             stream.unregister()
-            self.stdout.write("Google sends no security events any more.")
+            self.stdout.write("Google no longer sends security events.")
 
     def _verify(self, stream: SecurityEventStream, *, timeout: int) -> None:
         url = _require_url()
         if timeout < 1:
-            raise CommandError("--timeout takes a number from 1 on.")
+            raise CommandError("--timeout must be at least 1.")
         state = secrets.token_urlsafe(16)
         stream.verify(state)
         until = time.monotonic() + timeout
@@ -143,7 +145,7 @@ class Command(BaseCommand):
 
     def _check(self, *, workers: int) -> None:
         if workers < 1:
-            raise CommandError("--workers takes a number from 1 on.")
+            raise CommandError("--workers must be at least 1.")
         delete_old_events()
         delete_old_checks()
         counts = count_outcomes(
@@ -155,7 +157,7 @@ class Command(BaseCommand):
         left = list_requested_checks().count()
         self.stdout.write(f"{left:>8,} left")
         if counts[CheckOutcome.POSTPONED]:
-            raise CommandError("Some have to wait: run this again, every minute.")
+            raise CommandError("Some could not be checked yet: run this command every minute.")
 
 
 def _choose_account(name: str | None) -> str:

@@ -16,13 +16,15 @@ from django_google_link.operations.status import Backlog, Endings, Overview, rea
 class Command(BaseCommand):
     """Count, and say what is wrong."""
 
-    help = "Say how many links there are, by client, status, reason and key, and what waits."
+    help = "Count the links by client, status, reason and key, and report what is pending."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options."""
         parser.add_argument("--json", action="store_true", help="for programs")
         parser.add_argument(
-            "--check", action="store_true", help="for monitoring: exit with 1 if there are problems"
+            "--check",
+            action="store_true",
+            help="for monitoring: exit with status 1 if there are problems",
         )
 
     def handle(self, *, json: bool, check: bool, **options: Any) -> None:

@@ -72,6 +72,8 @@ const LAST_WORDS = 3000;
 /** How long a popup waits for the app's page to complete what it has handed over. */
 const COMPLETED_BY = 60_000;
 const LOOK_EVERY = 100;
+/** So many looks have to find a popup on another origin, before one that finds it closed is believed. */
+const ENOUGH_LOOKS = 8;
 /** Browsers take a longer one for none. */
 const LONGEST_TIMEOUT = 2 ** 31 - 1;
 
@@ -415,24 +417,25 @@ function waitForPopup(popup, link, signal) {
 /**
  * Call back when a popup was closed by hand.
  *
- * A Cross-Origin-Opener-Policy of this page cuts a popup off as soon as it gets to Google: from
- * then on it looks as if it were closed. So it counts only what was seen open on another origin.
+ * A Cross-Origin-Opener-Policy of this page cuts a popup off as soon as it gets to Google, or on a
+ * busy machine a moment later: from then on it looks as if it were closed. So it counts only what
+ * was seen open on another origin for a while.
  *
  * @param {Window} popup
  * @param {() => void} onClosed
  */
 function watchPopup(popup, onClosed) {
-  let wasElsewhere = false;
+  let timesElsewhere = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let lastWords;
   const timer = setInterval(() => {
     if (!popup.closed) {
-      wasElsewhere ||= isElsewhere(popup);
+      if (isElsewhere(popup)) timesElsewhere += 1;
       return;
     }
     clearInterval(timer);
     // The page that it came back to may have been cut off as well, and speaks yet.
-    if (wasElsewhere) lastWords = setTimeout(onClosed, LAST_WORDS);
+    if (timesElsewhere >= ENOUGH_LOOKS) lastWords = setTimeout(onClosed, LAST_WORDS);
   }, LOOK_EVERY);
   return {
     stop() {

@@ -41,8 +41,8 @@ class Command(BaseCommand):
     """Run a fake Google until Ctrl-C."""
 
     help = (
-        "Run a fake Google on this machine until Ctrl-C, to develop without Google. "
-        "It forgets all grants when it stops."
+        "Run a fake Google on this machine until Ctrl-C, for development without "
+        "Google. It forgets all grants when it stops."
     )
     # It is there for settings that are not complete.
     requires_system_checks: list[str] = []
@@ -74,7 +74,7 @@ class Command(BaseCommand):
         """Serve."""
         if not settings.DEBUG:
             raise CommandError(
-                "A fake Google lets anybody in as anybody. It runs where DEBUG is True only."
+                "A fake Google lets anybody in as anybody, so it only runs if DEBUG is True."
             )
         given = _read_answers(answers)
         google = _start(port)

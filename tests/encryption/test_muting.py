@@ -1,0 +1,26 @@
+"""What libraries log while they hold a key."""
+
+from __future__ import annotations
+
+import logging
+from threading import Thread
+
+import pytest
+
+from django_google_link.encryption.muting import mute_loggers
+
+
+def test_only_the_thread_with_the_key_is_muted(caplog: pytest.LogCaptureFixture) -> None:
+    """Others, other loggers, and what comes afterwards are heard."""
+    caplog.set_level(logging.DEBUG)
+    library, other = logging.getLogger("library.parsers"), logging.getLogger("library2")
+
+    with mute_loggers("library"):
+        library.debug("the key")
+        other.debug("of another library")
+        thread = Thread(target=library.debug, args=("of another thread",))
+        thread.start()
+        thread.join()
+    library.debug("afterwards")
+
+    assert caplog.messages == ["of another library", "of another thread", "afterwards"]
