@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from django.db import models, router, transaction
@@ -16,6 +16,7 @@ from django.views.decorators.debug import sensitive_variables
 from .conf import clock
 from .conf.clients import has_subject, name_provider
 from .conf.django import django_conf
+from .conf.local_time import LocalTime, to_utc
 from .conf.scope_rules import missing_scopes
 from .encryption.format import DIGEST_LENGTH, PREFIX_LENGTH, Binding
 from .encryption.keyring import digest_token, seal, unseal
@@ -109,6 +110,34 @@ class ActorKind(models.TextChoices):
     COMMAND = "command", _("command")
     PROVIDER = "provider", _("provider")
     SITE = "site", _("site code")
+
+
+class MomentField(models.DateTimeField):  # type: ignore[type-arg]
+    """A moment, which the database has in UTC even where ``USE_TZ`` is off.
+
+    In the site's time zone one hour of each year has the names of another.
+    """
+
+    def deconstruct(self) -> Any:
+        """Return what a migration needs to know: to the database it is like any other."""
+        name, _, args, options = super().deconstruct()
+        return name, "django.db.models.DateTimeField", args, options
+
+    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
+        """Turn a naive time of the site's into what the database is to have."""
+        value = value if prepared else self.get_prep_value(value)
+        if isinstance(value, datetime) and not django_conf.use_tz:
+            value = to_utc(value)
+            # PostgreSQL has time zones of its own; the others take UTC for what they are told.
+            value = value if connection.vendor == "postgresql" else value.replace(tzinfo=None)
+        return super().get_db_prep_value(value, connection, prepared=True)
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
+        """Turn what the database has into a time of the site's."""
+        if value is None or django_conf.use_tz:
+            return value
+        is_local = connection.vendor == "postgresql"
+        return LocalTime.of(value if is_local else value.replace(tzinfo=UTC))
 
 
 class GoogleAccountQuerySet(models.QuerySet["GoogleAccount"]):
@@ -241,7 +270,7 @@ class GoogleAccount(SealedTokens):
         _("status"), max_length=30, choices=Status.choices, default=Status.ACTIVE
     )
     status_reason = models.CharField(_("reason"), max_length=30, blank=True)
-    status_changed_at = models.DateTimeField(_("status changed"), default=timezone.now)
+    status_changed_at = MomentField(_("status changed"), default=timezone.now)
 
     # Kept by the database: which key sealed it, without reading every token to count them.
     sealed_by = models.GeneratedField(
@@ -260,43 +289,37 @@ class GoogleAccount(SealedTokens):
     # Those that it is known to carry: what is granted later, it may not.
     refresh_token_scopes = models.JSONField(default=list, editable=False)
     # Where the user has granted access for a limited time.
-    refresh_token_expires_at = models.DateTimeField(
+    refresh_token_expires_at = MomentField(
         _("grant ends"), null=True, blank=True, editable=False, db_index=True
     )
-    ending_announced_at = models.DateTimeField(null=True, blank=True, editable=False)
-    access_token_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    ending_announced_at = MomentField(null=True, blank=True, editable=False)
+    access_token_expires_at = MomentField(null=True, blank=True, editable=False)
     # Where the provider gives none: the link lasts as long as its access token.
     without_refresh_token = models.BooleanField(default=False, editable=False)
     # Counts the grants this row has held, so that a slow refresh of an old one is not written.
     grant_version = models.PositiveIntegerField(default=1, editable=False)
     refresh_lease = models.UUIDField(null=True, blank=True, editable=False)
-    refresh_lease_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    refresh_lease_expires_at = MomentField(null=True, blank=True, editable=False)
     refresh_failures = models.PositiveSmallIntegerField(default=0, editable=False)
     refresh_problem = models.CharField(
         _("problem"), max_length=20, blank=True, choices=RefreshProblem.choices, editable=False
     )
     refresh_error = models.CharField(_("last error"), max_length=100, blank=True, editable=False)
     # By the database's clock, as whatever workers compare.
-    refresh_failed_at = models.DateTimeField(
-        _("last failure"), null=True, blank=True, editable=False
-    )
-    refresh_failing_since = models.DateTimeField(
+    refresh_failed_at = MomentField(_("last failure"), null=True, blank=True, editable=False)
+    refresh_failing_since = MomentField(
         _("refresh failing since"), null=True, blank=True, editable=False, db_index=True
     )
-    refresh_retry_at = models.DateTimeField(
-        _("next attempt"), null=True, blank=True, editable=False
-    )
-    refresh_forced_at = models.DateTimeField(null=True, blank=True, editable=False)
-    refreshed_at = models.DateTimeField(_("last refresh"), null=True, blank=True, editable=False)
+    refresh_retry_at = MomentField(_("next attempt"), null=True, blank=True, editable=False)
+    refresh_forced_at = MomentField(null=True, blank=True, editable=False)
+    refreshed_at = MomentField(_("last refresh"), null=True, blank=True, editable=False)
     # By the site's code, to the hour: no view has to write for it.
-    last_used_at = models.DateTimeField(_("last used"), null=True, blank=True, editable=False)
+    last_used_at = MomentField(_("last used"), null=True, blank=True, editable=False)
 
-    linked_at = models.DateTimeField(
-        _("linked"), default=timezone.now, editable=False, db_index=True
-    )
+    linked_at = MomentField(_("linked"), default=timezone.now, editable=False, db_index=True)
     # When its user has last given consent: what Google says of the time before is about an older
     # grant.
-    granted_at = models.DateTimeField(default=timezone.now, editable=False)
+    granted_at = MomentField(default=timezone.now, editable=False)
 
     objects = GoogleAccountQuerySet.as_manager()
 
@@ -513,13 +536,11 @@ class PendingRevocation(SealedTokens):
     # Empty, if the grant could not be verified.
     sub = models.CharField(_("subject"), max_length=255, blank=True, editable=False)
     attempts = models.PositiveIntegerField(_("attempts"), default=0, editable=False)
-    retry_at = models.DateTimeField(_("next attempt"), editable=False)
+    retry_at = MomentField(_("next attempt"), editable=False)
     # When Google last gave something for them: of the tokens of one grant the newest lives longest.
-    refreshed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    refreshed_at = MomentField(null=True, blank=True, editable=False)
     last_error = models.CharField(_("last error"), max_length=300, blank=True, editable=False)
-    created_at = models.DateTimeField(
-        _("unlinked"), default=timezone.now, editable=False, db_index=True
-    )
+    created_at = MomentField(_("unlinked"), default=timezone.now, editable=False, db_index=True)
 
     class Meta:
         verbose_name = _("pending revocation")
@@ -580,7 +601,7 @@ class HistoryEntry(models.Model):
     actor_kind = models.CharField(_("by"), max_length=10, editable=False)
     # A primary key as text, or the name of a command; empty, where there is nothing to name.
     actor = models.CharField(_("who"), max_length=255, blank=True, editable=False)
-    created_at = models.DateTimeField(_("when"), default=timezone.now, editable=False)
+    created_at = MomentField(_("when"), default=timezone.now, editable=False)
 
     class Meta:
         verbose_name = _("link history entry")
@@ -627,9 +648,9 @@ class CircuitBreaker(models.Model):
     has_several_accounts = models.BooleanField(default=False, editable=False)
     # The process that cannot connect: it may be that one's network.
     worker = models.CharField(max_length=100, blank=True, editable=False)
-    opened_at = models.DateTimeField(_("since"), null=True, blank=True, editable=False)
-    retry_at = models.DateTimeField(_("next attempt"), null=True, blank=True, editable=False)
-    closed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    opened_at = MomentField(_("since"), null=True, blank=True, editable=False)
+    retry_at = MomentField(_("next attempt"), null=True, blank=True, editable=False)
+    closed_at = MomentField(null=True, blank=True, editable=False)
 
     def __str__(self) -> str:
         return self.issuer
@@ -645,8 +666,8 @@ class EndedGrant(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     # Of the issuer and the ``sub``: it outlives the user.
     digest = models.CharField(max_length=64, editable=False)
-    begun_at = models.DateTimeField(editable=False)
-    finished_at = models.DateTimeField(null=True, blank=True, editable=False)
+    begun_at = MomentField(editable=False)
+    finished_at = MomentField(null=True, blank=True, editable=False)
 
     class Meta:
         indexes = [
@@ -673,7 +694,7 @@ class SpentState(models.Model):
     # Empty until the exchange has come to its end.
     location = models.TextField(blank=True, editable=False)
     is_finished = models.BooleanField(default=False, editable=False)
-    spent_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
+    spent_at = MomentField(default=timezone.now, editable=False, db_index=True)
 
     class Meta:
         indexes = [models.Index(fields=["owner", "client"], name="google_link_spent_owner")]
@@ -695,10 +716,8 @@ class SecurityEvent(models.Model):
     state = models.CharField(max_length=255, blank=True, editable=False)
     ended = models.PositiveIntegerField(_("links ended"), default=0, editable=False)
     asked = models.PositiveIntegerField(_("links to be checked"), default=0, editable=False)
-    issued_at = models.DateTimeField(_("issued"), editable=False)
-    received_at = models.DateTimeField(
-        _("received"), default=timezone.now, editable=False, db_index=True
-    )
+    issued_at = MomentField(_("issued"), editable=False)
+    received_at = MomentField(_("received"), default=timezone.now, editable=False, db_index=True)
 
     class Meta:
         verbose_name = _("security event")
@@ -717,8 +736,8 @@ class GrantCheck(models.Model):
     # No foreign key: users are deleted by the thousand, without their links being read.
     account_id = models.UUIDField(primary_key=True, editable=False)
     # Empty, when Google has been asked.
-    requested_at = models.DateTimeField(null=True, blank=True, editable=False, db_index=True)
-    asked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    requested_at = MomentField(null=True, blank=True, editable=False, db_index=True)
+    asked_at = MomentField(null=True, blank=True, editable=False)
 
     def __str__(self) -> str:
         return str(self.account_id)

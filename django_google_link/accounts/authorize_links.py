@@ -92,7 +92,7 @@ class AuthorizeRequest:
         if normalize_host(request.host) != normalize_host(host):
             raise StateError("This link was created for another host of this site.")
         if tenant and tenant != _name_tenant():
-            raise StateError("This link was made for another tenant of this site.")
+            raise StateError("This link was created for another tenant of this site.")
         return request
 
     @staticmethod

@@ -8,11 +8,12 @@ from random import uniform
 from typing import Any
 
 from django.db import connections
-from django.db.models import DateTimeField, Model, QuerySet, Value
+from django.db.models import ExpressionWrapper, Model, QuerySet, Value
 from django.db.models.functions import Now
 
 from ..conf import clock
 from ..conf.settings import conf
+from ..models import MomentField
 
 #: So many keys stand in one statement.
 _MOST_KEYS = 1000
@@ -31,7 +32,8 @@ def database_now(rows: QuerySet[Any]) -> Any:
 def database_now_expression(rows: QuerySet[Any]) -> Any:
     """Return the present as :func:`database_now` does, to be selected beside the rows."""
     now = database_now(rows)
-    return Value(now, output_field=DateTimeField()) if isinstance(now, datetime) else now
+    kind = Value if isinstance(now, datetime) else ExpressionWrapper
+    return kind(now, output_field=MomentField())
 
 
 class _UTCNow(Now):

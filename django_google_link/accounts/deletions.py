@@ -14,14 +14,20 @@ from itertools import chain
 from typing import Any
 
 from django.db import connections, models, transaction
-from django.db.models import CharField, DateTimeField, F, Func, UUIDField, Value
+from django.db.models import CharField, F, Func, UUIDField, Value
 from django.db.models.deletion import CASCADE, Collector
 from django.db.models.functions import Cast
 from django.db.models.signals import post_delete, pre_delete
 
 from .. import signals
 from ..conf import clock
-from ..models import GoogleAccount, GoogleAccountQuerySet, HistoryEvent, PendingRevocation
+from ..models import (
+    GoogleAccount,
+    GoogleAccountQuerySet,
+    HistoryEvent,
+    MomentField,
+    PendingRevocation,
+)
 from .database import database_now, insert_selected, split_keys
 from .history import list_same_owners, record_selected
 from .outbox import enqueue_accounts
@@ -192,7 +198,7 @@ def _copy_tokens(rows: GoogleAccountQuerySet, known: Sequence[Any]) -> Collectio
         "attempts": Value(0),
         "retry_at": database_now(rows),
         "last_error": Value(""),
-        "created_at": Value(clock.now(), output_field=DateTimeField()),
+        "created_at": Value(clock.now(), output_field=MomentField()),
     }
     accounts = rows.filter(pk__in=same).exclude(sealed_refresh_token="", sealed_access_token="")
     insert_selected(PendingRevocation, values, accounts)

@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import connections, router
-from django.db.models import CharField, DateTimeField, F, JSONField, QuerySet, Value
+from django.db.models import CharField, F, JSONField, QuerySet, Value
 from django.db.models.functions import Cast
 
 from ..conf import clock
@@ -26,6 +26,7 @@ from ..models import (
     GoogleAccountQuerySet,
     HistoryEntry,
     HistoryEvent,
+    MomentField,
     PendingRevocation,
 )
 from .database import insert_selected
@@ -163,7 +164,7 @@ def _record_in_database(
         "details": Value(details, output_field=JSONField()),
         "actor_kind": Value(actor.kind.value),
         "actor": Value(actor.id),
-        "created_at": Value(clock.now(), output_field=DateTimeField()),
+        "created_at": Value(clock.now(), output_field=MomentField()),
     }
     insert_selected(HistoryEntry, values, accounts)
     return {pk for pk, *_ in known}.difference(same)

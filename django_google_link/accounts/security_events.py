@@ -176,7 +176,7 @@ def _to_column(text: str, length: int) -> str:
 
 def _to_moment(timestamp: float) -> datetime:
     """Return a moment as the database has it: by our clock, aware where ``USE_TZ`` is true."""
-    return clock.now() + timedelta(seconds=timestamp - clock.timestamp())
+    return clock.from_timestamp(timestamp)
 
 
 def _log_token(stored: SecurityEvent, effects: _Effects) -> None:

@@ -195,10 +195,10 @@ def _read_cached_token(token_request: _TokenRequest) -> _CachedToken | None:
     return _CachedToken(
         token=AccessToken(
             value=entry["token"],
-            expires_at=datetime.fromisoformat(entry["expires_at"]),
+            expires_at=clock.from_timestamp(entry["expires_at"]),
             lifetime=timedelta(seconds=entry["lifetime"]),
         ),
-        forced_at=datetime.fromisoformat(forced_at) if forced_at else None,
+        forced_at=clock.from_timestamp(forced_at) if forced_at else None,
     )
 
 
@@ -216,9 +216,9 @@ def _seal_entry(token_request: _TokenRequest, cached: _CachedToken, expires_at: 
     """Return what the cache is to keep. The bare token is gone before the cache is waited for."""
     entry = {
         "token": cached.token.value.reveal(),
-        "expires_at": expires_at.isoformat(),
+        "expires_at": expires_at.timestamp(),
         "lifetime": cached.token.lifetime.total_seconds() if cached.token.lifetime else 0,
-        "forced_at": cached.forced_at.isoformat() if cached.forced_at else None,
+        "forced_at": cached.forced_at.timestamp() if cached.forced_at else None,
     }
     return seal(Secret(json.dumps(entry)), token_request.binding)
 

@@ -6,16 +6,27 @@ Waits within one call are no matter of this clock: they go by ``time.monotonic``
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-from django.utils import timezone
+from .django import django_conf
+from .local_time import LocalTime
 
 _moved = timedelta()
 
 
 def now() -> datetime:
     """Return the present, aware where ``USE_TZ`` is true."""
-    return timezone.now() + _moved
+    return from_timestamp(time.time()) + _moved
+
+
+def from_timestamp(seconds: float) -> datetime:
+    """Return a moment, aware where ``USE_TZ`` is true.
+
+    Args:
+        seconds: since 1970.
+    """
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return moment if django_conf.use_tz else LocalTime.of(moment)
 
 
 def timestamp() -> float:

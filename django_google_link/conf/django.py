@@ -57,6 +57,11 @@ class DjangoSettings:
         return settings.SECURE_PROXY_SSL_HEADER
 
     @property
+    def use_tz(self) -> bool:
+        """Django's ``USE_TZ``."""
+        return settings.USE_TZ
+
+    @property
     def login_url(self) -> str:
         """Django's ``LOGIN_URL``: a URL, a path or the name of a URL."""
         return str(settings.LOGIN_URL or "")

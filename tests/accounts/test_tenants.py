@@ -20,7 +20,7 @@ from django_google_link.accounts import usage
 from django_google_link.accounts.authorization_requests import PendingAuthorization
 from django_google_link.accounts.authorize_links import AuthorizeRequest
 from django_google_link.accounts.tickets import issue_ticket, open_ticket
-from django_google_link.accounts.transactions import run_in_transaction
+from django_google_link.accounts.transactions import run_durably, run_in_transaction
 from django_google_link.exceptions import StateError
 from django_google_link.models import GoogleAccount
 from django_google_link.testing import FakeGoogle, FakeUser
@@ -154,6 +154,8 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
         assert connection.schema_name == "red"
         connection.set_schema("blue")
         assert count_fresh() == 1
+        credentials.refresh(None)
+        assert connection.schema_name == "blue"
 
     def test_httpx_asks_for_the_user_of_the_tenant(
         connection: Any, google: FakeGoogle, alice: FakeUser
@@ -247,3 +249,19 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
         else:
             with pytest.raises(StateError, match="another tenant"):
                 AuthorizeRequest.unsign(signed, user="1", host="site")
+
+    def test_connection_that_was_lost_is_opened_anew(shared_database: None) -> None:
+        """The next attempt has a new one."""
+        attempts: list[int] = []
+
+        def work() -> int:
+            with connections["default"].cursor() as cursor:
+                cursor.execute("SELECT pg_backend_pid()")
+                attempts.append(cursor.fetchone()[0])
+                if len(attempts) == 1:
+                    cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+            return len(attempts)
+
+        assert run_durably(work, using="default") == 2
+
+        assert attempts[0] != attempts[1]

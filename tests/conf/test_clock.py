@@ -70,3 +70,29 @@ def test_other_peoples_clocks(freeze: str) -> None:
 
     with started(then):
         assert abs(clock.timestamp() - then.timestamp()) < 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("freeze", ["freezegun", "time_machine"])
+@pytest.mark.parametrize("is_ticking", [True, False])
+def test_whole_flow_by_other_peoples_clocks(
+    client: Client, user: Any, google: FakeGoogle, alice: FakeUser, freeze: str, is_ticking: bool
+) -> None:
+    """A link, its token for an hour, and the next, whether time passes meanwhile or not."""
+    library = pytest.importorskip(freeze)
+    started: Callable[..., Any] = getattr(library, "freeze_time", None) or library.travel
+    then = datetime(2031, 5, 17, 12, tzinfo=UTC)
+
+    with started(then, tick=is_ticking):
+        client.force_login(user)
+        google.browse(client, "/bare/", user=alice)
+        account = GoogleAccount.objects.get()
+        first = access_token(account)
+        assert abs(account.linked_at - clock.now()) < timedelta(minutes=1)
+    with started(then + timedelta(minutes=40), tick=is_ticking):
+        assert access_token(account.user) == first
+    with started(then + timedelta(minutes=61), tick=is_ticking):
+        second = access_token(account.user)
+
+    assert second != first
+    assert len(google.requests_to("token")) == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextvars import ContextVar
 from threading import Event, current_thread
 from typing import Any
@@ -117,13 +116,12 @@ def test_error_ends_the_work() -> None:
 
     begun: list[int] = []
 
-    def numbers() -> Iterator[int]:
-        for number in range(100):
-            begun.append(number)
-            yield number
+    def begin(number: int) -> int:
+        begun.append(number)
+        return number
 
     with pytest.raises(ValueError, match=r"\d"):
-        list(in_parallel(fail, numbers(), workers=2, stopped=Event()))
+        list(in_parallel(fail, map(begin, range(100)), workers=2, stopped=Event()))
 
     assert len(begun) < 10
 

@@ -1,0 +1,87 @@
+"""Moments as a project without ``USE_TZ`` has them: naive, and yet exact.
+
+In autumn one hour comes twice, and in spring one does not come at all: naive times that are added
+up and compared as they stand are wrong by an hour then, and a dead token lives.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self, overload
+
+from django.utils.timezone import get_default_timezone
+
+
+class LocalTime(datetime):
+    """A naive time in the site's time zone, which is added to and compared as the moment it means.
+
+    Of the two hours with the same name the second has ``fold=1``, as Python has it (PEP 495). Any
+    other naive time is taken for one of the same zone.
+    """
+
+    @classmethod
+    def of(cls, moment: datetime) -> Self:
+        """Return a moment in the site's time zone.
+
+        Args:
+            moment: aware, or naive in that zone.
+        """
+        local = to_utc(moment).astimezone(get_default_timezone())
+        return cls(*local.timetuple()[:6], local.microsecond, fold=local.fold)
+
+    def __add__(self, other: timedelta) -> Self:
+        return type(self).of(to_utc(self) + other)
+
+    __radd__ = __add__
+
+    @overload  # type: ignore[override]
+    def __sub__(self, other: timedelta) -> Self: ...
+    @overload
+    def __sub__(self, other: datetime) -> timedelta: ...
+    def __sub__(self, other: datetime | timedelta) -> Self | timedelta:
+        if isinstance(other, timedelta):
+            return type(self).of(to_utc(self) - other)
+        return to_utc(self) - to_utc(other)
+
+    def __rsub__(self, other: datetime) -> timedelta:
+        return to_utc(other) - to_utc(self)
+
+    def __eq__(self, other: object) -> bool:
+        return to_utc(self) == to_utc(other) if isinstance(other, datetime) else NotImplemented
+
+    __hash__ = datetime.__hash__
+
+    def __lt__(self, other: datetime) -> bool:  # type: ignore[override]
+        return to_utc(self) < to_utc(other)
+
+    def __le__(self, other: datetime) -> bool:  # type: ignore[override]
+        return to_utc(self) <= to_utc(other)
+
+    def __gt__(self, other: datetime) -> bool:  # type: ignore[override]
+        return to_utc(self) > to_utc(other)
+
+    def __ge__(self, other: datetime) -> bool:  # type: ignore[override]
+        return to_utc(self) >= to_utc(other)
+
+    def astimezone(self, tz: Any = None) -> datetime:  # type: ignore[override]
+        """Return the same moment, aware, in another time zone."""
+        return to_utc(self).astimezone(tz)
+
+    def timestamp(self) -> float:
+        """Return the seconds since 1970."""
+        return to_utc(self).timestamp()
+
+
+def to_utc(moment: datetime) -> datetime:
+    """Return a moment, aware, in UTC.
+
+    Args:
+        moment: aware, or naive in the site's time zone.
+    """
+    plain = datetime(
+        *moment.timetuple()[:6],
+        moment.microsecond,
+        tzinfo=moment.tzinfo or get_default_timezone(),
+        fold=moment.fold,
+    )
+    return plain.astimezone(UTC)
