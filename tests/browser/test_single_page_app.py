@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -248,7 +249,7 @@ const listen = event => window.got.push(JSON.stringify(event.data));
 addEventListener("message", listen);
 new BroadcastChannel("django-google-link").onmessage = listen;
 window.attack = (url, state) => {
-    const opened = window.open(url);
+    const opened = window.opened = window.open(url);
     const evil = { state, then: "go", url: location.origin + "/evil" };
     setInterval(() => opened.postMessage(evil, "*"), 50);
 };
@@ -321,6 +322,38 @@ def test_answer_that_was_made_up(page: Page, api: Api) -> None:
     expect_notice(stranger, "Nothing here waits for this answer")
     allow(popup)
     expect_notice(page, f"{ANNA} is linked.")
+
+
+def test_answer_from_another_origin(lure: Page, demo: Demo) -> None:
+    """Whoever has opened the app, and knows the state, answers nothing in the popup's place."""
+    app = lead_on(lure, f"{demo.app}/", "")
+    log_in_to_app(app)
+    popup = open_popup(app)
+    [state] = parse_qs(urlsplit(popup.url).query)["state"]
+
+    lure.evaluate(
+        """state => opened.postMessage(
+            { state, returned: { state, code: "stolen" }, redirectUri: "" }, "*"
+        )""",
+        state,
+    )
+
+    allow(popup)
+    expect_notice(app, f"{ANNA} is linked.")
+
+
+def test_answer_to_another_link_in_the_whole_page(page: Page, demo: Demo) -> None:
+    """It is not completed with the ticket of the one that was begun, which stays good."""
+    page.get_by_role("button", name="Link in this window").click()
+    expect(page.get_by_role("heading", name="An app wants access")).to_be_visible()
+    google = page.url
+
+    page.goto(f"{demo.app}/linked/?state=made-up&code=stolen")
+    expect_notice(page, "Nothing here waits for this answer")
+
+    page.goto(google)
+    allow(page)
+    expect(page.get_by_role("heading", name=ANNA)).to_be_visible()
 
 
 @pytest.fixture(params=["cut_settings", "cut_later_settings"])
