@@ -31,12 +31,12 @@ class HistoryEntryAdmin(ReadOnlyAdmin):
     """What has happened to links, also to those that are gone; nobody changes or deletes it."""
 
     actions = None
-    list_display = ("created_at", "what", "account", "owner", "who", "notes")
+    list_display = ("when", "what", "account", "owner", "who", "notes")
     list_display_links = None
     list_filter = (EventFilter, ActorFilter, "created_at", ClientFilter)
     lookup_fields = ("event", "actor_kind", "created_at", "client", "account_id", "owner", "sub")
     ordering = ("-id",)
-    sortable_by = ("created_at",)
+    sortable_by = ("when",)
     search_fields = ("=sub",)  # Shows the box; get_search_results looks.
     search_help_text = gettext_lazy(
         "A full account id, a full subject, or a user's name or primary key"
@@ -69,6 +69,11 @@ class HistoryEntryAdmin(ReadOnlyAdmin):
         with suppress(ValueError):
             found |= Q(account_id=uuid.UUID(term))
         return queryset.filter(found), False
+
+    @admin.display(description=gettext_lazy("when"), ordering="created_at")
+    def when(self, entry: HistoryEntry) -> str:
+        """Return when it was, in two lines if need be, which leaves room for the details."""
+        return str(display_for_value(entry.created_at, ""))
 
     @admin.display(description=gettext_lazy("event"))
     def what(self, entry: HistoryEntry) -> str:
@@ -132,5 +137,7 @@ def describe_details(entry: HistoryEntry) -> str:
 
 def _list_details(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for key, value in details.items():
+        if value is False:  # What was not the case fills the list, and says nothing.
+            continue
         values = [str(item) for item in value] if isinstance(value, list) else [str(value)]
         yield key, " ".join(map(shorten_scope, values))

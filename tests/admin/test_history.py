@@ -94,6 +94,17 @@ def test_list_and_page_speak_to_people(desk: Client) -> None:
     assert "asked: openid; " in desk.get(url).content.decode()
 
 
+def test_what_was_not_the_case_is_left_out(desk: Client) -> None:
+    """It would fill the list."""
+    save(new_user())
+    HistoryEntry.objects.update(details={"with_user": False, "accounts": 2})
+
+    page = desk.get(reverse(ENTRIES)).content.decode()
+
+    assert "accounts: 2" in page
+    assert "with_user" not in page
+
+
 def test_unknown_words_are_shown_as_they_are(desk: Client) -> None:
     """Of a later version, or of somebody who has written to the database."""
     account = save(new_user())
