@@ -28,3 +28,11 @@ def test_pictures_exist() -> None:
     """No broken picture on the front page."""
     for picture in re.findall(r"!\[[^]]+\]\(([^)]+)\)", text_of("README")):
         assert (ROOT / picture).is_file()
+
+
+def test_two_commands_set_all_up() -> None:
+    """One shows the example, and the other runs the tests, as CI does."""
+    commands = re.findall(r"^make (\w+)", block_with("README", "make demo", "sh"), re.MULTILINE)
+
+    assert commands == ["demo", "test"]
+    assert "\nmake test\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
