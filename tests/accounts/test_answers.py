@@ -511,7 +511,7 @@ def test_grant_that_is_noted_and_not_ended_waits(
     with refusing(ERRORS["deadlock"], "UPDATE", "pendingrevocation"):
         end_grant(get_client(), alice.sub, token, owner=str(user.pk))
 
-    assert "could not be revoked at once: OperationalError" in caplog.text
+    assert "could not be revoked immediately: OperationalError" in caplog.text
     with travel(days=1):
         process_pending(PendingRevocation.objects.get().pk)
     assert google.granted_scopes(alice) is None

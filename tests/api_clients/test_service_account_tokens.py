@@ -493,7 +493,7 @@ def test_cache_that_is_down_is_done_without(
 ) -> None:
     """Each call asks Google, and the operator reads why."""
     assert caller_of(google)
-    assert "cannot keep access tokens of service accounts: ConnectionError" in caplog.text
+    assert "cannot store access tokens of service accounts: ConnectionError" in caplog.text
 
 
 @pytest.mark.matrix
