@@ -34,9 +34,7 @@ def display_date(moment: datetime | None) -> str:
     """Return the date of a moment where the operator is; empty for none."""
     if moment is None:
         return ""
-    if timezone.is_aware(moment):
-        moment = moment.astimezone(timezone.get_current_timezone())
-    return date_format(moment)
+    return date_format(timezone.localtime(moment) if timezone.is_aware(moment) else moment)
 
 
 def let_break(text: str) -> str:

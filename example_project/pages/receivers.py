@@ -8,10 +8,10 @@ from django_google_link.models import GoogleAccount
 from django_google_link.signals import authorization_lost
 
 LOST = """\
-The link of {account} with Daybook does not work any more.
+The link between {account} and Daybook no longer works.
 
-To use it here again, open Daybook and link it once more. If it was you who ended it at Google,
-all is well.
+To keep using it, open Daybook and link the account again. If you have revoked the access at Google
+yourself, there is nothing to do.
 """
 
 

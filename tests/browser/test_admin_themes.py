@@ -78,7 +78,7 @@ def test_lists_are_whole_and_their_actions_work(
     page.locator("select[name=action]").first.select_option("check_now")
     page.get_by_role("button", name="Go").or_(page.get_by_role("button", name="Run")).first.click()
 
-    expect(page.get_by_text(f"The grant lives ({ANNA})")).to_be_visible()
+    expect(page.get_by_text(f"The grant is still valid ({ANNA})")).to_be_visible()
     page.get_by_role("link", name=ANNA).first.click()
     expect(page.get_by_text("Grant timeline").first).to_be_attached()
     page.screenshot(path=tmp_path / "account.png", full_page=True)
