@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -25,6 +25,7 @@ from django_google_link.exceptions import (
 from django_google_link.models import CircuitBreaker, GoogleAccount
 from django_google_link.testing import FakeGoogle, FakeUser, travel
 from tests.support.accounts import linked
+from tests.support.clocks import clock_ahead
 from tests.support.databases import new_user
 from tests.support.times import in_seconds
 
@@ -62,23 +63,19 @@ def asked(google: FakeGoogle) -> int:
 # Clocks
 
 
-@contextmanager
-def clock_of_this_worker(monkeypatch: pytest.MonkeyPatch, **ahead: float) -> Iterator[None]:
+def clock_of_this_worker(**ahead: float) -> AbstractContextManager[None]:
     """Let this worker's clock be wrong, and the database's right."""
     if connection.vendor == "sqlite":
         pytest.skip("SQLite has the clock of this worker.")
-    right = timezone.now
-    with monkeypatch.context() as patched:
-        patched.setattr(timezone, "now", lambda: right() + timedelta(**ahead))
-        yield
+    return clock_ahead(timedelta(**ahead))
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_worker_whose_clock_is_wrong_waits_as_long_as_the_others(
-    accounts: list[GoogleAccount], monkeypatch: pytest.MonkeyPatch, hours: int
+    accounts: list[GoogleAccount], hours: int
 ) -> None:
     """By the database's clock; and what it says is right by its own."""
-    with clock_of_this_worker(monkeypatch, hours=hours):
+    with clock_of_this_worker(hours=hours):
         with pytest.raises(TokenEndpointError) as caught:
             fresh_access_token(accounts[6])
         wait = vars(caught.value)["retry_at"] - timezone.now()
@@ -88,12 +85,12 @@ def test_worker_whose_clock_is_wrong_waits_as_long_as_the_others(
 
 
 def test_worker_whose_clock_is_slow_takes_no_outage_for_an_accounts_own(
-    accounts: list[GoogleAccount], google: FakeGoogle, monkeypatch: pytest.MonkeyPatch
+    accounts: list[GoogleAccount], google: FakeGoogle
 ) -> None:
     """Since when it fails is noted by the workers' clocks, and the outage by the database's."""
     CircuitBreaker.objects.all().delete()
     GoogleAccount.objects.update(refresh_retry_at=None, refresh_failing_since=None)
-    with clock_of_this_worker(monkeypatch, hours=-1):
+    with clock_of_this_worker(hours=-1):
         with google.failing():
             assert [attempt(account) for account in accounts[:5]] == ["no_answer"] * 5
         failing = GoogleAccount.objects.exclude(refresh_problem="")

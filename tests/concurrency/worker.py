@@ -17,7 +17,6 @@ import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -202,17 +201,6 @@ def attempt(call: Callable[[str], str]) -> list[dict[str, Any]]:
     return results
 
 
-@contextmanager
-def skewed(seconds: float) -> Any:
-    """Put this worker's clock ahead."""
-    from django.utils import timezone
-
-    right = timezone.now
-    timezone.now = lambda: right() + timedelta(seconds=seconds)
-    yield
-    timezone.now = right
-
-
 def main() -> None:
     """Get ready, wait for the word, and work."""
     from tests import settings as base
@@ -223,8 +211,10 @@ def main() -> None:
     django.setup()
     # A shell lets what it starts in the background ignore the signal.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    call = globals()[ORDER["call"]]
-    with ThreadPoolExecutor(ORDER["threads"]) as pool, skewed(ORDER["skew"]):
+    from tests.support.clocks import clock_ahead
+
+    call, skew = globals()[ORDER["call"]], timedelta(seconds=ORDER["skew"])
+    with ThreadPoolExecutor(ORDER["threads"]) as pool, clock_ahead(skew):
         print("ready", flush=True)
         sys.stdin.readline()
         if ORDER["threads"] == 1:  # Signals reach the main thread alone.
