@@ -226,3 +226,10 @@ def test_naive_times_of_others(settings: Settings) -> None:
     assert timedelta(hours=1) + moment == datetime(2026, 6, 1, 13)
     assert moment.astimezone(UTC) == datetime(2026, 6, 1, 10, tzinfo=UTC)
     assert moment.timestamp() == datetime(2026, 6, 1, 10, tzinfo=UTC).timestamp()
+
+
+def test_database_has_the_column_of_any_other_time() -> None:
+    """No migration names the field, so that it can go without one."""
+    field = GoogleAccount._meta.get_field("last_used_at")
+
+    assert field.deconstruct()[1] == "django.db.models.DateTimeField"
