@@ -34,7 +34,8 @@ def display_date(moment: datetime | None) -> str:
     """Return the date of a moment where the operator is; empty for none."""
     if moment is None:
         return ""
-    return date_format(timezone.localtime(moment) if timezone.is_aware(moment) else moment)
+    zone = timezone.get_current_timezone()
+    return date_format(moment.astimezone(zone) if timezone.is_aware(moment) else moment)
 
 
 def let_break(text: str) -> str:
