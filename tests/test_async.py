@@ -306,6 +306,7 @@ def test_sync_views_under_asgi(async_browser: AsyncClient, user: Any) -> None:
     assert get(async_browser, "/dispatched/").content == b"a@gmail.com"
 
 
+@pytest.mark.slow
 def test_async_requests_at_the_same_time_do_not_mix(async_client: AsyncClient) -> None:
     """Each has its own."""
     urls = [f"/async/bare/?n={number}" for number in range(20)]

@@ -765,6 +765,7 @@ def test_second_connection_that_cannot_work_is_found(
 # The time that a request may take
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("headers", [True, False], ids=["headers", "body"])
 def test_answer_that_drips_is_cut_off(settings: Settings, headers: bool) -> None:
     """HTTP_TIMEOUT is for all of it, though each byte comes in time."""

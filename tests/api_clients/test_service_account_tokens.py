@@ -660,6 +660,7 @@ def test_token_that_was_rejected_does_not_serve_while_google_is_down(
         service_account_tokens.service_token(REPORTS, [CALENDAR], rejected=first)
 
 
+@pytest.mark.slow
 def test_google_that_hangs_holds_up_one_caller_in_a_while(
     google: FakeGoogle, with_key: Callable[..., None], settings: Settings
 ) -> None:

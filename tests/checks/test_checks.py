@@ -200,6 +200,7 @@ def test_deployment_checks_leave_to_others_what_they_say(
 # What is stored
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_key_that_was_taken_out_too_early_is_found(user: Any, settings: Settings) -> None:
     """It has to be put back until all is re-encrypted."""

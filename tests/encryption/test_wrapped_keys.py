@@ -167,6 +167,7 @@ def test_slow_service_is_waited_for_as_long_as_the_settings_say(settings: Settin
     assert len(Safe.asked) == 1
 
 
+@pytest.mark.slow
 def test_call_that_never_returns_is_made_again(settings: Settings) -> None:
     """After a minute: a restart is not needed."""
     use_keys(settings, wrap(), HTTP_TIMEOUT=0.1)

@@ -250,6 +250,7 @@ def test_authorize_for_a_user_who_is_deleted_meanwhile(
     assert google.granted_scopes(alice) is None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("desktop")
 @pytest.mark.parametrize("name", ["firefox", "/usr/bin/lynx", "w3m"])
 def test_authorize_opens_a_browser(

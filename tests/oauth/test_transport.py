@@ -224,6 +224,7 @@ def test_answer_is_not_read_after_the_deadline(server: HostileServer) -> None:
         response.read()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient", "any_thread")
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_server_that_says_nothing(scheme: str) -> None:
@@ -279,6 +280,7 @@ def test_nothing_is_sent_after_a_name_was_looked_up_slowly(
         assert server.requests == []
 
 
+@pytest.mark.slow
 def test_connection_of_an_answer_that_is_too_long_is_closed(server: HostileServer) -> None:
     """Its rest is not read."""
     server.next.append(dripping(OK + b"Content-Length: 9000000\r\n\r\n", b"x" * 100_000))

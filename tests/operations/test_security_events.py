@@ -227,6 +227,7 @@ def test_number_of_workers(shared_database: None) -> None:
     failed("--workers must be at least 1", workers=0)
 
 
+@pytest.mark.slow
 def test_nothing_is_due(shared_database: None) -> None:
     """Most of the time."""
     assert run() == "       0 left\n"

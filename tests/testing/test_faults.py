@@ -316,6 +316,7 @@ def test_delay(app, tokens):
     assert in_between - began < 0.2 <= time.monotonic() - in_between
 
 
+@pytest.mark.slow
 def test_delays_overlap(app, tokens):
     """Nobody waits for another one's delay."""
     app.google.delay = 0.2
