@@ -1,4 +1,4 @@
-"""What a refresh has brought, on its way into the row: stored, or ended where that cannot be."""
+"""Storing the response to a refresh, or revoking a rotated grant that cannot be stored."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ def store_refresh(
     guard: GoogleAccountQuerySet,
     is_forced: bool,
 ) -> bool:
-    """Store the answer to a refresh.
+    """Store the response to a refresh.
 
     Args:
-        client: that has asked.
-        row: as it was read before the attempt.
-        response: the answer.
-        guard: the row, as long as it is ours to write; see ``lease.rows_still_ours``.
-        is_forced: whether the stored token looked fresh.
+        client: the OAuth client that sent the request.
+        row: the account as it was read before the request.
+        response: the token response.
+        guard: the row, for as long as we may write it; see ``lease.rows_still_ours``.
+        is_forced: whether the stored access token had not expired.
 
     Returns:
-        Whether the row was still ours.
+        Whether we could still write the row.
 
     Raises:
-        RefreshUnavailableError: when a refresh token that has replaced the stored one is lost.
-        GrantNotStoredError: when the database takes no new access token. Nothing is lost then.
+        RefreshUnavailableError: when a rotated refresh token is lost.
+        GrantNotStoredError: when a new access token cannot be stored. The grant remains usable.
     """
     token = response.refresh_token
     if token is None:
@@ -67,13 +67,14 @@ def store_refresh(
             release_grant(held)
         rows = GoogleAccount.objects.using(guard.db).filter(pk=row.pk)
         if not is_stored and not is_held(token, rows):
-            # The row is another's by now, and nothing that is stored would end this one.
+            # The row has a different grant or owner by now: nothing stored would ever revoke this
+            # one.
             end_grant(client, row.sub, token, owner=row.owner)
         return is_stored
 
     held = None
     try:
-        # What is stored is dead by now: no link lives on it.
+        # The stored refresh token has been rotated out, so that no active link uses the grant.
         held = hold_grant(client, row.sub, token, owner=row.owner, is_linked=False)
         return store_answer(
             partial(store, held),
@@ -100,7 +101,7 @@ def _store_access_token(
     guard: GoogleAccountQuerySet,
     is_forced: bool,
 ) -> bool:
-    """Store an answer that leaves the refresh token as it is; return whether the row was ours."""
+    """Store a response without a new refresh token; return whether we could still write the row."""
     return store_answer(
         partial(save_refresh, row, response, guard=guard, is_forced=is_forced),
         client=client,
@@ -115,8 +116,8 @@ def _store_access_token(
 def _give_up_grant(
     client: OAuthClient, row: GoogleAccount, token: Secret, *, guard: GoogleAccountQuerySet
 ) -> None:
-    """End a grant whose new refresh token could not be stored: the stored one is dead."""
-    # A link that seems to live would keep the grant alive for ever.
+    """Revoke a grant whose rotated refresh token could not be stored."""
+    # Otherwise the link would count as active, and the grant would be spared.
     with suppress(*DATABASE_FAILURES):
         mark_lost(row, Reason.REVOKED, guard=guard, patience=1)
     end_grant(client, row.sub, token, owner=row.owner)
@@ -124,9 +125,10 @@ def _give_up_grant(
 
 @sensitive_variables()
 def follow_identity(client: OAuthClient, row: GoogleAccount, id_token: Secret) -> None:
-    """Store what the ID token of a refresh says, if it says something new.
+    """Store changes in the profile from the ID token of a refresh.
 
-    The tokens are stored by then: whether the issuer's keys can be fetched is no matter of theirs.
+    The tokens have been stored before: they do not depend on whether the issuer's keys can be
+    fetched.
     """
     claimed = read_unverified_identity(id_token)
     if claimed is None or (claimed.sub == row.sub and has_identity(row, claimed)):
@@ -138,14 +140,14 @@ def follow_identity(client: OAuthClient, row: GoogleAccount, id_token: Secret) -
             "The ID token in a refresh of the account %s cannot be used: %s", row.pk, error
         )
         return
-    if identity.sub != row.sub:  # OpenID Connect Core section 12.2: it must be the same.
+    if identity.sub != row.sub:  # OpenID Connect Core 1.0 section 12.2: it must be the same.
         logger.error(
             "The ID token in a refresh of the account %s belongs to another account.", row.pk
         )
         return
     try:
         save_identity(row, identity)
-    except DATABASE_FAILURES as error:  # The next refresh says it again.
+    except DATABASE_FAILURES as error:  # The next refresh brings it again.
         logger.warning(
             "The name and address of the account %s could not be saved: %s",
             row.pk,
