@@ -106,8 +106,9 @@ def test_service_that_is_away_is_left_alone_for_five_seconds(settings: Settings)
 
     problems = count_problems(16) + count_problems(1)
     assert set(problems) == {
-        f"The encryption key {key_ids()[0]} is not unwrapped by safe, which fails with "
-        "ConnectionError. See what it needs; it is asked again at the next use."
+        f"The encryption key {key_ids()[0]} could not be unwrapped by safe, which fails "
+        "with ConnectionError. Check the configuration of the key service; it is called again "
+        "at the next use."
     }
     assert len(Safe.asked) == 1
     Safe.failure = None
@@ -264,7 +265,7 @@ def test_answer_that_is_not_the_key_is_refused(settings: Settings, answer: Any) 
     use_keys(settings, wrap())
     Safe.answer = answer
 
-    with pytest.raises(KeyServiceError, match="which gives another key"):
+    with pytest.raises(KeyServiceError, match="which returned another key"):
         require_key()
 
 
