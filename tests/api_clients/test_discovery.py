@@ -87,8 +87,8 @@ def test_usual_arguments_of_googleapiclient(
 @pytest.mark.parametrize(
     ("name", "advice"),
     [
-        ("http", "leave it out. For another http, use googleapiclient.discovery.build("),
-        ("credentials", "leave them out. To use others, call googleapiclient.discovery.build"),
+        ("http", "omit it. To use another http, call googleapiclient.discovery.build("),
+        ("credentials", "omit them. To use others, call googleapiclient.discovery.build"),
         ("serviceName", 'build_service(owner, "calendar", "v3")'),
         ("cache_discovry", "Did you mean cache_discovery?"),
         ("scope", "Did you mean scopes?"),
@@ -128,12 +128,11 @@ def test_arguments_that_there_are_not(account: GoogleAccount, name: str, advice:
 )
 def test_api_that_is_misspelt(account: GoogleAccount, name: Any, version: Any, meant: str) -> None:
     """The one that is meant is named, and the way to those that are not shipped."""
-    with pytest.raises(ValueError, match=r"^No API ") as caught:
+    with pytest.raises(ValueError, match=r"^google-api-python-client ") as caught:
         build_service(account, name, version)
 
     text = str(caught.value)
-    assert f"No API {name!r} comes with google-api-python-client " in text
-    assert f"in version {version!r}. Did you mean {meant}?" in text
+    assert f"does not include version {version!r} of an API {name!r}. Did you mean {meant}?" in text
     assert "pass static_discovery=False" in text
     assert "build_from_document(document, http=authorized_http(owner))" in text
 

@@ -426,7 +426,7 @@ def test_turn_ends_with_a_refusal(
 
 def test_scopes_must_be_named(google: FakeGoogle, with_key: Callable[..., None]) -> None:
     """No token without a purpose."""
-    with pytest.raises(ValueError, match="Name the scopes"):
+    with pytest.raises(ValueError, match="Pass the scopes"):
         access_token(REPORTS)
 
 

@@ -181,7 +181,7 @@ def test_default_credentials_are_the_account_of_the_file(
     )
 
     assert owner_of(google, access_token(REPORTS, scopes=[CALENDAR])) == robot.email
-    with pytest.raises(SettingsError, match="Name the account by IMPERSONATE") as caught:
+    with pytest.raises(SettingsError, match="Set IMPERSONATE to the account") as caught:
         access_token(ANNA, scopes=[CALENDAR])
     assert caught.value.id == "E024"
 
