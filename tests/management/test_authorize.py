@@ -139,7 +139,7 @@ def test_authorize_of_a_further_account_asks_twice_if_need_be(
 
     said = run_authorize(user.get_username(), allowing(google, alice))
 
-    assert said.count("Open this address") == 2
+    assert said.count("Open this URL") == 2
     assert GoogleAccount.objects.get(sub=alice.sub).is_active
 
 
@@ -169,7 +169,7 @@ def test_authorize_without_a_redirect_uri_of_this_machine(
     if port is None:
         secrets_file("web", "https://a.example/cb/")
 
-    with pytest.raises(CommandError, match=f"http://127.0.0.1:{port or 8765}/. Add that"):
+    with pytest.raises(CommandError, match=f"http://127.0.0.1:{port or 8765}/. Add it"):
         run_authorize(user.get_username(), nobody, port=port)
 
 
@@ -211,7 +211,7 @@ def test_authorize_that_nobody_answers(google: FakeGoogle, user: Any) -> None:
         assert answer.status_code == 404
 
     terminal = Terminal(guess)
-    with pytest.raises(CommandError, match=r"Nobody came back within 0\.5 seconds"):
+    with pytest.raises(CommandError, match=r"No response arrived within 0\.5 seconds"):
         call_command(
             "google_link_authorize",
             user.get_username(),
@@ -244,7 +244,7 @@ def test_authorize_for_a_user_who_is_deleted_meanwhile(
 
     monkeypatch.setattr(google_link_authorize, "complete_authorization", complete_late)
 
-    with pytest.raises(CommandError, match="The user is gone"):
+    with pytest.raises(CommandError, match="The user no longer exists"):
         run_authorize(owner.get_username(), allowing(google, alice))
 
     assert google.granted_scopes(alice) is None
@@ -340,7 +340,7 @@ def test_authorize_that_google_itself_refuses(google: FakeGoogle, user: Any) -> 
         answer = urlencode({"error": "admin_policy_enforced", "state": query["state"]})
         requests.get(f"{query['redirect_uri']}?{answer}")
 
-    with pytest.raises(CommandError, match="sent the browser back with 'admin_policy_enforced'"):
+    with pytest.raises(CommandError, match="responded with the error 'admin_policy_enforced'"):
         run_authorize(user.get_username(), refuse)
 
 
@@ -356,5 +356,5 @@ def test_authorize_with_another_account_at_the_second_consent(
     def visit(url: str) -> None:
         visits.pop()(url)
 
-    with pytest.raises(CommandError, match=r"bob@gmail\.com was chosen, which is not the account"):
+    with pytest.raises(CommandError, match=r"bob@gmail\.com was chosen, which is not the expected"):
         run_authorize(user.get_username(), visit)

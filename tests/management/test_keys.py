@@ -74,7 +74,7 @@ def test_keys_are_wrapped_anew(settings: Settings) -> None:
         ("safe:", {}, "does not name a key service and its key. Use aws-kms:alias/"),
         (":one", {}, "does not name"),
         ("vault:one", {}, "There is no key service 'vault'. Use one of"),
-        ("safe:three", {}, "The key 'three' of safe wraps nothing: safe fails with KeyError."),
+        ("safe:three", {}, "The key 'three' of safe cannot wrap keys: safe fails with KeyError."),
         ("safe:one", {"ENCRYPTION_SITE": None}, "'www.example.com'|\"www.example.com\""),
         ("safe:one", {"KEY_SERVICES": {"safe": "no.such.Safe"}}, "cannot be imported from no"),
     ],
@@ -95,7 +95,9 @@ def test_key_that_does_not_unwrap_again_is_not_printed(settings: Settings, comma
     use_keys(settings, wrap())
     Safe.failure = PermissionError(HUSH)
 
-    with pytest.raises(CommandError, match="is not unwrapped by safe, which fails with") as caught:
+    with pytest.raises(
+        CommandError, match="could not be unwrapped by safe, which fails with"
+    ) as caught:
         run(command, wrap_with="safe:one")
 
     assert HUSH not in str(caught.value)

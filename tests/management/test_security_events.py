@@ -63,7 +63,7 @@ def refused(action: str, match: str, **options: Any) -> None:
 
 def test_register(google: FakeGoogle) -> None:
     """For all events that are of use, under the address of the settings."""
-    assert run("register") == f"Google sends security events to {URL}. Now verify that they come.\n"
+    assert run("register") == f"Google sends security events to {URL}. Run verify next.\n"
 
     stream = google.event_stream
     assert (stream["url"], stream["status"]) == (URL, "enabled")
@@ -85,21 +85,23 @@ def test_register_again_after_unregistering(google: FakeGoogle) -> None:
 
 def test_status(google: FakeGoogle, configure_events: Callable[..., None]) -> None:
     """Before and after, and when something does not fit."""
-    assert run("status").startswith("Nothing is registered at Google.\n       0 events have come\n")
+    assert run("status").startswith(
+        "No receiver is registered at Google.\n       0 events received\n"
+    )
     run("register")
     google.send_security_event(Client(), "verification")
 
     said = run("status")
     assert f"Google sends security events to {URL}\n" in said
-    assert "       1 events have come, the last at 20" in said
-    assert "       0 links are to be checked\n" in said
+    assert "       1 events received, the last at 20" in said
+    assert "       0 links to be checked\n" in said
     assert "another" not in said
 
     run("unregister")
     configure_events(SECURITY_EVENTS_URL="https://new.example.com/")
     said = run("status")
     assert "Google would send (it is disabled) security events to" in said
-    assert "SECURITY_EVENTS_URL is another: https://new.example.com/" in said
+    assert "SECURITY_EVENTS_URL differs: https://new.example.com/" in said
 
 
 @pytest.mark.slow
@@ -111,7 +113,7 @@ def test_verify(
     configure_events(SECURITY_EVENTS_URL=f"{live_server.url}/google/security-events/")
     run("register")
 
-    assert run("verify") == f"The event has come to {live_server.url}/google/security-events/.\n"
+    assert run("verify") == f"The event arrived at {live_server.url}/google/security-events/.\n"
 
     [request] = google.requests_to("stream_verify")
     assert SecurityEvent.objects.get().state == request.json["state"]
@@ -122,7 +124,7 @@ def test_verify_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
     run("register")
     skip_pauses(monkeypatch)
 
-    refused("verify", f"No event has come to {URL} in 30 s")
+    refused("verify", f"No event arrived at {URL} within 30 s")
     refused("verify", "--timeout must be at least 1", timeout=0)
 
 
@@ -131,7 +133,7 @@ def test_address_is_needed(configure_events: Callable[..., None], action: str) -
     """It says what to type."""
     configure_events(SECURITY_EVENTS_URL=None)
 
-    refused(action, r'Set GOOGLE_LINK\["SECURITY_EVENTS_URL"\] to the public address')
+    refused(action, r'Set GOOGLE_LINK\["SECURITY_EVENTS_URL"\] to the public URL')
 
 
 def test_service_account_is_the_only_one(
@@ -140,7 +142,7 @@ def test_service_account_is_the_only_one(
     """Or has to be named."""
     [account] = settings.GOOGLE_LINK["SERVICE_ACCOUNTS"].values()
     configure_events(SERVICE_ACCOUNTS={"one": account, "two": account})
-    refused("register", "Name one with --service-account: SERVICE_ACCOUNTS has one, two.")
+    refused("register", "Pass --service-account: SERVICE_ACCOUNTS has one, two.")
     run("register", service_account="two")
 
     configure_events(SERVICE_ACCOUNTS={})
@@ -177,7 +179,7 @@ def test_answer_makes_no_sense(google: FakeGoogle) -> None:
     run("register")
     google.tamper_next_response("stream", fields={"delivery": 7})
 
-    assert run("status").startswith("Nothing is registered at Google.")
+    assert run("status").startswith("No receiver is registered at Google.")
 
 
 def test_fake_refuses_what_google_would(google: FakeGoogle) -> None:

@@ -194,7 +194,7 @@ def test_bad_google_for_all(
     assert [line for line in lines if expected.said in line]
     is_open = CircuitBreaker.objects.exclude(opened_at=None).exists()
     assert is_open is expected.is_everybodys
-    assert (f"No answer from {google.url} since" in status) is is_open
+    assert (f"No response from {google.url} since" in status) is is_open
     assert len([line for line in lines if "is unavailable" in line]) == (
         expected.problem != "throttled"
     )
@@ -249,8 +249,8 @@ def test_bad_google_is_back(
         assert run("google_link_refresh", expiring_within=15) == ("Nothing is due.\n", 0)
     with travel(seconds=40):
         status, _ = run("google_link_status")
-    assert "Refreshes that fail: 0\n" in status
-    assert "No answer" not in status
+    assert "Failing refreshes: 0\n" in status
+    assert "No response" not in status
 
 
 @pytest.mark.usefixtures("impatient")

@@ -100,7 +100,9 @@ def test_user_who_is_gone_is_found_by_the_key(by: str | None) -> None:
 @pytest.mark.parametrize("user", ["nobody", "", "999999999999999999999999", "'; --"])
 def test_nobody_says_so(user: str) -> None:
     """In words that say what was looked for."""
-    with pytest.raises(CommandError, match="is no name of a user, no primary key of a user"):
+    with pytest.raises(
+        CommandError, match="is not the name of a user, nor the primary key of a user"
+    ):
         export(user)
 
 
@@ -116,7 +118,7 @@ def test_name_that_is_anothers_key_is_asked_about() -> None:
     assert events() == ["linked"]
     assert export(str(user.pk), by="name")["accounts"] == []
     assert len(export(str(user.pk), by="pk")["accounts"]) == 1
-    with pytest.raises(CommandError, match="it is no primary key of a user"):
+    with pytest.raises(CommandError, match="it is not the primary key of a user"):
         export("clara", by="pk")
 
 

@@ -143,36 +143,40 @@ DOCUMENT = '{"client_id": "x", "refresh_token": "1//secret"}'
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("token.pickle", pickle.dumps(PICKLED), "it is a pickle, which is never read"),
-        ("token.pickle", pickle.dumps(PICKLED, 0), "it is a pickle, which is never read"),
-        ("token.pkl", b"", "it is a pickle, which is never read"),
+        ("token.pickle", pickle.dumps(PICKLED), "it is a pickle, which is never loaded"),
+        ("token.pickle", pickle.dumps(PICKLED, 0), "it is a pickle, which is never loaded"),
+        ("token.pkl", b"", "it is a pickle, which is never loaded"),
         ("token", pickle.dumps(PICKLED), "print(credentials.to_json())"),
         ("token", base64.b64encode(pickle.dumps(PICKLED)), "it is a pickle"),
         ("StoredCredential", b"\xac\xed\x00\x05sr", "it is Java's StoredCredential"),
-        ("credentials.db", b"SQLite format 3\0", "name application_default_credentials.json"),
+        ("credentials.db", b"SQLite format 3\0", "pass application_default_credentials.json"),
         ("token.json", b"", "it is empty"),
         ("token.json", b" \r\n", "it is empty"),
         ("token.json", b"\xef\xbb\xbf", "it is empty"),
-        ("token.json", b"\xff\xff\xff", "it is no text"),
+        ("token.json", b"\xff\xff\xff", "it is not text"),
         ("token.json", b"token = 1//secret", "it is neither JSON nor base64"),
         ("token.json", b"1//secret", "it is neither JSON nor base64"),
         ("token.json", b"{'refresh_token': '1//secret'}", "it is not JSON"),
         ("token.json", DOCUMENT[:-1].encode(), "it is not JSON"),
         ("token.json", b"[" * 90_000, "it is not JSON"),
         ("token.json", b" " * 100_001, "more than 100,000 bytes"),
-        ("tokens.jsonl", f"{DOCUMENT}\n{DOCUMENT}\n".encode(), "it holds several JSON documents"),
-        ("tokens.json", f"[{DOCUMENT}]".encode(), "it holds several JSON documents"),
-        ("tokens.json", f'{{"data": [{DOCUMENT}]}}'.encode(), "it holds several JSON documents"),
-        ("tokens.json", b"[]", "it holds no credentials of a user"),
-        ("token.json", b'"3"', "it holds no credentials of a user"),
-        ("token.json", b'{"py/state": 3}', "it holds no credentials of a user"),
-        ("token.json", b'{"error": "invalid_grant"}', "it holds no credentials of a user"),
+        (
+            "tokens.jsonl",
+            f"{DOCUMENT}\n{DOCUMENT}\n".encode(),
+            "it contains several JSON documents",
+        ),
+        ("tokens.json", f"[{DOCUMENT}]".encode(), "it contains several JSON documents"),
+        ("tokens.json", f'{{"data": [{DOCUMENT}]}}'.encode(), "it contains several JSON documents"),
+        ("tokens.json", b"[]", "it contains no user credentials"),
+        ("token.json", b'"3"', "it contains no user credentials"),
+        ("token.json", b'{"py/state": 3}', "it contains no user credentials"),
+        ("token.json", b'{"error": "invalid_grant"}', "it contains no user credentials"),
         (
             "credentials.json",
             b'{"installed": {"client_id": "x"}}',
-            "CLIENT_SECRETS_FILE of a client",
+            "in a client's CLIENT_SECRETS_FILE",
         ),
-        ("client_secret.json", b'{"web": {"client_id": "x"}}', "CLIENT_SECRETS_FILE of a client"),
+        ("client_secret.json", b'{"web": {"client_id": "x"}}', "in a client's CLIENT_SECRETS_FILE"),
         ("key.json", b'{"type": "service_account"}', "belongs in SERVICE_ACCOUNTS"),
         ("adc.json", b'{"type": "external_account"}', "workload identity federation"),
         ("adc.json", b'{"type": "impersonated_service_account"}', "use IMPERSONATE"),
@@ -216,7 +220,7 @@ def test_file_without_a_refresh_token(
     code, said = import_file(path)
 
     assert (code, "1 skipped: no refresh token" in said) == (2, True)
-    assert "ask with access_type=offline and prompt=consent" in caplog.text
+    assert "request access_type=offline and prompt=consent" in caplog.text
 
 
 def test_token_of_gcloud_itself(
@@ -229,7 +233,7 @@ def test_token_of_gcloud_itself(
 
     assert import_file(path)[0] == 1
 
-    assert "it was given to gcloud itself" in caplog.text
+    assert "it was issued to gcloud itself" in caplog.text
     assert google.requests_to("token") == []
 
 
@@ -243,14 +247,14 @@ def test_some_are_taken(google: FakeGoogle, anna: Any, refresh_token: str, tmp_p
 
     assert code == 2
     assert "1 imported" in said
-    assert "1 were left out for good: see the log." in said
+    assert "1 were skipped permanently: see the log." in said
 
 
 def test_directory(google: FakeGoogle, anna: Any, tmp_path: Path) -> None:
     """It is none of the files in it."""
     code, said = import_file(tmp_path)
 
-    assert (code, said) == (1, f"There is no file {tmp_path}: it is a directory.")
+    assert (code, said) == (1, f"The file {tmp_path} cannot be read: it is a directory.")
 
 
 # social-auth
@@ -283,8 +287,8 @@ def test_extra_data_as_text(
     [
         ("{'refresh_token': '1//secret'}", 2, "its extra_data is text that is not JSON"),
         ("", 2, "its extra_data is text that is not JSON"),
-        ([1], 2, "its extra_data is no object"),
-        ("[1]", 2, "its extra_data is no object"),
+        ([1], 2, "its extra_data is not a JSON object"),
+        ("[1]", 2, "its extra_data is not a JSON object"),
         ({}, 0, ""),
         ("{}", 0, ""),
         ("null", 0, ""),

@@ -42,7 +42,7 @@ from tests.support.signals import connected
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
 OPENID = ["openid", "email"]
-GOOD = "were left out for good"
+GOOD = "were skipped permanently"
 LEGACY = ("oauth2client", "legacy.CredentialsModel")
 
 
@@ -238,7 +238,7 @@ def test_oauth2client_pickles_are_never_read(
     said = failed(GOOD, *LEGACY)
 
     assert "1 skipped: cannot be read" in said
-    assert "it is a pickle, which is never read" in caplog.text
+    assert "it is a pickle, which is never loaded" in caplog.text
     with pytest.raises(AssertionError, match="unpickled"):
         CredentialsModel.objects.get()
 
@@ -524,11 +524,11 @@ def test_what_may_go_better_is_postponed(
     [
         (b"", "it is empty"),
         (b"\xff\xfe", "it is empty"),
-        (b"\xff\xfe\xff", "it is no text"),
+        (b"\xff\xfe\xff", "it is not text"),
         (b"{", "not JSON"),
-        (b"{}", "no credentials of a user"),
+        (b"{}", "no user credentials"),
         (b'{"type": "service_account", "client_id": 3}', "the key of a service account"),
-        (b"W10=", "no credentials of a user"),
+        (b"W10=", "no user credentials"),
     ],
 )
 def test_files_that_cannot_be_read(
@@ -561,7 +561,7 @@ def test_files_that_cannot_be_read(
         ((*LEGACY, "--user-field", "nothing"), "there is: id"),
         ((*LEGACY, "--user-field", "credential"), "there is: id"),
         (("files", "--user", "anna", "nothing.json"), "no file nothing.json"),
-        ((*LEGACY, "--field", "kept"), "may not be NULL"),
+        ((*LEGACY, "--field", "kept"), "does not allow NULL"),
         (("allauth", "--workers", "0"), "--workers"),
     ],
 )

@@ -283,8 +283,8 @@ def test_table_for_programs(google: FakeGoogle, user: Any) -> None:
 
 def test_view_that_cannot_be_known_is_told(google: FakeGoogle) -> None:
     """Before anything is retired, too."""
-    assert "What /dynamic/ needs is decided at each request" in run()
-    assert "What /dynamic/ needs is decided at each request" in run(retire="https://a.example/x")
+    assert "The scopes of /dynamic/ are decided per request" in run()
+    assert "The scopes of /dynamic/ are decided per request" in run(retire="https://a.example/x")
 
 
 def test_empty_site(google: FakeGoogle, configure: Callable[..., None]) -> None:
@@ -306,7 +306,7 @@ def test_empty_site(google: FakeGoogle, configure: Callable[..., None]) -> None:
         ({"retire": "https://www.googleapis.com/auth/userinfo.email"}, "cannot be retired"),
         ({"retire": f"{DRIVE} {TASKS}"}, "one scope"),
         ({"retire": " "}, "one scope"),
-        ({"dry_run": True}, "goes with --retire"),
+        ({"dry_run": True}, "requires --retire"),
     ],
 )
 def test_refusals(google: FakeGoogle, options: dict[str, Any], message: str) -> None:
@@ -340,7 +340,7 @@ def test_dry_run_counts(google: FakeGoogle, alice: FakeUser) -> None:
 
     assert said == (
         f"       1 links have been granted {DRIVE}\n"
-        "       1 other links live on the same grants, and end with them\n"
+        "       1 other links share these grants, and end with them\n"
         "       2 users are asked for consent again\n"
     )
     assert GoogleAccount.objects.filter(status=Status.ACTIVE).count() == 2
@@ -513,7 +513,7 @@ def test_terminal_waits_for_the_revocation(google: FakeGoogle, alice: FakeUser) 
     with pytest.raises(CommandError, match="google_link_revoke_pending"):
         run(urlconf=Few, retire=DRIVE)
 
-    with pytest.raises(CommandError, match="has to be revoked at Google first"):
+    with pytest.raises(CommandError, match="must be revoked at Google first"):
         call_command("google_link_authorize", "anna", no_browser=True, port=0)
 
 

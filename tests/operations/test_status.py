@@ -26,7 +26,7 @@ from tests.support.databases import new_user
 pytestmark = pytest.mark.django_db
 
 NOTHING_WAITS = (
-    "\nRefreshes that fail: 0\nPending revocations: 0\nGrants that end within a week: 0\n"
+    "\nFailing refreshes: 0\nPending revocations: 0\nGrants that expire within a week: 0\n"
     "No problems.\n"
 )
 
@@ -134,10 +134,10 @@ def test_status_is_patient_with_google(user: Any) -> None:
     """Half an hour is nobody's fault; two hours are worth a look at the log."""
     make_google_account(user)
     GoogleAccount.objects.update(refresh_failing_since=ago(minutes=30))
-    assert "Refreshes that fail: 1, the oldest since 20" in run(check=True)
+    assert "Failing refreshes: 1, the oldest since 20" in run(check=True)
 
     GoogleAccount.objects.update(refresh_failing_since=ago(hours=2))
-    assert problems().startswith("Refreshes that fail: 1, the oldest since 20")
+    assert problems().startswith("Failing refreshes: 1, the oldest since 20")
 
 
 def test_status_knows_when_nobody_revokes(user: Any) -> None:
@@ -146,7 +146,7 @@ def test_status_knows_when_nobody_revokes(user: Any) -> None:
     assert "Pending revocations: 1, the oldest since 20" in run(check=True)
 
     PendingRevocation.objects.update(created_at=ago(days=2))
-    assert "does google_link_revoke_pending run" in problems()
+    assert "check that google_link_revoke_pending runs" in problems()
 
 
 def test_status_does_not_mind_what_users_do(user: Any) -> None:
@@ -164,15 +164,15 @@ def test_status_knows_that_google_refuses_the_client(
     google.error_next("invalid_client", status=401, count=2)
     with pytest.raises(ClientMisconfiguredError):
         fresh_access_token(account)
-    assert "Refreshes that fail: 1" in run(check=True)
+    assert "Failing refreshes: 1" in run(check=True)
 
     GoogleAccount.objects.update(refresh_failing_since=ago(hours=2))
     with pytest.raises(ClientMisconfiguredError):
         fresh_access_token(account)
-    assert "Refreshes that fail: 1, the oldest since" in problems()
+    assert "Failing refreshes: 1, the oldest since" in problems()
 
     fresh_access_token(account)
-    assert "Refreshes that fail: 0" in run(check=True)
+    assert "Failing refreshes: 0" in run(check=True)
 
 
 def test_status_does_not_mind_the_policy_of_one_organization(
@@ -184,7 +184,7 @@ def test_status_does_not_mind_the_policy_of_one_organization(
     with pytest.raises(ClientMisconfiguredError):
         fresh_access_token(account)
 
-    assert "Refreshes that fail: 0" in run(check=True)
+    assert "Failing refreshes: 0" in run(check=True)
 
 
 def test_status_does_not_mind_a_lost_account_that_was_checked_in_vain(user: Any) -> None:
@@ -192,4 +192,4 @@ def test_status_does_not_mind_a_lost_account_that_was_checked_in_vain(user: Any)
     mark_lost(make_google_account(user), "revoked")
     GoogleAccount.objects.update(refresh_failing_since=ago(hours=2))
 
-    assert "Refreshes that fail: 0" in run(check=True)
+    assert "Failing refreshes: 0" in run(check=True)
