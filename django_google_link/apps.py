@@ -18,7 +18,7 @@ class GoogleLinkConfig(AppConfig):
         from .models import GoogleAccount
 
         usage.connect_signals()
-        # A project may have proxies of it, which send signals of their own.
+        # Proxy models of the project send their own signals.
         for model in apps.get_models():
             if model._meta.concrete_model is GoogleAccount:
                 pre_delete.connect(deletions.enqueue_deleted, sender=model)
