@@ -167,7 +167,7 @@ class GoogleAccountAdmin(LinkAdmin):
     @admin.action(permissions=["reauthorize"], description=gettext_lazy("Ask for consent again"))
     def reauthorize(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Mark the grants as lost, until their users consent or a check finds them valid."""
-        from ..accounts.grants import mark_lost
+        from ..accounts.lost_grants import mark_lost
 
         if self.too_many(request, queryset):
             return

@@ -16,6 +16,7 @@ from .authorized_http import MISSING_EXTRA, AuthorizedHttp, PooledHttp
 from .build_arguments import DocumentSource, read_arguments
 from .credentials import find_api_endpoint, make_credentials_for
 from .insufficient_scope import refuse_insufficient_scope
+from .service_templates import ServiceTemplate
 from .sessions import without_traceback
 
 try:
@@ -61,10 +62,12 @@ def build_service_for(
     template = _find_template(name, version, api_endpoint, where)
     credentials = make_credentials_for(account, scopes=scopes)
     http = AuthorizedHttp(credentials, api_endpoint=api_endpoint)
-    if not how:
-        return _copy_template(template, http)
-    service: Service = build_from_document(template._rootDesc, http=http, **how)
-    service.__class__ = Service
+    service: Service
+    if how:
+        service = build_from_document(template.resource._rootDesc, http=http, **how)
+        service.__class__ = Service
+    else:
+        service = template.copy(http, kind=Service)
     service.use_own_batches()
     return service
 
@@ -72,17 +75,6 @@ def build_service_for(
 @cache
 def _list_service_arguments() -> frozenset[str]:
     return frozenset(signature(build_from_document).parameters)
-
-
-def _copy_template(template: Resource, http: AuthorizedHttp) -> Service:
-    """Return a service made by unpickling, with its own http: that takes half the time.
-
-    The document and its schemas are shared with other services; they are complete, and not
-    modified.
-    """
-    service = Service.__new__(Service)
-    service.__setstate__({**template.__getstate__(), "_http": http})
-    return service
 
 
 class Service(Resource):  # type: ignore[misc]
@@ -145,8 +137,8 @@ def _tell(callback: Any, request: Any, request_id: str, response: Any, exception
 
 def _find_template(
     name: str, version: str, api_endpoint: str | None, where: DocumentSource
-) -> Resource:
-    """Return the client of an API from which all others are copied; it makes no requests itself.
+) -> ServiceTemplate:
+    """Return the template from which all clients of an API are copied.
 
     Args:
         name: the name of the API, such as ``"calendar"``.
@@ -167,7 +159,7 @@ def _find_template(
 
 
 @lru_cache(maxsize=64)
-def _read_template(name: str, version: str, api_endpoint: str | None) -> Resource:
+def _read_template(name: str, version: str, api_endpoint: str | None) -> ServiceTemplate:
     text = get_static_doc(name, version)
     if text is None:
         raise ValueError(explain_unknown_api(name, version, directory=DISCOVERY_DOC_DIR))
@@ -177,7 +169,7 @@ def _read_template(name: str, version: str, api_endpoint: str | None) -> Resourc
 @lru_cache(maxsize=64)
 def _fetch_template(
     name: str, version: str, api_endpoint: str | None, where: DocumentSource
-) -> Resource:
+) -> ServiceTemplate:
     """Fetch the discovery document without a token: it is public."""
     try:
         fetched = build(
@@ -198,14 +190,14 @@ def _fetch_template(
     return _make_template(dict(fetched._rootDesc), api_endpoint)
 
 
-def _make_template(document: dict[str, Any], api_endpoint: str | None) -> Resource:
+def _make_template(document: dict[str, Any], api_endpoint: str | None) -> ServiceTemplate:
     if api_endpoint:
         # Media uploads start from rootUrl, which client_options.api_endpoint does not reach.
         document["rootUrl"] = api_endpoint.rstrip("/") + "/"
         document.pop("mtlsRootUrl", None)
-    template = build_from_document(document, http=httplib2.Http())
-    _touch_every_method(template, document)
-    return template
+    resource = build_from_document(document, http=httplib2.Http())
+    _touch_every_method(resource, document)
+    return ServiceTemplate(resource)
 
 
 def _touch_every_method(resource: Any, description: Mapping[str, Any]) -> None:
