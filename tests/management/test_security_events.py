@@ -1,4 +1,4 @@
-"""``google_link_security_events``: registering at Google, and seeing how that is."""
+"""``google_link_security_events``: registering at Google, and showing the registration."""
 
 from __future__ import annotations
 
@@ -49,20 +49,20 @@ def robot(
 
 
 def run(action: str, **options: Any) -> str:
-    """Run the command, and return what it says."""
+    """Run the command; return its output."""
     out = io.StringIO()
     call_command("google_link_security_events", action, stdout=out, **options)
     return out.getvalue()
 
 
 def refused(action: str, match: str, **options: Any) -> None:
-    """Run the command, which must fail so."""
+    """Run the command, and check that it fails with this error."""
     with pytest.raises(CommandError, match=match):
         run(action, **options)
 
 
 def test_register(google: FakeGoogle) -> None:
-    """For all events that are of use, under the address of the settings."""
+    """All supported events are requested for the URL in the settings."""
     assert run("register") == f"Google sends security events to {URL}. Run verify next.\n"
 
     stream = google.event_stream
@@ -73,7 +73,7 @@ def test_register(google: FakeGoogle) -> None:
 
 
 def test_register_again_after_unregistering(google: FakeGoogle) -> None:
-    """A stream that was stopped is resumed."""
+    """Registering again enables a disabled stream."""
     run("register")
     assert run("unregister") == "Google no longer sends security events.\n"
     assert google.event_stream["status"] == "disabled"
@@ -84,7 +84,7 @@ def test_register_again_after_unregistering(google: FakeGoogle) -> None:
 
 
 def test_status(google: FakeGoogle, configure_events: Callable[..., None]) -> None:
-    """Before and after, and when something does not fit."""
+    """The status shows the registration, the events received, and a differing URL."""
     assert run("status").startswith(
         "No receiver is registered at Google.\n       0 events received\n"
     )
@@ -109,7 +109,7 @@ def test_status(google: FakeGoogle, configure_events: Callable[..., None]) -> No
 def test_verify(
     google: FakeGoogle, live_server: LiveServer, configure_events: Callable[..., None]
 ) -> None:
-    """Google pushes an event with a word, and the site has it."""
+    """Google sends an event with the given state, and the site receives it."""
     configure_events(SECURITY_EVENTS_URL=f"{live_server.url}/google/security-events/")
     run("register")
 
@@ -120,7 +120,7 @@ def test_verify(
 
 
 def test_verify_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The address cannot be reached."""
+    """The command fails if the URL cannot be reached."""
     run("register")
     skip_pauses(monkeypatch)
 
@@ -130,7 +130,7 @@ def test_verify_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("action", ["register", "verify"])
 def test_address_is_needed(configure_events: Callable[..., None], action: str) -> None:
-    """It says what to type."""
+    """The error says which setting is missing."""
     configure_events(SECURITY_EVENTS_URL=None)
 
     refused(action, r'Set GOOGLE_LINK\["SECURITY_EVENTS_URL"\] to the public URL')
@@ -139,7 +139,7 @@ def test_address_is_needed(configure_events: Callable[..., None], action: str) -
 def test_service_account_is_the_only_one(
     google: FakeGoogle, settings: Settings, configure_events: Callable[..., None]
 ) -> None:
-    """Or has to be named."""
+    """The only service account is the default; among several, one must be named."""
     [account] = settings.GOOGLE_LINK["SERVICE_ACCOUNTS"].values()
     configure_events(SERVICE_ACCOUNTS={"one": account, "two": account})
     refused("register", "Pass --service-account: SERVICE_ACCOUNTS has one, two.")
@@ -153,14 +153,14 @@ def test_service_account_is_the_only_one(
 def test_google_refuses_the_service_account(
     google: FakeGoogle, configure_events: Callable[..., None], settings: Settings
 ) -> None:
-    """Its key was deleted."""
+    """The error is reported if the account's key was deleted."""
     google.error_next("invalid_grant", description="Invalid JWT Signature.")
 
     refused("register", "Google refuses the service account: invalid_grant: Invalid JWT Signature")
 
 
 def test_role_is_missing(google: FakeGoogle) -> None:
-    """The text says what may be wrong."""
+    """The error lists the possible causes."""
     error = {"code": 403, "status": "PERMISSION_DENIED", "message": "No."}
     google.fail_next(endpoint="stream_update", status=403, body={"error": error})
 
@@ -168,14 +168,14 @@ def test_role_is_missing(google: FakeGoogle) -> None:
 
 
 def test_google_is_away(google: FakeGoogle) -> None:
-    """It may be tried again."""
+    """The error says to try again."""
     google.fail_next(endpoint="stream_update", status=503)
 
     refused("register", "No usable answer at present.*Try again")
 
 
 def test_answer_makes_no_sense(google: FakeGoogle) -> None:
-    """Whatever stands where the delivery should."""
+    """An unexpected value of ``delivery`` causes no traceback."""
     run("register")
     google.tamper_next_response("stream", fields={"delivery": 7})
 
@@ -183,7 +183,7 @@ def test_answer_makes_no_sense(google: FakeGoogle) -> None:
 
 
 def test_fake_refuses_what_google_would(google: FakeGoogle) -> None:
-    """A stream that was not registered, and one that is stopped."""
+    """The fake refuses to verify a stream that is not registered or is disabled."""
     refused("verify", "The stream is not enabled")
     run("register")
     run("unregister")
