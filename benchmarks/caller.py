@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from threading import Barrier
 
 
@@ -17,19 +16,15 @@ def main() -> None:
     import django
 
     django.setup()
-    # What a worker has imported long before.
-    import google.auth.transport.requests
-    import google.oauth2.credentials  # noqa: F401
     from django.contrib.auth import get_user_model
     from django.db import connection
 
     from . import peers
 
-    name, known, user, threads = sys.argv[1:]
+    name, other, user, threads = sys.argv[1:]
     get_token = getattr(peers, name)
-    # A worker that has been up for a while has imported all it needs.
-    get_token(get_user_model().objects.get(pk=known))
-    import_module("requests")
+    # A worker that has been up for a while has refreshed a token before.
+    get_token(get_user_model().objects.get(pk=other))
 
     ready, go = Barrier(int(threads) + 1), Barrier(int(threads) + 1)
 
