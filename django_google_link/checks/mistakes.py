@@ -11,7 +11,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Tags, register
 from django.views.decorators.debug import sensitive_variables
 
-from ..conf.clients import OAuthClient, get_client
+from ..conf.clients import OAuthClient
 from ..conf.django import django_conf
 from ..conf.scope_spelling import find_scope_mistake, find_scope_suspicion
 from ..conf.service_accounts import ServiceAccountSettings, get_service_account
@@ -20,6 +20,7 @@ from ..conf.validators import is_loopback, read_or_default
 from ..secret import Secret
 from .front_ends import find_problem
 from .messages import error, warning
+from .usable_clients import list_usable_clients
 
 _CONSOLE = 'Copy both from the Google console: Clients, the client of type "Web application".'
 
@@ -51,14 +52,16 @@ _CONSUMER_DOMAINS = frozenset({"gmail.com", "googlemail.com"})
 @register(Tags.security)
 def check_mistakes(**kwargs: Any) -> list[CheckMessage]:
     """Check what only a reader would notice."""
-    clients: Mapping[str, Any] = read_or_default(lambda: conf.clients, {})
-    messages: list[CheckMessage] = []
-    for name in clients:
-        client = read_or_default(partial(get_client, name), None)
-        if client is not None:
-            for check in _CLIENT_CHECKS:
-                messages += check(client)
-    return [*messages, *_check_files(clients), *_check_service_accounts()]
+    return [
+        *(
+            message
+            for client in list_usable_clients()
+            for check in _CLIENT_CHECKS
+            for message in check(client)
+        ),
+        *_check_files(),
+        *_check_service_accounts(),
+    ]
 
 
 @sensitive_variables()
@@ -150,8 +153,9 @@ def _check_domains(client: OAuthClient) -> Iterator[CheckMessage]:
         )
 
 
-def _check_files(clients: Mapping[str, Any]) -> Iterator[CheckMessage]:
+def _check_files() -> Iterator[CheckMessage]:
     """Find files with secrets that the web server hands out, and settings beside a file."""
+    clients: Mapping[str, Any] = read_or_default(lambda: conf.clients, {})
     accounts: Mapping[str, Any] = read_or_default(lambda: conf.service_accounts, {})
     paths = [
         (f"the client {name!r}", item.get("CLIENT_SECRETS_FILE")) for name, item in clients.items()

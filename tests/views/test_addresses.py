@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import translation
 from pytest_django import Settings
 
-from django_google_link.checks.site import check_installation
+from django_google_link.checks.installation import check_installation
 from django_google_link.testing import FakeGoogle, FakeUser
 from tests.support.urls import local, query_of
 

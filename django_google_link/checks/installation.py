@@ -1,16 +1,13 @@
-"""What the rest of the site must be like: its URLs, its middleware, and where it is deployed."""
+"""Checks of the site around the app: its URLs, its middleware and its session cookie."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
-from django.apps import apps
 from django.core.checks import CheckMessage, Tags, register
-from django.http.request import validate_host
 from django.shortcuts import resolve_url
 from django.urls import (
     NoReverseMatch,
@@ -23,29 +20,20 @@ from django.urls import (
 from django.utils.module_loading import import_string
 from django.utils.translation import override
 
-from ..conf.clients import OAuthClient, get_client
+from ..conf.clients import OAuthClient
 from ..conf.django import django_conf
-from ..conf.providers import DEFAULT_ENDPOINTS
 from ..conf.settings import conf
 from ..conf.validators import is_loopback, normalize_host, read_or_default
 from .front_ends import check_front_end, list_front_end_uris
 from .messages import error, warning
+from .usable_clients import list_usable_clients
 
 _MIDDLEWARE = (
     ("E020", "django.contrib.sessions.middleware.SessionMiddleware"),
     ("E021", "django.contrib.auth.middleware.AuthenticationMiddleware"),
 )
-
-
 _CONSENT = "django_google_link.middleware.ConsentRequiredMiddleware"
 _URLCONF = "django_google_link.urls"
-#: Caches that are of one process alone, or keep nothing.
-_OWN_CACHES = frozenset(
-    {
-        "django.core.cache.backends.dummy.DummyCache",
-        "django.core.cache.backends.locmem.LocMemCache",
-    }
-)
 
 
 @register(Tags.urls)
@@ -57,23 +45,6 @@ def check_installation(**kwargs: Any) -> list[CheckMessage]:
         *_check_middleware(),
         *_check_order_of_middleware(),
         *_check_session_cookie(),
-    ]
-
-
-@register(Tags.security, deploy=True)
-def check_deployment(**kwargs: Any) -> list[CheckMessage]:
-    """Check what only matters where users are: ``manage.py check --deploy``."""
-    return [
-        *(
-            message
-            for client in _read_clients()
-            for check in (_check_redirect_uri, _check_hosts, _check_proxy, _check_endpoints)
-            for message in check(client)
-        ),
-        *_check_service_accounts(),
-        *_check_security_events_url(),
-        *_check_caches(),
-        *_check_testing(),
     ]
 
 
@@ -104,7 +75,7 @@ def _check_urls() -> Iterator[CheckMessage]:
         )
     yield from _check_redirect_url()
     yield from _check_security_events_path()
-    clients = _read_clients()
+    clients = list_usable_clients()
     yield from _check_languages(clients)
     for client in clients:
         yield from _check_callback(client)
@@ -289,6 +260,17 @@ def _find_callback(client: OAuthClient) -> str:
     return callback_path(client)
 
 
+def _check_security_events_path() -> Iterator[CheckMessage]:
+    url = read_or_default(lambda: conf.security_events_url, None)
+    path = reverse("google_link:security-events")
+    if url and not urlsplit(url).path.endswith(path):
+        yield warning(
+            "W022",
+            f'GOOGLE_LINK["SECURITY_EVENTS_URL"] does not lead to {path}.',
+            hint="Use the path under which the URLs of django_google_link are included.",
+        )
+
+
 def _check_middleware() -> Iterator[CheckMessage]:
     installed = [_import_or_none(path) for path in django_conf.middleware]
     for id, path in _MIDDLEWARE:
@@ -330,140 +312,3 @@ def _check_session_cookie() -> Iterator[CheckMessage]:
             "session, and see a page in between.",
             hint='Use "Lax": the callback is protected by state, nonce and PKCE.',
         )
-
-
-def _read_clients() -> list[OAuthClient]:
-    """Return the clients that can work: of the others, another check says why they cannot."""
-    names = read_or_default(lambda: conf.clients, {})
-    clients = [read_or_default(partial(get_client, name), None) for name in names]
-    return [client for client in clients if client]
-
-
-def _check_redirect_uri(client: OAuthClient) -> Iterator[CheckMessage]:
-    uri, listed = client.redirect_uri, client.redirect_uris
-    if uri and listed and uri not in listed:
-        yield warning(
-            "W008",
-            f"The REDIRECT_URI of the client {client.name!r} is not among those in its "
-            "secrets file.",
-            hint=f"Add {uri} to the client in the Google console and download the file again.",
-        )
-    if not any(_is_public(known) for known in ([uri] if uri else listed or ["https://"])):
-        yield warning(
-            "W009",
-            f"No redirect URI of the client {client.name!r} is one for the public: https, "
-            "and not on loopback.",
-            hint="Add the site's callback to the client in the Google console, which must be of "
-            'type "Web application", and download the file again.',
-        )
-
-
-def _check_hosts(client: OAuthClient) -> Iterator[CheckMessage]:
-    """Find a callback that Django itself would refuse."""
-    uris = [client.redirect_uri] if client.redirect_uri else client.redirect_uris
-    hosts = [urlsplit(uri).hostname or "" for uri in uris if _is_public(uri)]
-    if hosts and not any(validate_host(host, django_conf.allowed_hosts) for host in hosts):
-        yield warning(
-            "W029",
-            f"No host of the redirect URIs of the client {client.name!r} is among the "
-            f"ALLOWED_HOSTS: who comes back to {hosts[0]} gets a 400.",
-            hint=f"Add {hosts[0]!r} to ALLOWED_HOSTS, or correct the redirect URI. Behind a proxy "
-            "that gives another name to the site, silence this check.",
-        )
-
-
-def _check_caches() -> Iterator[CheckMessage]:
-    """Find what is kept by each process for itself, and has to be seen by all."""
-    alias = django_conf.session_cache
-    if alias is not None and django_conf.find_cache_backend(alias) in _OWN_CACHES:
-        yield warning(
-            "W030",
-            f"Sessions are kept in the cache {alias!r}, which each process has for itself: who "
-            "comes back from Google to another process has no session.",
-            hint="Use a cache that is shared, such as Redis, or "
-            'SESSION_ENGINE = "django.contrib.sessions.backends.db".',
-        )
-    accounts = read_or_default(lambda: conf.service_accounts, {})
-    if accounts and django_conf.find_cache_backend("default") in _OWN_CACHES:
-        yield warning(
-            "W032",
-            "The default cache is one that each process has for itself, so that each asks for "
-            "tokens of the service accounts.",
-            hint="Use a cache that is shared, such as Redis; or silence this check.",
-        )
-
-
-def _check_testing() -> Iterator[CheckMessage]:
-    if apps.is_installed("django_google_link.testing") and not django_conf.debug:
-        yield warning(
-            "W031",
-            "django_google_link.testing, which plays Google, is among INSTALLED_APPS.",
-            hint="Leave it out where users are.",
-        )
-
-
-def _check_proxy(client: OAuthClient) -> Iterator[CheckMessage]:
-    if client.redirect_uri or client.redirect_uris or django_conf.secure_proxy_ssl_header:
-        return
-    yield warning(
-        "W010",
-        f"Behind a proxy that speaks https, the redirect URI of the client {client.name!r} "
-        "would begin with http, which Google refuses.",
-        hint="Set SECURE_PROXY_SSL_HEADER, or the client's REDIRECT_URI. Without a proxy, silence "
-        "this check.",
-    )
-
-
-def _check_endpoints(client: OAuthClient) -> Iterator[CheckMessage]:
-    if django_conf.debug:
-        return
-    strange = sorted(
-        key for key, default in DEFAULT_ENDPOINTS.items() if getattr(client, key.lower()) != default
-    )
-    if client.api_endpoint:
-        strange.append("API_ENDPOINT")
-    if strange:
-        yield warning(
-            "W011",
-            f"The client {client.name!r} does not talk to Google: {', '.join(strange)}.",
-            hint="Leave these out, unless another provider is meant: then silence this check.",
-        )
-
-
-def _check_service_accounts() -> Iterator[CheckMessage]:
-    if django_conf.debug:
-        return
-    for name, account in read_or_default(lambda: conf.service_accounts, {}).items():
-        if account.get("API_ENDPOINT"):
-            yield warning(
-                "W011",
-                f"The service account {name!r} does not talk to Google: API_ENDPOINT.",
-                hint="Leave this out: it gets all that would go to https://*.googleapis.com, "
-                "credentials too.",
-            )
-
-
-def _check_security_events_url() -> Iterator[CheckMessage]:
-    url = read_or_default(lambda: conf.security_events_url, None)
-    if url and not _is_public(url):
-        yield warning(
-            "W021",
-            f'GOOGLE_LINK["SECURITY_EVENTS_URL"] is {url!r}, to which Google sends nothing.',
-            hint="Use an https address that is not on loopback, of a domain that is authorized in "
-            "the Google Cloud project.",
-        )
-
-
-def _check_security_events_path() -> Iterator[CheckMessage]:
-    url = read_or_default(lambda: conf.security_events_url, None)
-    path = reverse("google_link:security-events")
-    if url and not urlsplit(url).path.endswith(path):
-        yield warning(
-            "W022",
-            f'GOOGLE_LINK["SECURITY_EVENTS_URL"] does not lead to {path}.',
-            hint="Use the path under which the URLs of django_google_link are included.",
-        )
-
-
-def _is_public(uri: str) -> bool:
-    return uri.startswith("https://") and not is_loopback(uri)
