@@ -58,11 +58,11 @@ SCOPE_MISTAKES = [
     (["gmail"], "Did you mean https://mail.google.com/?"),
     (["sheets"], f"Did you mean {AUTH}spreadsheets?"),
     (["zzz"], "Write each in full, as an item of its own, such as"),
-    ({DRIVE: True}, "Scopes are a list of strings"),
-    (b"drive", "Scopes are a list of strings"),
-    (7, "Scopes are a list of strings, not 7."),
-    ([[DRIVE]], "Scopes are strings"),
-    ([None], "Scopes are strings"),
+    ({DRIVE: True}, "Scopes must be a list of strings"),
+    (b"drive", "Scopes must be a list of strings"),
+    (7, "Scopes must be a list of strings, not 7."),
+    ([[DRIVE]], "Scopes must be strings"),
+    ([None], "Scopes must be strings"),
 ]
 
 
@@ -206,7 +206,7 @@ def test_method_that_calls_itself_otherwise() -> None:
         @google_required
         def get(page, request: Any) -> None: ...  # noqa: N805
 
-    assert "On a method use method_decorator" in refused(
+    assert "Decorate a method with method_decorator" in refused(
         lambda: Page().get(RequestFactory().get("/"))
     )
 
@@ -227,7 +227,7 @@ def test_asynchronous_view_that_is_hidden(user: Any) -> None:
     text = refused(lambda: hiding(request))
 
     assert "agenda() returned a coroutine" in text
-    assert "Put ours below that one" in text
+    assert "Put the decorator of django_google_link below that one" in text
 
 
 @pytest.mark.matrix
