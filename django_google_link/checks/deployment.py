@@ -29,7 +29,7 @@ _UNSHARED_CACHES = frozenset(
 
 @register(Tags.security, deploy=True)
 def check_deployment(**kwargs: Any) -> list[CheckMessage]:
-    """Check what only matters where users are: ``manage.py check --deploy``."""
+    """Check what matters only in production."""
     return [
         *(
             message
@@ -49,31 +49,29 @@ def _check_redirect_uri(client: OAuthClient) -> Iterator[CheckMessage]:
     if uri and listed and uri not in listed:
         yield warning(
             "W008",
-            f"The REDIRECT_URI of the client {client.name!r} is not among those in its "
-            "secrets file.",
+            f"The REDIRECT_URI of the client {client.name!r} is not listed in its secrets file.",
             hint=f"Add {uri} to the client in the Google console and download the file again.",
         )
     if not any(_is_public(known) for known in ([uri] if uri else listed or ["https://"])):
         yield warning(
             "W009",
-            f"No redirect URI of the client {client.name!r} is one for the public: https, "
-            "and not on loopback.",
+            f"No redirect URI of the client {client.name!r} is public: https, and not on loopback.",
             hint="Add the site's callback to the client in the Google console, which must be of "
             'type "Web application", and download the file again.',
         )
 
 
 def _check_hosts(client: OAuthClient) -> Iterator[CheckMessage]:
-    """Find a callback that Django itself would refuse."""
+    """Find a callback on a host that Django rejects."""
     uris = [client.redirect_uri] if client.redirect_uri else client.redirect_uris
     hosts = [urlsplit(uri).hostname or "" for uri in uris if _is_public(uri)]
     if hosts and not any(validate_host(host, django_conf.allowed_hosts) for host in hosts):
         yield warning(
             "W029",
-            f"No host of the redirect URIs of the client {client.name!r} is among the "
-            f"ALLOWED_HOSTS: who comes back to {hosts[0]} gets a 400.",
+            f"No host in the redirect URIs of the client {client.name!r} is in ALLOWED_HOSTS: "
+            f"users who return to {hosts[0]} get a 400.",
             hint=f"Add {hosts[0]!r} to ALLOWED_HOSTS, or correct the redirect URI. Behind a proxy "
-            "that gives another name to the site, silence this check.",
+            "that changes the host, silence this check.",
         )
 
 
@@ -82,8 +80,8 @@ def _check_proxy(client: OAuthClient) -> Iterator[CheckMessage]:
         return
     yield warning(
         "W010",
-        f"Behind a proxy that speaks https, the redirect URI of the client {client.name!r} "
-        "would begin with http, which Google refuses.",
+        f"Behind a proxy that terminates https, the redirect URI of the client {client.name!r} "
+        "would begin with http, which Google rejects.",
         hint="Set SECURE_PROXY_SSL_HEADER, or the client's REDIRECT_URI. Without a proxy, silence "
         "this check.",
     )
@@ -100,8 +98,8 @@ def _check_endpoints(client: OAuthClient) -> Iterator[CheckMessage]:
     if strange:
         yield warning(
             "W011",
-            f"The client {client.name!r} does not talk to Google: {', '.join(strange)}.",
-            hint="Leave these out, unless another provider is meant: then silence this check.",
+            f"The client {client.name!r} does not use Google's endpoints: {', '.join(strange)}.",
+            hint="Remove these settings. If the client is another provider's, silence this check.",
         )
 
 
@@ -112,9 +110,9 @@ def _check_service_accounts() -> Iterator[CheckMessage]:
         if account.get("API_ENDPOINT"):
             yield warning(
                 "W011",
-                f"The service account {name!r} does not talk to Google: API_ENDPOINT.",
-                hint="Leave this out: it gets all that would go to https://*.googleapis.com, "
-                "credentials too.",
+                f"The service account {name!r} does not use Google's APIs: it has an API_ENDPOINT.",
+                hint="Remove it: all requests to https://*.googleapis.com would be sent there, "
+                "with their credentials.",
             )
 
 
@@ -123,30 +121,30 @@ def _check_security_events_url() -> Iterator[CheckMessage]:
     if url and not _is_public(url):
         yield warning(
             "W021",
-            f'GOOGLE_LINK["SECURITY_EVENTS_URL"] is {url!r}, to which Google sends nothing.',
-            hint="Use an https address that is not on loopback, of a domain that is authorized in "
+            f'GOOGLE_LINK["SECURITY_EVENTS_URL"] is {url!r}, to which Google sends no events.',
+            hint="Use an https address that is not on loopback, in a domain that is authorized in "
             "the Google Cloud project.",
         )
 
 
 def _check_caches() -> Iterator[CheckMessage]:
-    """Find what is kept by each process for itself, and has to be seen by all."""
+    """Find caches that are not shared by all processes, but have to be."""
     alias = django_conf.session_cache
     if alias is not None and django_conf.find_cache_backend(alias) in _UNSHARED_CACHES:
         yield warning(
             "W030",
-            f"Sessions are kept in the cache {alias!r}, which each process has for itself: who "
-            "comes back from Google to another process has no session.",
-            hint="Use a cache that is shared, such as Redis, or "
+            f"Sessions are stored in the cache {alias!r}, which processes do not share: a user "
+            "whom Google redirects to another process has no session.",
+            hint="Use a shared cache, such as Redis, or "
             'SESSION_ENGINE = "django.contrib.sessions.backends.db".',
         )
     accounts = read_or_default(lambda: conf.service_accounts, {})
     if accounts and django_conf.find_cache_backend("default") in _UNSHARED_CACHES:
         yield warning(
             "W032",
-            "The default cache is one that each process has for itself, so that each asks for "
-            "tokens of the service accounts.",
-            hint="Use a cache that is shared, such as Redis; or silence this check.",
+            "The default cache is not shared by processes, so that each of them requests access "
+            "tokens for the service accounts.",
+            hint="Use a shared cache, such as Redis, or silence this check.",
         )
 
 
@@ -154,8 +152,8 @@ def _check_testing() -> Iterator[CheckMessage]:
     if apps.is_installed("django_google_link.testing") and not django_conf.debug:
         yield warning(
             "W031",
-            "django_google_link.testing, which plays Google, is among INSTALLED_APPS.",
-            hint="Leave it out where users are.",
+            "django_google_link.testing, which contains a fake Google, is in INSTALLED_APPS.",
+            hint="Remove it in production.",
         )
 
 

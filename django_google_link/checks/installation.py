@@ -38,7 +38,7 @@ _URLCONF = "django_google_link.urls"
 
 @register(Tags.urls)
 def check_installation(**kwargs: Any) -> list[CheckMessage]:
-    """Check that the pages are reachable, with the middleware that they need."""
+    """Check the app's URLs and the middleware and session cookie that its pages need."""
     return [
         *_check_urls(),
         *_check_login_url(),
@@ -58,12 +58,12 @@ def _check_urls() -> Iterator[CheckMessage]:
         outer = next((namespace for _, namespace in places), "")
         yield error(
             "E019",
-            f"The URLs of django_google_link are inside the namespace {outer!r}, where links to "
-            "them are not found."
+            f"The URLs of django_google_link are included inside the namespace {outer!r}, so that "
+            "their names cannot be reversed."
             if outer
             else "The URLs of django_google_link are not included.",
             hint='Add path("google/", include("django_google_link.urls")) to your URLconf'
-            + (", outside of that namespace." if outer else "."),
+            + (", outside that namespace." if outer else "."),
         )
         return
     if len(places) > 1:
@@ -71,7 +71,7 @@ def _check_urls() -> Iterator[CheckMessage]:
             "W024",
             "The URLs of django_google_link are included more than once: "
             f"{', '.join(route for route, _ in places)}.",
-            hint=f"Keep one. Users come back to {reverse('google_link:callback')}.",
+            hint=f"Keep one. Google redirects users to {reverse('google_link:callback')}.",
         )
     yield from _check_redirect_url()
     yield from _check_security_events_path()
@@ -87,7 +87,7 @@ def _check_urls() -> Iterator[CheckMessage]:
 def _find_includes(
     patterns: Any, *, route: str = "", namespace: str = ""
 ) -> Iterator[tuple[str, str]]:
-    """Yield where our URLs are included, and the namespace around them."""
+    """Yield the routes under which the app's URLs are included, with the enclosing namespace."""
     for pattern in patterns:
         if not isinstance(pattern, URLResolver):
             continue
@@ -100,7 +100,7 @@ def _find_includes(
 
 
 def _check_login_url() -> Iterator[CheckMessage]:
-    """Find a page for logging in that is not there: the first thing that a visitor needs."""
+    """Check that the login page exists: users who are not logged in are redirected there."""
     if not django_conf.has_urls:
         return
     url = django_conf.login_url
@@ -112,9 +112,10 @@ def _check_login_url() -> Iterator[CheckMessage]:
         return
     yield warning(
         "W023",
-        f"LOGIN_URL is {url!r}, and this site has no page there: who is not logged in gets a 404.",
+        f"LOGIN_URL is {url!r}, and this site has no page there: users who are not logged in get "
+        "a 404.",
         hint="Set LOGIN_URL to the path or the URL name of your login page, or include "
-        "django.contrib.auth.urls. If another server has that page, silence this check.",
+        "django.contrib.auth.urls. If another server serves that page, silence this check.",
     )
 
 
@@ -138,22 +139,22 @@ def _check_redirect_url() -> Iterator[CheckMessage]:
     if resolved and not resolved.startswith(("/", "http://", "https://")):
         yield error(
             "E009",
-            f'GOOGLE_LINK["REDIRECT_URL"] is {url!r}, which is relative to any page.',
+            f'GOOGLE_LINK["REDIRECT_URL"] is {url!r}, which is relative to the current page.',
             hint=f'Use "/{resolved}".',
         )
     elif not resolved:
         yield error(
             "E009",
-            f'GOOGLE_LINK["REDIRECT_URL"] is {url!r}, and no URL has that name.',
-            hint='Use a path such as "/" or the name of a URL.',
+            f'GOOGLE_LINK["REDIRECT_URL"] is {url!r}, which is neither a path nor a URL name.',
+            hint='Use a path such as "/", or the name of a URL.',
         )
 
 
 def _check_languages(clients: list[OAuthClient]) -> Iterator[CheckMessage]:
-    """Find a callback whose address depends on the language."""
+    """Find a callback URL that depends on the language."""
     if all(client.redirect_uri for client in clients):
         return
-    # Not by reverse(), which would read all URLs of the site once more for each language.
+    # Without reverse(), which would load the whole URLconf again for each language.
     patterns, paths = _find_patterns(get_resolver()), set()
     for language, _ in django_conf.languages:
         with override(language):
@@ -165,13 +166,13 @@ def _check_languages(clients: list[OAuthClient]) -> Iterator[CheckMessage]:
             "W016",
             "The URL of the callback depends on the language: the URLs of "
             "django_google_link are inside i18n_patterns.",
-            hint=f"Move them out, so that they are not translated. If {callback} is what you have "
-            "registered at Google, where all are sent back to in any language, silence this check.",
+            hint=f"Move them out of i18n_patterns. If {callback} is the redirect URI registered at "
+            "Google, to which users of every language return, silence this check.",
         )
 
 
 def _find_patterns(resolver: URLResolver) -> list[object]:
-    """Return the patterns that lead to the URLs of the app."""
+    """Return the nested patterns that lead to the app's URLs."""
     for entry in resolver.url_patterns:
         if not isinstance(entry, URLResolver):
             continue
@@ -185,13 +186,13 @@ def _find_patterns(resolver: URLResolver) -> list[object]:
 def _check_callback(client: OAuthClient) -> Iterator[CheckMessage]:
     callback = _find_callback(client)
     known = [client.redirect_uri] if client.redirect_uri else client.redirect_uris
-    # An address on loopback may be one of google_link_authorize's.
+    # Addresses on loopback may be for google_link_authorize.
     paths = [urlsplit(uri).path for uri in known if not is_loopback(uri) and "://" in uri]
     if client.type != "installed" and paths and not any(path.endswith(callback) for path in paths):
         yield warning(
             "W012",
             f"No redirect URI of the client {client.name!r} leads to {callback}.",
-            hint="Add the slash at its end, here and in the Google console."
+            hint="Add the trailing slash, here and in the Google console."
             if callback.removesuffix("/") in {path[-len(callback) + 1 :] for path in paths}
             else "Use the path under which the URLs of django_google_link are included.",
         )
@@ -199,28 +200,28 @@ def _check_callback(client: OAuthClient) -> Iterator[CheckMessage]:
 
 def _check_missing_endpoints(client: OAuthClient) -> Iterator[CheckMessage]:
     if client.discovers_endpoints:
-        return  # What its metadata names is not known before somebody links.
+        return  # The endpoints are not known before the metadata is fetched.
     has_issuer = client.issuer != client.token_endpoint
     for key, is_there in (("ISSUER", has_issuer), ("JWKS_URI", bool(client.jwks_uri))):
         if client.identity == "id_token" and not is_there:
             yield error(
                 "E028",
-                f"The client {client.name!r} has no {key}: no ID token can be verified, and nobody "
-                "can link.",
-                hint=f"Give the {key.lower()} of the provider's OpenID configuration. For one that "
-                'has none, say by IDENTITY how the account is known: "userinfo" or "none".',
+                f"The client {client.name!r} has no {key}: ID tokens cannot be verified, and no "
+                "account can be linked.",
+                hint=f"Set it to the {key.lower()} in the provider's OpenID configuration. If the "
+                'provider has none, set IDENTITY to "userinfo" or "none".',
             )
     if client.revocation_endpoint is None:
         yield warning(
             "W013",
-            f"The client {client.name!r} has no REVOCATION_ENDPOINT: what users unlink here lives "
-            "on at the provider.",
+            f"The client {client.name!r} has no REVOCATION_ENDPOINT: when a user unlinks an "
+            "account, the grant stays valid at the provider.",
             hint="Add it, or silence this check if the provider has none.",
         )
 
 
 def _check_shared_redirect_uris(clients: list[OAuthClient]) -> Iterator[CheckMessage]:
-    """Find what one authorization server could use to take part in the flow of another.
+    """Find redirect URIs that several issuers share, which permits mix-up attacks.
 
     See RFC 9700 section 4.4.
     """
@@ -229,21 +230,21 @@ def _check_shared_redirect_uris(clients: list[OAuthClient]) -> Iterator[CheckMes
         for uri in _list_redirect_uris(client):
             issuers.setdefault(uri, set()).add(client.issuer)
     for uri, own in issuers.items():
-        # What is built from a request may have any host.
+        # A redirect URI that is built from a request may have any host.
         found = own | issuers.get(urlsplit(uri).path, set())
         if len(found) > 1:
             yield error(
                 "E029",
-                f"The redirect URI {uri} is used at several issuers: {', '.join(sorted(found))}.",
-                hint="Give each issuer one of its own: callback/ is Google's, and "
-                "callback/<client>/ that of another provider's client.",
+                f"The redirect URI {uri} is used for several issuers: {', '.join(sorted(found))}.",
+                hint="Use a different one for each issuer: callback/ for Google, and "
+                "callback/<client>/ for the client of another provider.",
             )
 
 
 def _list_redirect_uris(client: OAuthClient) -> list[str]:
-    """Return where answers to this client may arrive: a path alone where the host is a request's.
+    """Return the redirect URIs of a client, without query and with normalized hosts.
 
-    Without query, and by the names of the host that are the same to a browser.
+    A redirect URI that is built from a request has no fixed host: only its path is returned.
     """
     own = [client.redirect_uri] if client.redirect_uri else client.redirect_uris
     built = [] if own else [_find_callback(client)]
@@ -254,7 +255,7 @@ def _list_redirect_uris(client: OAuthClient) -> list[str]:
 
 
 def _find_callback(client: OAuthClient) -> str:
-    # For requests, and not needed where a process only starts.
+    # Imported late: a process that only starts does not need it.
     from ..web.redirect_uri import callback_path
 
     return callback_path(client)
@@ -276,9 +277,7 @@ def _check_middleware() -> Iterator[CheckMessage]:
     for id, path in _MIDDLEWARE:
         wanted = import_string(path)
         if not any(isinstance(item, type) and issubclass(item, wanted) for item in installed):
-            yield error(
-                id, f"{path} is not among the MIDDLEWARE.", hint="Add it, or a subclass of it."
-            )
+            yield error(id, f"{path} is not in MIDDLEWARE.", hint="Add it, or a subclass of it.")
 
 
 def _check_order_of_middleware() -> Iterator[CheckMessage]:
@@ -292,8 +291,8 @@ def _check_order_of_middleware() -> Iterator[CheckMessage]:
         if positions.get(first, -1) > positions.get(second, len(django_conf.middleware)):
             yield error(
                 "E064",
-                f"{second} stands before {first} in MIDDLEWARE, and needs what that provides.",
-                hint="Put it behind.",
+                f"{second} comes before {first} in MIDDLEWARE, but depends on it.",
+                hint="Move it below.",
             )
 
 
@@ -301,14 +300,14 @@ def _import_or_none(path: str) -> Any:
     try:
         return import_string(path)
     except ImportError:
-        return None  # Django says so when it starts to serve.
+        return None  # Django raises this error itself when it loads the middleware.
 
 
 def _check_session_cookie() -> Iterator[CheckMessage]:
     if django_conf.session_cookie_is_strict:
         yield warning(
             "W006",
-            'With SESSION_COOKIE_SAMESITE = "Strict" users come back from Google without their '
-            "session, and see a page in between.",
+            'With SESSION_COOKIE_SAMESITE = "Strict" browsers do not send the session cookie when '
+            "Google redirects users back, so that they see an intermediate page.",
             hint='Use "Lax": the callback is protected by state, nonce and PKCE.',
         )
