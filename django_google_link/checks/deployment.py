@@ -10,13 +10,12 @@ from django.apps import apps
 from django.core.checks import CheckMessage, Tags, register
 from django.http.request import validate_host
 
-from ..conf.clients import OAuthClient
+from ..conf.clients import OAuthClient, list_clients
 from ..conf.django import django_conf
 from ..conf.providers import DEFAULT_ENDPOINTS
 from ..conf.settings import conf
 from ..conf.validators import is_loopback, read_or_default
 from .messages import warning
-from .usable_clients import list_usable_clients
 
 #: Caches that each process has to itself, or that keep nothing.
 _UNSHARED_CACHES = frozenset(
@@ -33,7 +32,7 @@ def check_deployment(**kwargs: Any) -> list[CheckMessage]:
     return [
         *(
             message
-            for client in list_usable_clients()
+            for client in list_clients()
             for check in (_check_redirect_uri, _check_hosts, _check_proxy, _check_endpoints)
             for message in check(client)
         ),

@@ -20,13 +20,12 @@ from django.urls import (
 from django.utils.module_loading import import_string
 from django.utils.translation import override
 
-from ..conf.clients import OAuthClient
+from ..conf.clients import OAuthClient, list_clients
 from ..conf.django import django_conf
 from ..conf.settings import conf
 from ..conf.validators import is_loopback, normalize_host, read_or_default
 from .front_ends import check_front_end, list_front_end_uris
 from .messages import error, warning
-from .usable_clients import list_usable_clients
 
 _MIDDLEWARE = (
     ("E020", "django.contrib.sessions.middleware.SessionMiddleware"),
@@ -75,7 +74,7 @@ def _check_urls() -> Iterator[CheckMessage]:
         )
     yield from _check_redirect_url()
     yield from _check_security_events_path()
-    clients = list_usable_clients()
+    clients = list_clients()
     yield from _check_languages(clients)
     for client in clients:
         yield from _check_callback(client)

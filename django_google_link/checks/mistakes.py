@@ -11,7 +11,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Tags, register
 from django.views.decorators.debug import sensitive_variables
 
-from ..conf.clients import OAuthClient
+from ..conf.clients import OAuthClient, list_clients
 from ..conf.django import django_conf
 from ..conf.scope_spelling import find_scope_mistake, find_scope_suspicion
 from ..conf.service_accounts import ServiceAccountSettings, get_service_account
@@ -20,7 +20,6 @@ from ..conf.validators import is_loopback, read_or_default
 from ..secret import Secret
 from .front_ends import find_problem
 from .messages import error, warning
-from .usable_clients import list_usable_clients
 
 _CONSOLE = 'Copy both from the Google console: Clients, the client of type "Web application".'
 
@@ -55,7 +54,7 @@ def check_mistakes(**kwargs: Any) -> list[CheckMessage]:
     return [
         *(
             message
-            for client in list_usable_clients()
+            for client in list_clients()
             for check in _CLIENT_CHECKS
             for message in check(client)
         ),
