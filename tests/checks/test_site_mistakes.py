@@ -188,14 +188,14 @@ def with_arguments(request: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("key", "function", "id", "said"),
     [
-        ("CLIENT_RESOLVER", asynchronous, "E010", "Use one without async"),
+        ("CLIENT_RESOLVER", asynchronous, "E010", "Use a function without async"),
         ("CLIENT_RESOLVER", without_arguments, "E010", "Write def without_arguments(request):"),
-        ("LOGIN_HINT", asynchronous, "E047", "Use one without async"),
+        ("LOGIN_HINT", asynchronous, "E047", "Use a function without async"),
         ("LOGIN_HINT", without_arguments, "E047", "Write def without_arguments(user):"),
-        ("REAUTHENTICATION", asynchronous, "E061", "Use one without async"),
+        ("REAUTHENTICATION", asynchronous, "E061", "Use a function without async"),
         ("REAUTHENTICATION", without_arguments, "E061", "without_arguments(request):"),
         ("ENCRYPTION_KEYS", with_arguments, "E003", "Write def with_arguments():"),
-        ("ENCRYPTION_KEYS", asynchronous, "E003", "Use one without async"),
+        ("ENCRYPTION_KEYS", asynchronous, "E003", "Use a function without async"),
     ],
 )
 def test_function_that_cannot_be_called(
@@ -338,7 +338,10 @@ TOKEN = {"token": "ya29.x", "refresh_token": "1//x", "client_id": ID, "client_se
         (b"", "it is empty."),
         (b"\r\n", "it is empty."),
         (b"\xff\xff", "it is not JSON."),
-        (json.dumps(TOKEN).encode(), "it is the token of one user, which manage.py google_link_im"),
+        (
+            json.dumps(TOKEN).encode(),
+            "it is the token of one user, which can be imported with google_link_im",
+        ),
         (b'{"type": "service_account"}', "it is the key of a service account"),
     ],
 )
@@ -357,18 +360,18 @@ def test_number_for_a_file(configure_client: Callable[..., None]) -> None:
     """It would be the number of an open file."""
     configure_client(CLIENT_SECRETS_FILE=3, CLIENT_ID="", CLIENT_SECRET="")
 
-    assert "it is a number, and no path." in found()["E013"]
+    assert "it is a number, not a path." in found()["E013"]
 
 
 @pytest.mark.matrix
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"CLIENT_SECRET": ""}, "has a CLIENT_ID, and its CLIENT_SECRET is missing, empty or not"),
-        ({"CLIENT_SECRET": None}, "Is the environment variable set that it comes from?"),
+        ({"CLIENT_SECRET": ""}, "has a CLIENT_ID, but its CLIENT_SECRET is missing, empty or not"),
+        ({"CLIENT_SECRET": None}, "If it comes from an environment variable, check"),
         ({"CLIENT_SECRET": b"hush"}, "its CLIENT_SECRET is missing, empty or not text."),
-        ({"CLIENT_ID": None}, "has a CLIENT_SECRET, and its CLIENT_ID is missing"),
-        ({"CLIENT_ID": "", "CLIENT_SECRET": ""}, "Are the environment variables set that they"),
+        ({"CLIENT_ID": None}, "has a CLIENT_SECRET, but its CLIENT_ID is missing"),
+        ({"CLIENT_ID": "", "CLIENT_SECRET": ""}, "If they come from environment variables, check"),
     ],
 )
 def test_variable_that_is_not_set(
