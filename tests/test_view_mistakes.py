@@ -150,12 +150,12 @@ def test_scopes_of_another_provider(
         ({"optional": [DRIVE]}, "Did you mean 'optional_scopes'?"),
         ({"return_uri": "/"}, "Did you mean 'return_url'?"),
         ({"permission": 1}, "It takes scopes, optional_scopes, client, account, return_url."),
-        ({"client": ["default"]}, "client is ['default']. Use its name in CLIENTS, \"default\"."),
-        ({"account": "anna"}, "account is 'anna'. Use a function that gets the request"),
-        ({"account": lambda: None}, "Use a function that gets the request"),
+        ({"client": ["default"]}, "client is ['default']. Use a name in CLIENTS: \"default\"."),
+        ({"account": "anna"}, "account is 'anna'. Use a function that takes the request"),
+        ({"account": lambda: None}, "Use a function that takes the request"),
         ({"return_url": "agenda"}, "reverse_lazy('agenda') for the name of a URL."),
         ({"return_url": "myapp:agenda"}, "reverse_lazy('myapp:agenda')"),
-        ({"return_url": 7}, 'Use a path of this site: "/agenda/".'),
+        ({"return_url": 7}, 'Use a path on this site: "/agenda/".'),
     ],
 )
 def test_options_of_a_decorator(decorator: Any, options: dict[str, Any], said: str) -> None:
@@ -195,7 +195,7 @@ def test_what_a_decorator_decorates(decorator: Any) -> None:
     assert "django_google_link.contrib.rest_framework" in text
     mixin = "GoogleAwareMixin" if decorator is google_aware else "GoogleRequiredMixin"
     assert f"class View({mixin}, …)" in refused(lambda: decorator(View))
-    assert "decorates a view, and not 'agenda'." in refused(lambda: decorator()("agenda"))
+    assert "decorates views, not 'agenda'." in refused(lambda: decorator()("agenda"))
     assert method_decorator(decorator)(get)
 
 
