@@ -137,7 +137,7 @@ class MissingScopesError(ConsentRequiredError):
 
 
 class GrantLostError(ConsentRequiredError):
-    """The account has to be linked again, usually because Google no longer honors the grant.
+    """The account has to be linked again, usually because Google no longer honours the grant.
 
     ``reason`` is ``"revoked"`` (it was revoked, or it expired), ``"session_policy"`` (Google
     Cloud session control, for apps with Google Cloud scopes), ``"undecryptable"`` (the stored

@@ -1,4 +1,4 @@
-"""Checks of values that are valid but look wrong: mixed-up credentials, misspelled scopes."""
+"""Checks of values that are valid but look wrong: mixed-up credentials, misspelt scopes."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def read_endpoints(settings: Mapping[str, Any], owner: str) -> dict[str, str | N
 def discovers_endpoints(endpoints: Mapping[str, str | None]) -> bool:
     """Return whether the endpoints are to be read from the issuer's metadata.
 
-    That is never the case for an issuer at Google, which is a misspelled ``GOOGLE_ISSUER``.
+    That is never the case for an issuer at Google, which is a misspelt ``GOOGLE_ISSUER``.
     """
     issuer, needed = endpoints["ISSUER"], ("AUTHORIZATION_ENDPOINT", "TOKEN_ENDPOINT")
     if not issuer or is_at_google(issuer):

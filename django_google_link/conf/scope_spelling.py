@@ -1,4 +1,4 @@
-"""Finds misspelled scopes and suggests corrections."""
+"""Finds misspelt scopes and suggests corrections."""
 
 from __future__ import annotations
 

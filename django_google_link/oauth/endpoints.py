@@ -144,7 +144,7 @@ def refresh(client: OAuthClient, *, refresh_token: Secret, kind: str = "refresh"
         kind: the kind of refresh, for monitoring.
 
     Raises:
-        GrantLostError: if Google no longer honors the refresh token.
+        GrantLostError: if Google no longer honours the refresh token.
         ClientMisconfiguredError: if Google rejects the client.
         RefreshUnavailableError: if Google cannot be reached, or its response is unusable.
         TokenEndpointError: for any other error, which says nothing about the grant.

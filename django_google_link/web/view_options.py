@@ -98,7 +98,7 @@ def require_sound_class(view: type, *, mixins: Iterable[type]) -> None:
 
 
 def require_known_attributes(view: type) -> None:
-    """Raise if an attribute of a class is a misspelled option.
+    """Raise if an attribute of a class is a misspelt option.
 
     Raises:
         TypeError: suggesting the option that may be meant.
