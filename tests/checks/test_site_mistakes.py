@@ -261,7 +261,7 @@ def test_file_without_a_redirect_uri(configure_client: Callable[..., None], tmp_
     file = write_file(tmp_path / "client_secret.json")
     configure_client(CLIENT_SECRETS_FILE=file, CLIENT_ID="", CLIENT_SECRET="")
 
-    assert "answers redirect_uri_mismatch. Add the address of the callback" in found()["W025"]
+    assert "respond with redirect_uri_mismatch. Add the address of the callback" in found()["W025"]
     configure_client(REDIRECT_URI="https://daybook.example/google/callback/")
     assert found() == {}
 

@@ -144,8 +144,8 @@ def test_fake_serves_what_the_settings_lead_to(settings: Settings, port: int) ->
 
     assert answers[0].json()["items"][0]["summary"] == "Team meeting"
     assert printed == (
-        f"A fake Google is running at http://127.0.0.1:{port} for anna@gmail.com, anna@example.org.\n"
-        "Stop it with Ctrl-C.\nStopped.\n"
+        f"A fake Google is running at http://127.0.0.1:{port} for anna@gmail.com, "
+        "anna@example.org.\nStop it with Ctrl-C.\nStopped.\n"
     )
 
 

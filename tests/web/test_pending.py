@@ -216,7 +216,7 @@ def test_session_that_ends_meanwhile_is_a_state_error() -> None:
     session.save()
     DatabaseSession(session.session_key).delete()
 
-    with pytest.raises(StateError, match="ended"):
+    with pytest.raises(StateError, match="deleted"):
         pop_pending(session, value, user="1")
 
 
