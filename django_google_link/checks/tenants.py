@@ -1,4 +1,4 @@
-"""A check of projects in which each tenant has a schema of its own."""
+"""A check of projects in which each tenant has its own schema."""
 
 from __future__ import annotations
 

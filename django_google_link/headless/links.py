@@ -85,7 +85,7 @@ def start_link(
     refuse_unknown(data, _STARTING)
     mode = read_text(data, "mode") or REDIRECT
     if mode not in MODES:
-        raise refuse_field("mode", f"is none of {', '.join(MODES)}")
+        raise refuse_field("mode", f"must be one of {', '.join(MODES)}")
     wanted = _read_wanted(user, data, host=host, client=client)
     oauth_client = get_client(wanted.client)
     address, origin = _choose_address(oauth_client, mode, data)
@@ -178,8 +178,8 @@ class _Completion:
             raise FrontEndError(
                 409,
                 "consent_required",
-                f"{name_provider_of(pending.client)} has to ask once more: send the user there "
-                "with this link.",
+                f"{name_provider_of(pending.client)} has to ask for consent again: send the user "
+                "there with this link.",
                 link=self._ask_again(outcome),
             )
         self.account = str(outcome.pk)

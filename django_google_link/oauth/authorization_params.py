@@ -35,12 +35,12 @@ def choose_params(
 
 def _choose_prompt(client: OAuthClient, prompt: str) -> str:
     """Return the ``prompt`` parameter, as far as the provider supports it."""
-    wished = client.authorization_params.get("prompt")
+    configured = client.authorization_params.get("prompt")
     if client.is_google:
         # Without "consent" there may be no refresh token, whatever the settings contain.
-        return " ".join(dict.fromkeys([*prompt.split(), *(wished or "").split()]))
-    if wished is not None:
-        return wished
+        return " ".join(dict.fromkeys([*prompt.split(), *(configured or "").split()]))
+    if configured is not None:
+        return configured
     # OpenID Connect Core section 11: without it, the provider need not issue a refresh token.
     asks = client.identity == "id_token" and "consent" in prompt.split()
     return "consent" if asks else ""

@@ -145,8 +145,8 @@ def _build_map(endpoints: Iterable[tuple[str, str]]) -> Map:
     """Return the URL map for these paths and methods, ready to be used by several threads.
 
     It is built in one thread at a time: werkzeug compiles each rule with ``ast.parse()``, which
-    fails in Python 3.11 if two threads call it. On first use werkzeug sorts the rules, under a lock
-    of its own.
+    fails in Python 3.11 if two threads call it. On first use werkzeug sorts the rules, under its
+    own lock.
     """
     with _map_building:
         return _make_map(tuple(endpoints))
