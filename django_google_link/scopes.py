@@ -1,4 +1,4 @@
-"""What a scope means: its normal form, and its words for people."""
+"""Scopes: parsing them, and describing them to users."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 PREFIX = "https://www.googleapis.com/auth/"
 
-#: Asked at every link: they tell who the linked account is (OpenID Connect Core section 5.4).
+#: Requested at every link, to identify the account (OpenID Connect Core section 5.4).
 IDENTITY_SCOPES = ("openid", "email", "profile")
 
 _ALIASES = {f"{PREFIX}userinfo.email": "email", f"{PREFIX}userinfo.profile": "profile"}
@@ -51,34 +51,31 @@ _DESCRIPTIONS: dict[str, Promise] = {
 
 
 def parse_scopes(scopes: str | Iterable[str]) -> tuple[str, ...]:
-    """Read scopes in any of their forms.
+    """Return scopes in their normal form: in order, without duplicates, aliases replaced.
 
     Args:
-        scopes: the wire form, separated by spaces (RFC 6749 section 3.3), or one scope per item.
-
-    Returns:
-        The scopes in their order, aliases replaced, each once.
+        scopes: one string, separated by spaces (RFC 6749 section 3.3), or an iterable of strings.
 
     Raises:
-        TypeError: for anything that is not a string or strings.
+        TypeError: for anything else.
     """
     if isinstance(scopes, str):
         return _normalize_scopes(tuple(scopes.split()))
     if not isinstance(scopes, Iterable) or isinstance(scopes, bytes | Mapping):
-        raise TypeError(f"Scopes are a list of strings, not {scopes!r}.")
+        raise TypeError(f"Scopes must be a list of strings, not {scopes!r}.")
     items = tuple(scopes)
     if not all(isinstance(item, str) for item in items):
-        raise TypeError(f"Scopes are strings, not {list(items)!r}.")
+        raise TypeError(f"Scopes must be strings, not {list(items)!r}.")
     return _normalize_scopes(items)
 
 
 @lru_cache(maxsize=1024)
 def _normalize_scopes(items: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the normal form. A view compares the same few lists at each request."""
+    # Cached: each request of a view parses the same few lists.
     names = " ".join(items).split()
     return tuple(dict.fromkeys(_ALIASES.get(name, name) for name in names))
 
 
 def describe_scope(scope: str) -> str:
-    """Return what a scope allows, in words for the user, or its short name if we have none."""
+    """Return a description of the scope for the user, or its short name if there is none."""
     return str(_DESCRIPTIONS.get(scope, scope.removeprefix(PREFIX)))

@@ -406,11 +406,11 @@ def test_redirect_uri_on_the_local_network(
     path.write_text(json.dumps(google.client_secrets()))
     configure(CLIENT_SECRETS_FILE=path)
 
-    with pytest.raises(ImproperlyConfigured, match="Google takes http for this mach") as caught:
+    with pytest.raises(ImproperlyConfigured, match="Google accepts http on loop") as caught:
         browser.get("/google/authorize/", headers={"host": host})
 
-    assert f"http://{host}/google/callback/ is not among" in str(caught.value)
-    assert "The file has http://localhost:8000/google/callback/: open the site by" in (
+    assert f"http://{host}/google/callback/ is not a redirect URI of" in str(caught.value)
+    assert "The file has http://localhost:8000/google/callback/: open the site at" in (
         str(caught.value)
     )
     assert "Google console" not in str(caught.value)
