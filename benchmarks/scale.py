@@ -148,9 +148,9 @@ def _describe_sizes(links: int) -> Iterator[str]:
 
     tables = {
         "google_link_googleaccount": "link, with both tokens",
-        "google_link_historyentry": "entry of the history",
+        "google_link_historyentry": "history entry",
     }
-    yield "| bytes for one | table | indexes | together |"
+    yield "| bytes per row | table | indexes | total |"
     yield "|---|---|---|---|"
     for table, title in tables.items():
         with connection.cursor() as cursor:
@@ -180,28 +180,30 @@ def _describe_times(real: list[Any]) -> Iterator[str]:
     some = GoogleAccount.objects.order_by("pk")[random.randrange(100)]
     seconds_used = _expire(real)
     works: dict[str, Callable[[], Any]] = {
-        "`access_token(user)`, the stored one is fresh": lambda: access_token(random.choice(real)),
-        "`access_token(user)`, the stored one has expired, Google answers at once": lambda: (
+        "`access_token(user)`, with a fresh stored token": lambda: access_token(
+            random.choice(real)
+        ),
+        "`access_token(user)`, with an expired token, Google answering immediately": lambda: (
             access_token(next(seconds_used))
         ),
-        "the link that a security event names by its token": lambda: list(
+        "finding the link for a security event that names its token": lambda: list(
             GoogleAccount.objects.filter(
                 refresh_token_prefix_digest=some.refresh_token_prefix_digest
             )
         ),
-        "admin: the list": lambda: _look(client, "googleaccount/"),
-        "admin: links that need to be linked again": lambda: _look(
+        "admin: list of links": lambda: _look(client, "googleaccount/"),
+        "admin: links that have to be renewed": lambda: _look(
             client, "googleaccount/?status__exact=needs_reauthorization"
         ),
         "admin: search for an e-mail address": lambda: _look(client, "googleaccount/?q=user77@"),
-        "admin: one link, with its history": lambda: _look(
+        "admin: one link with its history": lambda: _look(
             client, f"googleaccount/{some.pk}/change/"
         ),
-        "admin: the history": lambda: _look(client, "historyentry/"),
+        "admin: list of history entries": lambda: _look(client, "historyentry/"),
         "admin: the history of one link": lambda: _look(
             client, f"historyentry/?account_id={some.pk}"
         ),
-        "admin: the history of a client that has all of the links": lambda: _look(
+        "admin: the history of a client with all of the links": lambda: _look(
             client, "historyentry/?client=default"
         ),
         "admin: the history of clients that are not configured": lambda: _look(
@@ -209,7 +211,7 @@ def _describe_times(real: list[Any]) -> Iterator[str]:
         ),
     }
     assert HistoryEntry.objects.exists()
-    yield "| what a user or an operator waits for | milliseconds, best of 9 |"
+    yield "| operation | milliseconds, best of 9 |"
     yield "|---|---|"
     for title, work in works.items():
         yield f"| {title} | {_best(work) * 1000:,.1f} |"
@@ -224,24 +226,24 @@ def _describe_bulk(links: int, real: list[Any], rotated: float) -> Iterator[str]
     due = list_due_accounts(
         expiring_within=timedelta(minutes=15), unused_for=timedelta(days=UNUSED_DAYS)
     )
-    yield "| work in bulk | |"
+    yield "| bulk operation | |"
     yield "|---|---|"
-    yield f"| `google_link_status`, a process of its own | {_time_status():.1f} s |"
+    yield f"| `google_link_status`, in a new process | {_time_status():.1f} s |"
     scan = _timed(lambda: list(due.order_by("pk").values_list("pk")))
-    yield f"| `google_link_refresh`: finding what is due among {links:,} | {scan:.1f} s |"
+    yield f"| `google_link_refresh`: finding the due ones among {links:,} | {scan:.1f} s |"
     yield (
-        "| one refresh, Google answering at once: sequential refreshes of one process "
-        f"| {1 / per_refresh:,.0f} a second |"
+        "| sequential refreshes in one process, Google answering immediately "
+        f"| {1 / per_refresh:,.0f} per second |"
     )
     for processes in (1, 2, 4):
         rate = _time_refresh_command(real, processes)
         yield (
-            f"| `google_link_refresh`, {processes} at once with 16 workers each, Google takes "
-            f"100 ms | {rate:,.0f} refreshes a second |"
+            f"| {processes} × `google_link_refresh` with 16 workers, Google answering after "
+            f"100 ms | {rate:,.0f} refreshes per second |"
         )
-    yield f"| queries: a fresh token, a refresh | {fresh}, {refreshed} |"
+    yield f"| queries for a fresh token, for a refresh | {fresh}, {refreshed} |"
     yield f"| write-ahead log of one refresh | {wal / 1024:,.1f} KiB |"
-    yield f"| `google_link_rotate_keys` | {rotated:,.0f} links a second |"
+    yield f"| `google_link_rotate_keys` | {rotated:,.0f} links per second |"
     yield ""
 
 
@@ -256,8 +258,8 @@ def _describe_growth(links: int, rotated: float) -> Iterator[str]:
         )
         [(accounts, entries)] = cursor.fetchall()
     yield (
-        "| links | table of links | history, ten entries a link "
-        "| refreshes a second that keep unused tokens alive | a new encryption key, one process |"
+        "| links | table of links | history, ten entries per link "
+        "| refreshes per second to keep unused tokens valid | key rotation, one process |"
     )
     yield "|---|---|---|---|---|"
     for factor in (1, 10, 100):
@@ -274,7 +276,7 @@ def _describe_growth(links: int, rotated: float) -> Iterator[str]:
 def _describe_partitions() -> Iterator[str]:
     from django.db import DatabaseError, connection, transaction
 
-    yield "| partitioned | PostgreSQL says |"
+    yield "| partitioned table | PostgreSQL's answer |"
     yield "|---|---|"
     for title, (table, by) in _PARTITIONS.items():
         said = "possible"
