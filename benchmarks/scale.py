@@ -192,7 +192,7 @@ def _describe_times(real: list[Any]) -> Iterator[str]:
             )
         ),
         "admin: list of links": lambda: _look(client, "googleaccount/"),
-        "admin: links that have to be renewed": lambda: _look(
+        "admin: accounts that have to be linked again": lambda: _look(
             client, "googleaccount/?status__exact=needs_reauthorization"
         ),
         "admin: search for an e-mail address": lambda: _look(client, "googleaccount/?q=user77@"),
