@@ -1,7 +1,7 @@
-"""What a number of links takes on PostgreSQL: bytes, times, and what cannot be partitioned.
+"""Measures many links on PostgreSQL: their size, times, and which tables can be partitioned.
 
-``python -m benchmarks.scale --links 1000000`` fills a database of its own, measures, and writes
-``scale_results.md``, which the documentation shows as it is.
+``python -m benchmarks.scale --links 1000000`` fills a separate database, measures, and writes
+``scale_results.md``, which the documentation includes.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ RESULTS = Path(__file__).parent / "scale_results.md"
 #: The lengths of Google's tokens, in characters.
 REFRESH_TOKEN_LENGTH = 103
 ACCESS_TOKEN_LENGTH = 218
-#: Links that Google can really be asked for, among all the others.
+#: The number of links that the fake Google knows.
 REAL = 500
 
-#: After so many days ``google_link_refresh`` uses a refresh token, unless it is told otherwise.
+#: The default of ``google_link_refresh --unused-for``.
 UNUSED_DAYS = 90
 
 _USERS = """
@@ -39,7 +39,7 @@ INSERT INTO auth_user (username, password, first_name, last_name, email, is_supe
     is_active, date_joined)
 SELECT 'user' || n, '', '', '', '', false, false, true, now() FROM generate_series(1, %s) n
 """
-# Nobody decrypts these: they are as long as a sealed token, and compress as badly.
+# These are never decrypted. They are as long as encrypted tokens, and as hard to compress.
 _LINKS = """
 INSERT INTO google_link_googleaccount (id, user_id, client, issuer, client_id, sub, email,
     email_verified, name, picture, hosted_domain, label, is_default, is_chosen_default,
@@ -69,7 +69,7 @@ SELECT id, user_id::text, client, issuer, sub, 'linked',
     'user', user_id::text, linked_at
 FROM google_link_googleaccount
 """
-#: What PostgreSQL is asked to partition, and by what.
+#: The tables to partition, and by which column.
 _PARTITIONS = {
     "`google_link_googleaccount`, by user": ("google_link_googleaccount", "HASH (user_id)"),
     "`google_link_googleaccount`, by id": ("google_link_googleaccount", "HASH (id)"),
@@ -248,7 +248,7 @@ def _describe_bulk(links: int, real: list[Any], rotated: float) -> Iterator[str]
 
 
 def _describe_growth(links: int, rotated: float) -> Iterator[str]:
-    """Say what follows for more links, in proportion."""
+    """Extrapolate to more links, in proportion."""
     from django.db import connection
 
     with connection.cursor() as cursor:
@@ -321,7 +321,7 @@ _DRIVE = "https://www.googleapis.com/auth/drive.file"
 
 
 def _make_real_links() -> list[Any]:
-    """Make links whose tokens the fake Google knows, and return their users."""
+    """Create links whose tokens the fake Google knows, and return their users."""
     from django.contrib.auth import get_user_model
 
     from django_google_link.testing import make_google_account
@@ -339,7 +339,7 @@ _google_apart: list[Any] = []
 
 @contextmanager
 def _google() -> Iterator[None]:
-    """Play Google in another process."""
+    """Run Google in another process."""
     from .google import google_apart
 
     with google_apart() as google:
@@ -351,7 +351,7 @@ def _google() -> Iterator[None]:
 
 
 def _expire(real: list[Any]) -> Iterator[Any]:
-    """Yield one user after the other, whose access token has expired."""
+    """Yield users whose access tokens have expired."""
     from django.utils import timezone
 
     from django_google_link.models import GoogleAccount
@@ -364,7 +364,7 @@ def _expire(real: list[Any]) -> Iterator[Any]:
 
 
 def _count_queries(user: Any) -> tuple[int, int]:
-    """Return how many queries it takes to get a token: that is fresh, and that has expired."""
+    """Return the number of queries for a fresh token, and for an expired one."""
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
@@ -380,7 +380,7 @@ def _count_queries(user: Any) -> tuple[int, int]:
 
 
 def _count_wal(real: list[Any]) -> tuple[float, float]:
-    """Return the bytes that one refresh writes ahead, and its seconds."""
+    """Return the write-ahead log of one refresh in bytes, and its duration in seconds."""
     from django.db import connection
     from django.utils import timezone
 
@@ -401,7 +401,7 @@ def _count_wal(real: list[Any]) -> tuple[float, float]:
 
 
 def _time_refresh_command(real: list[Any], processes: int) -> float:
-    """Return how many of the real links these processes refresh in a second."""
+    """Return how many of the real links these processes refresh per second."""
     from django.utils import timezone
 
     from django_google_link.models import GoogleAccount
@@ -441,7 +441,7 @@ def _run_commands(command: list[str], processes: int) -> None:
 
 
 def _time_rotation() -> float:
-    """Return how many links a new key seals in a second."""
+    """Return how many links are re-encrypted per second."""
     from .operating import key_rotation_rate
 
     return key_rotation_rate(10_000)
@@ -459,7 +459,7 @@ def _timed(work: Callable[[], Any]) -> float:
 
 
 def _best(work: Callable[[], Any]) -> float:
-    """Return the best of many: what other processes of the machine add is left out."""
+    """Return the shortest time of several runs, to exclude the effect of other processes."""
     return min(_timed(work) for _ in range(9))
 
 
