@@ -1,4 +1,4 @@
-"""One of the processes that need a token at the same moment."""
+"""One of several processes that need a token at the same time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from threading import Barrier
 
 
 def main() -> None:
-    """Get ready, wait for the word, and print how long each thread took, in seconds."""
+    """Wait for a line on stdin, then print the seconds that each thread took."""
     os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
     import django
 

@@ -109,7 +109,7 @@ def test_pages_of_users(visitor: Visitor) -> None:
     allow(page)
     look("Files")
     page.goto("/files/?page=nonsense")
-    look("Google would not answer that")
+    look("Google refused the request")
     page.goto("/videos/")
     allow(page)
     look("Videos")
