@@ -58,7 +58,7 @@ def require_proof(request: HttpRequest) -> None:
     raise FrontEndError(
         403,
         "reauthentication_required",
-        "Prove once more who you are, and try again.",
+        "Confirm your identity again, then retry.",
         reauthentication_url=response.get("Location"),
     )
 
