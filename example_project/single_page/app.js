@@ -77,14 +77,14 @@ async function refresh() {
 
 // Two may be under way at once: each gets the answer to its own.
 async function link(options) {
-  tell("Google asks you in a window of its own.");
+  tell("Google asks you in a separate window.");
   underWay += 1;
   find("#cancel").hidden = false;
   try {
     const { account, missing_scopes } = await google.link({ ...options, signal: waiting.signal });
     tell(
       missing_scopes.length
-        ? `${account.email} is linked, with less than was asked for.`
+        ? `${account.email} is linked, but not all permissions were granted.`
         : `${account.email} is linked.`,
     );
   } catch (error) {
@@ -104,7 +104,7 @@ function describeFailure(error) {
   const { link_request, add_link_request, chosen, expected } = error.content ?? {};
   if (error.error === "other_account") {
     return [
-      `You chose ${chosen}, and ${expected} was asked for.`,
+      `You were asked to choose ${expected}, but you chose ${chosen}.`,
       again(`Choose ${expected}`, link_request),
       again(`Link ${chosen} as well`, add_link_request),
     ];
@@ -173,7 +173,7 @@ async function change(account, data) {
 async function unlink(account) {
   try {
     await google.unlink(account.id);
-    tell(`${account.email} is not linked any more.`);
+    tell(`${account.email} has been unlinked.`);
   } catch (error) {
     tell(explain(error));
   }

@@ -159,7 +159,7 @@ export class GoogleLink {
    * @throws {GoogleLinkError}
    */
   async link({ way = "page", ifBlocked = "error", signal, started, ...wanted } = {}) {
-    if (way !== "page" && way !== "popup") throw new TypeError(`There is no way "${way}".`);
+    if (way !== "page" && way !== "popup") throw new TypeError(`way is "page" or "popup", not "${way}".`);
     signal?.throwIfAborted();
     // Before anything is awaited: later it would be no answer to the click.
     const popup = way === "popup" ? window.open("", "_blank", FEATURES) : null;
@@ -310,7 +310,7 @@ function requireOwnPage(link) {
   if (link.authorization_url && origin === location.origin) return link;
   throw new GoogleLinkError(
     "redirect_uri_elsewhere",
-    `Google would not come back to ${location.origin}: send a redirectUri of this origin.`,
+    `The user would not come back to ${location.origin}: pass a redirectUri of this origin.`,
   );
 }
 
@@ -334,7 +334,7 @@ function leaveFor(link) {
   location.assign(String(link.authorization_url));
   return new Promise((_, reject) => {
     addEventListener("pageshow", ({ persisted }) => {
-      const detail = "The user has come back without an answer.";
+      const detail = "The user came back without completing the link.";
       if (persisted) reject(new GoogleLinkError("came_back", detail));
     });
   });
@@ -356,7 +356,7 @@ function readReturned() {
   const query = new URLSearchParams(location.search);
   const state = query.get("state");
   if (!state) {
-    throw new GoogleLinkError("nothing_returned", "Nothing has come back to this page.");
+    throw new GoogleLinkError("nothing_returned", "This page was opened without a response from Google.");
   }
   const read = (/** @type {string} */ name) => query.get(name) ?? undefined;
   return { state, code: read("code"), iss: read("iss"), error: read("error") };
@@ -402,7 +402,7 @@ function waitForPopup(popup, link, signal) {
   );
   signal?.addEventListener("abort", () => reject(signal.reason), options);
   const expiry = setTimeout(
-    () => fail("ticket_expired", "It took too long."),
+    () => fail("ticket_expired", "The link was not completed in time."),
     Math.min(link.expires_in * 1000, LONGEST_TIMEOUT),
   );
   const watch = watchPopup(popup, () => fail("popup_closed", "The popup was closed."));
@@ -466,7 +466,7 @@ function handOver(answer) {
   const channel = new BroadcastChannel(NAME);
   const opener = /** @type {Window | null} */ (window.opener);
   const { promise, resolve, reject } = withResolvers();
-  const detail = "Nothing here waits for this answer. Start again.";
+  const detail = "No page is waiting for this response. Start again.";
   const giveUp = () => reject(new GoogleLinkError("not_awaited", detail));
   let patience = setTimeout(giveUp, NOBODY_ANSWERS);
 

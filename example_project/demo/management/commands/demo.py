@@ -37,7 +37,7 @@ Daybook, the example site of django-google-link
   Open    {site}/
   App     {app}/ is the same as a single-page app, which asks the site for JSON
   Log in  {users}, with the password {password}
-          {operator}, with the same password, looks after the links under /admin/
+          {operator}, with the same password, manages the links under /admin/
   Google  {google} stands in for the real one: no account and no network are needed.
           It knows {accounts}.
 
