@@ -98,7 +98,7 @@ def other_host(request: HttpRequest, host: str, *, client: str, url: str) -> Htt
     return _render_error(
         request,
         status=400,
-        title=_("Open this site as {host}").format(host=host),
+        title=_("Open this site at {host}").format(host=host),
         text=_(
             "{provider} would send you back to {host}, and you are not logged in there. "
             "Go there, log in, and link your account."

@@ -86,6 +86,6 @@ def _explain_unsaved(error: GoogleLinkError) -> str:
 
 def _name_domains(domains: tuple[str, ...]) -> str:
     if domains == ("*",):
-        return _("Only accounts of an organization with Google Workspace can be linked here.")
-    text = _("Only Google accounts of {domain} can be linked here.")
+        return _("Only Google Workspace accounts can be linked here.")
+    text = _("Only Google accounts at {domain} can be linked here.")
     return text.format(domain=", ".join(domains))

@@ -97,7 +97,7 @@ def test_page_without_an_answer(page: Page, demo: Demo) -> None:
     """Whoever opens it, or loads it again, is told that nothing has come back."""
     page.goto("/linked/")
 
-    expect_notice(page, "Nothing has come back from Google.")
+    expect_notice(page, "This page was opened without a response from Google.")
 
 
 CLICK_WITHOUT_A_USER = """
@@ -293,7 +293,7 @@ def test_opener_of_another_origin_gets_nothing(
     opened = lead_on(lure, link["authorization_url"], link["state"])
     allow(opened)
 
-    expect_notice(opened, "Nothing here waits for this answer")
+    expect_notice(opened, "No page is waiting for this response")
     assert opened.url == f"{demo.app}/linked/"
     assert lure.evaluate("got") == []
     assert api.emails() == attacker.emails() == []
@@ -307,7 +307,7 @@ def test_opener_of_another_origin_moves_nobody(lure: Page, demo: Demo) -> None:
     """Nor does one that opens the page at the redirect URI itself."""
     opened = lead_on(lure, f"{demo.app}/linked/?state=made-up&code=stolen", "made-up")
 
-    expect_notice(opened, "Nothing here waits for this answer")
+    expect_notice(opened, "No page is waiting for this response")
     assert opened.url == f"{demo.app}/linked/"
     assert lure.evaluate("got") == []
 
@@ -319,7 +319,7 @@ def test_answer_that_was_made_up(page: Page, api: Api) -> None:
 
     stranger.goto("/linked/?state=made-up&code=stolen")
 
-    expect_notice(stranger, "Nothing here waits for this answer")
+    expect_notice(stranger, "No page is waiting for this response")
     allow(popup)
     expect_notice(page, f"{ANNA} is linked.")
 
@@ -349,7 +349,7 @@ def test_answer_to_another_link_in_the_whole_page(page: Page, demo: Demo) -> Non
     google = page.url
 
     page.goto(f"{demo.app}/linked/?state=made-up&code=stolen")
-    expect_notice(page, "Nothing here waits for this answer")
+    expect_notice(page, "No page is waiting for this response")
 
     page.goto(google)
     allow(page)
@@ -392,7 +392,7 @@ def test_opener_policy(cut_off: Page) -> None:
     expect_notice(page, "Nothing was linked.")
     if not popup.is_closed():
         popup.get_by_role("button", name="Cancel").click()
-        expect_notice(popup, "Nothing here waits for this answer")
+        expect_notice(popup, "No page is waiting for this response")
 
     # An app that sleeps, as on a phone, takes the answer when it wakes up.
     popup = open_popup(page)
@@ -424,6 +424,6 @@ def test_ticket_that_expires(page: Page, api: Api) -> None:
 
     page.clock.fast_forward(601_000)
 
-    expect_notice(page, "That took too long")
+    expect_notice(page, "The link was not completed in time")
     wait_until_closed(popup)
     assert api.emails() == []

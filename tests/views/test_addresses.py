@@ -157,7 +157,7 @@ def test_other_name_of_the_site_is_told(
 
     there = urlsplit(registered).netloc
     assert page.status_code == 400
-    assert f"Open this site as {there}" in page.content.decode()
+    assert f"Open this site at {there}" in page.content.decode()
     assert f'href="{registered.removesuffix("callback/")}"' in page.content.decode()
     assert (
         f"A user at {host} was not sent to Google, because the redirect URI is at {there}"

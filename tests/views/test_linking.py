@@ -909,7 +909,7 @@ def test_hosted_domain_is_checked_in_the_id_token(
     work = link(browser, google, worker)
 
     assert (private.status_code, work.status_code) == (403, 302)
-    assert b"Only Google accounts of example.com" in private.content
+    assert b"Only Google accounts at example.com" in private.content
     assert GoogleAccount.objects.get().hosted_domain == "example.com"
 
 
@@ -925,7 +925,7 @@ def test_any_workspace_will_do(
     private = browser.get(local(google.consent(to_google.replace("hd=%2A", ""), user=alice)))
 
     assert private.status_code == 403
-    assert b"an organization with Google Workspace" in private.content
+    assert b"Only Google Workspace accounts" in private.content
     assert link(browser, google, worker).status_code == 302
 
 

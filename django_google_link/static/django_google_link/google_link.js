@@ -405,7 +405,7 @@ function waitForPopup(popup, link, signal) {
   );
   signal?.addEventListener("abort", () => reject(signal.reason), options);
   const expiry = setTimeout(
-    () => fail("ticket_expired", "It took too long."),
+    () => fail("ticket_expired", "The link was not completed in time."),
     Math.min(link.expires_in * 1000, LONGEST_TIMEOUT),
   );
   const watch = watchPopup(popup, () => fail("popup_closed", "The popup was closed."));
