@@ -17,6 +17,7 @@ from django.urls import (
     Resolver404,
     URLResolver,
     get_resolver,
+    get_script_prefix,
     resolve,
     reverse,
 )
@@ -102,6 +103,7 @@ def _check_urls() -> Iterator[CheckMessage]:
             f"{', '.join(route for route, _ in places)}.",
             hint=f"Keep one. Users come back to {reverse('google_link:callback')}.",
         )
+    yield from _check_shadowing()
     yield from _check_redirect_url()
     yield from _check_security_events_path()
     clients = _read_clients()
@@ -128,6 +130,20 @@ def _find_includes(
             yield from _find_includes(pattern.url_patterns, route=where, namespace=inner)
 
 
+def _check_shadowing() -> Iterator[CheckMessage]:
+    """Find a pattern before ours that takes our pages, as that of a CMS takes whatever it can."""
+    callback = reverse("google_link:callback")
+    found = resolve(_without_script_name(callback))
+    if found.app_name != "google_link":
+        yield warning(
+            "W038",
+            f"{callback} does not lead to django_google_link, but to {found.view_name!r}, whose "
+            "pattern comes first.",
+            hint='Put path("google/", include("django_google_link.urls")) before patterns that '
+            "take any path.",
+        )
+
+
 def _check_login_url() -> Iterator[CheckMessage]:
     """Find a page for logging in that is not there: the first thing that a visitor needs."""
     if not django_conf.has_urls:
@@ -151,11 +167,17 @@ def _leads_somewhere(path: str) -> bool:
     for prefix in ("", *(f"/{code}" for code, _ in django_conf.languages)):
         with override(prefix.lstrip("/") or django_conf.language_code):
             try:
-                resolve(prefix + path)
+                resolve(prefix + _without_script_name(path))
             except Resolver404:
                 continue
             return True
     return False
+
+
+def _without_script_name(path: str) -> str:
+    """Return a path as URLconfs know it: ``FORCE_SCRIPT_NAME`` stands before what is reversed."""
+    prefix = get_script_prefix()
+    return path.removeprefix(prefix.removesuffix("/")) if path.startswith(prefix) else path
 
 
 def _check_redirect_url() -> Iterator[CheckMessage]:
