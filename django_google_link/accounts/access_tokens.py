@@ -41,6 +41,7 @@ from .circuit_breaker import Circuit, read_circuit
 from .grants import mark_lost
 from .refreshed_tokens import follow_identity, store_refresh
 from .stored_tokens import AccessToken, choose_leeway, stored_access_token
+from .tenants import bring_tenant
 from .transactions import is_in_callers_transaction, sees_other_commits
 
 logger = logging.getLogger("django_google_link")
@@ -485,6 +486,7 @@ def _choose_rows(account: GoogleAccount) -> GoogleAccountQuerySet:
     default = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
     if conf.refresh_using is None or not is_in_callers_transaction(default.db):
         return default
+    bring_tenant(using=default.db, to=conf.refresh_using)
     apart = GoogleAccount.objects.using(conf.refresh_using)
     # A row that the caller's transaction has just made is not there for anybody else.
     return apart if apart.filter(pk=account.pk).exists() else default
