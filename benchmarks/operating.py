@@ -205,7 +205,7 @@ def _refresh_one() -> tuple[Any, str]:
     from django.utils import timezone
 
     from django_google_link.accounts import lease
-    from django_google_link.accounts.grants import save_refresh
+    from django_google_link.accounts.refreshed_tokens import save_refresh
     from django_google_link.models import GoogleAccount
     from django_google_link.oauth.endpoints import TokenResponse
     from django_google_link.secret import Secret

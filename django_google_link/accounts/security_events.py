@@ -42,8 +42,8 @@ from ..oauth.security_event_token import EventKind, NamedToken, SecurityEventTok
 from ..signals import send_on_commit
 from . import history
 from .grant_checks import request_checks
-from .grants import mark_lost
 from .locks import delete_in_one_order, lock_in_one_order
+from .lost_grants import mark_lost
 from .transactions import run_in_transaction
 
 logger = logging.getLogger("django_google_link")

@@ -34,17 +34,25 @@ class _Tenant:
 #: By the alias of the database.
 Tenants = Mapping[str, _Tenant]
 
-# What a database makes of the names of tables depends on these.
+# Which tables a connection sees depends on these. The schema of temporary tables, which each
+# connection gets when it first needs one, is left out.
 _VIEWS = {
-    "postgresql": "SELECT current_user, session_user, current_schemas(true)::text",
+    "postgresql": (
+        "SELECT current_user, session_user, ARRAY(SELECT name FROM unnest(current_schemas(true)) "
+        "WITH ORDINALITY AS path(name, n) WHERE name NOT LIKE 'pg\\_temp%' ORDER BY n)::text"
+    ),
     "mysql": "SELECT DATABASE(), CURRENT_USER(), CURRENT_ROLE()",
-    "sqlite": "PRAGMA database_list",
+    "sqlite": "SELECT name, file FROM pragma_database_list WHERE name <> 'temp'",
 }
-# Which rows policies show depends on what a session has set, under any name.
-_POLICIES = (
-    "SELECT 1 FROM pg_class WHERE relname = ANY(%s) AND pg_table_is_visible(oid) "
-    "AND row_security_active(oid)"
-)
+# Tables of these names that only this session sees, or sees in part: temporary ones, and those with
+# row-level security, which depends on what a session has set, under any name.
+_OWN_TABLES = {
+    "postgresql": (
+        "SELECT 1 FROM pg_class WHERE relname IN %s AND pg_table_is_visible(oid) "
+        "AND (relpersistence = 't' OR row_security_active(oid))"
+    ),
+    "sqlite": "SELECT 1 FROM sqlite_temp_master WHERE name IN %s",
+}
 
 
 def name_tenant(using: str) -> str:
@@ -153,7 +161,7 @@ def _read_view(using: str) -> Any:
 
 
 def _is_filtered(using: str) -> bool:
-    """Return whether the database shows some of the rows, by what this session has set."""
+    """Return whether this connection may see other rows of the accounts than another one."""
     connection = connections[using]
     app = apps.get_app_config(GoogleAccount._meta.app_label)
     tables = [model._meta.db_table for model in app.get_models()]
@@ -161,7 +169,8 @@ def _is_filtered(using: str) -> bool:
         known = connection.introspection.get_table_list(cursor)
         if any(table.type == "v" and table.name in tables for table in known):
             return True
-        if connection.vendor != "postgresql":
+        if connection.vendor not in _OWN_TABLES:
             return False
-        cursor.execute(_POLICIES, [tables])
+        names = f"({', '.join(['%s'] * len(tables))})"
+        cursor.execute(_OWN_TABLES[connection.vendor].replace("IN %s", f"IN {names}"), tables)
         return cursor.fetchone() is not None

@@ -167,7 +167,7 @@ class GoogleAccountAdmin(LinkAdmin):
     @admin.action(permissions=["reauthorize"], description=gettext_lazy("Ask for consent again"))
     def reauthorize(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Treat the grants as lost, until their users or a check at Google say otherwise."""
-        from ..accounts.grants import mark_lost
+        from ..accounts.lost_grants import mark_lost
 
         if self.too_many(request, queryset):
             return

@@ -16,6 +16,7 @@ from .authorized_http import MISSING_EXTRA, AuthorizedHttp, PooledHttp
 from .build_arguments import DocumentSource, read_arguments
 from .credentials import find_api_endpoint, make_credentials_for
 from .insufficient_scope import refuse_insufficient_scope
+from .service_templates import ServiceTemplate
 from .sessions import without_traceback
 
 try:
@@ -61,10 +62,12 @@ def build_service_for(
     template = _find_template(name, version, api_endpoint, where)
     credentials = make_credentials_for(account, scopes=scopes)
     http = AuthorizedHttp(credentials, api_endpoint=api_endpoint)
-    if not how:
-        return _copy_template(template, http)
-    service: Service = build_from_document(template._rootDesc, http=http, **how)
-    service.__class__ = Service
+    service: Service
+    if how:
+        service = build_from_document(template.resource._rootDesc, http=http, **how)
+        service.__class__ = Service
+    else:
+        service = template.copy(http, kind=Service)
     service.use_own_batches()
     return service
 
@@ -72,16 +75,6 @@ def build_service_for(
 @cache
 def _list_service_arguments() -> frozenset[str]:
     return frozenset(signature(build_from_document).parameters)
-
-
-def _copy_template(template: Resource, http: AuthorizedHttp) -> Service:
-    """Return a service as it comes from a pickle, but for its http: that costs half as much.
-
-    What it shares with the others is the document and the texts of its schemas, which are complete.
-    """
-    service = Service.__new__(Service)
-    service.__setstate__({**template.__getstate__(), "_http": http})
-    return service
 
 
 class Service(Resource):  # type: ignore[misc]
@@ -144,17 +137,17 @@ def _tell(callback: Any, request: Any, request_id: str, response: Any, exception
 
 def _find_template(
     name: str, version: str, api_endpoint: str | None, where: DocumentSource
-) -> Resource:
-    """Return a client of an API, of which all others are made: nothing is to be asked of itself.
+) -> ServiceTemplate:
+    """Return the template of which all clients of an API are copied.
 
     Args:
         name: of the API, ``"calendar"``.
         version: of the API, ``"v3"``.
-        api_endpoint: of an emulator, to which everything for Google's APIs goes.
-        where: its discovery document is.
+        api_endpoint: the address of an emulator, which gets all requests for Google's APIs.
+        where: to find its discovery document.
 
     Raises:
-        ValueError: when there is none.
+        ValueError: when there is no such API.
     """
     if not isinstance(name, str) or not isinstance(version, str):
         raise ValueError(explain_unknown_api(name, version, directory=DISCOVERY_DOC_DIR))
@@ -166,7 +159,7 @@ def _find_template(
 
 
 @lru_cache(maxsize=64)
-def _read_template(name: str, version: str, api_endpoint: str | None) -> Resource:
+def _read_template(name: str, version: str, api_endpoint: str | None) -> ServiceTemplate:
     text = get_static_doc(name, version)
     if text is None:
         raise ValueError(explain_unknown_api(name, version, directory=DISCOVERY_DOC_DIR))
@@ -176,7 +169,7 @@ def _read_template(name: str, version: str, api_endpoint: str | None) -> Resourc
 @lru_cache(maxsize=64)
 def _fetch_template(
     name: str, version: str, api_endpoint: str | None, where: DocumentSource
-) -> Resource:
+) -> ServiceTemplate:
     """Ask for the discovery document without a token: it is public."""
     try:
         fetched = build(
@@ -197,17 +190,17 @@ def _fetch_template(
     return _make_template(dict(fetched._rootDesc), api_endpoint)
 
 
-def _make_template(document: dict[str, Any], api_endpoint: str | None) -> Resource:
+def _make_template(document: dict[str, Any], api_endpoint: str | None) -> ServiceTemplate:
     if api_endpoint:
         # Media uploads start from rootUrl, which client_options.api_endpoint does not reach.
         document["rootUrl"] = api_endpoint.rstrip("/") + "/"
         document.pop("mtlsRootUrl", None)
-    template = build_from_document(document, http=httplib2.Http())
-    _touch_every_method(template, document)
-    return template
+    resource = build_from_document(document, http=httplib2.Http())
+    _touch_every_method(resource, document)
+    return ServiceTemplate(resource)
 
 
 def _touch_every_method(resource: Any, description: Mapping[str, Any]) -> None:
-    """Let googleapiclient complete the document now: it does so in place, at the first use."""
+    """Make googleapiclient complete the document now: it does so in place, at the first use."""
     for name, nested in description.get("resources", {}).items():
         _touch_every_method(getattr(resource, fix_method_name(name))(), nested)

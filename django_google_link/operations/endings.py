@@ -7,7 +7,7 @@ from functools import partial
 from django.db import router
 
 from ..accounts.database import in_chunks
-from ..accounts.grants import announce_ending
+from ..accounts.news import announce_ending
 from ..accounts.transactions import run_in_transaction
 from ..conf import clock
 from ..models import ENDING_NOTICE, GoogleAccount, GoogleAccountQuerySet, Status

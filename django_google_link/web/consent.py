@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.urls import reverse
 from django.utils.http import urlencode
 
-from ..accounts.grants import mark_lost
+from ..accounts.lost_grants import mark_lost
 from ..exceptions import AccountChoiceRequiredError, GrantLostError, TokenUndecryptableError
 from ..models import Status
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 
 from django_google_link.accounts.access_tokens import check_grant, fresh_access_token
-from django_google_link.accounts.grants import announce_ending
+from django_google_link.accounts.news import announce_ending
 from django_google_link.models import GoogleAccount, Status
 from django_google_link.services import access_token
 from django_google_link.testing import FakeGoogle, FakeUser, travel

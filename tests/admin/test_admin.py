@@ -23,7 +23,7 @@ from django.utils import timezone
 from django.utils.html import escape
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from django_google_link.accounts.grants import mark_lost
+from django_google_link.accounts.lost_grants import mark_lost
 from django_google_link.accounts.revocations import RevocationOutcome
 from django_google_link.admin import GoogleAccountAdmin, base
 from django_google_link.admin.base import MOST_AT_ONCE, ShortPaginator

@@ -51,6 +51,21 @@ def test_work_inside_a_transaction_stays_there() -> None:
         assert list_threads() == {current_thread().name}
 
 
+@pytest.mark.parametrize("table", ["report", "google_link_googleaccount"])
+def test_temporary_tables_of_the_connection(table: str) -> None:
+    """They matter only under the name of a table of ours, which no other connection would see."""
+    if connection.vendor == "mysql" and table != "report":
+        pytest.skip("MySQL does not say which tables are temporary")
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE TEMPORARY TABLE {table} (n integer)")
+        try:
+            threads = list_threads()
+        finally:
+            cursor.execute(f"DROP TABLE {'temp.' * (connection.vendor == 'sqlite')}{table}")
+
+    assert threads == {"google-link" if table == "report" else current_thread().name}
+
+
 class ThreadRouter:
     """Another thread means another database."""
 

@@ -25,7 +25,7 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSet
 
 from django_google_link.accounts.authorize_links import AuthorizeRequest
-from django_google_link.accounts.grants import save_refresh
+from django_google_link.accounts.refreshed_tokens import save_refresh
 from django_google_link.contrib.rest_framework import GoogleAware, GoogleRequired
 from django_google_link.decorators import google_aware, google_required
 from django_google_link.mixins import GoogleAwareMixin, GoogleRequiredMixin

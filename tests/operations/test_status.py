@@ -13,7 +13,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from django_google_link.accounts.access_tokens import fresh_access_token
-from django_google_link.accounts.grants import mark_lost
+from django_google_link.accounts.lost_grants import mark_lost
 from django_google_link.encryption.keyring import key_ids
 from django_google_link.exceptions import ClientMisconfiguredError
 from django_google_link.models import GoogleAccount, PendingRevocation
