@@ -18,7 +18,7 @@ class GoogleLinkConfig(AppConfig):
         from .models import GoogleAccount
 
         usage.connect_signals()
-        # Proxy models of the project send their own signals.
+        # Deleting through a proxy model sends the signal with the proxy as its sender.
         for model in apps.get_models():
             if model._meta.concrete_model is GoogleAccount:
                 pre_delete.connect(deletions.enqueue_deleted, sender=model)

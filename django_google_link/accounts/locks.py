@@ -3,18 +3,18 @@
 **The order of locks.** Each transaction locks what it needs of these, in this order:
 
 1. a security event, for which only receivers of the same event compete;
-2. the accounts of one user and client, by primary key (of two users, when a link is reassigned; of
+2. the row of a user who has no account yet whose lock others would wait for;
+3. the accounts of one user and client, by primary key (of two users, when a link is reassigned; of
    any users, for a security event);
-3. that user's own row, if there is no account yet whose lock others would wait for;
 4. the outbox, by primary key;
 5. spent states, by primary key;
 6. checks of grants, by primary key.
 
-Code that adds or removes an account, or changes which one is the default, locks all of 2, or else
-3; code that writes a single row locks only that. Django's cascade follows the same order: it
-deletes a user's accounts by primary key, and then the user. A row needed out of order is locked
-only if it is free. Rows are locked and written by primary key alone: MySQL also locks the rows it
-scans in another index. A transaction that still loses a race is repeated: see
+Code that adds or removes an account, or changes which one is the default, locks 2 or all of 3; code
+that writes a single row locks only that. Django's cascade deletes a user's accounts by primary key,
+and then the user: for a user who has accounts, only their rows are locked. A row needed out of
+order is locked only if it is free. Rows are locked and written by primary key alone: MySQL also
+locks the rows it scans in another index. A transaction that still loses a race is repeated: see
 :func:`.transactions.run_in_transaction`.
 """
 
@@ -47,19 +47,25 @@ def lock_in_one_order(rows: GoogleAccountQuerySet) -> list[GoogleAccount]:
 
 
 def lock_links(rows: GoogleAccountQuerySet, *, user_id: Any) -> list[GoogleAccount]:
-    """Lock a user's accounts, or else the user, so that no account is added meanwhile.
+    """Lock the accounts of a user, or the user if there are none, so that none can be added.
+
+    A user without accounts is locked before all accounts: another worker may have held that lock,
+    and may have added an account that has to be locked in order with the others.
 
     Args:
-        rows: the accounts, which may include another user's.
+        rows: the accounts; some may belong to another user.
         user_id: the primary key of the user, who may have no account yet.
 
     Returns:
-        The accounts by primary key.
+        The accounts, by primary key.
     """
+    owned = rows.filter(user_id=user_id)
+    if not owned.exists() and _lock_user(user_id, using=rows.db):
+        return lock_in_one_order(rows)
     locked = lock_in_one_order(rows)
     if any(row.user_id == user_id for row in locked) or not _lock_user(user_id, using=rows.db):
         return locked
-    return lock_in_one_order(rows)  # Another transaction may have added one before.
+    return lock_in_one_order(rows)  # The last account was removed in between.
 
 
 def _lock_user(user_id: Any, *, using: str) -> bool:

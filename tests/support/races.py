@@ -51,8 +51,8 @@ class Racer:
         assert self._stopped.is_set(), self._future.result()
 
     def wait_until_done_or_waiting(self) -> None:
-        """Wait until it has finished, or waits for a lock of another transaction."""
-        until(lambda: self._future.done() or self._waits(), _LONGEST)
+        """Wait until it has stopped or finished, or waits for a lock of another transaction."""
+        until(lambda: self._stopped.is_set() or self._future.done() or self._waits(), _LONGEST)
 
     def result(self) -> Any:
         """Resume it, and return its result or raise its error."""
