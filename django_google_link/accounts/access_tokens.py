@@ -28,6 +28,7 @@ from .answers import DATABASE_FAILURES
 from .circuit_breaker import Circuit, read_circuit
 from .refresh_turns import RefreshTurn, note_loss, take_turn
 from .stored_tokens import AccessToken, choose_leeway, stored_access_token
+from .tenants import bring_tenant
 from .transactions import is_in_callers_transaction, sees_other_commits
 from .waiting_queues import find_queue
 
@@ -323,6 +324,7 @@ def _choose_rows(account: GoogleAccount) -> GoogleAccountQuerySet:
     default = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
     if conf.refresh_using is None or not is_in_callers_transaction(default.db):
         return default
+    bring_tenant(using=default.db, to=conf.refresh_using)
     apart = GoogleAccount.objects.using(conf.refresh_using)
     # A row that the caller's transaction has created is not visible on another connection.
     return apart if apart.filter(pk=account.pk).exists() else default

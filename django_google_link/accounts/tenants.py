@@ -67,7 +67,7 @@ def name_tenant(using: str) -> str:
 def read_tenants() -> Tenants:
     """Return the tenants of this thread's connections; nothing, where connections have none."""
     return {
-        one.alias: _read_tenant(one.alias)
+        one.alias: _read_tenant(one)
         for one in connections.all(initialized_only=True)
         if getattr(one, "set_tenant", None) and getattr(one, "tenant", None)
     }
@@ -80,7 +80,7 @@ def acting_for(tenants: Tenants) -> Iterator[None]:
     Args:
         tenants: as another thread has read them, or this one before.
     """
-    before = [(connections[alias], _read_tenant(alias)) for alias in tenants]
+    before = [(connections[alias], _read_tenant(connections[alias])) for alias in tenants]
     for alias, tenant in tenants.items():
         _set_tenant(connections[alias], tenant)
     try:
@@ -88,6 +88,31 @@ def acting_for(tenants: Tenants) -> Iterator[None]:
     finally:
         for connection, tenant in before:
             _set_tenant(connection, tenant)
+
+
+def bring_tenant(*, using: str, to: str) -> None:
+    """Let another connection of this thread to the same database be for the same tenant.
+
+    On PostgreSQL it has the same role and search path as well, however they were set. Whatever else
+    a session may have set for policies to ask for has a name that is not known.
+
+    Args:
+        using: the alias of the database whose connection says which tenant is meant.
+        to: the alias of the other connection.
+    """
+    source, target = connections[using], connections[to]
+    if all(hasattr(one, "set_tenant") for one in (source, target)):
+        _set_tenant(target, _read_tenant(source))
+    if source.vendor != "postgresql":
+        return
+    with source.cursor() as cursor:
+        cursor.execute("SELECT current_setting('role'), current_setting('search_path')")
+        role, path = cursor.fetchone()
+    with target.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('role', %s, false), set_config('search_path', %s, false)",
+            [role, path],
+        )
 
 
 def is_seen_alike(run: Callable[[Callable[[], bool]], bool]) -> bool:
@@ -114,8 +139,7 @@ def is_seen_alike(run: Callable[[Callable[[], bool]], bool]) -> bool:
         return False
 
 
-def _read_tenant(alias: str) -> _Tenant:
-    connection: Any = connections[alias]
+def _read_tenant(connection: Any) -> _Tenant:
     return _Tenant(tenant=connection.tenant, include_public=connection.include_public_schema)
 
 

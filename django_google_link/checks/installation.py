@@ -14,6 +14,7 @@ from django.urls import (
     Resolver404,
     URLResolver,
     get_resolver,
+    get_script_prefix,
     resolve,
     reverse,
 )
@@ -72,6 +73,7 @@ def _check_urls() -> Iterator[CheckMessage]:
             f"{', '.join(route for route, _ in places)}.",
             hint=f"Keep one. Google redirects users to {reverse('google_link:callback')}.",
         )
+    yield from _check_shadowing()
     yield from _check_redirect_url()
     yield from _check_security_events_path()
     clients = list_clients()
@@ -98,6 +100,20 @@ def _find_includes(
             yield from _find_includes(pattern.url_patterns, route=where, namespace=inner)
 
 
+def _check_shadowing() -> Iterator[CheckMessage]:
+    """Find an earlier pattern that matches the app's URLs, as that of a CMS may."""
+    callback = reverse("google_link:callback")
+    found = resolve(_without_script_name(callback))
+    if found.app_name != "google_link":
+        yield warning(
+            "W038",
+            f"{callback} does not lead to django_google_link, but to {found.view_name!r}, whose "
+            "pattern comes first.",
+            hint='Put path("google/", include("django_google_link.urls")) before patterns that '
+            "match any path.",
+        )
+
+
 def _check_login_url() -> Iterator[CheckMessage]:
     """Check that the login page exists: users who are not logged in are redirected there."""
     if not django_conf.has_urls:
@@ -122,11 +138,17 @@ def _leads_somewhere(path: str) -> bool:
     for prefix in ("", *(f"/{code}" for code, _ in django_conf.languages)):
         with override(prefix.lstrip("/") or django_conf.language_code):
             try:
-                resolve(prefix + path)
+                resolve(prefix + _without_script_name(path))
             except Resolver404:
                 continue
             return True
     return False
+
+
+def _without_script_name(path: str) -> str:
+    """Return a path as URLconfs know it, without the ``FORCE_SCRIPT_NAME`` that reversing adds."""
+    prefix = get_script_prefix()
+    return path.removeprefix(prefix.removesuffix("/")) if path.startswith(prefix) else path
 
 
 def _check_redirect_url() -> Iterator[CheckMessage]:

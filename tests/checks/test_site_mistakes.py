@@ -11,7 +11,7 @@ import pytest
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.core.checks import run_checks
 from django.http import HttpRequest, HttpResponse
-from django.urls import include, path
+from django.urls import include, path, set_script_prefix
 from pytest_django import Settings
 
 from django_google_link.conf.clients import get_client
@@ -42,6 +42,9 @@ several = _make_urls(
     path("google/", ours),
     path("v2/", include([path("links/", include("django_google_link.urls", namespace="links"))])),
 )
+
+
+behind_pages = _make_urls(path("<path:page>", login, name="page"), path("google/", ours))
 
 
 @pytest.fixture
@@ -558,6 +561,15 @@ def test_urls_that_are_included_twice(site: Settings) -> None:
     assert "more than once: google/, v2/links/. Keep one." in found()["W024"]
 
 
+def test_urls_behind_those_of_any_page(site: Settings) -> None:
+    """As in a site of Wagtail's, whose own pattern takes whatever it is given."""
+    site.ROOT_URLCONF = behind_pages
+
+    said = found()["W038"]
+
+    assert "/google/callback/ does not lead to django_google_link, but to 'page'" in said
+
+
 @pytest.mark.matrix
 @pytest.mark.parametrize("url", ["/accounts/login/", "no-such-name", "", None, "/enter"])
 def test_login_page_that_is_not_there(site: Settings, url: str | None) -> None:
@@ -576,6 +588,17 @@ def test_login_page_that_is_there(site: Settings, url: str) -> None:
     site.LOGIN_URL = url
 
     assert found() == {}
+
+
+@pytest.mark.parametrize("url", ["enter", "/daybook/enter/"])
+def test_site_below_a_path(site: Settings, url: str) -> None:
+    """``FORCE_SCRIPT_NAME`` stands before what is reversed, and in no URLconf."""
+    site.LOGIN_URL = url
+    set_script_prefix("/daybook")
+    try:
+        assert found() == {}
+    finally:
+        set_script_prefix("/")
 
 
 def test_login_page_in_each_language(site: Settings) -> None:

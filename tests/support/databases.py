@@ -16,6 +16,7 @@ from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection, connections
+from pytest_django import Settings
 
 
 @contextmanager
@@ -116,3 +117,20 @@ def read_only() -> Iterator[None]:
     finally:
         with connection.cursor() as cursor:
             cursor.execute(off)
+
+
+@contextmanager
+def second_connection(settings: Settings) -> Iterator[None]:
+    """Let ``REFRESH_USING`` name another connection to the same database."""
+    default = connections.settings["default"]
+    connections.settings["apart"] = default
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "REFRESH_USING": "apart"}
+    connections["apart"] = connections.create_connection("default")
+    # On SQLite it is refused, though it would do as long as the transaction has only read.
+    connections.settings["apart"] = {**default, "ENGINE": "another"}
+    try:
+        yield
+    finally:
+        connections["apart"].close()
+        del connections["apart"]
+        del connections.settings["apart"]

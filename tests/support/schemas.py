@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -52,6 +53,32 @@ def row_level_security() -> Iterator[None]:
             f"DROP POLICY own ON {table}",
             f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY",
             f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY",
+        )
+        connection.close()
+
+
+@contextmanager
+def role() -> Iterator[str]:
+    """Let there be a role that sees all links, which its users see in no other role."""
+    table, name = GoogleAccount._meta.db_table, f"google_link_role_{os.getpid()}"
+    execute(
+        f"CREATE ROLE {name}",
+        f"GRANT {name} TO CURRENT_USER",
+        f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}",
+        f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
+        f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY",
+        f"CREATE POLICY own ON {table} USING (current_user = '{name}')",
+    )
+    try:
+        yield name
+    finally:
+        execute(
+            "RESET ROLE",
+            f"DROP POLICY own ON {table}",
+            f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY",
+            f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY",
+            f"DROP OWNED BY {name}",
+            f"DROP ROLE {name}",
         )
         connection.close()
 
