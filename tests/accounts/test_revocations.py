@@ -195,7 +195,7 @@ def test_deletion_without_the_key_is_no_obstacle(
     settings.GOOGLE_LINK = {**right, "ENCRYPTION_KEYS": [OTHER_KEY]}
     account.unlink()
     pending = PendingRevocation.objects.get()
-    assert "Put that key back" in pending.last_error
+    assert "Add that key back" in pending.last_error
 
     settings.GOOGLE_LINK = right
     make_due()

@@ -108,7 +108,7 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
 
             assert "3 refreshed" in refresh_all()
 
-            assert "One thread" not in caplog.text
+            assert "Only one thread" not in caplog.text
         finally:
             connection_created.disconnect(guide["prepare"])
 
@@ -134,7 +134,7 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
         assert "3 refreshed" in refresh_all()
 
         assert count_fresh() == 3
-        assert "One thread" not in caplog.text
+        assert "Only one thread" not in caplog.text
         connection.set_schema("blue")
         assert count_fresh() == 0
 
