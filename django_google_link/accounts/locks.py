@@ -3,18 +3,18 @@
 **The order of locks.** Every transaction of ours locks what it needs of these, in this order:
 
 1. a security event, which nobody else wants but who has received the same;
-2. the accounts of one user and client by their keys (of two users, where an account is moved; of
+2. the row of a user who has no account yet whose lock others would wait for;
+3. the accounts of one user and client by their keys (of two users, where an account is moved; of
    any, where Google speaks of them);
-3. that user's own row, where there is no account yet whose lock others would wait for;
 4. the outbox, by keys;
 5. spent states, by keys;
 6. checks of grants, by keys.
 
-Whoever adds an account, takes one away, or says which is the default has all of 2 or else 3;
-whoever writes one row alone has that. It is the order of Django's cascade as well, which deletes a
-user's accounts by their keys, and then the user. A row that is wanted out of order is taken only
-if it is free. Rows are locked and written by their keys alone: MySQL also locks what it passes on
-its way through another index. What loses a race all the same is done once more: see
+Whoever adds an account, takes one away, or says which is the default has 2 or all of 3; whoever
+writes one row alone has that. Django's cascade deletes a user's accounts by their keys, and then
+the user: for a user who has accounts, only their rows are locked. A row that is wanted out of order
+is taken only if it is free. Rows are locked and written by their keys alone: MySQL also locks what
+it passes on its way through another index. What loses a race all the same is done once more: see
 :func:`.transactions.run_in_transaction`.
 """
 
@@ -46,19 +46,25 @@ def lock_in_one_order(rows: GoogleAccountQuerySet) -> list[GoogleAccount]:
 
 
 def lock_links(rows: GoogleAccountQuerySet, *, user_id: Any) -> list[GoogleAccount]:
-    """Lock the accounts that are a user's, or else the user, so that none is added meanwhile.
+    """Lock the accounts of a user, or the user if there are none, so that none can be added.
+
+    A user without accounts is locked before all accounts: another worker may have held that lock,
+    and may have added an account that has to be locked in order with the others.
 
     Args:
-        rows: the accounts, which may be another user's too.
-        user_id: the primary key of the user who may have none yet.
+        rows: the accounts; some may belong to another user.
+        user_id: the primary key of the user, who may have no account yet.
 
     Returns:
-        The accounts by their keys.
+        The accounts, ordered by their keys.
     """
+    owned = rows.filter(user_id=user_id)
+    if not owned.exists() and _lock_user(user_id, using=rows.db):
+        return lock_in_one_order(rows)
     locked = lock_in_one_order(rows)
     if any(row.user_id == user_id for row in locked) or not _lock_user(user_id, using=rows.db):
         return locked
-    return lock_in_one_order(rows)  # Somebody else may have had that lock, and have added one.
+    return lock_in_one_order(rows)  # The last account was removed in between.
 
 
 def _lock_user(user_id: Any, *, using: str) -> bool:

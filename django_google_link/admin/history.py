@@ -49,6 +49,9 @@ class HistoryEntryAdmin(ReadOnlyAdmin):
         ),
     )
 
+    class Media:
+        css = {"all": ["django_google_link/google_link_admin.css"]}
+
     def get_list_display(self, request: HttpRequest) -> Any:
         """Name the client, where there is more than one."""
         return with_provider(super().get_list_display(request), column="client")

@@ -412,7 +412,7 @@ def test_operators_edit_is_told_as_one(
         with pytest.raises(ClientMisconfiguredError, match=says) as caught:
             use(account)
 
-    assert f"{getattr(account, was)}: put that back as 'default'" in str(caught.value)
+    assert f"{getattr(account, was)}: restore it for 'default'" in str(caught.value)
     assert links() == before
     assert google.requests_to("token") == []
 

@@ -169,7 +169,7 @@ def test_google_is_away(google: FakeGoogle) -> None:
     """It may be tried again."""
     google.fail_next(endpoint="stream_update", status=503)
 
-    refused("register", "No usable answer at present.*Try again")
+    refused("register", "No usable response at present.*Try again")
 
 
 def test_answer_makes_no_sense(google: FakeGoogle) -> None:

@@ -182,7 +182,7 @@ def test_bad_google_for_all(
 
     assert str(token).startswith("ya29.")
     assert requests == again == expected.requests
-    assert str(errors[0]) == f"No usable answer at present ({expected.said})"
+    assert str(errors[0]) == f"No usable response at present ({expected.said})"
     for error in errors:
         assert 0 < (error.retry_at - timezone.now()).total_seconds() <= 36
     assert {row.refresh_problem for row in failed} == {expected.problem}

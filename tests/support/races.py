@@ -50,8 +50,8 @@ class Racer:
         assert self._stopped.is_set(), self._future.result()
 
     def wait_until_done_or_waiting(self) -> None:
-        """Wait until it has come to its end, or waits for a lock that another one holds."""
-        until(lambda: self._future.done() or self._waits(), _LONGEST)
+        """Wait until it has ended or stopped, or waits for a lock that another one holds."""
+        until(lambda: self._stopped.is_set() or self._future.done() or self._waits(), _LONGEST)
 
     def result(self) -> Any:
         """Let it go on, and return what came of it, or raise it."""
