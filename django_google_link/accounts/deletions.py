@@ -146,6 +146,7 @@ def _move_tokens(
         record_selected(
             rows.filter(pk__in=[pk for pk, *_ in known]),
             HistoryEvent.UNLINKED,
+            known=known,
             with_user=is_with_user,
         )
         found += (pk for pk, *_ in known)

@@ -7,7 +7,7 @@ made the request.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -124,16 +124,22 @@ def record_all(
 
 
 def record_selected(
-    rows: GoogleAccountQuerySet, event: HistoryEvent, *, actor: Actor | None = None, **details: Any
+    rows: GoogleAccountQuerySet,
+    event: HistoryEvent,
+    *,
+    actor: Actor | None = None,
+    known: Sequence[Any] | None = None,
+    **details: Any,
 ) -> None:
     """Record the same event for all selected accounts, with a constant number of statements.
 
     Args:
         rows: the accounts; a few thousand at most.
+        known: what :func:`list_same_owners` needs to know of each, if it has been read.
 
     For the other arguments see :func:`record`.
     """
-    left = _record_in_database(rows, event, actor or _actor.get(), details)
+    left = _record_in_database(rows, event, actor or _actor.get(), details, known)
     if left is not None and not left:
         return
     links = rows if left is None else rows.filter(pk__in=left)
@@ -142,7 +148,11 @@ def record_selected(
 
 
 def _record_in_database(
-    rows: GoogleAccountQuerySet, event: HistoryEvent, actor: Actor, details: dict[str, Any]
+    rows: GoogleAccountQuerySet,
+    event: HistoryEvent,
+    actor: Actor,
+    details: dict[str, Any],
+    known: Sequence[Any] | None,
 ) -> set[Any] | None:
     """Have the database write the entries; return the primary keys of the accounts left out.
 
@@ -151,7 +161,8 @@ def _record_in_database(
     if connections[rows.db].vendor != "postgresql":
         return None
     owner = Cast("user_id", CharField())
-    known = list(rows.order_by().values_list("pk", "user_id", owner))
+    if known is None:
+        known = list(rows.order_by().values_list("pk", "user_id", owner))
     same = list_same_owners(known) if len(known) >= _MANY else []
     if not same:
         return None
