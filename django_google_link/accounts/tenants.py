@@ -1,8 +1,8 @@
-"""Whose rows a connection sees, where all tenants share one database.
+"""Database tenants: which rows a connection sees when tenants share a database.
 
-Each tenant may have a schema, a role, or rows of its own, and it is a connection that says which
-tenant is meant. Connections belong to threads, so that whatever works in another thread has to
-bring the tenant along, or to find out that it sees something else there.
+Each tenant may have its own schema, role or rows, and the tenant is selected on the connection.
+Connections belong to threads, so work in another thread has to select the tenant there, or detect
+that it sees different rows.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ..models import GoogleAccount
 
 @dataclass(frozen=True, kw_only=True)
 class _Tenant:
-    """What django-tenants keeps on a connection.
+    """What django-tenants stores on a connection.
 
     Args:
-        tenant: the row, or what stands for it.
-        include_public: whether the shared tables are seen as well.
+        tenant: the tenant's row, or a stand-in for it.
+        include_public: whether the shared tables are visible as well.
     """
 
     tenant: Any
@@ -44,8 +44,8 @@ _VIEWS = {
     "mysql": "SELECT DATABASE(), CURRENT_USER(), CURRENT_ROLE()",
     "sqlite": "SELECT name, file FROM pragma_database_list WHERE name <> 'temp'",
 }
-# Tables of these names that only this session sees, or sees in part: temporary ones, and those with
-# row-level security, which depends on what a session has set, under any name.
+# Tables with these names that this session sees differently from others: temporary ones, and those
+# with row-level security, which may depend on any session setting.
 _OWN_TABLES = {
     "postgresql": (
         "SELECT 1 FROM pg_class WHERE relname IN %s AND pg_table_is_visible(oid) "
@@ -56,16 +56,16 @@ _OWN_TABLES = {
 
 
 def name_tenant(using: str) -> str:
-    """Return the name of the tenant whose schema is used; empty, where connections have none.
+    """Return the name of the tenant whose schema is used; empty if connections have none.
 
     Args:
-        using: the alias of the database.
+        using: the database alias.
     """
     return str(getattr(connections[using], "schema_name", None) or "")
 
 
 def read_tenants() -> Tenants:
-    """Return the tenants of this thread's connections; nothing, where connections have none."""
+    """Return the tenants of this thread's connections; empty if they have none."""
     return {
         one.alias: _read_tenant(one)
         for one in connections.all(initialized_only=True)
@@ -75,10 +75,10 @@ def read_tenants() -> Tenants:
 
 @contextmanager
 def acting_for(tenants: Tenants) -> Iterator[None]:
-    """Let this thread's connections be for these tenants meanwhile.
+    """Select these tenants on this thread's connections for the duration of the block.
 
     Args:
-        tenants: as another thread has read them, or this one before.
+        tenants: as returned by :func:`read_tenants`, in this or another thread.
     """
     before = [(connections[alias], _read_tenant(connections[alias])) for alias in tenants]
     for alias, tenant in tenants.items():
@@ -116,13 +116,13 @@ def bring_tenant(*, using: str, to: str) -> None:
 
 
 def is_seen_alike(run: Callable[[Callable[[], bool]], bool]) -> bool:
-    """Return whether another thread, with connections of its own, sees what this one sees.
+    """Return whether another thread, with its own connections, sees the same rows as this one.
 
-    Inside a transaction, under row-level security, and where a table is a view in truth, it is not
-    to be known: then the answer is no.
+    The result is false where that cannot be known: inside a transaction, under row-level security,
+    and if a table is really a view.
 
     Args:
-        run: calls a function in another thread, and returns what that returns.
+        run: calls a function in another thread, and returns its result.
     """
     using = router.db_for_write(GoogleAccount)
     if connections[using].in_atomic_block or _is_filtered(using):
@@ -130,7 +130,7 @@ def is_seen_alike(run: Callable[[Callable[[], bool]], bool]) -> bool:
     here = _read_view(using)
 
     def sees_the_same() -> bool:
-        # A router may go by the thread.
+        # A router may depend on the thread.
         return router.db_for_write(GoogleAccount) == using and _read_view(using) == here
 
     try:
@@ -144,7 +144,7 @@ def _read_tenant(connection: Any) -> _Tenant:
 
 
 def _set_tenant(connection: Any, tenant: _Tenant) -> None:
-    # Each time it also forgets the content types.
+    # Only if needed: set_tenant also clears the cache of content types.
     if (connection.schema_name, connection.include_public_schema) != (
         tenant.tenant.schema_name,
         tenant.include_public,
@@ -153,7 +153,7 @@ def _set_tenant(connection: Any, tenant: _Tenant) -> None:
 
 
 def _read_view(using: str) -> Any:
-    """Return what says which tables this thread's connection means by their names."""
+    """Return what determines to which tables names resolve on this thread's connection."""
     connection = connections[using]
     with connection.cursor() as cursor:
         cursor.execute(_VIEWS.get(connection.vendor, "SELECT 1"))

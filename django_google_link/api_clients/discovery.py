@@ -1,4 +1,4 @@
-"""googleapiclient's clients of APIs. Imported late: it comes with the extra ``api``."""
+"""googleapiclient's API clients. Imported late: it needs the extra ``api``."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ def build_service_for(
     """Return googleapiclient's client of an API.
 
     Args:
-        account: a linked account that is ready, which is not judged again; or a service account.
-        name: of the API, ``"calendar"``.
-        version: of the API, ``"v3"``.
-        scopes: of a service account's token.
-        kwargs: as those of ``googleapiclient.discovery.build``; ``http`` and ``credentials`` are
-            the account's.
+        account: a linked account, already checked to be ready; or a service account.
+        name: the name of the API, such as ``"calendar"``.
+        version: the version of the API, such as ``"v3"``.
+        scopes: the scopes of a service account's token.
+        kwargs: those of ``googleapiclient.discovery.build``, except for ``http`` and
+            ``credentials``.
 
     Raises:
         ClientMisconfiguredError: as :func:`~.credentials.find_api_endpoint`.
         SubjectNotAllowedError: when the service account may not act for this user.
-        TypeError: when there is no such argument.
-        ValueError: when there is no such API.
+        TypeError: when an argument is unknown.
+        ValueError: when the API is unknown.
     """
     where, how = read_arguments(kwargs, of_service=_list_service_arguments())
     api_endpoint = find_api_endpoint(account)
@@ -78,10 +78,10 @@ def _list_service_arguments() -> frozenset[str]:
 
 
 class Service(Resource):  # type: ignore[misc]
-    """googleapiclient's client of an API, whose batches are ours, pickled or not."""
+    """googleapiclient's client of an API, with our batches, also after unpickling."""
 
     def use_own_batches(self) -> None:
-        """Let errors of batches show no access token."""
+        """Use batches whose errors do not contain access tokens."""
         document = self._rootDesc
         batch_uri = document["rootUrl"] + document.get("batchPath", "batch")
         self.new_batch_http_request = partial(ServiceBatch, batch_uri=batch_uri)
@@ -92,10 +92,10 @@ class Service(Resource):  # type: ignore[misc]
 
 
 class ServiceBatch(BatchHttpRequest):  # type: ignore[misc]
-    """googleapiclient's, whose errors show no access token either.
+    """googleapiclient's batch, with errors that do not contain access tokens.
 
-    It writes the headers of all its requests into one body. What callbacks raise is left
-    whole, and they are told of a scope that is missing as others are.
+    A batch writes the headers of all its requests into one body. Exceptions of callbacks keep their
+    traceback. Callbacks receive ``MissingScopesError`` for a missing scope.
     """
 
     _callback: Any
@@ -121,7 +121,7 @@ class ServiceBatch(BatchHttpRequest):  # type: ignore[misc]
 
 
 def _tell(callback: Any, request: Any, request_id: str, response: Any, exception: Any) -> None:
-    """Call a batch's callback with what an answer means."""
+    """Call a batch's callback with the exception that a response stands for."""
     if isinstance(exception, HttpError):
         try:
             refuse_insufficient_scope(
@@ -138,16 +138,16 @@ def _tell(callback: Any, request: Any, request_id: str, response: Any, exception
 def _find_template(
     name: str, version: str, api_endpoint: str | None, where: DocumentSource
 ) -> ServiceTemplate:
-    """Return the template of which all clients of an API are copied.
+    """Return the template from which all clients of an API are copied.
 
     Args:
-        name: of the API, ``"calendar"``.
-        version: of the API, ``"v3"``.
-        api_endpoint: the address of an emulator, which gets all requests for Google's APIs.
-        where: to find its discovery document.
+        name: the name of the API, such as ``"calendar"``.
+        version: the version of the API, such as ``"v3"``.
+        api_endpoint: an emulator that receives all requests to Google's APIs.
+        where: the source of the discovery document.
 
     Raises:
-        ValueError: when there is no such API.
+        ValueError: when there is no such document.
     """
     if not isinstance(name, str) or not isinstance(version, str):
         raise ValueError(explain_unknown_api(name, version, directory=DISCOVERY_DOC_DIR))
@@ -170,7 +170,7 @@ def _read_template(name: str, version: str, api_endpoint: str | None) -> Service
 def _fetch_template(
     name: str, version: str, api_endpoint: str | None, where: DocumentSource
 ) -> ServiceTemplate:
-    """Ask for the discovery document without a token: it is public."""
+    """Fetch the discovery document without a token: it is public."""
     try:
         fetched = build(
             name,
@@ -201,6 +201,6 @@ def _make_template(document: dict[str, Any], api_endpoint: str | None) -> Servic
 
 
 def _touch_every_method(resource: Any, description: Mapping[str, Any]) -> None:
-    """Make googleapiclient complete the document now: it does so in place, at the first use."""
+    """Have googleapiclient complete the document now: it does so in place, at first use."""
     for name, nested in description.get("resources", {}).items():
         _touch_every_method(getattr(resource, fix_method_name(name))(), nested)

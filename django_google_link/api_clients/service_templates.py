@@ -1,4 +1,4 @@
-"""googleapiclient's clients of APIs, made by copying one of them."""
+"""googleapiclient's API clients, made by copying a template."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class ServiceTemplate:
-    """A resource of an API, of which copies are made. It never sends a request itself.
+    """A resource of an API, from which copies are made; it makes no requests itself.
 
-    googleapiclient creates the methods of a resource, with all their documentation, each time that
-    it creates the resource. A copy shares them, and costs next to nothing.
+    googleapiclient creates the methods of a resource, with their documentation, each time it
+    creates the resource. A copy shares them, and costs next to nothing.
 
     Args:
         resource: the whole API, or a collection in it such as ``calendar.events()``.

@@ -1,4 +1,4 @@
-"""The circuit breaker: while Google is away, one request at a time finds out, for all workers."""
+"""The circuit breaker: while an issuer is unavailable, one request at a time probes it."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
 @pytest.fixture
 def accounts(shared_database: None, google: FakeGoogle, alice: FakeUser) -> list[GoogleAccount]:
-    """Eight accounts, whose access tokens have expired."""
+    """Eight accounts with expired access tokens."""
     return link_many(google, alice, 8)
 
 
 def link_many(google: FakeGoogle, alice: FakeUser, count: int) -> list[GoogleAccount]:
-    """Link accounts whose access tokens have expired."""
+    """Link accounts with expired access tokens."""
     user, google.refresh_sends_id_token = new_user(), False
     return [
         linked(user, google, alice, sub=str(n), access_token_expires_at=in_seconds(-60))
@@ -48,7 +48,7 @@ def link_many(google: FakeGoogle, alice: FakeUser, count: int) -> list[GoogleAcc
 
 
 def attempt(account: GoogleAccount) -> str:
-    """Return what a caller gets: a token, or an error."""
+    """Return a caller's token or error."""
     try:
         fresh_access_token(account)
     except TokenEndpointError as error:
@@ -57,12 +57,12 @@ def attempt(account: GoogleAccount) -> str:
 
 
 def attempt_each(accounts: list[GoogleAccount]) -> list[str]:
-    """Return what one caller after the other gets."""
+    """Return the results of one caller after the other."""
     return [attempt(account) for account in accounts]
 
 
 def asked(google: FakeGoogle) -> int:
-    """Return how often Google was asked for a token."""
+    """Return the number of token requests."""
     return len(google.requests_to("token"))
 
 
@@ -79,7 +79,7 @@ def open_circuit(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
 def test_outage_is_found_by_five_failures_in_a_row(
     google: FakeGoogle, accounts: list[GoogleAccount], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody else asks: each is told at once, and when it makes sense to come again."""
+    """Other callers fail at once, and learn when to try again."""
     google.fail_next(100)
 
     assert attempt_each(accounts) == ["no_answer"] * 5 + ["provider_unavailable"] * 3
@@ -98,7 +98,7 @@ def test_outage_is_found_by_five_failures_in_a_row(
 def test_outage_is_everybodys_whoever_found_it(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """Another worker has it from the database."""
+    """Other workers read it from the database."""
     open_circuit(google, accounts)
 
     assert not process_breaker.is_open(google.url)
@@ -107,7 +107,7 @@ def test_outage_is_everybodys_whoever_found_it(
 
 @pytest.mark.slow
 def test_one_bad_account_is_no_outage(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
-    """However often it fails, nobody else waits."""
+    """Failures of a single account do not open the circuit."""
     google.fail_next(9)
     for _ in range(9):
         assert attempt(accounts[0]) == "no_answer"
@@ -118,7 +118,7 @@ def test_one_bad_account_is_no_outage(google: FakeGoogle, accounts: list[GoogleA
 
 @pytest.mark.slow
 def test_success_in_between_is_no_outage(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
-    """Four failures, a success, four failures: Google answers now and then."""
+    """A success resets the count of failures."""
     more = accounts[4:]
     google.fail_next(4)
     assert attempt_each(accounts[:4]) == ["no_answer"] * 4
@@ -145,7 +145,7 @@ def test_success_in_between_is_no_outage(google: FakeGoogle, accounts: list[Goog
 def test_what_is_one_accounts_own_is_no_outage(
     google: FakeGoogle, accounts: list[GoogleAccount], fault: dict[str, Any]
 ) -> None:
-    """Google answers, and the next account may be served."""
+    """Throttling and refusals do not count."""
     google.fail_next(7, **fault)
     for account in accounts[:7]:
         with pytest.raises(GoogleLinkError):
@@ -170,7 +170,7 @@ def test_what_is_one_accounts_own_is_no_outage(
 def test_whatever_makes_no_sense_is_an_outage(
     google: FakeGoogle, accounts: list[GoogleAccount], fault: dict[str, Any], settings: Settings
 ) -> None:
-    """A captive portal, a proxy that has lost its way, and a server that hangs."""
+    """Captive portals, misconfigured proxies and servers that do not respond count."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 0.2}
     google.fail_next(5, **fault)
     for account in accounts[:5]:
@@ -183,7 +183,7 @@ def test_whatever_makes_no_sense_is_an_outage(
 def test_token_that_lives_serves_meanwhile(
     google: FakeGoogle, alice: FakeUser, accounts: list[GoogleAccount]
 ) -> None:
-    """Nobody is asked, and whoever counts sees why no other came."""
+    """A valid token is returned without a request, with the reason for not refreshing it."""
     open_circuit(google, accounts)
     GoogleAccount.objects.filter(pk=accounts[6].pk).update(access_token_expires_at=in_seconds(60))
 
@@ -201,7 +201,7 @@ def test_token_that_lives_serves_meanwhile(
 def test_one_probe_in_half_a_minute_finds_out(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """Of all accounts and callers, as long as Google is away."""
+    """Of all accounts and callers, while the issuer is unavailable."""
     google.fail_next(100)
     attempt_each(accounts)
 
@@ -214,7 +214,7 @@ def test_one_probe_in_half_a_minute_finds_out(
 
 @pytest.mark.slow
 def test_probe_is_one_callers_turn(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
-    """Others do not wait for it: they learn at once that Google is away."""
+    """Other callers fail at once instead of waiting for it."""
     open_circuit(google, accounts)
     outcomes: list[str] = []
 
@@ -232,7 +232,7 @@ def test_probe_is_one_callers_turn(google: FakeGoogle, accounts: list[GoogleAcco
 def test_probe_of_another_worker_is_left_to_it(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """Whoever comes too late for the turn goes away with nothing changed."""
+    """A caller that is too late changes nothing."""
     open_circuit(google, accounts)
     with travel(seconds=31):
         circuit = read_circuit(google.url, using="default")
@@ -250,7 +250,7 @@ def test_probe_of_another_worker_is_left_to_it(
 def test_answer_ends_the_waits_that_began_meanwhile(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """All work at once; what waits for itself goes on waiting."""
+    """All accounts work at once, except those with a backoff of their own."""
     google.fail_next(status=429)
     assert attempt(accounts[0]) == "no_answer"
     google.error_next("access_denied")
@@ -276,7 +276,7 @@ def test_answer_ends_the_waits_that_began_meanwhile(
 def test_account_that_waits_may_be_the_one_to_find_out(
     google: FakeGoogle, alice: FakeUser, accounts: list[GoogleAccount]
 ) -> None:
-    """There may be no other: its own wait, which grows, is no reason to find out late."""
+    """An account's own growing backoff does not delay the probe."""
     open_circuit(google, accounts)
     GoogleAccount.objects.update(refresh_retry_at=in_seconds(3000))
 
@@ -288,7 +288,7 @@ def test_account_that_waits_may_be_the_one_to_find_out(
 def test_account_that_was_failing_before_finds_out_nothing(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """It fails by itself: if it were to find out for all, nobody would get on."""
+    """An account that fails for its own reasons is not used as a probe."""
     GoogleAccount.objects.filter(pk=accounts[7].pk).update(
         refresh_failing_since=in_seconds(-3600),
         refresh_retry_at=in_seconds(3000),
@@ -307,7 +307,7 @@ def test_account_that_was_failing_before_finds_out_nothing(
 def test_failure_after_the_outage_is_waited_out(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """What began later did not end with it."""
+    """A backoff that began after the outage is kept."""
     open_circuit(google, accounts)
 
     with travel(seconds=31):
@@ -329,7 +329,7 @@ def test_failure_after_the_outage_is_waited_out(
 def test_any_answer_that_makes_sense_says_that_google_is_back(
     google: FakeGoogle, accounts: list[GoogleAccount], fault: dict[str, Any], is_closed: bool
 ) -> None:
-    """Whatever it says of the account."""
+    """Whatever it says about the account."""
     open_circuit(google, accounts)
     google.fail_next(**fault)
 
@@ -342,7 +342,7 @@ def test_any_answer_that_makes_sense_says_that_google_is_back(
 def test_probe_that_is_interrupted_is_the_next_callers(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """A worker that is told to stop has found out nothing."""
+    """An interrupted probe has no result."""
     open_circuit(google, accounts)
 
     with travel(seconds=31):
@@ -357,7 +357,7 @@ def test_probe_that_is_interrupted_is_the_next_callers(
 def test_account_that_cannot_ask_takes_no_probe(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """Its client has another id by now: it would keep the turn from those who can ask."""
+    """An account of a former client id does not use up the probe."""
     open_circuit(google, accounts)
     GoogleAccount.objects.filter(pk=accounts[6].pk).update(client_id="former")
 
@@ -370,7 +370,7 @@ def test_account_that_cannot_ask_takes_no_probe(
 def test_interruption_of_what_is_no_probe_changes_nothing(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """There is no turn to give back."""
+    """There is no probe to release."""
     circuit = read_circuit(google.url, using="default")
     circuit.enter()
     with pytest.raises(KeyboardInterrupt), circuit.watch("account"):
@@ -381,7 +381,7 @@ def test_interruption_of_what_is_no_probe_changes_nothing(
 
 @pytest.mark.slow
 def test_late_success_closes_it(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
-    """It was on its way when the others failed, and has come: Google is there."""
+    """A success of a request sent before the failures closes the circuit."""
     google.fail_next()
     assert attempt(accounts[0]) == "no_answer"
     circuit = read_circuit(google.url, using="default")
@@ -398,7 +398,7 @@ def test_late_success_closes_it(google: FakeGoogle, accounts: list[GoogleAccount
 def test_operator_who_checks_is_no_exception(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """A hundred checks in the admin would hang as well."""
+    """Checks in the admin would hang as well."""
     open_circuit(google, accounts)
 
     with pytest.raises(TokenEndpointError, match="provider_unavailable"):
@@ -416,7 +416,7 @@ def test_operator_who_checks_is_no_exception(
 def test_worker_that_cannot_connect_may_be_alone_with_it(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """It leaves Google alone; the others are not kept from it."""
+    """Its circuit opens for its own process only."""
     google.stop()
     outcomes = attempt_each(accounts)
     google.start()
@@ -433,7 +433,7 @@ def test_worker_that_cannot_connect_may_be_alone_with_it(
 def test_second_worker_that_cannot_connect_makes_it_everybodys(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """Then it is not the one's network."""
+    """The issuer rather than one worker's network is at fault."""
     google.stop()
     attempt_each(accounts)
     CircuitBreaker.objects.update(worker="another:1")
@@ -455,7 +455,7 @@ def test_second_worker_that_cannot_connect_makes_it_everybodys(
 def test_worker_that_cannot_connect_leaves_the_probe_to_another(
     google: FakeGoogle, accounts: list[GoogleAccount], worker: str
 ) -> None:
-    """Where all were answered with 503, not where others cannot connect either."""
+    """If the circuit opened because of 503 responses."""
     open_circuit(google, accounts)
     CircuitBreaker.objects.update(worker=worker)
 
@@ -471,7 +471,7 @@ def test_worker_that_cannot_connect_leaves_the_probe_to_another(
 def test_worker_that_can_connect_again_tells_the_others(
     google: FakeGoogle, accounts: list[GoogleAccount], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What waited for its network waits no longer."""
+    """Accounts that failed to connect need not wait any longer."""
     google.stop()
     attempt_each(accounts)
     google.start()
@@ -488,7 +488,7 @@ def test_worker_that_can_connect_again_tells_the_others(
 
 @pytest.mark.slow
 def test_worker_asks_once_as_well(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
-    """Its threads have one turn among them."""
+    """The threads of a process share one probe."""
     google.stop()
     attempt_each(accounts)
 
@@ -501,7 +501,7 @@ def test_worker_asks_once_as_well(google: FakeGoogle, accounts: list[GoogleAccou
 
 
 def test_probe_of_a_process_is_one_threads_turn(google: FakeGoogle) -> None:
-    """Until it is given back, or as long as a request takes."""
+    """Until it is released, or for as long as a request can take."""
     assert process_breaker.take_probe(google.url)
     assert not process_breaker.take_probe(google.url)
     process_breaker.give_probe_back(google.url)
@@ -509,14 +509,14 @@ def test_probe_of_a_process_is_one_threads_turn(google: FakeGoogle) -> None:
 
 
 def test_circuit_is_known_by_its_issuer() -> None:
-    """In the admin's history and in a shell."""
+    """``str()`` returns the issuer."""
     assert str(CircuitBreaker(issuer="https://issuer.example")) == "https://issuer.example"
 
 
 def test_transaction_of_the_callers_writes_nothing(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """A roll-back would lose it: what fails in there counts for this worker."""
+    """Failures are counted in memory, since a rollback would lose them."""
     google.fail_next(6)
     with transaction.atomic():
         assert attempt_each(accounts) == ["no_answer"] * 5 + ["provider_unavailable"] * 3
@@ -532,7 +532,7 @@ def test_transaction_of_the_callers_writes_nothing(
 def test_transaction_of_the_callers_heeds_what_others_know(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """It is read there, and one caller of the worker's finds out."""
+    """The shared state is read, and one caller of the process probes."""
     open_circuit(google, accounts)
     before = CircuitBreaker.objects.values().get()
 
@@ -548,7 +548,7 @@ def test_transaction_of_the_callers_heeds_what_others_know(
 def test_database_that_takes_no_notes_keeps_nobody_from_the_answer(
     google: FakeGoogle, accounts: list[GoogleAccount], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each caller hears what Google has said; only the others do not learn of it."""
+    """If the state cannot be saved, callers get the response all the same."""
     google.fail_next(6)
 
     with refusing(DatabaseError("no"), "google_link_circuitbreaker", "INSERT"):
@@ -564,7 +564,7 @@ def test_wait_that_cannot_be_saved_keeps_nobody_from_the_answer(
     caplog: pytest.LogCaptureFixture,
     error: Exception,
 ) -> None:
-    """The lease ends by itself."""
+    """The lease expires by itself."""
     google.fail_next()
 
     with refusing(error, "UPDATE", "refresh_failures"):
@@ -577,7 +577,7 @@ def test_wait_that_cannot_be_saved_keeps_nobody_from_the_answer(
 
 
 def wait_of(**values: Any) -> dict[str, Any]:
-    """Return the columns of an account that waits."""
+    """Return the backoff columns of an account."""
     return {
         "refresh_retry_at": in_seconds(3000),
         "refresh_problem": "unavailable",
@@ -606,7 +606,7 @@ WAITS: list[dict[str, Any]] = [
 def test_query_for_many_agrees_with_the_judgement_of_one(
     google: FakeGoogle, alice: FakeUser, shared_database: None, state: str
 ) -> None:
-    """Who waits, whatever is known of the issuer."""
+    """Whatever is known about the issuer."""
     accounts = link_many(google, alice, len(WAITS))
     for account, values in zip(accounts, WAITS, strict=True):
         times = {
@@ -690,8 +690,8 @@ def test_status_names_the_outage_and_what_fails(
 
     call_command("google_link_status", stdout=out)
 
-    assert f"No answer from {google.url} since " in out.getvalue()
-    assert "Refreshes that fail: 6, the oldest since " in out.getvalue()
+    assert f"No response from {google.url} since " in out.getvalue()
+    assert "Failing refreshes: 6, the oldest since " in out.getvalue()
     assert " (1 refused, 5 unavailable)\n" in out.getvalue()
-    with travel(minutes=61), pytest.raises(CommandError, match="has not answered since"):
+    with travel(minutes=61), pytest.raises(CommandError, match="has not responded since"):
         call_command("google_link_status", check=True, stdout=out)

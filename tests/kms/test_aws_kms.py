@@ -171,7 +171,7 @@ def test_refusal_says_what_to_do(site: Settings, stand_in: StandIn, answer: Any,
 
 @pytest.mark.parametrize(
     ("arn_of_answer", "said"),
-    [(ARN, "which gives another key"), (f"{ARN}d", "used a different key from the one")],
+    [(ARN, "which returned another key"), (f"{ARN}d", "used a different key from the one")],
 )
 def test_answer_with_a_key_of_somebody_elses_is_refused(
     site: Settings, stand_in: StandIn, arn_of_answer: str, said: str

@@ -105,8 +105,8 @@ def nonsense() -> Response:
         (lambda: refuse(400, "FAILED_PRECONDITION"), "enabled"),
         (lambda: refuse(503, "UNAVAILABLE"), "responded with ServiceUnavailable"),
         (nonsense, "fails with"),
-        (lambda: Response("{}", content_type="application/json"), "gives another key"),
-        (lambda: Response('{"plaintext": "c2hvcnQ="}'), "gives another key"),
+        (lambda: Response("{}", content_type="application/json"), "returned another key"),
+        (lambda: Response('{"plaintext": "c2hvcnQ="}'), "returned another key"),
     ],
 )
 def test_refusal_says_what_to_do(
@@ -150,7 +150,7 @@ def test_service_that_is_not_there_is_told(site: Settings, kms: GoogleKMSServer)
     use_keys(site, make_up("google-kms", f"{LOCATION}one"))
     kms.url = "http://127.0.0.1:1"
 
-    with pytest.raises(KeyServiceError, match=r"google-kms, which (fails|answers)"):
+    with pytest.raises(KeyServiceError, match=r"google-kms, which (fails|responded)"):
         require_key()
 
 
@@ -182,7 +182,7 @@ def test_service_that_is_slow_is_given_up(site: Settings, kms: GoogleKMSServer) 
 
 def test_key_that_is_not_there_is_told(kms: GoogleKMSServer) -> None:
     """By the command, before anything is printed."""
-    with pytest.raises(CommandError, match=r"wraps nothing.*Correct the name of the key"):
+    with pytest.raises(CommandError, match=r"cannot wrap keys.*Correct the name of the key"):
         wrap("three")
 
 

@@ -1,4 +1,4 @@
-"""Tenants in one PostgreSQL database: each with a schema of its own, or with rows of its own."""
+"""Tenants in one PostgreSQL database, each with its own schema or its own rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from django_google_link.models import GoogleAccount
 
 
 def execute(*statements: str) -> None:
-    """Run these on this thread's connection."""
+    """Run these statements on this thread's connection."""
     with connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
@@ -23,7 +23,7 @@ def execute(*statements: str) -> None:
 
 @contextmanager
 def schemas(*names: str) -> Iterator[None]:
-    """Let there be such schemas, each with tables of its own for users and their links."""
+    """Create such schemas, each with tables for users and their links."""
     models = [get_user_model(), *apps.get_app_config(GoogleAccount._meta.app_label).get_models()]
     tables = [model._meta.db_table for model in models]
     execute("SET search_path TO public")
@@ -39,7 +39,7 @@ def schemas(*names: str) -> Iterator[None]:
 
 @contextmanager
 def row_level_security() -> Iterator[None]:
-    """Let a session see the links of the user alone that its ``app.tenant`` names."""
+    """Restrict sessions to the links of the user in ``app.tenant``."""
     table = GoogleAccount._meta.db_table
     execute(
         f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
