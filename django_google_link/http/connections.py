@@ -34,6 +34,8 @@ _MOST_HEADER_LINES = 10_000
 #: What is read at once, which Python makes room for before it comes.
 _MOST_READ_AT_ONCE = 2**28
 
+_WITHOUT_BODY = frozenset({204, 304})
+
 # RFC 9110 section 9.2.2.
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 
@@ -68,20 +70,20 @@ class _AnswerReader(io.BufferedReader):
     """Reads an answer from a socket, and does not believe all that it says of its size."""
 
     last_line = b""
-    #: How many may still come; ``None``: any number, behind the headers.
-    lines_left: int | None = _MOST_HEADER_LINES
+    #: How many may still come before something else does.
+    lines_left = _MOST_HEADER_LINES
 
     def readline(self, size: int | None = -1) -> bytes:
         """Read a line, and remember it."""
-        if self.lines_left is not None:
-            self.lines_left -= 1
-            if self.lines_left < 0:
-                raise HTTPException("The headers do not end.")
+        self.lines_left -= 1
+        if self.lines_left < 0:
+            raise HTTPException("The headers do not end.")
         self.last_line = super().readline(size)
         return self.last_line
 
     def read(self, size: int | None = -1) -> bytes:
         """Read as much as a header or the size of a chunk has said, or what there is of it."""
+        self.lines_left = _MOST_HEADER_LINES
         if size is None or -1 <= size <= _MOST_READ_AT_ONCE:
             return super().read(size)
         if size < 0:
@@ -93,22 +95,34 @@ class _AnswerReader(io.BufferedReader):
         return b"".join(pieces)
 
 
-class _TimedReader(io.RawIOBase):
-    """Reads from a socket until a deadline, however little comes at a time."""
+class _SocketReader(io.RawIOBase):
+    """Reads from a socket: until a deadline, however little comes at a time; and no further than
+    the end of an answer.
 
-    def __init__(self, raw: io.RawIOBase, sock: Any, deadline: float) -> None:
+    Args:
+        raw: that reads.
+        sock: what it reads from.
+        deadline: by ``time.monotonic()``, if there is one.
+    """
+
+    def __init__(self, raw: io.RawIOBase, sock: Any, deadline: float | None) -> None:
         self._raw = raw
         self._sock = sock
         self._deadline = deadline
+        #: Whether no more is to be read.
+        self.is_over = False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("The time for the request is over.")
-        self._sock.settimeout(left)
+        if self.is_over:
+            return None
+        if self._deadline is not None:
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("The time for the request is over.")
+            self._sock.settimeout(left)
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
@@ -120,7 +134,8 @@ class _Answer(HTTPResponse):
     """An answer that is a final one (RFC 9110 section 15.2), whole, and there by its deadline.
 
     ``http.client`` takes 102 and 103 for the answer, so that the real one would be the answer to
-    the next request on this connection; and headers for whole that end with the connection.
+    the next request on this connection; headers for whole that end with the connection; and waits
+    for the chunks of an answer that has no body, whatever it says of one (RFC 9112 section 6.3).
     """
 
     fp: _AnswerReader
@@ -128,7 +143,10 @@ class _Answer(HTTPResponse):
     def __init__(self, sock: Any, *args: Any, deadline: float | None = None, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         raw: Any = self.fp.detach()
-        self.fp = _AnswerReader(raw if deadline is None else _TimedReader(raw, sock, deadline))
+        self._socket_reader = _SocketReader(raw, sock, deadline)
+        self.fp = _AnswerReader(self._socket_reader)
+        #: Whether more has come than the answer, or may come: it would answer the next request.
+        self.has_rest = False
 
     def begin(self) -> None:
         """Read the status and the headers."""
@@ -137,12 +155,27 @@ class _Answer(HTTPResponse):
             if not self.fp.last_line:
                 raise RemoteDisconnected("The connection was closed in the headers.")
             if self.status >= 200:
-                self.fp.lines_left = None
+                self.has_rest = self._contradicts_itself()
+                if self.status in _WITHOUT_BODY:
+                    self.chunked = False
+                    del self.headers["transfer-encoding"]
                 return
             if self.status == 101:
                 break  # Nobody has asked for another protocol.
             self.headers = self.msg = None  # type: ignore[assignment]
         raise BadStatusLine("no final answer")
+
+    def _contradicts_itself(self) -> bool:
+        """Return whether nobody can tell where the answer ends (RFC 9112 section 6)."""
+        length, coding = map(self.headers.get, ("content-length", "transfer-encoding"))
+        if self.status == 204:
+            return bool(coding) or length not in {None, "0"}
+        return bool(coding and length)
+
+    def _close_conn(self) -> None:
+        self._socket_reader.is_over = True
+        self.has_rest = self.has_rest or bool(self.fp.peek())
+        super()._close_conn()  # type: ignore[misc]
 
 
 class _Kept:
@@ -344,7 +377,8 @@ class KeepingPool(HTTPConnectionPool):
         if conn is None or conn.is_closed:
             return
         conn.idle_since = time.monotonic()
-        is_read = conn.answer is None or conn.answer.isclosed()
+        answer = conn.answer
+        is_read = answer is None or (answer.isclosed() and not answer.has_rest)
         excess = conn
         if is_read and conn.is_ours:
             with self._lock:
