@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db import DatabaseError
 from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce, NullIf
 
@@ -29,7 +30,9 @@ from ..models import CircuitBreaker, GoogleAccount, RefreshProblem
 from . import process_breaker
 from .answers import DATABASE_FAILURES
 from .database import database_now, database_now_expression, lease_duration
+from .database_errors import is_lost_race
 from .failures import OUTAGES, judge_failure
+from .locks import write_unless_locked
 from .process_breaker import FAILURES_TO_OPEN, PROBE_INTERVAL, is_plausible_wait, longest_wait
 from .transactions import is_in_callers_transaction, run_alone, run_durably
 
@@ -165,8 +168,23 @@ class Circuit:
         # Beyond the longest wait stands what the database's clock was put back behind.
         is_due = Q(retry_at__lte=now) | Q(retry_at__gt=now + longest_wait())
         due = self._rows.filter(is_due, opened_at__isnull=False)
-        taken = run_alone(lambda: due.update(retry_at=now + lease_duration()), using=due.db)
-        return bool(taken)
+
+        def take() -> bool:
+            return bool(due.update(retry_at=now + lease_duration()))
+
+        try:
+            return run_durably(
+                lambda: write_unless_locked(due, take),
+                using=due.db,
+                patience=_PATIENCE,
+                may_repeat=is_lost_race,
+            )
+        except DatabaseError as error:
+            if not is_lost_race(error):
+                raise
+            # Whoever has locked the row must not keep everybody from finding out: each process
+            # does so by itself.
+            return True
 
     def _give_probe_back(self) -> None:
         if not self._is_probe:
@@ -197,13 +215,12 @@ class Circuit:
 
     def _record_failure(self, account: str, problem: RefreshProblem) -> None:
         is_ours = problem == RefreshProblem.UNREACHABLE
-        if is_ours or not self._may_write:
+        if not is_ours and self._write(lambda: self._count_failure(account)):
+            process_breaker.give_probe_back(self._issuer)
+        else:
             is_open_here = process_breaker.record_failure(self._issuer, account)
             if is_open_here and is_ours:
                 self._write(self._report_worker)
-        else:
-            self._write(lambda: self._count_failure(account))
-            process_breaker.give_probe_back(self._issuer)
         if self._is_probe:
             # What one worker cannot reach, another may: then that one is to find out.
             is_everybodys = not is_ours or bool(self._row and self._row.worker)
@@ -245,18 +262,30 @@ class Circuit:
         if self._row is None and not self._rows.exists():
             self._rows.get_or_create(pk=_digest(self._issuer), defaults={"issuer": self._issuer})
 
-    def _write(self, work: Callable[[], None]) -> None:
-        """Write what others are to know, if that can be done: no caller is to fail for it."""
+    def _write(self, work: Callable[[], None]) -> bool:
+        """Write what others are to know, if that can be done: no caller is to fail for it.
+
+        Nor to wait for it: somebody may have locked the row for long.
+
+        Returns:
+            Whether it is written.
+        """
         if not self._may_write:
-            return
+            return False
         try:
-            run_durably(work, using=self._rows.db, patience=_PATIENCE)
+            run_durably(
+                lambda: write_unless_locked(self._rows, work),
+                using=self._rows.db,
+                patience=_PATIENCE,
+            )
         except DATABASE_FAILURES as error:
             logger.warning(
                 "The state of the issuer %s could not be saved: %s",
                 self._issuer,
                 type(error).__name__,
             )
+            return False
+        return True
 
 
 def read_circuit(issuer: str, *, using: str) -> Circuit:
