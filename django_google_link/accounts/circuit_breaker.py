@@ -312,7 +312,11 @@ def match_waiting(*, using: str) -> Q:
     It is :meth:`Circuit.heeds_wait`, for a query on many.
     """
     rows = _query_rows(using)
-    waiting = Q(refresh_retry_at__gt=database_now(rows))
+    now = database_now(rows)
+    # As for one account: see lease.read_state.
+    waiting = Q(refresh_retry_at__gt=now) & (
+        Q(refresh_failed_at=None) | Q(refresh_failed_at__lte=now)
+    )
     known = rows.annotate(now=database_now_expression(rows))
     for circuit in known.exclude(opened_at=None, closed_at=None):
         # MySQL takes texts for equal that differ in case, but not for the end of one another.

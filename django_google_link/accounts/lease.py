@@ -31,6 +31,8 @@ FORCED_REFRESH_INTERVAL = timedelta(minutes=1)
 _FAILURE_BACKOFF = (30, 3600)
 _REFUSAL_BACKOFF = (4500, 4500)
 _NO_TIME = timedelta()
+# Of a worker whose HTTP_TIMEOUT is another one: nobody is at work for longer.
+_LONGEST_LEASE = timedelta(minutes=5)
 
 #: What a row says while nobody is at work on it and the last attempt went well.
 AT_REST: dict[str, Any] = {
@@ -65,17 +67,28 @@ def read_state(rows: GoogleAccountQuerySet, pk: uuid.UUID) -> RefreshState | Non
     if account is None:
         return None
 
-    def time_left(until: datetime | None) -> timedelta:
-        return max(until - account.now, _NO_TIME) if until else _NO_TIME
+    def is_past(moment: datetime | None) -> bool:
+        return moment is None or moment <= account.now
 
-    left_alone = time_left(account.refresh_retry_at)
+    lease_ends_at, retry_at = account.refresh_lease_expires_at, account.refresh_retry_at
+    is_leased = not is_past(lease_ends_at) and lease_ends_at <= account.now + longest_lease()
+    # What has happened later than now was noted by a clock that was put back since: then nobody
+    # knows for how long it still holds.
+    has_to_wait = not is_past(retry_at) and is_past(account.refresh_failed_at)
     forced_at = account.refresh_forced_at
     return RefreshState(
         account=account,
-        is_leased=bool(time_left(account.refresh_lease_expires_at)),
-        retry_at=clock.now() + left_alone if left_alone else None,
-        was_forced=bool(time_left(forced_at and forced_at + FORCED_REFRESH_INTERVAL)),
+        is_leased=is_leased,
+        retry_at=clock.now() + (retry_at - account.now) if has_to_wait else None,
+        was_forced=bool(
+            forced_at and is_past(forced_at) and not is_past(forced_at + FORCED_REFRESH_INTERVAL)
+        ),
     )
+
+
+def longest_lease() -> timedelta:
+    """Return for how long anybody has a row; what is longer was left behind by a clock put back."""
+    return max(lease_duration(), _LONGEST_LEASE)
 
 
 def take(rows: GoogleAccountQuerySet, account: GoogleAccount) -> uuid.UUID | None:
@@ -86,7 +99,9 @@ def take(rows: GoogleAccountQuerySet, account: GoogleAccount) -> uuid.UUID | Non
     """
     owner, now = uuid.uuid4(), database_now(rows)
     free = rows.filter(
-        Q(refresh_lease_expires_at=None) | Q(refresh_lease_expires_at__lte=now),
+        Q(refresh_lease_expires_at=None)
+        | Q(refresh_lease_expires_at__lte=now)
+        | Q(refresh_lease_expires_at__gt=now + longest_lease()),
         pk=account.pk,
         grant_version=account.grant_version,
         sealed_access_token=account.sealed_access_token,

@@ -49,10 +49,14 @@ class Metadata:
 
 @dataclass(frozen=True, kw_only=True)
 class _Known:
-    """What was published, or why that could not be read; the time is when to ask again."""
+    """What was published, or why that could not be read; and when to ask again.
+
+    What was asked later than now was asked before the clock was put back.
+    """
 
     metadata: Metadata | None
     problem: TokenEndpointError | None
+    asked_at: float
     ask_at: float
     stale_at: float
 
@@ -94,7 +98,7 @@ def forget_metadata() -> None:
 
 def _get_metadata(issuer: str) -> Metadata:
     known, now = _cache.get(issuer), clock.timestamp()
-    if known is None or now >= known.ask_at:
+    if known is None or not known.asked_at <= now < known.ask_at:
         known = _look_again(issuer, known, now)
         with _cache_lock:
             if len(_cache) >= _MOST:
@@ -114,11 +118,16 @@ def _look_again(issuer: str, known: _Known | None, now: float) -> _Known:
         return _Known(
             metadata=known.metadata if known else None,
             problem=problem,
+            asked_at=now,
             ask_at=now + _PAUSE,
             stale_at=known.stale_at if known else now,
         )
     return _Known(
-        metadata=metadata, problem=None, ask_at=now + age, stale_at=now + age + _LONGEST_STALE
+        metadata=metadata,
+        problem=None,
+        asked_at=now,
+        ask_at=now + age,
+        stale_at=now + age + _LONGEST_STALE,
     )
 
 

@@ -103,7 +103,7 @@ def test_caller_without_a_token_gives_up_when_the_lease_never_ends(
     google: FakeGoogle, account: GoogleAccount, no_waiting: list[float]
 ) -> None:
     """A specific error that says "try again", and no deadlock."""
-    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(3600))
+    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(200))
 
     with pytest.raises(RefreshUnavailableError, match="refresh_under_way"):
         fresh_access_token(account)
@@ -117,7 +117,7 @@ def test_callers_of_one_process_wait_in_a_queue(
     google: FakeGoogle, account: GoogleAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One of them looks for all; the others are not in its way, nor in the database's."""
-    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(3600))
+    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(200))
     looks: list[int] = []
     look = lease.read_state
 
@@ -147,7 +147,7 @@ def test_callers_of_one_process_give_up_in_time(
     no_waiting: list[float],
 ) -> None:
     """The queue is no longer than the wait for a lease."""
-    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(3600))
+    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(200))
     together = threading.Barrier(4, timeout=20)
 
     def longest_wait() -> float:
@@ -198,6 +198,45 @@ def test_caller_takes_a_lease_that_has_ended(google: FakeGoogle, account: Google
 
     assert asked(google) == 1
     assert row().refresh_lease is None
+
+
+def test_clock_that_is_put_back_keeps_no_lease(google: FakeGoogle, account: GoogleAccount) -> None:
+    """Of a worker that has died: nobody is at work for an hour."""
+    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(3610))
+
+    fresh_access_token(account)
+
+    assert asked(google) == 1
+    assert row().refresh_lease is None
+
+
+def test_clock_that_is_put_back_lengthens_no_wait(
+    google: FakeGoogle, account: GoogleAccount
+) -> None:
+    """Half a minute would be an hour and a half."""
+    change(
+        refresh_failures=1,
+        refresh_problem="unavailable",
+        refresh_failed_at=in_seconds(3600),
+        refresh_retry_at=in_seconds(3630),
+    )
+
+    fresh_access_token(account)
+
+    assert asked(google) == 1
+
+
+def test_clock_that_is_put_back_hides_no_rejected_token(
+    google: FakeGoogle, alice: FakeUser
+) -> None:
+    """It would count as new for an hour."""
+    account = linked(new_user(), google, alice)
+    rejected = fresh_access_token(account).value
+    change(refresh_forced_at=in_seconds(3600))
+
+    assert fresh_access_token(account, rejected=rejected).value != rejected
+
+    assert asked(google) == 1
 
 
 def test_caller_whose_token_lives_never_waits(
@@ -634,7 +673,7 @@ def test_in_a_transaction_that_sees_nothing_new_nobody_waits(
     google: FakeGoogle, account: GoogleAccount, level: str, no_waiting: list[float]
 ) -> None:
     """What another worker fetches would never arrive there: the caller is told why."""
-    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(3600))
+    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(200))
     hint = "try again after it, or set REFRESH_USING"
 
     with (

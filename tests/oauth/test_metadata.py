@@ -260,6 +260,17 @@ def test_what_was_known_serves_while_the_issuer_is_away(
             with_endpoints(get_client())
 
 
+def test_clock_that_is_put_back_keeps_nothing(google: FakeGoogle, issuer: str) -> None:
+    """What could not be read a moment ago would be asked for in an hour."""
+    google.metadata = ""
+    with pytest.raises(ClientMisconfiguredError):
+        with_endpoints(get_client())
+    google.metadata = "openid"
+
+    with travel(hours=-1):
+        assert with_endpoints(get_client()).token_endpoint == f"{issuer}/token"
+
+
 @pytest.mark.matrix
 @pytest.mark.parametrize(
     ("cache_control", "seconds"), [("max-age=60", 60), ("", 3600), ("max-age=999999999", 86_400)]
