@@ -177,6 +177,11 @@ class AccountCredentials(_HelperCredentials):
         account_id: uuid.UUID = self._owner
         return account_id
 
+    @property
+    def tenants(self) -> Tenants:
+        """The tenants for which they were made."""
+        return self._tenants
+
     def declared_scopes(self, account: GoogleAccount) -> tuple[str, ...]:
         """Return what the code that made these, or that is running, has said it needs."""
         return list_declared_scopes(account, (*self._declarations, current_declaration()))
