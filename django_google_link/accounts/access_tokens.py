@@ -34,10 +34,12 @@ from ..exceptions import (
 )
 from ..models import GoogleAccount, GoogleAccountQuerySet, Reason, RefreshProblem, Status
 from ..oauth import endpoints
+from ..oauth.transport import limited
 from ..secret import Secret
 from . import lease
 from .answers import DATABASE_FAILURES
 from .circuit_breaker import Circuit, read_circuit
+from .database import lease_duration
 from .grants import mark_lost
 from .refreshed_tokens import follow_identity, store_refresh
 from .stored_tokens import AccessToken, choose_leeway, stored_access_token
@@ -46,6 +48,8 @@ from .transactions import is_in_callers_transaction, sees_other_commits
 logger = logging.getLogger("django_google_link")
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.03, 0.5  # seconds
+#: Seconds: for what is asked besides, or late; and for the answer to be stored.
+_LEAST_TIME, _TIME_TO_STORE = 1, 2
 
 #: What keeps Google from being asked, or from giving a token, and says nothing of the grant.
 _HINDRANCES = (TokenEndpointError, *DATABASE_FAILURES)
@@ -162,6 +166,8 @@ class _AccessTokenRequest:
         self._rejected = rejected
         self._rows = _choose_rows(account)
         self._state: lease.RefreshState
+        # By ``time.monotonic()``.
+        self._taken_at: float
         self._stored: AccessToken | None
 
     @sensitive_variables()
@@ -336,10 +342,16 @@ class _AccessTokenRequest:
 
         Inside the caller's transaction nobody would see a lease: there it is our turn without one.
         """
+        self._taken_at = time.monotonic()
         if is_in_callers_transaction(self._rows.db):
             return True, None
         owner = lease.take(self._rows, self._state.account)
         return owner is not None, owner
+
+    def _time_left(self, now: float) -> float:
+        """Return the seconds that Google may take: another worker has the lease after its time."""
+        until = self._taken_at + lease_duration().total_seconds() - _TIME_TO_STORE
+        return min(conf.http_timeout, max(until - now, _LEAST_TIME))
 
     def _give_back_lease(self, owner: uuid.UUID | None, *, is_failing: bool = False) -> None:
         if owner is None:
@@ -421,7 +433,8 @@ class _AccessTokenRequest:
             # What cannot be encrypted is not asked for: it may take the stored token's place.
             keyring.require_key()
             circuit.enter()
-            with circuit.watch(str(row.pk)):
+            started = time.monotonic()
+            with circuit.watch(str(row.pk)), limited(self._time_left(started)):
                 response = endpoints.refresh(
                     client, refresh_token=refresh_token, kind=self._name_kind(is_forced)
                 )
@@ -442,7 +455,8 @@ class _AccessTokenRequest:
             problem = error
             self._give_back_lease(owner)
         if response.id_token and client.identity == "id_token" and not problem:
-            follow_identity(client, row, response.id_token)
+            with limited(max(started + conf.http_timeout - time.monotonic(), _LEAST_TIME)):
+                follow_identity(client, row, response.id_token)
         expires_at = response.access_token_expires_at
         return AccessToken(
             value=response.access_token,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -168,7 +167,7 @@ def refresh(client: OAuthClient, *, refresh_token: Secret, kind: str = "refresh"
 
 
 @sensitive_variables()
-def revoke(client: OAuthClient, *, token: Secret, timeout: float | None = None) -> bool:
+def revoke(client: OAuthClient, *, token: Secret) -> bool:
     """End a grant (RFC 7009 section 2.1). A token that is already dead counts as done.
 
     Google does not ask who wants it, and is told at a second attempt if it does. Others are told at
@@ -177,7 +176,6 @@ def revoke(client: OAuthClient, *, token: Secret, timeout: float | None = None) 
     Args:
         client: to which the token was issued.
         token: either of the two tokens of the grant.
-        timeout: in seconds, for both attempts together; by default ``HTTP_TIMEOUT`` for each.
 
     Returns:
         Whether the token was alive until now, as far as the provider says.
@@ -193,12 +191,10 @@ def revoke(client: OAuthClient, *, token: Secret, timeout: float | None = None) 
     plain: Form = {"token": token}
     form, headers = (plain, {}) if client.is_google else authenticate(client, plain)
     with measured("revoke", client.name) as measurement:
-        started = time.monotonic()
-        answer = fetch(url, form=form, headers=headers, timeout=timeout)
+        answer = fetch(url, form=form, headers=headers)
         if client.is_google and answer.document.get("error") in _UNAUTHENTICATED:
             form, headers = authenticate(client, plain)
-            rest = timeout and max(timeout - (time.monotonic() - started), 0.01)
-            answer = fetch(url, form=form, headers=headers, timeout=rest)
+            answer = fetch(url, form=form, headers=headers)
         if answer.status == 200:
             return True
         if answer.document.get("error") == INVALID_TOKEN:

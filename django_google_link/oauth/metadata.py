@@ -15,11 +15,12 @@ from ..conf import clock
 from ..conf.clients import OAuthClient
 from ..conf.provider_values import AuthMethod
 from ..conf.providers import is_at_google
+from ..conf.settings import conf
 from ..conf.validators import is_endpoint, is_loopback
 from ..exceptions import ClientMisconfiguredError, RefreshUnavailableError, TokenEndpointError
 from .caching import read_max_age
 from .measurements import measured
-from .transport import Answer, fetch
+from .transport import Answer, fetch, limited
 
 logger = logging.getLogger("django_google_link")
 
@@ -112,7 +113,9 @@ def _get_metadata(issuer: str) -> Metadata:
 def _look_again(issuer: str, known: _Known | None, now: float) -> _Known:
     """Return what the issuer publishes now; while that cannot be read, what was known last."""
     try:
-        metadata, age = _fetch_metadata(issuer)
+        # Whoever needs it asks the issuer for something else afterwards, and that takes its time.
+        with limited(conf.http_timeout / 2):
+            metadata, age = _fetch_metadata(issuer)
     except TokenEndpointError as problem:
         logger.warning("The metadata of %s cannot be used: %s", issuer, problem)
         return _Known(

@@ -18,6 +18,7 @@ from pytest_django import Settings
 
 from django_google_link.accounts import database, lease
 from django_google_link.accounts.access_tokens import fresh_access_token
+from django_google_link.conf.clients import get_client
 from django_google_link.exceptions import (
     ClientMisconfiguredError,
     EncryptionKeyUnavailableError,
@@ -251,6 +252,41 @@ def test_caller_whose_token_lives_never_waits(
 
     assert fresh_access_token(account).value == account.unseal_token("access_token")
     assert (asked(google), no_waiting) == (0, [])
+
+
+@pytest.mark.slow
+def test_request_is_over_before_its_lease(
+    google: FakeGoogle, account: GoogleAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though something else took long: another worker would send the same refresh token."""
+    moved, right = [0.0], time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: right() + moved[0])
+    google.delay = 1.3
+
+    with (
+        just_before("UPDATE", act=lambda: moved.append(moved.pop() + 14)),
+        pytest.raises(RefreshUnavailableError, match="timeout"),
+    ):
+        fresh_access_token(account)
+
+
+@pytest.mark.slow
+def test_caller_does_not_wait_for_a_name(
+    google: FakeGoogle, alice: FakeUser, account: GoogleAccount, settings: Settings
+) -> None:
+    """With the token in its hands: that Google's keys are not to be had in time is noted."""
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 1.5}
+    keys = transport.fetch(str(get_client().jwks_uri)).document
+    alice.name, google.delay = "Alice Married", 0.7
+    google.fail_next(endpoint="certs", status=200, body=keys, delay=1.2)
+
+    assert fresh_access_token(account).is_new
+
+    assert row().name != alice.name
+    google.delay = 0
+    change(access_token_expires_at=in_seconds(-60))
+    assert fresh_access_token(account).is_new
+    assert row().name == alice.name
 
 
 def test_lease_that_was_lost_to_another_is_not_written_over(
