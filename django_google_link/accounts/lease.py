@@ -19,9 +19,10 @@ from ..conf.settings import conf
 from ..exceptions import TokenEndpointError
 from ..models import GoogleAccount, GoogleAccountQuerySet, RefreshProblem
 from .database import backoff, database_now, database_now_expression, lease_duration
+from .database_errors import is_lost_race
 from .failures import describe_failure, judge_failure
-from .locks import is_locked
-from .transactions import run_alone, run_in_transaction
+from .locks import is_locked, write_unless_locked
+from .transactions import run_alone, run_durably, run_in_transaction
 
 #: A token that looks fresh is replaced once per account in this time, so that an API which says
 #: 401 to everything is no storm of refreshes.
@@ -30,7 +31,8 @@ FORCED_REFRESH_INTERVAL = timedelta(minutes=1)
 # Seconds, after the first failure and at the most. A fifth less than the longer is still an hour.
 _FAILURE_BACKOFF = (30, 3600)
 _REFUSAL_BACKOFF = (4500, 4500)
-_NO_TIME = timedelta()
+#: Seconds: what is noted here is never worth a caller's wait.
+_PATIENCE = 1
 # Of a worker whose HTTP_TIMEOUT is another one: nobody is at work for longer.
 _LONGEST_LEASE = timedelta(minutes=5)
 
@@ -144,8 +146,7 @@ def give_back(
         "refresh_lease_expires_at": None,
         "refresh_failing_since": since,
     }
-    ours = rows.filter(pk=account.pk, refresh_lease=owner)
-    run_alone(lambda: ours.update(**values), using=rows.db)
+    _write_down(rows.filter(pk=account.pk, refresh_lease=owner), values)
 
 
 def back_off(
@@ -177,9 +178,18 @@ def back_off(
         "refresh_error": describe_failure(error),
         "refresh_failed_at": database_now(rows),
     }
-    ours = rows.filter(pk=account.pk, refresh_lease=owner)
-    run_alone(lambda: ours.update(**values), using=rows.db)
+    _write_down(rows.filter(pk=account.pk, refresh_lease=owner), values)
     return delay
+
+
+def _write_down(ours: GoogleAccountQuerySet, values: dict[str, Any]) -> None:
+    """Write into a row that nobody has locked for long: no caller waits for a note."""
+    run_durably(
+        lambda: write_unless_locked(ours, lambda: ours.update(**values)),
+        using=ours.db,
+        patience=_PATIENCE,
+        may_repeat=is_lost_race,
+    )
 
 
 def longest_wait() -> float:

@@ -27,7 +27,8 @@ from .answers import (
     store_answer,
 )
 from .grants import has_identity, is_held, mark_lost, save_identity, save_refresh
-from .transactions import open_transaction
+from .locks import write_unless_locked
+from .transactions import is_in_callers_transaction, open_transaction
 
 logger = logging.getLogger("django_google_link")
 
@@ -100,9 +101,15 @@ def _store_access_token(
     guard: GoogleAccountQuerySet,
     is_forced: bool,
 ) -> bool:
-    """Store an answer that leaves the refresh token as it is; return whether the row was ours."""
+    """Store an answer that leaves the refresh token as it is; return whether the row was ours.
+
+    The access token is good without it, so that nobody who has locked the row is waited for.
+    """
+    store = partial(save_refresh, row, response, guard=guard, is_forced=is_forced)
+    if not is_in_callers_transaction(guard.db):
+        store = partial(write_unless_locked, guard, store)
     return store_answer(
-        partial(save_refresh, row, response, guard=guard, is_forced=is_forced),
+        store,
         client=client,
         sub=row.sub,
         owner=row.owner,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -34,6 +35,7 @@ from tests.support.accounts import linked, save, token_of
 from tests.support.constants import OTHER_KEY
 from tests.support.databases import at_once, new_user
 from tests.support.isolation import isolated
+from tests.support.races import locked_elsewhere
 from tests.support.signals import heard
 from tests.support.slow_servers import dripping
 from tests.support.tables import links, table
@@ -287,6 +289,33 @@ def test_caller_does_not_wait_for_a_name(
     change(access_token_expires_at=in_seconds(-60))
     assert fresh_access_token(account).is_new
     assert row().name == alice.name
+
+
+if os.environ.get("TEST_DATABASE"):
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("is_answered", [True, False])
+    def test_row_that_is_locked_meanwhile_is_not_waited_for(
+        google: FakeGoogle, account: GoogleAccount, is_answered: bool
+    ) -> None:
+        """The caller has the token, or knows why not: the others are told when it is free."""
+        google.fail_next(0 if is_answered else 1)
+        with ExitStack() as undo:
+
+            def lock() -> None:
+                undo.enter_context(locked_elsewhere(GoogleAccount.objects.all()))
+
+            # The circuit is read, and written again where Google has failed.
+            failure = just_before("circuitbreaker", "circuitbreaker", act=lock)
+            caught: Any = pytest.raises(RefreshUnavailableError, match="no_answer")
+            with (
+                during_refresh(google, lock) if is_answered else failure,
+                nullcontext() if is_answered else caught,
+            ):
+                assert fresh_access_token(account).is_new
+
+        assert row().refresh_lease is not None
+        assert not row().refresh_retry_at
 
 
 def test_lease_that_was_lost_to_another_is_not_written_over(
