@@ -13,7 +13,7 @@ long interleavings: .SHELLFLAGS := -o pipefail -c
 
 .SILENT:
 .DELETE_ON_ERROR:
-.PHONY: test demo lint types docs check-all matrix repeat bench long interleavings
+.PHONY: test demo lint types docs lists check-all matrix repeat bench long interleavings
 
 # Run the quick tests, on SQLite. CI measures their coverage.
 test: .venv/test.stamp
@@ -36,6 +36,13 @@ types: .venv/types.stamp
 docs: .venv/docs.stamp
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --builder html docs docs/_build/html
 	echo "Open docs/_build/html/index.html"
+
+# List every sentence that people are told, and what is said of each mistake, for those who read all.
+lists: .venv/test.stamp
+	mkdir -p docs/_build
+	$(BIN)/python tools/list_sentences.py > docs/_build/sentences.md
+	$(BIN)/python tools/list_mistakes.py > docs/_build/mistakes.md
+	echo "Read docs/_build/sentences.md and docs/_build/mistakes.md"
 
 check-all: lint types test
 

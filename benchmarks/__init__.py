@@ -1,1 +1,1 @@
-"""How fast it is, beside what people use today and beside the least that any code must do."""
+"""Compares the speed of this package with that of others and with a minimal baseline."""

@@ -1,6 +1,6 @@
-"""Run all of it on this machine in one go, and write it down: ``make bench``.
+"""Run all benchmarks on this machine, and write the results: ``make bench``.
 
-``results.md`` has the figures, and ``results.svg`` those of views as bars.
+``results.md`` contains the figures, and ``results.svg`` those of views as bars.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ def main() -> None:
 
 
 def draw(fresh: dict[str, Any], calls: dict[str, Any]) -> str:
-    """Return the figures of views as bars."""
-    names = {"floor": "the floor", "ours": "django-google-link", **PEERS}
+    """Return the figures of views as a bar chart."""
+    names = {"floor": "the baseline", "ours": "django-google-link", **PEERS}
     ways = {
-        "floor": "the floor",
+        "floor": "the baseline",
         "our_session": "django-google-link, session",
         "our_service": "django-google-link, service",
         "allauth": "django-allauth",
@@ -74,13 +74,13 @@ def draw(fresh: dict[str, Any], calls: dict[str, Any]) -> str:
     }
     return draw_bars(
         {
-            "A view's authorized client, its token fresh: time beside the floor": {
+            "A view's authorized client, with a fresh token: time relative to the baseline": {
                 label: fresh[name] / fresh["floor"] for name, label in names.items()
             },
-            "A view's call over TLS, 20 ms away: time beside the floor": {
+            "A view's API call over TLS, 20 ms away: time relative to the baseline": {
                 label: call_sections.compare(calls, way, "wall") for way, label in ways.items()
             },
-            "The same: CPU beside the floor": {
+            "The same: CPU time relative to the baseline": {
                 label: call_sections.compare(calls, way, "cpu") for way, label in ways.items()
             },
         },
@@ -89,7 +89,7 @@ def draw(fresh: dict[str, Any], calls: dict[str, Any]) -> str:
 
 
 def _require_postgresql() -> None:
-    """Stop with what is missing, before anything is measured."""
+    """Exit with an explanation before anything is measured, if PostgreSQL is missing."""
     result = subprocess.run(
         [sys.executable, "-c", "from django.db import connection as c; c.ensure_connection()"],
         env={
@@ -112,10 +112,11 @@ def _heading() -> list[str]:
     versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
     machine = f"{os.cpu_count()} CPUs, {platform.system()}, Python {platform.python_version()}"
     return [
-        "# What was measured",
+        "# Benchmark results",
         "",
-        f"By `make bench`, on {datetime.now(UTC):%Y-%m-%d}: {machine}; {versions}.",
-        "Ratios only: absolute times do not travel between machines.",
+        f"Measured by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {machine}; {versions}.",
+        "All times are ratios, because absolute times differ between machines. *The baseline* is",
+        "the least code that does the same with Google's libraries.",
         "",
     ]
 
@@ -131,12 +132,12 @@ def _sharing() -> list[str]:
 
 def _fresh(runs: dict[str, dict[str, Any]]) -> list[str]:
     lines = [
-        "## A view that needs an authorized Drive client, its token fresh",
+        "## Creating an authorized Drive client in a view, with a fresh token",
         "",
-        "What a page pays for being allowed to call Google, before it does.",
+        "This is what a page pays to be able to call Google, before it makes a call.",
         "",
-        "The time beside the floor: one query by an index, and `build_from_document` on a parsed",
-        "document. Aim: at most 1.10, with one query.",
+        "The time is relative to the baseline: one query that uses an index, and",
+        "`build_from_document` on a parsed document. Target: at most 1.10, with one query.",
         "",
         "| database | django-google-link | queries | django-allauth | social-auth |",
         "|---|---|---|---|---|",
@@ -149,12 +150,14 @@ def _fresh(runs: dict[str, dict[str, Any]]) -> list[str]:
 
 def _expiry() -> list[str]:
     lines = [
-        "## 24 callers in 6 processes, at the second in which the token has expired",
+        "## 24 callers in 6 processes when a token expires",
         "",
-        "When a token ends under load, users wait for one refresh, and Google is not flooded.",
+        "When a token expires under load, users wait for one refresh, and Google receives one",
+        "request.",
         "",
-        "The token endpoint takes 100 ms. Token requests, and the slowest caller beside those",
-        "100 ms, the median of five runs. Aim: one request; at most 2 on PostgreSQL, 4 on SQLite.",
+        "The token endpoint takes 100 ms. The table shows the number of token requests, and the",
+        "time of the slowest caller relative to those 100 ms (median of five runs). Target: one",
+        "request; at most 2 on PostgreSQL, and 4 on SQLite.",
         "",
         "| database | | token requests | slowest caller |",
         "|---|---|---|---|",
@@ -171,11 +174,12 @@ def _expiry() -> list[str]:
 
 def _many() -> list[str]:
     lines = [
-        "## `google_link_refresh` with 16 workers on 2,000 accounts that expire",
+        "## `google_link_refresh` with 16 workers and 2,000 expiring accounts",
         "",
-        "A command keeps tokens fresh for users who are away, about as fast as Google answers.",
+        "The command keeps tokens of absent users fresh, about as fast as Google responds.",
         "",
-        "The token endpoint takes 100 ms; beside 2,000 × 100 ms ÷ 16. Aim: at most 1.3.",
+        "The token endpoint takes 100 ms. The time is relative to 2,000 × 100 ms ÷ 16. Target: at",
+        "most 1.3.",
         "",
         "| database | token requests | time |",
         "|---|---|---|",
@@ -190,15 +194,16 @@ def _rotation() -> list[str]:
     runs = [_run("key_rotation", "postgresql") for _ in range(3)]
     found = {name: median(run[name] for run in runs) for name in runs[0]}
     lines = [
-        "## The encryption key of 20,000 accounts changed, on PostgreSQL",
+        "## Rotating the encryption key of 20,000 accounts on PostgreSQL",
         "",
-        "A key can be changed on a site in use, without anybody having to link again.",
+        "A key can be rotated while the site runs, and nobody has to link again.",
         "",
-        "One in ten has an access token that lives. `google_link_rotate_keys` beside a `save()`",
-        "for each account, and the refreshes that were lost while another worker stored them; the",
-        "median of three runs. Aim: 8 times as fast, none lost.",
+        "One in ten accounts has a valid access token. `google_link_rotate_keys` is compared with",
+        "a `save()` of each account. Another worker stores refreshes at the same time, and the",
+        "table shows how many of these were lost (median of three runs). Target: 8 times as fast,",
+        "none lost.",
         "",
-        "| | time | refreshes meanwhile | lost |",
+        "| | time | concurrent refreshes | lost |",
         "|---|---|---|---|",
     ]
     for name, title in (("ours", "django-google-link"), ("save", "`save()`")):
@@ -211,14 +216,14 @@ def _rotation() -> list[str]:
 def _start() -> list[str]:
     found = _run("start_of_a_process", "sqlite")
     return [
-        "## The start of a process",
+        "## Starting a process",
         "",
-        "Commands and workers that have nothing to do with Google start as fast as before.",
+        "Commands and workers that do not use Google start about as fast as without the app.",
         "",
-        "`django.setup()` with the app, beside a site that has the admin. Aim: at most 15 ms more,",
-        "and no module of Google's or for HTTP.",
+        "`django.setup()` with the app, compared with a site that only has the admin. Target: at",
+        "most 15 ms more, and no module from Google's libraries or for HTTP.",
         "",
-        "| time | more | with the garbage collector off | modules | Google's or for HTTP |",
+        "| time | increase | with the garbage collector off | modules | Google's or HTTP |",
         "|---|---|---|---|---|",
         f"| {found['ratio']:.2f} | {found['milliseconds']:.0f} ms "
         f"| {found['milliseconds_without_gc']:.0f} ms | {found['modules']} | {found['heavy']} |",
@@ -230,16 +235,16 @@ def _million() -> list[str]:
     found = _run("million_accounts", "postgresql")
     titles = {
         "list": "admin: the list",
-        "lost": "admin: those that need to be linked again, one in ten",
+        "lost": "admin: the filter for accounts to link again, one in ten",
         "search": "admin: a search for an e-mail address",
-        "status": "`google_link_status`, a process of its own",
+        "status": "`google_link_status`, in a new process",
     }
     lines = [
         "## 1,000,000 accounts on PostgreSQL",
         "",
-        "The pages that support looks at stay as fast when the site grows.",
+        "The admin stays as fast when the site grows.",
         "",
-        "The time beside the same with 1,000. Aim: at most 2.",
+        "The time is relative to 1,000 accounts. Target: at most 2.",
         "",
         "| | time |",
         "|---|---|",
@@ -252,9 +257,9 @@ def _memory() -> list[str]:
     return [
         "## Memory of 1,000 service objects",
         "",
-        "A worker may hold a service for each of its users and does not grow for it.",
+        "A worker can keep a service for each of its users without using much memory.",
         "",
-        "Beside `discovery.build`. Aim: at most 1/20.",
+        "Relative to `discovery.build`. Target: at most 1/20.",
         "",
         f"1/{found['allauth'] / found['ours']:.0f}",
         "",
@@ -268,11 +273,13 @@ def _deletion() -> list[str]:
         figures[name] = {key: median(run[key] for run in runs) for key in runs[0]}
     without, found = figures["without"], figures["with"]
     return [
-        "## 50,000 users deleted on PostgreSQL",
+        "## Deleting 50,000 users on PostgreSQL",
         "",
-        "By a queryset, with a link each, whose tokens go to the outbox; beside the same without",
-        "the app. The median of three runs each. Whoever cleans up a site, or loses a tenant,",
-        "waits for it. Aim: at most 2.5 times.",
+        "This is how much longer it takes to clean up a site, or to remove a tenant.",
+        "",
+        "The users are deleted by a queryset. Each has a link, whose tokens move to the outbox.",
+        "The time is relative to the same without the app (median of three runs). Target: at most",
+        "2.5.",
         "",
         "| | time | statements | memory |",
         "|---|---|---|---|",
@@ -287,11 +294,13 @@ def _linking() -> list[str]:
     found = _run("links_completed", "postgresql")
     page, json_ = found["page"], found["json"]
     return [
-        "## 1,000 links completed by a front end, on PostgreSQL",
+        "## Completing 1,000 links from a front end, on PostgreSQL",
         "",
-        "By `links/complete/` with a ticket and PKCE, beside the callback of the redirect flow:",
-        "from what Google has sent back to the account. An app of its own waits no longer than a",
-        "page of the site's. Aim: at most 1.2 times.",
+        "A single-page app waits no longer than a page of the site.",
+        "",
+        "`links/complete/` with a ticket and PKCE, compared with the callback of the redirect",
+        "flow: the time from the response of the provider to the stored account. Target: at most",
+        "1.2.",
         "",
         "| | time | CPU | statements |",
         "|---|---|---|---|",
@@ -304,18 +313,18 @@ def _linking() -> list[str]:
 def _outage() -> list[str]:
     found = _run("outage_of_an_hour", "postgresql")
     lines = [
-        "## An hour without Google at 10,000 accounts, on PostgreSQL",
+        "## An outage of one hour with 10,000 accounts, on PostgreSQL",
         "",
-        "The site does not add to an outage of Google's, and works again soon after it.",
+        "The site does not make an outage of Google worse, and works again soon after it.",
         "",
-        "Three views a second need a token, and `google_link_refresh --expiring-within 15` runs",
-        "every ten minutes; the time is moved. Aim: at most 200 token requests. Then, how long",
-        "after the end a view still got no token; and of the two hours that follow the share of",
-        "all accounts that is refreshed in the busiest minute, beside the same with one leeway for",
-        "all.",
+        "Three views per second need a token, and `google_link_refresh --expiring-within 15` runs",
+        "every ten minutes, in simulated time. Target: at most 200 token requests. The table also",
+        "shows how long after the outage a view still received no token, and the share of all",
+        "accounts that was refreshed in the busiest minute of the following two hours, with a",
+        "leeway that differs between accounts, and with the same leeway for all of them.",
         "",
-        "| Google | token requests | until nobody asked any more | views without a token "
-        "| works again after | busiest minute | with one leeway |",
+        "| Google | token requests | of these before the circuit breaker opened "
+        "| views without a token | works again after | busiest minute | with the same leeway |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, report in found.items():
@@ -331,23 +340,22 @@ def _outage() -> list[str]:
 def _beside() -> list[str]:
     found = _run("page_beside", "postgresql")
     lines = [
-        "## A page that has nothing to do with Google, while Google hangs",
+        "## A page that does not use Google, while Google does not respond",
         "",
-        "While Google hangs, the rest of the site goes on.",
+        "While Google does not respond, the rest of the site keeps working.",
         "",
-        "gunicorn with four workers that serve one request at a time each, on PostgreSQL; one user",
-        "a second needs a token that only Google can give, and `HTTP_TIMEOUT` is 10 seconds. Aim:",
-        "at most 0.2 seconds as soon as the circuit breaker is open. It opened after "
-        f"{found['opened_after']:.0f} seconds,",
-        f"and Google was asked {found['requests']} times in 90.",
+        "gunicorn runs with four synchronous workers, on PostgreSQL. One user per second needs a",
+        "new token from Google, and `HTTP_TIMEOUT` is 10 seconds. Target: at most 0.2 seconds once",
+        f"the circuit breaker is open. It opened after {found['opened_after']:.0f} seconds, and",
+        f"Google received {found['requests']} requests in 90 seconds.",
         "",
-        "| the page's delay, in seconds | median | 95 % | the worst |",
+        "| the page's delay, in seconds | median | 95 % | maximum |",
         "|---|---|---|---|",
     ]
     titles = {
-        "first": "the first half minute",
-        "afterwards": "the minute after it",
-        "once_open": "since the breaker was open",
+        "first": "the first 30 seconds",
+        "afterwards": "the minute after that",
+        "once_open": "after the breaker has opened",
     }
     for name, title in titles.items():
         delays = found[name]

@@ -1,4 +1,4 @@
-"""What ``results.md`` says of calls of an API that is far away, and what is drawn of it."""
+"""The sections of ``results.md`` about calls of a distant API, and the figures for its chart."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 Figures = Mapping[str, Any]
 
 WAYS = {
-    "floor": "the floor: a kept `requests` session",
+    "floor": "the baseline: a `requests` session that is kept",
     "our_session": "django-google-link, `request.google.session()`",
-    "floor_of_services": "googleapiclient's `build_from_document`, connection kept",
+    "floor_of_services": "googleapiclient's `build_from_document`, with a kept connection",
     "our_service": "django-google-link, `request.google.service()`",
     "allauth": "django-allauth, googleapiclient's `build`",
     "social_auth": "social-auth, googleapiclient's `build`",
@@ -20,16 +20,16 @@ WAYS = {
 def describe_calls(found: Figures) -> list[str]:
     """Return the section of row 8."""
     lines = [
-        f"## {found['views']} views with one call of an API each, over TLS, 20 ms away",
+        f"## {found['views']} views with one API call each, over TLS, 20 ms away",
         "",
-        "A page that asks Google for one thing takes no longer than the way there and back: a",
-        "connection to Google is opened once, and not for each page.",
+        "A page that makes one call to Google takes one round trip: a connection to Google is",
+        "opened once, not for each page.",
         "",
-        "Time and CPU above those of an empty view, beside the floor: one query, and a `requests`",
-        "session that is kept. For a service googleapiclient makes its methods in each view, which",
-        "nobody who uses it is spared: hence its own least as well. Connections are those of",
-        f"{found['views']} views in {found['threads']} threads. Aim: at most 1.15, and one",
-        "connection a thread.",
+        "Time and CPU time exceeding those of an empty view, relative to the baseline: one query,",
+        "and a `requests` session that is kept. googleapiclient creates the methods of an API for",
+        "each service, as the baseline with googleapiclient shows; here they are created once in a",
+        f"process. Connections are those of {found['views']} views in {found['threads']} threads.",
+        "Target: at most 1.15, and one connection per thread.",
         "",
         "| | time | CPU | connections |",
         "|---|---|---|---|",
@@ -41,7 +41,7 @@ def describe_calls(found: Figures) -> list[str]:
 
 
 def compare(found: Figures, way: str, figure: str) -> float:
-    """Return what a way takes beside the floor, both without the view itself."""
+    """Return a figure relative to the baseline, both without the empty view."""
     empty: float = found["empty"][figure]
     ratio: float = (found[way][figure] - empty) / (found["floor"][figure] - empty)
     return ratio
@@ -50,16 +50,15 @@ def compare(found: Figures, way: str, figure: str) -> float:
 def describe_refreshes(found: Mapping[str, Figures]) -> list[str]:
     """Return the section of row 9: the figures of each database."""
     lines = [
-        "## `google_link_refresh` with 16 workers on 2,000 accounts, over TLS",
+        "## `google_link_refresh` with 16 workers and 2,000 accounts, over TLS",
         "",
-        "Accounts stay ready for use while nobody looks, at the pace of Google and not of new",
-        "connections.",
+        "Refreshing many accounts takes as long as Google's responses; connections are reused.",
         "",
-        "The token endpoint takes 100 ms and is 20 ms away; beside 2,000 × 120 ms ÷ 16. Aim: at",
-        "most 1.2, and 16 connections. Beside it google-auth, as django-allauth's users call it in",
-        "a job, in 16 threads too.",
+        "The token endpoint takes 100 ms and is 20 ms away. The time is relative to",
+        "2,000 × 120 ms ÷ 16. Target: at most 1.2, and 16 connections. It is compared with",
+        "google-auth as users of django-allauth call it in a job, also in 16 threads.",
         "",
-        "| database | | time | CPU for each beside ours | accounts for each connection |",
+        "| database | | time | CPU per account, relative to ours | accounts per connection |",
         "|---|---|---|---|---|",
     ]
     titles = {"ours": "django-google-link", "google_auth": "google-auth"}
@@ -78,17 +77,17 @@ def describe_sharing(found: Mapping[str, Figures]) -> list[str]:
     """Return the section of row 10."""
     shared, alone = found["shared"], found["alone"]
     lines = [
-        "## One service that 16 threads share, 1,600 calls",
+        "## 1,600 calls through one service that 16 threads share",
         "",
-        "A worker with threads may make its service once, and nobody gets another one's answer.",
+        "A threaded worker can build its service once, and each call gets its own response.",
         "",
-        "Beside a client of googleapiclient's for each call, since its own may not be shared. Aim:",
-        "at most a third of the time, and no failure.",
+        "Compared with a new googleapiclient client for each call, because those cannot be shared",
+        "between threads. Target: at most a third of the time, and no failure.",
         "",
         "| | time | CPU | failures | connections |",
         "|---|---|---|---|---|",
     ]
-    for title, one in (("django-google-link, shared", shared), ("a client for each call", alone)):
+    for title, one in (("django-google-link, shared", shared), ("a client per call", alone)):
         time, cpu = (f"1/{alone[figure] / one[figure]:.1f}" for figure in ("wall", "cpu"))
         lines.append(f"| {title} | {time} | {cpu} | {one['failed']} | {one['connections']:,} |")
     return [*lines, ""]

@@ -1,4 +1,4 @@
-"""One of the processes that need a token at the same moment."""
+"""One of several processes that need a token at the same time."""
 
 from __future__ import annotations
 
@@ -7,29 +7,24 @@ import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from threading import Barrier
 
 
 def main() -> None:
-    """Get ready, wait for the word, and print how long each thread took, in seconds."""
+    """Wait for a line on stdin, then print the seconds that each thread took."""
     os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
     import django
 
     django.setup()
-    # What a worker has imported long before.
-    import google.auth.transport.requests
-    import google.oauth2.credentials  # noqa: F401
     from django.contrib.auth import get_user_model
     from django.db import connection
 
     from . import peers
 
-    name, known, user, threads = sys.argv[1:]
+    name, other, user, threads = sys.argv[1:]
     get_token = getattr(peers, name)
-    # A worker that has been up for a while has imported all it needs.
-    get_token(get_user_model().objects.get(pk=known))
-    import_module("requests")
+    # A worker that has been up for a while has refreshed a token before.
+    get_token(get_user_model().objects.get(pk=other))
 
     ready, go = Barrier(int(threads) + 1), Barrier(int(threads) + 1)
 

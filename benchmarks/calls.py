@@ -1,6 +1,6 @@
-"""What a call of a Google API costs a view, a command and a service that threads share.
+"""Measures API calls: from views, from a command, and through a service shared by threads.
 
-The Google that they call is far away: see ``far_google``.
+The calls go to a distant Google: see ``far_google``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _VIEWS = 50
 _WARM_UP = 5
 _THREADS = 4
 
-#: One for each thread, as whoever keeps a connection has to write it.
+#: One for each thread, which is what code has to do to keep a connection.
 _kept = local()
 
 
@@ -37,7 +37,7 @@ def calls_from_views() -> Figures:
         client = _log_in(user)
         order = list(WAYS)
         for turn in range(_WARM_UP + _VIEWS):
-            # Each clears away, in passing, what the one before has left: not always the same one.
+            # Each run frees objects of the one before it, so the order varies.
             shuffle(order)
             for way in order:
                 measured = _measure(lambda way=way, turn=turn: _visit(client, way, turn))
@@ -56,7 +56,7 @@ def calls_from_views() -> Figures:
 
 
 def many_accounts_far_away() -> Figures:
-    """Row 9: ``google_link_refresh`` with 16 workers, over TLS; beside google-auth's own."""
+    """Row 9: ``google_link_refresh`` with 16 workers, over TLS, compared with google-auth."""
     from django.core.management import call_command
 
     from .far_google import ROUND_TRIP, TOKEN_DELAY
@@ -86,7 +86,7 @@ def many_accounts_far_away() -> Figures:
 
 
 def shared_service() -> Figures:
-    """Row 10: one service that 16 threads share, 1,600 calls; beside a client for each call."""
+    """Row 10: 1,600 calls through a service shared by 16 threads, and with a client per call."""
     from . import peers
 
     threads, calls = 16, 1600
@@ -122,12 +122,12 @@ def shared_service() -> Figures:
 
 
 def empty(request: Any, file_id: str) -> str:
-    """A view that knows its user, and calls nothing."""
+    """A view that loads its user, and calls nothing."""
     return str(request.user.pk and file_id)
 
 
 def floor(request: Any, file_id: str) -> str:
-    """The least that any code must do: one query by an index, and a kept connection."""
+    """The baseline: one query that uses an index, and a kept connection."""
     import requests
 
     if not hasattr(_kept, "session"):
@@ -141,7 +141,7 @@ def floor(request: Any, file_id: str) -> str:
 
 
 def floor_of_services(request: Any, file_id: str) -> str:
-    """The least with googleapiclient: a parsed document, and a kept connection."""
+    """The baseline with googleapiclient: a parsed document, and a kept connection."""
     import httplib2
     from google_auth_httplib2 import AuthorizedHttp
     from googleapiclient.discovery import build_from_document
@@ -169,14 +169,14 @@ def our_session(request: Any, file_id: str) -> str:
 
 
 def allauth(request: Any, file_id: str) -> str:
-    """django-allauth and the lines that its users write after it."""
+    """django-allauth, with the code that its users have to write."""
     from . import peers
 
     return _call_with_a_new_client(peers.credentials(_find_social_token(request.user)), file_id)
 
 
 def social_auth(request: Any, file_id: str) -> str:
-    """social-auth and the lines that its users write after it."""
+    """social-auth, with the code that its users have to write."""
     from google.oauth2.credentials import Credentials
 
     from . import peers
@@ -219,7 +219,7 @@ def _call_with_a_new_client(credentials: Any, file_id: str) -> str:
 
 
 def _refresh_as_others(_: int) -> None:
-    """Refresh a token as django-allauth's users do in a job."""
+    """Refresh a token as users of django-allauth do in a job."""
     from google.auth.transport.requests import Request
     from google.oauth2.credentials import Credentials
 
@@ -249,7 +249,7 @@ def _find_social_token(user: Any) -> Any:
 
 
 def _make_user() -> Any:
-    """Make a user whose tokens are fresh, here and at the peers."""
+    """Create a user with fresh tokens in all three packages."""
     from django.contrib.auth import get_user_model
     from django.utils import timezone
 
@@ -278,7 +278,7 @@ def _log_in(user: Any) -> Any:
 
 
 def _visit(client: Any, way: str, turn: int) -> None:
-    """Show the page, and check that the answer is this request's."""
+    """Request the page, and check that the response belongs to this request."""
     response = client.get(f"/calls/{way}/file-{turn}/")
     if (response.status_code, response.content) != (200, f"file-{turn}".encode()):
         raise RuntimeError(f"{way} has failed: {response.status_code} {response.content!r}")
@@ -305,7 +305,7 @@ def _forget_connections() -> None:
 
 
 def _without_errors(call: Callable[[int], bool]) -> Callable[[int], bool]:
-    """Count an error for a wrong answer."""
+    """Raise an error if the response is wrong."""
 
     def try_it(n: int) -> bool:
         try:
@@ -317,7 +317,7 @@ def _without_errors(call: Callable[[int], bool]) -> Callable[[int], bool]:
 
 
 def _measure(work: Callable[[], Any]) -> tuple[float, float]:
-    """Return how long something took, and how much of it this process was computing."""
+    """Return the time that something took, and the CPU time of this process."""
     started, computed = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - started, time.process_time() - computed
@@ -325,7 +325,7 @@ def _measure(work: Callable[[], Any]) -> tuple[float, float]:
 
 @contextmanager
 def _far() -> Any:
-    """Play a Google that is far away, which the settings of all three point to."""
+    """Run a distant Google, and point the settings of all three packages to it."""
     from .far_google import far_google
 
     with far_google() as google:

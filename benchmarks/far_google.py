@@ -1,8 +1,8 @@
-"""A Google that is far away: TLS, connections that are kept, and a round trip of 20 ms.
+"""A distant Google: TLS, persistent connections, and a round trip of 20 ms.
 
-``FakeGoogle`` closes each connection, and is too near for a connection to cost what it does. Bytes
-take half a round trip each way here, and the TCP handshake, which loopback does at once, takes a
-whole one. The certificate is made for the run; those of certifi are trusted too, as everywhere.
+``FakeGoogle`` closes each connection, and connecting on loopback costs almost nothing. Here, bytes
+take half a round trip in each direction, and the TCP handshake takes a whole one. A certificate is
+created for each run; those of certifi are trusted too, as usual.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ import httplib2
 from tests.support.https_servers import HOST, write_certificate
 
 ROUND_TRIP = 0.02  # seconds
-#: What the token endpoint takes by itself.
+#: The time that the token endpoint takes.
 TOKEN_DELAY = 0.1  # seconds
 
 
 class FarGoogle:
-    """Gives orders to the process that plays it.
+    """Controls the process that runs it.
 
     Args:
         pipe: to it.
@@ -42,7 +42,7 @@ class FarGoogle:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The settings of a client whose provider, and whose APIs, it is."""
+        """The settings of a client that uses it as the provider and for APIs."""
         return {
             "CLIENT_ID": "far.apps.googleusercontent.com",
             "CLIENT_SECRET": "not a secret",
@@ -53,7 +53,7 @@ class FarGoogle:
         }
 
     def count_connections(self) -> int:
-        """Return how many connections were opened since the last time this was asked."""
+        """Return the number of connections opened since the last call."""
         self._pipe.send("connections")
         count: int = self._pipe.recv()
         return count
@@ -61,7 +61,7 @@ class FarGoogle:
 
 @contextmanager
 def far_google() -> Iterator[FarGoogle]:
-    """Start that process, trust it, and end it."""
+    """Run that process, and trust its certificate."""
     spawn = get_context("spawn")
     ours, theirs = spawn.Pipe()
     with TemporaryDirectory() as folder:
@@ -69,7 +69,7 @@ def far_google() -> Iterator[FarGoogle]:
         bundle = Path(folder) / "bundle.pem"
         bundle.write_bytes(Path(certifi.where()).read_bytes() + certificate.read_bytes())
         os.environ["REQUESTS_CA_BUNDLE"] = str(bundle)
-        # From the environment it has read them when it was imported.
+        # httplib2 has read the environment when it was imported.
         httplib2.CA_CERTS = str(bundle)
         process = spawn.Process(target=_run, args=(theirs, str(certificate), str(key)), daemon=True)
         process.start()
@@ -105,7 +105,7 @@ def _find_port(server: asyncio.Server) -> int:
 
 
 class _Distance:
-    """Carries bytes to a server and back, and takes its time.
+    """Forwards bytes to a server and back, with a delay.
 
     Args:
         port: of the server.
@@ -114,11 +114,11 @@ class _Distance:
     def __init__(self, port: int) -> None:
         self._port = port
         self.connections = 0
-        # The loop holds none of its tasks, and they would be collected with a closed connection.
+        # The event loop keeps no references to tasks, so they could be garbage-collected.
         self._tasks: set[asyncio.Task[Any] | None] = set()
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry the bytes of one connection."""
+        """Forward the bytes of one connection."""
         self.connections += 1
         task = asyncio.current_task()
         self._tasks.add(task)
@@ -141,7 +141,7 @@ class _Distance:
                 data = await reader.read(65_536)
             except ConnectionError:
                 data = b""
-            # Later than the piece before, so that they stay in order.
+            # Never earlier than the previous piece, to keep the order.
             due = max(due + 1e-6, loop.time() + ROUND_TRIP / 2)
             deliver: Callable[[], object] = _delivery(writer, data)
             loop.call_at(due, deliver)

@@ -1,4 +1,4 @@
-"""A Google in a process of its own, so that it takes no time from what is measured."""
+"""A Google in a separate process, so that it does not affect what is measured."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from django_google_link.testing import FakeGoogle
 
-#: Where Google may send back: the site's callback, and the page of a front end.
+#: The redirect URIs: the site's callback, and the page of a front end.
 PAGE = "https://app.example.com/linked/"
 CALLBACK = "http://testserver/google/callback/"
 
@@ -18,7 +18,7 @@ SCOPES = ["openid", "email", "profile", "https://www.googleapis.com/auth/drive.f
 
 
 class RemoteGoogle:
-    """Gives orders to that process.
+    """Controls that process.
 
     Args:
         pipe: to it.
@@ -29,21 +29,21 @@ class RemoteGoogle:
         self.settings: dict[str, str] = self._ask("settings")
 
     def grant(self, count: int) -> list[dict[str, Any]]:
-        """Return who each of so many new users is, with a refresh and an access token."""
+        """Create users with grants, and return for each the account and its tokens."""
         grants: list[dict[str, Any]] = self._ask("grant", count)
         return grants
 
     def add_people(self, count: int) -> list[str]:
-        """Return the ``sub`` of each of so many new users, who have granted nothing."""
+        """Create users without grants, and return the ``sub`` of each."""
         subs: list[str] = self._ask("add_people", count)
         return subs
 
     def slow_down(self, seconds: float) -> None:
-        """Let each token request take so much longer."""
+        """Delay each token request by some seconds."""
         self._ask("slow_down", seconds)
 
     def token_requests(self) -> int:
-        """Return how many token requests there were since the last time this was asked."""
+        """Return the number of token requests since the last call."""
         count: int = self._ask("token_requests")
         return count
 
@@ -54,7 +54,7 @@ class RemoteGoogle:
 
 @contextmanager
 def google_apart() -> Any:
-    """Start that process, and end it."""
+    """Run that process."""
     spawn = get_context("spawn")
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=_serve, args=(theirs,), daemon=True)

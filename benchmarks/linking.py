@@ -1,4 +1,4 @@
-"""What it costs to link by the endpoints for front ends, beside the redirect of a page."""
+"""Compares linking through the endpoints for front ends with linking by redirect."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Figures = dict[str, Any]
 _LINKS = 1_000
 _WARM_UP = 20
 
-#: Somebody has come back from Google: what is left to do, and to measure.
+#: What remains to be done, and is measured, when a user has returned from Google.
 Completion = Callable[[], Any]
 
 
 def links_completed() -> Figures:
-    """Row 13: 1,000 links completed by each way, one after the other: wall, CPU, statements."""
+    """Row 13: 1,000 links completed in each way, one after the other: wall, CPU, statements."""
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
@@ -37,7 +37,7 @@ def links_completed() -> Figures:
         google_link["CLIENTS"]["default"].update(keys)
         subs = iter(google.add_people(len(WAYS) * (_WARM_UP + _LINKS + 1)))
         for turn in range(_WARM_UP + _LINKS):
-            # Neither is always the one that clears away what the other has left.
+            # Each run frees objects of the one before it, so the order varies.
             for way in sorted(WAYS, reverse=bool(turn % 2)):
                 measured = _measure(WAYS[way](next(subs)))
                 if turn >= _WARM_UP:
@@ -95,7 +95,7 @@ def _consent(url: str, sub: str) -> str:
 
 
 def _measure(complete: Completion) -> tuple[float, float]:
-    """Return what it took: the time, and this process's share of it, in seconds."""
+    """Return the time that it took, and the CPU time of this process, in seconds."""
     started, cpu = time.perf_counter(), time.process_time()
     complete()
     return time.perf_counter() - started, time.process_time() - cpu

@@ -1,4 +1,4 @@
-"""What operators wait for: a rotation of the key, and pages about a million accounts."""
+"""Measures operations: key rotation, pages with a million accounts, and deletion of users."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Figures = dict[str, Any]
 
 _BATCH = 5000
 
-# Two million sealed tokens would take minutes to make, and nobody opens them here.
+# It would take minutes to encrypt two million tokens, and none is decrypted here.
 _MANY_USERS = """
 INSERT INTO auth_user (username, password, first_name, last_name, email, is_superuser, is_staff,
     is_active, date_joined)
@@ -48,7 +48,7 @@ FROM auth_user u WHERE NOT EXISTS (SELECT FROM google_link_googleaccount a WHERE
 
 
 def key_rotation() -> Figures:
-    """Row 4: 20,000 accounts under a new key, and what is lost while others refresh them."""
+    """Row 4: 20,000 accounts re-encrypted, and how many concurrent refreshes are lost."""
     from django_google_link.operations.rotate_keys import rotate
 
     ways: dict[str, Callable[[], Any]] = {"ours": lambda: list(rotate()), "save": _save_each}
@@ -66,7 +66,7 @@ def key_rotation() -> Figures:
 
 
 def key_rotation_rate(count: int) -> float:
-    """Return how many links a second are encrypted with a new key."""
+    """Return how many links per second are encrypted with a new key."""
     from django_google_link.models import GoogleAccount
     from django_google_link.operations.rotate_keys import rotate
 
@@ -101,7 +101,7 @@ def million_accounts() -> Figures:
 
 
 def deleted_users() -> Figures:
-    """Row 12: 50,000 users deleted by a queryset; with a link each, where the app is installed."""
+    """Row 12: 50,000 users deleted by a queryset, each with a link if the app is installed."""
     from django.contrib.auth import get_user_model
     from django.db import connection
 
@@ -159,7 +159,7 @@ def _make_accounts(count: int) -> None:
 
 @contextmanager
 def _new_key() -> Iterator[None]:
-    """Put a new key before the others."""
+    """Add a new key before the others."""
     from django_google_link.encryption.keyring import make_key
 
     google_link: dict[str, Any] = settings.GOOGLE_LINK
@@ -168,7 +168,7 @@ def _new_key() -> Iterator[None]:
 
 
 def _save_each() -> None:
-    """Seal everything anew in the obvious way."""
+    """Re-encrypt everything in the obvious way."""
     from django_google_link.models import GoogleAccount, TokenName
 
     names: tuple[TokenName, ...] = ("refresh_token", "access_token")
@@ -181,7 +181,7 @@ def _save_each() -> None:
 
 @contextmanager
 def _refreshing() -> Iterator[dict[Any, str]]:
-    """Store answers of Google's for accounts at random, and note the last token of each."""
+    """Store token responses for random accounts, and record the last token of each."""
     stopped, tokens = Event(), {}
 
     def work() -> None:
@@ -205,7 +205,7 @@ def _refresh_one() -> tuple[Any, str]:
     from django.utils import timezone
 
     from django_google_link.accounts import lease
-    from django_google_link.accounts.grants import save_refresh
+    from django_google_link.accounts.refreshed_tokens import save_refresh
     from django_google_link.models import GoogleAccount
     from django_google_link.oauth.endpoints import TokenResponse
     from django_google_link.secret import Secret
@@ -226,7 +226,7 @@ def _refresh_one() -> tuple[Any, str]:
 
 
 def _count_lost(refreshed: dict[Any, str]) -> int:
-    """Return how many tokens are not what the last refresh has brought."""
+    """Return how many tokens are not those of the last refresh."""
     from django_google_link.models import GoogleAccount
     from django_google_link.secret import Secret
 
@@ -257,7 +257,7 @@ def _look(client: Any, query: str) -> None:
 
 
 def _status_command() -> None:
-    """Ask as an operator does, in a process of its own."""
+    """Run the command in a separate process, as an operator does."""
     name = str(settings.DATABASES["default"]["NAME"])
     client = {"CLIENT_ID": "id", "CLIENT_SECRET": "secret"}
     subprocess.run(

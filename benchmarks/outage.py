@@ -1,6 +1,6 @@
-"""A site that lives through an outage of Google: its views and its command go on as they would.
+"""Simulates a site during an outage of Google, with its views and its command running as usual.
 
-The time is moved, so that an hour takes minutes. The tests use it as well.
+The clock is moved, so an hour takes minutes. The tests use this too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _COMMAND_EVERY = 600  # seconds
 _WINDOW = 15  # minutes
 _LIFETIME = 3599  # seconds
 _BATCH = 5000
-#: During the outage. With the usual one, a Google that hangs would take its time.
+#: During the outage. The default would make the simulation of a hanging Google too slow.
 _TIMEOUT = 0.3
 
 #: For ``FakeGoogle.failing``.
@@ -30,20 +30,20 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 @dataclass(kw_only=True)
 class Report:
-    """What came of it. Times are in seconds, by the site's clock.
+    """The results. Times are in seconds, by the site's clock.
 
     Attributes:
         requests: at the token endpoint, during the outage.
-        requests_until_open: until the circuit breaker was open.
-        views: how many, during the outage.
-        refused: those that got no token, by the error.
-        commands: how the runs of the command ended, during the outage.
-        recovered_after: the last view without a token, after the end of the outage.
-        waiting: the accounts that would still have to wait then.
-        refreshed: what the first run after the end has said.
+        requests_until_open: of these, those before the circuit breaker opened.
+        views: the number of views during the outage.
+        refused: the number of views without a token, by error.
+        commands: the output of each run of the command during the outage.
+        recovered_after: when the last view without a token was, after the end of the outage.
+        waiting: the number of accounts that still had to wait then.
+        refreshed: the output of the first run after the end.
         busiest_minute: the share of the accounts that are refreshed in the busiest minute of the
             two hours afterwards, if all are in use.
-        busiest_minute_with_one_leeway: the same, if all had the same leeway.
+        busiest_minute_with_one_leeway: the same, with the same leeway for all accounts.
         by_minute: that histogram, as minutes after the first refresh.
     """
 
@@ -61,13 +61,13 @@ class Report:
 
 
 class Site:
-    """So many accounts, whose access tokens expire in the course of the next hour.
+    """A site with accounts whose access tokens expire during the next hour.
 
     Args:
-        google: a ``FakeGoogle``, which the settings point to.
-        accounts: how many.
-        views: in a second, each for an account at random.
-        seed: of what is at random.
+        google: a ``FakeGoogle`` that the settings point to.
+        accounts: the number of accounts.
+        views: per second, each for a random account.
+        seed: of the random numbers.
     """
 
     def __init__(self, google: Any, *, accounts: int, views: float, seed: int = 17) -> None:
@@ -88,7 +88,7 @@ class Site:
         self._opened_with = 0
 
     def live_through(self, fault: dict[str, Any], *, minutes: int) -> Report:
-        """Live through an outage, and for a while after it.
+        """Simulate an outage, and some time after it.
 
         Args:
             fault: for ``FakeGoogle.failing``.
@@ -142,7 +142,7 @@ class Site:
                 self._count_requests()
 
     def _visit(self, key: Any) -> None:
-        """Show a page for which a token is needed."""
+        """Request a page that needs a token."""
         from django_google_link.exceptions import TokenEndpointError
         from django_google_link.models import CircuitBreaker, GoogleAccount
         from django_google_link.services import access_token
@@ -159,13 +159,13 @@ class Site:
             self._opened_with = self._requests
 
     def _count_requests(self) -> None:
-        """Count them before they are too many to be remembered."""
+        """Count the requests before the fake Google discards their records."""
         self._requests += len(self._google.requests_to("token"))
         self._google.clear_requests()
 
 
 def outage_of_an_hour() -> dict[str, Any]:
-    """Row 11, first half: an hour without Google at 10,000 accounts."""
+    """Row 11, first half: an outage of an hour with 10,000 accounts."""
     from django.conf import settings
 
     from django_google_link.models import CircuitBreaker, GoogleAccount
@@ -184,15 +184,15 @@ def outage_of_an_hour() -> dict[str, Any]:
 
 
 def make_accounts(refresh_token: str, access_token: str, expiring: list[float]) -> list[Any]:
-    """Make accounts of one user's, which differ in when their access tokens expire.
+    """Create accounts of one user, whose access tokens expire at different times.
 
     Args:
         refresh_token: of all of them.
         access_token: of all of them.
-        expiring: in how many seconds, for each.
+        expiring: the seconds until the access token of each account expires.
 
     Returns:
-        Their keys.
+        Their primary keys.
     """
     from django.contrib.auth import get_user_model
     from django.utils import timezone
@@ -233,7 +233,7 @@ def _run_command() -> str:
 
 
 def _count_by_minute(rows: list[Any], *, has_spread: bool) -> dict[int, int]:
-    """Return how many accounts are refreshed in each minute, if they are in use all the time."""
+    """Return how many accounts are refreshed in each minute, if they are always in use."""
     from django_google_link.accounts.stored_tokens import choose_leeway, refresh_leeway
 
     moments: list[timedelta] = []

@@ -1,6 +1,6 @@
-"""A page that has nothing to do with Google, on a site whose users wait for Google.
+"""Measures a page that does not use Google, on a site whose users wait for Google.
 
-The site is gunicorn with four workers that serve one request at a time each. The tests use it too.
+The site runs gunicorn with four synchronous workers. The tests use this too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 _HOST = "127.0.0.1"
 _PAGES_PER_SECOND = 5
 _ONSET = 30  # seconds
-#: Nobody waits for longer, and the page has failed then.
+#: A page that takes longer has failed.
 _LONGEST = 60.0
 
 
@@ -39,15 +39,15 @@ class Delays:
 
 @dataclass(kw_only=True)
 class Report:
-    """What came of it. Times are in seconds, and ``None`` where there was nothing.
+    """The results. Times are in seconds, and ``None`` if there are none.
 
     Attributes:
-        opened_after: when the circuit breaker opened, after the first user came.
-        first: the page beside, in the first half minute.
+        opened_after: the time from the first user until the circuit breaker opened.
+        first: delays of the page in the first 30 seconds.
         afterwards: the same, after that.
-        once_open: the same, when all who were waiting as it opened were served.
-        users: how many came for a token, by what they got.
-        failed: pages that did not come at all.
+        once_open: the same, once the users who were waiting when it opened had been served.
+        users: the number of users who needed a token, by result.
+        failed: the number of pages without a response.
     """
 
     opened_after: float | None
@@ -59,7 +59,7 @@ class Report:
 
 
 def page_beside() -> dict[str, Any]:
-    """Row 11, second half: a minute and a half with a Google that hangs."""
+    """Row 11, second half: 90 seconds with a Google that does not respond."""
     from django.conf import settings
 
     from .google import google_apart
@@ -80,10 +80,10 @@ def page_beside() -> dict[str, Any]:
 def measure(
     keys: list[Any], *, google: Mapping[str, Any], database: str, http_timeout: float = 10
 ) -> Report:
-    """Let one user a second come for a token, and look at another page meanwhile.
+    """Request a page that needs a token once per second, and another page meanwhile.
 
     Args:
-        keys: of the accounts, whose access tokens have ended; one a user.
+        keys: the primary keys of the accounts, one per user, whose access tokens have expired.
         google: the settings of the client.
         database: the name of the database on PostgreSQL.
         http_timeout: the setting, in seconds.
@@ -99,7 +99,7 @@ def measure(
     users: list[_Visit] = []
     pages: list[_Visit] = []
     with _served(environment) as port:
-        _Visit(port, "/needs-nothing/").join()  # The workers are there.
+        _Visit(port, "/needs-nothing/").join()  # The workers have started.
         started = time.time()
         for turn in range(_PAGES_PER_SECOND * len(keys)):
             time.sleep(max(started + turn / _PAGES_PER_SECOND - time.time(), 0))
@@ -145,7 +145,7 @@ def _summarize(pages: list[_Visit]) -> Delays | None:
 
 
 class _Visit(Thread):
-    """Somebody who asks for a page, whoever else is waiting.
+    """A user who requests a page, independently of all others.
 
     Args:
         port: of the site.
@@ -170,7 +170,7 @@ class _Visit(Thread):
 
 @contextmanager
 def _served(environment: dict[str, str]) -> Iterator[int]:
-    """Serve the site, and return its port."""
+    """Serve the site, and yield its port."""
     command = [sys.executable, "-m", "gunicorn", "django.core.wsgi:get_wsgi_application()"]
     options = ["--workers", "4", "--worker-class", "sync", "--log-level", "error", "--preload"]
     with socket.create_server((_HOST, 0), backlog=2048) as server:

@@ -1,4 +1,4 @@
-"""Pages of a site: those that need a token or an API, and one that has nothing to do with them."""
+"""Pages of the measured site, with and without a token or an API call."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .calls import WAYS
 
 
 def needs_token(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Do what the guide to outages says."""
+    """Handle outages as the guide says."""
     try:
         access_token(GoogleAccount.objects.get(pk=pk))
     except RefreshUnavailableError as error:
@@ -24,10 +24,10 @@ def needs_token(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 def needs_nothing(request: HttpRequest) -> HttpResponse:
-    """Ask the database something."""
+    """Make a database query."""
     return HttpResponse(str(get_user_model().objects.count()))
 
 
 def calls(request: HttpRequest, way: str, file_id: str) -> HttpResponse:
-    """Call an API once, in one way or another."""
+    """Make one API call, in one of the compared ways."""
     return HttpResponse(WAYS[way](request, file_id))

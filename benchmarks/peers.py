@@ -1,4 +1,4 @@
-"""The same work as people do it today: what a view gets from each, with a fresh Drive client.
+"""The compared packages: a fresh, authorized Drive client for a view, from each of them.
 
 Each function takes a user and returns an authorized client; ``*_token`` returns an access token.
 """
@@ -16,7 +16,7 @@ DRIVE = "https://www.googleapis.com/auth/drive.file"
 
 
 class LoopbackGoogle(GoogleOAuth2):
-    """social-auth's backend, which asks our Google."""
+    """social-auth's backend, which uses the fake Google."""
 
     ACCESS_TOKEN_URL = settings.GOOGLE.get("TOKEN_ENDPOINT", "")
     REFRESH_TOKEN_URL = ACCESS_TOKEN_URL
@@ -43,7 +43,7 @@ def _our_view() -> Any:
 
 
 def floor(user: Any) -> Any:
-    """The least that any code must do: one query by an index, and a parsed document."""
+    """The baseline: one query that uses an index, and a parsed document."""
     from allauth.socialaccount.models import SocialToken
     from googleapiclient.discovery import build_from_document
 
@@ -62,7 +62,7 @@ def document() -> Any:
 
 
 def allauth(user: Any) -> Any:
-    """django-allauth and the lines that its users write after it."""
+    """django-allauth, with the code that its users have to write."""
     from allauth.socialaccount.models import SocialToken
     from googleapiclient.discovery import build
 
@@ -71,7 +71,7 @@ def allauth(user: Any) -> Any:
 
 
 def social_auth(user: Any) -> Any:
-    """social-auth and the lines that its users write after it."""
+    """social-auth, with the code that its users have to write."""
     from google.oauth2.credentials import Credentials
     from googleapiclient.discovery import build
 
@@ -86,7 +86,7 @@ def our_token(user: Any) -> str:
 
 
 def allauth_token(user: Any) -> str:
-    """A fresh access token from django-allauth's row, as its users get and store one."""
+    """A fresh access token for django-allauth's row, as its users obtain and store one."""
     from allauth.socialaccount.models import SocialToken
     from google.auth.transport.requests import Request
 
@@ -107,7 +107,7 @@ def social_auth_token(user: Any) -> str:
 
 
 def credentials(token: Any) -> Any:
-    """google-auth's credentials of django-allauth's row."""
+    """google-auth credentials from django-allauth's row."""
     from google.oauth2.credentials import Credentials
 
     google = settings.GOOGLE
@@ -122,7 +122,7 @@ def credentials(token: Any) -> Any:
 
 
 def link(user: Any, grant: dict[str, Any], expires_at: datetime) -> None:
-    """Give this user the same grant in all three."""
+    """Store the same grant of this user in all three packages."""
     from allauth.socialaccount.models import SocialAccount, SocialToken
     from social_django.models import UserSocialAuth
 

@@ -1,4 +1,4 @@
-"""Figures as bars: an SVG that can be read on a light and on a dark page."""
+"""Draws bar charts as SVG, for light and dark pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LINE = 26
 _BAR = 16
 _VALUES = 60
 
-# Dark pages get lighter ink; the ground is the page's own.
+# Text is lighter on dark pages; the background is transparent.
 _STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #1f2328; }
 .title { font-weight: 600; }
@@ -26,11 +26,11 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328; }
 
 
 def draw_bars(groups: Mapping[str, Mapping[str, float]], *, ours: str) -> str:
-    """Return an SVG with a group of bars under each title, drawn to the group's longest.
+    """Return an SVG with a group of bars under each title, scaled to the longest bar.
 
     Args:
-        groups: titles, and what each bar says and how long it is.
-        ours: the word that marks the bars to stand out, in what they say.
+        groups: for each title, the labels and lengths of its bars.
+        ours: text in the labels of the bars to highlight.
     """
     parts: list[str] = []
     said: list[str] = []

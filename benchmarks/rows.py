@@ -1,4 +1,4 @@
-"""What is measured. Each row runs in a process of its own, and prints its figures as JSON."""
+"""The measurements. Each row runs in a separate process, and prints its figures as JSON."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ def view_with_a_fresh_token() -> Figures:
 
 
 def callers_at_expiry() -> Figures:
-    """Row 2: 24 callers in 6 processes, at the second in which the token has expired."""
+    """Row 2: 24 callers in 6 processes, when the token has just expired."""
     figures = {}
     for name in ("our_token", "allauth_token", "social_auth_token"):
         with _google() as google:
-            [known] = _users(1, expires_in=3000, google=google)
-            [user] = _users(1, expires_in=-60, google=google)
+            [user, *others] = _users(7, expires_in=-60, google=google)
             google.slow_down(DELAY)
-            google.token_requests()
-            seconds = _callers(name, known.pk, user.pk, processes=6, threads=4)
+            seconds = _callers(
+                name, user.pk, others=[other.pk for other in others], threads=4, google=google
+            )
             figures[name] = {"requests": google.token_requests(), "slowest": max(seconds) / DELAY}
     return figures
 
@@ -85,7 +85,7 @@ def many_accounts() -> Figures:
 
 
 def memory_of_services() -> Figures:
-    """Row 7: what 1,000 service objects hold, in bytes each."""
+    """Row 7: the memory of 1,000 service objects, in bytes per object."""
     from . import peers
 
     with _google() as google:
@@ -111,12 +111,12 @@ def _timed(work: Callable[[], Any]) -> float:
 
 
 def _fresh(user: Any) -> Any:
-    """Return the user as the next request would have it: nothing is remembered."""
+    """Return the user as the next request would load it, without cached attributes."""
     return type(user)(pk=user.pk, username=user.username)
 
 
 def _users(count: int, *, expires_in: float, google: Any) -> list[Any]:
-    """Make users who have granted the same to us and to the peers."""
+    """Create users with the same grants in all three packages."""
     from django.contrib.auth import get_user_model
     from django.utils import timezone
 
@@ -133,23 +133,31 @@ def _users(count: int, *, expires_in: float, google: Any) -> list[Any]:
     return users
 
 
-def _callers(name: str, known: int, user: int, *, processes: int, threads: int) -> list[float]:
-    """Let callers loose at the same moment, and return how long each took, in seconds."""
+def _callers(name: str, user: int, *, others: list[int], threads: int, google: Any) -> list[float]:
+    """Start callers at the same moment, and return how long each of them took, in seconds.
+
+    There is a process for each of the other users: it refreshes the token of that one beforehand.
+    """
     environment = {
         **os.environ,
         "BENCH_NAME": str(settings.DATABASES["default"]["NAME"]),
         "BENCH_GOOGLE": json.dumps(settings.GOOGLE),
     }
-    command = [sys.executable, "-m", "benchmarks.caller", name, str(known), str(user), str(threads)]
+    command = [sys.executable, "-m", "benchmarks.caller", name]
     workers = [
         subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*command, str(other), str(user), str(threads)],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
-        for _ in range(processes)
+        for other in others
     ]
     pipes: list[Any] = [(worker.stdin, worker.stdout) for worker in workers]
     for _, stdout in pipes:
         stdout.readline()
+    google.token_requests()
     for stdin, _ in pipes:
         stdin.write("\n")
         stdin.flush()
@@ -158,7 +166,7 @@ def _callers(name: str, known: int, user: int, *, processes: int, threads: int) 
 
 @contextmanager
 def _google() -> Any:
-    """Play Google in another process, which the settings of all three point to."""
+    """Run Google in another process, and point the settings of all three packages to it."""
     from . import peers
     from .google import google_apart
 
@@ -192,7 +200,7 @@ ROWS = {
 
 
 def main() -> None:
-    """Run the row that the first argument names, in a database of its own."""
+    """Run the row that the first argument names, in a separate database."""
     with TemporaryDirectory() as folder:
         os.environ.setdefault("BENCH_SQLITE", str(Path(folder) / "bench.sqlite3"))
         os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"

@@ -1,7 +1,7 @@
-"""What a number of links takes on PostgreSQL: bytes, times, and what cannot be partitioned.
+"""Measures many links on PostgreSQL: their size, times, and which tables can be partitioned.
 
-``python -m benchmarks.scale --links 1000000`` fills a database of its own, measures, and writes
-``scale_results.md``, which the documentation shows as it is.
+``python -m benchmarks.scale --links 1000000`` fills a separate database, measures, and writes
+``scale_results.md``, which the documentation includes.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ RESULTS = Path(__file__).parent / "scale_results.md"
 #: The lengths of Google's tokens, in characters.
 REFRESH_TOKEN_LENGTH = 103
 ACCESS_TOKEN_LENGTH = 218
-#: Links that Google can really be asked for, among all the others.
+#: The number of links that the fake Google knows.
 REAL = 500
 
-#: After so many days ``google_link_refresh`` uses a refresh token, unless it is told otherwise.
+#: The default of ``google_link_refresh --unused-for``.
 UNUSED_DAYS = 90
 
 _USERS = """
@@ -39,7 +39,7 @@ INSERT INTO auth_user (username, password, first_name, last_name, email, is_supe
     is_active, date_joined)
 SELECT 'user' || n, '', '', '', '', false, false, true, now() FROM generate_series(1, %s) n
 """
-# Nobody decrypts these: they are as long as a sealed token, and compress as badly.
+# These are never decrypted. They are as long as encrypted tokens, and as hard to compress.
 _LINKS = """
 INSERT INTO google_link_googleaccount (id, user_id, client, issuer, client_id, sub, email,
     email_verified, name, picture, hosted_domain, label, is_default, is_chosen_default,
@@ -69,7 +69,7 @@ SELECT id, user_id::text, client, issuer, sub, 'linked',
     'user', user_id::text, linked_at
 FROM google_link_googleaccount
 """
-#: What PostgreSQL is asked to partition, and by what.
+#: The tables to partition, and by which column.
 _PARTITIONS = {
     "`google_link_googleaccount`, by user": ("google_link_googleaccount", "HASH (user_id)"),
     "`google_link_googleaccount`, by id": ("google_link_googleaccount", "HASH (id)"),
@@ -148,9 +148,9 @@ def _describe_sizes(links: int) -> Iterator[str]:
 
     tables = {
         "google_link_googleaccount": "link, with both tokens",
-        "google_link_historyentry": "entry of the history",
+        "google_link_historyentry": "history entry",
     }
-    yield "| bytes for one | table | indexes | together |"
+    yield "| bytes per row | table | indexes | total |"
     yield "|---|---|---|---|"
     for table, title in tables.items():
         with connection.cursor() as cursor:
@@ -180,28 +180,30 @@ def _describe_times(real: list[Any]) -> Iterator[str]:
     some = GoogleAccount.objects.order_by("pk")[random.randrange(100)]
     seconds_used = _expire(real)
     works: dict[str, Callable[[], Any]] = {
-        "`access_token(user)`, the stored one is fresh": lambda: access_token(random.choice(real)),
-        "`access_token(user)`, the stored one has expired, Google answers at once": lambda: (
+        "`access_token(user)`, with a fresh stored token": lambda: access_token(
+            random.choice(real)
+        ),
+        "`access_token(user)`, with an expired token, Google answering immediately": lambda: (
             access_token(next(seconds_used))
         ),
-        "the link that a security event names by its token": lambda: list(
+        "finding the link for a security event that names its token": lambda: list(
             GoogleAccount.objects.filter(
                 refresh_token_prefix_digest=some.refresh_token_prefix_digest
             )
         ),
-        "admin: the list": lambda: _look(client, "googleaccount/"),
-        "admin: links that need to be linked again": lambda: _look(
+        "admin: list of links": lambda: _look(client, "googleaccount/"),
+        "admin: accounts that have to be linked again": lambda: _look(
             client, "googleaccount/?status__exact=needs_reauthorization"
         ),
         "admin: search for an e-mail address": lambda: _look(client, "googleaccount/?q=user77@"),
-        "admin: one link, with its history": lambda: _look(
+        "admin: one link with its history": lambda: _look(
             client, f"googleaccount/{some.pk}/change/"
         ),
-        "admin: the history": lambda: _look(client, "historyentry/"),
+        "admin: list of history entries": lambda: _look(client, "historyentry/"),
         "admin: the history of one link": lambda: _look(
             client, f"historyentry/?account_id={some.pk}"
         ),
-        "admin: the history of a client that has all of the links": lambda: _look(
+        "admin: the history of a client with all of the links": lambda: _look(
             client, "historyentry/?client=default"
         ),
         "admin: the history of clients that are not configured": lambda: _look(
@@ -209,7 +211,7 @@ def _describe_times(real: list[Any]) -> Iterator[str]:
         ),
     }
     assert HistoryEntry.objects.exists()
-    yield "| what a user or an operator waits for | milliseconds, best of 9 |"
+    yield "| operation | milliseconds, best of 9 |"
     yield "|---|---|"
     for title, work in works.items():
         yield f"| {title} | {_best(work) * 1000:,.1f} |"
@@ -224,29 +226,29 @@ def _describe_bulk(links: int, real: list[Any], rotated: float) -> Iterator[str]
     due = list_due_accounts(
         expiring_within=timedelta(minutes=15), unused_for=timedelta(days=UNUSED_DAYS)
     )
-    yield "| work in bulk | |"
+    yield "| bulk operation | |"
     yield "|---|---|"
-    yield f"| `google_link_status`, a process of its own | {_time_status():.1f} s |"
+    yield f"| `google_link_status`, in a new process | {_time_status():.1f} s |"
     scan = _timed(lambda: list(due.order_by("pk").values_list("pk")))
-    yield f"| `google_link_refresh`: finding what is due among {links:,} | {scan:.1f} s |"
+    yield f"| `google_link_refresh`: finding the due ones among {links:,} | {scan:.1f} s |"
     yield (
-        "| one refresh, Google answering at once: sequential refreshes of one process "
-        f"| {1 / per_refresh:,.0f} a second |"
+        "| sequential refreshes in one process, Google answering immediately "
+        f"| {1 / per_refresh:,.0f} per second |"
     )
     for processes in (1, 2, 4):
         rate = _time_refresh_command(real, processes)
         yield (
-            f"| `google_link_refresh`, {processes} at once with 16 workers each, Google takes "
-            f"100 ms | {rate:,.0f} refreshes a second |"
+            f"| {processes} × `google_link_refresh` with 16 workers, Google answering after "
+            f"100 ms | {rate:,.0f} refreshes per second |"
         )
-    yield f"| queries: a fresh token, a refresh | {fresh}, {refreshed} |"
+    yield f"| queries for a fresh token, for a refresh | {fresh}, {refreshed} |"
     yield f"| write-ahead log of one refresh | {wal / 1024:,.1f} KiB |"
-    yield f"| `google_link_rotate_keys` | {rotated:,.0f} links a second |"
+    yield f"| `google_link_rotate_keys` | {rotated:,.0f} links per second |"
     yield ""
 
 
 def _describe_growth(links: int, rotated: float) -> Iterator[str]:
-    """Say what follows for more links, in proportion."""
+    """Extrapolate to more links, in proportion."""
     from django.db import connection
 
     with connection.cursor() as cursor:
@@ -256,8 +258,8 @@ def _describe_growth(links: int, rotated: float) -> Iterator[str]:
         )
         [(accounts, entries)] = cursor.fetchall()
     yield (
-        "| links | table of links | history, ten entries a link "
-        "| refreshes a second that keep unused tokens alive | a new encryption key, one process |"
+        "| links | table of links | history, ten entries per link "
+        "| refreshes per second to keep unused tokens valid | key rotation, one process |"
     )
     yield "|---|---|---|---|---|"
     for factor in (1, 10, 100):
@@ -274,7 +276,7 @@ def _describe_growth(links: int, rotated: float) -> Iterator[str]:
 def _describe_partitions() -> Iterator[str]:
     from django.db import DatabaseError, connection, transaction
 
-    yield "| partitioned | PostgreSQL says |"
+    yield "| partitioned table | PostgreSQL's answer |"
     yield "|---|---|"
     for title, (table, by) in _PARTITIONS.items():
         said = "possible"
@@ -319,7 +321,7 @@ _DRIVE = "https://www.googleapis.com/auth/drive.file"
 
 
 def _make_real_links() -> list[Any]:
-    """Make links whose tokens the fake Google knows, and return their users."""
+    """Create links whose tokens the fake Google knows, and return their users."""
     from django.contrib.auth import get_user_model
 
     from django_google_link.testing import make_google_account
@@ -337,7 +339,7 @@ _google_apart: list[Any] = []
 
 @contextmanager
 def _google() -> Iterator[None]:
-    """Play Google in another process."""
+    """Run Google in another process."""
     from .google import google_apart
 
     with google_apart() as google:
@@ -349,7 +351,7 @@ def _google() -> Iterator[None]:
 
 
 def _expire(real: list[Any]) -> Iterator[Any]:
-    """Yield one user after the other, whose access token has expired."""
+    """Yield users whose access tokens have expired."""
     from django.utils import timezone
 
     from django_google_link.models import GoogleAccount
@@ -362,7 +364,7 @@ def _expire(real: list[Any]) -> Iterator[Any]:
 
 
 def _count_queries(user: Any) -> tuple[int, int]:
-    """Return how many queries it takes to get a token: that is fresh, and that has expired."""
+    """Return the number of queries for a fresh token, and for an expired one."""
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
@@ -378,7 +380,7 @@ def _count_queries(user: Any) -> tuple[int, int]:
 
 
 def _count_wal(real: list[Any]) -> tuple[float, float]:
-    """Return the bytes that one refresh writes ahead, and its seconds."""
+    """Return the write-ahead log of one refresh in bytes, and its duration in seconds."""
     from django.db import connection
     from django.utils import timezone
 
@@ -399,7 +401,7 @@ def _count_wal(real: list[Any]) -> tuple[float, float]:
 
 
 def _time_refresh_command(real: list[Any], processes: int) -> float:
-    """Return how many of the real links these processes refresh in a second."""
+    """Return how many of the real links these processes refresh per second."""
     from django.utils import timezone
 
     from django_google_link.models import GoogleAccount
@@ -439,7 +441,7 @@ def _run_commands(command: list[str], processes: int) -> None:
 
 
 def _time_rotation() -> float:
-    """Return how many links a new key seals in a second."""
+    """Return how many links are re-encrypted per second."""
     from .operating import key_rotation_rate
 
     return key_rotation_rate(10_000)
@@ -457,7 +459,7 @@ def _timed(work: Callable[[], Any]) -> float:
 
 
 def _best(work: Callable[[], Any]) -> float:
-    """Return the best of many: what other processes of the machine add is left out."""
+    """Return the shortest time of several runs, to exclude the effect of other processes."""
     return min(_timed(work) for _ in range(9))
 
 

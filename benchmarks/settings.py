@@ -1,4 +1,4 @@
-"""One site that has this app and both peers installed."""
+"""Settings of a site with this app and both compared packages."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ DATABASES = {"default": DATABASES[os.environ.get("BENCH_DATABASE", "sqlite")]}
 if "BENCH_NAME" in os.environ:  # A worker of a benchmark uses the database that was made for it.
     DATABASES["default"]["NAME"] = os.environ["BENCH_NAME"]
 
-# What the process that plays Google has said about itself.
+# The settings of the Google process.
 GOOGLE: dict[str, str] = json.loads(os.environ.get("BENCH_GOOGLE", "{}"))
 
 GOOGLE_LINK = {

@@ -1,4 +1,4 @@
-"""What the app adds to the start of every process."""
+"""Measures what the app adds to the start of a process."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ print(json.dumps({"seconds": seconds, "heavy": len(heavy & loaded), "modules": l
 def start_of_a_process() -> dict[str, Any]:
     """Row 5: ``django.setup()`` with and without the app, interleaved, the fastest of many.
 
-    A few thousand objects more may bring one more run of the garbage collector over all there are,
-    or may not: so once more without it.
+    A few thousand additional objects may or may not trigger another run of the garbage collector,
+    so it is also measured without it.
     """
     with_gc, without_gc = _compared(collects=True), _compared(collects=False)
     return {**with_gc, "milliseconds_without_gc": without_gc["milliseconds"]}
@@ -54,7 +54,7 @@ def _compared(*, collects: bool) -> dict[str, Any]:
             if turn:  # The first one compiles.
                 runs["without"].append(without)
                 runs["with"].append(with_app)
-    # The work is the same each time: whatever takes longer is somebody else's.
+    # The work is always the same, so the shortest time is the least disturbed one.
     seconds = {name: min(run["seconds"] for run in found) for name, found in runs.items()}
     return {
         "ratio": seconds["with"] / seconds["without"],

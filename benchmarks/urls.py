@@ -1,4 +1,4 @@
-"""The pages that linking needs, the admin, and those of a site's own."""
+"""The URLs of the measured site: linking, the admin, and its own pages."""
 
 from django.contrib import admin
 from django.urls import include, path

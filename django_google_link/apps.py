@@ -18,7 +18,7 @@ class GoogleLinkConfig(AppConfig):
         from .models import GoogleAccount
 
         usage.connect_signals()
-        # A project may have proxies of it, which send signals of their own.
+        # Deleting through a proxy model sends the signal with the proxy as its sender.
         for model in apps.get_models():
             if model._meta.concrete_model is GoogleAccount:
                 pre_delete.connect(deletions.enqueue_deleted, sender=model)

@@ -34,10 +34,10 @@ Chooser = TypeVar("Chooser", bound=HttpRequest)
 
 
 class _GoogleDecorator(Protocol):
-    """How both are used: bare, or called with options.
+    """The type of both decorators, which are used bare or called with options.
 
-    The view may annotate its request as Django's or as one of ``django_google_link.request``. What
-    is returned takes any request.
+    The view may annotate its request with ``HttpRequest`` or a class of
+    ``django_google_link.request``. The decorated view accepts any ``HttpRequest``.
     """
 
     @overload
@@ -60,7 +60,7 @@ class _GoogleDecorator(Protocol):
 
 
 def _make_decorator(wrap_view: Callable[[Any, Requirement], Any]) -> _GoogleDecorator:
-    """Return a decorator with all the options, that can be used bare as well."""
+    """Return a decorator that takes the options of both, and can be used bare too."""
 
     name = wrap_view.__name__
 
@@ -76,7 +76,7 @@ def _make_decorator(wrap_view: Callable[[Any, Requirement], Any]) -> _GoogleDeco
         **unknown: Any,
     ) -> Any:
         if view is not None and not callable(view):
-            raise TypeError(f"Name the option: scopes={view!r}, and so on.")
+            raise TypeError(f"Pass options by name: scopes={view!r}.")
         options = {
             "scopes": scopes,
             "optional_scopes": optional_scopes,
@@ -96,7 +96,7 @@ def _make_decorator(wrap_view: Callable[[Any, Requirement], Any]) -> _GoogleDeco
 
         return decorate if view is None else decorate(view)
 
-    # Python itself would not say which one is meant.
+    # **unknown is there for a better error message, and is not part of the signature.
     own = signature(decorator)
     plain = [one for one in own.parameters.values() if one.kind is not one.VAR_KEYWORD]
     decorator.__signature__ = own.replace(parameters=plain)  # type: ignore[attr-defined]
@@ -107,35 +107,40 @@ def _make_decorator(wrap_view: Callable[[Any, Requirement], Any]) -> _GoogleDeco
 
 @_make_decorator
 def google_required(view: Any, requirement: Requirement) -> Any:
-    """Run the view only for a user who has linked a Google account with these scopes.
+    """Run the view only for users who have linked a Google account with these scopes.
 
-    Others are sent to consent, or told how to get there, as befits the caller. ``request.google``
-    is a :class:`~django_google_link.request.GoogleAccess`; annotate the request as
-    :class:`~django_google_link.request.GoogleRequiredRequest`.
+    Other users are redirected to Google's consent page; where a redirect cannot work, the response
+    says where to go. ``request.google`` is a :class:`~django_google_link.request.GoogleAccess`;
+    annotate the request as :class:`~django_google_link.request.GoogleRequiredRequest`.
 
     Args:
-        scopes: all of which are required; by default the client's ``SCOPES``.
-        optional_scopes: asked for at the same time, but not required.
-        client: the name of the OAuth client; by default ``CLIENT_RESOLVER``'s, or ``"default"``.
-        account: a callable that gets the request and returns the account to use, its id, or
-            ``None`` for the usual choice. An id that is not this user's is a 404.
-        return_url: a path on this site to come back to, in place of the page itself.
+        scopes: the required scopes; by default the client's ``SCOPES``.
+        optional_scopes: scopes that are requested too, but not required.
+        client: the name of the OAuth client; by default the one that ``CLIENT_RESOLVER`` returns,
+            or ``"default"``.
+        account: a callable that takes the request and returns the account to use, its id, or
+            ``None`` for the default choice. The id of another user's account results in a 404.
+        return_url: a path on this site to which the user returns; by default this page.
     """
     return wrap_view(view, requirement, required=True)
 
 
 @_make_decorator
 def google_aware(view: Any, requirement: Requirement) -> Any:
-    """Run the view for everybody, with ``request.google`` to ask and to offer the link.
+    """Run the view for every user, with ``request.google`` telling whether an account is linked.
 
-    Arguments as :func:`google_required`. Annotate the request as
+    The arguments are those of :func:`google_required`. Annotate the request as
     :class:`~django_google_link.request.GoogleAwareRequest`.
     """
     return wrap_view(view, requirement, required=False)
 
 
 def wrap_view(view: Any, requirement: Requirement, *, required: bool) -> Any:
-    """Return a view that is run with ``request.google``, or only where that is ready."""
+    """Return a view that sets ``request.google``.
+
+    Args:
+        required: whether the view runs only if the requirement is met.
+    """
     wrap = _wrap_async_view if _is_async(view) else _wrap_sync_view
     wrapper = wrap(view, requirement, required=required)
     setattr(wrapper, REQUIREMENT_ATTRIBUTE, requirement)
@@ -143,8 +148,8 @@ def wrap_view(view: Any, requirement: Requirement, *, required: bool) -> Any:
 
 
 def _is_async(view: Any) -> bool:
-    # A mixin hands over a method and method_decorator(…, name="dispatch") a partial of one, which
-    # is no coroutine function and yet returns a coroutine where the handlers of its class do.
+    # A mixin passes a bound dispatch(), and method_decorator(…, name="dispatch") a partial of one.
+    # Neither is a coroutine function, but it returns a coroutine if the handlers are asynchronous.
     instance = getattr(getattr(view, "func", view), "__self__", None)
     return iscoroutinefunction(view) or bool(getattr(instance, "view_is_async", False))
 
@@ -171,9 +176,9 @@ def _wrap_sync_view(view: Any, requirement: Requirement, *, required: bool) -> A
 def _explain_coroutine(view: Any) -> str:
     name = getattr(view, "__qualname__", repr(view))
     return (
-        f"{name}() returned a coroutine and does not look asynchronous: a decorator below ours "
-        "hides that it is. Put ours below that one, next to the view, or mark what it returns "
-        "by asgiref.sync.markcoroutinefunction()."
+        f"{name}() returned a coroutine but is not a coroutine function: another decorator hides "
+        "that the view is asynchronous. Put the decorator of django_google_link below that one, "
+        "next to the view, or mark that one's wrapper with asgiref.sync.markcoroutinefunction()."
     )
 
 
@@ -197,8 +202,8 @@ def _wrap_async_view(view: Any, requirement: Requirement, *, required: bool) -> 
 def _attach_access(request: HttpRequest, requirement: Requirement) -> GoogleAccess:
     if not hasattr(request, "META"):
         raise TypeError(
-            f"{type(request).__name__} is no request. On a method use method_decorator, or the "
-            "mixins of django_google_link on its class."
+            f"The view was called with {type(request).__name__} instead of a request. Decorate a "
+            "method with method_decorator, or use the mixins of django_google_link in its class."
         )
     access = GoogleAccess(request, requirement)
     setattr(request, conf.request_attribute, access)

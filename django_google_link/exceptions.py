@@ -1,4 +1,4 @@
-"""What can go wrong, as a tree: catch as much of it as you can deal with."""
+"""The exceptions of this app. All but ``SettingsError`` derive from ``GoogleLinkError``."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ __all__ = [
 
 
 class GoogleLinkError(Exception):
-    """Superclass of all errors of this app. Never raised itself."""
+    """Base class of this app's errors. Never raised directly."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reduce_error(self, type(self))
 
 
 def _reduce_error(error: BaseException, cls: type[BaseException]) -> tuple[Any, ...]:
-    """Let a copy or a pickle have all attributes, whatever the constructor takes."""
+    """Return a value for ``__reduce__`` that keeps all attributes and skips ``__init__``."""
     return (_restore_error, (cls, error.args), error.__dict__)
 
 
@@ -65,14 +65,14 @@ class ConsentRequiredError(GoogleLinkError):
     google-auth's own credentials catches it.
 
     Args:
-        message: for the developer; defaults to the class's own sentence.
-        reason: a word for programs, such as ``"not_linked"`` or ``"revoked"``.
+        message: for the developer; defaults to the class's ``default_message``.
+        reason: a machine-readable word, such as ``"not_linked"`` or ``"revoked"``.
         missing_scopes: the scopes that the user has yet to grant.
         account: the ``GoogleAccount`` concerned, if there is one.
-        client: the name of the OAuth client concerned, if one was named.
+        client: the name of the OAuth client concerned, if known.
 
-    ``user_id`` is the primary key of the user who must act, where that is known. Client and user
-    follow the account, whenever that is set.
+    ``user_id`` is the primary key of the user who must act, if known. Setting ``account`` sets
+    ``client`` and ``user_id`` too.
     """
 
     default_message = "The user has to give consent."
@@ -101,7 +101,7 @@ class ConsentRequiredError(GoogleLinkError):
 
     @property
     def account(self) -> GoogleAccount | None:
-        """The account concerned; ``client`` and ``user_id`` are set along with it."""
+        """The account concerned. Setting it sets ``client`` and ``user_id`` too."""
         return self._account
 
     @account.setter
@@ -111,7 +111,7 @@ class ConsentRequiredError(GoogleLinkError):
             self.client, self.user_id = account.client, account.user_id
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The class itself, and not the one that was made for it.
+        # The public class, not the subclass made by _make_refresh_error().
         return _reduce_error(self, type(self).__bases__[0])
 
 
@@ -137,15 +137,14 @@ class MissingScopesError(ConsentRequiredError):
 
 
 class GrantLostError(ConsentRequiredError):
-    """The account has to be linked again; mostly since Google no longer honours the grant.
+    """The account has to be linked again, usually because Google no longer honours the grant.
 
     ``reason`` is ``"revoked"`` (it was revoked, or it expired), ``"session_policy"`` (Google
-    Cloud session control, which concerns apps with Google Cloud scopes), ``"undecryptable"`` (the
-    stored token was damaged), ``"requested"`` (an operator has asked for consent again),
-    ``"retired"`` (it had a scope that is no longer used),
-    ``"account_disabled"``, ``"account_hijacked"`` or ``"account_bulk"`` (Google has disabled the
-    account), ``"expired"`` (the provider gives no refresh tokens, and the access token has ended)
-    or ``"no_refresh_token"`` (none is stored).
+    Cloud session control, for apps with Google Cloud scopes), ``"undecryptable"`` (the stored
+    token is damaged), ``"requested"`` (an operator requested consent again), ``"retired"`` (it
+    included a scope that is no longer used), ``"account_disabled"``, ``"account_hijacked"`` or
+    ``"account_bulk"`` (Google has disabled the account), ``"expired"`` (the provider issues no
+    refresh tokens, and the access token has expired) or ``"no_refresh_token"`` (none is stored).
     """
 
     default_message = "This link no longer works. The user has to link the account again."
@@ -162,7 +161,7 @@ _LOSSES = {
 
 
 class AccountChoiceRequiredError(ConsentRequiredError):
-    """The user has several linked accounts that would do, and none of them is the default."""
+    """Several of the user's linked accounts match, and none of them is the default."""
 
     default_message = "Several linked accounts match: the user has to choose one."
     default_reason = "account_choice_required"
@@ -174,7 +173,7 @@ class TokenEndpointError(GoogleLinkError):
     Args:
         error: the error code, such as ``"invalid_grant"``.
         error_description: the provider's text, cut to 200 characters.
-        status: the HTTP status, or ``None`` without an answer.
+        status: the HTTP status, or ``None`` if there was no response.
     """
 
     def __init__(
@@ -191,25 +190,26 @@ class TokenEndpointError(GoogleLinkError):
 
 
 def _flatten_lines(text: str) -> str:
-    """Keep a stranger's text from writing lines of its own into the log."""
+    """Replace line breaks and control characters, so that the text cannot forge log lines."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
 class ClientMisconfiguredError(TokenEndpointError):
-    """Google refuses our client, not the user's grant. The accounts stay as they are."""
+    """Google rejected the OAuth client, not the user's grant. Linked accounts are not changed."""
 
     @property
     def is_policy(self) -> bool:
-        """Whether it is the policy of one organization that refuses, for its own accounts."""
+        """Whether a Google Workspace organization's policy blocks the client for its accounts."""
         return self.error in {"admin_policy_enforced", "org_internal"}
 
 
 class RefreshUnavailableError(TokenEndpointError):
-    """Google cannot be reached or does not make sense at present: try again later.
+    """Google could not be reached, or gave no usable response: try again later.
 
     Args:
-        retry_at: when it makes sense to try again, if that is known: by this worker's clock, and
-            aware where ``USE_TZ`` is true.
+        error, error_description, status: as for :class:`TokenEndpointError`.
+        retry_at: the earliest time for another attempt, if known, by this process's clock; aware
+            if ``USE_TZ`` is true.
     """
 
     def __init__(
@@ -223,30 +223,30 @@ class RefreshUnavailableError(TokenEndpointError):
         self.retry_at = retry_at
 
     def __str__(self) -> str:
-        return f"No usable answer at present ({super().__str__()})"
+        return f"No usable response at present ({super().__str__()})"
 
 
 class SubjectNotAllowedError(GoogleLinkError):
-    """A service account is not to act for this user: see ``SUBJECTS`` in its settings.
+    """``SUBJECTS`` of the service account does not include the user to impersonate.
 
     Args:
-        name: of the service account.
+        name: the name of the service account.
     """
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"The service account {name!r} may not act for this subject. If it should, add the "
+            f"The service account {name!r} may not impersonate this user. To allow it, add the "
             "address to its SUBJECTS."
         )
         self.name = name
 
 
 class StateError(GoogleLinkError):
-    """The callback's ``state``, or a front end's ticket, is unknown, used, expired or another's.
+    """The ``state`` or the ticket is unknown, already used, expired or another user's.
 
     Args:
         message: for the log.
-        reason: a word for programs, where there is one, such as ``"ticket_expired"``.
+        reason: a machine-readable word, such as ``"ticket_expired"``, if there is one.
     """
 
     def __init__(self, message: str = "", *, reason: str = "") -> None:
@@ -255,7 +255,7 @@ class StateError(GoogleLinkError):
 
 
 class AuthorizationDeniedError(GoogleLinkError):
-    """The user was sent back with an error in place of a code (RFC 6749 section 4.1.2.1).
+    """Google redirected the user back with an error instead of a code (RFC 6749 section 4.1.2.1).
 
     Args:
         error: the error code, such as ``"access_denied"``.
@@ -267,16 +267,16 @@ class AuthorizationDeniedError(GoogleLinkError):
 
     @property
     def is_users(self) -> bool:
-        """Whether it was the user who refused; all else is trouble between this site and Google."""
+        """Whether the user denied access; other errors lie between this site and Google."""
         return self.error == "access_denied"
 
 
 class OtherAccountError(GoogleLinkError):
-    """The user has chosen another account than the one that was to be linked again.
+    """The user chose a different account from the one to be linked again.
 
     Args:
-        sub: the subject of the account that was chosen.
-        name: what it is known by at Google.
+        sub: the ``sub`` claim of the account that was chosen.
+        name: the name or e-mail address of the account that was chosen.
         account: the ``GoogleAccount`` that was expected, if it is still linked.
         client: the name of the OAuth client.
     """
@@ -290,12 +290,12 @@ class OtherAccountError(GoogleLinkError):
 
     @property
     def has_same_name(self) -> bool:
-        """Whether both are known by the same address, which another account has taken."""
+        """Whether both accounts show the same address, because it was assigned to a new account."""
         return self.account is not None and self.account.name_at_google == self.name
 
 
 class NoRefreshTokenError(GoogleLinkError):
-    """No refresh token came, even with ``prompt=consent``: the link would last an hour.
+    """The provider sent no refresh token, even with ``prompt=consent``.
 
     Args:
         message: for the developer.
@@ -306,10 +306,10 @@ class NoRefreshTokenError(GoogleLinkError):
 
 
 class GrantNotStoredError(GoogleLinkError):
-    """What was granted could not be stored, and was given up at Google. The log says why.
+    """The grant could not be stored, and was revoked at Google. The log says why.
 
     Args:
-        user_is_gone: whether that is since the user was deleted meanwhile.
+        user_is_gone: whether the reason is that the user was deleted in the meantime.
     """
 
     def __init__(self, *, user_is_gone: bool = False) -> None:
@@ -318,18 +318,19 @@ class GrantNotStoredError(GoogleLinkError):
 
 
 class IDTokenError(GoogleLinkError):
-    """The ID token cannot be trusted (OpenID Connect Core section 3.1.3.7)."""
+    """The ID token failed validation (OpenID Connect Core section 3.1.3.7)."""
 
 
 class UserinfoError(GoogleLinkError):
-    """The provider's userinfo endpoint does not say whose account it is."""
+    """The response of the provider's userinfo endpoint does not identify the account."""
 
 
 class HostedDomainError(IDTokenError):
-    """The account does not belong to an organization that ``HOSTED_DOMAIN`` names.
+    """The account does not belong to a Google Workspace domain listed in ``HOSTED_DOMAIN``.
 
     Args:
-        hosted_domains: one of which is required, ``("example.com",)``; ``("*",)`` for any.
+        hosted_domains: the domains that are accepted, such as ``("example.com",)``; ``("*",)``
+            accepts any Google Workspace domain.
     """
 
     def __init__(self, hosted_domains: tuple[str, ...]) -> None:
@@ -339,15 +340,15 @@ class HostedDomainError(IDTokenError):
 
 
 class TokenDecryptionError(GoogleLinkError):
-    """Superclass of the two ways in which a stored token cannot be read."""
+    """Base class of the errors raised when a stored token cannot be decrypted."""
 
 
 class EncryptionKeyUnavailableError(TokenDecryptionError):
-    """The key that sealed this token is not configured: the operator's fault, the row is fine."""
+    """The key that encrypted this token is not configured. The stored token is not damaged."""
 
 
 class TokenUndecryptableError(TokenDecryptionError, ConsentRequiredError):
-    """The key is here, and the stored token is not what it sealed: this row needs a new link."""
+    """The key is configured, but the stored token is damaged. The user has to link again."""
 
     default_message = (
         "The stored token cannot be decrypted. The user has to link the account again."
@@ -356,12 +357,12 @@ class TokenUndecryptableError(TokenDecryptionError, ConsentRequiredError):
 
 
 class SettingsError(ImproperlyConfigured):
-    """A setting that cannot work.
+    """A setting is missing or invalid.
 
-    The same error is raised at run time and reported by ``manage.py check``.
+    Raised when the setting is read, and reported with the same text by ``manage.py check``.
 
     Args:
-        id: the number of the system check, ``"E001"``.
+        id: the number of the system check, such as ``"E001"``.
         message: what is wrong.
         hint: what to do about it.
     """
@@ -377,7 +378,7 @@ class SettingsError(ImproperlyConfigured):
 
 
 class KeyServiceError(EncryptionKeyUnavailableError, SettingsError):
-    """An encryption key cannot be had at present: its key service is away, or refuses to unwrap it.
+    """The key service cannot be reached, or refuses to unwrap the encryption key.
 
-    No row has changed. It is tried again after five seconds, in the same process.
+    No row is changed. This process tries again after five seconds at the earliest.
     """

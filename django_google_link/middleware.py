@@ -1,4 +1,4 @@
-"""``ConsentRequiredMiddleware``: what decorators do, for views that have none."""
+"""``ConsentRequiredMiddleware``: asks for consent when a view without a decorator needs it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["ConsentRequiredMiddleware"]
 
 
 class ConsentRequiredMiddleware:
-    """Sends users to consent when a view, or anything that it calls, finds that they must act.
+    """Turns a ``ConsentRequiredError`` raised in a view into a request for consent.
 
-    It answers as ``google_required`` does to a ``ConsentRequiredError`` that its view raises.
-    Put it after Django's session and authentication middleware. It costs nothing before an error.
+    The response is the same as that of ``google_required``. Put it after Django's session and
+    authentication middleware. It does nothing unless the view raises the error.
     """
 
     sync_capable = True
@@ -34,7 +34,7 @@ class ConsentRequiredMiddleware:
         return self._get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """Answer, or leave it to others when this user cannot help."""
+        """Return the response, or ``None`` if the error does not concern the current user."""
         if not isinstance(exception, ConsentRequiredError):
             return None
         try:

@@ -15,7 +15,7 @@ __all__ = ["GoogleAwareMixin", "GoogleRequiredMixin"]
 
 
 class _GoogleMixin:
-    """Wraps ``dispatch``. The attributes are the options of the decorators."""
+    """Wraps ``dispatch()``. The attributes correspond to the options of the decorators."""
 
     google_scopes: str | Iterable[str] | None = None
     google_optional_scopes: str | Iterable[str] = ()
@@ -26,12 +26,12 @@ class _GoogleMixin:
     reads_google_options = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse what cannot be meant, where it is written."""
+        """Raise for invalid options as soon as the class is defined."""
         super().__init_subclass__(**kwargs)
         require_sound_class(cls, mixins=_GoogleMixin.__subclasses__())
 
     def get_google_account(self, request: HttpRequest) -> Any:
-        """Return the account to use, its id, or ``None`` for the usual choice."""
+        """Return the account to use, its id, or ``None`` for the default choice."""
 
     def _wrap_dispatch(self, dispatch: Callable[..., Any], *, required: bool) -> Any:
         requirement = Requirement.of(
@@ -47,18 +47,18 @@ class _GoogleMixin:
 class GoogleRequiredMixin(_GoogleMixin):
     """Runs the view only for users who have granted the scopes; see ``google_required``.
 
-    Put it first among the bases, behind Django's ``LoginRequiredMixin`` if you use that as well.
+    Put it first among the base classes, but after Django's ``LoginRequiredMixin`` if you use it.
     For a type checker, annotate ``request: GoogleRequiredRequest`` in the class.
     """
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Run the view, or answer as befits the caller."""
+        """Run the view, or return a response that asks for consent."""
         view: Any = super()
         return self._wrap_dispatch(view.dispatch, required=True)(request, *args, **kwargs)
 
 
 class GoogleAwareMixin(_GoogleMixin):
-    """Runs the view for everybody, with ``request.google``; see ``google_aware``.
+    """Runs the view for every user, with ``request.google``; see ``google_aware``.
 
     For a type checker, annotate ``request: GoogleAwareRequest`` in the class.
     """

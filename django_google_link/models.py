@@ -1,4 +1,4 @@
-"""The linked accounts, and what a row may answer about itself."""
+"""The models: linked accounts, pending revocations, the history, and state of all workers."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ __all__ = ["GoogleAccount", "HistoryEntry", "PendingRevocation", "SecurityEvent"
 
 TokenName = Literal["refresh_token", "access_token"]
 
-#: What is written whenever a refresh token of an account is.
+#: The columns written together with a refresh token.
 REFRESH_TOKEN_FIELDS = (
     "sealed_refresh_token",
     "refresh_token_prefix_digest",
     "refresh_token_hash_digest",
 )
 
-#: For so long before the end of a grant it is said that it ends.
+#: How long before its expiry a time-limited grant is announced to expire.
 ENDING_NOTICE = timedelta(days=7)
 
-# Part of every ciphertext: never change these, whatever is renamed.
+# Part of every token's binding: never change these.
 _PURPOSES: dict[TokenName, str] = {
     "refresh_token": "account.refresh_token",
     "access_token": "account.access_token",
@@ -47,7 +47,7 @@ _PURPOSES: dict[TokenName, str] = {
 
 
 class Status(models.TextChoices):
-    """Whether Google still honours the grant, as far as we know."""
+    """Whether the grant is valid at the provider, as far as known."""
 
     ACTIVE = "active", _("active")
     NEEDS_REAUTHORIZATION = "needs_reauthorization", _("needs to be linked again")
@@ -67,12 +67,12 @@ class Reason(models.TextChoices):
     ACCOUNT_BULK = "account_bulk", _("Google has disabled the account: created in bulk")
 
 
-#: While Google has an account disabled, nobody knows what becomes of its grants.
+#: Reasons under which the state of the grants is unknown until Google enables the account.
 ACCOUNT_REASONS = (Reason.ACCOUNT_DISABLED, Reason.ACCOUNT_HIJACKED, Reason.ACCOUNT_BULK)
 
 
 class RefreshProblem(models.TextChoices):
-    """Why the last refresh has failed, while nothing is wrong with the grant as far as we know."""
+    """Why the last refresh failed although the grant is not known to be invalid."""
 
     UNAVAILABLE = "unavailable", _("no usable response from the provider")
     UNREACHABLE = "unreachable", _("the provider could not be reached")
@@ -81,7 +81,7 @@ class RefreshProblem(models.TextChoices):
 
 
 class HistoryEvent(models.TextChoices):
-    """What has happened to a link, or was done about it."""
+    """What happened to a link."""
 
     LINKED = "linked", _("linked")
     SCOPES_CHANGED = "scopes_changed", _("granted scopes changed")
@@ -103,7 +103,7 @@ class HistoryEvent(models.TextChoices):
 
 
 class ActorKind(models.TextChoices):
-    """Who has done it."""
+    """The kind of actor that caused an event."""
 
     USER = "user", _("user")
     STAFF = "staff", _("staff member")
@@ -113,27 +113,27 @@ class ActorKind(models.TextChoices):
 
 
 class MomentField(models.DateTimeField):  # type: ignore[type-arg]
-    """A moment, which the database has in UTC even where ``USE_TZ`` is off.
+    """A date and time stored in UTC even if ``USE_TZ`` is false.
 
-    In the site's time zone one hour of each year has the names of another.
+    In a local time zone, one hour of each year would be ambiguous.
     """
 
     def deconstruct(self) -> Any:
-        """Return what a migration needs to know: to the database it is like any other."""
+        """Return the field as a ``DateTimeField``: for the database there is no difference."""
         name, _, args, options = super().deconstruct()
         return name, "django.db.models.DateTimeField", args, options
 
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
-        """Turn a naive time of the site's into what the database is to have."""
+        """Convert a naive local time to what the database stores."""
         value = value if prepared else self.get_prep_value(value)
         if isinstance(value, datetime) and not django_conf.use_tz:
             value = to_utc(value)
-            # PostgreSQL has time zones of its own; the others take UTC for what they are told.
+            # PostgreSQL stores aware times; the other databases take the value as UTC.
             value = value if connection.vendor == "postgresql" else value.replace(tzinfo=None)
         return super().get_db_prep_value(value, connection, prepared=True)
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
-        """Turn what the database has into a time of the site's."""
+        """Convert a stored value to local time."""
         if value is None or django_conf.use_tz:
             return value
         is_local = connection.vendor == "postgresql"
@@ -144,13 +144,14 @@ class GoogleAccountQuerySet(models.QuerySet["GoogleAccount"]):
     def for_user(
         self, user: AbstractBaseUser | AnonymousUser, *, client: str | None = None
     ) -> GoogleAccountQuerySet:
-        """Return the accounts that this user has linked, the default one first.
+        """Return the accounts that a user has linked, the default one first.
 
-        They are read where they are written: a replica may not have a link that was just made.
+        They are read from the database that is written to: a replica may lack a link that was just
+        made.
 
         Args:
             user: a user of this site.
-            client: only those linked through this OAuth client.
+            client: the OAuth client to restrict the result to.
         """
         owner: Any = user.pk
         is_chosen = self._db is not None  # type: ignore[attr-defined]
@@ -158,11 +159,11 @@ class GoogleAccountQuerySet(models.QuerySet["GoogleAccount"]):
         accounts = rows.filter(user_id=owner).order_by("-is_default", "linked_at", "pk")
         return accounts if client is None else accounts.filter(client=client)
 
-    #: The keys of the accounts whose tokens are in the outbox by now, while they are deleted.
+    #: The primary keys of accounts whose tokens were moved to the outbox during their deletion.
     moved: Collection[uuid.UUID] = ()
 
     def delete(self) -> tuple[int, dict[str, int]]:
-        """Delete the accounts, and leave their grants to ``google_link_revoke_pending``."""
+        """Delete the accounts; ``google_link_revoke_pending`` revokes their grants."""
         from .accounts.deletions import move_queryset
 
         self._for_write = True
@@ -175,13 +176,13 @@ class GoogleAccountQuerySet(models.QuerySet["GoogleAccount"]):
 
 
 class _OwnerField(models.ForeignKey):  # type: ignore[type-arg]
-    """A foreign key that deletes with the user, and sees to the tokens before it does."""
+    """A foreign key whose cascade moves the tokens to the outbox before the rows are deleted."""
 
     def __init__(self, to: Any, on_delete: Any = None, **options: Any) -> None:
         super().__init__(to, on_delete=_delete_with_user, **options)
 
     def deconstruct(self) -> Any:
-        """Return what a migration needs to know: to the database it is like any other."""
+        """Return the field as a ``ForeignKey``: for the database there is no difference."""
         name, _, args, options = super().deconstruct()
         return name, "django.db.models.ForeignKey", args, {**options, "on_delete": models.CASCADE}
 
@@ -192,12 +193,12 @@ def _delete_with_user(collector: Any, field: Any, sub_objs: Any, using: str) -> 
     delete_with_user(collector, field, sub_objs, using)
 
 
-# The rows are read where it is known which of their columns are needed.
+# delete_with_user reads the rows, with the columns that it needs.
 _delete_with_user.lazy_sub_objs = True  # type: ignore[attr-defined]
 
 
 class SealedTokens(models.Model):
-    """A row with tokens, sealed for what it belongs to."""
+    """A row with tokens sealed for its binding."""
 
     sealed_refresh_token = models.TextField(blank=True, editable=False)
     sealed_access_token = models.TextField(blank=True, editable=False)
@@ -206,7 +207,7 @@ class SealedTokens(models.Model):
         abstract = True
 
     def seal_token(self, name: TokenName, token: Secret) -> None:
-        """Put a token into its column, sealed for this row. Does not save."""
+        """Seal a token and set its column, without saving."""
         sealed = seal(token, self.binding_of(name))
         if name == "refresh_token":
             self.sealed_refresh_token = sealed
@@ -214,28 +215,28 @@ class SealedTokens(models.Model):
             self.sealed_access_token = sealed
 
     def unseal_token(self, name: TokenName) -> Secret | None:
-        """Decrypt a token, or return ``None`` where none is stored.
+        """Return a token, decrypted; ``None`` if none is stored.
 
         Raises:
             EncryptionKeyUnavailableError: when its key is not configured.
-            TokenUndecryptableError: when it is not what was sealed for this row and owner.
+            TokenUndecryptableError: when it is damaged, or was sealed for another row or owner.
         """
         sealed = self.sealed_token(name)
         return unseal(sealed, self.binding_of(name)) if sealed else None
 
     def sealed_token(self, name: TokenName) -> str:
-        """Return a token as it is stored; empty where none is."""
+        """Return a token as it is stored; empty if there is none."""
         return self.sealed_refresh_token if name == "refresh_token" else self.sealed_access_token
 
     def binding_of(self, name: TokenName) -> Binding:
-        """Return what a token of this row is sealed for."""
+        """Return the binding of a token of this row."""
         raise NotImplementedError
 
 
 class GoogleAccount(SealedTokens):
-    """One local user's link to one Google account, through one OAuth client.
+    """A link between a local user and a Google account, through one OAuth client.
 
-    Tokens stand here sealed, and are not for your code: ask ``services`` for what you need.
+    The stored tokens are sealed, and not meant for direct use: get access tokens from ``services``.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -244,10 +245,10 @@ class GoogleAccount(SealedTokens):
         related_name="google_accounts",
         verbose_name=_("user"),
         editable=False,
-        db_index=False,  # The constraint below has an index that begins with it.
+        db_index=False,  # The constraint below has an index that starts with it.
     )
     client = models.CharField(_("client"), max_length=100, editable=False)
-    # Who issued the tokens, and to whom: they are of no use to any other.
+    # The issuer and client of the tokens, which no other can use.
     issuer = models.CharField(_("issuer"), max_length=255, blank=True, editable=False)
     client_id = models.CharField(_("client id"), max_length=255, blank=True, editable=False)
     sub = models.CharField(_("subject"), max_length=255, editable=False)
@@ -263,7 +264,7 @@ class GoogleAccount(SealedTokens):
         help_text=_("Your own name for this account, such as “Work”."),
     )
     is_default = models.BooleanField(_("default"), default=False)
-    # Whether its user has made it the default. The first one is by itself, until they do.
+    # Whether the user made it the default, rather than it being the first one linked.
     is_chosen_default = models.BooleanField(_("chosen by its user"), default=False, editable=False)
     granted_scopes = models.JSONField(_("granted scopes"), default=list)
     status = models.CharField(
@@ -272,31 +273,31 @@ class GoogleAccount(SealedTokens):
     status_reason = models.CharField(_("reason"), max_length=30, blank=True)
     status_changed_at = MomentField(_("status changed"), default=timezone.now)
 
-    # Kept by the database: which key sealed it, without reading every token to count them.
+    # Generated by the database, to count tokens by key without reading them.
     sealed_by = models.GeneratedField(
         expression=Left("sealed_refresh_token", PREFIX_LENGTH),
         output_field=models.CharField(max_length=PREFIX_LENGTH),
         db_persist=True,
     )
-    # By which it is found when Google names it: see ``encryption.token_digests``. They are written
-    # together with what is sealed, and are empty where nothing is.
+    # Digests by which security events find the token: see ``encryption.token_digests``. They are
+    # written together with the sealed token, and are empty if there is none.
     refresh_token_prefix_digest = models.CharField(
         max_length=DIGEST_LENGTH, blank=True, editable=False
     )
     refresh_token_hash_digest = models.CharField(
         max_length=DIGEST_LENGTH, blank=True, editable=False
     )
-    # Those that it is known to carry: what is granted later, it may not.
+    # The scopes that the refresh token is known to cover; scopes granted later may be missing.
     refresh_token_scopes = models.JSONField(default=list, editable=False)
-    # Where the user has granted access for a limited time.
+    # Set if the user granted time-limited access.
     refresh_token_expires_at = MomentField(
         _("grant ends"), null=True, blank=True, editable=False, db_index=True
     )
     ending_announced_at = MomentField(null=True, blank=True, editable=False)
     access_token_expires_at = MomentField(null=True, blank=True, editable=False)
-    # Where the provider gives none: the link lasts as long as its access token.
+    # Set if the provider issues none: the link lasts as long as its access token.
     without_refresh_token = models.BooleanField(default=False, editable=False)
-    # Counts the grants this row has held, so that a slow refresh of an old one is not written.
+    # Incremented with each new grant, so that a slow refresh of an old one is discarded.
     grant_version = models.PositiveIntegerField(default=1, editable=False)
     refresh_lease = models.UUIDField(null=True, blank=True, editable=False)
     refresh_lease_expires_at = MomentField(null=True, blank=True, editable=False)
@@ -305,7 +306,7 @@ class GoogleAccount(SealedTokens):
         _("problem"), max_length=20, blank=True, choices=RefreshProblem.choices, editable=False
     )
     refresh_error = models.CharField(_("last error"), max_length=100, blank=True, editable=False)
-    # By the database's clock, as whatever workers compare.
+    # By the database's clock, like all times that workers compare.
     refresh_failed_at = MomentField(_("last failure"), null=True, blank=True, editable=False)
     refresh_failing_since = MomentField(
         _("refresh failing since"), null=True, blank=True, editable=False, db_index=True
@@ -313,20 +314,18 @@ class GoogleAccount(SealedTokens):
     refresh_retry_at = MomentField(_("next attempt"), null=True, blank=True, editable=False)
     refresh_forced_at = MomentField(null=True, blank=True, editable=False)
     refreshed_at = MomentField(_("last refresh"), null=True, blank=True, editable=False)
-    # By the site's code, to the hour: no view has to write for it.
+    # Last use by the site's code, to the hour: see ``accounts.usage``.
     last_used_at = MomentField(_("last used"), null=True, blank=True, editable=False)
 
     linked_at = MomentField(_("linked"), default=timezone.now, editable=False, db_index=True)
-    # When its user has last given consent: what Google says of the time before is about an older
-    # grant.
+    # The time of the last consent: earlier security events concern an older grant.
     granted_at = MomentField(default=timezone.now, editable=False)
 
     objects = GoogleAccountQuerySet.as_manager()
 
-    #: Whether the tokens go to the outbox together with those of others, when this row is deleted.
+    #: Whether the tokens are moved to the outbox with those of other accounts of deleted users.
     moves_with_user = False
-    #: What its user has just done, for who stores a grant: linked it for the first time, and
-    #: granted these scopes besides those before.
+    #: Set while a grant is stored: whether the link is new, and which scopes were added.
     is_new_link = False
     added_scopes: frozenset[str] = frozenset()
 
@@ -358,7 +357,7 @@ class GoogleAccount(SealedTokens):
             models.Index(fields=["sealed_by"], name="google_link_account_key"),
             models.Index(fields=["refresh_token_prefix_digest"], name="google_link_account_prefix"),
             models.Index(fields=["refresh_token_hash_digest"], name="google_link_account_hash"),
-            # Searched for by its beginning: of PostgreSQL's operators only these serve that.
+            # For prefix searches, which PostgreSQL can only answer with these operators.
             models.Index(
                 fields=["email"],
                 name="google_link_account_email",
@@ -384,7 +383,7 @@ class GoogleAccount(SealedTokens):
 
     @sensitive_variables()
     def seal_token(self, name: TokenName, token: Secret) -> None:
-        """Put a token into its column, a refresh token with its digests. Does not save."""
+        """Seal a token and set its column, and a refresh token's digests, without saving."""
         super().seal_token(name, token)
         if name == "refresh_token":
             digests = digest_token(token)
@@ -392,18 +391,18 @@ class GoogleAccount(SealedTokens):
             self.refresh_token_hash_digest = digests.double_hash
 
     def drop_refresh_token(self) -> None:
-        """Empty the columns of the refresh token and its digests. Does not save."""
+        """Clear the refresh token and its digests, without saving."""
         for name in REFRESH_TOKEN_FIELDS:
             setattr(self, name, "")
 
     def drop_tokens(self) -> None:
-        """Empty the columns of both tokens. Does not save."""
+        """Clear both tokens, without saving."""
         self.drop_refresh_token()
         self.sealed_access_token = ""
 
     @property
     def display_name(self) -> str:
-        """What its user calls this account, or else its name at Google."""
+        """The user's label for this account, or else its name at Google."""
         return self.label or self.name_at_google
 
     @property
@@ -413,17 +412,17 @@ class GoogleAccount(SealedTokens):
 
     @property
     def name_at_google(self) -> str:
-        """What the account is known by at Google, or at another provider."""
+        """The account's e-mail address, name or subject identifier at its provider."""
         return self.email or self.name or (self.sub if has_subject(self) else self.provider)
 
     @property
     def provider(self) -> str:
-        """What users call the provider of the account: ``DISPLAY_NAME`` of its client."""
+        """The provider's name for users: ``DISPLAY_NAME`` of the client."""
         return name_provider(self)
 
     @property
     def is_active(self) -> bool:
-        """Whether the provider honours the grant, as far as we know."""
+        """Whether the grant is valid at the provider, as far as known."""
         if self.status != Status.ACTIVE:
             return False
         return bool(self.sealed_refresh_token) or (
@@ -432,14 +431,14 @@ class GoogleAccount(SealedTokens):
 
     @property
     def lost_reason(self) -> str:
-        """Why an account that is not active has to be linked again, in a word."""
+        """Why an account that is not active has to be linked again: a ``Reason`` or similar."""
         return self.status_reason or (
             Reason.EXPIRED if self.without_refresh_token else "no_refresh_token"
         )
 
     @property
     def ends_at(self) -> datetime | None:
-        """When the grant ends, if it is for a limited time or lasts as its access token does."""
+        """When a time-limited grant expires, or one that lasts as long as its access token."""
         ends_at: datetime | None = (
             self.access_token_expires_at
             if self.without_refresh_token
@@ -449,36 +448,36 @@ class GoogleAccount(SealedTokens):
 
     @property
     def ends_soon(self) -> bool:
-        """Whether a grant that lasts for longer than an access token ends within a week."""
+        """Whether a time-limited grant expires within a week."""
         if self.without_refresh_token or self.ends_at is None:
             return False
         return self.ends_at <= clock.now() + ENDING_NOTICE
 
     @property
     def has_ended(self) -> bool:
-        """Whether the time for which access was granted is over."""
+        """Whether a time-limited grant has expired."""
         return self.ends_at is not None and self.ends_at <= clock.now()
 
     def is_ready(self, *scopes: str) -> bool:
-        """Whether the account can be used for these scopes, as far as we know."""
+        """Return whether the account is active and has these scopes, as far as known."""
         return self.is_active and not self.missing_scopes(*scopes)
 
     def missing_scopes(self, *scopes: str) -> frozenset[str]:
-        """Return those of the scopes that the user has not granted; aliases count as equal.
+        """Return those of the scopes that the user has not granted.
 
-        A scope that another one implies is granted with it.
+        Aliases count as equal, and a scope that another one implies counts as granted.
         """
         return missing_scopes(scopes, self.granted_scopes)
 
     def has_unexpired_access_token(self, *, leeway: timedelta = timedelta()) -> bool:
-        """Return whether an access token is stored that lives longer than the leeway."""
+        """Return whether the stored access token is valid for longer than the leeway."""
         return bool(self.sealed_access_token) and is_unexpired(
             self.access_token_expires_at, leeway=leeway
         )
 
     @property
     def access_token_lifetime(self) -> timedelta | None:
-        """From when the access token came to when it expires, if both are known."""
+        """The time between issue and expiry of the access token, if both are known."""
         if self.access_token_expires_at is None or self.refreshed_at is None:
             return None
         lifetime: timedelta = self.access_token_expires_at - self.refreshed_at
@@ -491,25 +490,25 @@ class GoogleAccount(SealedTokens):
         unlink(self)
 
     def make_default(self) -> None:
-        """Make this the account that is used where its user did not choose one."""
+        """Make this the account that is used unless another one is chosen."""
         from .accounts.ownership import make_default
 
         make_default(self)
 
     def reassign(self, user: AbstractBaseUser) -> None:
-        """Move this link to another user of the site, for whom its tokens are sealed anew."""
+        """Move this link to another user of the site, and reseal its tokens for them."""
         from .accounts.ownership import reassign
 
         reassign(self, user)
 
     @property
     def owner(self) -> str:
-        """The primary key of the user, as text: the tokens are bound to it."""
+        """The primary key of the user, as text; part of the tokens' binding."""
         user: Any = self._meta.get_field("user")
         return str(user.target_field.to_python(self.user_id))
 
     def binding_of(self, name: TokenName) -> Binding:
-        """Return what a token of this row is sealed for."""
+        """Return the binding of a token of this row."""
         return Binding(
             purpose=_PURPOSES[name],
             row_id=str(self.pk),
@@ -521,10 +520,10 @@ class GoogleAccount(SealedTokens):
 
 
 class PendingRevocation(SealedTokens):
-    """The tokens of a link that is gone, kept until Google has been told to end the grant.
+    """The tokens of a deleted link, kept until Google has confirmed the revocation.
 
-    They stay sealed for the account that they belonged to, so that nothing has to be decrypted to
-    delete one, and a key that is missing today can be put back tomorrow.
+    They stay sealed for the account, so that deleting a link requires no decryption and succeeds
+    even while a key is missing.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -533,11 +532,11 @@ class PendingRevocation(SealedTokens):
     client = models.CharField(_("client"), max_length=100, editable=False)
     issuer = models.CharField(_("issuer"), max_length=255, blank=True, editable=False)
     client_id = models.CharField(_("client id"), max_length=255, blank=True, editable=False)
-    # Empty, if the grant could not be verified.
+    # Empty if the grant could not be verified.
     sub = models.CharField(_("subject"), max_length=255, blank=True, editable=False)
     attempts = models.PositiveIntegerField(_("attempts"), default=0, editable=False)
     retry_at = MomentField(_("next attempt"), editable=False)
-    # When Google last gave something for them: of the tokens of one grant the newest lives longest.
+    # The time of the last refresh: of a grant's tokens, the newest ones stay valid longest.
     refreshed_at = MomentField(null=True, blank=True, editable=False)
     last_error = models.CharField(_("last error"), max_length=300, blank=True, editable=False)
     created_at = MomentField(_("unlinked"), default=timezone.now, editable=False, db_index=True)
@@ -562,16 +561,16 @@ class PendingRevocation(SealedTokens):
 
     @property
     def had_link(self) -> bool:
-        """Whether the tokens were a link's. Others are put here for as long as they are stored."""
+        """Whether the tokens were a link's, rather than held here until they are stored."""
         return bool(self.account_id != self.pk)
 
     @property
     def provider(self) -> str:
-        """What users call the provider that has given the tokens."""
+        """The name, for users, of the provider that issued the tokens."""
         return name_provider(self)
 
     def binding_of(self, name: TokenName) -> Binding:
-        """Return what a token of this row is sealed for."""
+        """Return the binding of a token of this row."""
         return Binding(
             purpose=_PURPOSES[name],
             row_id=str(self.account_id),
@@ -583,10 +582,10 @@ class PendingRevocation(SealedTokens):
 
 
 class HistoryEntry(models.Model):
-    """Something that has happened to a link: written together with it, and never changed.
+    """An event in the history of a link: written together with its cause, and never changed.
 
-    It outlives the link and its user, and refers to both by their ids alone. It holds no token, no
-    address, no name and no label.
+    It outlives the link and the user, and refers to both only by primary key. It contains no token,
+    e-mail address, name or label.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -594,19 +593,19 @@ class HistoryEntry(models.Model):
     owner = models.CharField(_("user"), max_length=255, editable=False)
     client = models.CharField(_("client"), max_length=100, editable=False)
     issuer = models.CharField(_("issuer"), max_length=255, blank=True, editable=False)
-    # Empty, if the grant could not be verified.
+    # Empty if the grant could not be verified.
     sub = models.CharField(_("subject"), max_length=255, blank=True, editable=False)
     event = models.CharField(_("event"), max_length=30, editable=False)
     details = models.JSONField(_("details"), default=dict, editable=False)
     actor_kind = models.CharField(_("by"), max_length=10, editable=False)
-    # A primary key as text, or the name of a command; empty, where there is nothing to name.
+    # A user's primary key as text, or the name of a command; empty for other actors.
     actor = models.CharField(_("who"), max_length=255, blank=True, editable=False)
     created_at = MomentField(_("when"), default=timezone.now, editable=False)
 
     class Meta:
         verbose_name = _("link history entry")
         verbose_name_plural = _("link history")
-        # All but the newest entries of an account are read in the order of their keys.
+        # An account's entries are read in the order of their primary keys.
         indexes = [
             models.Index(fields=["account_id", "id"], name="google_link_history_account"),
             models.Index(fields=["owner", "id"], name="google_link_history_owner"),
@@ -622,31 +621,31 @@ class HistoryEntry(models.Model):
 
     @property
     def event_label(self) -> str:
-        """What has happened, for people."""
+        """The label of the event."""
         return str(dict(HistoryEvent.choices).get(self.event, self.event))
 
     @property
     def actor_label(self) -> str:
-        """Who has done it, for people."""
+        """The label of the actor."""
         kind = dict(ActorKind.choices).get(self.actor_kind, self.actor_kind)
         return " ".join(filter(None, [str(kind), self.actor]))
 
 
 class CircuitBreaker(models.Model):
-    """What all workers know of one issuer's availability: while it is away, nobody asks it.
+    """The circuit breaker of an issuer, shared by all workers.
 
-    It is open while ``opened_at`` is set, and ``retry_at`` is then the time of the next probe.
-    Its times are the database's.
+    The circuit is open while ``opened_at`` is set; ``retry_at`` is then the time of the next probe.
+    All times are by the database's clock.
     """
 
-    # By its digest, since some databases compare text without case.
+    # A digest of the issuer, since some databases compare text case-insensitively.
     digest = models.CharField(max_length=64, primary_key=True, editable=False)
     issuer = models.CharField(_("issuer"), max_length=255, editable=False)
     failures = models.PositiveIntegerField(_("consecutive failures"), default=0, editable=False)
-    # The first of them, and whether there were others: one bad account is no outage.
+    # The first account that failed, and whether others did: a single one is not an outage.
     account = models.CharField(max_length=255, blank=True, editable=False)
     has_several_accounts = models.BooleanField(default=False, editable=False)
-    # The process that cannot connect: it may be that one's network.
+    # The first process that could not connect; its network may be at fault.
     worker = models.CharField(max_length=100, blank=True, editable=False)
     opened_at = MomentField(_("since"), null=True, blank=True, editable=False)
     retry_at = MomentField(_("next attempt"), null=True, blank=True, editable=False)
@@ -657,14 +656,14 @@ class CircuitBreaker(models.Model):
 
 
 class EndedGrant(models.Model):
-    """A grant that is being ended at Google, or was a moment ago.
+    """The announcement of a revocation that is in progress or finished a moment ago.
 
-    Whoever links the same account in that moment has to ask Google whether the new grant lives.
-    Its times are the database's.
+    A worker that links the same account meanwhile has to check whether the new grant is valid: see
+    ``accounts.ended_grants``. All times are by the database's clock.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    # Of the issuer and the ``sub``: it outlives the user.
+    # A digest of the issuer and the ``sub``, since the row outlives the user.
     digest = models.CharField(max_length=64, editable=False)
     begun_at = MomentField(editable=False)
     finished_at = MomentField(null=True, blank=True, editable=False)
@@ -680,18 +679,18 @@ class EndedGrant(models.Model):
 
 
 class SpentState(models.Model):
-    """A ``state`` or a ticket that has come back: it is good for one exchange, in whatever worker.
+    """A ``state`` or ticket that has been used: each is valid for one exchange, across all workers.
 
-    It is remembered for longer than it would have been good for, and where it led.
+    It is kept for longer than it would have been valid, with the outcome of the exchange.
     """
 
     digest = models.CharField(max_length=64, primary_key=True, editable=False)
     owner = models.CharField(max_length=255, editable=False)
-    # Of a ticket: what its user was asked for through this client, then or before, and did not
-    # grant. A session remembers that of a ``state``.
+    # For tickets: the scopes that the user was asked for through this client and did not grant. For
+    # states, the session remembers them.
     client = models.CharField(max_length=100, blank=True, editable=False)
     declined = models.JSONField(default=list, editable=False)
-    # Empty until the exchange has come to its end.
+    # Empty until the exchange has finished.
     location = models.TextField(blank=True, editable=False)
     is_finished = models.BooleanField(default=False, editable=False)
     spent_at = MomentField(default=timezone.now, editable=False, db_index=True)
@@ -704,15 +703,15 @@ class SpentState(models.Model):
 
 
 class SecurityEvent(models.Model):
-    """What Google has told of its accounts: one row for each token that was accepted."""
+    """A security event token that was received from Google and accepted."""
 
-    # Of the issuer and the ``jti``: each is acted on once.
+    # A digest of the issuer and the ``jti``, to apply each token once.
     digest = models.CharField(max_length=64, primary_key=True, editable=False)
     # The last part of each event's URI.
     types = models.CharField(_("events"), max_length=255, editable=False)
     sub = models.CharField(_("subject"), max_length=255, blank=True, editable=False)
     reason = models.CharField(_("reason"), max_length=100, blank=True, editable=False)
-    # What a verification was asked with.
+    # The ``state`` of a verification event.
     state = models.CharField(max_length=255, blank=True, editable=False)
     ended = models.PositiveIntegerField(_("links ended"), default=0, editable=False)
     asked = models.PositiveIntegerField(_("links to be checked"), default=0, editable=False)
@@ -728,14 +727,14 @@ class SecurityEvent(models.Model):
 
 
 class GrantCheck(models.Model):
-    """A link about which Google is to be asked, and when it was asked last.
+    """A requested check of a link's grant, and the time of the last one.
 
-    Its times are the database's.
+    All times are by the database's clock.
     """
 
-    # No foreign key: users are deleted by the thousand, without their links being read.
+    # Not a foreign key: bulk deletion of users would have to read their links.
     account_id = models.UUIDField(primary_key=True, editable=False)
-    # Empty, when Google has been asked.
+    # NULL once the check has been made.
     requested_at = MomentField(null=True, blank=True, editable=False, db_index=True)
     asked_at = MomentField(null=True, blank=True, editable=False)
 
@@ -744,5 +743,5 @@ class GrantCheck(models.Model):
 
 
 def is_unexpired(expires_at: datetime | None, *, leeway: timedelta = timedelta()) -> bool:
-    """Return whether something lives longer than the leeway; without an expiry it does."""
+    """Return whether something is valid for longer than the leeway; without an expiry it is."""
     return expires_at is None or clock.now() + leeway < expires_at

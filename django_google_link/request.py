@@ -1,6 +1,6 @@
-"""What ``request.google`` is, and what to annotate a view's request with.
+"""``GoogleAccess``, the class of ``request.google``, and request classes for annotations.
 
-The request classes are for type checkers and readers: what a view gets is Django's own request.
+The request classes are for type checkers and readers: at run time a view gets Django's request.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ __all__ = ["GoogleAccess", "GoogleAwareRequest", "GoogleRequiredRequest", "Linke
 
 
 class LinkedGoogleAccess(GoogleAccess):
-    """A :class:`GoogleAccess` whose account is there, since the view's requirement is met."""
+    """A :class:`GoogleAccess` with an account: the requirement of the view is met."""
 
     if TYPE_CHECKING:
 
         @property
         def account(self) -> GoogleAccount:
-            """The account that is used."""
+            """The account that the view uses."""
 
 
 class GoogleAwareRequest(HttpRequest):
@@ -34,6 +34,6 @@ class GoogleAwareRequest(HttpRequest):
 
 
 class GoogleRequiredRequest(HttpRequest):
-    """The request of a view under ``google_required``: ``request.google.account`` is there."""
+    """The request of a view under ``google_required``: ``request.google.account`` is set."""
 
     google: LinkedGoogleAccess

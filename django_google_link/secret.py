@@ -1,4 +1,4 @@
-"""A value that must not be seen, and the frames of an error that would show one."""
+"""``Secret``, and how to keep secrets out of error reports."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ Error = TypeVar("Error", bound=BaseException)
 
 @final
 class Secret:
-    """A token, code or key that no ``repr``, log line, error page or pickle can show.
+    """A token, code or key that never appears in a ``repr``, log line, error page or pickle.
 
-    ``reveal()`` is the only way out. Two secrets compare in constant time. What copies or
-    serializes objects by their attributes finds none that holds the value.
+    Only ``reveal()`` returns the value. Secrets are compared in constant time.
     """
 
-    # The value is in the closure of a function: an attribute would be walked by serializers.
+    # The value is in a closure, since serializers and error reporters walk attributes.
     __slots__ = ("_read",)
 
     def __init__(self, value: str) -> None:
         self._read: Callable[[], str] = lambda: value
 
     def reveal(self) -> str:
-        """Return the bare value, to be sent and forgotten."""
+        """Return the value itself. Do not keep it."""
         return self._read()
 
     def __bool__(self) -> bool:
@@ -48,23 +47,23 @@ class Secret:
         return format(str(self), format_spec)
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("A Secret cannot be pickled or copied out of the process.")
+        raise TypeError("A Secret cannot be pickled or copied.")
 
     def __getstate__(self) -> NoReturn:
         self.__reduce_ex__(None)
 
 
 def masked(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Return a copy that may stand in a frame, with the text under this key as a ``Secret``."""
+    """Return a copy of a mapping in which the string under ``key`` is a ``Secret``."""
     value = mapping.get(key)
     return {**mapping, key: Secret(value)} if isinstance(value, str) else {**mapping}
 
 
 def cut_frames(error: Error) -> Error:
-    """Leave out the frames of an error, and of all that led to it, and return it.
+    """Remove the tracebacks of an exception and of its causes and contexts, and return it.
 
-    Their local variables stand in error reports. An error that tells a worker to stop, which may
-    come at any line, is as talkative as any other.
+    Error reports show the local variables of the frames in a traceback. That includes exceptions
+    that stop a worker, which can be raised at any line.
     """
     seen: set[int] = set()
     pending: list[BaseException | None] = [error]

@@ -1,6 +1,7 @@
-"""Authorized API clients for a linked or a service account: in a view, a task or the shell.
+"""Authorized API clients for a linked account or a service account: in a view, a task or the shell.
 
-A façade: it turns an owner into an account that is ready, and hands it to what makes the client.
+Each function finds the owner's account, checks that it can be used, and passes it to the module of
+``api_clients`` that makes the client.
 """
 
 from __future__ import annotations
@@ -67,28 +68,27 @@ def build_service(
     client: str = "default",
     **kwargs: Any,
 ) -> Resource:
-    """Return googleapiclient's client of an API, authorized for the linked account.
+    """Return a googleapiclient service for an API, authorized for the account.
 
-    The discovery document is parsed once per process, and connections are shared by the process.
-    Threads may share the client.
+    The discovery document is parsed once per process. The service uses the connections that the
+    process shares, and is thread-safe.
 
     Args:
         owner: a user, one of their ``GoogleAccount`` rows, or a ``ServiceAccount``.
-        name: of the API, ``"calendar"``.
-        version: of the API, ``"v3"``.
-        scopes: that the call needs.
-        client: the OAuth client through which the account was linked, for a user as the owner.
-        kwargs: as those of ``googleapiclient.discovery.build``: ``static_discovery=False`` fetches
-            the discovery document from Google, and the process keeps it unless
-            ``cache_discovery`` is false. ``http`` and ``credentials`` are the account's.
+        name: the name of the API, such as ``"calendar"``.
+        version: the version of the API, such as ``"v3"``.
+        scopes: the scopes that the call needs.
+        client: if the owner is a user, the name of the OAuth client of the linked account.
+        kwargs: arguments of ``googleapiclient.discovery.build()``, except ``http`` and
+            ``credentials``. ``static_discovery=False`` fetches the discovery document from Google,
+            and the process keeps it unless ``cache_discovery`` is false.
 
     Raises:
-        ConsentRequiredError: when the user must act first; which of its kinds says why.
-        SubjectNotAllowedError: when the service account may not act for this user.
-        ImproperlyConfigured: when the extra ``api`` is not installed.
-        TypeError: when there is no such argument.
-        ValueError: when there is no such API, version or scope; the message names the one that may
-            be meant.
+        ConsentRequiredError: if the user must act first; the subclass says why.
+        SubjectNotAllowedError: if the service account may not impersonate this user.
+        ImproperlyConfigured: if the extra ``api`` is not installed.
+        TypeError: if there is no such argument.
+        ValueError: if there is no such API, version or scope; the message suggests one.
     """
     from .api_clients.discovery import build_service_for
 
@@ -102,8 +102,8 @@ def authorized_session(
 ) -> AuthorizedSession:
     """Return a ``requests`` session that sends the account's access token.
 
-    It speaks https only, and shares the connections of the process. Arguments and errors as
-    :func:`credentials_for`.
+    It sends to https addresses only, over the connections that the process shares. Arguments and
+    exceptions are those of :func:`credentials_for`.
     """
     from .api_clients.sessions import open_session_for
 
@@ -116,10 +116,10 @@ def authorized_http(
 ) -> AuthorizedHttp:
     """Return an object with httplib2's interface that sends the account's access token.
 
-    For ``request.execute(http=…)`` with a service that a module builds once. It shares the
-    connections of the process, and threads may share it.
+    For ``request.execute(http=…)`` with a service that is built once per module. It is thread-safe,
+    and uses the connections that the process shares.
 
-    Arguments and errors as :func:`build_service`.
+    Arguments and exceptions are those of :func:`build_service`.
     """
     from .api_clients.authorized_http import open_http_for
 
@@ -130,14 +130,14 @@ def authorized_http(
 def httpx_auth(owner: Owner, *, scopes: Scopes = (), client: str = "default") -> HttpxAuth:
     """Return an ``httpx.Auth`` that sends the account's access token.
 
-    For ``Client`` and ``AsyncClient``; hand it to each call: ``client.get(url, auth=…)``. The
-    account is looked up with the first request, so that this may be called in an event loop, and
-    the errors come from there.
+    For ``Client`` and ``AsyncClient``; pass it to each call: ``client.get(url, auth=…)``. The
+    account is looked up when the first request is sent, which is also when the exceptions are
+    raised, so that this function can be called in an event loop.
 
-    Arguments and errors as :func:`access_token`.
+    Arguments and exceptions are those of :func:`access_token`.
 
     Raises:
-        ImproperlyConfigured: when the extra ``httpx`` is not installed.
+        ImproperlyConfigured: if the extra ``httpx`` is not installed.
     """
     from .api_clients.httpx_auth import HttpxAuth
 
@@ -162,12 +162,12 @@ def credentials_for(owner: Owner, *, scopes: Scopes = (), client: str = "default
 
     Args:
         owner: a user, one of their ``GoogleAccount`` rows, or a ``ServiceAccount``.
-        scopes: that the call needs.
-        client: the OAuth client through which the account was linked, for a user as the owner.
+        scopes: the scopes that the call needs.
+        client: if the owner is a user, the name of the OAuth client of the linked account.
 
     Raises:
-        ConsentRequiredError: when the user must act first; which of its kinds says why.
-        SubjectNotAllowedError: when the service account may not act for this user.
+        ConsentRequiredError: if the user must act first; the subclass says why.
+        SubjectNotAllowedError: if the service account may not impersonate this user.
     """
     from .api_clients.credentials import make_credentials_for
 
@@ -179,24 +179,24 @@ def credentials_for(owner: Owner, *, scopes: Scopes = (), client: str = "default
 def access_token(
     owner: Owner, *, scopes: Scopes = (), client: str = "default", rejected: str | None = None
 ) -> str:
-    """Return a fresh access token, for anything else that speaks HTTP.
+    """Return a fresh access token, for any other HTTP client.
 
-    Use it at once and do not keep it. Where an API answers with 401, hand back the token that it
-    refused: the result is another one, from whoever has got one meanwhile or from Google. Google
-    is asked so once a minute for each account; until then the result is the token that was
-    refused, and to try again is of no use.
+    Use it immediately and do not store it. If an API responds with 401, call this function again
+    with that token as ``rejected``: the result is a different token, which another worker has
+    stored or Google issues now. At most one rejected token per minute and account is replaced;
+    within that minute the same token is returned, and another attempt is useless.
 
     Args:
         owner: a user, one of their ``GoogleAccount`` rows, or a ``ServiceAccount``.
-        scopes: that the call needs.
-        client: the OAuth client through which the account was linked, for a user as the owner.
-        rejected: the token that an API has just refused.
+        scopes: the scopes that the call needs.
+        client: if the owner is a user, the name of the OAuth client of the linked account.
+        rejected: the token that an API has just rejected.
 
     Raises:
-        ConsentRequiredError: when the user must act first; which of its kinds says why.
-        SubjectNotAllowedError: when the service account may not act for this user.
-        RefreshUnavailableError: when Google cannot be reached, and no other token lives.
-        ClientMisconfiguredError: when Google refuses the client or the service account.
+        ConsentRequiredError: if the user must act first; the subclass says why.
+        SubjectNotAllowedError: if the service account may not impersonate this user.
+        RefreshUnavailableError: if Google cannot be reached and the stored token has expired.
+        ClientMisconfiguredError: if Google rejects the client or the service account.
     """
     required = parse_scopes(scopes)
     account = _find_account(owner, required, client)
@@ -218,7 +218,7 @@ async def acredentials_for(
 ) -> Credentials:
     """Return google-auth credentials that hold a fresh token; see :func:`credentials_for`.
 
-    They may be refreshed in the event loop, which waits for it: better in a thread.
+    Refreshing them blocks the event loop: let a thread do it.
     """
     return await sync_to_async(_make_fresh_credentials)(owner, scopes=scopes, client=client)
 
@@ -231,32 +231,31 @@ def link_credentials(
     client: str = "default",
     label: str = "",
 ) -> GoogleAccount:
-    """Link the account whose consent a flow of your own has got: ``flow.credentials``.
+    """Link the account that was authorized in a flow of your own.
 
-    For google-auth-oauthlib's ``Flow`` and ``InstalledAppFlow``, and for whatever else ends with
-    google-auth's credentials. The refresh token is used once: the answer says whose it is and what
-    was granted, which is stored as by this app's own pages, with the same signals. Do not use or
-    keep the credentials afterwards.
+    For google-auth-oauthlib's ``Flow`` and ``InstalledAppFlow``, and any other flow that results in
+    google-auth credentials. The refresh token is used once; the response identifies the account and
+    lists the granted scopes. They are stored, and signals are sent, as by this app's own pages. Do
+    not use or keep the credentials afterwards.
 
-    It is to be called outside of transactions: what Google has answered must not be undone.
+    Call it outside of transactions: a rollback would lose tokens that Google has issued.
 
     Args:
-        user: of this site, whose link it becomes.
-        credentials: as ``flow.credentials`` returns them, with a refresh token.
-        client: the OAuth client with which the flow was made.
-        label: what the user calls the account.
+        user: the user of this site to whom the account is linked.
+        credentials: the credentials from ``flow.credentials``, with a refresh token.
+        client: the name of the OAuth client that the flow used.
+        label: the user's own name for the account.
 
     Raises:
-        TypeError, ValueError: when the user cannot have a link, or these are no such credentials.
+        TypeError, ValueError: if the user cannot have links, or the credentials are unsuitable.
         RuntimeError: inside a transaction.
-        SettingsError: when they were given to another client than the one that is named.
-        NoRefreshTokenError: when they hold none.
-        GrantLostError: when they are revoked.
-        IDTokenError: when it cannot be verified whose they are; ``openid`` has to be among the
-            scopes of the flow.
-        RefreshUnavailableError: when Google cannot be reached: try again.
-        ClientMisconfiguredError: when Google refuses the client.
-        GrantNotStoredError: when they could not be stored. The grant is ended then.
+        SettingsError: if the credentials were issued to a different client.
+        NoRefreshTokenError: if they have no refresh token.
+        GrantLostError: if the refresh token is revoked or has expired.
+        IDTokenError: if the account cannot be verified; the flow has to request ``openid``.
+        RefreshUnavailableError: if Google cannot be reached: try again.
+        ClientMisconfiguredError: if Google rejects the client.
+        GrantNotStoredError: if the grant could not be stored. It is revoked then.
     """
     return link_handed_credentials(user, credentials, client=client, label=label)
 
@@ -269,7 +268,7 @@ async def alink_credentials(
     client: str = "default",
     label: str = "",
 ) -> GoogleAccount:
-    """Link the account of a flow of your own; the asynchronous :func:`link_credentials`."""
+    """Link an account authorized in a flow of your own; the async :func:`link_credentials`."""
     link = sync_to_async(link_credentials)
     return await link(user, credentials, client=client, label=label)
 
@@ -284,30 +283,34 @@ def authorize_url(
     return_url: str = "",
     max_age: timedelta = timedelta(days=1),
 ) -> str:
-    """Return the absolute address where this user links, for a mail or a task without a request.
+    """Return the absolute URL at which a user links an account, for an e-mail or a task.
 
-    It is signed for this user, who has to be logged in to follow it, and works on this site alone.
+    The URL is signed for this user and this site: it works only on that host, and only while this
+    user is logged in.
 
     Args:
-        user: who is to link.
+        user: the user who is to link an account.
         site: scheme and host, such as ``"https://daybook.example"``.
-        scopes: that are required; by default the client's ``SCOPES``.
-        client: the name of the OAuth client; that of the account, if one is given.
-        account: to be linked again, with all that it has been granted.
-        return_url: a path on the site where the user goes afterwards; by default
-            ``REDIRECT_URL``.
-        max_age: for how long the address is good, a day if not given; at most 30 days.
+        scopes: the required scopes; by default the client's ``SCOPES``.
+        client: the name of the OAuth client; ignored if an account is given.
+        account: the account to link again, with the scopes it has been granted.
+        return_url: a path on the site to which the user returns; by default ``REDIRECT_URL``.
+        max_age: how long the URL is valid; at most 30 days.
 
     Raises:
-        ValueError: when the site or the time cannot be.
-        SettingsError: (an ``ImproperlyConfigured``) when the client is not configured.
+        ValueError: if ``site`` or ``max_age`` is invalid.
+        SettingsError: (an ``ImproperlyConfigured``) if the client is not configured.
     """
     parts = urlsplit(site)
     if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path.strip("/"):
-        raise ValueError(f"site is scheme and host, such as https://daybook.example, not {site!r}.")
+        raise ValueError(
+            f"site must be a scheme and host, such as https://daybook.example, not {site!r}."
+        )
     seconds = int(max_age.total_seconds())
     if not 0 < seconds <= LONGEST_AGE:
-        raise ValueError(f"max_age is at most {LONGEST_AGE // 86_400} days, not {max_age}.")
+        raise ValueError(
+            f"max_age must be positive and at most {LONGEST_AGE // 86_400} days, not {max_age}."
+        )
     known = get_client(account.client if account else client)
     required, granted = parse_scopes(scopes) or known.scopes, ()
     if account:
@@ -335,7 +338,7 @@ def _make_fresh_credentials(owner: Owner, *, scopes: Scopes, client: str) -> Cre
 def _find_account(
     owner: Owner, required: tuple[str, ...], client: str
 ) -> GoogleAccount | ServiceAccount:
-    """Return the account of an owner, judged here and nowhere below."""
+    """Return the owner's account after checking, once and for all callees, that it can be used."""
     if isinstance(owner, ServiceAccount):
         return owner
     try:
@@ -348,10 +351,10 @@ def _find_account(
 
 
 def _require_scopes(required: tuple[str, ...], *, client: str) -> None:
-    """Refuse scopes that nobody can grant, before a user is asked for them.
+    """Reject scopes that do not exist, instead of asking a user to grant them.
 
     Raises:
-        ValueError: naming the one that is meant.
+        ValueError: suggesting the scope that may be meant.
     """
     for scope in required:
         if mistake := find_scope_mistake(scope, is_google=get_client(client).is_google):

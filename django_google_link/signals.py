@@ -1,7 +1,8 @@
-"""What other apps can listen to.
+"""The signals of this app. None carries a token.
 
-All are sent with ``send_robust`` after the database has committed, with ``GoogleAccount`` as the
-sender, and carry no token. The last three are measurements: they are sent at once, by nobody.
+All are sent with ``send_robust()`` after the transaction has been committed, with ``GoogleAccount``
+as the sender. The last three are measurements: they are sent immediately, with ``None`` as the
+sender.
 """
 
 from __future__ import annotations
@@ -27,35 +28,35 @@ __all__ = [
     "token_wait_finished",
 ]
 
-#: A user linked or re-linked an account: ``account``, ``created``, ``request`` (or ``None``).
+#: An account was linked, or linked again: ``account``, ``created``, ``request`` (or ``None``).
 account_linked = Signal()
-#: An account's granted scopes are others than before: ``account``, ``added``, ``removed``.
+#: The scopes granted by an account changed: ``account``, ``added``, ``removed``.
 scopes_changed = Signal()
 #: A new access token was stored: ``account``.
 token_refreshed = Signal()
-#: The user or Google refused to link: ``user``, ``client``, ``error``, ``request``.
+#: The user or Google denied the authorization: ``user``, ``client``, ``error``, ``request``.
 authorization_denied = Signal()
-#: An account has to be linked again, once per transition: ``account``, ``reason``.
+#: An account has to be linked again; sent once per loss: ``account``, ``reason``.
 authorization_lost = Signal()
-#: A grant that was given for a limited time ends within a week, once: ``account``, ``ends_at``.
+#: A time-limited grant expires within a week; sent once: ``account``, ``ends_at``.
 authorization_ending = Signal()
 #: A lost grant works again: ``account``.
 authorization_recovered = Signal()
-#: A link is gone: ``user_id``, ``client``, ``sub``, ``email``.
+#: An account was unlinked: ``user_id``, ``client``, ``sub``, ``email``.
 account_unlinked = Signal()
-#: Told by Google: ``type``, ``accounts``, ``sub``, ``reason``, ``issued_at``, ``payload``.
+#: Google sent an event: ``type``, ``accounts``, ``sub``, ``reason``, ``issued_at``, ``payload``.
 security_event = Signal()
 
-#: A request to an OAuth endpoint is over: ``kind``, ``client``, ``outcome``, ``seconds``.
+#: A request to an OAuth endpoint finished: ``kind``, ``client``, ``outcome``, ``seconds``.
 token_request_finished = Signal()
-#: A caller without a token that is good has got one or not: ``client``, ``outcome``, ``seconds``.
+#: A caller stopped waiting for a fresh access token: ``client``, ``outcome``, ``seconds``.
 token_wait_finished = Signal()
-#: An attempt to revoke what was unlinked is over: ``client``, ``outcome``.
+#: An attempt to revoke an unlinked account's token finished: ``client``, ``outcome``.
 revocation_finished = Signal()
 
 
 def send_on_commit(
     signal: Signal, sender: type[Any] | None, *, using: str | None = None, **kwargs: Any
 ) -> None:
-    """Send a signal once the surrounding transaction has committed; never, if it rolls back."""
+    """Send a signal after the surrounding transaction commits, and not at all if it rolls back."""
     transaction.on_commit(partial(signal.send_robust, sender, **kwargs), using=using)

@@ -872,7 +872,7 @@ def test_accounts_are_not_looked_up_for_nobody(client: Client, url: str) -> None
 @pytest.mark.parametrize("decorator", [google_required, google_aware])
 def test_scopes_without_their_name_are_refused(decorator: Any) -> None:
     """As ``permission_required`` takes them: it is told at import."""
-    with pytest.raises(TypeError, match="Name the option: scopes="):
+    with pytest.raises(TypeError, match="Pass options by name: scopes="):
         decorator([CALENDAR])
 
 

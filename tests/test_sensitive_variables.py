@@ -38,7 +38,8 @@ HARMLESS = {
 
 # What is read from a cache, a row, a file, a session or a provider.
 READING = {
-    "accounts/access_tokens.py": {"check_grant", "read_row", "refresh_in_turn", "_refresh_row"},
+    "accounts/access_tokens.py": {"check_grant", "read_row", "refresh_in_turn"},
+    "accounts/refresh_turns.py": {"_refresh"},
     "accounts/ownership.py": {"reassign", "_seal_for"},
     "accounts/revocations.py": {"process_pending", "_revoke_grant"},
     "api_clients/google_auth.py": {"__call__", "_make_google_credentials", "request_access_token"},

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import io
 import json
+import pickle
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -942,6 +943,38 @@ def test_build_service_never_shares_a_client(
         assert first is not second
         assert first._http is not second._http
         assert first._http.credentials is not second._http.credentials
+
+
+def test_build_service_creates_the_methods_of_an_api_once(
+    calendar: FakeGoogle, alice: FakeUser, user: Any, other_user: Any
+) -> None:
+    """Clients share what no request changes, and each sends the token of its own account."""
+    ben = calendar.add_user("ben@gmail.com")
+    first = build_service(linked(user, calendar, alice), "calendar", "v3")
+    second = build_service(linked(other_user, calendar, ben), "calendar", "v3")
+
+    assert first.events is not second.events
+    assert first.events().list is not second.events().list
+    assert first.events().list.__func__ is second.events().list.__func__
+    for service in (first, second):
+        assert service.events().list(calendarId="primary").http is service._http
+        assert service.new_batch_http_request is not first.events
+
+
+def test_nested_collections_of_a_copied_client(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """A collection within a collection is the account's too, pickled or not."""
+    service = build_service(linked(user, google, alice), "chat", "v1")
+
+    messages = service.spaces().messages()
+    again = pickle.loads(pickle.dumps(messages))
+
+    assert messages._http is service._http
+    assert vars(messages).keys() == vars(again).keys()
+    assert messages.attachments()._http is service._http
+    assert service.spaces.__is_resource__
+    assert service.spaces.__doc__ == "A collection resource."
 
 
 def test_build_service_leaves_the_shared_document_as_it_is(

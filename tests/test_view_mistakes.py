@@ -44,25 +44,25 @@ def make_view(*bases: type, **attributes: Any) -> type:
 SCOPE_MISTAKES = [
     ("drive", f"Did you mean {AUTH}drive?"),
     ("calender.readonly", f"Did you mean {AUTH}calendar.readonly?"),
-    ("drive,calendar", f'Write each by itself: ["{AUTH}drive", "{AUTH}calendar"].'),
+    ("drive,calendar", f'Use a list: ["{AUTH}drive", "{AUTH}calendar"].'),
     (f"{CALENDAR},{DRIVE}", f'["{CALENDAR}", "{DRIVE}"]'),
-    ([CALENDAR + DRIVE], "is no scope of Google's."),
+    ([CALENDAR + DRIVE], "is not one of Google's scopes."),
     ([f"{AUTH}Calendar.Readonly"], f"Did you mean {AUTH}calendar.readonly?"),
     ("HTTPS://WWW.GOOGLEAPIS.COM/AUTH/DRIVE", f"Did you mean {AUTH}drive?"),
     (["http://www.googleapis.com/auth/drive"], f"Did you mean {AUTH}drive?"),
-    ([f"{AUTH} drive"], "is no scope of Google's."),
+    ([f"{AUTH} drive"], "is not one of Google's scopes."),
     ([f"{AUTH}drive/"], f"Did you mean {AUTH}drive?"),
-    (f'["{DRIVE}"]', "it is JSON. Read it with json.loads()."),
-    (["“drive”"], "it has a character that none has."),
+    (f'["{DRIVE}"]', "but JSON. Read it with json.loads()."),
+    (["“drive”"], "it has an invalid character."),
     (["open_id"], "Did you mean openid?"),
     (["gmail"], "Did you mean https://mail.google.com/?"),
     (["sheets"], f"Did you mean {AUTH}spreadsheets?"),
-    (["zzz"], "Write each in full, as an item of its own, such as"),
-    ({DRIVE: True}, "Scopes are a list of strings"),
-    (b"drive", "Scopes are a list of strings"),
-    (7, "Scopes are a list of strings, not 7."),
-    ([[DRIVE]], "Scopes are strings"),
-    ([None], "Scopes are strings"),
+    (["zzz"], "Write each scope in full, as a separate item, such as"),
+    ({DRIVE: True}, "Scopes must be a list of strings"),
+    (b"drive", "Scopes must be a list of strings"),
+    (7, "Scopes must be a list of strings, not 7."),
+    ([[DRIVE]], "Scopes must be strings"),
+    ([None], "Scopes must be strings"),
 ]
 
 
@@ -150,12 +150,12 @@ def test_scopes_of_another_provider(
         ({"optional": [DRIVE]}, "Did you mean 'optional_scopes'?"),
         ({"return_uri": "/"}, "Did you mean 'return_url'?"),
         ({"permission": 1}, "It takes scopes, optional_scopes, client, account, return_url."),
-        ({"client": ["default"]}, "client is ['default']. Use its name in CLIENTS, \"default\"."),
-        ({"account": "anna"}, "account is 'anna'. Use a function that gets the request"),
-        ({"account": lambda: None}, "Use a function that gets the request"),
+        ({"client": ["default"]}, "client is ['default']. Use a name in CLIENTS: \"default\"."),
+        ({"account": "anna"}, "account is 'anna'. Use a function that takes the request"),
+        ({"account": lambda: None}, "Use a function that takes the request"),
         ({"return_url": "agenda"}, "reverse_lazy('agenda') for the name of a URL."),
         ({"return_url": "myapp:agenda"}, "reverse_lazy('myapp:agenda')"),
-        ({"return_url": 7}, 'Use a path of this site: "/agenda/".'),
+        ({"return_url": 7}, 'Use a path on this site: "/agenda/".'),
     ],
 )
 def test_options_of_a_decorator(decorator: Any, options: dict[str, Any], said: str) -> None:
@@ -195,7 +195,7 @@ def test_what_a_decorator_decorates(decorator: Any) -> None:
     assert "django_google_link.contrib.rest_framework" in text
     mixin = "GoogleAwareMixin" if decorator is google_aware else "GoogleRequiredMixin"
     assert f"class View({mixin}, …)" in refused(lambda: decorator(View))
-    assert "decorates a view, and not 'agenda'." in refused(lambda: decorator()("agenda"))
+    assert "decorates views, not 'agenda'." in refused(lambda: decorator()("agenda"))
     assert method_decorator(decorator)(get)
 
 
@@ -206,7 +206,7 @@ def test_method_that_calls_itself_otherwise() -> None:
         @google_required
         def get(page, request: Any) -> None: ...  # noqa: N805
 
-    assert "On a method use method_decorator" in refused(
+    assert "Decorate a method with method_decorator" in refused(
         lambda: Page().get(RequestFactory().get("/"))
     )
 
@@ -227,7 +227,7 @@ def test_asynchronous_view_that_is_hidden(user: Any) -> None:
     text = refused(lambda: hiding(request))
 
     assert "agenda() returned a coroutine" in text
-    assert "Put ours below that one" in text
+    assert "Put the decorator of django_google_link below that one" in text
 
 
 @pytest.mark.matrix

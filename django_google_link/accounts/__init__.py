@@ -1,1 +1,1 @@
-"""What happens to a linked account."""
+"""The life cycle of a linked account."""

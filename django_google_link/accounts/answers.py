@@ -1,7 +1,8 @@
-"""What Google has answered is not lost: it is stored, or the grant that it stands for is ended.
+"""Storing the responses of the token endpoint, or revoking the grants that cannot be stored.
 
-A code works once, and a replaced refresh token is dead: nobody can ask for the same again. What was
-granted and is not stored here would live on at Google, and nobody could end it.
+An authorization code works once, and a rotated refresh token replaces its predecessor, so a
+response cannot be requested again. A grant that is not stored here would remain valid at Google
+with no way to revoke it.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ logger = logging.getLogger("django_google_link")
 
 Result = TypeVar("Result")
 
-#: What a database, or the driver, may say to a caller who is to store or to look up a grant.
+#: Errors that the database or its driver may raise while a grant is stored or looked up.
 DATABASE_FAILURES = (DatabaseError, InterfaceError, ObjectDoesNotExist, UnicodeEncodeError)
 
-#: Seconds: whoever comes here has waited for the database before, and a user waits for the page.
+#: Seconds. Short, because the database has been waited for already and a user waits for the page.
 _OUTBOX_PATIENCE = 1
 
 
@@ -42,20 +43,21 @@ _OUTBOX_PATIENCE = 1
 def hold_grant(
     client: OAuthClient, sub: str, token: Secret, *, owner: str, is_linked: bool
 ) -> PendingRevocation:
-    """Write down what Google has answered, before anything else is done with it.
+    """Record a response in the outbox before anything else is done with it.
 
-    A worker that dies before it is stored leaves it in the outbox, and so to the command. Storing
-    it takes it out again, in the same transaction; so does :func:`release_grant`.
+    If the worker dies before the response is stored, the entry stays in the outbox and
+    ``google_link_revoke_pending`` revokes the grant. Storing the response deletes the entry in the
+    same transaction; so does :func:`release_grant`.
 
     Args:
-        client: to which the tokens were issued.
-        sub: whose they are, as far as that is known.
-        token: that stands for the grant.
+        client: the OAuth client to which the tokens were issued.
+        sub: the subject identifier of the account, as far as it is known.
+        token: the token that represents the grant.
         owner: the primary key of the user, as text.
-        is_linked: whether a link that works was there before, on the same grant.
+        is_linked: whether an active link used the same grant before.
 
     Raises:
-        GrantNotStoredError: when nothing can be written. The grant is ended then.
+        GrantNotStoredError: when the outbox cannot be written. The grant is revoked then.
     """
     with end_grant_on_failure(client, sub, token, owner=owner, is_linked=is_linked):
         return run_durably(
@@ -67,14 +69,15 @@ def hold_grant(
 
 
 def release_grant(held: PendingRevocation) -> None:
-    """Take out of the outbox what is stored by now, or is ended in another way."""
+    """Delete the outbox entry of a grant that has been stored or otherwise settled."""
     outbox.read_outbox(held._state.db).filter(pk=held.pk).delete()
 
 
 def release_in_the_end(held: PendingRevocation | None) -> None:
-    """Release a grant however its answer has fared: only a worker that dies leaves it.
+    """Release a grant however its response was handled: only a worker that dies leaves the entry.
 
-    Where that fails as well the command finds it, and spares a grant on which a link lives.
+    If the database fails here as well, ``google_link_revoke_pending`` finds the entry, and spares a
+    grant that an active link uses.
     """
     with suppress(*DATABASE_FAILURES):
         if held:
@@ -91,11 +94,11 @@ def store_answer(
     token: Secret | None,
     is_linked: bool,
 ) -> Result:
-    """Store an answer of the token endpoint, and try again what may succeed in a moment.
+    """Store a response of the token endpoint, retrying after transient database errors.
 
     Args:
-        store: opens a transaction of its own.
-        token: that stands for the grant and would be lost; ``None`` for nothing that would be.
+        store: stores the response in a transaction of its own.
+        token: the token that represents the grant and would be lost; ``None`` if nothing would be.
 
     The other arguments, and the errors, are those of :func:`end_grant_on_failure`.
     """
@@ -108,27 +111,27 @@ def store_answer(
 def end_grant_on_failure(
     client: OAuthClient, sub: str, token: Secret | None, *, owner: str, is_linked: bool
 ) -> Iterator[None]:
-    """End a grant if what follows its answer goes wrong, whatever that is.
+    """Revoke a grant if anything goes wrong while its response is handled.
 
     Args:
-        client: to which the tokens were issued.
-        sub: whose they are.
-        token: that stands for the grant; ``None`` for one that lives on as it did before.
+        client: the OAuth client to which the tokens were issued.
+        sub: the subject identifier of the account.
+        token: the token that represents the grant; ``None`` if the grant remains usable as before.
         owner: the primary key of the user, as text.
-        is_linked: whether a link that works was there before, on the same grant.
+        is_linked: whether an active link used the same grant before.
 
     Raises:
-        GrantNotStoredError: in place of an error of the database's.
+        GrantNotStoredError: in place of a database error.
     """
     try:
         yield
         return
-    except BaseException as error:  # A worker that is told to stop would lose it as well.
+    except BaseException as error:  # Also when the worker is told to stop.
         if token:
             end_grant(client, sub, token, owner=owner, is_linked=is_linked)
         if not isinstance(error, DATABASE_FAILURES):
             raise
-        # No more than its kind: the database may quote what it was to store.
+        # Only the type: the message of a database error may quote the values to be stored.
         logger.error(
             "The response of %s could not be stored: %s", client.display_name, type(error).__name__
         )
@@ -156,17 +159,17 @@ def end_grant(
     is_linked: bool = False,
     delay: timedelta = timedelta(),
 ) -> None:
-    """End a grant that is not stored here, unless a link lives on it: at once, or by the command.
+    """Revoke a grant that is not stored here, unless an active link uses it.
 
-    Where nothing can be written Google is told all the same.
+    The grant goes into the outbox. If that cannot be written, the provider is called directly.
 
     Args:
-        client: to which it was given.
-        sub: whose it is; empty, if that could not be verified.
-        token: either of its tokens.
+        client: the OAuth client to which the grant was issued.
+        sub: the subject identifier of the account; empty if it could not be verified.
+        token: the refresh token or the access token of the grant.
         owner: the primary key of the user, as text.
-        is_linked: whether a link may live on the grant, should the database not tell.
-        delay: before Google is told. A link to the same account before then calls it off.
+        is_linked: whether to assume an active link on the grant if the database cannot tell.
+        delay: how long to wait before revoking. Linking the same account meanwhile cancels it.
     """
     try:
         pending = run_durably(
@@ -187,7 +190,7 @@ def _process_now(pending: PendingRevocation) -> None:
         revocations.process_pending(
             pending.pk, using=pending._state.db, timeout=revocations.SHORT_TIMEOUT
         )
-    except (*DATABASE_FAILURES, GoogleLinkError) as error:  # The command will see to it.
+    except (*DATABASE_FAILURES, GoogleLinkError) as error:  # google_link_revoke_pending retries.
         logger.warning("A grant could not be revoked immediately: %s", type(error).__name__)
 
 
@@ -195,10 +198,10 @@ def _process_now(pending: PendingRevocation) -> None:
 def _end_now(client: OAuthClient, sub: str, token: Secret, *, owner: str, is_linked: bool) -> None:
     try:
         if revocations.has_living_link(client, sub=sub, owner=owner):
-            return  # The link stands for the same grant, and ends it when it goes.
+            return  # Unlinking revokes the grant.
     except DATABASE_FAILURES:
         if is_linked:
-            _tell_that_it_lives(client, "a link may live on it, and the database does not tell")
+            _tell_that_it_lives(client, "a link may still use it, and the database cannot be read")
             return
     try:
         with limited(revocations.SHORT_TIMEOUT):

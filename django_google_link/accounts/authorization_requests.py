@@ -1,4 +1,4 @@
-"""What a user is to be asked for at Google, and what is remembered until they are back."""
+"""What to ask the user for at the provider, and what to remember until the response arrives."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 class PendingAuthorization:
     """What must be remembered between the authorization request and its response.
 
-    JSON primitives only, and no token: it may be kept in a cookie.
+    It consists of JSON primitives and contains no token, so it may be kept in a cookie.
 
     Args:
-        user: the primary key, as text, of the user who started.
+        user: the primary key, as text, of the user who started the authorization.
         client: the name of the OAuth client.
-        scopes: all that is asked for.
-        required: those without which the page behind ``return_url`` does not work.
+        scopes: all requested scopes.
+        required: the scopes without which the page behind ``return_url`` does not work.
         return_url: where the user wanted to go.
-        redirect_uri: as sent; the exchange has to repeat it.
+        redirect_uri: as sent; the token request has to repeat it (RFC 6749 section 4.1.3).
         prompt: as sent.
-        account: the ``sub`` of the account that is expected, or nothing.
-        add: that a further account is wanted, though one is linked.
-        is_further: that this user had linked an account before, through this client.
-        consent_repeated: that this is the second attempt, with ``prompt=consent``.
-        include_granted_scopes: that what was granted before is asked for as well.
-        login_hint: the account that the user is likely to choose, where none is expected.
+        account: the ``sub`` of the expected account; empty if any account will do.
+        add: whether a further account is wanted although one is linked.
+        is_further: whether the user had already linked an account through this client.
+        consent_repeated: whether this is the second attempt, with ``prompt=consent``.
+        include_granted_scopes: whether to request incremental authorization.
+        login_hint: the account that the user is likely to choose, if none is expected.
     """
 
     user: str
@@ -62,14 +62,14 @@ class PendingAuthorization:
 
     @property
     def is_live(self) -> bool:
-        """Whether its time has not run out: ``STATE_MAX_AGE``."""
+        """Whether ``STATE_MAX_AGE`` has not passed yet."""
         return clock.timestamp() - self.created_at <= conf.state_max_age
 
     def authorization_url(self, state: str) -> str:
-        """Return the address at Google where the user gives consent.
+        """Return the URL of the authorization request (RFC 6749 section 4.1.1).
 
         Args:
-            state: comes back unchanged; whoever brings it must be told by it.
+            state: returned unchanged in the response, which is recognized by it.
 
         Raises:
             RefreshUnavailableError, ClientMisconfiguredError: as ``endpoints.authorization_url``.
@@ -87,7 +87,7 @@ class PendingAuthorization:
         )
 
     def repeated(self, *, account: str) -> PendingAuthorization:
-        """Return a fresh second attempt at the same, for the account that now is known."""
+        """Return a second attempt with ``prompt=consent``, now for a known account."""
         return replace(
             self,
             account=account,
@@ -109,14 +109,16 @@ def start_authorization(
     """Return the authorization that a user needs, or ``None`` if nothing is missing.
 
     Google shows its consent page for scopes that were not granted yet, with or without
-    ``prompt=consent``; only with it a refresh token is sure to come, and only a new one is sure to
-    stand for the new scopes. Where nothing new is asked no consent is: each mints one more of the
-    hundred refresh tokens that Google keeps for an account and a client, and the oldest dies.
+    ``prompt=consent``. Only with it is a refresh token sure to be issued, and only a new one is
+    sure to cover the new scopes. Without new scopes no consent is requested: each consent issues
+    another of the 100 refresh tokens that Google keeps per account and client, and the oldest is
+    invalidated (https://developers.google.com/identity/protocols/oauth2#expiration).
 
     Args:
-        request: what is wanted.
-        client: of that name.
-        redirect_uri: to which Google is to send the user back.
+        user: the user who links the account.
+        request: what is to be authorized.
+        client: the OAuth client that the request names.
+        redirect_uri: where the provider sends the user back to.
     """
     linked = list(GoogleAccount.objects.for_user(user, client=client.name))
     account = _find_expected(client, request, linked)
@@ -125,12 +127,12 @@ def start_authorization(
         usable = [row for row in linked if row.is_active and client.has_issued(row)]
         prompt = "consent"
         if usable and not request.account:
-            # The user may choose an account that is linked, and lacks some of what is asked.
+            # The user may choose a linked account that lacks some of the requested scopes.
             lacks = any(missing_scopes(scopes, row.refresh_token_scopes) for row in usable)
             prompt = "select_account consent" if lacks else "select_account"
     else:
         is_usable = account.is_active and client.has_issued(account)
-        # Where nothing tells accounts apart, a further one takes the place of this one.
+        # Without an identity, accounts cannot be told apart: a further one replaces this one.
         renew = request.renew or (request.add and client.identity == "none")
         if is_usable and account.is_ready(*request.required) and not renew:
             return None
@@ -157,21 +159,21 @@ def start_authorization(
 
 
 def _guess_account(user: AbstractBaseUser | AnonymousUser) -> str:
-    """Return the address or the ``sub`` by which the site knows this user at Google, if it does."""
+    """Return the user's e-mail address or ``sub`` at Google, as ``LOGIN_HINT`` knows it."""
     hint = conf.login_hint(user) if conf.login_hint else None
     if hint is None or isinstance(hint, str):
         return hint or ""
     raise SettingsError(
         "E047",
         'The function in GOOGLE_LINK["LOGIN_HINT"] did not return text.',
-        hint="It has to return an e-mail address, a sub, or None.",
+        hint="It must return an e-mail address, a sub, or None.",
     )
 
 
 def _add_granted_scopes(
     request: AuthorizeRequest, client: OAuthClient, account: GoogleAccount, *, is_usable: bool
 ) -> tuple[str, ...]:
-    """Return what to ask, so that what was granted before stays, and is not asked anew."""
+    """Return the scopes to request so that those granted before are kept."""
     granted = account.granted_scopes
     if not client.combines_scopes:
         return choose_scopes((*request.scopes, *granted), required=(*request.required, *granted))
@@ -183,9 +185,9 @@ def _add_granted_scopes(
 def _find_expected(
     client: OAuthClient, request: AuthorizeRequest, linked: list[GoogleAccount]
 ) -> GoogleAccount | None:
-    """Return the account that a request is about; none for a further one."""
+    """Return the account that a request is about; ``None`` for a further one."""
     if client.identity == "none":
-        # A further one could not be told from it, so that it takes its place.
+        # A further one could not be told apart from it, and replaces it.
         return linked[0] if linked else None
     if request.account:
         return next((row for row in linked if row.sub == request.account), None)

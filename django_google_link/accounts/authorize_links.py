@@ -1,4 +1,4 @@
-"""What our own code asks the authorize view to do, signed: a visitor cannot make one up."""
+"""Signed requests to the authorize view, which visitors cannot forge."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ..models import GoogleAccount
 from .tenants import name_tenant
 from .threads import is_in_event_loop
 
-#: Seconds: a page with such a link in it may lie open for a day.
+#: Seconds: a page that contains such a link may stay open for a day.
 MAX_AGE = 24 * 3600
 
-#: Seconds: for so long a link that is sent to somebody may be good.
+#: Seconds: the longest validity of a link that is sent to a user.
 LONGEST_AGE = 30 * 24 * 3600
 
 _SALT = "django_google_link.authorize"
@@ -27,19 +27,20 @@ _SALT = "django_google_link.authorize"
 
 @dataclass(frozen=True, kw_only=True)
 class AuthorizeRequest:
-    """A request to link, with everything that must not come from a query string.
+    """A request to link an account, with everything that must not come from a query string.
 
     Args:
         user: the primary key, as text, of the user it is for.
-        host: of the site that has signed it: a site may have several, each for other people.
+        host: the host of the site that signed it; a site may have several, for different users.
         client: the name of the OAuth client.
-        scopes: all that is asked for.
-        required: those without which the page behind ``return_url`` does not work.
+        scopes: all requested scopes.
+        required: the scopes without which the page behind ``return_url`` does not work.
         return_url: where to go afterwards.
-        account: the ``sub`` of the account that is expected, or nothing.
-        add: that a further account is wanted, though one is linked.
-        renew: that consent is wanted anew, though nothing is missing: the grant ends soon.
-        max_age: seconds for which it is good once it is signed.
+        account: the ``sub`` of the expected account; empty if any account will do.
+        add: whether a further account is wanted although one is linked.
+        renew: whether to ask for consent although nothing is missing, because the grant expires
+            soon.
+        max_age: how long the signed request is valid, in seconds.
     """
 
     user: str
@@ -54,26 +55,28 @@ class AuthorizeRequest:
     max_age: int = MAX_AGE
 
     def sign(self) -> str:
-        """Return this request signed: what a front end hands in to start the link."""
+        """Return this request, signed. A front end passes it on to start the link."""
         content = asdict(self)
         if tenant := _name_tenant():
             content["tenant"] = tenant
         return signing.dumps(content, salt=_SALT, compress=True)
 
     def url(self) -> str:
-        """Return the address of the authorize view, with this request signed in it."""
+        """Return the URL of the authorize view with this request, signed."""
         return f"{reverse('google_link:authorize')}?{urlencode({'request': self.sign()})}"
 
     @classmethod
     def unsign(cls, text: str, *, user: str, host: str) -> Self:
-        """Read a signed request.
+        """Verify and read a signed request.
 
         Args:
+            text: the signed request.
             user: the primary key, as text, of the user who is logged in now.
-            host: of the request, as Django has checked it.
+            host: the host of the current request, as validated by Django.
 
         Raises:
-            StateError: when it was not signed here, is too old, or is meant for another user.
+            StateError: when it was not signed by this site, has expired, or is for another user,
+                host or tenant.
         """
         try:
             content = signing.loads(text, salt=_SALT, max_age=LONGEST_AGE)
@@ -97,7 +100,7 @@ class AuthorizeRequest:
 
     @staticmethod
     def _require_age(text: str, max_age: int) -> None:
-        """Check that a signed request is not older than it was made for."""
+        """Check the maximum age that a signed request states for itself."""
         try:
             signing.loads(text, salt=_SALT, max_age=max_age)
         except signing.SignatureExpired:
@@ -105,5 +108,5 @@ class AuthorizeRequest:
 
 
 def _name_tenant() -> str:
-    """Return the tenant whose users are meant by their primary keys, as far as it is known here."""
+    """Return the current tenant, as far as it is known here: users' primary keys are per tenant."""
     return "" if is_in_event_loop() else name_tenant(router.db_for_write(GoogleAccount))

@@ -1,12 +1,12 @@
-"""A circuit breaker for each issuer: while Google is away, one request in 30 seconds finds out.
+"""A circuit breaker per issuer: an unavailable issuer gets one request in 30 seconds.
 
-All accounts and all workers share it, through the database: a Google that hangs would otherwise
-hold up each worker, one account after the other. Five failures in a row, of at least two accounts
-and with no success between them, open it; one success closes it. Closing it is a time, with which
-each account's own wait is compared.
+All accounts and all workers share it through the database. Otherwise an issuer that does not
+respond would hold up each worker, one account after the other. Five consecutive failures, of at
+least two accounts, open the circuit; one success closes it. The time of closing is stored, and
+compared with each account's own wait.
 
-Whoever cannot connect at all may be alone with that: such failures open the circuit for one
-process, until a second process has them too.
+A worker that cannot connect at all may be the only one. Such failures open the circuit for its
+process, and for all once a second process reports them.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ from .transactions import is_in_callers_transaction, run_alone, run_durably
 
 logger = logging.getLogger("django_google_link")
 
-#: An account that was failing for so long before the others keeps its own wait, and probes nothing.
+#: An account that had been failing for this long before the outage keeps its own wait, and is not
+#: used as a probe.
 _OWN_TROUBLE = timedelta(minutes=10)
 
-#: Seconds: what is noted here is never worth a caller's wait.
+#: Seconds. Short: recording the state of a circuit is not worth a caller's wait.
 _PATIENCE = 1
 
 _CLOSED: dict[str, Any] = {
@@ -55,12 +56,13 @@ _CLOSED: dict[str, Any] = {
 
 
 class Circuit:
-    """One issuer's availability, as it was read before a request to it.
+    """An issuer's availability, as read before a request to it.
 
     Args:
-        issuer: that is to be asked.
-        using: the alias of the database.
-        row: what all workers know, with the database's ``now``; ``None`` for nothing.
+        issuer: the issuer.
+        using: the database alias.
+        row: the state shared by all workers, annotated with the database's ``now``; ``None`` if
+            there is none.
     """
 
     def __init__(self, issuer: str, *, using: str, row: Any) -> None:
@@ -68,26 +70,26 @@ class Circuit:
         self._rows = _query_rows(using).filter(pk=_digest(issuer))
         self._row = row
         self._is_probe = False
-        #: Whether the issuer was asked.
+        #: Whether a request to the issuer was admitted.
         self.is_entered = False
 
     @property
     def is_open(self) -> bool:
-        """Whether the issuer is known to be away."""
+        """Whether the issuer is known to be unavailable."""
         return self._is_shared_open or process_breaker.is_open(self._issuer)
 
     @property
     def retry_at(self) -> datetime | None:
-        """When the issuer may be asked again, by this worker's clock; ``None`` is at once."""
+        """When the issuer may be tried again, by this worker's clock; ``None`` for now."""
         times = [process_breaker.find_retry_time(self._issuer)]
         if self._is_shared_open and is_plausible_wait(wait := self._row.retry_at - self._row.now):
             times.append(clock.now() + wait)
         return max(filter(None, times), default=None)
 
     def heeds_wait(self, account: GoogleAccount) -> bool:
-        """Return whether an account that waits for its next attempt goes on waiting.
+        """Return whether an account that is backing off has to keep waiting.
 
-        What it waits for may be over: then it waits no longer than all others.
+        If it backs off because of an outage, it waits no longer than the outage.
         """
         if account.refresh_problem not in OUTAGES:
             return True
@@ -98,20 +100,20 @@ class Circuit:
         return not (closed_at and failed_at and failed_at <= closed_at)
 
     def check(self) -> None:
-        """Find out whether the issuer may be asked at all; nothing is written.
+        """Check whether requests to the issuer are allowed, without changing anything.
 
         Raises:
-            RefreshUnavailableError: while it is to be left alone.
+            RefreshUnavailableError: while they are not.
         """
         retry_at = self.retry_at
         if retry_at:
             raise _make_error(retry_at)
 
     def enter(self) -> None:
-        """Go on to the issuer, as the one probe if it is away.
+        """Begin a request to the issuer, as the only probe if the circuit is open.
 
         Raises:
-            RefreshUnavailableError: while it is to be left alone.
+            RefreshUnavailableError: while requests are not allowed.
         """
         self.check()
         if not self.is_open:
@@ -123,10 +125,10 @@ class Circuit:
 
     @contextmanager
     def watch(self, account: str) -> Iterator[None]:
-        """Learn from the request that is made in this block.
+        """Record the outcome of the request that is made in this block.
 
         Args:
-            account: for which, as text.
+            account: the account it is made for, as text.
         """
         try:
             yield
@@ -137,7 +139,7 @@ class Circuit:
             elif self._is_probe:
                 self._record_success()
             raise
-        except GoogleLinkError:  # It has answered, whatever it has said.
+        except GoogleLinkError:  # The issuer has responded.
             self._record_success()
             raise
         except BaseException:
@@ -152,7 +154,7 @@ class Circuit:
 
     @property
     def _may_write(self) -> bool:
-        """Whether others would see it: not inside a transaction of the caller's."""
+        """Whether a write would be visible to others: not inside the caller's transaction."""
         return not is_in_callers_transaction(self._rows.db)
 
     def _take_probe(self) -> bool:
@@ -165,7 +167,7 @@ class Circuit:
 
     def _take_shared_probe(self) -> bool:
         now = database_now(self._rows)
-        # Beyond the longest wait stands what the database's clock was put back behind.
+        # A time beyond the longest wait dates from before the database's clock was set back.
         is_due = Q(retry_at__lte=now) | Q(retry_at__gt=now + longest_wait())
         due = self._rows.filter(is_due, opened_at__isnull=False)
 
@@ -222,7 +224,7 @@ class Circuit:
             if is_open_here and is_ours:
                 self._write(self._report_worker)
         if self._is_probe:
-            # What one worker cannot reach, another may: then that one is to find out.
+            # If only this worker cannot connect, another one should probe soon.
             is_everybodys = not is_ours or bool(self._row and self._row.worker)
             interval = PROBE_INTERVAL if is_everybodys else timedelta()
             self._write(lambda: self._postpone_probe(interval))
@@ -231,7 +233,7 @@ class Circuit:
         self._make_row()
         is_first = Q(account="") | Q(account=account)
         self._rows.update(
-            # MySQL goes by what has been set before: this comes first.
+            # First, because MySQL evaluates assignments in order and sees the new values.
             has_several_accounts=Case(
                 When(is_first, then=F("has_several_accounts")), default=Value(True)
             ),
@@ -241,7 +243,7 @@ class Circuit:
         self._open(Q(failures__gte=FAILURES_TO_OPEN, has_several_accounts=True))
 
     def _report_worker(self) -> None:
-        """Say that this process cannot connect; the second to say so opens the circuit for all."""
+        """Record that this process cannot connect; the second one to do so opens the circuit."""
         self._make_row()
         worker = f"{socket.gethostname()[:80]}:{os.getpid()}"
         self._open(~Q(worker__in=["", worker]))
@@ -263,12 +265,12 @@ class Circuit:
             self._rows.get_or_create(pk=_digest(self._issuer), defaults={"issuer": self._issuer})
 
     def _write(self, work: Callable[[], None]) -> bool:
-        """Write what others are to know, if that can be done: no caller is to fail for it.
+        """Write shared state as far as possible: a failure here must not fail the caller.
 
-        Nor to wait for it: somebody may have locked the row for long.
+        Nor may a transaction that has locked the row make the caller wait.
 
         Returns:
-            Whether it is written.
+            Whether it was written.
         """
         if not self._may_write:
             return False
@@ -289,11 +291,11 @@ class Circuit:
 
 
 def read_circuit(issuer: str, *, using: str) -> Circuit:
-    """Read what is known of an issuer's availability.
+    """Return an issuer's availability.
 
     Args:
-        issuer: as the account's row has it.
-        using: the alias of the database.
+        issuer: the issuer, as stored in the account's row.
+        using: the database alias.
     """
     rows = _query_rows(using).filter(pk=_digest(issuer))
     row = run_alone(rows.annotate(now=database_now_expression(rows)).first, using=using)
@@ -301,15 +303,15 @@ def read_circuit(issuer: str, *, using: str) -> Circuit:
 
 
 def list_open_circuits(*, using: str | None = None) -> list[CircuitBreaker]:
-    """Return what is known of the issuers that are away."""
+    """Return the circuits that are open."""
     rows = CircuitBreaker.objects.using(using) if using else CircuitBreaker.objects.all()
     return list(rows.exclude(opened_at=None).order_by("issuer"))
 
 
 def match_waiting(*, using: str) -> Q:
-    """Return the condition of accounts that wait for their next attempt.
+    """Return the condition for accounts that are backing off.
 
-    It is :meth:`Circuit.heeds_wait`, for a query on many.
+    It is :meth:`Circuit.heeds_wait` as a query.
     """
     rows = _query_rows(using)
     now = database_now(rows)
@@ -319,7 +321,7 @@ def match_waiting(*, using: str) -> Q:
     )
     known = rows.annotate(now=database_now_expression(rows))
     for circuit in known.exclude(opened_at=None, closed_at=None):
-        # MySQL takes texts for equal that differ in case, but not for the end of one another.
+        # MySQL's "=" ignores case; Django's endswith is case-sensitive there as well.
         same = Q(issuer=circuit.issuer, issuer__endswith=circuit.issuer)
         theirs = same & Q(refresh_problem__in=OUTAGES)
         if circuit.opened_at:
@@ -331,9 +333,10 @@ def match_waiting(*, using: str) -> Q:
 
 
 def _find_own_trouble(row: Any) -> datetime:
-    """Return since when an account must have failed, by this worker's clock, to be an exception.
+    """Return the time before which an account must have started failing to be an exception.
 
-    That it fails is noted by the workers' clocks, and the outage by the database's.
+    It is by this worker's clock, as the accounts' failures are; the outage is recorded by the
+    database's clock.
     """
     open_for: timedelta = row.now - row.opened_at
     return clock.now() - open_for - _OWN_TROUBLE

@@ -1,4 +1,4 @@
-"""What the databases have in common, and where they differ: clock, statements, chunks, backoff."""
+"""Database clock, bulk statements, chunks and backoff, independent of the database used."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from ..conf import clock
 from ..conf.settings import conf
 from ..models import MomentField
 
-#: So many keys stand in one statement.
+#: The most keys in one statement.
 _MOST_KEYS = 1000
 
 
 def database_now(rows: QuerySet[Any]) -> Any:
-    """Return the present by the clock that all workers share, for a query on these rows.
+    """Return the current time by the clock that all workers share, for use in a query.
 
-    SQLite is on this machine, and keeps times as text which its own clock writes otherwise.
+    SQLite runs on this machine, and its clock does not write times in the format that Django
+    stores.
     """
     if connections[rows.db].vendor == "sqlite":
         return clock.now()
@@ -30,28 +31,28 @@ def database_now(rows: QuerySet[Any]) -> Any:
 
 
 def database_now_expression(rows: QuerySet[Any]) -> Any:
-    """Return the present as :func:`database_now` does, to be selected beside the rows."""
+    """Return the current time as :func:`database_now` does, as an annotation."""
     now = database_now(rows)
     kind = Value if isinstance(now, datetime) else ExpressionWrapper
     return kind(now, output_field=MomentField())
 
 
 class _UTCNow(Now):
-    """The present, in UTC on MySQL as well, whose ``CURRENT_TIMESTAMP`` knows summer time."""
+    """The current time in UTC, also on MySQL, whose ``CURRENT_TIMESTAMP`` is in local time."""
 
     def as_mysql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
         return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **extra)
 
 
 def insert_selected(model: type[Model], values: Mapping[str, Any], rows: QuerySet[Any]) -> None:
-    """Have the database write rows of a table that it makes of the rows of another one.
+    """Insert rows computed from another table's rows, within the database.
 
-    To read fifty thousand and to write them again takes twice as long as to delete them.
+    Reading 50,000 rows and writing them again takes twice as long as deleting them.
 
     Args:
-        model: of the table that is written.
-        values: an expression on the rows for each column.
-        rows: that are read.
+        model: the model of the table to insert into.
+        values: for each column, an expression on the selected rows.
+        rows: the rows to select from.
     """
     quote = connections[rows.db].ops.quote_name
     select = rows.order_by().values_list(*values.values()).query
@@ -62,31 +63,31 @@ def insert_selected(model: type[Model], values: Mapping[str, Any], rows: QuerySe
 
 
 def backoff(failures: int, *, first: int, longest: int) -> timedelta:
-    """Return how long to wait after so many failures in a row.
+    """Return how long to wait after consecutive failures: doubled each time, with 20 % jitter.
 
     Args:
-        failures: before this one.
-        first: seconds after the first failure; doubled at each other, give or take a fifth.
-        longest: seconds at the most.
+        failures: the number of failures before this one.
+        first: the wait after the first failure, in seconds.
+        longest: the longest wait, in seconds.
     """
     seconds = min(first * 2 ** min(failures, 30), longest)
-    return timedelta(seconds=seconds * uniform(0.8, 1.2))  # noqa: S311  no secret
+    return timedelta(seconds=seconds * uniform(0.8, 1.2))  # noqa: S311  jitter, not a secret
 
 
 def lease_duration() -> timedelta:
-    """Return how long one worker has a row to itself: longer than its request can take."""
+    """Return how long one worker may claim a row: longer than its request can take."""
     return timedelta(seconds=conf.http_timeout + 5)
 
 
 def split_keys(keys: list[Any]) -> Iterator[list[Any]]:
-    """Yield primary keys, as many at a time as a statement may well have."""
+    """Yield primary keys in chunks that fit into one statement."""
     return (keys[start : start + _MOST_KEYS] for start in range(0, len(keys), _MOST_KEYS))
 
 
 def in_chunks(rows: QuerySet[Any], *, size: int) -> Iterator[list[Any]]:
-    """Yield the rows in the order of their keys, some at a time.
+    """Yield rows in chunks, ordered by primary key.
 
-    Each chunk is read when it is asked for, perhaps by another thread, and only once.
+    Each chunk is queried when it is requested, possibly by another thread, and only once.
     """
     chunk = list(rows.order_by("pk")[:size])
     while chunk:

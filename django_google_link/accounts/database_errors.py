@@ -1,4 +1,4 @@
-"""What a database error means: a lost race, a passing state, a refused character."""
+"""Classifying database errors: serialization conflicts, transient failures, rejected characters."""
 
 from __future__ import annotations
 
@@ -11,54 +11,54 @@ from django.db import DatabaseError, DataError, InterfaceError, InternalError, O
 Form = TypeVar("Form")
 Result = TypeVar("Result")
 
-# SQL's own, in PostgreSQL's dress: could not serialize, deadlock, lock not available.
+# PostgreSQL's SQLSTATEs: serialization failure, deadlock detected, lock not available.
 _LOST_RACE_STATES = frozenset({"40001", "40P01", "55P03"})
-# MariaDB: the row has changed since the snapshot. Both: lock wait time-out, deadlock. MySQL: the
-# transaction was rolled back by its group when it was to be committed.
+# MariaDB: record has changed since the snapshot. Both: lock wait timeout, deadlock. MySQL: rolled
+# back by group replication at commit.
 _MYSQL_LOST_RACES = frozenset({(1020,), (1205,), (1213,), (3101,)})
-# mysqlclient has it as an OperationalError.
+# mysqlclient raises it as an OperationalError.
 _MYSQL_INCORRECT_STRING = 1366
 
 
 def is_lost_race(error: Exception) -> bool:
-    """Return whether the database has undone a transaction, or a statement, in favour of another's.
+    """Return whether the database aborted a transaction or statement in favour of a concurrent one.
 
-    A deadlock, a serialization failure, or a lock that was not to be had in time.
+    That is a deadlock, a serialization failure or a lock timeout.
     """
     if not isinstance(error, DatabaseError):
         return False
     cause = error.__cause__
-    # psycopg 3 has the one, psycopg2 the other.
+    # psycopg 3 has sqlstate, psycopg2 has pgcode.
     state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
     is_sqlite_busy = isinstance(error, OperationalError) and "is locked" in str(error)
     return state in _LOST_RACE_STATES or error.args[:1] in _MYSQL_LOST_RACES or is_sqlite_busy
 
 
 def may_pass(error: Exception) -> bool:
-    """Return whether the same may succeed in a moment: it is the database's state that was wrong.
+    """Return whether a retry may succeed because the error depends on the database's state.
 
-    A row that was there a moment ago, and has gone, counts as that too.
+    A row that has just been deleted counts as well.
     """
     passing = (OperationalError, InterfaceError, InternalError, ObjectDoesNotExist)
     return isinstance(error, passing) and not is_refused_text(error)
 
 
 def is_refused_text(error: Exception) -> bool:
-    """Return whether the database, or the connection to it, has no way to take a character."""
+    """Return whether the database or its connection cannot represent a character."""
     if isinstance(error, DataError | UnicodeEncodeError):
         return True
     return error.args[:1] == (_MYSQL_INCORRECT_STRING,)
 
 
 def store_as_taken(forms: Sequence[Form], store: Callable[[Form], Result]) -> Result:
-    """Store a text, or the fullest form of it that the database takes.
+    """Store a text, or the most complete form of it that the database accepts.
 
     Args:
-        forms: the text as it is, and then with fewer and fewer characters.
-        store: opens a transaction of its own.
+        forms: the text as it is, then with fewer and fewer characters.
+        store: stores one form in a transaction of its own.
 
     Raises:
-        DatabaseError, UnicodeEncodeError: what came of the last attempt.
+        DatabaseError, UnicodeEncodeError: from the last attempt.
     """
     *fuller, simplest = forms
     for form in fuller:

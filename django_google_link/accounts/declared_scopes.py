@@ -1,4 +1,4 @@
-"""Which scopes the code that is running has said it needs of an account."""
+"""The scopes that the running code has declared it needs of an account."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 from ..models import GoogleAccount
 
-#: Says what is needed of an account; nothing of one that was not meant.
+#: Returns the scopes needed of an account; none for an account that it does not concern.
 Declaration = Callable[[GoogleAccount], Sequence[str]]
 
 _current: ContextVar[Declaration | None] = ContextVar("google_link_declaration", default=None)
@@ -16,7 +16,7 @@ _current: ContextVar[Declaration | None] = ContextVar("google_link_declaration",
 
 @contextmanager
 def declaring(declaration: Declaration | None) -> Iterator[None]:
-    """Let this be known to API clients that are made or used meanwhile."""
+    """Make a declaration available to API clients that are created or used in this block."""
     token = _current.set(declaration)
     try:
         yield
@@ -25,14 +25,14 @@ def declaring(declaration: Declaration | None) -> Iterator[None]:
 
 
 def current_declaration() -> Declaration | None:
-    """Return what the code that is running has said, if it has."""
+    """Return the declaration in effect, if any."""
     return _current.get()
 
 
 def list_declared_scopes(
     account: GoogleAccount, declarations: Sequence[Declaration | None]
 ) -> tuple[str, ...]:
-    """Return all scopes that are declared for an account."""
+    """Return all scopes declared for an account."""
     return tuple(
         scope for declare in declarations if declare is not None for scope in declare(account)
     )

@@ -1,7 +1,7 @@
-"""Accounts that are deleted: their tokens move to the outbox, before the rows go.
+"""Deletion of accounts: their tokens move to the outbox before the rows are deleted.
 
-However many they are, a few statements are enough. Django deletes users together with their links
-in several ways, and calls us in each of them: see :func:`enqueue_deleted`.
+The number of statements does not grow with the number of accounts. Django deletes users and their
+links in several ways, and calls into this module in each of them: see :func:`enqueue_deleted`.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from .outbox import enqueue_accounts
 
 logger = logging.getLogger("django_google_link")
 
-#: So many are named in the log; of more the number will do.
+#: The most accounts that the log names individually.
 _MOST_NAMED = 10
-#: From so many on it is worth it to have the database copy the tokens by itself.
+#: The number of accounts from which the database copies the tokens itself.
 _MANY = 100
-#: Read of each account, while it is locked.
+#: Selected from each account while it is locked.
 _COLUMNS = ("pk", "user_id", "client", "sub", "email")
 
 
@@ -47,12 +47,12 @@ def enqueue_deleted(
 ) -> None:
     """Move the tokens of an account that is about to be deleted to the outbox (``pre_delete``).
 
-    Django sends this for each row, whatever deletes it. What goes by the thousand has been moved by
-    then, or will be, and is left alone here: :func:`move_queryset` has moved what a queryset
-    deletes, and :func:`delete_with_user` moves what goes with its user.
+    Django sends this signal for each row, whatever deletes it. Bulk deletions are skipped here:
+    :func:`move_queryset` handles deletion by queryset, and :func:`delete_with_user` handles
+    accounts deleted with their user.
 
-    The first attempt follows the commit where one account or its user is deleted. What a queryset
-    deletes may be much, and is left to the command.
+    If a single account or its user is deleted, one attempt to revoke follows the commit. After a
+    deletion by queryset, which may be large, revoking is left to ``google_link_revoke_pending``.
     """
     if instance.moves_with_user or instance.pk in getattr(origin, "moved", ()):
         return
@@ -61,18 +61,18 @@ def enqueue_deleted(
 
 
 def move_queryset(rows: GoogleAccountQuerySet) -> Collection[uuid.UUID]:
-    """Move the tokens of all these accounts to the outbox; return the keys of the accounts."""
+    """Move the tokens of all these accounts to the outbox; return the accounts' primary keys."""
     _write_first(rows.db)
     keys = list(rows.values_list("pk", flat=True))
     return frozenset(_move_tokens(keys, using=rows.db, attempts_now=False))
 
 
 def delete_with_user(collector: Collector, field: Any, sub_objs: Any, using: str) -> None:
-    """Delete accounts with their users, as ``CASCADE`` does, after their tokens were moved.
+    """Delete accounts with their users, as ``CASCADE`` does, after moving their tokens.
 
-    Nothing is deleted yet when Django calls this, and perhaps nothing will be: the page that asks
-    before it deletes collects in the same way. So the work is handed to the collector, among what
-    it does inside of its transaction before it deletes the rows that it has read.
+    When Django calls this nothing has been deleted yet, and perhaps nothing will be: the admin's
+    confirmation page collects in the same way. The work is therefore added to the collector's fast
+    deletes, which it runs inside its transaction before it deletes the collected rows.
     """
     is_read = _has_to_read_rows(collector)
     if is_read:
@@ -85,7 +85,7 @@ def delete_with_user(collector: Collector, field: Any, sub_objs: Any, using: str
 
 
 class _Going:
-    """Accounts that go with their users: to a ``Collector`` what it may delete unread."""
+    """Accounts deleted with their users, in the form of a ``Collector``'s fast delete."""
 
     model = GoogleAccount
 
@@ -93,7 +93,7 @@ class _Going:
         self._accounts, self._attempts_now, self._is_read = accounts, attempts_now, is_read
 
     def _raw_delete(self, using: str) -> int:
-        """Move their tokens; return how many rows were deleted, which were not read before."""
+        """Move the tokens; return the number of rows deleted here rather than by the collector."""
         _write_first(using)
         if self._is_read:
             keys = [account.pk for account in self._accounts]
@@ -107,9 +107,10 @@ class _Going:
 
 
 def _has_to_read_rows(collector: Collector) -> bool:
-    """Return whether somebody else wants to see the accounts that are deleted.
+    """Return whether other code needs the deleted accounts as instances.
 
-    A page that lists them, a receiver of a signal, a model of the project that refers to them.
+    That is a page that lists them, a signal receiver, or a model of the project that refers to
+    them.
     """
     if type(collector) is not Collector or getattr(collector, "force_collection", False):
         return True
@@ -127,15 +128,15 @@ def _has_to_read_rows(collector: Collector) -> bool:
 def _move_tokens(
     keys: list[uuid.UUID], *, using: str, attempts_now: bool, is_with_user: bool = False
 ) -> list[uuid.UUID]:
-    """Move the tokens of accounts to the outbox, and return the keys of those that are there.
+    """Move the tokens of accounts to the outbox; return the primary keys of the existing accounts.
 
     Args:
-        keys: of the accounts, in any order.
-        using: the alias of the database, in which a transaction is open.
-        attempts_now: whether an attempt at Google follows the commit.
-        is_with_user: whether the users go as well.
+        keys: the primary keys of the accounts, in any order.
+        using: the database alias, with an open transaction.
+        attempts_now: whether one attempt to revoke follows the commit.
+        is_with_user: whether the users are deleted as well.
     """
-    # It brings what speaks to Google, and every process imports this module when it starts.
+    # Imported late: it loads the HTTP client, and every process imports this module at startup.
     from .revocations import attempt_after_commit
 
     found: list[uuid.UUID] = []
@@ -145,10 +146,11 @@ def _move_tokens(
         record_selected(
             rows.filter(pk__in=[pk for pk, *_ in known]),
             HistoryEvent.UNLINKED,
+            known=known,
             with_user=is_with_user,
         )
         found += (pk for pk, *_ in known)
-        # What is to be attempted has to be known by its key.
+        # The row to be attempted must have a known primary key.
         copied = _copy_tokens(rows, known[1:] if attempts_now else known)
         left = [pk for pk, *_ in known if pk not in copied]
         pending = enqueue_accounts(rows.filter(pk__in=left)) if left else []
@@ -160,29 +162,28 @@ def _move_tokens(
 
 
 def _write_first(using: str) -> None:
-    """Write something where the database has no row locks, though it finds nothing to write.
+    """Begin with a write on databases without row locks, even if it matches nothing.
 
-    SQLite cannot turn a reader into a writer when another has written since.
+    SQLite cannot upgrade a read transaction once another connection has written.
     """
     if not connections[using].features.has_select_for_update:
         GoogleAccount.objects.using(using).filter(pk=uuid.UUID(int=0)).update(grant_version=0)
 
 
 def _lock(rows: GoogleAccountQuerySet) -> list[Any]:
-    """Lock rows until the transaction ends, in the order of their keys as everywhere.
+    """Lock rows until the transaction ends, in the usual order: by primary key.
 
-    A refresh that is under way then comes too late to store another token, which nobody would
-    revoke.
+    A refresh in progress then cannot store another token, which would never be revoked.
     """
     owner = Cast("user_id", CharField())
     return list(rows.select_for_update().order_by("pk").values_list(*_COLUMNS, owner))
 
 
 def _copy_tokens(rows: GoogleAccountQuerySet, known: Sequence[Any]) -> Collection[uuid.UUID]:
-    """Have the database itself copy the tokens of many; return the keys of those that it has.
+    """Have the database copy the tokens of many accounts; return the primary keys of those copied.
 
-    It needs a database that makes keys, and users whose key it writes as Django does: the owner's
-    key is part of what a token is sealed for.
+    The database must be able to generate primary keys, and to format the owner's primary key as
+    Django does: it is part of the binding for which a token is sealed.
     """
     if connections[rows.db].vendor != "postgresql" or len(known) < _MANY:
         return ()

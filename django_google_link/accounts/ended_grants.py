@@ -1,10 +1,11 @@
-"""Grants that are being ended at Google while somebody links the same account once more.
+"""Coordination of revoking a grant with linking the same account again.
 
-At Google a revocation ends the whole grant, with every token of it. One that is on its way when a
-user comes back with a new consent ends that as well, before or after it is stored here. So whoever
-revokes writes that down, and only then looks for links that live on the grant; whoever links stores
-the link, and only then looks for revocations. One of them sees the other: the one who revokes lets
-it be, or the one who links waits for its end and asks Google whether the new grant has outlived it.
+At Google a revocation ends the whole grant with all its tokens. A revocation in progress while the
+user gives consent again also ends the new grant, before or after it is stored here. Therefore the
+revoking worker announces the revocation first, and then looks for active links on the grant; the
+linking worker stores the link first, and then looks for announcements. At least one of them sees
+the other: the revoking worker stops, or the linking worker waits until the revocation is over and
+checks whether the new grant is still valid.
 """
 
 from __future__ import annotations
@@ -25,26 +26,26 @@ from .database import database_now, lease_duration
 from .transactions import run_alone, run_in_transaction
 
 _PAUSE = 0.05  # seconds
-#: Between the moment that is meant and the one at which the database reads its clock.
+#: Tolerance for the time that passes before the database reads its clock.
 _SLACK = timedelta(seconds=0.1)
-#: Nobody exchanges a code for so long.
+#: Longer than any exchange of an authorization code takes.
 _LONGEST_AGE = timedelta(hours=1)
 
 
 @contextmanager
 def announced_end(issued: Issued, *, sub: str, using: str) -> Iterator[None]:
-    """Let whoever links the account see that its grant is being ended, until that is over.
+    """Announce, for the duration of this block, that a grant is being revoked.
 
     Args:
-        issued: to whom the tokens of the grant were issued.
-        sub: whose grant it is; empty, where nobody knows.
-        using: the alias of the database.
+        issued: the issuer and client of the grant.
+        sub: the subject identifier of the account; empty if unknown.
+        using: the database alias.
 
     Raises:
-        DatabaseError: when it cannot be written down. Then nothing may be ended.
+        DatabaseError: when the announcement cannot be stored. Nothing may be revoked then.
     """
     if not sub or not is_google_issuer(issued.issuer):
-        yield  # Each token is of a grant of its own; or nobody could find it by this.
+        yield  # Not Google: each token has its own grant. No sub: it could not be found.
         return
     rows = EndedGrant.objects.using(using)
     row = run_alone(
@@ -56,24 +57,24 @@ def announced_end(issued: Issued, *, sub: str, using: str) -> Iterator[None]:
     try:
         yield
     finally:
-        # Where that fails it is over when it can have taken no longer.
+        # If this fails, the announcement expires by itself.
         with suppress(DatabaseError, InterfaceError):
             over = rows.filter(pk=row.pk)
             run_alone(lambda: over.update(finished_at=database_now(over)), using=using)
 
 
 def note_moment() -> float:
-    """Return this moment, before Google is asked for a grant: see :func:`has_ended_since`."""
+    """Return the current moment, for :func:`has_ended_since`: call it before requesting a grant."""
     return time.monotonic()
 
 
 def has_ended_since(issued: Issued, *, sub: str, started: float) -> bool:
-    """Return whether the grant of an account may have been ended since; wait for what is under way.
+    """Return whether an account's grant may have been revoked since; wait for one in progress.
 
     Args:
-        issued: to whom the tokens of the grant were issued.
-        sub: whose grant it is.
-        started: what :func:`note_moment` returned.
+        issued: the issuer and client of the grant.
+        sub: the subject identifier of the account.
+        started: the return value of :func:`note_moment`.
     """
     if not is_google_issuer(issued.issuer):
         return False
@@ -90,23 +91,23 @@ def has_ended_since(issued: Issued, *, sub: str, started: float) -> bool:
 
 
 def delete_old_ends() -> int:
-    """Forget what nobody who links can have met; return how much there was."""
+    """Delete announcements too old to matter to any exchange; return their number."""
     rows = _query_ended()
     old = rows.filter(begun_at__lt=database_now(rows) - _LONGEST_AGE)
     return run_in_transaction(lambda: old.delete()[0], using=rows.db)
 
 
 def _list_since(rows: QuerySet[EndedGrant], started: float) -> list[Any]:
-    """Return when each has come to its end that was not over before; ``None`` while it has not."""
+    """Return when each revocation not over by then finished; ``None`` for one in progress."""
     now, elapsed = database_now(rows), timedelta(seconds=time.monotonic() - started)
-    # What takes longer, with either of its tokens, was left by a worker that has died.
+    # An older one, of up to two requests, was left by a worker that has died.
     is_under_way = Q(finished_at=None, begun_at__gt=now - 2 * lease_duration())
     ended = rows.filter(is_under_way | Q(finished_at__gt=now - (elapsed + _SLACK)))
     return list(ended.values_list("finished_at", flat=True))
 
 
 def digest_grant(issuer: str, sub: str) -> str:
-    """Return what is kept of whose grant it is."""
+    """Return the digest by which the announcements of a grant are found."""
     return hashlib.sha256(f"{issuer} {sub}".encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""What the failure of a refresh says: of Google, of this machine's network, or of one account."""
+"""What a failed refresh indicates: an outage, a network problem, or a problem of one account."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from ..exceptions import RefreshUnavailableError, TokenEndpointError
 from ..models import RefreshProblem
 from ..oauth.endpoints import THROTTLING_ERRORS
 
-#: HTTP statuses that ask one account for patience, while others are served.
+#: HTTP statuses that throttle one account while others are served.
 _THROTTLING_STATUSES = frozenset({403, 429})
 
-#: Those that are the issuer's, or the way to it: they are the same for all accounts.
+#: Problems of the issuer or of the connection to it, which affect all accounts.
 OUTAGES = (RefreshProblem.UNAVAILABLE, RefreshProblem.UNREACHABLE)
 
 
 def judge_failure(error: TokenEndpointError) -> RefreshProblem:
-    """Return what a failed refresh says.
+    """Return what a failed refresh indicates.
 
     Args:
-        error: of ``endpoints.refresh``: no answer, none that makes sense, or a refusal which says
-            nothing of the grant.
+        error: raised by ``endpoints.refresh``: no response, an unusable one, or an error other than
+            ``invalid_grant``.
     """
     if not isinstance(error, RefreshUnavailableError):
         return RefreshProblem.REFUSED
@@ -30,7 +30,7 @@ def judge_failure(error: TokenEndpointError) -> RefreshProblem:
 
 
 def describe_failure(error: TokenEndpointError) -> str:
-    """Return a failure in a few ASCII characters, for the row and whoever looks at it."""
+    """Return a short description of a failure, in ASCII, to be stored in the row."""
     parts = [error.error]
     if error.error == "unreachable":
         parts.append(error.error_description)

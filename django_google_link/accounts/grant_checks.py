@@ -1,7 +1,7 @@
-"""Links about which Google is to be asked: what it has told of them may be of another grant.
+"""Checks of grants: links whose state at Google is uncertain after a security event.
 
-They are noted in the transaction in which that was learnt, and asked about after it, by
-``google_link_security_events check``: at most once for each link and minute.
+A check is requested in the transaction that handles the event, and made later by
+``google_link_security_events check``, at most once per link and minute.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from .database import database_now
 from .locks import delete_in_one_order
 from .transactions import run_in_transaction
 
-#: Google is asked about a link once in this time, however often it is spoken of.
+#: The shortest time between two checks of a link, however many events concern it.
 INTERVAL = timedelta(minutes=1)
 _CHUNK = 500
 
 
 def request_checks(keys: Iterable[uuid.UUID], *, using: str) -> None:
-    """Note that Google is to be asked about these links, in the transaction that is open.
+    """Request checks of these links, in the open transaction.
 
     Args:
-        keys: of the accounts, which this transaction has locked, so that nobody else adds a check.
-        using: the alias of the database.
+        keys: the primary keys of the accounts. This transaction has locked them, so that no other
+            adds a check.
+        using: the database alias.
     """
     rows = GrantCheck.objects.using(using)
     for key in sorted(keys):
@@ -39,7 +40,7 @@ def request_checks(keys: Iterable[uuid.UUID], *, using: str) -> None:
 
 
 def list_requested_checks() -> QuerySet[GrantCheck]:
-    """Return all checks that have not been made."""
+    """Return all checks that have not been made yet."""
     return _query_checks().filter(requested_at__isnull=False)
 
 
@@ -50,20 +51,20 @@ def list_due_checks() -> QuerySet[GrantCheck]:
 
 
 def claim_check(check: GrantCheck) -> bool:
-    """Return whether it is ours to make a check, which nobody else makes for a minute then."""
+    """Claim a check for a minute; return whether no other worker has claimed it."""
     rows = list_due_checks().filter(pk=check.pk)
     now = database_now(rows)
     return bool(run_in_transaction(lambda: rows.update(asked_at=now), using=rows.db))
 
 
 def finish_check(check: GrantCheck) -> None:
-    """Note that Google has answered, unless the check was requested again meanwhile."""
+    """Mark a check as made, unless it was requested again meanwhile."""
     rows = _query_checks().filter(pk=check.pk, requested_at=check.requested_at)
     run_in_transaction(lambda: rows.update(requested_at=None), using=rows.db)
 
 
 def delete_old_checks() -> int:
-    """Forget the checks that were made a while ago, some at a time; return how many there were."""
+    """Delete a batch of checks made more than an hour ago; return their number."""
     rows = _query_checks()
     old = rows.filter(requested_at=None, asked_at__lt=database_now(rows) - 60 * INTERVAL)
     return delete_in_one_order(rows, run_in_transaction(lambda: _list_keys(old), using=rows.db))

@@ -1,9 +1,10 @@
-"""What a project's own flow has obtained becomes a link.
+"""Linking an account with the credentials of a project's own OAuth flow.
 
-google-auth-oauthlib's ``Flow`` and ``InstalledAppFlow`` end with google-auth credentials. Nothing
-that these say of themselves is believed: the refresh token is used once, and the answer tells
-whether Google honours it, whose it is and what was granted. Of a provider that gives no refresh
-tokens there is only the access token, which says whose it is where the settings name a way.
+google-auth-oauthlib's ``Flow`` and ``InstalledAppFlow`` return google-auth credentials. What these
+state about themselves is not trusted: the refresh token is used once, and the response shows
+whether Google accepts it, whose account it is and what was granted. For a provider that issues no
+refresh tokens, the account is identified with the access token, in the way that the client's
+settings name.
 """
 
 from __future__ import annotations
@@ -58,25 +59,25 @@ logger = logging.getLogger("django_google_link")
 def link_handed_credentials(
     user: User, credentials: Credentials, *, client: str, label: str
 ) -> GoogleAccount:
-    """Verify what somebody else's flow has obtained, and store it as a link.
+    """Verify credentials from another OAuth flow, and store them as a link.
 
-    What cannot be used at all is refused before Google is asked, and left as it is. Afterwards the
-    grant is stored, or ended as at the end of our own flow; but for one that is as good as before,
-    where it may go better in a moment.
+    Credentials that cannot be used at all are refused before Google is asked, and left valid. After
+    that, the grant is either stored or revoked, as at the end of our own flow. The exception is a
+    transient failure that leaves the given refresh token valid: it may be tried again.
 
     Args:
-        user: whose link it becomes.
-        credentials: of google-auth, as ``flow.credentials`` returns them.
-        client: the name of the OAuth client to which they were given.
-        label: what the user calls the account; empty to leave that as it is.
+        user: the user to link the account to.
+        credentials: google-auth credentials, as ``flow.credentials`` returns them.
+        client: the name of the OAuth client to which they were issued.
+        label: the user's label for the account; empty to leave it unchanged.
 
     Raises:
-        TypeError, ValueError: when it is no user who can have a link, or these are no such
-            credentials.
-        SettingsError: (an ``ImproperlyConfigured``) when they were given to another client.
-        NoRefreshTokenError: when they hold none.
-        GrantLostError: when Google does not honour them.
-        IDTokenError: when it cannot be verified whose they are.
+        TypeError, ValueError: when the user cannot have links, or the credentials are of another
+            kind.
+        SettingsError: (an ``ImproperlyConfigured``) when they were issued to another client.
+        NoRefreshTokenError: when they contain no refresh token.
+        GrantLostError: when Google does not accept them.
+        IDTokenError: when the account cannot be verified.
         GrantNotStoredError: when they could not be stored.
         TokenEndpointError: as :func:`..oauth.endpoints.refresh` says.
     """
@@ -88,7 +89,7 @@ def link_handed_credentials(
     refresh_token = _read_refresh_token(oauth_client, credentials)
     _require_openid(oauth_client, credentials)
     _require_no_transaction()
-    keyring.require_key()  # Without a key there is nowhere to keep what Google answers.
+    keyring.require_key()  # Without a key, the response could not be stored.
     if refresh_token and (known := _find_holder(user, oauth_client, refresh_token)):
         return _check_again(known, label)
     started = note_moment()
@@ -113,18 +114,20 @@ def _require_user(user: User) -> None:
     if not hasattr(user, "is_authenticated"):
         raise TypeError(f"The user is a {type(user).__name__}: pass a user of this site.")
     if not user.is_authenticated:
-        raise ValueError("The user is anonymous: nobody can have a link who is not logged in.")
+        raise ValueError("The user is anonymous: only a logged-in user can link an account.")
     if user.pk is None or user._state.adding:
         raise ValueError("The user is not saved yet: save the user first.")
 
 
 def _read_label(label: str) -> str:
     if not isinstance(label, str):
-        raise TypeError(f"The label is a {type(label).__name__}: pass a text.")
+        raise TypeError(f"The label is a {type(label).__name__}: pass a string.")
     text = clean_label(label)
     longest: Any = GoogleAccount._meta.get_field("label").max_length
     if len(text) > longest:
-        raise ValueError(f"The label has {len(text)} characters: {longest} is the most.")
+        raise ValueError(
+            f"The label has {len(text)} characters, but at most {longest} are allowed."
+        )
     return text
 
 
@@ -137,18 +140,18 @@ def _require_credentials(credentials: object) -> None:
     if credentials is None:
         advice = "Call flow.fetch_token() first, and pass flow.credentials."
     elif isinstance(credentials, ServiceAccountCredentials):
-        advice = 'A service account is not linked: name it in GOOGLE_LINK["SERVICE_ACCOUNTS"].'
+        advice = 'Service accounts are not linked: configure it in GOOGLE_LINK["SERVICE_ACCOUNTS"].'
     elif isinstance(credentials, str):
-        advice = "A token does not say to whom it was given: pass flow.credentials."
+        advice = "A bare token does not state its client: pass flow.credentials."
     else:
         advice = "Pass what flow.credentials returns: google.oauth2.credentials.Credentials."
-    # Its type alone: what else it is may be a token.
+    # Only the type: the value may be a token.
     kind = "None" if credentials is None else f"a {type(credentials).__name__}"
     raise TypeError(f"The credentials are {kind}. {advice}")
 
 
 def _require_client(client: OAuthClient, credentials: Credentials) -> None:
-    """Check that these were given to this client: no other provider must see the refresh token.
+    """Check that the credentials were issued to this client: no other may see its refresh token.
 
     Raises:
         SettingsError: when they were not.
@@ -160,12 +163,12 @@ def _require_client(client: OAuthClient, credentials: Credentials) -> None:
     hint = (
         f"Pass client={named[0]!r}."
         if named
-        else 'Make the flow with the client id and secret that are in GOOGLE_LINK["CLIENTS"], or '
+        else 'Create the flow with the client id and secret in GOOGLE_LINK["CLIENTS"], or '
         "add the other client there."
     )
     raise SettingsError(
         "E002",
-        f"The credentials were given to {given_to[0]} at {given_to[1]}, and the client "
+        f"The credentials were issued to {given_to[0]} at {given_to[1]}, but the client "
         f"{client.name!r} is {client.client_id} at {client.token_endpoint}.",
         hint=hint,
     )
@@ -173,16 +176,16 @@ def _require_client(client: OAuthClient, credentials: Credentials) -> None:
 
 @sensitive_variables()
 def _read_refresh_token(client: OAuthClient, credentials: Credentials) -> Secret | None:
-    """Return the refresh token; ``None`` for a client whose provider gives none."""
+    """Return the refresh token; ``None`` for a client whose provider issues none."""
     if not client.gives_refresh_tokens:
         return None
     if credentials.refresh_token:
         return Secret(str(credentials.refresh_token))
     if client.is_google:
-        advice = 'Ask with flow.authorization_url(access_type="offline", prompt="consent").'
+        advice = 'Call flow.authorization_url(access_type="offline", prompt="consent").'
     else:
-        advice = f"If the provider gives none, set REFRESH_TOKENS of {client.name!r} to False."
-    raise NoRefreshTokenError(f"The credentials hold no refresh token. {advice}")
+        advice = f"If the provider issues none, set REFRESH_TOKENS of {client.name!r} to False."
+    raise NoRefreshTokenError(f"The credentials contain no refresh token. {advice}")
 
 
 def _require_openid(client: OAuthClient, credentials: Credentials) -> None:
@@ -190,26 +193,26 @@ def _require_openid(client: OAuthClient, credentials: Credentials) -> None:
         return
     if not credentials.id_token and "openid" not in (_read_scopes(credentials) or ()):
         raise IDTokenError(
-            'Nobody says whose credentials these are: add "openid" to the scopes of the flow.'
+            'The credentials do not identify the account: add "openid" to the scopes of the flow.'
         )
 
 
 def _require_no_transaction() -> None:
-    """Refuse to work in the caller's transaction, which may be undone when Google has answered."""
+    """Refuse to run inside the caller's transaction, which may be rolled back later."""
     try:
         with transaction.atomic(using=router.db_for_write(GoogleAccount), durable=True):
             pass
     except RuntimeError:
         raise RuntimeError(
-            "link_credentials() was called in a transaction: were that undone, the grant would "
-            "live on at Google and nobody could end it. Call it outside of atomic(), from a view "
-            "with @transaction.non_atomic_requests."
+            "link_credentials() was called inside a transaction. If that is rolled back, the grant "
+            "stays valid at Google and can no longer be revoked. Call it outside atomic(); in a "
+            "view, use @transaction.non_atomic_requests."
         ) from None
 
 
 @sensitive_variables()
 def _find_holder(user: User, client: OAuthClient, refresh_token: Secret) -> GoogleAccount | None:
-    """Return the link that these very credentials have become before."""
+    """Return the link that already stores this refresh token, if any."""
     rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
     owner: Any = user.pk
     rows = rows.filter(user_id=owner, issuer=client.issuer, client_id=client.client_id)
@@ -220,7 +223,7 @@ def _find_holder(user: User, client: OAuthClient, refresh_token: Secret) -> Goog
 
 
 def _check_again(account: GoogleAccount, label: str) -> GoogleAccount:
-    """Look what has become of a link; its refresh token is not ended, whatever goes wrong."""
+    """Check that a link is still valid. Its refresh token is not revoked, whatever goes wrong."""
     check_grant(account)
     if label:
         store_label(account, label)
@@ -232,7 +235,7 @@ def _check_again(account: GoogleAccount, label: str) -> GoogleAccount:
 def _ask_provider(
     user: User, client: OAuthClient, credentials: Credentials, refresh_token: Secret
 ) -> TokenResponse:
-    """Use the refresh token once; return what is to be stored."""
+    """Use the refresh token once; return the token response to store."""
     try:
         response = endpoints.refresh(client, refresh_token=refresh_token)
     except GrantLostError as error:
@@ -251,9 +254,9 @@ def _ask_provider(
 
 @sensitive_variables()
 def _read_access_token(user: User, client: OAuthClient, credentials: Credentials) -> TokenResponse:
-    """Return what is to be stored of credentials that nothing can be asked for."""
+    """Return a token response for credentials that have only an access token."""
     expires_at = None
-    if credentials.expiry:  # In UTC, without saying so.
+    if credentials.expiry:  # Naive, in UTC.
         seconds = credentials.expiry.replace(tzinfo=UTC).timestamp() - clock.timestamp()
         expires_at = clock.now() + timedelta(seconds=seconds)
     if not credentials.token or not is_unexpired(expires_at):
@@ -270,7 +273,7 @@ def _read_access_token(user: User, client: OAuthClient, credentials: Credentials
 
 def _make_lost_error(user: User, client: OAuthClient, reason: str) -> GrantLostError:
     problem = GrantLostError(
-        f"{client.display_name} does not honour these credentials any more: let the user go "
+        f"{client.display_name} no longer accepts these credentials: send the user "
         "through the flow again.",
         reason=reason,
         client=client.name,
@@ -280,7 +283,7 @@ def _make_lost_error(user: User, client: OAuthClient, reason: str) -> GrantLostE
 
 
 def _read_scopes(credentials: Credentials) -> tuple[str, ...] | None:
-    """Return what the flow says was granted, or else what it asked for (RFC 6749 section 5.1)."""
+    """Return the granted scopes, or else the requested ones (RFC 6749 section 5.1)."""
     scopes = credentials.granted_scopes or credentials.scopes
     return parse_scopes(scopes) if scopes else None
 
@@ -337,5 +340,5 @@ def _identify_account(
     if handed and client.identity == "id_token":
         claimed = read_unverified_identity(handed)
         if claimed and claimed.sub != identity.sub:
-            raise IDTokenError("The ID token and the refresh token are of different accounts.")
+            raise IDTokenError("The ID token and the refresh token belong to different accounts.")
     return identity

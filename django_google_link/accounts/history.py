@@ -1,13 +1,13 @@
-"""The history of links: what has happened to each, who has done it, and when.
+"""The history of links: what happened to each, when, and who did it.
 
-An entry is written in the transaction of what it tells of, and is rolled back with it. Whoever sees
-a request, or is a command, says who is acting; what Google has told us is Google's doing, whoever
-has asked.
+An entry is written in the transaction of the event it records, and rolled back with it. Views and
+commands declare who is acting; what Google reports is recorded as the provider's doing, whoever
+made the request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ from .locks import delete_in_one_order
 from .transactions import run_alone
 
 _CHUNK, _MOST = 1000, 50_000
-#: From so many on it is worth it to have the database write the entries by itself.
+#: The number of accounts from which the database writes the entries itself.
 _MANY = 100
 
 Link = GoogleAccount | PendingRevocation
@@ -42,7 +42,7 @@ Link = GoogleAccount | PendingRevocation
 
 @dataclass(frozen=True, kw_only=True)
 class Actor:
-    """Who has done something.
+    """Who did something.
 
     Attributes:
         kind: one of ``ActorKind``.
@@ -53,7 +53,7 @@ class Actor:
     id: str = ""
 
 
-#: Google, or another provider: what it has told us.
+#: The provider, for what it reports.
 PROVIDER = Actor(kind=ActorKind.PROVIDER)
 
 _SITE = Actor(kind=ActorKind.SITE)
@@ -62,10 +62,10 @@ _actor = ContextVar("actor", default=_SITE)
 
 @contextmanager
 def acting_as(kind: ActorKind, id: object) -> Iterator[None]:
-    """Let what is done in this block be this actor's doing, unless somebody is acting already.
+    """Record what happens in this block as this actor's doing, unless an actor is already set.
 
     Args:
-        kind: of the actor.
+        kind: the kind of actor.
         id: the primary key of a user, or the name of a command.
     """
     if _actor.get().kind != ActorKind.SITE:
@@ -81,13 +81,13 @@ def acting_as(kind: ActorKind, id: object) -> Iterator[None]:
 def record(
     link: Link, event: HistoryEvent, *, using: str, actor: Actor | None = None, **details: Any
 ) -> None:
-    """Write down what has happened to a link, in the transaction that is open.
+    """Record an event in a link's history, in the open transaction.
 
     Args:
-        link: the account, or what is left of it in the outbox.
-        event: what has happened.
-        using: the alias of the database in which the link is.
-        actor: who has done it; by default whoever is acting.
+        link: the account, or its entry in the outbox.
+        event: what happened.
+        using: the alias of the database that contains the link.
+        actor: who did it; by default the current actor.
         details: a few words, numbers and scopes; no token, address, name or label.
     """
     record_all([link], event, using=using, actor=actor, **details)
@@ -101,7 +101,7 @@ def record_all(
     actor: Actor | None = None,
     **details: Any,
 ) -> None:
-    """Write down the same of several links. Arguments as :func:`record`."""
+    """Record the same event for several links. For the arguments see :func:`record`."""
     actor, now = actor or _actor.get(), clock.now()
     HistoryEntry.objects.using(using).bulk_create(
         (
@@ -124,16 +124,22 @@ def record_all(
 
 
 def record_selected(
-    rows: GoogleAccountQuerySet, event: HistoryEvent, *, actor: Actor | None = None, **details: Any
+    rows: GoogleAccountQuerySet,
+    event: HistoryEvent,
+    *,
+    actor: Actor | None = None,
+    known: Sequence[Any] | None = None,
+    **details: Any,
 ) -> None:
-    """Write down the same of all these accounts, with a few statements however many they are.
+    """Record the same event for all selected accounts, with a constant number of statements.
 
     Args:
-        rows: some thousands at most.
+        rows: the accounts; a few thousand at most.
+        known: what :func:`list_same_owners` needs to know of each, if it has been read.
 
-    The other arguments are those of :func:`record`.
+    For the other arguments see :func:`record`.
     """
-    left = _record_in_database(rows, event, actor or _actor.get(), details)
+    left = _record_in_database(rows, event, actor or _actor.get(), details, known)
     if left is not None and not left:
         return
     links = rows if left is None else rows.filter(pk__in=left)
@@ -142,16 +148,21 @@ def record_selected(
 
 
 def _record_in_database(
-    rows: GoogleAccountQuerySet, event: HistoryEvent, actor: Actor, details: dict[str, Any]
+    rows: GoogleAccountQuerySet,
+    event: HistoryEvent,
+    actor: Actor,
+    details: dict[str, Any],
+    known: Sequence[Any] | None,
 ) -> set[Any] | None:
-    """Have the database itself write the entries; return the keys of the accounts without one.
+    """Have the database write the entries; return the primary keys of the accounts left out.
 
-    ``None`` is all of them.
+    ``None`` stands for all of them.
     """
     if connections[rows.db].vendor != "postgresql":
         return None
     owner = Cast("user_id", CharField())
-    known = list(rows.order_by().values_list("pk", "user_id", owner))
+    if known is None:
+        known = list(rows.order_by().values_list("pk", "user_id", owner))
     same = list_same_owners(known) if len(known) >= _MANY else []
     if not same:
         return None
@@ -171,11 +182,11 @@ def _record_in_database(
 
 
 def list_same_owners(known: Iterable[Any]) -> list[Any]:
-    """Return the keys of the accounts whose owner's key the database writes as Django does.
+    """Return the primary keys of accounts whose owner's key the database formats as Django does.
 
     Args:
-        known: of each account its key first, its owner's key second, and last that as the database
-            writes it as text.
+        known: for each account its primary key first, its owner's primary key second, and last the
+            owner's primary key as formatted by the database.
     """
     user: Any = GoogleAccount._meta.get_field("user")
     to_python = user.target_field.to_python
@@ -183,9 +194,9 @@ def list_same_owners(known: Iterable[Any]) -> list[Any]:
 
 
 def delete_old_entries() -> int:
-    """Delete what is older than ``HISTORY_DAYS``, some at a time; return how much there was.
+    """Delete entries older than ``HISTORY_DAYS``, in chunks; return their number.
 
-    A part of it is left to the next call, if there is very much.
+    At most 50,000 are deleted per call.
     """
     if conf.history_days is None:
         return 0

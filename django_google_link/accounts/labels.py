@@ -1,4 +1,4 @@
-"""What users call their accounts."""
+"""Users' labels for their accounts."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from .transactions import run_in_transaction
 
 
 def clean_label(text: str) -> str:
-    """Keep what can be seen, on one line: a label stands in lists, in logs and in terminals."""
+    """Return a label as one line of printable characters, fit for lists, logs and terminals."""
     return keep_printable(" ".join(text.split())).strip()
 
 
 def store_label(account: GoogleAccount, label: str) -> str:
-    """Store a label, without the characters that the database does not take.
+    """Store a label, without the characters that the database cannot represent.
 
     Args:
-        account: whose row is written; the object is not.
-        label: cleaned.
+        account: the account; its row is updated, the object is not.
+        label: the cleaned label.
 
     Returns:
-        What the database has taken of it.
+        The label as stored.
     """
     rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount)).filter(pk=account.pk)
 
-    # A refresh may be writing the other columns.
+    # Update this column only: a refresh may be writing the others.
     def store(form: str) -> str:
         def write() -> None:
             if rows.update(label=form):

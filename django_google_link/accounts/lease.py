@@ -1,8 +1,9 @@
-"""The right to ask Google for a new access token: one caller has it at a time, in any process.
+"""The lease for refreshing an access token: one caller at a time holds it, across all processes.
 
-It stands in the account's row and is taken and given back by conditional updates, so any database
-will do and nothing else is needed. Its times are written and judged by the database's clock, on
-SQLite by the one machine's: workers whose clocks disagree agree on who has it.
+The lease is part of the account's row. It is acquired and released by conditional updates, so it
+works on any database and needs nothing else. Its times are set and compared by the database's clock
+(on SQLite by the clock of the one machine), so that workers whose clocks differ agree on who holds
+it.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from .failures import describe_failure, judge_failure
 from .locks import is_locked, write_unless_locked
 from .transactions import run_alone, run_durably, run_in_transaction
 
-#: A token that looks fresh is replaced once per account in this time, so that an API which says
-#: 401 to everything is no storm of refreshes.
+#: The shortest time between two refreshes of an account's token that has not expired, so that an
+#: API that answers every request with 401 does not cause a refresh each time.
 FORCED_REFRESH_INTERVAL = timedelta(minutes=1)
 
-# Seconds, after the first failure and at the most. A fifth less than the longer is still an hour.
+# Seconds: the first wait and the longest. The longer values stay above an hour after jitter.
 _FAILURE_BACKOFF = (30, 3600)
 _REFUSAL_BACKOFF = (4500, 4500)
 #: Seconds: what is noted here is never worth a caller's wait.
@@ -36,7 +37,7 @@ _PATIENCE = 1
 # Of a worker whose HTTP_TIMEOUT is another one: nobody is at work for longer.
 _LONGEST_LEASE = timedelta(minutes=5)
 
-#: What a row says while nobody is at work on it and the last attempt went well.
+#: The columns of a row that is not being refreshed and whose last refresh succeeded.
 AT_REST: dict[str, Any] = {
     "refresh_lease": None,
     "refresh_lease_expires_at": None,
@@ -51,9 +52,9 @@ AT_REST: dict[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class RefreshState:
-    """A row as it was read, and what the database's clock makes of it.
+    """A row as it was read, with its times evaluated by the database's clock.
 
-    ``retry_at`` is when Google may be asked again, by this worker's clock; ``None`` is at once.
+    ``retry_at`` is when Google may be asked again, by this worker's clock; ``None`` for now.
     """
 
     account: GoogleAccount
@@ -63,7 +64,7 @@ class RefreshState:
 
 
 def read_state(rows: GoogleAccountQuerySet, pk: uuid.UUID) -> RefreshState | None:
-    """Read a row anew, or return ``None`` if it is gone."""
+    """Read a row again; return ``None`` if it no longer exists."""
     present = rows.filter(pk=pk).annotate(now=database_now_expression(rows))
     account: Any = run_alone(present.first, using=rows.db)
     if account is None:
@@ -94,10 +95,12 @@ def longest_lease() -> timedelta:
 
 
 def take(rows: GoogleAccountQuerySet, account: GoogleAccount) -> uuid.UUID | None:
-    """Take the lease of a row, if it is free and the row is as it was read. Never waits.
+    """Acquire the lease of a row if it is free and the row has not changed since it was read.
+
+    It never waits.
 
     Returns:
-        The owner to name from now on, or ``None`` if somebody else was faster.
+        The lease's owner id, or ``None`` if another caller was faster.
     """
     owner, now = uuid.uuid4(), database_now(rows)
     free = rows.filter(
@@ -107,7 +110,7 @@ def take(rows: GoogleAccountQuerySet, account: GoogleAccount) -> uuid.UUID | Non
         pk=account.pk,
         grant_version=account.grant_version,
         sealed_access_token=account.sealed_access_token,
-        # Another may have asked since, and failed.
+        # Another caller may have failed meanwhile, and set a new retry time.
         refresh_retry_at=account.refresh_retry_at,
     )
 
@@ -123,7 +126,7 @@ def take(rows: GoogleAccountQuerySet, account: GoogleAccount) -> uuid.UUID | Non
 def rows_still_ours(
     rows: GoogleAccountQuerySet, account: GoogleAccount, owner: uuid.UUID | None
 ) -> GoogleAccountQuerySet:
-    """Return the row, if it still holds the grant that was read, and the lease if one was taken."""
+    """Return the row if its grant and our lease, if one was acquired, have not changed."""
     same = rows.filter(pk=account.pk, grant_version=account.grant_version)
     return same.filter(refresh_lease=owner) if owner else same
 
@@ -135,10 +138,11 @@ def give_back(
     *,
     is_failing: bool = False,
 ) -> None:
-    """Give the lease back, with nothing changed; or with a note for operators since when it fails.
+    """Release the lease without changing anything else, except to record since when refreshes fail.
 
     Args:
-        is_failing: through no fault of the account's or of Google's, so that nothing is waited out.
+        is_failing: whether the refresh failed for a reason that is neither the account's nor
+            Google's; the next one need not wait.
     """
     since = account.refresh_failing_since or (clock.now() if is_failing else None)
     values = {
@@ -155,14 +159,14 @@ def back_off(
     owner: uuid.UUID,
     error: TokenEndpointError,
 ) -> timedelta:
-    """Give the lease back, and let all workers leave Google alone with this account for a while.
+    """Release the lease, and have all workers wait before they refresh this account again.
 
     Args:
-        error: why Google has given no token.
+        error: why Google issued no token.
 
     Returns:
-        How long: 30 seconds, doubled at each failure up to an hour, give or take a fifth; an hour
-        or more where Google has refused.
+        The wait: 30 seconds, doubled with each failure up to an hour, with 20 % jitter; an hour or
+        more if Google refused the request.
     """
     problem = judge_failure(error)
     is_refused = problem == RefreshProblem.REFUSED
@@ -172,7 +176,7 @@ def back_off(
         "refresh_lease": None,
         "refresh_lease_expires_at": None,
         "refresh_failures": min(account.refresh_failures + 1, 10),
-        "refresh_failing_since": account.refresh_failing_since or clock.now(),  # for people
+        "refresh_failing_since": account.refresh_failing_since or clock.now(),  # shown to operators
         "refresh_retry_at": database_now(rows) + delay,
         "refresh_problem": problem,
         "refresh_error": describe_failure(error),
@@ -193,5 +197,5 @@ def _write_down(ours: GoogleAccountQuerySet, values: dict[str, Any]) -> None:
 
 
 def longest_wait() -> float:
-    """Return the seconds after which a caller without a token gives up."""
+    """Return how long a caller without a token waits for another one's refresh, in seconds."""
     return conf.refresh_wait

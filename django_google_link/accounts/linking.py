@@ -1,8 +1,8 @@
-"""An authorization becomes a link: for pages, for the terminal, and for whatever else starts one.
+"""Turning an authorization into a link, for views, commands and front ends.
 
-Nothing here knows a request or a session. ``authorization_requests`` says what to ask for,
-:func:`complete_authorization` takes what the user brings back, and whoever calls them turns what
-comes of it into a page, a line on a terminal, or JSON.
+Nothing here depends on a request or a session. ``authorization_requests`` says what to ask for,
+:func:`complete_authorization` processes the response, and the callers turn the outcome into a page,
+a line on a terminal, or JSON.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_google_link")
 
-#: Its user would be sent to consent again before the page has come.
+#: With less, the user would be sent to the consent page again before the page is shown.
 _SHORTEST_LINK = timedelta(minutes=1)
 
 
@@ -80,28 +80,28 @@ def complete_authorization(
     """Turn an authorization response into a link (RFC 6749 section 4.1.2).
 
     Args:
-        user: who has brought it, and started the authorization.
-        pending: what was remembered of it. It is not looked at whether that may still be used.
-        response: its parameters besides the code: ``error``, ``iss``.
-        code: the authorization code; empty for none.
-        request: handed on to the receivers of signals.
+        user: the user who started the authorization and brings the response.
+        pending: the pending authorization. The caller has checked that it may still be used.
+        response: the parameters other than the code: ``error``, ``iss``.
+        code: the authorization code; empty if there is none.
+        request: passed on to signal receivers.
 
     Returns:
-        The account; or what to ask the user once more, since no refresh token came for what was
-        granted, or since the grant was ended in the same moment.
+        The account; or a second authorization to send the user to, because no refresh token was
+        issued for what was granted, or because the grant was revoked at the same moment.
 
     Raises:
-        AuthorizationDeniedError: when the user, or the provider, has refused.
-        OtherAccountError: when the user has chosen another account than was expected.
-        NoRefreshTokenError: when none has come twice.
-        GrantNotStoredError: when the answer could not be stored.
+        AuthorizationDeniedError: when the user or the provider refused.
+        OtherAccountError: when the user chose another account than the expected one.
+        NoRefreshTokenError: when no refresh token was issued twice.
+        GrantNotStoredError: when the response could not be stored.
         StateError, IDTokenError, TokenEndpointError: as the functions of ``oauth`` say.
     """
     client = get_client(pending.client)
     check_issuer(client, response.get("iss"))
     if "error" in response:
         _refuse_authorization(user, pending, response["error"], request)
-    keyring.require_key()  # A code works once: what it brings has to be stored.
+    keyring.require_key()  # A code works once, so the response must be storable.
     started = note_moment()
     try:
         answer = exchange_code(
@@ -142,7 +142,7 @@ def _refuse_answer(
     answer: TokenResponse,
     problem: TokenEndpointError,
 ) -> NoReturn:
-    """End what was granted by an answer that cannot be used."""
+    """Revoke what was granted by a response that cannot be used."""
     logger.warning("Linking through the client %r failed: %s", client.name, problem)
     token = answer.refresh_token or answer.access_token
     if token:
@@ -185,19 +185,19 @@ def _turn_into_link(
             request=request,
         )
     except NoRefreshTokenError:
-        # A user who does not come back must not leave a grant that nobody here knows of.
+        # A user who does not return must not leave a grant that is not known here.
         delay = timedelta() if pending.consent_repeated else _time_to_decide()
         end_grant(client, identity.sub, answer.access_token, owner=pending.user, delay=delay)
         if not pending.consent_repeated:
             return pending.repeated(account=identity.sub if is_known else pending.account)
-        # The next time Google gives a refresh token, as it does for a new grant.
+        # The grant is revoked by now, so the next attempt is a new grant, with a refresh token.
         logger.warning(
             "%s sent the client %r no refresh token, twice.", client.display_name, client.name
         )
         raise
     except GrantNotStoredError as error:
         if error.user_is_gone:
-            raise StateError("The user is gone.") from None
+            raise StateError("The user no longer exists.") from None
         raise
 
 
@@ -224,14 +224,14 @@ def _refuse_authorization(
 def _identify_account(
     client: OAuthClient, pending: PendingAuthorization, answer: TokenResponse
 ) -> Identity:
-    """Verify whose grant an answer is; one of which that cannot be said is ended."""
+    """Verify whose grant a response represents; revoke the grant if that is impossible."""
     try:
         return identify_user(client, answer, nonce=pending.nonce or None)
     except BaseException as error:
         if isinstance(error, GoogleLinkError):
             logger.warning("Linking through the client %r failed: %s", client.name, error)
-        # Whose it is the ID token may still say, though nobody may rely on it: a link that lives
-        # on the same grant must not end with it.
+        # The unverified ID token may still name the account: if an active link uses the same grant,
+        # it must not be revoked.
         end_grant(
             client,
             answer.unverified_sub,
@@ -250,7 +250,7 @@ def _refuse_other_account(
     answer: TokenResponse,
     identity: Identity,
 ) -> NoReturn:
-    """Offer the account that came as a further one, and end what was granted unless it is taken."""
+    """Offer the account as a further one; the grant is revoked unless the user accepts in time."""
     end_grant(
         client,
         identity.sub,
@@ -279,14 +279,15 @@ def _needs_consent(
     answer: TokenResponse,
     identity: Identity,
 ) -> bool:
-    """Return whether what is stored falls short of what was asked for and granted.
+    """Return whether the stored refresh token lacks scopes that were requested and granted now.
 
-    Whether a refresh token grows with its grant no page of Google's says: it is tried. What nobody
-    asked for (``include_granted_scopes`` brings it) is no reason to ask, nor what was declined.
+    Google does not document whether an existing refresh token gains scopes granted later, so it is
+    tried. Scopes that were not requested (``include_granted_scopes`` adds them) or were declined
+    are no reason to ask again.
 
     Raises:
-        NoRefreshTokenError: when nothing that is of use is stored.
-        GrantNotStoredError: when the database does not tell.
+        NoRefreshTokenError: when no usable refresh token is stored.
+        GrantNotStoredError: when the database cannot be read.
     """
     if not client.gives_refresh_tokens:
         if _ends_at_once(answer):
@@ -306,10 +307,10 @@ def _needs_consent(
         check_grant(row)
         row.refresh_from_db(fields=["refresh_token_scopes"])
     except (GoogleLinkError, *DATABASE_FAILURES):
-        return not pending.consent_repeated  # Consent brings a token that is sure to carry it all.
+        return not pending.consent_repeated  # Only a new token is sure to cover them.
     lost = missing_scopes(new, row.refresh_token_scopes)
     if lost and pending.consent_repeated:
-        # Asked twice, the user is not asked again: what the stored token carries is what there is.
+        # The user has been asked twice, and is not asked again: the stored token has to do.
         logger.warning(
             "%s sent the client %r no refresh token for the granted scopes, twice: %s",
             client.display_name,
@@ -321,7 +322,7 @@ def _needs_consent(
 
 @sensitive_variables()
 def _ends_at_once(answer: TokenResponse) -> bool:
-    """Return whether a link that lasts as long as this access token would be none."""
+    """Return whether a link that lasts as long as this access token would be too short-lived."""
     expires_at = answer.access_token_expires_at
     return expires_at is not None and expires_at < clock.now() + _SHORTEST_LINK
 
@@ -340,21 +341,23 @@ def store_grant(
     request: HttpRequest | None = None,
     label: str = "",
 ) -> GoogleAccount:
-    """Store what was granted, or end it at the provider.
+    """Store a grant, or revoke it at the provider.
 
     Args:
-        answer: of the token endpoint.
-        identity: whose grant it is, verified.
+        user: the user to link the account to.
+        client: the OAuth client to which the tokens were issued.
+        answer: the response of the token endpoint.
+        identity: the verified identity of the account.
         owner: the primary key of the user, as text.
-        requested_scopes: what was granted where the answer does not say.
-        is_linked: whether a link may live on the same grant, should the database not tell.
-        held: what the outbox keeps of the answer until it is stored.
-        request: handed on to the receivers of signals.
-        label: what the user calls the account; empty to leave that as it is.
+        requested_scopes: taken as granted if the response names no scopes (RFC 6749 section 5.1).
+        is_linked: whether to assume an active link on the same grant if the database cannot tell.
+        held: the outbox entry that holds the grant until it is stored.
+        request: passed on to signal receivers.
+        label: the user's label for the account; empty to leave it unchanged.
 
     Raises:
         NoRefreshTokenError, ClientMisconfiguredError: as :func:`~.grants.save_grant` says.
-        GrantNotStoredError: when it could not be stored.
+        GrantNotStoredError: when the grant could not be stored.
     """
 
     def save() -> GoogleAccount:
@@ -367,10 +370,10 @@ def store_grant(
             release_grant(held)
         return account
 
-    # Without a refresh token the stored one stands for the grant, as before.
+    # Without a new refresh token, the stored one still represents the grant.
     token = answer.refresh_token
     with end_grant_on_failure(client, identity.sub, token, owner=owner, is_linked=is_linked):
-        # Looked up while the database answers: it may not, once it has refused the row.
+        # Queried beforehand: the database may be unavailable once storing has failed.
         is_linked = run_durably(
             lambda: has_living_link(client, sub=identity.sub, owner=owner),
             using=_choose_database(),
@@ -383,10 +386,10 @@ def store_grant(
 
 
 def is_alive(client: OAuthClient, account: GoogleAccount, *, started: float) -> bool:
-    """Return whether Google honours a grant that has just been stored.
+    """Return whether a grant that has just been stored is valid at Google.
 
-    It does, unless somebody has revoked another token of the same grant since. What cannot be said
-    now the next refresh tells.
+    It is, unless another token of the same grant was revoked meanwhile. If that cannot be found out
+    now, the next refresh shows it.
     """
     try:
         if has_ended_since(client, sub=account.sub, started=started):

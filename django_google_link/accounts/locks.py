@@ -1,20 +1,20 @@
-"""Locks on rows, taken by everybody in one order.
+"""Row locks, always acquired in the same order.
 
-**The order of locks.** Every transaction of ours locks what it needs of these, in this order:
+**The order of locks.** Each transaction locks what it needs of these, in this order:
 
-1. a security event, which nobody else wants but who has received the same;
-2. the accounts of one user and client by their keys (of two users, where an account is moved; of
-   any, where Google speaks of them);
-3. that user's own row, where there is no account yet whose lock others would wait for;
-4. the outbox, by keys;
-5. spent states, by keys;
-6. checks of grants, by keys.
+1. a security event, for which only receivers of the same event compete;
+2. the row of a user who has no account yet whose lock others would wait for;
+3. the accounts of one user and client, by primary key (of two users, when a link is reassigned; of
+   any users, for a security event);
+4. the outbox, by primary key;
+5. spent states, by primary key;
+6. checks of grants, by primary key.
 
-Whoever adds an account, takes one away, or says which is the default has all of 2 or else 3;
-whoever writes one row alone has that. It is the order of Django's cascade as well, which deletes a
-user's accounts by their keys, and then the user. A row that is wanted out of order is taken only
-if it is free. Rows are locked and written by their keys alone: MySQL also locks what it passes on
-its way through another index. What loses a race all the same is done once more: see
+Code that adds or removes an account, or changes which one is the default, locks 2 or all of 3; code
+that writes a single row locks only that. Django's cascade deletes a user's accounts by primary key,
+and then the user: for a user who has accounts, only their rows are locked. A row needed out of
+order is locked only if it is free. Rows are locked and written by primary key alone: MySQL also
+locks the rows it scans in another index. A transaction that still loses a race is repeated: see
 :func:`.transactions.run_in_transaction`.
 """
 
@@ -34,39 +34,46 @@ Result = TypeVar("Result")
 
 
 def lock_in_one_order(rows: GoogleAccountQuerySet) -> list[GoogleAccount]:
-    """Lock all these rows until the transaction ends, and return them by their keys.
+    """Lock all these rows until the transaction ends; return them by primary key.
 
-    Everybody locks in the order of the keys, so that nobody waits in a circle.
+    A common order prevents deadlocks.
     """
-    # SQLite has no row locks: there a write has to come first, though it finds nothing.
+    # SQLite has no row locks: the transaction has to begin with a write, even if it matches
+    # nothing.
     if not connections[rows.db].features.has_select_for_update:
         rows.filter(grant_version=0).update(grant_version=0)
-    # By their keys: MySQL locks in the order of the index by which it finds them.
+    # By primary key: MySQL locks in the order of the index it uses.
     keys = sorted(rows.values_list("pk", flat=True))
     locked = GoogleAccount.objects.using(rows.db).filter(pk__in=keys).select_for_update()
     return list(locked.order_by("pk"))
 
 
 def lock_links(rows: GoogleAccountQuerySet, *, user_id: Any) -> list[GoogleAccount]:
-    """Lock the accounts that are a user's, or else the user, so that none is added meanwhile.
+    """Lock the accounts of a user, or the user if there are none, so that none can be added.
+
+    A user without accounts is locked before all accounts: another worker may have held that lock,
+    and may have added an account that has to be locked in order with the others.
 
     Args:
-        rows: the accounts, which may be another user's too.
-        user_id: the primary key of the user who may have none yet.
+        rows: the accounts; some may belong to another user.
+        user_id: the primary key of the user, who may have no account yet.
 
     Returns:
-        The accounts by their keys.
+        The accounts, by primary key.
     """
+    owned = rows.filter(user_id=user_id)
+    if not owned.exists() and _lock_user(user_id, using=rows.db):
+        return lock_in_one_order(rows)
     locked = lock_in_one_order(rows)
     if any(row.user_id == user_id for row in locked) or not _lock_user(user_id, using=rows.db):
         return locked
-    return lock_in_one_order(rows)  # Somebody else may have had that lock, and have added one.
+    return lock_in_one_order(rows)  # The last account was removed in between.
 
 
 def _lock_user(user_id: Any, *, using: str) -> bool:
-    """Lock a user's row until the transaction ends; return whether there may be others who do.
+    """Lock a user's row until the transaction ends; return whether that took a lock.
 
-    Nobody but another first link waits for it, and who updates or deletes the user.
+    It only blocks other first links of the user, and updates or deletion of the user.
     """
     features, model = connections[using].features, get_user_model()
     if not features.has_select_for_update or router.db_for_write(model) != using:
@@ -77,10 +84,10 @@ def _lock_user(user_id: Any, *, using: str) -> bool:
 
 
 def delete_in_one_order(rows: QuerySet[Any], keys: Iterable[Any]) -> int:
-    """Delete these rows, locked by their keys before; return how many there were.
+    """Delete these rows after locking them by primary key; return their number.
 
     Args:
-        rows: of any kind.
+        rows: of any model.
         keys: the primary keys.
     """
     doomed = rows.filter(pk__in=list(keys))
@@ -94,31 +101,31 @@ def delete_in_one_order(rows: QuerySet[Any], keys: Iterable[Any]) -> int:
 
 
 def lock_free_rows(rows: QuerySet[Any], keys: Iterable[Any]) -> set[Any]:
-    """Lock those of the rows that no other transaction has locked, and return their keys.
+    """Lock those of the rows that no other transaction has locked; return their primary keys.
 
-    Where the database cannot skip locked rows it waits for them.
+    Databases that cannot skip locked rows wait for them.
 
     Args:
-        rows: of any kind.
-        keys: the primary keys of those that are wanted.
+        rows: of any model.
+        keys: the primary keys of the wanted rows.
     """
     features = connections[rows.db].features
     if not features.has_select_for_update:
-        # SQLite has no row locks, and to read first would keep it from writing afterwards.
+        # SQLite has no row locks, and reading first could prevent the write that follows.
         return set(keys)
     free = rows.filter(pk__in=keys).select_for_update(
         skip_locked=features.has_select_for_update_skip_locked,
-        # As an update that leaves the keys alone, it gets along with those who refer to the row.
+        # As an update of non-key columns does, it allows foreign keys to refer to the row.
         no_key=features.has_select_for_no_key_update,
     )
     return set(free.order_by("pk").values_list("pk", flat=True))
 
 
 def is_locked(rows: QuerySet[Any], key: Any) -> bool:
-    """Return whether another transaction has locked this row: an update would wait for it.
+    """Return whether another transaction has locked this row, so that an update would wait for it.
 
-    It might be our own caller's, on another connection, and would then wait for us. Where the
-    database cannot skip locked rows it cannot tell either, and the answer is no.
+    That transaction might be our caller's, on another connection, and would then wait for us. On
+    databases that cannot skip locked rows this cannot be told, and the result is false.
     """
     features = connections[rows.db].features
     return features.has_select_for_update_skip_locked and not lock_free_rows(rows, [key])

@@ -1,4 +1,4 @@
-"""Which of a user's linked accounts is to be used, and whether it is ready."""
+"""Choosing which of a user's linked accounts to use, and checking that it is ready."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 def get_account(
     owner: LinkOwner, *, scopes: str | Iterable[str] = (), client: str = "default"
 ) -> GoogleAccount:
-    """Return the linked account to use, ready and with all the scopes.
+    """Return the linked account to use: active, with all required scopes.
 
-    For a user it is the default one. Another one that alone has the scopes takes its place only
-    where the user has not made it the default, and while its own grant lives.
+    For a user this is the default account. Another account takes its place only if it alone has the
+    scopes, the default was not chosen by the user, and the default account is active.
 
     Args:
         owner: a user, or one of their ``GoogleAccount`` rows.
-        scopes: that the account must have.
-        client: the OAuth client through which it was linked, for a user as the owner.
+        scopes: the required scopes.
+        client: the OAuth client through which a user's account was linked.
 
     Raises:
-        ConsentRequiredError: when there is none.
+        ConsentRequiredError: when there is no such account.
         SettingsError: (an ``ImproperlyConfigured``) when the client is not configured.
-        TypeError: when the owner is something else.
+        TypeError: when the owner is of another type.
     """
     required = parse_scopes(scopes)
     if isinstance(owner, GoogleAccount):
@@ -57,25 +57,25 @@ def get_account(
         return choose_account(linked_accounts(owner, client=client), required)
     except ConsentRequiredError as error:
         if isinstance(error, NotLinkedError):
-            get_client(client)  # A name that is not configured is no matter of the user's.
+            get_client(client)  # An unknown client is a mistake of the project's.
         error.client, error.user_id = client, owner.pk
         raise
 
 
 def choose_account(accounts: Sequence[GoogleAccount], required: Sequence[str]) -> GoogleAccount:
-    """Return the one of a user's accounts that is to be used: never by guessing.
+    """Return which of a user's accounts to use, without guessing.
 
-    It is the default one. Where that lacks a scope, and its user has not made it the default, the
-    only other one that has the scopes will do.
+    This is the default account. If it lacks a scope, and was not made the default by the user, the
+    only other account with all scopes is used instead.
 
     Args:
-        accounts: the default one first.
-        required: the scopes that it must have.
+        accounts: the user's accounts, the default one first.
+        required: the required scopes.
 
     Raises:
         NotLinkedError: when there are none.
-        GrantLostError, MissingScopesError: when the one that would be used cannot be.
-        AccountChoiceRequiredError: when there are several, and nothing says which.
+        GrantLostError, MissingScopesError: when the account to use is not ready.
+        AccountChoiceRequiredError: when there are several, and the user has to choose.
     """
     if not accounts:
         raise NotLinkedError(missing_scopes=required)
@@ -84,7 +84,7 @@ def choose_account(accounts: Sequence[GoogleAccount], required: Sequence[str]) -
         return first
     if first.is_default and (first.is_chosen_default or not first.is_active):
         return require_ready(first, required)
-    # The default one, if there is any, was merely linked first, works, and has not these scopes.
+    # The default account, if any, is merely the first one linked; it is active but lacks scopes.
     ready = [account for account in accounts if account.is_ready(*required)]
     if len(ready) == 1:
         return ready[0]
@@ -111,8 +111,8 @@ def require_ready(account: GoogleAccount, required: Sequence[str]) -> GoogleAcco
 def linked_accounts(
     user: AbstractBaseUser | AnonymousUser, *, client: str
 ) -> Sequence[GoogleAccount]:
-    """Return what a user has linked through a client, the default one first."""
-    using = router.db_for_write(GoogleAccount)  # A replica may not have what was just linked.
+    """Return the accounts that a user has linked through a client, the default one first."""
+    using = router.db_for_write(GoogleAccount)  # A replica may lack a link that was just made.
     connection = connections[using]
     owner = GoogleAccount._meta.get_field("user").get_db_prep_value(user.pk, connection)
     with connection.cursor() as cursor:
@@ -127,7 +127,7 @@ def linked_accounts(
 
 @cache
 def _write_accounts_query(using: str) -> str:
-    """Return the one query of a view. Django takes longer to write it than it takes to run."""
+    """Return the one query of a view, cached because composing it takes longer than running it."""
     quote = connections[using].ops.quote_name
     columns = ", ".join(quote(str(field.column)) for field in GoogleAccount._meta.concrete_fields)
     table, user, client = quote(GoogleAccount._meta.db_table), quote("user_id"), quote("client")
@@ -135,9 +135,9 @@ def _write_accounts_query(using: str) -> str:
 
 
 def _convert_rows(rows: Sequence[Sequence[Any]], using: str) -> Iterator[Sequence[Any]]:
-    """Turn what the driver returns into what the fields hold, as Django's compiler does."""
+    """Convert the driver's values to those of the fields, as Django's compiler does."""
     connection = connections[using]
-    # Converters belong to a connection, and so to a thread: they cannot be kept.
+    # Converters belong to a connection, and thus to a thread: they cannot be cached.
     converters = [
         (position, convert, column)
         for position, column in (_list_converted_columns(using) if rows else ())
@@ -151,9 +151,9 @@ def _convert_rows(rows: Sequence[Sequence[Any]], using: str) -> Iterator[Sequenc
 
 @cache
 def _list_converted_columns(using: str) -> list[tuple[int, Any]]:
-    """Return the columns whose values a database converts: most are as the driver returns them.
+    """Return the columns whose values the database backend converts; most are used as they are.
 
-    Times are among them in any case: whether they are converted depends on ``USE_TZ``.
+    Date-time columns are always among them, because their conversion depends on ``USE_TZ``.
     """
     fields: Sequence[Any] = GoogleAccount._meta.concrete_fields
     columns = [(field, field.get_col(GoogleAccount._meta.db_table)) for field in fields]

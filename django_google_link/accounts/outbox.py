@@ -1,7 +1,7 @@
-"""The outbox: grants that are to end at Google, until it has said yes.
+"""The outbox: grants to be revoked at Google, kept until it has confirmed.
 
-Whatever deletes an account, its tokens move here in the same transaction. ``revocations.py`` makes
-the attempts.
+Whatever deletes an account, its tokens are moved here in the same transaction. ``revocations.py``
+makes the attempts.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from .locks import delete_in_one_order
 
 
 def read_outbox(using: str | None = None) -> models.QuerySet[PendingRevocation]:
-    """Return what is pending, in the named database or in the one that is written to."""
+    """Return the pending revocations, in the named database or else the one written to."""
     return PendingRevocation.objects.using(using or router.db_for_write(PendingRevocation))
 
 
 def enqueue_account(account: GoogleAccount, *, using: str) -> list[PendingRevocation]:
-    """Put an account's tokens into the outbox, as they are sealed; return what is there then."""
+    """Copy an account's sealed tokens to the outbox; return the new entries."""
     return _copy_tokens([account], using=using)
 
 
 def enqueue_accounts(accounts: GoogleAccountQuerySet) -> list[PendingRevocation]:
-    """Put the tokens of accounts into the outbox, as they are sealed; return what is there then."""
+    """Copy the sealed tokens of accounts to the outbox; return the new entries."""
     return _copy_tokens(accounts, using=accounts.db)
 
 
@@ -64,14 +64,14 @@ def _copy_tokens(accounts: Iterable[GoogleAccount], *, using: str) -> list[Pendi
 def enqueue_token(
     client: OAuthClient, sub: str, token: Secret, *, owner: str, delay: timedelta = timedelta()
 ) -> PendingRevocation:
-    """Put a token into the outbox that stands in no row.
+    """Put a token that is not stored in an account into the outbox.
 
     Args:
-        client: to which it was issued.
-        sub: whose it is; empty, if that could not be verified.
-        token: either of the two tokens of the grant.
+        client: the OAuth client to which it was issued.
+        sub: the subject identifier of the account; empty if it could not be verified.
+        token: the refresh token or the access token of the grant.
         owner: the primary key of the user, as text.
-        delay: before Google is told. A link to the same account before then calls it off.
+        delay: how long to wait before revoking. Linking the same account meanwhile cancels it.
     """
     rows, key = read_outbox(), uuid.uuid4()
     pending = PendingRevocation(
@@ -92,14 +92,15 @@ def enqueue_token(
 
 
 def discard_revocations(client: OAuthClient, sub: str, *, using: str) -> None:
-    """Forget the revocations of a grant that has been renewed: they would end the new one.
+    """Delete the pending revocations of a grant that has been renewed: they would end the new one.
 
-    At Google the grant is the same whichever of our users links the account. At other providers
-    each token is its own, and the one that waits is still to end.
+    At Google the grant is the same for all of our users who link the account. At other providers
+    each token has its own grant, and pending revocations stay.
 
     Args:
-        client: through which it was renewed.
-        sub: whose it is.
+        client: the OAuth client through which the grant was renewed.
+        sub: the subject identifier of the account.
+        using: the database alias.
     """
     if not is_google_issuer(client.issuer):
         return
@@ -114,17 +115,17 @@ def discard_revocations(client: OAuthClient, sub: str, *, using: str) -> None:
 
 
 def announce_end(pending: PendingRevocation, *, outcome: str, using: str) -> None:
-    """Send ``revocation_finished`` after the commit: it is no longer in the outbox."""
+    """Send ``revocation_finished`` after the commit, which removes the outbox entry."""
     send_on_commit(
         signals.revocation_finished, None, using=using, client=pending.client, outcome=outcome
     )
 
 
 def list_siblings(pending: PendingRevocation) -> list[uuid.UUID]:
-    """Return what waits for the end of the same grant: at Google one revocation is for them all.
+    """Return the pending revocations of the same grant: at Google, one revocation ends them all.
 
-    Those come first whose token Google has honoured last. Of the refresh tokens of one grant it
-    lets the oldest die. What has been refused before comes last.
+    Those whose token was used most recently come first, because Google invalidates the oldest
+    refresh tokens of a grant first; those that were refused before come last.
     """
     if not pending.sub or not is_google_issuer(pending.issuer):
         return []

@@ -1,4 +1,4 @@
-"""Whose link it is, and which of a user's links comes first: unlinked, made default, reassigned."""
+"""The owner of a link and the user's default: unlinking, making default, reassigning."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _IDENTITY = ("id", "client", "issuer", "sub")
 
 
 def unlink(account: GoogleAccount) -> None:
-    """Delete a link. ``revocations`` sees to it that its grant ends at Google."""
+    """Delete a link. ``revocations`` has its grant revoked at Google."""
     using = router.db_for_write(GoogleAccount)
     rows = GoogleAccount.objects.using(using).filter(user_id=account.user_id, client=account.client)
 
@@ -48,9 +48,9 @@ def unlink(account: GoogleAccount) -> None:
 
 
 def make_default(account: GoogleAccount) -> None:
-    """Make this the account of its user and client that is used where none was chosen.
+    """Make this account the default of its user and client.
 
-    It is kept that this was somebody's choice: no other account then takes its place.
+    The choice is recorded as the user's: no other account replaces it automatically.
     """
     using = router.db_for_write(GoogleAccount)
     rows = GoogleAccount.objects.using(using).filter(user_id=account.user_id, client=account.client)
@@ -59,7 +59,7 @@ def make_default(account: GoogleAccount) -> None:
         locked = lock_in_one_order(rows)
         if not _find_link(account, locked):
             return False
-        # By their keys: MySQL would lock others on its way to them.
+        # By primary key: otherwise MySQL locks other rows as well.
         every = GoogleAccount.objects.using(using)
         others = every.filter(pk__in=[row.pk for row in locked])
         others.update(is_default=False, is_chosen_default=False)
@@ -73,17 +73,17 @@ def make_default(account: GoogleAccount) -> None:
 
 @sensitive_variables()
 def reassign(account: GoogleAccount, user: AbstractBaseUser) -> None:
-    """Move a link to another user, and seal its tokens for them.
+    """Move a link to another user, and reseal its tokens for them.
 
     Args:
-        account: brought up to date, too.
-        user: who has it from now on.
+        account: the account; the object is updated as well.
+        user: the new owner.
 
     Raises:
-        GoogleAccount.DoesNotExist: when the row is gone.
-        DoesNotExist: the one of your user model, when that user is gone.
-        ValueError: when that user has linked the same Google account already.
-        TokenDecryptionError: when the refresh token cannot be read; then nothing has changed.
+        GoogleAccount.DoesNotExist: when the row no longer exists.
+        DoesNotExist: of the user model, when the user no longer exists.
+        ValueError: when that user has already linked the same Google account.
+        TokenDecryptionError: when the refresh token cannot be decrypted; then nothing has changed.
     """
     using = router.db_for_write(GoogleAccount)
     try:
@@ -93,20 +93,20 @@ def reassign(account: GoogleAccount, user: AbstractBaseUser) -> None:
         users = model._base_manager.using(router.db_for_write(model))
         if run_alone(users.filter(pk=user.pk).exists, using=users.db):
             raise
-        raise model.DoesNotExist(f"The user {user.pk} is gone.") from None
+        raise model.DoesNotExist(f"The user {user.pk} no longer exists.") from None
     for field in account._meta.concrete_fields:
         setattr(account, field.attname, getattr(moved, field.attname))
 
 
 @sensitive_variables()
 def _move(account: GoogleAccount, user: AbstractBaseUser, *, using: str) -> GoogleAccount:
-    """Move a link in the transaction that is open, and return its row."""
+    """Move a link in the open transaction, and return its row."""
     rows = GoogleAccount.objects.using(using).filter(client=account.client)
     both = rows.filter(user_id__in=[account.user_id, user.pk])
     locked = lock_links(both, user_id=user.pk)
     row = next((row for row in locked if row == account), None)
     if row is None:
-        raise GoogleAccount.DoesNotExist(f"The account {account.pk} is gone.")
+        raise GoogleAccount.DoesNotExist(f"The account {account.pk} no longer exists.")
     if row.user_id == user.pk:
         return row
     theirs = [other.sub for other in locked if other.user_id == user.pk and other != row]
@@ -119,12 +119,12 @@ def _move(account: GoogleAccount, user: AbstractBaseUser, *, using: str) -> Goog
         user_id=user.pk,
         is_default=not theirs,
         is_chosen_default=False,
-        # A refresh that is under way has sealed its answer for the former owner.
+        # A refresh in progress has sealed its response for the former owner.
         grant_version=F("grant_version") + 1,
     )
     _promote_only_account(rows.filter(user_id=former))
     moved = rows.get(pk=row.pk)
-    # To be found in the history of each of them, which does not name the other.
+    # Two entries, one in the history of each user, neither of which names the other.
     former_link = GoogleAccount(**{field: getattr(moved, field) for field in _IDENTITY})
     former_link.user_id = former
     history.record(former_link, HistoryEvent.REASSIGNED, using=using, direction="away")
@@ -146,9 +146,9 @@ def _move(account: GoogleAccount, user: AbstractBaseUser, *, using: str) -> Goog
 
 @sensitive_variables()
 def _seal_for(row: GoogleAccount, user: AbstractBaseUser) -> dict[str, str]:
-    """Return the columns of the tokens, sealed for this user."""
+    """Return the token columns, sealed for this user."""
     refresh_token, access_token = row.unseal_token("refresh_token"), None
-    with suppress(TokenDecryptionError):  # The next refresh brings another one.
+    with suppress(TokenDecryptionError):  # The next refresh replaces it.
         access_token = row.unseal_token("access_token")
     row.user_id = user.pk
     row.drop_tokens()
@@ -160,15 +160,15 @@ def _seal_for(row: GoogleAccount, user: AbstractBaseUser) -> dict[str, str]:
 
 
 def _find_link(account: GoogleAccount, locked: Iterable[GoogleAccount]) -> GoogleAccount | None:
-    """Return the row of a link, if it is still this user's: it may have been moved meanwhile."""
+    """Return the row of a link, if it still belongs to the same user."""
     return next((row for row in locked if row == account and row.user_id == account.user_id), None)
 
 
 def _promote_only_account(rows: GoogleAccountQuerySet) -> None:
-    """Make the only account that is left the default. Among several, the user has to choose.
+    """Make the only remaining account the default. Among several, the user has to choose.
 
-    Nobody has chosen this one, unless it was the default before. What was not locked at the
-    beginning is not waited for: whoever adds one, in whatever way, does as they please with it.
+    It does not count as chosen by the user, unless it was the default before. A row that was not
+    locked at the beginning is not waited for: another transaction adds it, and decides for itself.
     """
     left = list(rows[:2])
     if len(left) == 1 and not left[0].is_default and not is_locked(rows, left[0].pk):
@@ -176,7 +176,7 @@ def _promote_only_account(rows: GoogleAccountQuerySet) -> None:
 
 
 def _announce_unlinked(account: GoogleAccount, *, user_id: Any, using: str) -> None:
-    """Send ``account_unlinked`` after the commit: this user has the link no more."""
+    """Send ``account_unlinked`` for the former owner after the commit."""
     send_on_commit(
         signals.account_unlinked,
         GoogleAccount,

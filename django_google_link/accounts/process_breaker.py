@@ -1,6 +1,6 @@
-"""A circuit breaker in this process's memory: it may be its own network that is down.
+"""A circuit breaker in this process's memory, because its own network may be what is down.
 
-It also counts what nobody may write into the database, inside a transaction of the caller's.
+It also counts failures inside a caller's transaction, in which nothing may be written.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from .database import lease_duration
 
 logger = logging.getLogger("django_google_link")
 
-#: So many failures in a row, of at least two accounts, open a circuit.
+#: Consecutive failures, of at least two accounts, that open a circuit.
 FAILURES_TO_OPEN = 5
 
-#: The time between two probes of an issuer that is away.
+#: The time between two probes of an unavailable issuer.
 PROBE_INTERVAL = timedelta(seconds=30)
 
 
@@ -36,7 +36,7 @@ class _Process:
 
 
 def _start_anew() -> None:
-    """Begin with a free lock: nobody is left in this process who would give the old one back."""
+    """Replace the lock after a fork: its holder does not exist in the child process."""
     _Process.lock = Lock()
 
 
@@ -46,14 +46,14 @@ _breakers: dict[str, _Breaker] = {}
 
 
 def longest_wait() -> timedelta:
-    """Return for how long an issuer is left alone at the most."""
+    """Return the longest time for which requests to an issuer are withheld."""
     return max(PROBE_INTERVAL, lease_duration())
 
 
 def is_plausible_wait(wait: timedelta) -> bool:
-    """Return whether there is something to wait for.
+    """Return whether a wait is positive and no longer than possible.
 
-    What is longer than any wait stems from a clock that was put back since.
+    A longer one means that the clock was set back.
     """
     return timedelta() < wait <= longest_wait()
 
@@ -63,21 +63,21 @@ def _has_to_wait(breaker: _Breaker) -> bool:
 
 
 def find_retry_time(issuer: str) -> datetime | None:
-    """Return when this process may ask the issuer again; ``None`` is at once."""
+    """Return when this process may ask the issuer again; ``None`` for now."""
     breaker = _breakers.get(issuer)
     return breaker.retry_at if breaker and _has_to_wait(breaker) else None
 
 
 def is_open(issuer: str) -> bool:
-    """Return whether this process has found the issuer to be away, and nothing else since."""
+    """Return whether this process considers the issuer unavailable."""
     breaker = _breakers.get(issuer)
     return breaker is not None and breaker.is_open
 
 
 def take_probe(issuer: str) -> bool:
-    """Take the turn to find out whether the issuer is back: one caller at a time has it.
+    """Claim the right to probe the issuer; only one caller at a time has it.
 
-    It ends by itself after the time that a request can take.
+    It expires after the time that a request can take.
     """
     with _Process.lock:
         breaker = _breakers.setdefault(issuer, _Breaker())
@@ -88,7 +88,7 @@ def take_probe(issuer: str) -> bool:
 
 
 def give_probe_back(issuer: str) -> None:
-    """Let another caller find out."""
+    """Release the right to probe the issuer."""
     with _Process.lock:
         breaker = _breakers.get(issuer)
         if breaker:
@@ -96,11 +96,11 @@ def give_probe_back(issuer: str) -> None:
 
 
 def record_failure(issuer: str, account: str) -> bool:
-    """Count a failure, and return whether the circuit is open by now.
+    """Count a failure; return whether the circuit is open now.
 
     Args:
-        issuer: that was asked.
-        account: for which.
+        issuer: the issuer that was asked.
+        account: the account for which it was asked.
     """
     with _Process.lock:
         breaker = _breakers.setdefault(issuer, _Breaker())
@@ -122,7 +122,7 @@ def record_failure(issuer: str, account: str) -> bool:
 
 
 def record_success(issuer: str) -> bool:
-    """Close the circuit, and return whether it was open."""
+    """Close the circuit; return whether it was open."""
     with _Process.lock:
         breaker = _breakers.pop(issuer, None)
     was_open = breaker is not None and breaker.is_open
@@ -132,6 +132,6 @@ def record_success(issuer: str) -> bool:
 
 
 def forget_failures() -> None:
-    """Close all circuits of this process: in tests, another provider may have the same address."""
+    """Close all circuits of this process. For tests, where providers may share an address."""
     with _Process.lock:
         _breakers.clear()

@@ -1,23 +1,33 @@
-"""What a refresh has brought, on its way into the row: stored, or ended where that cannot be."""
+"""The response to a refresh, stored; or revoked, where it cannot be stored."""
 
 from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from copy import copy
 from functools import partial
 
+from django.db import transaction
 from django.views.decorators.debug import sensitive_variables
 
+from .. import signals
 from ..conf.clients import OAuthClient
 from ..exceptions import (
     GrantNotStoredError,
     IDTokenError,
     RefreshUnavailableError,
 )
-from ..models import GoogleAccount, GoogleAccountQuerySet, PendingRevocation, Reason
+from ..models import (
+    REFRESH_TOKEN_FIELDS,
+    GoogleAccount,
+    GoogleAccountQuerySet,
+    PendingRevocation,
+    Reason,
+)
 from ..oauth.endpoints import TokenResponse
 from ..oauth.id_token import read_unverified_identity, verify_id_token
 from ..secret import Secret
+from . import history, lease
 from .answers import (
     DATABASE_FAILURES,
     end_grant,
@@ -26,8 +36,13 @@ from .answers import (
     release_in_the_end,
     store_answer,
 )
-from .grants import has_identity, is_held, mark_lost, save_identity, save_refresh
+from .database import database_now
+from .grants import is_held
+from .identities import has_identity, save_identity
 from .locks import write_unless_locked
+from .lost_grants import mark_lost
+from .news import announce_ending, record_news, send_news
+from .token_fields import TOKEN_FIELDS, apply_refresh
 from .transactions import is_in_callers_transaction, open_transaction
 
 logger = logging.getLogger("django_google_link")
@@ -45,18 +60,18 @@ def store_refresh(
     """Store the answer to a refresh.
 
     Args:
-        client: that has asked.
+        client: the OAuth client that made the request.
         row: as it was read before the attempt.
-        response: the answer.
-        guard: the row, as long as it is ours to write; see ``lease.rows_still_ours``.
-        is_forced: whether the stored token looked fresh.
+        response: the token response.
+        guard: the row, while this caller may write it; see ``lease.rows_still_ours``.
+        is_forced: whether the stored access token looked fresh.
 
     Returns:
-        Whether the row was still ours.
+        Whether the row was still this caller's to write.
 
     Raises:
-        RefreshUnavailableError: when a refresh token that has replaced the stored one is lost.
-        GrantNotStoredError: when the database takes no new access token. Nothing is lost then.
+        RefreshUnavailableError: when a rotated refresh token could not be stored, and is lost.
+        GrantNotStoredError: when a new access token cannot be stored. Nothing is lost then.
     """
     token = response.refresh_token
     if token is None:
@@ -68,13 +83,13 @@ def store_refresh(
             release_grant(held)
         rows = GoogleAccount.objects.using(guard.db).filter(pk=row.pk)
         if not is_stored and not is_held(token, rows):
-            # The row is another's by now, and nothing that is stored would end this one.
+            # Another worker has written the row, and no stored token would end this grant.
             end_grant(client, row.sub, token, owner=row.owner)
         return is_stored
 
     held = None
     try:
-        # What is stored is dead by now: no link lives on it.
+        # The stored refresh token was rotated: no link depends on it.
         held = hold_grant(client, row.sub, token, owner=row.owner, is_linked=False)
         return store_answer(
             partial(store, held),
@@ -93,6 +108,41 @@ def store_refresh(
 
 
 @sensitive_variables()
+def save_refresh(
+    row: GoogleAccount, response: TokenResponse, *, guard: GoogleAccountQuerySet, is_forced: bool
+) -> bool:
+    """Store the response to a refresh, unless the grant was renewed or the row deleted since.
+
+    Args:
+        row: as it was read before the attempt.
+        response: the token response.
+        guard: the row, while this caller may write it; see ``lease.rows_still_ours``.
+        is_forced: whether the stored access token looked fresh.
+
+    Returns:
+        Whether it was stored.
+    """
+    row = copy(row)  # A second attempt has to start from the same row.
+    news = apply_refresh(row, response)
+    values = {name: getattr(row, name) for name in TOKEN_FIELDS}
+    if not response.refresh_token:
+        # The stored one may have been re-encrypted since it was read.
+        for name in REFRESH_TOKEN_FIELDS:
+            del values[name]
+    if not row.ends_soon:
+        values["ending_announced_at"] = None
+    if is_forced:
+        values["refresh_forced_at"] = database_now(guard)
+    with transaction.atomic(using=guard.db):
+        stored = guard.update(**values, **lease.AT_REST)
+        if stored:
+            record_news(row, news, using=guard.db, actor=history.PROVIDER)
+            send_news(row, [(signals.token_refreshed, {}), *news], using=guard.db)
+            announce_ending(row, using=guard.db)
+    return bool(stored)
+
+
+@sensitive_variables()
 def _store_access_token(
     client: OAuthClient,
     row: GoogleAccount,
@@ -101,9 +151,9 @@ def _store_access_token(
     guard: GoogleAccountQuerySet,
     is_forced: bool,
 ) -> bool:
-    """Store an answer that leaves the refresh token as it is; return whether the row was ours.
+    """Store a response without a new refresh token; return whether the row was ours to write.
 
-    The access token is good without it, so that nobody who has locked the row is waited for.
+    The access token is valid even if it is not stored, so a locked row is not waited for.
     """
     store = partial(save_refresh, row, response, guard=guard, is_forced=is_forced)
     if not is_in_callers_transaction(guard.db):
@@ -122,8 +172,8 @@ def _store_access_token(
 def _give_up_grant(
     client: OAuthClient, row: GoogleAccount, token: Secret, *, guard: GoogleAccountQuerySet
 ) -> None:
-    """End a grant whose new refresh token could not be stored: the stored one is dead."""
-    # A link that seems to live would keep the grant alive for ever.
+    """Revoke a grant whose rotated refresh token could not be stored."""
+    # A link that looked active would keep the grant alive for ever.
     with suppress(*DATABASE_FAILURES):
         mark_lost(row, Reason.REVOKED, guard=guard, patience=1)
     end_grant(client, row.sub, token, owner=row.owner)
@@ -131,9 +181,10 @@ def _give_up_grant(
 
 @sensitive_variables()
 def follow_identity(client: OAuthClient, row: GoogleAccount, id_token: Secret) -> None:
-    """Store what the ID token of a refresh says, if it says something new.
+    """Store the claims of a refresh's ID token, if they are new.
 
-    The tokens are stored by then: whether the issuer's keys can be fetched is no matter of theirs.
+    The tokens are already stored, so they do not depend on whether the issuer's keys can be
+    fetched.
     """
     claimed = read_unverified_identity(id_token)
     if claimed is None or (claimed.sub == row.sub and has_identity(row, claimed)):
@@ -152,7 +203,7 @@ def follow_identity(client: OAuthClient, row: GoogleAccount, id_token: Secret) -
         return
     try:
         save_identity(row, identity)
-    except DATABASE_FAILURES as error:  # The next refresh says it again.
+    except DATABASE_FAILURES as error:  # The next refresh states it again.
         logger.warning(
             "The name and address of the account %s could not be saved: %s",
             row.pk,

@@ -1,8 +1,8 @@
-"""A scope that is no longer used: the grants that have it end, and their users are asked anew.
+"""Retirement of a scope: grants with it are revoked, and users are asked for consent again.
 
-At Google a revocation ends the whole grant of a user for the project, so all links that live on it
-are retired together: of each the tokens go to the outbox, and it remembers of what was granted only
-what is still needed. The next consent asks for that alone, without ``include_granted_scopes``.
+At Google a revocation ends a user's whole grant to the project, so all links that share it are
+retired together. Their tokens go to the outbox, and of the granted scopes only those still needed
+are remembered. The next consent requests exactly these, without ``include_granted_scopes``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ logger = logging.getLogger("django_google_link")
 
 
 def list_grant(account: GoogleAccount) -> list[GoogleAccount]:
-    """Return the links that end with this one, itself included: at Google, those of its grant."""
+    """Return the links that a revocation of this one ends, including itself: those of its grant."""
     rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
     if not is_google_issuer(account.issuer):
         return list(rows.filter(pk=account.pk))
@@ -47,15 +47,15 @@ def list_grant(account: GoogleAccount) -> list[GoogleAccount]:
 def retire_grant(
     account: GoogleAccount, scope: str, *, needed: Collection[str]
 ) -> list[PendingRevocation] | None:
-    """Retire all links that live on the grant of an account.
+    """Retire all links that share the grant of an account.
 
     Args:
-        account: that has been granted the scope.
-        scope: that is no longer used.
+        account: an account with the scope.
+        scope: the scope that is no longer used.
         needed: the scopes that the site still uses.
 
     Returns:
-        The revocations that are to be told Google; ``None`` if the scope is gone already.
+        The revocations to be made; ``None`` if the account no longer has the scope.
     """
     using = router.db_for_write(GoogleAccount)
     retire = partial(_retire_grant, account, scope, needed=needed, using=using)
@@ -77,7 +77,7 @@ def _retire_grant(
 
 
 def _list_kept(row: GoogleAccount, scope: str, needed: Collection[str]) -> list[str]:
-    """Return what is to be asked again: what is still needed and was granted, or implied."""
+    """Return the scopes to request again: still needed, and granted or implied by a granted one."""
     had = set(needed) - missing_scopes(needed, row.granted_scopes)
     return sorted((had | set(IDENTITY_SCOPES)) - {scope})
 
@@ -92,7 +92,7 @@ def _retire(row: GoogleAccount, kept: list[str], *, using: str) -> None:
         refresh_token_scopes=[],
         refresh_token_expires_at=None,
         access_token_expires_at=None,
-        # A refresh that is under way must not bring the tokens back.
+        # A refresh in progress must not restore the tokens.
         grant_version=F("grant_version") + 1,
         **lease.AT_REST,
     )
@@ -115,9 +115,9 @@ def _retire(row: GoogleAccount, kept: list[str], *, using: str) -> None:
 
 
 def list_unrevoked(account: GoogleAccount) -> list[PendingRevocation]:
-    """Return the revocations of a retired account's grant that Google has not confirmed.
+    """Return the pending revocations of a retired account's grant.
 
-    A consent before that would be ended with them, or would call them off.
+    A consent given before they are confirmed would be revoked with them, or would cancel them.
     """
     rows = read_outbox().filter(_same_subject(account))
     return [row for row in rows if row.sub == account.sub and share_grant(row, account)]

@@ -1,7 +1,7 @@
-"""Attempts to end grants at Google: nothing of a link that is gone may live on there.
+"""Attempts to revoke grants at Google.
 
-What is to end waits in the outbox. There is one attempt as soon as the transaction has committed
-that put it there; ``google_link_revoke_pending`` makes the others, until Google has said yes.
+Grants to be revoked are in the outbox. One attempt follows the commit of the transaction that put
+them there; ``google_link_revoke_pending`` makes the others, until Google has confirmed.
 """
 
 from __future__ import annotations
@@ -44,19 +44,20 @@ from .transactions import run_alone, run_in_transaction
 
 logger = logging.getLogger("django_google_link")
 
-#: Google drops a refresh token that nobody has used for six months: then there is nothing to end.
+#: Google invalidates a refresh token that is unused for six months: there is nothing left to
+#: revoke.
 _LONGEST_AGE = timedelta(days=190)
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 60, 86_400  # seconds
-#: Seconds: for so long somebody waits for Google who has unlinked an account.
+#: Seconds: how long a user who unlinks an account may have to wait for Google.
 SHORT_TIMEOUT = 3
-#: So many tokens of one grant may be refused, each in its own way, before the others have to wait.
+#: The number of a grant's tokens that may be refused before the others are postponed.
 _MOST_REFUSALS = 3
-#: A claim of many is at most as long as for so many one after the other.
+#: The longest claim of several rows, as a multiple of the claim of one.
 _LONGEST_CLAIM = 20
 
 
 class RevocationOutcome(models.TextChoices):
-    """What became of a pending revocation."""
+    """The outcome of an attempt to revoke."""
 
     REVOKED = "revoked", _("revoked")
     CANCELLED = "cancelled", _("not revoked: another link uses the same grant")
@@ -67,7 +68,7 @@ class RevocationOutcome(models.TextChoices):
 
 
 class _FirstAttempt:
-    """The one attempt that follows a commit."""
+    """The single attempt that follows a commit."""
 
     def __init__(self, pk: uuid.UUID, using: str) -> None:
         self._pk, self._using = pk, using
@@ -79,19 +80,20 @@ class _FirstAttempt:
 
 
 def attempt_after_commit(pk: uuid.UUID, *, using: str) -> None:
-    """Make one short attempt once the transaction has committed, however much goes with it.
+    """Make one short attempt after the commit, however many links the transaction deletes.
 
-    Somebody waits for it, and Google may not answer: the others are left to the command.
+    A user waits for it, and Google may not respond: the others are left to
+    ``google_link_revoke_pending``.
 
     Args:
-        pk: of what has been put into the outbox in this transaction.
-        using: the alias of the database.
+        pk: the primary key of an outbox entry that this transaction created.
+        using: the database alias.
     """
-    # Read where Django keeps them: what a savepoint takes back with it, is gone from there as well.
+    # Read from Django's own list, because rolling back to a savepoint also removes entries from it.
     planned = (getattr(entry[1], "__self__", None) for entry in connections[using].run_on_commit)
     if any(isinstance(one, _FirstAttempt) and not one.is_made for one in planned):
         return
-    # Whatever goes wrong then is no concern of the one who unlinks: the command will see to it.
+    # A failure must not affect whoever unlinks: google_link_revoke_pending retries.
     transaction.on_commit(_FirstAttempt(pk, using).make, using=using, robust=True)
 
 
@@ -99,16 +101,16 @@ def attempt_after_commit(pk: uuid.UUID, *, using: str) -> None:
 def process_pending(
     pk: uuid.UUID, *, using: str | None = None, timeout: float | None = None
 ) -> RevocationOutcome:
-    """Tell Google to end a grant, unless another link lives on it.
+    """Revoke a grant at Google, unless another link uses it.
 
-    Whoever dies in the middle leaves the revocation to the next one, after ``HTTP_TIMEOUT`` and a
-    few seconds more. No transaction is open while Google is asked.
+    If the worker dies, the revocation becomes due again after ``HTTP_TIMEOUT`` and a few seconds.
+    No transaction is open during the request.
 
     Args:
-        pk: of the pending revocation.
-        using: the alias of the database.
-        timeout: in seconds, where somebody waits: what fails then is due at once, as if it had not
-            been tried.
+        pk: the primary key of the pending revocation.
+        using: the database alias.
+        timeout: in seconds, if a user waits; a failure then does not postpone the revocation, and
+            does not count as an attempt.
     """
     rows = read_outbox(using).filter(pk=pk)
     now = database_now(rows)
@@ -127,17 +129,17 @@ def process_pending(
 
 @sensitive_variables()
 def process_grant(pk: uuid.UUID, *, using: str | None = None) -> list[RevocationOutcome]:
-    """Tell Google to end the grant of a pending revocation, with as few requests as it takes.
+    """Revoke the grant of a pending revocation at Google, with as few requests as possible.
 
-    At Google one confirmed revocation is for all that waits for the end of the same grant. Of a
-    token that Google does not know it says nothing about the others: then the next one is tried.
+    At Google one confirmed revocation settles all pending ones of the same grant. If Google does
+    not know a token, that says nothing about the others, and the next one is tried.
 
     Args:
-        pk: of one that waits for the end of the grant.
-        using: the alias of the database.
+        pk: the primary key of one of the grant's pending revocations.
+        using: the database alias.
 
     Returns:
-        An outcome for each that was due; none, where another worker has been faster.
+        One outcome for each revocation that was due; empty if another worker was faster.
     """
     rows = read_outbox(using)
     pending = run_alone(rows.filter(pk=pk).first, using=rows.db)
@@ -149,19 +151,18 @@ def process_grant(pk: uuid.UUID, *, using: str | None = None) -> list[Revocation
 
 
 def _claim_due(keys: list[uuid.UUID], *, using: str) -> list[uuid.UUID]:
-    """Take those that are due for a while, and return them: the most promising one first.
+    """Claim those revocations that are due, and return them, the most promising one first.
 
-    Of several workers one gets all of a grant, or there would be as many requests. It is done in a
-    transaction.
+    One worker claims all of a grant, to save requests. It must run in a transaction.
     """
     rows, now = read_outbox(using), database_now(read_outbox(using))
-    # A write to the same row of all comes first: the second worker waits, and finds none due.
+    # Every worker writes the same row first: the second one waits, and finds none due.
     if not rows.filter(pk=min(keys)).update(attempts=F("attempts")):
         return []
     due: list[uuid.UUID] = []
     for chunk in split_keys(keys):
         due += rows.filter(pk__in=chunk, retry_at__lte=now).values_list("pk", flat=True)
-    # Each may take as long as one. Should the time not be enough, another worker joins in.
+    # Each may need a request. If the time runs out, another worker may join in.
     until = now + lease_duration() * min(len(due), _LONGEST_CLAIM)
     for chunk in split_keys(due):
         rows.filter(pk__in=chunk).update(attempts=F("attempts") + 1, retry_at=until)
@@ -176,7 +177,7 @@ def _process_claimed(
     outcomes, refusals = [], 0
     for place, key in enumerate(keys, 1):
         pending = run_alone(read_outbox(using).filter(pk=key).first, using=using)
-        if pending is None:  # A new link has called it off.
+        if pending is None:  # A new link has cancelled it.
             outcomes.append(RevocationOutcome.SHARED)
             continue
         outcome, is_for_all = _attempt_revocation(pending, siblings=siblings, timeout=None)
@@ -191,7 +192,7 @@ def _process_claimed(
 def _share_outcome(
     outcome: RevocationOutcome, keys: list[uuid.UUID], pending: PendingRevocation
 ) -> None:
-    """Let the siblings of a pending revocation share its outcome."""
+    """Apply the outcome of a pending revocation to its siblings."""
     rows = read_outbox(pending._state.db)
     is_over = outcome in {RevocationOutcome.REVOKED, RevocationOutcome.CANCELLED}
     waits = rows.filter(pk=pending.pk).values_list("retry_at", flat=True)
@@ -207,11 +208,11 @@ def _share_outcome(
 def _attempt_revocation(
     pending: PendingRevocation, *, siblings: list[uuid.UUID], timeout: float | None
 ) -> tuple[RevocationOutcome, bool]:
-    """Make an attempt with the tokens of one row; return also whether it speaks for its siblings.
+    """Try to revoke one row's tokens; return also whether the outcome holds for its siblings.
 
     Args:
-        pending: claimed.
-        siblings: the keys of those that were there before and wait for the end of the same grant.
+        pending: a claimed revocation.
+        siblings: the primary keys of the grant's revocations that were pending before.
         timeout: as in :func:`process_pending`.
     """
     rows = read_outbox(pending._state.db)
@@ -256,12 +257,13 @@ def _close(
     *,
     reason: str = "",
 ) -> None:
-    """Take what is over out of the outbox, and write down how it has ended.
+    """Delete settled revocations from the outbox, and record how each ended.
 
     Args:
-        keys: of the revocations; those that are gone are none of ours.
-        outcome: of them all.
-        reason: why they were given up.
+        rows: the outbox.
+        keys: the primary keys of the revocations; those already deleted are skipped.
+        outcome: the outcome of all of them.
+        reason: why they were abandoned.
     """
 
     def close() -> None:
@@ -284,16 +286,16 @@ def _close(
 
 
 def _lock(rows: models.QuerySet[PendingRevocation]) -> list[PendingRevocation]:
-    """Lock these rows by their keys until the transaction ends, and return those that are there."""
+    """Lock these rows by primary key until the transaction ends; return those that exist."""
     if not connections[rows.db].features.has_select_for_update:
-        # There a write has to come first, though it changes nothing.
+        # Without row locks, the transaction has to begin with a write.
         rows.update(attempts=F("attempts"))
         return list(rows)
     return list(rows.select_for_update().order_by("pk"))
 
 
 def give_up(pending: Iterable[PendingRevocation], *, using: str) -> None:
-    """Forget revocations, in the name of whoever is acting: their grants live on."""
+    """Delete revocations on behalf of the current actor, unattempted: their grants stay valid."""
     keys = [row.pk for row in pending]
     for chunk in split_keys(keys):
         _close(read_outbox(using), chunk, RevocationOutcome.ABANDONED, reason="by_hand")
@@ -336,15 +338,16 @@ def _revoke_tokens(
         )
         return RevocationOutcome.ABANDONED, False
     with announced_end(pending, sub=pending.sub, using=read_outbox(pending._state.db).db):
-        # Who has linked it by now may not have seen the announcement; all others will.
+        # A link stored before the announcement may not have seen it; every later one does.
         if _lives_on(pending):
             return RevocationOutcome.CANCELLED, True
-        # A refresh token that Google no longer knows may have been replaced: the grant may live on.
+        # If Google does not know the refresh token, it may have been rotated: the grant may still
+        # be valid.
         was_alive = any(endpoints.revoke(client, token=token) for token in tokens)
     if was_alive and len(tokens) > 1 and not is_google_issuer(pending.issuer):
         _revoke_access_token(client, tokens[-1])
     if not was_alive and not has_refresh_token:
-        raise TokenUndecryptableError  # Of an access token it says only that its hour is over.
+        raise TokenUndecryptableError  # An unknown access token may just have expired.
     logger.info("The unlinked account %s was revoked at %s.", pending.account_id, pending.provider)
     return RevocationOutcome.REVOKED, was_alive
 
@@ -359,28 +362,30 @@ def _lives_on(pending: PendingRevocation) -> bool:
 
 @sensitive_variables()
 def _revoke_access_token(client: OAuthClient, token: Secret) -> None:
-    """End an access token as well, where the provider can: it would live on for its hour.
+    """Revoke the access token as well, if the provider supports it.
 
-    See RFC 7009 section 2.1: the end of the refresh token should be its end, and need not be.
+    Revoking the refresh token should invalidate it, but need not (RFC 7009 section 2.1).
     """
     with suppress(GoogleLinkError):
         endpoints.revoke(client, token=token)
 
 
 def has_living_link(issued: Issued, *, sub: str, owner: str, using: str | None = None) -> bool:
-    """Return whether a link that works lives on the same grant: to revoke would end it as well.
+    """Return whether an active link uses the same grant, and would be ended by revoking it.
 
-    At Google that is so. At other providers each token is of a grant of its own.
+    This only happens at Google. At other providers each token has its own grant.
 
     Args:
-        issued: to whom the tokens of the grant were issued.
-        sub: whose grant it is. Where that is not known, any link of this user may live on it.
+        issued: the issuer and client of the grant.
+        sub: the subject identifier of the account. If it is unknown, any link of this user may use
+            the grant.
         owner: the primary key of the user, as text.
+        using: the database alias.
     """
     if not is_google_issuer(issued.issuer):
         return False
-    # What an operator has asked to be linked again works as long as nobody does anything.
-    # One whose account is disabled works again when that is over, if nobody ends its grant.
+    # A link for which an operator requested reauthorization works until the user acts. A link whose
+    # account is disabled works again when the account is enabled, unless its grant is revoked.
     may_work = (Reason.REQUESTED, *ACCOUNT_REASONS)
     works = Q(status=Status.ACTIVE) | Q(status_reason__in=may_work)
     rows = GoogleAccount.objects.using(using or router.db_for_write(GoogleAccount))
@@ -390,7 +395,7 @@ def has_living_link(issued: Issued, *, sub: str, owner: str, using: str | None =
 
 
 def _unseal_if_whole(pending: PendingRevocation, name: TokenName) -> Secret | None:
-    """Return a token, if it is there and whole: either of them ends the grant while it lives."""
+    """Return a token if it is stored and can be decrypted: either one can revoke the grant."""
     try:
         return pending.unseal_token(name)
     except TokenUndecryptableError:
@@ -402,7 +407,7 @@ def _is_too_old(pending: PendingRevocation) -> bool:
 
 
 def _to_ascii(text: str) -> str:
-    """Return a provider's text with the characters that every database takes."""
+    """Return a provider's text in characters that every database accepts."""
     return text.encode("ascii", "replace").decode()
 
 

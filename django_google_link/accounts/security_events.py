@@ -1,11 +1,11 @@
-"""What Google tells of its accounts, and what becomes of the links that it speaks of.
+"""Handling Google's security events (RISC): what becomes of the links they concern.
 
-A token is stored and acted on in one transaction, once. Nothing is deleted and nothing revoked: a
-grant that Google has ended is noted as lost, at once.
+A security event token is stored and applied in one transaction, once. Nothing is deleted or
+revoked: a grant that Google reports as revoked is marked as lost at once.
 
-Not all is believed. What was said before the last consent is about an older grant. Where it was
-said about as long ago as that, where a prefix fits several tokens, and where Google has honoured
-the grant since, Google is asked: see ``grant_checks``.
+Some events are not applied directly. An event from before the last consent concerns an older grant.
+If the two are close in time, if a token prefix matches several links, or if Google has accepted the
+grant since, a check is requested instead: see ``grant_checks``.
 """
 
 from __future__ import annotations
@@ -42,26 +42,26 @@ from ..oauth.security_event_token import EventKind, NamedToken, SecurityEventTok
 from ..signals import send_on_commit
 from . import history
 from .grant_checks import request_checks
-from .grants import mark_lost
 from .locks import delete_in_one_order, lock_in_one_order
+from .lost_grants import mark_lost
 from .transactions import run_in_transaction
 
 logger = logging.getLogger("django_google_link")
 
-#: For so long a token is known again. What was issued before may have been acted on.
+#: How long a token is recognized as a duplicate. Older ones may have been applied before.
 REMEMBERED = timedelta(days=180)
 _SKEW = timedelta(seconds=CLOCK_SKEW)
-#: Seconds: Google waits for the answer, and delivers again what it did not get.
+#: Seconds. Short: Google waits for the response, and redelivers what was not acknowledged.
 _PATIENCE = 2
 _CHUNK, _MOST = 500, 50_000
 
 _REASONS = {"hijacking": Reason.ACCOUNT_HIJACKED, "bulk-account": Reason.ACCOUNT_BULK}
-#: What an operator or the site itself has ended is not for Google to restore.
+#: Links ended by an operator or by the site, which Google's events do not restore.
 _ENDED_BY_US = frozenset({Reason.REQUESTED, Reason.RETIRED})
 
 
 class _Verdict(Enum):
-    """What an event means to a link that it speaks of."""
+    """What an event means for a link that it concerns."""
 
     IGNORE = auto()
     ASK = auto()
@@ -70,7 +70,7 @@ class _Verdict(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class _Audience:
-    """One of those whom a token is for, as a row says to whom its tokens were issued."""
+    """One client in a token's audience, comparable with the client of a row."""
 
     issuer: str
     client_id: str
@@ -78,14 +78,14 @@ class _Audience:
 
 @dataclass(kw_only=True)
 class _Effects:
-    """What has come of a token: the keys of the links."""
+    """The primary keys of the links that a token ended, or for which checks were requested."""
 
     ended: set[uuid.UUID] = field(default_factory=set)
     asked: set[uuid.UUID] = field(default_factory=set)
 
 
 def receive_token(token: SecurityEventToken) -> bool:
-    """Store a token and act on it, in one transaction; return whether it was new.
+    """Store and apply a token in one transaction; return whether it was new.
 
     Raises:
         DatabaseError, InterfaceError: when it cannot be stored. Then nothing has changed.
@@ -97,19 +97,19 @@ def receive_token(token: SecurityEventToken) -> bool:
 
 
 def list_events() -> QuerySet[SecurityEvent]:
-    """Return what has come, the last one first."""
+    """Return the received tokens, the most recent one first."""
     rows = SecurityEvent.objects.using(router.db_for_write(GoogleAccount))
     return rows.order_by("-received_at", "pk")
 
 
 def find_verification(state: str) -> bool:
-    """Return whether a verification has come that was asked with this."""
+    """Return whether a verification event with this state arrived within the last hour."""
     since = clock.now() - timedelta(hours=1)
     return list_events().filter(received_at__gt=since, state=state).exists()
 
 
 def delete_old_events() -> int:
-    """Forget tokens that are too old to come again, some at a time; return how many there were."""
+    """Delete tokens too old to be delivered again, in chunks; return their number."""
     rows = list_events()
     old = rows.filter(received_at__lt=clock.now() - REMEMBERED - _SKEW)
     oldest = old.order_by("received_at").values_list("pk", flat=True)[:_MOST]
@@ -119,7 +119,8 @@ def delete_old_events() -> int:
 
 
 def _receive_token(token: SecurityEventToken, *, using: str) -> bool:
-    # First, as the write that begins the transaction: whoever has the same token waits here.
+    # First, because the transaction must begin with a write: another worker with the same token
+    # waits here.
     stored = _store_token(token, using=using)
     if stored is None:
         return False
@@ -138,7 +139,7 @@ def _receive_token(token: SecurityEventToken, *, using: str) -> bool:
 
 
 def _store_token(token: SecurityEventToken, *, using: str) -> SecurityEvent | None:
-    """Return the row of a token; ``None``, if there has been one."""
+    """Store a token and return its row; ``None`` if it was stored before."""
     row = SecurityEvent(
         digest=_digest_jti(token),
         types=_to_column(" ".join(_name_type(event) for event in token.events), 255),
@@ -170,12 +171,12 @@ def _find_first(name: str, events: Iterable[ToldEvent], length: int) -> str:
 
 
 def _to_column(text: str, length: int) -> str:
-    """Return a stranger's text with the characters that every database takes, and people see."""
+    """Return an external text truncated, in printable ASCII, which every database accepts."""
     return "".join(one if one.isascii() and one.isprintable() else "?" for one in text[:length])
 
 
 def _to_moment(timestamp: float) -> datetime:
-    """Return a moment as the database has it: by our clock, aware where ``USE_TZ`` is true."""
+    """Return a timestamp as Django stores it: aware if ``USE_TZ`` is true."""
     return clock.from_timestamp(timestamp)
 
 
@@ -189,11 +190,11 @@ def _log_token(stored: SecurityEvent, effects: _Effects) -> None:
 
 
 class _Reach:
-    """Which links an event speaks of: of those that were made by whom its token is for.
+    """The links that an event concerns, among those of the clients in its token's audience.
 
     Args:
-        token: that brings it.
-        event: one of those in it.
+        token: the security event token.
+        event: one of its events.
     """
 
     def __init__(self, token: SecurityEventToken, event: ToldEvent) -> None:
@@ -207,12 +208,12 @@ class _Reach:
 
     @property
     def names_no_token(self) -> bool:
-        """Whether it is about one token, and does not say which in a way that we know."""
+        """Whether the event is about one token, but does not identify it in a way known here."""
         return self.event.type == EventKind.TOKEN_REVOKED and self.event.token is None
 
     @property
     def is_vague(self) -> bool:
-        """Whether several tokens may have the name by which it speaks of one."""
+        """Whether the event identifies its token by a prefix, which several tokens may share."""
         return self.event.token is not None and self.event.token.algorithm == "prefix"
 
     @property
@@ -220,7 +221,7 @@ class _Reach:
         return "refresh_token_prefix_digest" if self.is_vague else "refresh_token_hash_digest"
 
     def find(self, every: GoogleAccountQuerySet) -> list[GoogleAccount]:
-        """Return the links, not locked."""
+        """Return the links, without locking them."""
         if not self.event.sub and self.event.token is None:
             return []
         rows = every.filter(issuer=self._issuer)
@@ -231,7 +232,7 @@ class _Reach:
         return [row for row in rows if self.has(row)]
 
     def has(self, row: GoogleAccount) -> bool:
-        """Return whether this is one of the links: to the letter, whatever databases compare."""
+        """Return whether a link is concerned; strings are compared exactly here."""
         if not self.event.sub and self.event.token is None:
             return False
         if self.event.sub and row.sub != self.event.sub:
@@ -241,10 +242,10 @@ class _Reach:
         return any(share_grant(row, one) for one in self._audience)
 
     def judge(self, row: GoogleAccount) -> _Verdict:
-        """Return what the event means to a link that it would end."""
+        """Return what the event means for a link that it would end."""
         age = self.issued_at - row.granted_at
         if age < -_SKEW and self.event.token is None:
-            return _Verdict.IGNORE  # It was about the grant before.
+            return _Verdict.IGNORE  # It concerned an earlier grant.
         is_refuted = row.refreshed_at is not None and row.refreshed_at > self.issued_at + _SKEW
         is_too_old = clock.now() - self.issued_at > REMEMBERED
         if age <= _SKEW or is_refuted or is_too_old:
@@ -253,7 +254,7 @@ class _Reach:
 
 
 def _list_digests(named: NamedToken | None) -> list[str]:
-    """Return the digests that a row may have of a token as it is named: one for each key."""
+    """Return the digests that a row may have for a named token: one for each encryption key."""
     if named is None:
         return []
     if named.algorithm == "prefix":
@@ -262,7 +263,7 @@ def _list_digests(named: NamedToken | None) -> list[str]:
 
 
 def _act(reach: _Reach, links: list[GoogleAccount], *, effects: _Effects, using: str) -> None:
-    """Do what an event means to the links that it speaks of, and tell the site."""
+    """Apply an event to the links that it concerns, and send the signal."""
     event = reach.event
     history.record_all(
         links,
@@ -303,7 +304,7 @@ def _end_links(
     is_ambiguous = reach.names_no_token or (reach.is_vague and len(links) > 1)
     for row in links:
         if reason in ACCOUNT_REASONS and row.status_reason in _ENDED_BY_US:
-            continue  # It does not work anyway, and would come back with the account.
+            continue  # It needs a new consent in any case; ACCOUNT_ENABLED must not restore it.
         verdict = reach.judge(row)
         if verdict == _Verdict.IGNORE:
             continue
@@ -315,7 +316,7 @@ def _end_links(
 
 
 def _end_link(row: GoogleAccount, reason: Reason, *, using: str) -> bool:
-    """Note that a grant is lost, and let the answer to a refresh that is under way be dropped."""
+    """Mark a grant as lost, so that the response to a refresh in progress is discarded."""
     if not mark_lost(row, reason.value):
         return False
     same = GoogleAccount.objects.using(using).filter(pk=row.pk)
@@ -324,9 +325,9 @@ def _end_link(row: GoogleAccount, reason: Reason, *, using: str) -> bool:
 
 
 def _reconsider_links(links: list[GoogleAccount], *, effects: _Effects, using: str) -> None:
-    """Have Google asked about the links of an account that is back.
+    """Request checks of the links of an account that is enabled again.
 
-    That it is disabled is no reason any more: what is still lost has lost its grant.
+    The disabled account is no longer the reason: links that are still lost have lost their grant.
     """
     keys = [row.pk for row in links if row.status_reason in ACCOUNT_REASONS]
     every = GoogleAccount.objects.using(using)

@@ -1,4 +1,4 @@
-"""States and tickets that have come back: each is good for one exchange, in whatever worker."""
+"""Spent states and tickets: each is valid for one exchange, across all workers."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ logger = logging.getLogger("django_google_link")
 
 _PAUSE = 0.05  # seconds
 _NOT_DURABLE = (
-    "A ticket is spent in a transaction of its own, which nothing may take back: complete the "
-    "link outside of atomic(), and with autocommit. Nothing has been spent."
+    "A ticket is spent in a transaction of its own, which must not be rolled back: complete the "
+    "link outside atomic(), with autocommit on. The ticket has not been spent."
 )
 _CHUNK, _MOST = 500, 50_000
 
 
 def spend_state(state: str, *, owner: str, client: str = "", durable: bool = False) -> bool:
-    """Take a ``state`` for the one exchange that it is good for.
+    """Mark a ``state`` as spent.
 
     Args:
-        state: that came back.
-        owner: the primary key, as text, of the user who started with it.
-        client: the name of the OAuth client, if the user has no session to remember it.
-        durable: whether to refuse to do so inside a transaction of the caller's, which could take
-            it back.
+        state: the ``state`` from the response.
+        owner: the primary key, as text, of the user who started the authorization.
+        client: the name of the OAuth client, if the user has no session that stores it.
+        durable: whether to refuse to run inside the caller's transaction, which could be rolled
+            back.
 
     Returns:
-        Whether nobody has taken it before.
+        Whether it had not been spent before.
 
     Raises:
-        RuntimeError: inside a transaction of the caller's, if it is to be durable.
+        RuntimeError: inside the caller's transaction, if ``durable`` is set.
     """
     rows = _query_states()
 
@@ -70,19 +70,19 @@ def spend_state(state: str, *, owner: str, client: str = "", durable: bool = Fal
         raise RuntimeError(_NOT_DURABLE)
     try:
         return run_durably(spend, using=rows.db)
-    except RuntimeError as error:  # Django's own, before anything was done.
+    except RuntimeError as error:  # Raised by atomic(durable=True), before any query.
         raise RuntimeError(_NOT_DURABLE) from error
 
 
 def finish_state(state: str, *, location: str, declined: Iterable[str] = ()) -> None:
-    """Note where an exchange has led: whoever brings the same again is led there too.
+    """Record where an exchange led, so that a repeated response is redirected there too.
 
-    It never fails: the exchange is over by then, and its outcome is what the user is to see.
+    It never fails: the exchange is complete by then, and the user is to see its outcome.
 
     Args:
-        state: that was spent.
-        location: the address to which the user is sent, or the account; empty if there is none.
-        declined: what the user was asked for and has not granted, as it is to be remembered.
+        state: the spent ``state``.
+        location: the URL that the user is redirected to, or the account; empty if there is none.
+        declined: the requested scopes that the user did not grant.
     """
     spent = _query_states().filter(digest=digest_state(state))
     try:
@@ -98,17 +98,17 @@ def finish_state(state: str, *, location: str, declined: Iterable[str] = ()) -> 
 
 
 def await_location(state: str, *, owner: str) -> str:
-    """Return where the exchange of a ``state`` has led; wait for it, if it is under way.
+    """Return where the exchange of a ``state`` led; wait if it is in progress.
 
-    A worker waits for as long as a request to Google may take, and only while the first one may
-    still be waiting for it as well: for one that has died nobody waits twice.
+    The wait is limited to the duration of a request to the provider, counted from the start of the
+    exchange: a worker that has died is not waited for longer than that.
 
     Args:
-        state: that came back once more.
+        state: the ``state`` of a repeated response.
         owner: the primary key, as text, of the user who brings it.
 
     Returns:
-        The address; empty, if it led nowhere, is unknown, or is another user's.
+        The URL or account; empty if there is none, or if the state is unknown or another user's.
     """
     rows = _query_states().filter(digest=digest_state(state), owner=owner)
     longest = lease_duration()
@@ -123,25 +123,25 @@ def await_location(state: str, *, owner: str) -> str:
 
 
 def read_declined(*, owner: str, client: str) -> frozenset[str]:
-    """Return the scopes that a user without a session last was asked for and did not grant.
+    """Return the scopes that a user without a session was last asked for and did not grant.
 
-    It is known for as long as the ticket is remembered.
+    This is known for as long as the ticket is stored.
 
     Args:
         owner: the primary key of the user, as text.
         client: the name of the OAuth client.
     """
     finished = _query_states().filter(owner=owner, client=client, is_finished=True)
-    # Compared to the letter here: not every database does.
+    # Compared here as well, because not every database compares case-sensitively.
     known = [row for row in finished if (row.owner, row.client) == (owner, client)]
     newest = max(known, key=lambda row: row.spent_at, default=None)
     return frozenset(newest.declined) if newest else frozenset()
 
 
 def delete_old_states() -> int:
-    """Forget states that are too old to come back, some at a time; return how many there were.
+    """Delete states that have expired, in chunks; return their number.
 
-    A number of them is left to the next call, if there are very many.
+    At most 50,000 are deleted per call.
     """
     rows = _query_states()
     old = rows.filter(spent_at__lt=clock.now() - timedelta(seconds=2 * conf.state_max_age))
@@ -152,7 +152,7 @@ def delete_old_states() -> int:
 
 
 def digest_state(state: str) -> str:
-    """Return what is kept of a ``state`` while it is away."""
+    """Return the digest of a ``state``, which is stored in its place."""
     return hashlib.sha256(state.encode(errors="replace")).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Access tokens as they are stored, and when another is due. Nothing here asks anybody."""
+"""Stored access tokens, and when they are due for a refresh; without requests or queries."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ _SPREAD_STEPS = 1009
 
 @dataclass(frozen=True, kw_only=True)
 class AccessToken:
-    """An access token, and when it expires (aware; ``None``: nobody said).
+    """An access token and when it expires (aware; ``None`` if unknown).
 
     Attributes:
-        lifetime: from when it came to when it expires, if both are known.
-        is_new: whether it has just come from Google, at this call.
-        problem: why no other has, where one was due: it serves as long as it lives.
+        value: the token.
+        expires_at: when it expires.
+        lifetime: the time between issue and expiry, if both are known.
+        is_new: whether Google issued it during this call.
+        problem: why it was not refreshed although that was due; it is usable until it expires.
     """
 
     value: Secret
@@ -33,10 +35,11 @@ class AccessToken:
 
 
 def stored_access_token(account: GoogleAccount, *, leeway: timedelta) -> AccessToken | None:
-    """Return the access token in this row, if it is of use. Never asks the database or Google.
+    """Return the access token stored in this row, if it is usable; makes no request or query.
 
     Args:
-        leeway: the life that it must have left.
+        account: the account, as read.
+        leeway: the lifetime that must be left.
 
     Raises:
         EncryptionKeyUnavailableError: when its key is not configured.
@@ -46,7 +49,7 @@ def stored_access_token(account: GoogleAccount, *, leeway: timedelta) -> AccessT
     try:
         token = cast("Secret", account.unseal_token("access_token"))
     except TokenUndecryptableError:
-        return None  # The refresh token can still give another one.
+        return None  # The refresh token may still work.
     return AccessToken(
         value=token,
         expires_at=account.access_token_expires_at,
@@ -55,26 +58,26 @@ def stored_access_token(account: GoogleAccount, *, leeway: timedelta) -> AccessT
 
 
 def refresh_leeway() -> timedelta:
-    """Return the life below which an access token is refreshed first, as the settings say."""
+    """Return ``REFRESH_LEEWAY``: access tokens with less lifetime left are refreshed before use."""
     return timedelta(seconds=conf.refresh_leeway)
 
 
 def bound_leeway(leeway: timedelta, lifetime: timedelta | None) -> timedelta:
-    """Return the leeway for a token: half of its lifetime at most, or it would never be fresh.
+    """Return the leeway for a token: at most half its lifetime, or it would never count as fresh.
 
     Args:
-        leeway: as it is for a token that lives long enough.
-        lifetime: of the token, if that is known.
+        leeway: the leeway for tokens with a long lifetime.
+        lifetime: the lifetime of the token, if known.
     """
     return leeway if lifetime is None else min(leeway, lifetime / _LEEWAY_SHARE)
 
 
 def choose_leeway(account: GoogleAccount) -> timedelta:
-    """Return the life below which the access token of this account is refreshed first.
+    """Return the leeway for the access token of this account.
 
-    It is ``REFRESH_LEEWAY`` and up to a tenth of the token's lifetime more, always the same for an
-    account: tokens that came at the same moment, after an outage, do not end at the same moment
-    for ever.
+    It is ``REFRESH_LEEWAY`` plus up to a tenth of the token's lifetime, constant per account, so
+    that tokens issued at the same moment, such as after an outage, are not always refreshed at the
+    same moment.
     """
     lifetime = account.access_token_lifetime
     if lifetime is None:

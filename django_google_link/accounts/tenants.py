@@ -1,8 +1,8 @@
-"""Whose rows a connection sees, where all tenants share one database.
+"""Database tenants: which rows a connection sees when tenants share a database.
 
-Each tenant may have a schema, a role, or rows of its own, and it is a connection that says which
-tenant is meant. Connections belong to threads, so that whatever works in another thread has to
-bring the tenant along, or to find out that it sees something else there.
+Each tenant may have its own schema, role or rows, and the tenant is selected on the connection.
+Connections belong to threads, so work in another thread has to select the tenant there, or detect
+that it sees different rows.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ..models import GoogleAccount
 
 @dataclass(frozen=True, kw_only=True)
 class _Tenant:
-    """What django-tenants keeps on a connection.
+    """What django-tenants stores on a connection.
 
     Args:
-        tenant: the row, or what stands for it.
-        include_public: whether the shared tables are seen as well.
+        tenant: the tenant's row, or a stand-in for it.
+        include_public: whether the shared tables are visible as well.
     """
 
     tenant: Any
@@ -34,32 +34,40 @@ class _Tenant:
 #: By the alias of the database.
 Tenants = Mapping[str, _Tenant]
 
-# What a database makes of the names of tables depends on these.
+# Which tables a connection sees depends on these. The schema of temporary tables, which each
+# connection gets when it first needs one, is left out.
 _VIEWS = {
-    "postgresql": "SELECT current_user, session_user, current_schemas(true)::text",
+    "postgresql": (
+        "SELECT current_user, session_user, ARRAY(SELECT name FROM unnest(current_schemas(true)) "
+        "WITH ORDINALITY AS path(name, n) WHERE name NOT LIKE 'pg\\_temp%' ORDER BY n)::text"
+    ),
     "mysql": "SELECT DATABASE(), CURRENT_USER(), CURRENT_ROLE()",
-    "sqlite": "PRAGMA database_list",
+    "sqlite": "SELECT name, file FROM pragma_database_list WHERE name <> 'temp'",
 }
-# Which rows policies show depends on what a session has set, under any name.
-_POLICIES = (
-    "SELECT 1 FROM pg_class WHERE relname = ANY(%s) AND pg_table_is_visible(oid) "
-    "AND row_security_active(oid)"
-)
+# Tables with these names that this session sees differently from others: temporary ones, and those
+# with row-level security, which may depend on any session setting.
+_OWN_TABLES = {
+    "postgresql": (
+        "SELECT 1 FROM pg_class WHERE relname IN %s AND pg_table_is_visible(oid) "
+        "AND (relpersistence = 't' OR row_security_active(oid))"
+    ),
+    "sqlite": "SELECT 1 FROM sqlite_temp_master WHERE name IN %s",
+}
 
 
 def name_tenant(using: str) -> str:
-    """Return the name of the tenant whose schema is used; empty, where connections have none.
+    """Return the name of the tenant whose schema is used; empty if connections have none.
 
     Args:
-        using: the alias of the database.
+        using: the database alias.
     """
     return str(getattr(connections[using], "schema_name", None) or "")
 
 
 def read_tenants() -> Tenants:
-    """Return the tenants of this thread's connections; nothing, where connections have none."""
+    """Return the tenants of this thread's connections; empty if they have none."""
     return {
-        one.alias: _read_tenant(one.alias)
+        one.alias: _read_tenant(one)
         for one in connections.all(initialized_only=True)
         if getattr(one, "set_tenant", None) and getattr(one, "tenant", None)
     }
@@ -67,12 +75,12 @@ def read_tenants() -> Tenants:
 
 @contextmanager
 def acting_for(tenants: Tenants) -> Iterator[None]:
-    """Let this thread's connections be for these tenants meanwhile.
+    """Select these tenants on this thread's connections for the duration of the block.
 
     Args:
-        tenants: as another thread has read them, or this one before.
+        tenants: as returned by :func:`read_tenants`, in this or another thread.
     """
-    before = [(connections[alias], _read_tenant(alias)) for alias in tenants]
+    before = [(connections[alias], _read_tenant(connections[alias])) for alias in tenants]
     for alias, tenant in tenants.items():
         _set_tenant(connections[alias], tenant)
     try:
@@ -82,14 +90,39 @@ def acting_for(tenants: Tenants) -> Iterator[None]:
             _set_tenant(connection, tenant)
 
 
-def is_seen_alike(run: Callable[[Callable[[], bool]], bool]) -> bool:
-    """Return whether another thread, with connections of its own, sees what this one sees.
+def bring_tenant(*, using: str, to: str) -> None:
+    """Let another connection of this thread to the same database be for the same tenant.
 
-    Inside a transaction, under row-level security, and where a table is a view in truth, it is not
-    to be known: then the answer is no.
+    On PostgreSQL it has the same role and search path as well, however they were set. Whatever else
+    a session may have set for policies to ask for has a name that is not known.
 
     Args:
-        run: calls a function in another thread, and returns what that returns.
+        using: the alias of the database whose connection says which tenant is meant.
+        to: the alias of the other connection.
+    """
+    source, target = connections[using], connections[to]
+    if all(hasattr(one, "set_tenant") for one in (source, target)):
+        _set_tenant(target, _read_tenant(source))
+    if source.vendor != "postgresql":
+        return
+    with source.cursor() as cursor:
+        cursor.execute("SELECT current_setting('role'), current_setting('search_path')")
+        role, path = cursor.fetchone()
+    with target.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('role', %s, false), set_config('search_path', %s, false)",
+            [role, path],
+        )
+
+
+def is_seen_alike(run: Callable[[Callable[[], bool]], bool]) -> bool:
+    """Return whether another thread, with its own connections, sees the same rows as this one.
+
+    The result is false where that cannot be known: inside a transaction, under row-level security,
+    and if a table is really a view.
+
+    Args:
+        run: calls a function in another thread, and returns its result.
     """
     using = router.db_for_write(GoogleAccount)
     if connections[using].in_atomic_block or _is_filtered(using):
@@ -97,7 +130,7 @@ def is_seen_alike(run: Callable[[Callable[[], bool]], bool]) -> bool:
     here = _read_view(using)
 
     def sees_the_same() -> bool:
-        # A router may go by the thread.
+        # A router may depend on the thread.
         return router.db_for_write(GoogleAccount) == using and _read_view(using) == here
 
     try:
@@ -106,13 +139,12 @@ def is_seen_alike(run: Callable[[Callable[[], bool]], bool]) -> bool:
         return False
 
 
-def _read_tenant(alias: str) -> _Tenant:
-    connection: Any = connections[alias]
+def _read_tenant(connection: Any) -> _Tenant:
     return _Tenant(tenant=connection.tenant, include_public=connection.include_public_schema)
 
 
 def _set_tenant(connection: Any, tenant: _Tenant) -> None:
-    # Each time it also forgets the content types.
+    # Only if needed: set_tenant also clears the cache of content types.
     if (connection.schema_name, connection.include_public_schema) != (
         tenant.tenant.schema_name,
         tenant.include_public,
@@ -121,7 +153,7 @@ def _set_tenant(connection: Any, tenant: _Tenant) -> None:
 
 
 def _read_view(using: str) -> Any:
-    """Return what says which tables this thread's connection means by their names."""
+    """Return what determines to which tables names resolve on this thread's connection."""
     connection = connections[using]
     with connection.cursor() as cursor:
         cursor.execute(_VIEWS.get(connection.vendor, "SELECT 1"))
@@ -129,7 +161,7 @@ def _read_view(using: str) -> Any:
 
 
 def _is_filtered(using: str) -> bool:
-    """Return whether the database shows some of the rows, by what this session has set."""
+    """Return whether this connection may see other rows of the accounts than another one."""
     connection = connections[using]
     app = apps.get_app_config(GoogleAccount._meta.app_label)
     tables = [model._meta.db_table for model in app.get_models()]
@@ -137,7 +169,8 @@ def _is_filtered(using: str) -> bool:
         known = connection.introspection.get_table_list(cursor)
         if any(table.type == "v" and table.name in tables for table in known):
             return True
-        if connection.vendor != "postgresql":
+        if connection.vendor not in _OWN_TABLES:
             return False
-        cursor.execute(_POLICIES, [tables])
+        names = f"({', '.join(['%s'] * len(tables))})"
+        cursor.execute(_OWN_TABLES[connection.vendor].replace("IN %s", f"IN {names}"), tables)
         return cursor.fetchone() is not None

@@ -1,4 +1,4 @@
-"""Texts of other people's, on their way into databases that do not take every character."""
+"""Preparing external texts for databases that cannot represent every character."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from ..oauth.id_token import Identity
 
 
 def keep_printable(text: str) -> str:
-    """Leave out what is not to be seen: line breaks, escape sequences, changes of direction."""
+    """Remove unprintable characters: line breaks, escape sequences, bidirectional controls."""
     return "".join(filter(str.isprintable, text))
 
 
 def list_simpler_texts(text: str) -> list[str]:
-    """Return a text as it is, and then with fewer and fewer characters.
+    """Return a text as it is, then with fewer and fewer characters.
 
-    Most databases take them all. MySQL's ``utf8mb3`` has no emoji, and a database in ``latin1`` has
-    little beyond western Europe.
+    Most databases accept every character. MySQL's ``utf8mb3`` has no emoji, and a database in
+    ``latin1`` has little beyond Western European letters.
     """
     return [text, *(_keep_text(text, is_taken) for is_taken in _ALPHABETS)]
 
 
 def list_simpler_identities(identity: Identity) -> list[Identity]:
-    """Return an identity as it is, and then with fewer and fewer characters in its name.
+    """Return an identity as it is, then with fewer and fewer characters in its name.
 
-    An address without some of its characters would be another one: it is left out as a whole.
+    Removing characters from an e-mail address would yield a different address, so it is omitted as
+    a whole.
     """
     return [identity, *(_keep_identity(identity, is_taken) for is_taken in _ALPHABETS)]
 

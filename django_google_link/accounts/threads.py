@@ -1,4 +1,4 @@
-"""Database work on threads that Django did not start: gRPC's, and those of event loops."""
+"""Database work in threads that Django did not start: gRPC's, and those of event loops."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ Result = TypeVar("Result")
 
 
 def run_outside_event_loop(work: Callable[[], Result]) -> Result:
-    """Do something that asks the database, and wait for it.
+    """Run a function that queries the database, and wait for it.
 
-    Where an event loop runs in this thread, Django's database may not be asked: then it is done in
-    a thread of its own, which has the context of this one, and connections of its own for the same
-    tenant.
+    Django forbids queries in a thread with a running event loop. There the function runs in a new
+    thread, with this thread's context and its own connections to the same tenant.
 
     Args:
-        work: what is to be done.
+        work: the function.
     """
     if not is_in_event_loop():
         return work()
@@ -35,16 +34,16 @@ def run_outside_event_loop(work: Callable[[], Result]) -> Result:
     thread = Thread(target=run, name="google-link-database", daemon=True)
     try:
         thread.start()
-    except RuntimeError:  # There is no thread to be had, or the interpreter is ending.
+    except RuntimeError:  # No thread can be started, or the interpreter is shutting down.
         _run_without_event_loop(run)
     return result.result()
 
 
 @contextmanager
 def connections_as_before() -> Iterator[None]:
-    """Close the database connections that are opened meanwhile in this thread.
+    """Close the database connections that this thread opens within the block.
 
-    Those of a request are Django's to close; those of other threads nobody's.
+    Django closes those of a request, but no one closes those of other threads.
     """
     before = {one.alias for one in connections.all(initialized_only=True) if one.connection}
     try:
@@ -56,10 +55,10 @@ def connections_as_before() -> Iterator[None]:
 
 
 def read_callers_tenants() -> Tenants:
-    """Return the tenants of this thread's connections, to be used in other threads later.
+    """Return the tenants of this thread's connections, for later use in other threads.
 
-    An event loop's thread does not work with its connections, and they say nothing: what is done
-    from there is done in the thread, and for the tenant, of the request.
+    The thread of an event loop does not use its own connections, which say nothing: database work
+    started there runs in the request's thread, for the request's tenant.
     """
     return {} if is_in_event_loop() else read_tenants()
 
@@ -75,7 +74,7 @@ def _settle(result: Future[Result], work: Callable[[], Result], tenants: Tenants
 
 
 def _run_without_event_loop(run: Callable[[], None]) -> None:
-    """Do something in this thread as if no event loop ran here, which waits for it anyway."""
+    """Run a function in this thread as if no event loop were running; the loop is blocked then."""
     loop = asyncio.get_running_loop()
     asyncio._set_running_loop(None)
     try:
@@ -85,7 +84,7 @@ def _run_without_event_loop(run: Callable[[], None]) -> None:
 
 
 def is_in_event_loop() -> bool:
-    """Return whether an event loop runs in this thread."""
+    """Return whether an event loop is running in this thread."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

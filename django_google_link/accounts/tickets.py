@@ -1,7 +1,7 @@
-"""Tickets: authorizations that a front end carries, since there is no session to keep them in.
+"""Tickets: pending authorizations that a front end keeps, in place of a session.
 
-A ticket is sealed for its user as a token is: a front end can neither read nor change it. It lives
-as long as a ``state`` does, and works once; what has been spent is remembered beside the states.
+A ticket is sealed for its user, as tokens are: a front end can neither read nor change it. It is
+valid for as long as a ``state``, and once; spent tickets are remembered along with the states.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from .authorization_requests import PendingAuthorization
 from .spent_states import await_location, digest_state, finish_state, spend_state
 from .tenants import name_tenant
 
-# Part of every ticket, as the purposes of tokens are of each token.
+# Part of every ticket's binding: never change it.
 _PURPOSE = "front_end.ticket"
 
-#: Characters: it names each scope twice, and a site may ask for a hundred and more.
+#: Characters: a ticket contains each scope twice, and a site may request more than a hundred.
 LONGEST_TICKET = 32_768
 
 _WRITTEN = re.compile(r"[A-Za-z0-9_.-]+")
@@ -39,14 +39,14 @@ _WRITTEN = re.compile(r"[A-Za-z0-9_.-]+")
 
 @dataclass(frozen=True, kw_only=True)
 class Ticket:
-    """What a ticket says, once it is opened.
+    """The contents of a ticket.
 
     Args:
-        id: by which it is remembered that it was spent.
-        mode: in which the front end asks: one of ``conf.front_ends.MODES``.
-        pending: the authorization.
-        state_digest: of the ``state`` that comes back; empty where none does.
-        origin: of the page that runs Google's script, in that mode.
+        id: identifies the ticket once it has been spent.
+        mode: the front end's mode: one of ``conf.front_ends.MODES``.
+        pending: the pending authorization.
+        state_digest: the digest of the ``state`` of the response; empty if the mode has none.
+        origin: the origin of the page that runs Google's script, in that mode.
     """
 
     id: str
@@ -57,53 +57,53 @@ class Ticket:
 
     @property
     def arrives_at(self) -> str:
-        """The address at which the answer has to arrive (RFC 9700 section 4.4)."""
+        """The URL or origin at which the response must arrive (RFC 9700 section 4.4)."""
         return self.pending.redirect_uri if self.mode == REDIRECT else self.origin
 
     def check_state(self, state: str) -> None:
-        """Check that an answer is the one to this ticket.
+        """Check that a response belongs to this ticket.
 
         Raises:
-            StateError: when its ``state`` is another one.
+            StateError: when its ``state`` differs.
         """
         if self.mode == MOBILE:
             return  # Google's SDKs have none.
         if not constant_time_compare(digest_state(state), self.state_digest):
-            raise StateError("The state is not that of this ticket.", reason="state_mismatch")
+            raise StateError("The state does not belong to this ticket.", reason="state_mismatch")
 
     def check_address(self, address: str) -> None:
-        """Check where the answer has arrived.
+        """Check where the response arrived.
 
         Raises:
-            StateError: when that is another address than the one that was asked for.
+            StateError: when it arrived at another URL than the redirect URI.
         """
-        # Google's script hands over the code itself: its page may say where that was, or not.
+        # Google's script delivers the code to the page itself, which may or may not report its
+        # origin.
         is_optional = self.mode != REDIRECT and not (self.origin and address)
         if address != self.arrives_at and not is_optional:
             raise StateError(
-                f"The answer arrived at {address[:200]!r}, and was to arrive at "
-                f"{self.arrives_at!r}.",
+                f"The response arrived at {address[:200]!r} instead of {self.arrives_at!r}.",
                 reason="redirect_uri_mismatch",
             )
 
     def spend(self) -> bool:
-        """Take the ticket for the one exchange that it is good for, in a transaction of its own.
+        """Mark the ticket as spent, in a transaction of its own.
 
         Returns:
-            Whether nobody has taken it before.
+            Whether it had not been spent before.
 
         Raises:
-            RuntimeError: inside a transaction of the caller's.
+            RuntimeError: inside the caller's transaction.
         """
         owner, client = self.pending.user, self.pending.client
         return spend_state(self._key, owner=owner, client=client, durable=True)
 
     def finish(self, *, account: str, declined: frozenset[str]) -> None:
-        """Note what has come of it: the account, if any, and what the user did not grant."""
+        """Record the outcome: the account, if any, and the scopes that the user did not grant."""
         finish_state(self._key, location=account, declined=declined)
 
     def await_account(self) -> str:
-        """Return the id of the account that the first use has led to; empty, if to none."""
+        """Return the id of the account that the first use led to; empty if there is none."""
         return await_location(self._key, owner=self.pending.user)
 
     @property
@@ -113,15 +113,15 @@ class Ticket:
 
 @sensitive_variables()
 def issue_ticket(pending: PendingAuthorization, *, mode: str, origin: str = "") -> tuple[str, str]:
-    """Seal an authorization for the front end of its user.
+    """Seal a pending authorization for its user's front end.
 
     Args:
-        pending: the authorization.
-        mode: in which the front end asks.
-        origin: of the page that runs Google's script.
+        pending: the pending authorization.
+        mode: the front end's mode.
+        origin: the origin of the page that runs Google's script.
 
     Returns:
-        The ticket, and the ``state`` to send; empty where none is sent.
+        The ticket, and the ``state`` to send; empty if the mode has none.
 
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
@@ -142,39 +142,41 @@ def issue_ticket(pending: PendingAuthorization, *, mode: str, origin: str = "") 
 
 @sensitive_variables()
 def open_ticket(text: str, *, user: str) -> Ticket:
-    """Open a ticket that is still good, as far as it says itself.
+    """Open a ticket and check that it is still valid; whether it was spent is not checked.
 
     Args:
-        text: as the front end has it.
+        text: the ticket.
         user: the primary key, as text, of the user who brings it.
 
     Raises:
-        StateError: when it was not made for this user, was altered, has expired, was sealed with a
-            key that is no longer configured, or its client is another one by now.
-        KeyServiceError: when no key service unwraps its key at present.
+        StateError: when it was made for another user, was altered, has expired, was sealed with a
+            key that is no longer configured, or its client has changed.
+        KeyServiceError: when its key cannot be unwrapped at present.
     """
     id, _, sealed = text.partition(".")
     try:
         if not _WRITTEN.fullmatch(text):
-            raise StateError("It is no ticket.", reason="ticket_invalid")
+            raise StateError("This is not a ticket.", reason="ticket_invalid")
         content = json.loads(keyring.unseal(sealed, _bind(id, user)).reveal())
     except KeyServiceError:
         raise
     except TokenDecryptionError as error:
-        # Another user's, altered, or the key is gone: whoever brings it starts again.
+        # It is another user's, was altered, or its key is no longer configured: start again.
         raise StateError(
-            f"The ticket does not open: {type(error).__name__}.", reason="ticket_invalid"
+            f"The ticket cannot be opened: {type(error).__name__}.", reason="ticket_invalid"
         ) from None
     ticket = _read_content(id, content)
     if not _is_same_client(ticket.pending.client, content):
-        raise StateError("The client is another one by now.", reason="ticket_invalid")
+        raise StateError(
+            "The client has changed since the ticket was issued.", reason="ticket_invalid"
+        )
     if not ticket.pending.is_live:
         raise StateError("The ticket has expired.", reason="ticket_expired")
     return ticket
 
 
 def without_pkce(pending: PendingAuthorization) -> PendingAuthorization:
-    """Return an authorization as Google's script and SDKs have it: without verifier and nonce."""
+    """Return an authorization without code verifier and nonce, for Google's script and SDKs."""
     return replace(pending, code_verifier="", nonce="")
 
 
@@ -187,7 +189,7 @@ def _read_content(id: str, content: dict[str, Any]) -> Ticket:
             state_digest=content["state_digest"],
             origin=content["origin"],
         )
-    # A new key of the content is missing, or one of the authorization is not known any more.
+    # A key that this version needs is missing, or it does not know one.
     except (KeyError, TypeError):
         raise StateError(
             "The ticket was created by another version of this site.", reason="ticket_invalid"
@@ -202,6 +204,6 @@ def _is_same_client(name: str, content: dict[str, Any]) -> bool:
 
 
 def _bind(id: str, user: str) -> Binding:
-    # Another tenant's user may have the same number.
+    # Users of different tenants may have the same primary key.
     tenant = name_tenant(router.db_for_write(GoogleAccount))
     return Binding(purpose=_PURPOSE, row_id=id, owner=user, sub="", issuer=tenant, client_id="")

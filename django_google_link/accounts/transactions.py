@@ -1,4 +1,4 @@
-"""Transactions of ours, alone or as a part of the caller's, under each isolation level."""
+"""Our transactions, standing alone or within the caller's, at every isolation level."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from .database_errors import is_lost_race, may_pass
 
 Result = TypeVar("Result")
 
-#: Seconds: for how long what may pass is tried again.
+#: Seconds: how long to retry after transient errors.
 PATIENCE = 5.0
-# Seconds between the attempts.
+# Seconds between attempts.
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
-#: Who has lost a race against another writer sees what that one wrote at the next attempt.
+#: After an integrity error, the next attempt sees what the other transaction wrote.
 _MOST_COLLISIONS = 3
-#: In a transaction of these nothing is seen of what others commit meanwhile.
+#: At these levels a transaction does not see what others commit meanwhile.
 SNAPSHOT_LEVELS = frozenset({"repeatable read", "serializable"})
-# The server is asked, and not Django's option: a database and a role have defaults of their own.
+# The server is asked, because databases and roles have defaults besides Django's option.
 _ISOLATION_QUERIES = {
     "postgresql": "SHOW transaction_isolation",
-    # MySQL has the one, older versions of MariaDB the other.
+    # MySQL has transaction_isolation, older versions of MariaDB tx_isolation.
     "mysql": "SHOW VARIABLES WHERE Variable_name IN ('transaction_isolation', 'tx_isolation')",
 }
 
@@ -38,22 +38,23 @@ def run_durably(
     patience: float = PATIENCE,
     may_repeat: Callable[[Exception], bool] | None = None,
 ) -> Result:
-    """Do what ends with a transaction, and again after what passes: nothing of it was written then.
+    """Run work that ends with a commit, and retry it after transient errors.
 
-    A deadlock, a serialization failure, a lock that somebody holds for too long, a connection that
-    was lost, a server that is read-only for a moment: it is tried for a few seconds. Inside the
-    caller's transaction it is done once, since all of that would have to be done again.
+    These are deadlocks, serialization failures, lock timeouts, lost connections, and servers that
+    are read-only for a moment. Each rolls the transaction back, so nothing was written. Inside the
+    caller's transaction the work runs once, since all of that transaction would have to be
+    repeated.
 
     Args:
         work: opens a transaction of its own.
-        using: the alias of the database.
-        patience: in seconds, after which no further attempt is made. After a race that was lost
-            there is a second one in any case.
-        may_repeat: tells whether an error is one after which it is done again; by default
+        using: the database alias.
+        patience: seconds after which no further attempt is made, except for a second attempt after
+            a lost race.
+        may_repeat: returns whether to retry after an error; by default
             :func:`.database_errors.may_pass`.
 
     Raises:
-        DatabaseError, InterfaceError, ObjectDoesNotExist: what came of the last attempt.
+        DatabaseError, InterfaceError, ObjectDoesNotExist: from the last attempt.
     """
     if is_in_callers_transaction(using):
         return work()
@@ -68,20 +69,20 @@ def run_durably(
             if collisions == _MOST_COLLISIONS:
                 raise
         except (DatabaseError, InterfaceError, ObjectDoesNotExist) as error:
-            # It may have waited for a lock for longer than that.
+            # Waiting for a lock alone may have exceeded the patience.
             is_second_due = attempts == 1 and is_lost_race(error)
             is_late = time.monotonic() - started > patience and not is_second_due
             if is_late or not is_passing(error):
                 raise
         _close_if_lost(using)
-        time.sleep(pause * uniform(0.5, 1))  # noqa: S311  no secret
+        time.sleep(pause * uniform(0.5, 1))  # noqa: S311  jitter, not a secret
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _close_if_lost(using: str) -> None:
-    """Let the next query connect anew, if this connection is of no use any more.
+    """Close an unusable connection, so that the next query opens a new one.
 
-    One that is merely old stays: a role or a search path may have been set on it.
+    A connection that is merely old is kept: it may have a role or search path set.
     """
     connection = connections[using]
     if connection.connection is not None and not connection.is_usable():
@@ -91,19 +92,19 @@ def _close_if_lost(using: str) -> None:
 def run_in_transaction(
     work: Callable[[], Result], *, using: str, patience: float = PATIENCE
 ) -> Result:
-    """Do this in a transaction, and once more after a race against others that was lost.
+    """Run work in a transaction, and repeat it after a lost race.
 
-    So it is for whatever of ours stands alone; in the caller's transaction it is a part of that,
-    and its error the caller's. What waits for the commit (signals, lines in the log) is dropped
-    with an attempt that fails. An object of the caller's is changed when this has returned.
+    Inside the caller's transaction it is part of that, and errors are the caller's to handle.
+    Whatever waits for the commit (signals, log lines) is dropped along with a failed attempt.
+    Change the caller's objects only after this returns.
 
     Args:
-        work: all that belongs together, from the first reading on; asks nobody but the database.
-        using: the alias of the database.
-        patience: in seconds, after which no third attempt is made.
+        work: reads and writes everything that belongs together; calls nothing but the database.
+        using: the database alias.
+        patience: seconds after which no third attempt is made.
 
     Raises:
-        DatabaseError: what came of the last attempt.
+        DatabaseError: from the last attempt.
     """
 
     def attempt() -> Result:
@@ -115,11 +116,11 @@ def run_in_transaction(
 
 @contextmanager
 def open_transaction(using: str) -> Iterator[None]:
-    """Open a transaction of ours, in which more than one row or statement is concerned.
+    """Open a transaction for work on more than one row or statement.
 
-    Under SERIALIZABLE PostgreSQL cancels the longer of two that have read what the other has
-    written, again and again while others write. Ours take locks, and are right without that level;
-    the caller's, in which they are a part, keep theirs.
+    Under SERIALIZABLE, PostgreSQL cancels the longer of two conflicting transactions, repeatedly
+    while others write. Our transactions take locks and are correct without that level, so they run
+    at READ COMMITTED; inside the caller's transaction, its level is kept.
     """
     is_lowered = _is_above_read_committed(using) and not is_in_callers_transaction(using)
     with transaction.atomic(using=using):
@@ -130,7 +131,7 @@ def open_transaction(using: str) -> Iterator[None]:
 
 
 def _is_above_read_committed(using: str) -> bool:
-    """Return whether a project has chosen another isolation level of PostgreSQL's than Django."""
+    """Return whether the project has configured a higher isolation level than Django's default."""
     connection = connections[using]
     if connection.vendor != "postgresql":
         return False
@@ -141,32 +142,32 @@ def _is_above_read_committed(using: str) -> bool:
 
 
 def run_alone(statement: Callable[[], Result], *, using: str) -> Result:
-    """Run one statement, and once more after a race against others that was lost.
+    """Run a single statement, and repeat it after a lost race.
 
-    Under SERIALIZABLE a reading may lose one as well.
+    Under SERIALIZABLE even a read may fail with a serialization error.
 
     Args:
-        statement: a query that is made anew at each call.
-        using: the alias of the database.
+        statement: executes a query each time it is called.
+        using: the database alias.
 
     Raises:
-        DatabaseError: what came of the last attempt.
+        DatabaseError: from the last attempt.
     """
     return run_durably(statement, using=using, may_repeat=is_lost_race)
 
 
 def is_in_callers_transaction(using: str) -> bool:
-    """Return whether a transaction is open that is not ours to repeat."""
+    """Return whether a transaction is open that is the caller's, and cannot be repeated here."""
     connection = connections[using]
-    # Without autocommit there is one from the first statement on.
+    # Without autocommit, a transaction is open from the first statement on.
     return connection.in_atomic_block or bool(connection.connection and not connection.autocommit)
 
 
 def sees_other_commits(using: str) -> bool:
-    """Return whether what others commit from now on can be seen on this connection.
+    """Return whether this connection sees what others commit from now on.
 
-    Inside a transaction that is REPEATABLE READ or SERIALIZABLE, or SQLite's, all is as it was at
-    its beginning, however long one waits.
+    Inside a REPEATABLE READ or SERIALIZABLE transaction, or one of SQLite's, it does not, however
+    long one waits.
     """
     if not is_in_callers_transaction(using):
         return True
@@ -174,9 +175,9 @@ def sees_other_commits(using: str) -> bool:
 
 
 def read_isolation_level(using: str) -> str:
-    """Return the isolation level of the transactions on this connection, in SQL's words.
+    """Return the isolation level of this connection's transactions, in SQL's words.
 
-    It is empty where nobody knows how this database tells.
+    It is empty for databases that are not supported.
     """
     connection = connections[using]
     if connection.vendor == "sqlite":
@@ -184,7 +185,7 @@ def read_isolation_level(using: str) -> str:
     query = _ISOLATION_QUERIES.get(connection.vendor)
     if query is None:
         return ""
-    # Django's option takes effect where a transaction begins, and is not to be seen before.
+    # Django's option takes effect, and is visible, only inside a transaction.
     with transaction.atomic(using=using), connection.cursor() as cursor:
         cursor.execute(query)
         [*_name, level] = cursor.fetchone()

@@ -1,8 +1,8 @@
-"""When a link was last used: to the hour, and written when nobody waits for it.
+"""When a link was last used: recorded once per hour, without delaying anyone.
 
-In a request it is written after the response, else at once, on a connection that is closed again if
-it was opened for that; inside of a transaction after its commit. It is never waited for, and what
-is lost with a worker or in a broken database is written at the next use.
+During a request it is written after the response, otherwise at once, or after the commit of an open
+transaction. A connection opened for it is closed again. Updates lost with a worker or a database
+failure are made at the next use.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from .threads import connections_as_before, is_in_event_loop
 from .transactions import run_in_transaction
 
 _INTERVAL = timedelta(hours=1)
-#: So many links a process remembers to have noted.
+#: The number of links for which a process remembers that their use was noted.
 MOST_REMEMBERED = 10_000
 
 
 class _Link(NamedTuple):
-    """A link, by the alias of its database, its tenant there, and its primary key."""
+    """A link, identified by database alias, tenant and primary key."""
 
     using: str
     tenant: str
@@ -41,16 +41,16 @@ class _Link(NamedTuple):
 _this_thread = local()
 _lock = Lock()
 _noted: dict[_Link, datetime] = {}
-# What waits for the response, and the thread that serves it; 0 for what an event loop has noted,
-# whose threads are many.
+# Pending updates, with the thread that serves the request; 0 for those noted in an event loop,
+# which uses many threads.
 _pending: set[tuple[int, _Link]] = set()
 
 
 def note_use(account: GoogleAccount) -> None:
-    """Note that a link is used, unless that was noted in the last hour. Asks the database nothing.
+    """Note that a link is used, unless that was noted within the last hour; makes no query.
 
     Args:
-        account: as it was read, perhaps long ago; its primary key is enough.
+        account: the account, read at any time; its primary key is enough.
     """
     now = clock.now()
     if not _is_due(account.last_used_at, now):
@@ -72,7 +72,7 @@ def note_use(account: GoogleAccount) -> None:
 
 
 def connect_signals() -> None:
-    """Write what is pending after each response, while its connection to the database is open."""
+    """Write pending updates after each response, before its database connection is closed."""
     request_started.connect(begin_request)
     request_finished.disconnect(close_old_connections)
     request_finished.connect(finish_request)
@@ -80,22 +80,22 @@ def connect_signals() -> None:
 
 
 def forget_uses() -> None:
-    """Forget what is noted and not written yet: in tests, the links are those of the last one."""
+    """Discard all noted uses: in tests, they concern links of the previous test."""
     with _lock:
         _noted.clear()
         _pending.clear()
 
 
 def begin_request(**kwargs: Any) -> None:
-    """Let what this thread uses from now on wait for the response (``request_started``)."""
+    """Defer the updates of this thread until the response is sent (``request_started``)."""
     _this_thread.is_serving = True
 
 
 def finish_request(**kwargs: Any) -> None:
-    """Write what is pending (``request_finished``)."""
+    """Write pending updates (``request_finished``)."""
     _this_thread.is_serving = False
     with _lock:
-        # What another thread serves may be another tenant's, whose rows are not seen here.
+        # Another thread may serve another tenant, whose rows are not visible here.
         due = {one for one in _pending if one[0] in {0, get_ident()}}
         _pending.difference_update(due)
     for _, link in due:
@@ -107,7 +107,7 @@ def _is_due(last: datetime | None, now: datetime) -> bool:
 
 
 def _write_after_commit(link: _Link) -> None:
-    # Without autocommit Django refuses: nobody would know when that ends.
+    # Without autocommit, on_commit raises an error: the end of the transaction is unknown.
     with suppress(DatabaseError, InterfaceError), connections_as_before():
         transaction.on_commit(partial(_write, link.using, link.pk), using=link.using)
 
@@ -116,7 +116,7 @@ def _write(using: str, pk: uuid.UUID) -> None:
     rows, now = GoogleAccount.objects.using(using), clock.now()
 
     def write() -> None:
-        # What somebody else has locked is being used anyway: nobody waits for this.
+        # A locked row is in use by another transaction: do not wait for it.
         free = lock_free_rows(rows, [pk])
         is_due = Q(last_used_at=None) | Q(last_used_at__lte=now - _INTERVAL)
         rows.filter(is_due, pk__in=free).update(last_used_at=now)

@@ -1,4 +1,4 @@
-"""The linked accounts."""
+"""Linked accounts in the admin."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from .filters import ClientFilter, FailingFilter, KeyFilter, ReasonFilter
 from .history import render_history
 from .users import find_users
 
-#: Longer than any access token of Google's lives, so that none is left as it is.
+#: Longer than Google's access tokens are valid, so that every one is refreshed.
 _LONGER_THAN_A_TOKEN = timedelta(hours=2)
-#: Scopes that the list names of an account.
+#: The most scopes that the list names per account.
 _MOST_SCOPES = 3
 
 
 @admin.register(GoogleAccount)
 class GoogleAccountAdmin(LinkAdmin):
-    """The links, what Google said of each, and what an operator can do about it."""
+    """Shows the links, their state at Google, and what operators can do about it."""
 
     actions = ("check_now", "refresh_now", "reauthorize", "reencrypt", "delete_selected")
     delete_confirmation_template = "django_google_link/admin/delete_account.html"
@@ -44,7 +44,7 @@ class GoogleAccountAdmin(LinkAdmin):
     list_select_related = ("user",)
     lookup_fields = ("status", "status_reason", "refresh", "client", "key", "user")
     ordering = ("-linked_at",)
-    search_fields = ("email",)  # Shows the box; get_search_results looks.
+    search_fields = ("email",)  # Shows the search box; see get_search_results.
     search_help_text = gettext_lazy(
         "A full user name, a full subject, or the beginning of an e-mail address"
     )
@@ -101,7 +101,7 @@ class GoogleAccountAdmin(LinkAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Search by what an index answers."""
+        """Search only columns that have an index."""
         term = search_term.strip()
         if not term:
             return queryset, False
@@ -109,15 +109,15 @@ class GoogleAccountAdmin(LinkAdmin):
         return queryset.filter(found | Q(user_id__in=find_users(term))), False
 
     def has_check_permission(self, request: HttpRequest) -> bool:
-        """Whether this operator may ask Google about grants."""
+        """Return whether the operator may check grants at the provider."""
         return self.may(request, "check")
 
     def has_refresh_permission(self, request: HttpRequest) -> bool:
-        """Whether this operator may refresh access tokens."""
+        """Return whether the operator may refresh access tokens."""
         return self.may(request, "refresh")
 
     def has_reauthorize_permission(self, request: HttpRequest) -> bool:
-        """Whether this operator may have users asked for consent again."""
+        """Return whether the operator may have users asked for consent again."""
         return self.may(request, "reauthorize")
 
     @admin.action(
@@ -125,7 +125,7 @@ class GoogleAccountAdmin(LinkAdmin):
         description=gettext_lazy("Check with the provider whether the grant is still valid"),
     )
     def check_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Ask Google about each, also about those that were lost."""
+        """Check each grant at the provider, even those that are lost."""
         from ..operations import refresh
 
         self.act(
@@ -145,7 +145,7 @@ class GoogleAccountAdmin(LinkAdmin):
 
     @admin.action(permissions=["refresh"], description=gettext_lazy("Refresh the access token"))
     def refresh_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Bring a new access token for each that is active and that Google may be asked for."""
+        """Refresh the access token of each active account that is not backing off."""
         from ..operations import refresh
 
         renew = partial(refresh.refresh_account, leeway=_LONGER_THAN_A_TOKEN)
@@ -166,8 +166,8 @@ class GoogleAccountAdmin(LinkAdmin):
 
     @admin.action(permissions=["reauthorize"], description=gettext_lazy("Ask for consent again"))
     def reauthorize(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Treat the grants as lost, until their users or a check at Google say otherwise."""
-        from ..accounts.grants import mark_lost
+        """Mark the grants as lost, until their users consent or a check finds them valid."""
+        from ..accounts.lost_grants import mark_lost
 
         if self.too_many(request, queryset):
             return
@@ -185,15 +185,15 @@ class GoogleAccountAdmin(LinkAdmin):
     def delete_selected(
         self, request: HttpRequest, queryset: QuerySet[Any]
     ) -> TemplateResponse | None:
-        """Unlink after a confirmation, and end the grants at Google."""
+        """Unlink after a confirmation, and revoke the grants at Google."""
         return self.confirm_and_delete(request, queryset)
 
     def delete_model(self, request: HttpRequest, obj: GoogleAccount) -> None:
-        """Unlink an account, as its user would."""
+        """Unlink an account, as its user can."""
         obj.unlink()
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Unlink these accounts at once, and begin to end their grants at Google."""
+        """Unlink the accounts, and attempt to revoke the first grant at Google."""
         from ..accounts.outbox import read_outbox
 
         pending = read_outbox().filter(account_id__in=[account.pk for account in queryset])
@@ -212,22 +212,22 @@ class GoogleAccountAdmin(LinkAdmin):
             self.message_user(request, text, messages.WARNING)
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        """Name the provider and the client, where there is more than one."""
+        """Show the provider and the client if there are several clients."""
         return with_provider(super().get_list_display(request))
 
     @admin.display(description=gettext_lazy("account"), ordering="email")
     def account(self, account: GoogleAccount) -> str:
-        """Return what the account is known by."""
+        """Return the name of the account."""
         return let_break(str(account))
 
     @admin.display(description=gettext_lazy("provider"), ordering="client")
     def provider(self, account: GoogleAccount) -> str:
-        """Return whose account it is, and the name of the client that it was linked through."""
+        """Return the provider, and the name of the client through which the account was linked."""
         return name_client(account.provider, account.client)
 
     @admin.display(description=gettext_lazy("status"), ordering="status")
     def state(self, account: GoogleAccount) -> str:
-        """Return the status with its reason, and since when refreshing fails."""
+        """Return the status with its reason, and since when refreshes fail."""
         reason = dict(Reason.choices).get(account.status_reason, account.status_reason)
         status = ": ".join(filter(None, [account.get_status_display(), str(reason)]))
         if is_damaged(account.sealed_refresh_token):
@@ -239,17 +239,17 @@ class GoogleAccountAdmin(LinkAdmin):
 
     @admin.display(description=gettext_lazy("linked"), ordering="linked_at")
     def linked(self, account: GoogleAccount) -> str:
-        """Return the date."""
+        """Return the date of linking."""
         return display_date(account.linked_at)
 
     @admin.display(description=gettext_lazy("last used"), ordering="last_used_at")
     def last_used(self, account: GoogleAccount) -> str:
-        """Return the date."""
+        """Return the date of last use."""
         return display_date(account.last_used_at)
 
     @admin.display(description=gettext_lazy("scopes"))
     def scope_names(self, account: GoogleAccount) -> str:
-        """Return the granted scopes by their short names; the page of the account has them all."""
+        """Return the first granted scopes by their short names; the account's page shows all."""
         names = [
             shorten_scope(scope)
             for scope in _list_granted_scopes(account)
@@ -264,16 +264,16 @@ class GoogleAccountAdmin(LinkAdmin):
 
     @admin.display(description=gettext_lazy("granted scopes"))
     def scopes(self, account: GoogleAccount) -> str:
-        """Return the scopes with their names for people."""
+        """Return the granted scopes with their descriptions."""
         names = ((describe_scope(scope), scope) for scope in _list_granted_scopes(account))
         return format_html_join("", "{} ({})<br>", names)
 
     @admin.display(description=gettext_lazy("latest entries"))
     def history(self, account: GoogleAccount) -> str:
-        """Return what has happened to the link of late."""
+        """Return the latest history entries of the link."""
         return render_history(account, self.admin_site.name)
 
 
 def _list_granted_scopes(account: GoogleAccount) -> list[str]:
-    """Return the scopes, of a row that somebody has written by hand as well."""
+    """Return the granted scopes; none if the row was corrupted by hand."""
     return account.granted_scopes if isinstance(account.granted_scopes, list) else []

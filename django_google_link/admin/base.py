@@ -1,6 +1,6 @@
-"""What the pages of both models have in common: nothing is edited by hand, and no token shown.
+"""Base classes of the admin: rows are not edited by hand, and tokens are not shown.
 
-Every process imports these pages when it starts. What acts on rows is imported by the actions.
+Every process imports the admin at startup. Code that acts on rows is imported by the actions.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from ..encryption.format import key_id_of
 from ..exceptions import EncryptionKeyUnavailableError, KeyServiceError, TokenUndecryptableError
 from ..models import ActorKind, HistoryEvent
 
-#: Google is asked about one after the other, and a page cannot take for ever.
+#: The most rows per action: Google is asked about one after the other while the operator waits.
 MOST_AT_ONCE = 100
-#: Seconds after which an action begins with no other row: servers end a request after 30.
+#: Seconds after which an action starts no further row: servers end a request after 30.
 MOST_SECONDS = 20
-#: Rows that a message names; of more it says how many they are.
+#: The most rows that a message names; of more it states the number.
 _MOST_NAMES = 3
 
 
 class ShortPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts no further than anybody turns pages: to count a million rows takes a second."""
+    """A paginator with a limited count, because counting a million rows takes a second."""
 
     LONGEST = 5_000
 
@@ -61,7 +61,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     paginator = ShortPaginator
     show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
-    #: The fields and filters by which an address may select rows.
+    #: The fields and filters by which the query string may select rows.
     lookup_fields: ClassVar[Collection[str]] = ()
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -69,43 +69,43 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nothing in these rows is for anybody to write."""
+        """These rows are not edited by hand."""
         return False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Refuse to look rows up by anything else: a token could be guessed letter by letter."""
+        """Allow no other lookups, by which a token could be guessed character by character."""
         field, *_rest = lookup.split("__")
         return field in self.lookup_fields and super().lookup_allowed(lookup, value, request)
 
 
 class LinkAdmin(ReadOnlyAdmin):
-    """Shows links, or what is left of them, and acts on them."""
+    """Shows links or pending revocations, and acts on them."""
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
-        """Show the list, or act on what is ticked in it, as this operator."""
+        """Show the list, or run an action with the operator as the actor."""
         with acting_as(ActorKind.STAFF, request.user.pk):
             return super().changelist_view(request, extra_context)
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
-        """Ask before a row is deleted, and do it on POST, as this operator."""
+        """Ask for confirmation, and delete on POST with the operator as the actor."""
         with acting_as(ActorKind.STAFF, request.user.pk):
             return super().delete_view(request, object_id, extra_context)
 
     def has_reencrypt_permission(self, request: HttpRequest) -> bool:
-        """Whether this operator may re-encrypt tokens."""
+        """Return whether the operator may re-encrypt tokens."""
         return self.may(request, "reencrypt")
 
     def may(self, request: HttpRequest, verb: str) -> bool:
-        """Whether this operator has the permission for an action."""
+        """Return whether the operator has the permission for an action."""
         user: Any = request.user
         return bool(user.has_perm(f"{self.opts.app_label}.{verb}_{self.opts.model_name}"))
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        """Write into Django's own log what was done, with no address: it outlives the link."""
+        """Write to the admin's log without the e-mail address, since the log outlives the link."""
         return self._write_log(request, [obj], CHANGE, message)[0]
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
-        """Write into Django's own log what is deleted, with no address."""
+        """Write deletions to the admin's log without e-mail addresses."""
         return self._write_log(request, queryset, DELETION, "")
 
     def _write_log(
@@ -138,7 +138,7 @@ class LinkAdmin(ReadOnlyAdmin):
             self.message_user(request, str(error), messages.ERROR)
 
     def too_many(self, request: HttpRequest, queryset: QuerySet[Any]) -> bool:
-        """Refuse what would take longer than a page may."""
+        """Refuse more rows than a request can process in time."""
         if len(queryset.order_by()[: MOST_AT_ONCE + 1].values_list("pk")) <= MOST_AT_ONCE:
             return False
         text = _("Select at most {count}. The management commands handle any number.")
@@ -148,7 +148,7 @@ class LinkAdmin(ReadOnlyAdmin):
     def confirm_and_delete(
         self, request: HttpRequest, queryset: QuerySet[Any]
     ) -> TemplateResponse | None:
-        """Delete after a confirmation what a page can."""
+        """Delete after a confirmation, if the rows are few enough."""
         if self.too_many(request, queryset):
             return None
         return delete_selected(self, request, queryset)
@@ -164,17 +164,19 @@ class LinkAdmin(ReadOnlyAdmin):
         failures: Collection[TextChoices] = (),
         answers: Mapping[Any, str] = MappingProxyType({}),
     ) -> None:
-        """Do the same to each row, keep in Django's log what came of it, and sum up.
+        """Run an action on each row, log the outcomes, and show a summary.
 
-        What takes longer than a request may is left, and the page says how much that is.
+        If the time of a request is not enough, the page reports how many rows are left.
 
         Args:
+            request: the operator's request.
+            queryset: the selected rows.
             action: takes a row and returns an outcome.
-            name: of the action, for Django's log.
-            event: for the history of the link, where the action writes none by itself.
-            failures: outcomes that speak of Google rather than of the row: three in a row end it,
-                and the first one after ``HTTP_TIMEOUT``.
-            answers: what an outcome means for a row, where its own label does not say.
+            name: the name of the action, for the admin's log.
+            event: recorded in the link's history, if the action records nothing itself.
+            failures: outcomes caused by the provider rather than the row: three in a row end the
+                action.
+            answers: what an outcome means for a row, if its label does not say so.
         """
         if self.too_many(request, queryset):
             return
@@ -193,30 +195,30 @@ class LinkAdmin(ReadOnlyAdmin):
             if not patience or time.monotonic() > until:
                 break
         for answer, rows in told.items():
-            self.message_user(request, f"{answer} ({self._name_rows(rows)})")  # It gets a capital.
+            self.message_user(request, f"{answer} ({self._name_rows(rows)})")
         if left:
             text = ngettext("{left} was not processed.", "{left} were not processed.", left)
             self.message_user(request, text.format(left=left), messages.WARNING)
 
     def _name_rows(self, rows: list[str]) -> str:
-        """Return what rows are called, or how many they are."""
+        """Return the names of the rows, or their number."""
         if len(set(rows)) == len(rows) <= _MOST_NAMES:
             return ", ".join(rows)
         return f"{len(rows)} {model_ngettext(self.opts, len(rows))}"
 
     @admin.display(description=gettext_lazy("refresh token"))
     def refresh_token(self, row: Any) -> str:
-        """Say what is known of the refresh token."""
+        """Describe the refresh token without showing it."""
         return describe_token(row.sealed_refresh_token, partial(row.unseal_token, "refresh_token"))
 
     @admin.display(description=gettext_lazy("access token"))
     def access_token(self, row: Any) -> str:
-        """Say what is known of the access token."""
+        """Describe the access token without showing it."""
         return describe_token(row.sealed_access_token, partial(row.unseal_token, "access_token"))
 
 
 def describe_token(sealed: str, unseal: Callable[[], object]) -> str:
-    """Say of a stored token that it is there, which key opens it, and if not why not."""
+    """Return whether a token is stored, with which key, and whether it can be decrypted."""
     if not sealed:
         return _("not stored")
     try:
@@ -235,12 +237,12 @@ def describe_token(sealed: str, unseal: Callable[[], object]) -> str:
 
 
 def is_damaged(sealed: str) -> bool:
-    """Return whether a stored token is none that this app has sealed."""
+    """Return whether a stored token does not have the format of a sealed token."""
     return bool(sealed) and describe_key(sealed) == _("damaged")
 
 
 def describe_key(sealed: str) -> str:
-    """Return the id of the key of a sealed token, or what to show in its place."""
+    """Return the id of the key that sealed a token, or a placeholder."""
     if not sealed:
         return "–"
     try:

@@ -1,4 +1,4 @@
-"""What stands in the columns of the lists: short, so that a list fits on a screen."""
+"""Contents of list columns, kept short so that a list fits on the screen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BREAKS = re.compile(r"(?<=[@./])(?=\w)")
 
 
 def with_provider(columns: Sequence[Any], *, column: str = "provider") -> list[Any]:
-    """Return the columns, and where several clients are configured that of the provider."""
+    """Return the columns, including the provider's if several clients are configured."""
     columns = list(columns)
     if len(list_configured_clients()) < 2:
         return columns
@@ -31,7 +31,7 @@ def name_client(provider: str, client: str) -> str:
 
 
 def display_date(moment: datetime | None) -> str:
-    """Return the date of a moment where the operator is; empty for none."""
+    """Return the date of a moment in the current time zone; empty for ``None``."""
     if moment is None:
         return ""
     zone = timezone.get_current_timezone()
@@ -39,10 +39,10 @@ def display_date(moment: datetime | None) -> str:
 
 
 def let_break(text: str) -> str:
-    """Return a text that may go on in another line after an ``@`` or a dot."""
+    """Return a text with optional line breaks after ``@``, dots and slashes."""
     return format_html_join(mark_safe("<wbr>"), "{}", ((part,) for part in _BREAKS.split(text)))
 
 
 def shorten_scope(scope: str) -> str:
-    """Return what tells a scope of Google's from the others: ``calendar.readonly``."""
+    """Return the distinctive part of a Google scope, such as ``calendar.readonly``."""
     return scope.removeprefix("https://www.googleapis.com/auth/")

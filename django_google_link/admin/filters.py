@@ -1,4 +1,4 @@
-"""Filters whose choices come from the settings: to ask the database would read every row."""
+"""Filters with choices from the settings: reading them from the database would scan every row."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OTHER = "other"
 
 
 class ClientFilter(admin.SimpleListFilter):
-    """By OAuth client."""
+    """Filter by OAuth client."""
 
     title = gettext_lazy("client")
     parameter_name = "client"
@@ -33,7 +33,7 @@ class ClientFilter(admin.SimpleListFilter):
         ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the accounts of one."""
+        """Return the rows of the chosen client."""
         if self.value() is None:
             return queryset
         if self.value() == _OTHER:
@@ -42,26 +42,26 @@ class ClientFilter(admin.SimpleListFilter):
 
 
 class ReasonFilter(admin.SimpleListFilter):
-    """By the reason why an account needs to be linked again."""
+    """Filter by the reason why an account needs to be linked again."""
 
     title = gettext_lazy("reason")
     parameter_name = "status_reason"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """Return the reasons that we write."""
+        """Return all reasons."""
         return list(Reason.choices)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the accounts with one."""
+        """Return the accounts with the chosen reason."""
         if self.value() is None:
             return queryset
-        # With the status, as the index has it: a link that works has no reason.
+        # With the status, to use the index: active links have no reason.
         found = queryset.filter(status=Status.NEEDS_REAUTHORIZATION, status_reason=self.value())
         return found if _is_offered(self) else queryset.none()
 
 
 class FailingFilter(admin.SimpleListFilter):
-    """By whether the last refresh has failed."""
+    """Filter by whether the last refresh failed."""
 
     title = gettext_lazy("refresh")
     parameter_name = "refresh"
@@ -71,7 +71,7 @@ class FailingFilter(admin.SimpleListFilter):
         return [("failing", _("currently failing"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return those that Google gave no token the last time."""
+        """Return the accounts whose last refresh failed."""
         if self.value() is None:
             return queryset
         failing = queryset.exclude(refresh_failing_since=None)
@@ -79,7 +79,7 @@ class FailingFilter(admin.SimpleListFilter):
 
 
 class KeyFilter(admin.SimpleListFilter):
-    """By the key with which the refresh token is sealed."""
+    """Filter by the key that sealed the refresh token."""
 
     title = gettext_lazy("key")
     parameter_name = "key"
@@ -89,7 +89,7 @@ class KeyFilter(admin.SimpleListFilter):
         return [*((key, key) for key in list_configured_keys()), (_OTHER, _("not configured"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the accounts whose refresh token this key has sealed."""
+        """Return the accounts whose refresh token was sealed with the chosen key."""
         if self.value() is None:
             return queryset
         if self.value() == _OTHER:
@@ -100,49 +100,49 @@ class KeyFilter(admin.SimpleListFilter):
 
 
 class EventFilter(admin.SimpleListFilter):
-    """By what has happened."""
+    """Filter by event."""
 
     title = gettext_lazy("event")
     parameter_name = "event"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """Return the events that we write."""
+        """Return all events."""
         return list(HistoryEvent.choices)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the entries of one."""
+        """Return the entries of the chosen event."""
         if self.value() is None:
             return queryset
         return queryset.filter(event=self.value()) if _is_offered(self) else queryset.none()
 
 
 class ActorFilter(admin.SimpleListFilter):
-    """By the kind of whoever has done it."""
+    """Filter by kind of actor."""
 
     title = gettext_lazy("actor")
     parameter_name = "actor_kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """Return the kinds that there are."""
+        """Return all kinds of actors."""
         return list(ActorKind.choices)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the entries of one."""
+        """Return the entries of the chosen kind of actor."""
         if self.value() is None:
             return queryset
         return queryset.filter(actor_kind=self.value()) if _is_offered(self) else queryset.none()
 
 
 def _is_offered(chosen: admin.SimpleListFilter) -> bool:
-    """Say whether a value comes from the page, and not from somebody who plays with addresses."""
+    """Return whether a value is one of the choices, rather than typed into the query string."""
     return chosen.value() in dict(chosen.lookup_choices)
 
 
 def _leave_out(queryset: QuerySet[Any], column: str, values: list[str]) -> QuerySet[Any]:
-    """Return the rows with none of these values in a column that has an index.
+    """Return the rows with none of these values in an indexed column.
 
-    What lies between them is asked for as well, since no index answers "not". Whatever order the
-    database has for texts, together that is all but the values.
+    The ranges between the values are queried as well, since an index cannot answer "not in".
+    Whatever the collation, they cover everything but the values.
     """
     if not values:
         return queryset

@@ -1,4 +1,4 @@
-"""The history of links: to be read, and nothing else."""
+"""The history of links in the admin, read-only."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from .columns import let_break, shorten_scope, with_provider
 from .filters import ActorFilter, ClientFilter, EventFilter
 from .users import find_users
 
-#: So many entries stand on the page of an account; the list has them all.
+#: The most entries on the page of an account; the list has all of them.
 _MOST_ON_PAGE = 20
 
 
 @admin.register(HistoryEntry)
 class HistoryEntryAdmin(ReadOnlyAdmin):
-    """What has happened to links, also to those that are gone; nobody changes or deletes it."""
+    """Shows the history of current and former links; entries cannot be changed or deleted."""
 
     actions = None
     list_display = ("when", "what", "account", "owner", "who", "notes")
@@ -37,7 +37,7 @@ class HistoryEntryAdmin(ReadOnlyAdmin):
     lookup_fields = ("event", "actor_kind", "created_at", "client", "account_id", "owner", "sub")
     ordering = ("-id",)
     sortable_by = ("when",)
-    search_fields = ("=sub",)  # Shows the box; get_search_results looks.
+    search_fields = ("=sub",)  # Shows the search box; see get_search_results.
     search_help_text = gettext_lazy(
         "A full account id, a full subject, or a user's name or primary key"
     )
@@ -49,18 +49,21 @@ class HistoryEntryAdmin(ReadOnlyAdmin):
         ),
     )
 
+    class Media:
+        css = {"all": ["django_google_link/google_link_admin.css"]}
+
     def get_list_display(self, request: HttpRequest) -> Any:
-        """Name the client, where there is more than one."""
+        """Show the client if there are several."""
         return with_provider(super().get_list_display(request), column="client")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Entries go by age, or with all of a user's: never one by one."""
+        """Entries are deleted by age, or all of a subject's together."""
         return False
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Search by what an index answers."""
+        """Search only columns that have an index."""
         term = search_term.strip()
         if not term:
             return queryset, False
@@ -72,22 +75,22 @@ class HistoryEntryAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("when"), ordering="created_at")
     def when(self, entry: HistoryEntry) -> str:
-        """Return when it was, in two lines if need be, which leaves room for the details."""
+        """Return the date and time, which may wrap to leave room for the details."""
         return str(display_for_value(entry.created_at, ""))
 
     @admin.display(description=gettext_lazy("event"))
     def what(self, entry: HistoryEntry) -> str:
-        """Return what has happened."""
+        """Return the event."""
         return entry.event_label
 
     @admin.display(description=gettext_lazy("by"))
     def who(self, entry: HistoryEntry) -> str:
-        """Return who has done it."""
+        """Return the actor."""
         return entry.actor_label
 
     @admin.display(description=gettext_lazy("account"))
     def account(self, entry: HistoryEntry) -> str:
-        """Return the id of the link, which leads to all that has happened to it."""
+        """Return the id of the link, with a link to its history."""
         return format_html(
             '<a href="?account_id={}" title="{}">{}…</a>',
             entry.account_id,
@@ -102,10 +105,11 @@ class HistoryEntryAdmin(ReadOnlyAdmin):
 
 
 def render_history(account: GoogleAccount, site_name: str) -> str:
-    """Return what has happened to an account of late, and the way to all of it.
+    """Return the latest history entries of an account, with a link to all of them.
 
     Args:
-        site_name: of the admin site.
+        account: the linked account.
+        site_name: the name of the admin site.
     """
     rows = HistoryEntry.objects.using(account._state.db).filter(account_id=account.pk)
     entries = list(rows.order_by("-id")[:_MOST_ON_PAGE])
@@ -122,7 +126,7 @@ def render_history(account: GoogleAccount, site_name: str) -> str:
     items = format_html_join("", "<div>{}: {}<br>{}</div>", lines)
     try:
         url = reverse(f"{site_name}:google_link_historyentry_changelist")
-    except NoReverseMatch:  # A site of the project's own, without that list.
+    except NoReverseMatch:  # An admin site without that list.
         return items
     return format_html(
         '{}<a href="{}?account_id={}">{}</a>', items, url, account.pk, _("Full history")
@@ -130,14 +134,14 @@ def render_history(account: GoogleAccount, site_name: str) -> str:
 
 
 def describe_details(entry: HistoryEntry) -> str:
-    """Return the details of an entry in a line."""
+    """Return the details of an entry in one line."""
     details = entry.details if isinstance(entry.details, dict) else {}
     return "; ".join(f"{key}: {value}" for key, value in _list_details(details))
 
 
 def _list_details(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for key, value in details.items():
-        if value is False:  # What was not the case fills the list, and says nothing.
+        if value is False:  # Adds nothing to the list.
             continue
         values = [str(item) for item in value] if isinstance(value, list) else [str(value)]
         yield key, " ".join(map(shorten_scope, values))

@@ -1,4 +1,4 @@
-"""The outbox: grants whose end Google has not confirmed yet."""
+"""The outbox in the admin: grants whose revocation Google has not confirmed yet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .filters import ClientFilter
 
 @admin.register(PendingRevocation)
 class PendingRevocationAdmin(LinkAdmin):
-    """What waits, and why."""
+    """Shows pending revocations and their last errors."""
 
     actions = ("revoke_now", "reencrypt", "delete_selected")
     delete_confirmation_template = "django_google_link/admin/delete_revocation.html"
@@ -39,12 +39,12 @@ class PendingRevocationAdmin(LinkAdmin):
     )
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
-        """Whether this operator may have Google told at once."""
+        """Return whether the operator may attempt revocations at once."""
         return self.may(request, "revoke")
 
     @admin.action(permissions=["revoke"], description=gettext_lazy("Revoke at the provider now"))
     def revoke_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Attempt each at once, however long it should wait."""
+        """Attempt each at once, even if the next attempt is due later."""
         from ..accounts.revocations import RevocationOutcome
         from ..operations.revoke_pending import process_now
 
@@ -56,22 +56,22 @@ class PendingRevocationAdmin(LinkAdmin):
     def delete_selected(
         self, request: HttpRequest, queryset: QuerySet[Any]
     ) -> TemplateResponse | None:
-        """Forget these after a confirmation: the grants live on."""
+        """Delete revocations after a confirmation: the grants stay valid."""
         return self.confirm_and_delete(request, queryset)
 
     def delete_model(self, request: HttpRequest, obj: PendingRevocation) -> None:
-        """Forget one."""
+        """Delete one revocation."""
         from ..accounts.revocations import give_up
 
         give_up([obj], using=router.db_for_write(PendingRevocation))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Forget these."""
+        """Delete these revocations."""
         from ..accounts.revocations import give_up
 
         give_up(queryset, using=router.db_for_write(PendingRevocation))
 
     @admin.display(description=gettext_lazy("key"))
     def key(self, pending: PendingRevocation) -> str:
-        """Return the id of the key that opens the refresh token."""
+        """Return the id of the key that sealed the refresh token."""
         return describe_key(pending.sealed_refresh_token)

@@ -1,4 +1,4 @@
-"""What Google has told of its accounts."""
+"""Received security events in the admin."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .base import ShortPaginator
 
 @admin.register(SecurityEvent)
 class SecurityEventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """A list to be read."""
+    """Shows the received security events, read-only."""
 
     list_display = ("types", "sub", "reason", "issued_at", "received_at", "ended", "asked")
     list_per_page = 50
@@ -27,13 +27,13 @@ class SecurityEventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     fields = list_display
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Only Google tells."""
+        """Events only come from Google."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nothing in these rows is for anybody to write."""
+        """These rows are not edited by hand."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """One that is forgotten could come again."""
+        """A deleted event could be delivered and applied again."""
         return False

@@ -1,4 +1,4 @@
-"""Users whom an operator looks for."""
+"""Searching for users."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 
 
 def find_users(name: str) -> list[Any]:
-    """Return the primary keys of the users of this name: one, or none."""
+    """Return the primary keys of the users with this name: at most one."""
     model = get_user_model()
     field: Any = model._meta.get_field(model.USERNAME_FIELD)
     try:

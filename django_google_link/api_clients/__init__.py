@@ -1,1 +1,1 @@
-"""What Google's own client libraries are handed."""
+"""Credentials and clients for Google's own libraries."""

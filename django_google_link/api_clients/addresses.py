@@ -1,4 +1,4 @@
-"""Where an access token may be sent."""
+"""The URLs to which an access token may be sent."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def find_address(url: str, api_endpoint: str | None) -> str:
-    """Return where a request goes: an emulator stands in for Google's APIs, if there is one.
+    """Return the URL to send a request to, replacing Google's APIs with an emulator if configured.
 
     Args:
-        url: as the caller has written it, or as a server has redirected to.
-        api_endpoint: of the emulator, as the settings have it.
+        url: as given by the caller or a redirect.
+        api_endpoint: the emulator's ``API_ENDPOINT`` from the settings.
 
     Raises:
-        ValueError: when it is not https, unless it is that emulator on this machine; or when it
-            is no address.
+        ValueError: when the URL is invalid, or neither uses https nor is an emulator on this
+            machine.
     """
     address = to_emulator(url, api_endpoint)
     parts = urlsplit(address)
     if "\\" in parts.netloc:
-        raise ValueError("The host of the address has a backslash: others read another host there.")
+        raise ValueError(
+            "The host of the URL contains a backslash, which other software parses differently."
+        )
     if parts.scheme == "https":
         return address
     if (
@@ -34,8 +36,8 @@ def find_address(url: str, api_endpoint: str | None) -> str:
     ):
         return address
     raise ValueError(
-        f"{parts.scheme}://{parts.hostname} is not https: without it nothing is sent, but to the "
-        "API_ENDPOINT of the settings where that is on this machine."
+        f"{parts.scheme}://{parts.hostname} is not https: access tokens are sent only over https, "
+        "or to an API_ENDPOINT on this machine."
     )
 
 

@@ -1,4 +1,4 @@
-"""The names and versions of the APIs that come with googleapiclient, and those that are meant."""
+"""Names and versions of the APIs that googleapiclient includes, and suggestions for typos."""
 
 from __future__ import annotations
 
@@ -8,38 +8,40 @@ from functools import cache
 from importlib.metadata import version as version_of
 from pathlib import Path
 
-#: What the products are called, where their APIs are called otherwise.
+#: Product names that differ from the names of their APIs.
 _PRODUCTS = {
     "contacts": "people",
     "mail": "gmail",
     "spreadsheets": "sheets",
 }
 _OTHER_WAYS = (
-    "For an API that does not come with it, pass static_discovery=False, so that its discovery "
-    "document is fetched from Google; or make the service from a document that you have: "
+    "For an API that it does not include, pass static_discovery=False, so that its discovery "
+    "document is fetched from Google; or build the service from a document that you have: "
     "googleapiclient.discovery.build_from_document(document, http=authorized_http(owner))."
 )
 
 
 def explain_unknown_api(name: object, version: object, *, directory: str) -> str:
-    """Return what is wrong with an API that does not come with googleapiclient, and what to do.
+    """Return an error message for an API that googleapiclient does not include.
 
     Args:
-        name: of the API, as it was given.
-        version: of the API, as it was given.
-        directory: of googleapiclient, with its discovery documents.
+        name: the name of the API, as given.
+        version: the version of the API, as given.
+        directory: googleapiclient's directory of discovery documents.
     """
     package = "google-api-python-client"
-    what = f"No API {name!r} comes with {package} {version_of(package)} in version {version!r}."
+    what = (
+        f"{package} {version_of(package)} does not include version {version!r} of an API {name!r}."
+    )
     return " ".join(filter(None, [what, *_suggest(name, version, directory), _OTHER_WAYS]))
 
 
 def explain_unpublished_api(name: object, version: object, *, directory: str) -> str:
-    """Return what is wrong with an API whose discovery document nobody publishes.
+    """Return an error message for an API whose discovery document was not found.
 
-    Arguments as :func:`explain_unknown_api`.
+    For the arguments see :func:`explain_unknown_api`.
     """
-    what = f"No discovery document of an API {name!r} in version {version!r} was found."
+    what = f"No discovery document for version {version!r} of an API {name!r} was found."
     return " ".join(filter(None, [what, *_suggest(name, version, directory)]))
 
 
@@ -47,7 +49,7 @@ def _suggest(name: object, version: object, directory: str) -> list[str]:
     known = _list_versions(directory)
     meant = _find_name(str(name), known)
     if meant is None and version in known:
-        meant, version = str(version), name  # They were given the other way round.
+        meant, version = str(version), name  # The two were swapped.
     if meant is None:
         return []
     versions = known[meant]

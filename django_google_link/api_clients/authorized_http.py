@@ -1,4 +1,4 @@
-"""httplib2's interface over the pool of the process. Imported late: httplib2 comes with ``api``."""
+"""httplib2's interface on the shared connection pool. Imported late: it needs the extra ``api``."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from .credentials import find_api_endpoint, make_credentials_for
 from .insufficient_scope import refuse_insufficient_scope
 from .sessions import without_traceback
 
-#: Said by everything that needs the extra.
+#: The error message of everything that needs the extra.
 MISSING_EXTRA = (
-    'This needs google-api-python-client, which comes with the extra "api": '
+    'This needs google-api-python-client. Install the extra "api": '
     'pip install "django-google-link[api]".'
 )
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     Credentials = AccountCredentials | ServiceAccountCredentials
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-# Without 308, by which Google's APIs ask for the next piece of an upload.
+# Without 308, with which Google's APIs request the next chunk of an upload.
 _REDIRECT_CODES = frozenset({300, 301, 302, 303, 307})
 _OF_THE_BODY = ("content-length", "content-type", "content-encoding", "transfer-encoding")
 _OF_THE_FIRST_HOST = ("authorization", "cookie", "if-none-match", "if-modified-since")
@@ -53,8 +53,8 @@ def open_http_for(
     """Return an object with httplib2's interface that sends the account's access token.
 
     Args:
-        account: a linked account that is ready, which is not judged again; or a service account.
-        scopes: of a service account's token.
+        account: a linked account, already checked to be ready; or a service account.
+        scopes: the scopes of a service account's token.
 
     Raises:
         ClientMisconfiguredError: as :func:`~.credentials.find_api_endpoint`.
@@ -65,14 +65,14 @@ def open_http_for(
 
 
 class PooledHttp:
-    """What googleapiclient makes its requests by: the part of ``httplib2.Http`` that it uses.
+    """The part of ``httplib2.Http`` that googleapiclient uses, on the shared connection pool.
 
-    Connections are shared by the process; threads may share this object too.
+    The connections are shared by the whole process; threads may share this object too.
 
     Args:
-        api_endpoint: of an emulator, to which everything for Google's APIs goes.
+        api_endpoint: an emulator that receives all requests to Google's APIs.
 
-    ``timeout`` is in seconds; ``None`` is ``API_TIMEOUT``.
+    ``timeout`` is in seconds; ``None`` stands for ``API_TIMEOUT``.
     """
 
     def __init__(self, *, api_endpoint: str | None = None) -> None:
@@ -90,30 +90,31 @@ class PooledHttp:
         redirections: int = 5,
         connection_type: Any = None,
     ) -> tuple[httplib2.Response, bytes]:
-        """Make a request, and return the answer and its body.
+        """Send a request; return the response and its body.
 
         Args:
-            uri: where to.
+            uri: the URL.
             method: the HTTP method.
-            body: text, bytes, or something to read it from.
-            headers: to send.
-            redirections: how many to follow.
-            connection_type: not used.
+            body: a string, bytes, or a file-like object.
+            headers: the request headers.
+            redirections: the most redirects to follow.
+            connection_type: ignored.
 
         Raises:
-            OSError: when no whole answer came.
-            httplib2.HttpLib2Error: when the host is not known, or redirects do not end.
-            ValueError: when the address is not https.
+            OSError: when no complete response arrived.
+            httplib2.HttpLib2Error: when the host cannot be resolved, or there are too many
+                redirects.
+            ValueError: when the URL is not https.
         """
         return without_traceback(  # type: ignore[no-any-return]
             self._request, uri, method, body, headers or {}, redirections
         )
 
     def close(self) -> None:
-        """Do nothing: the connections are not this object's alone."""
+        """Do nothing: the connections are shared."""
 
     def __getstate__(self) -> dict[str, Any]:
-        # googleapiclient.http.set_user_agent puts a function in place of the method.
+        # googleapiclient.http.set_user_agent replaces the method by a function.
         return {name: value for name, value in vars(self).items() if name != "request"}
 
     def _request(
@@ -147,7 +148,7 @@ class PooledHttp:
         headers: dict[str, str],
         redirections: int,
     ) -> tuple[httplib2.Response, bytes]:
-        """Send a request, and follow redirects. The token does not go along, wherever they lead."""
+        """Send a request and follow redirects, without sending the token along."""
         first = uri = find_address(uri, self._api_endpoint)
         previous = None
         while True:
@@ -160,7 +161,7 @@ class PooledHttp:
                 _drop_foreign_location(response, first)
                 return response, content
             if not redirections:
-                raise httplib2.RedirectLimit("There are too many redirects.", response, content)
+                raise httplib2.RedirectLimit("There were too many redirects.", response, content)
             dropped: Sequence[str] = _OF_THE_FIRST_HOST
             if response.status in {302, 303} and method not in {"GET", "HEAD"}:
                 method, body, start = "GET", None, None
@@ -172,7 +173,7 @@ class PooledHttp:
     def _find_location(
         self, uri: str, method: str, response: httplib2.Response, content: bytes
     ) -> str | None:
-        """Return where an answer leads to, if it is to be followed."""
+        """Return the target of a redirect that is to be followed."""
         status = response.status
         if not self.follow_redirects or status not in self.redirect_codes:
             return None
@@ -182,7 +183,9 @@ class PooledHttp:
             return urljoin(uri, response["location"])
         if status == 300:
             return None
-        raise httplib2.RedirectMissingLocation("A redirect says not where to.", response, content)
+        raise httplib2.RedirectMissingLocation(
+            "A redirect has no Location header.", response, content
+        )
 
     def _send(
         self, uri: str, method: str, body: Any, headers: Mapping[str, str]
@@ -194,7 +197,7 @@ class PooledHttp:
             answer = send_request(method, uri, body=body, headers=headers, timeout=timeout)
         except DecodeError:
             raise httplib2.FailedToDecompressContent(
-                "The answer cannot be decompressed.", httplib2.Response({"status": "500"}), b""
+                "The response could not be decompressed.", httplib2.Response({"status": "500"}), b""
             ) from None
         except list_failures() as error:
             raise _translate(error, uri) from None
@@ -204,13 +207,14 @@ class PooledHttp:
 class AuthorizedHttp(PooledHttp):
     """httplib2's interface, with the access token of an account.
 
-    Threads may share this object. An API that refuses the token gets a new one, once.
+    Threads may share this object. If an API rejects the token with 401, the request is repeated
+    once with a new one.
 
     Args:
-        credentials: whose token it is.
-        api_endpoint: of an emulator, to which everything for Google's APIs goes.
+        credentials: the account's credentials.
+        api_endpoint: an emulator that receives all requests to Google's APIs.
 
-    ``timeout`` is in seconds; ``None`` is ``API_TIMEOUT``.
+    ``timeout`` is in seconds; ``None`` stands for ``API_TIMEOUT``.
     """
 
     def __init__(self, credentials: Credentials, *, api_endpoint: str | None = None) -> None:
@@ -226,18 +230,18 @@ class AuthorizedHttp(PooledHttp):
         redirections: int = 5,
         connection_type: Any = None,
     ) -> tuple[httplib2.Response, bytes]:
-        """Make a request, and return the answer and its body.
+        """Send a request; return the response and its body.
 
-        Arguments and errors as those of :class:`PooledHttp`.
+        For the arguments and further errors see :class:`PooledHttp`.
 
         Raises:
-            ConsentRequiredError: (a ``RefreshError``) when the user must act, also since the API
-                says that a scope is missing, and it is one that is declared.
+            ConsentRequiredError: (a ``RefreshError``) when the user must act; among others when the
+                API reports insufficient scope and a declared scope is missing.
         """
         response, content = super().request(
             uri, method, body, headers, redirections, connection_type
         )
-        # Where a redirect has led to, the token was not sent.
+        # The token was not sent to the target of a redirect.
         if response.previous is None:
             refuse_insufficient_scope(self.credentials, response.status, response, lambda: content)
         return response, content
@@ -271,7 +275,7 @@ class AuthorizedHttp(PooledHttp):
 
 
 def _translate(error: BaseException, uri: str) -> Exception:
-    """Return what googleapiclient takes for worth a repetition, where it is."""
+    """Return the exception that googleapiclient expects, so that it retries where that helps."""
     problem = to_os_error(error)
     if isinstance(problem, socket.gaierror):
         return httplib2.ServerNotFoundError(
@@ -286,22 +290,21 @@ def _to_response(answer: BaseHTTPResponse) -> httplib2.Response:
     response.reason, response.version = answer.reason or "", answer.version
     codings = response.get("content-encoding", "").lower().replace(" ", "").split(",")
     if set(codings) <= set(answer.CONTENT_DECODERS):
-        # A download in pieces counts the bytes that it gets, which are these.
+        # Media downloads count the decompressed bytes.
         response["content-length"] = str(len(answer.data))
         response["-content-encoding"] = response.pop("content-encoding")
     return response
 
 
 def _drop_foreign_location(response: httplib2.Response, first: str) -> None:
-    """Leave out where the content is, if that is elsewhere: a download would go on there, and send
-    the token along."""
+    """Remove a ``Content-Location`` on another host: a media download would send it the token."""
     location = urlsplit(response.get("content-location", ""))
     if (location.scheme, location.netloc) != urlsplit(first)[:2]:
         response.pop("content-location", None)
 
 
 class _Slice:
-    """A piece of a stream that googleapiclient uploads, which by itself can only be read once."""
+    """A chunk of a stream that googleapiclient uploads, made seekable."""
 
     def __init__(self, piece: Any) -> None:
         self.read = piece.read
@@ -310,11 +313,11 @@ class _Slice:
 
 
 def _make_rewindable(body: Any, headers: dict[str, str]) -> tuple[Any, int | None]:
-    """Return what is to be sent, and where to bring it before each sending.
+    """Return the body to send, and the position to seek to before each attempt.
 
     Args:
         body: as given.
-        headers: of the request; the length of a body that is at hand is set.
+        headers: the request headers; the length of a body in memory is added.
     """
     if isinstance(body, str):
         body = body.encode()
@@ -327,9 +330,9 @@ def _make_rewindable(body: Any, headers: dict[str, str]) -> tuple[Any, int | Non
 
 
 def _find_start(body: Any, length: str) -> int | None:
-    """Return where a stream begins: as far before its end as it is long, if it stands there.
+    """Return where a body starts: a stream at its end is taken to have been sent before.
 
-    googleapiclient sends a piece again, after a 503 for instance, without bringing it back.
+    googleapiclient repeats an upload, after a 503 for instance, without rewinding the stream.
     """
     start = find_position(body)
     if start is None or not length.isdecimal():
@@ -338,5 +341,5 @@ def _find_start(body: Any, length: str) -> int | None:
         body.seek(0, os.SEEK_END)
         end: int = body.tell()
     except (OSError, ValueError):
-        return start  # It has no end that could be looked for.
+        return start  # Its end cannot be found.
     return start if start < end else max(end - int(length), 0)

@@ -1,4 +1,4 @@
-"""The arguments of ``googleapiclient.discovery.build``, as ``build_service`` takes them."""
+"""The arguments of ``googleapiclient.discovery.build`` that ``build_service`` accepts."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-#: Those that say where the discovery document is, and how it is fetched.
+#: Arguments about the source of the discovery document.
 _OF_DOCUMENT = frozenset(
     {"cache", "cache_discovery", "discoveryServiceUrl", "num_retries", "static_discovery"}
 )
 
-#: Those of ``build_service`` itself.
+#: The arguments of ``build_service`` itself.
 _OURS = frozenset({"client", "scopes"})
 
 _REFUSED = {
-    "http": "The service sends the account's token by an http of its own: leave it out. For "
-    "another http, use googleapiclient.discovery.build(…, credentials=credentials_for(owner)).",
-    "credentials": "The service has the credentials of the account: leave them out. To use "
-    "others, call googleapiclient.discovery.build itself.",
-    "serviceName": 'Give the name of the API first: build_service(owner, "calendar", "v3").',
+    "http": "The service creates its own http to send the account's token: omit it. To use "
+    "another http, call googleapiclient.discovery.build(…, credentials=credentials_for(owner)).",
+    "credentials": "The service uses the credentials of the account: omit them. To use others, "
+    "call googleapiclient.discovery.build itself.",
+    "serviceName": 'Pass the name of the API by position: build_service(owner, "calendar", "v3").',
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class DocumentSource:
-    """Where the discovery document of an API is."""
+    """The source of an API's discovery document."""
 
-    #: Whether it is the one that comes with googleapiclient.
+    #: Whether to use the document shipped with googleapiclient.
     is_shipped: bool = True
-    #: Whether what is fetched is kept by the process.
+    #: Whether the process caches a fetched document.
     is_kept: bool = True
-    #: A template of its address; ``None`` where Google publishes it.
+    #: A template of its URL; ``None`` if Google publishes it.
     url: str | None = None
-    #: googleapiclient's, which replaces that of the process.
+    #: A googleapiclient cache, used instead of the process's own.
     cache: Any = None
-    #: An API key, without which Google shows some documents to nobody.
+    #: An API key, which Google requires for some documents.
     developer_key: str | None = None
     num_retries: int = 1
 
@@ -44,14 +44,14 @@ class DocumentSource:
 def read_arguments(
     arguments: Mapping[str, Any], *, of_service: Set[str]
 ) -> tuple[DocumentSource, dict[str, Any]]:
-    """Return where the document is, and what is left for ``build_from_document``.
+    """Return the source of the document, and the arguments for ``build_from_document``.
 
     Args:
         arguments: as for ``googleapiclient.discovery.build``.
-        of_service: the names of those of ``build_from_document``.
+        of_service: the names of the arguments of ``build_from_document``.
 
     Raises:
-        TypeError: when there is no such argument, or it is not the caller's to choose.
+        TypeError: when an argument does not exist, or may not be set by the caller.
     """
     left = of_service - {"service", *_REFUSED}
     known = left | _OF_DOCUMENT
@@ -59,7 +59,7 @@ def read_arguments(
         if name not in known:
             raise TypeError(f"build_service() takes no argument {name!r}. {_advise(name, known)}")
     url = arguments.get("discoveryServiceUrl")
-    # As googleapiclient decides it.
+    # The same rule as googleapiclient's.
     is_shipped = arguments.get("static_discovery")
     source = DocumentSource(
         is_shipped=url is None if is_shipped is None else bool(is_shipped),

@@ -1,4 +1,4 @@
-"""google-auth's view of an account. Imported late: it costs a tenth of a second."""
+"""google-auth credentials for an account. Imported late: google-auth takes a tenth of a second."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ from ..models import GoogleAccount
 from ..secret import Secret
 from .service_account_tokens import cached_service_token, service_token
 
-#: With less life than this google-auth calls a token expired.
+#: google-auth considers a token expired with less lifetime left than this.
 _EXPIRY_LEEWAY = timedelta(seconds=MINIMUM_REFRESH_LEEWAY)
 
 
 class _HelperCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
-    """What the helpers hand out: it carries no standing key, and refreshes itself through us.
+    """Credentials without a refresh token or key, refreshed by this app.
 
-    A copy or a pickle carries no token at all, and gets a fresh one when it is used.
+    A copy or pickle contains no token, and gets one when it is used.
 
     Args:
-        owner: whose tokens these are; can be pickled.
-        scopes: of the tokens.
+        owner: the owner of the tokens; can be pickled.
+        scopes: the scopes of the tokens.
         quota_project_id: the project that API calls are billed to.
     """
 
-    # For whom they were made, in whatever thread they are used. A pickle has none of its own.
+    # The tenants they were made for, whichever thread uses them. A pickle has none of its own.
     _tenants: Tenants = {}
 
     def __init__(
@@ -62,45 +62,46 @@ class _HelperCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
         self._scopes: list[str] = scopes
         self._quota_project_id = quota_project_id
         self._lifetime: timedelta | None = None
-        # One for each process: a fork may happen while another thread holds the lock. The receiver
-        # of a signal that a refresh sends may use these credentials in its turn.
+        # One per process: a fork may happen while another thread holds the lock. Reentrant, because
+        # a receiver of a signal sent during a refresh may use these credentials.
         self._locks: dict[int, Any] = {}
         self._this_thread = local()
 
     @property
     def expired(self) -> bool:
-        """Whether the token has expired, or is about to: google-auth asks for another one then.
+        """Whether the token has expired or is about to, so that google-auth refreshes it.
 
-        A token that lives for minutes is about to expire later than one that lives for an hour.
+        The margin is shorter for tokens that are valid for minutes than for those valid for an
+        hour.
         """
         leeway = bound_leeway(_EXPIRY_LEEWAY, self._lifetime)
         return self.expiry is not None and _time_left(self.expiry) <= leeway
 
     @property
     def token_state(self) -> TokenState:
-        """Whether the token is fresh, about to expire, or of no use."""
+        """Whether the token is fresh, stale (about to expire) or invalid."""
         if not self.token or (self.expiry is not None and _time_left(self.expiry) <= timedelta()):
             return TokenState.INVALID
         return TokenState.STALE if self.expired else TokenState.FRESH
 
     @property
     def requires_scopes(self) -> bool:
-        """Always false: the scopes are known already."""
+        """Always false: the scopes are known."""
         return False
 
     def apply(self, headers: Any, token: str | None = None) -> None:
-        """Put the token into the headers of a request."""
+        """Add the token to the headers of a request."""
         super().apply(headers, token)  # type: ignore[no-untyped-call]
         self._this_thread.applied = token or self.token
 
     def refresh(self, request: object) -> None:
-        """Get a token that is newer than the one that this thread has used.
+        """Get a newer token than the one that this thread last used.
 
-        Of the threads that share these credentials, one asks for it. In a running event loop it is
-        asked for from a thread of its own, since Django's database may not be asked there.
+        Of the threads that share these credentials, one requests it. In a running event loop it is
+        requested from another thread, because Django forbids queries there.
 
         Args:
-            request: google-auth's transport; not used, Google is asked by our own.
+            request: google-auth's transport; ignored in favour of our own.
 
         Raises:
             ConsentRequiredError: (a ``RefreshError``) when the user must act.
@@ -109,15 +110,15 @@ class _HelperCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
         """
         used = getattr(self._this_thread, "applied", None) or self.token
         run_outside_event_loop(partial(self._refresh, used))
-        # Whoever comes again without having applied it means the token of that moment.
+        # A second call without apply() refers to the token current at that time.
         self._this_thread.applied = None
 
     def _refresh(self, used: str | None) -> None:
-        # gRPC refreshes on threads of its own, which nobody tells to close connections.
+        # gRPC refreshes in its own threads, in which Django closes no connections.
         with self._locks.setdefault(os.getpid(), RLock()), connections_as_before():
             if self.token != used and self.valid:
-                return  # Another thread has got it meanwhile.
-            # A token that is only about to expire still serves, should Google give no other.
+                return  # Another thread has refreshed it.
+            # A token that is merely about to expire remains usable if no other can be had.
             rejected = Secret(self.token) if self.token and self.valid else None
             self._take_token(self._get_fresh_token(rejected))
 
@@ -139,20 +140,20 @@ class _HelperCredentials(ReadOnlyScoped, CredentialsWithQuotaProject):
 
     @abstractmethod
     def _get_fresh_token(self, rejected: Secret | None) -> AccessToken:
-        """Return an access token that is good for now, and not the one that was rejected."""
+        """Return a valid access token other than the rejected one."""
 
     def _take_token(self, token: AccessToken) -> None:
-        # In this order: a thread that looks in between takes the old token for a good one, and is
-        # refused; it would take the new one for expired, and ask for another.
+        # In this order: a thread that reads in between takes the old token for valid, and is
+        # rejected; otherwise it would take the new one for expired, and request another.
         self._lifetime = token.lifetime
         self.expiry = _to_naive_utc(token.expires_at)
         self.token = token.value.reveal()
 
 
 class AccountCredentials(_HelperCredentials):
-    """Credentials of a linked account; its owner is the primary key of the ``GoogleAccount``."""
+    """Credentials of a linked account; the owner is the primary key of the ``GoogleAccount``."""
 
-    # A copy or a pickle declares nothing of its own.
+    # A copy or pickle has no declarations of its own.
     _declarations: tuple[Declaration | None, ...] = ()
 
     @classmethod
@@ -160,7 +161,8 @@ class AccountCredentials(_HelperCredentials):
         """Return the credentials of an account, with its stored access token if that is fresh.
 
         Args:
-            declared: the scopes that the caller has named.
+            account: the linked account.
+            declared: the scopes that the caller named.
         """
         credentials = cls(account.pk, scopes=account.granted_scopes)
         credentials._declarations = (current_declaration(), lambda _: declared)
@@ -183,7 +185,7 @@ class AccountCredentials(_HelperCredentials):
         return self._tenants
 
     def declared_scopes(self, account: GoogleAccount) -> tuple[str, ...]:
-        """Return what the code that made these, or that is running, has said it needs."""
+        """Return the scopes declared when these credentials were made, and by the running code."""
         return list_declared_scopes(account, (*self._declarations, current_declaration()))
 
     def _get_fresh_token(self, rejected: Secret | None) -> AccessToken:
@@ -195,11 +197,11 @@ class AccountCredentials(_HelperCredentials):
 
 
 class ServiceAccountCredentials(_HelperCredentials):
-    """Credentials of a service account; its owner is the ``ServiceAccount``."""
+    """Credentials of a service account; the owner is the ``ServiceAccount``."""
 
     @classmethod
     def of(cls, account: ServiceAccount, scopes: Sequence[str]) -> Self:
-        """Return the credentials of an account, with its access token in the cache, if any."""
+        """Return the credentials of an account, with the cached access token if there is one."""
         credentials = cls(account, scopes=list(scopes))
         token = cached_service_token(account, scopes)
         if token:
@@ -224,9 +226,9 @@ def make_credentials_for(
     """Return the credentials of an account.
 
     Args:
-        account: a linked account that is ready, which is not judged again; or a service account.
-        scopes: that the caller has named: of a service account's token; of a linked account it is
-            remembered that they are needed.
+        account: a linked account, already checked to be ready; or a service account.
+        scopes: the scopes of a service account's token; for a linked account, scopes to declare as
+            needed.
 
     Raises:
         SubjectNotAllowedError: when the service account may not act for this user.
@@ -237,17 +239,18 @@ def make_credentials_for(
 
 
 def find_api_endpoint(account: GoogleAccount | ServiceAccount) -> str | None:
-    """Return where the requests for Google's APIs go instead, if the settings say so.
+    """Return the URL that replaces Google's APIs, if one is configured.
 
     Raises:
-        ClientMisconfiguredError: when the linked account's tokens are another client's.
-        SettingsError: (an ``ImproperlyConfigured``) when the settings cannot work.
+        ClientMisconfiguredError: when the linked account's tokens were issued to another client.
+        SettingsError: (an ``ImproperlyConfigured``) when the settings are invalid.
     """
     if isinstance(account, ServiceAccount):
         return get_service_account(account.name).api_endpoint
     api_endpoint = get_api_endpoint(account.client)
     if api_endpoint:
-        # Nobody but Google is to see a token of Google's, whatever the row says.
+        # Raises if the row's tokens are from another issuer: Google's own must not reach an
+        # emulator.
         get_issuing_client(account)
     return api_endpoint
 
@@ -263,5 +266,5 @@ def _time_left(expiry: datetime) -> timedelta:
 
 
 def _to_naive_utc(moment: datetime | None) -> datetime | None:
-    """Translate to what google-auth compares with."""
+    """Convert to the naive UTC datetime that google-auth compares with."""
     return moment.astimezone(UTC).replace(tzinfo=None) if moment else None

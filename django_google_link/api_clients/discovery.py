@@ -1,4 +1,4 @@
-"""googleapiclient's clients of APIs. Imported late: it comes with the extra ``api``."""
+"""googleapiclient's API clients. Imported late: it needs the extra ``api``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .authorized_http import MISSING_EXTRA, AuthorizedHttp, PooledHttp
 from .build_arguments import DocumentSource, read_arguments
 from .credentials import find_api_endpoint, make_credentials_for
 from .insufficient_scope import refuse_insufficient_scope
+from .service_templates import ServiceTemplate
 from .sessions import without_traceback
 
 try:
@@ -43,28 +44,30 @@ def build_service_for(
     """Return googleapiclient's client of an API.
 
     Args:
-        account: a linked account that is ready, which is not judged again; or a service account.
-        name: of the API, ``"calendar"``.
-        version: of the API, ``"v3"``.
-        scopes: of a service account's token.
-        kwargs: as those of ``googleapiclient.discovery.build``; ``http`` and ``credentials`` are
-            the account's.
+        account: a linked account, already checked to be ready; or a service account.
+        name: the name of the API, such as ``"calendar"``.
+        version: the version of the API, such as ``"v3"``.
+        scopes: the scopes of a service account's token.
+        kwargs: those of ``googleapiclient.discovery.build``, except for ``http`` and
+            ``credentials``.
 
     Raises:
         ClientMisconfiguredError: as :func:`~.credentials.find_api_endpoint`.
         SubjectNotAllowedError: when the service account may not act for this user.
-        TypeError: when there is no such argument.
-        ValueError: when there is no such API.
+        TypeError: when an argument is unknown.
+        ValueError: when the API is unknown.
     """
     where, how = read_arguments(kwargs, of_service=_list_service_arguments())
     api_endpoint = find_api_endpoint(account)
     template = _find_template(name, version, api_endpoint, where)
     credentials = make_credentials_for(account, scopes=scopes)
     http = AuthorizedHttp(credentials, api_endpoint=api_endpoint)
-    if not how:
-        return _copy_template(template, http)
-    service: Service = build_from_document(template._rootDesc, http=http, **how)
-    service.__class__ = Service
+    service: Service
+    if how:
+        service = build_from_document(template.resource._rootDesc, http=http, **how)
+        service.__class__ = Service
+    else:
+        service = template.copy(http, kind=Service)
     service.use_own_batches()
     return service
 
@@ -74,21 +77,11 @@ def _list_service_arguments() -> frozenset[str]:
     return frozenset(signature(build_from_document).parameters)
 
 
-def _copy_template(template: Resource, http: AuthorizedHttp) -> Service:
-    """Return a service as it comes from a pickle, but for its http: that costs half as much.
-
-    What it shares with the others is the document and the texts of its schemas, which are complete.
-    """
-    service = Service.__new__(Service)
-    service.__setstate__({**template.__getstate__(), "_http": http})
-    return service
-
-
 class Service(Resource):  # type: ignore[misc]
-    """googleapiclient's client of an API, whose batches are ours, pickled or not."""
+    """googleapiclient's client of an API, with our batches, also after unpickling."""
 
     def use_own_batches(self) -> None:
-        """Let errors of batches show no access token."""
+        """Use batches whose errors do not contain access tokens."""
         document = self._rootDesc
         batch_uri = document["rootUrl"] + document.get("batchPath", "batch")
         self.new_batch_http_request = partial(ServiceBatch, batch_uri=batch_uri)
@@ -99,10 +92,10 @@ class Service(Resource):  # type: ignore[misc]
 
 
 class ServiceBatch(BatchHttpRequest):  # type: ignore[misc]
-    """googleapiclient's, whose errors show no access token either.
+    """googleapiclient's batch, with errors that do not contain access tokens.
 
-    It writes the headers of all its requests into one body. What callbacks raise is left
-    whole, and they are told of a scope that is missing as others are.
+    A batch writes the headers of all its requests into one body. Exceptions of callbacks keep their
+    traceback. Callbacks receive ``MissingScopesError`` for a missing scope.
     """
 
     _callback: Any
@@ -128,7 +121,7 @@ class ServiceBatch(BatchHttpRequest):  # type: ignore[misc]
 
 
 def _tell(callback: Any, request: Any, request_id: str, response: Any, exception: Any) -> None:
-    """Call a batch's callback with what an answer means."""
+    """Call a batch's callback with the exception that a response stands for."""
     if isinstance(exception, HttpError):
         try:
             refuse_insufficient_scope(
@@ -144,17 +137,17 @@ def _tell(callback: Any, request: Any, request_id: str, response: Any, exception
 
 def _find_template(
     name: str, version: str, api_endpoint: str | None, where: DocumentSource
-) -> Resource:
-    """Return a client of an API, of which all others are made: nothing is to be asked of itself.
+) -> ServiceTemplate:
+    """Return the template from which all clients of an API are copied.
 
     Args:
-        name: of the API, ``"calendar"``.
-        version: of the API, ``"v3"``.
-        api_endpoint: of an emulator, to which everything for Google's APIs goes.
-        where: its discovery document is.
+        name: the name of the API, such as ``"calendar"``.
+        version: the version of the API, such as ``"v3"``.
+        api_endpoint: an emulator that receives all requests to Google's APIs.
+        where: the source of the discovery document.
 
     Raises:
-        ValueError: when there is none.
+        ValueError: when there is no such document.
     """
     if not isinstance(name, str) or not isinstance(version, str):
         raise ValueError(explain_unknown_api(name, version, directory=DISCOVERY_DOC_DIR))
@@ -166,7 +159,7 @@ def _find_template(
 
 
 @lru_cache(maxsize=64)
-def _read_template(name: str, version: str, api_endpoint: str | None) -> Resource:
+def _read_template(name: str, version: str, api_endpoint: str | None) -> ServiceTemplate:
     text = get_static_doc(name, version)
     if text is None:
         raise ValueError(explain_unknown_api(name, version, directory=DISCOVERY_DOC_DIR))
@@ -176,8 +169,8 @@ def _read_template(name: str, version: str, api_endpoint: str | None) -> Resourc
 @lru_cache(maxsize=64)
 def _fetch_template(
     name: str, version: str, api_endpoint: str | None, where: DocumentSource
-) -> Resource:
-    """Ask for the discovery document without a token: it is public."""
+) -> ServiceTemplate:
+    """Fetch the discovery document without a token: it is public."""
     try:
         fetched = build(
             name,
@@ -197,17 +190,17 @@ def _fetch_template(
     return _make_template(dict(fetched._rootDesc), api_endpoint)
 
 
-def _make_template(document: dict[str, Any], api_endpoint: str | None) -> Resource:
+def _make_template(document: dict[str, Any], api_endpoint: str | None) -> ServiceTemplate:
     if api_endpoint:
         # Media uploads start from rootUrl, which client_options.api_endpoint does not reach.
         document["rootUrl"] = api_endpoint.rstrip("/") + "/"
         document.pop("mtlsRootUrl", None)
-    template = build_from_document(document, http=httplib2.Http())
-    _touch_every_method(template, document)
-    return template
+    resource = build_from_document(document, http=httplib2.Http())
+    _touch_every_method(resource, document)
+    return ServiceTemplate(resource)
 
 
 def _touch_every_method(resource: Any, description: Mapping[str, Any]) -> None:
-    """Let googleapiclient complete the document now: it does so in place, at the first use."""
+    """Have googleapiclient complete the document now: it does so in place, at first use."""
     for name, nested in description.get("resources", {}).items():
         _touch_every_method(getattr(resource, fix_method_name(name))(), nested)

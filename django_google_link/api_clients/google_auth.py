@@ -1,4 +1,4 @@
-"""google-auth's service accounts, over our own transport. Imported late, as google-auth is."""
+"""google-auth's service accounts on our own transport. Imported late, like google-auth."""
 
 from __future__ import annotations
 
@@ -41,17 +41,18 @@ _SECRET_PARAMETERS = ("assertion", "client_secret", "refresh_token", "subject_to
 def request_access_token(
     settings: ServiceAccountSettings, *, subject: str, scopes: Sequence[str]
 ) -> AccessToken:
-    """Return a new access token of a service account from Google.
+    """Request a new access token of a service account from Google.
 
     Args:
-        settings: of the account.
-        subject: the address of the user to act for; empty for the account itself.
-        scopes: that the token is to have.
+        settings: the settings of the account.
+        subject: the e-mail address of the user to act for; empty for the account itself.
+        scopes: the scopes of the token.
 
     Raises:
-        ClientMisconfiguredError: when Google refuses the account, or its acting for this user.
+        ClientMisconfiguredError: when Google refuses the account, or refuses to let it act for the
+            user.
         RefreshUnavailableError: when Google cannot be reached.
-        SettingsError: (an ``ImproperlyConfigured``) when the settings cannot work.
+        SettingsError: (an ``ImproperlyConfigured``) when the settings are invalid.
     """
     over_ours = GoogleAuthTransport(settings.name, settings.api_endpoint)
     try:
@@ -67,17 +68,17 @@ def request_access_token(
     except SettingsError:
         raise
     except Exception as error:
-        # google-auth stumbles in many ways over what it does not expect. Its frames hold
-        # assertions and tokens: no error of theirs goes further, on whatever page it is shown.
+        # google-auth raises many kinds of errors for unexpected input. Their frames contain
+        # assertions and tokens: they must not reach an error page.
         problem = explain_failure(settings, over_ours, type(error).__name__)
-    except BaseException as error:  # A worker that takes too long is told to stop by one.
+    except BaseException as error:  # Raised in workers that time out.
         raise cut_frames(error) from error.__cause__
     raise problem
 
 
 @dataclass
 class _Response:
-    """What google-auth expects of a transport."""
+    """The response object that google-auth expects of a transport."""
 
     status: int
     headers: Mapping[str, str]
@@ -85,11 +86,11 @@ class _Response:
 
 
 class GoogleAuthTransport:
-    """A transport for google-auth over our own, which is bounded in time and keeps no log.
+    """A google-auth transport on our own, with a time limit and without logging.
 
     Args:
-        name: of the service account, for monitoring.
-        api_endpoint: what replaces ``https://*.googleapis.com``.
+        name: the name of the service account, for monitoring.
+        api_endpoint: the URL that replaces ``https://*.googleapis.com``.
     """
 
     def __init__(self, name: str, api_endpoint: str | None) -> None:
@@ -122,19 +123,19 @@ class GoogleAuthTransport:
             self.answer, self.failure = answer, None
             if not is_transient(answer):
                 return _Response(status=answer.status, headers=answer.headers, data=answer.body)
-        # google-auth would sleep and try again, while somebody waits for a page.
+        # Otherwise google-auth would sleep and retry while a user waits.
         raise TransportError("not now")  # type: ignore[no-untyped-call]
 
 
 def explain_failure(
     settings: ServiceAccountSettings, over_ours: GoogleAuthTransport, kind: str
 ) -> SettingsError | TokenEndpointError:
-    """Return what google-auth ran into. No user can mend it, so no user is asked.
+    """Return the error for a failure of google-auth. Users cannot solve it, so none is asked to.
 
     Args:
-        settings: of the account.
-        over_ours: what Google answered by, or did not.
-        kind: the name of google-auth's error.
+        settings: the settings of the account.
+        over_ours: the transport, with Google's last response, if any.
+        kind: the class name of google-auth's error.
     """
     if over_ours.failure:
         return RefreshUnavailableError(over_ours.failure.error, over_ours.failure.error_description)
@@ -154,7 +155,7 @@ def _make_google_credentials(
     scopes: Sequence[str],
     over_ours: GoogleAuthTransport,
 ) -> Any:
-    """Return google-auth's own credentials, which know every way to be a service account."""
+    """Return google-auth's own credentials, which support every way to authenticate."""
     if settings.key:
         return KeyCredentials.from_service_account_info(  # type: ignore[no-untyped-call]
             _reveal_secrets(settings.key), scopes=list(scopes), subject=subject or None
@@ -175,18 +176,18 @@ def _make_google_credentials(
             "E024",
             f"The service account {settings.name!r} cannot act for a user with the default "
             "credentials of this machine.",
-            hint="Name the account by IMPERSONATE in place of DEFAULT_CREDENTIALS, and give this "
-            "machine's identity the role roles/iam.serviceAccountTokenCreator on it; or give it a "
-            "key by FILE or INFO.",
+            hint="Set IMPERSONATE to the account instead of DEFAULT_CREDENTIALS, and grant this "
+            "machine's identity the role roles/iam.serviceAccountTokenCreator on it; or configure "
+            "a key with FILE or INFO.",
         )
     return credentials.with_subject(subject)
 
 
 def _find_default_credentials(scopes: Sequence[str], over_ours: GoogleAuthTransport) -> Any:
-    """Return the default credentials of this machine, with these scopes.
+    """Return the application default credentials of this machine, with these scopes.
 
-    The scopes come afterwards: knowing them, google-auth would ask for the name of the project of
-    a federated identity, with a token more than is needed, and fail with whatever that fails with.
+    The scopes are added afterwards. If google-auth knew them, it would look up the project of a
+    federated identity, which takes an additional token and may fail.
     """
     default: Any = google.auth.default
     credentials, _ = default(request=over_ours)
@@ -203,8 +204,8 @@ def _make_settings_error(settings: ServiceAccountSettings, what: str) -> Setting
     return SettingsError(
         "E024",
         f"The service account {settings.name!r} {what}.",
-        hint="Give it a key by FILE or INFO, or let this machine have default credentials: see "
-        "https://cloud.google.com/docs/authentication/application-default-credentials.",
+        hint="Configure a key with FILE or INFO, or set up default credentials on this "
+        "machine: see https://cloud.google.com/docs/authentication/application-default-credentials.",
     )
 
 

@@ -1,4 +1,4 @@
-"""httpx's way to send the access token. Imported late: httpx comes with the extra ``httpx``."""
+"""Authentication for httpx. Imported late: it needs the extra ``httpx``."""
 
 from __future__ import annotations
 
@@ -37,8 +37,7 @@ try:
     import httpx
 except ImportError as error:
     raise ImproperlyConfigured(
-        'This needs httpx, which comes with the extra "httpx": '
-        'pip install "django-google-link[httpx]".'
+        'This needs httpx. Install the extra "httpx": pip install "django-google-link[httpx]".'
     ) from error
 
 if TYPE_CHECKING:
@@ -49,36 +48,37 @@ if TYPE_CHECKING:
 
 
 class HttpxAuth(httpx.Auth):
-    """Sends the access token of an account with requests of httpx, synchronous or not.
+    """Sends an account's access token with requests of httpx, synchronous or asynchronous.
 
-    The account is looked up with the first request, and this object stays with it. Threads and
-    coroutines may share it. What a client returns carries no access token.
+    The account is looked up with the first request, and kept. Threads and coroutines may share this
+    object. Responses and errors contain no access token.
 
     Args:
-        find_account: returns an account that is ready; may ask the database.
-        scopes: of a service account's token.
+        find_account: returns an account that is ready; may query the database.
+        scopes: the scopes of a service account's token.
     """
 
     def __init__(self, find_account: AccountFinder, *, scopes: Sequence[str] = ()) -> None:
         self._find_account = find_account
         self._scopes = scopes
         self._sender: _Sender | None = None
-        # What the view has declared that makes this.
+        # The declaration of the view that creates this object.
         self._declaration = current_declaration()
-        # A user's primary key means another user where it is another tenant's turn.
+        # Primary keys of users are per tenant.
         self._tenants = read_callers_tenants()
 
     def sync_auth_flow(
         self, request: httpx.Request
     ) -> Generator[httpx.Request, httpx.Response, None]:
-        """Send the token, and a new one if it is refused.
+        """Send the token, and repeat the request with a new one after a 401.
 
         Raises:
-            ConsentRequiredError: when the user must act first; which of its kinds says why.
-            MissingScopesError: also when the API says that a scope is missing which is declared.
-            httpx.UnsupportedProtocol: when the address is not https.
+            ConsentRequiredError: when the user must act first; its subclass tells why.
+            MissingScopesError: also when the API reports insufficient scope and a declared scope is
+                missing.
+            httpx.UnsupportedProtocol: when the URL is not https.
 
-        And as ``services.access_token``.
+        Further errors as those of ``services.access_token``.
         """
         exchange = _Exchange(request)
         sender = self._ready_sender() or run_outside_event_loop(self._renew)
@@ -93,7 +93,7 @@ class HttpxAuth(httpx.Auth):
                 run_outside_event_loop(partial(self._refuse_insufficient_scope, response))
             exchange.hide_token(response)
         except GeneratorExit:
-            pass  # The client gives up, and is handling the error for which it does.
+            pass  # The client closes the flow while it handles an error.
         finally:
             exchange.hide_token(None)
         exchange.hide_token_in_error(sys.exception())
@@ -101,7 +101,10 @@ class HttpxAuth(httpx.Auth):
     async def async_auth_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Send the token, and a new one if it is refused; see :meth:`sync_auth_flow`."""
+        """Send the token, and repeat the request with a new one after a 401.
+
+        For the errors see :meth:`sync_auth_flow`.
+        """
         exchange = _Exchange(request)
         sender = self._ready_sender() or await sync_to_async(self._renew)()
         try:
@@ -115,13 +118,13 @@ class HttpxAuth(httpx.Auth):
                 await sync_to_async(self._refuse_insufficient_scope)(response)
             exchange.hide_token(response)
         except GeneratorExit:
-            pass  # The client gives up, and is handling the error for which it does.
+            pass  # The client closes the flow while it handles an error.
         finally:
             exchange.hide_token(None)
         exchange.hide_token_in_error(sys.exception())
 
     def _ready_sender(self, rejected: Secret | None = None) -> _Sender | None:
-        """Return what was found before, if its token is still good. Asks nobody."""
+        """Return the sender if its token is still fresh; makes no request or query."""
         sender = self._sender
         if sender is None or sender.token.value == rejected:
             return None
@@ -129,7 +132,7 @@ class HttpxAuth(httpx.Auth):
         return sender if is_unexpired(sender.token.expires_at, leeway=leeway) else None
 
     def _renew(self, rejected: Secret | None = None) -> _Sender:
-        # Of many that wait for their turn in one thread, the first has brought it.
+        # Callers wait for each other in one thread: an earlier one may have renewed the token.
         ready = self._ready_sender(rejected)
         if ready is not None:
             return ready
@@ -143,7 +146,7 @@ class HttpxAuth(httpx.Auth):
         return self._sender
 
     def _refuse_insufficient_scope(self, response: httpx.Response) -> None:
-        """Raise ``MissingScopesError`` where an API misses a scope that is declared."""
+        """Raise ``MissingScopesError`` if a 403 reports insufficient scope for a declared scope."""
         with acting_for(self._tenants), declaring(self._declaration):
             account = self._sender.account if self._sender else self._find_account()
             credentials = make_credentials_for(account, scopes=self._scopes)
@@ -154,7 +157,7 @@ class HttpxAuth(httpx.Auth):
 
 @dataclass(frozen=True, kw_only=True)
 class _Sender:
-    """Who sends: an account, its emulator if it has one, and its token of the moment."""
+    """The sender of requests: an account, its emulator if any, and its current token."""
 
     account: GoogleAccount | ServiceAccount
     api_endpoint: str | None
@@ -162,7 +165,7 @@ class _Sender:
 
 
 class _Exchange:
-    """One request, and its answer."""
+    """One request and its response."""
 
     def __init__(self, request: httpx.Request) -> None:
         self._outgoing = request
@@ -171,7 +174,7 @@ class _Exchange:
 
     @sensitive_variables()
     def authorize(self, sender: _Sender) -> httpx.Request:
-        """Return the request, ready to be sent."""
+        """Return the request with the token added."""
         outgoing = self._outgoing
         try:
             address = httpx.URL(find_address(str(outgoing.url), sender.api_endpoint))
@@ -187,35 +190,35 @@ class _Exchange:
         return outgoing
 
     def was_refused(self, response: httpx.Response) -> bool:
-        """Return whether the token was refused, by the server that it was sent to.
+        """Return whether the server that the token was sent to rejected it.
 
-        After a redirect the first server may have done what it was asked for.
+        After a redirect, the first server may already have acted on the request.
         """
         return response.status_code == 401 and not response.history
 
     def was_forbidden(self, response: httpx.Response) -> bool:
-        """Return whether a server that the token was sent to has answered with 403."""
+        """Return whether a server that the token was sent to responded with 403."""
         answered = response.request
         return response.status_code == 403 and "Authorization" in answered.headers
 
     def is_worth_repeating(self, sender: _Sender) -> bool:
-        """Return whether there is another token, and the body can be had again."""
+        """Return whether there is another token, and the body can be sent again."""
         return sender.token.value != self._sent and self._rewind is not None
 
     def hide_token_in_error(self, error: BaseException | None) -> None:
-        """Leave the token out of the request that an error carries along, after a redirect.
+        """Remove the token from the request that an error contains, also after a redirect.
 
         Args:
-            error: of the client's, on account of which it ends this exchange.
+            error: the client's error that ended this exchange.
         """
         if isinstance(error, httpx.RequestError):
             failed = error.request
             failed.headers.pop("Authorization", None)
-        if isinstance(error, httpx.HTTPStatusError):  # Raised by a hook of the client's.
+        if isinstance(error, httpx.HTTPStatusError):  # Raised by an event hook of the client.
             self.hide_token(error.response)
 
     def hide_token(self, response: httpx.Response | None) -> None:
-        """Leave the token out of the requests that answers and errors carry along."""
+        """Remove the token from the requests that responses and errors contain."""
         sent = [self._outgoing]
         for one in (response, *response.history) if response is not None else ():
             sent += [one.request, *([one.next_request] if one.next_request else [])]
@@ -224,10 +227,10 @@ class _Exchange:
 
 
 def _find_rewinding(stream: Any) -> Callable[[], Any] | None:
-    """Return what brings a body back to where it begins, or ``None`` if nothing does.
+    """Return a function that rewinds a body, or ``None`` if it cannot be sent again.
 
     Args:
-        stream: httpx's; what it reads from is its attribute ``_stream``, or ``fields``.
+        stream: httpx's stream; its source is the attribute ``_stream`` or ``fields``.
     """
     fields = getattr(stream, "fields", None)
     if fields is not None:
@@ -246,4 +249,4 @@ def _find_rewinding(stream: Any) -> Callable[[], Any] | None:
 
 
 def _do_nothing() -> None:
-    """Stand in for the rewinding of what begins anew by itself."""
+    """Rewind a body that starts over by itself."""

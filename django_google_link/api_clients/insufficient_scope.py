@@ -1,4 +1,4 @@
-"""What an API means by a 403: a scope that is missing, or something else."""
+"""Interpreting an API's 403: insufficient scope, or something else."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ _MESSAGE = "Request had insufficient authentication scopes"
 
 
 def says_insufficient_scope(status: int, headers: Mapping[str, str], body: bytes) -> bool:
-    """Return whether an API has refused a token since it has not the scope that is needed.
+    """Return whether an API rejected a request because the token lacks a scope.
 
-    It is a 403 that says so in its challenge (RFC 6750 section 3.1), as a ``google.rpc.ErrorInfo``
-    (https://cloud.google.com/apis/design/errors), or by ``insufficientPermissions``, as older APIs
-    do. Some of those mean by that word that the user may not see something, and then do not speak
-    of scopes. Quota, sharing and an API that is not enabled have other words.
+    It is a 403 that says so in its challenge (RFC 6750 section 3.1), in a ``google.rpc.ErrorInfo``
+    (https://cloud.google.com/apis/design/errors), or, in older APIs, with
+    ``insufficientPermissions``. Some of these also use that reason when the user may not access
+    something; their message then does not mention scopes. Quota, sharing and disabled APIs have
+    other reasons.
 
     Args:
-        status: of the answer.
-        headers: of the answer, in any case.
-        body: of the answer, decompressed.
+        status: the status of the response.
+        headers: the headers of the response, in any case.
+        body: the decompressed body of the response.
     """
     if status != 403:
         return False
@@ -52,9 +53,9 @@ def says_insufficient_scope(status: int, headers: Mapping[str, str], body: bytes
         document = json.loads(body)
     except (ValueError, RecursionError):
         return False
-    # A stream is an array, and ends with the error.
+    # A streaming response is an array that ends with the error.
     for item in document if isinstance(document, list) else [document]:
-        # The status of gRPC stands there by itself, where it was not translated.
+        # An untranslated gRPC status is not nested in "error".
         error = item.get("error", item) if isinstance(item, dict) else None
         if error == "insufficient_scope" or (isinstance(error, dict) and _names_scope(error)):
             return True
@@ -67,19 +68,19 @@ def refuse_insufficient_scope(
     headers: Mapping[str, str],
     read_body: Callable[[], bytes],
 ) -> None:
-    """Turn an answer that misses a scope into the error that sends the user to consent.
+    """Raise an error that sends the user to consent if a response reports insufficient scope.
 
-    Where all that is declared is granted, consent would bring nothing: then the answer stays as it
+    If all declared scopes are granted, consent would not help: the response is then returned as it
     is, and the log says what to do.
 
     Args:
-        credentials: with which the API was called, if they are ours.
-        status: of its answer.
-        headers: of its answer.
-        read_body: called for a 403 alone.
+        credentials: the credentials of the call, if they are ours.
+        status: the status of the response.
+        headers: the headers of the response.
+        read_body: returns the body; called only for a 403.
 
     Raises:
-        MissingScopesError: when a scope that is declared was not granted.
+        MissingScopesError: when a declared scope is not granted.
     """
     if status != 403 or not _is_linked(credentials):
         return
@@ -102,7 +103,7 @@ def refuse_insufficient_scope(
 def _is_linked(
     credentials: AccountCredentials | ServiceAccountCredentials | None,
 ) -> TypeGuard[AccountCredentials]:
-    # Its class would bring google-auth along, which is imported late.
+    # Checking its class would import google-auth.
     return hasattr(credentials, "declared_scopes")
 
 
@@ -131,7 +132,7 @@ def _is_scope_error(error: Any) -> bool:
 
 
 def _find_account(credentials: AccountCredentials) -> GoogleAccount | None:
-    """Return the account as it is now: more may have been granted since."""
+    """Return the account as it is stored now: more may have been granted since."""
     rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
     with (
         _closing_new_connection(rows.db),
@@ -144,7 +145,7 @@ def _find_account(credentials: AccountCredentials) -> GoogleAccount | None:
 
 @contextmanager
 def _closing_new_connection(using: str) -> Iterator[None]:
-    """Close a connection that a thread did not have: nobody tells threads of a client's own to."""
+    """Close a connection that was opened in this block, possibly in a thread of a client's own."""
     connection = connections[using]
     came_without = connection.connection is None
     try:

@@ -1,4 +1,4 @@
-"""The API by which a project registers for security events (RISC, version v1beta).
+"""Google's API for registering a receiver of security events (RISC, version v1beta).
 
 See https://developers.google.com/identity/protocols/risc#register_your_receiver.
 """
@@ -25,14 +25,14 @@ _PUSH = "https://schemas.openid.net/secevent/risc/delivery-method/push"
 
 
 class SecurityEventStream:
-    """The security events of a project, as one of its service accounts may configure them.
+    """The security event stream of a project, configured as one of its service accounts.
 
-    Every method raises ``ClientMisconfiguredError`` where Google refuses the account, a
-    ``TokenEndpointError`` for every other refusal of the API's, ``RefreshUnavailableError`` when
-    Google cannot be reached, and ``SettingsError`` for an account that cannot work.
+    Every method raises ``ClientMisconfiguredError`` when Google refuses the account,
+    ``TokenEndpointError`` for any other error response of the API, ``RefreshUnavailableError`` when
+    Google cannot be reached, and ``SettingsError`` when the account's settings are invalid.
 
     Args:
-        account: the name of a service account of the settings, with the role
+        account: the name of a service account in the settings, with the role
             ``roles/riscconfigs.admin``.
     """
 
@@ -40,26 +40,26 @@ class SecurityEventStream:
         self._account = account
 
     def read(self) -> Mapping[str, Any]:
-        """Return what is registered; nothing, if nothing is."""
+        """Return the current registration; empty if there is none."""
         return self._call("GET", _STREAM)
 
     def is_enabled(self) -> bool:
-        """Return whether events are sent."""
+        """Return whether the stream is enabled."""
         return self._call("GET", f"{_STREAM}/status").get("status") == "enabled"
 
     def register(self, url: str) -> None:
-        """Have all events that are of use sent to this address."""
+        """Have all supported events sent to this URL."""
         delivery = {"delivery_method": _PUSH, "url": url}
         content = {"delivery": delivery, "events_requested": list(map(str, EventKind))}
         self._call("POST", f"{_STREAM}:update", content)
         self._set_status("enabled")
 
     def unregister(self) -> None:
-        """Have no events sent any more."""
+        """Disable the stream."""
         self._set_status("disabled")
 
     def verify(self, state: str) -> None:
-        """Have an event sent that says this."""
+        """Request a verification event with this state."""
         self._call("POST", f"{_STREAM}:verify", {"state": state})
 
     def _set_status(self, status: str) -> None:

@@ -1,4 +1,4 @@
-"""Access tokens of service accounts, kept for all processes in Django's cache, sealed."""
+"""Access tokens of service accounts, sealed and shared by all processes in Django's cache."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ..secret import Secret, masked
 
 logger = logging.getLogger("django_google_link")
 
-# Part of every ciphertext: never change it, whatever is renamed.
+# Part of every token's binding: never change it.
 _PURPOSE = "service_account.access_token"
 _SECONDS_OF_A_TURN = 30
 _FAILED = "failed"
@@ -39,7 +39,7 @@ _PAUSE = 0.05  # seconds
 
 @dataclass(frozen=True, kw_only=True)
 class _TokenRequest:
-    """A token that somebody wants: for which account, acting for whom, with which scopes."""
+    """A requested token: its account, subject and scopes."""
 
     settings: ServiceAccountSettings
     subject: str
@@ -47,7 +47,7 @@ class _TokenRequest:
 
     @property
     def key(self) -> str:
-        """Where the token is kept in the cache: for whoever would get the same from Google."""
+        """The cache key, shared by requests for which Google would issue an equivalent token."""
         settings = self.settings
         parts = [
             settings.name,
@@ -63,7 +63,7 @@ class _TokenRequest:
 
     @property
     def binding(self) -> Binding:
-        """What the token is sealed for."""
+        """The binding for which the token is sealed."""
         return Binding(
             purpose=_PURPOSE,
             row_id=self.key,
@@ -75,15 +75,15 @@ class _TokenRequest:
 
 
 def _name_this_machine() -> str:
-    """Return whose default credentials are used here: other machines may have others."""
+    """Identify the default credentials of this machine: other machines may have different ones."""
     return f"{socket.gethostname()} {os.environ.get('GOOGLE_APPLICATION_CREDENTIALS', '')}"
 
 
 @sensitive_variables()
 def cached_service_token(account: ServiceAccount, scopes: Sequence[str]) -> AccessToken | None:
-    """Return the access token that is in the cache, if it is fresh. Never asks Google.
+    """Return the cached access token if it is fresh; makes no request to Google.
 
-    Arguments and errors as :func:`service_token`, but for those of Google's.
+    For the arguments and errors see :func:`service_token`, except for Google's errors.
     """
     cached = _read_cached_token(_make_token_request(account, scopes))
     return cached.token if cached and _is_fresh(cached.token) else None
@@ -93,23 +93,23 @@ def cached_service_token(account: ServiceAccount, scopes: Sequence[str]) -> Acce
 def service_token(
     account: ServiceAccount, scopes: Sequence[str], *, rejected: Secret | None = None
 ) -> AccessToken:
-    """Return an access token that is good for now, from the cache or from Google.
+    """Return a valid access token, from the cache or from Google.
 
-    Of those who ask at the same time, one asks Google, as far as they share a cache. Follows
+    Of concurrent callers that share a cache, one requests the token. Follows
     https://developers.google.com/identity/protocols/oauth2/service-account and RFC 7523.
 
     Args:
-        account: of the settings.
-        scopes: that the token is to have.
-        rejected: a token that an API refused, or that is about to expire.
+        account: the service account.
+        scopes: the scopes of the token.
+        rejected: a token that an API rejected, or that is about to expire.
 
     Raises:
         SubjectNotAllowedError: when the account may not act for this user.
-        ClientMisconfiguredError: when Google refuses the account, or its acting for this user.
-        RefreshUnavailableError: when Google cannot be reached and no other token in the
-            cache lives.
-        SettingsError: (an ``ImproperlyConfigured``) when the settings cannot work.
-        ValueError: when no scope is named.
+        ClientMisconfiguredError: when Google refuses the account, or refuses to let it act for the
+            user.
+        RefreshUnavailableError: when Google cannot be reached and no other valid token is cached.
+        SettingsError: (an ``ImproperlyConfigured``) when the settings are invalid.
+        ValueError: when there are no scopes.
     """
     token_request = _make_token_request(account, scopes)
     cached = _read_cached_token(token_request)
@@ -118,14 +118,14 @@ def service_token(
     deadline = time.monotonic() + conf.http_timeout
     while not _take_turn(token_request) and time.monotonic() < deadline:
         if cached and cached.token.value != rejected and is_unexpired(cached.token.expires_at):
-            return cached.token  # Somebody is seeing to the next one.
+            return cached.token  # Another caller is requesting the next one.
         if _has_failed(token_request):
-            raise RefreshUnavailableError("backing_off", "Google gave no token a moment ago.")
+            raise RefreshUnavailableError("backing_off", "Google issued no token a moment ago.")
         time.sleep(_PAUSE)
         cached = _read_cached_token(token_request)
         if cached and _is_usable(cached, rejected):
             return cached.token
-    # Whoever had the turn before may have brought it since that was read.
+    # The previous holder of the turn may have stored a token since the last read.
     cached = _read_cached_token(token_request)
     if cached and _is_usable(cached, rejected):
         _end_turn(token_request)
@@ -138,7 +138,7 @@ def _request_in_turn(
     token_request: _TokenRequest, cached: _CachedToken | None, rejected: Secret | None
 ) -> AccessToken:
     try:
-        require_key()  # What the cache cannot keep every view would ask for.
+        require_key()  # Without a key no token can be cached.
         token = _request_token(token_request)
     except RefreshUnavailableError:
         _fail_turn(token_request)
@@ -159,13 +159,13 @@ def _make_token_request(account: ServiceAccount, scopes: Sequence[str]) -> _Toke
     settings = get_service_account(account.name)
     subject = settings.admit_subject(account.subject)
     if not scopes:
-        raise ValueError(f"Name the scopes that the service account {account.name!r} is to use.")
+        raise ValueError(f"Pass the scopes for the service account {account.name!r}.")
     return _TokenRequest(settings=settings, subject=subject, scopes=tuple(scopes))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _CachedToken:
-    """A token in the cache, and when one was asked for because an API had refused the last."""
+    """A cached token, and when it was requested because an API had rejected the previous one."""
 
     token: AccessToken
     forced_at: datetime | None
@@ -190,7 +190,7 @@ def _read_cached_token(token_request: _TokenRequest) -> _CachedToken | None:
     try:
         entry = masked(json.loads(unseal(str(sealed), token_request.binding).reveal()), "token")
     except TokenDecryptionError:
-        return None  # None there, or its key was rotated out: Google gives another.
+        return None  # None is cached, or its encryption key is gone.
     forced_at = entry["forced_at"]
     return _CachedToken(
         token=AccessToken(
@@ -213,7 +213,7 @@ def _cache_token(token_request: _TokenRequest, cached: _CachedToken) -> None:
 
 @sensitive_variables()
 def _seal_entry(token_request: _TokenRequest, cached: _CachedToken, expires_at: datetime) -> str:
-    """Return what the cache is to keep. The bare token is gone before the cache is waited for."""
+    """Return the sealed cache entry; the bare token is out of scope before the cache is called."""
     entry = {
         "token": cached.token.value.reveal(),
         "expires_at": expires_at.timestamp(),
@@ -224,17 +224,17 @@ def _seal_entry(token_request: _TokenRequest, cached: _CachedToken, expires_at: 
 
 
 def _take_turn(token_request: _TokenRequest) -> bool:
-    """Return whether it is ours to ask Google; without a cache it is everybody's."""
+    """Return whether this caller may request a token; without a working cache, every caller may."""
     key = f"{token_request.key}.turn"
     with _without_cache_errors():
-        # Where nobody has it and it cannot be taken, the cache keeps nothing: some clients of one
-        # say no where others raise. Or it has just ended: then the token is there by now.
+        # If the key can be neither added nor read, the cache stores nothing: some backends return
+        # False where others raise. Or the turn has just ended: then the token is cached by now.
         return cache.add(key, 1, timeout=_SECONDS_OF_A_TURN) or cache.get(key) is None
     return True
 
 
 def _fail_turn(token_request: _TokenRequest) -> None:
-    """Leave Google alone for a while: a server that hangs would hold up each caller."""
+    """Withhold requests for a while: a server that does not respond would hold up each caller."""
     with _without_cache_errors():
         cache.set(f"{token_request.key}.turn", _FAILED, timeout=_SECONDS_OF_A_TURN)
 
@@ -253,7 +253,7 @@ def _end_turn(token_request: _TokenRequest) -> None:
 
 @contextmanager
 def _without_cache_errors() -> Iterator[None]:
-    """Go on without: it spares requests, and is not needed for any."""
+    """Continue without the cache if it fails: it only saves requests."""
     try:
         yield
     except Exception as error:

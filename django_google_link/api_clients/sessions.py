@@ -1,4 +1,4 @@
-"""The sessions that the helpers hand out, for Google's APIs. Imported late, as requests is."""
+"""``requests`` sessions for Google's APIs. Imported late, like ``requests``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Credentials = AccountCredentials | ServiceAccountCredentials
 
-# After method and address.
+# Among the positional arguments, after method and URL.
 _POSITION_OF_TIMEOUT = 4
 
 
@@ -39,8 +39,8 @@ def open_session_for(
     """Return a session that sends the account's access token.
 
     Args:
-        account: a linked account that is ready, which is not judged again; or a service account.
-        scopes: of a service account's token.
+        account: a linked account, already checked to be ready; or a service account.
+        scopes: the scopes of a service account's token.
 
     Raises:
         ClientMisconfiguredError: as :func:`~.credentials.find_api_endpoint`.
@@ -52,20 +52,20 @@ def open_session_for(
 
 
 class ApiSession(AuthorizedSession):
-    """A ``requests`` session that sends the access token, over connections that all share.
+    """A ``requests`` session that sends the access token, on the shared connection pool.
 
-    What it returns and raises carries no access token: responses are cached and pickled.
+    Its responses and exceptions contain no access token: they may be cached or pickled.
 
     Args:
-        credentials: whose token it is.
-        api_endpoint: of an emulator, to which everything for Google's APIs goes.
+        credentials: the account's credentials.
+        api_endpoint: an emulator that receives all requests to Google's APIs.
     """
 
     def __init__(self, credentials: Credentials, *, api_endpoint: str | None) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
             credentials, refresh_status_codes=(), auth_request=_refuse_request
         )
-        # A .netrc would replace the token; proxies and certificates are the adapter's concern.
+        # A .netrc file would replace the token; the adapter handles proxies and certificates.
         self.trust_env = False
         self.headers["User-Agent"] = conf.user_agent
         adapter = SharedAdapter(api_endpoint)
@@ -75,11 +75,11 @@ class ApiSession(AuthorizedSession):
     def request(  # type: ignore[override]
         self, method: str, url: str, *args: Any, **kwargs: Any
     ) -> Any:
-        """Send a request, as ``requests`` does; and again with another token, if it is refused.
+        """Send a request as ``requests`` does; repeat it with a new token after a 401.
 
         Raises:
-            MissingScopesError: when the API says that a scope is missing, and it is one that is
-                declared.
+            MissingScopesError: when the API reports insufficient scope and a declared scope is
+                missing.
         """
         if len(args) < _POSITION_OF_TIMEOUT:
             kwargs.setdefault("timeout", conf.api_timeout)
@@ -98,11 +98,11 @@ class ApiSession(AuthorizedSession):
         return response
 
     def _send_authorized(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
-        # google-auth would repeat it with files that are at their end.
+        # google-auth would repeat the request without rewinding its files.
         rewind = find_rewinding(*_list_bodies(args, kwargs))
         send = partial(super().request, method, url, *args, **kwargs)
         response = send()
-        # After a redirect the first server may have done what it was asked for.
+        # After a redirect, the first server may already have acted on the request.
         if response.status_code != 401 or response.history:
             return response
         sent = response.request
@@ -116,10 +116,10 @@ class ApiSession(AuthorizedSession):
 
 
 class SharedAdapter(HTTPAdapter):
-    """Lets a session use the pool of the process, by https or to an emulator on this machine.
+    """An adapter on the shared connection pool, for https and for an emulator on this machine.
 
     Args:
-        api_endpoint: of the emulator, if there is one.
+        api_endpoint: the emulator, if there is one.
     """
 
     __attrs__ = [*HTTPAdapter.__attrs__, "_api_endpoint"]
@@ -132,7 +132,7 @@ class SharedAdapter(HTTPAdapter):
         """Send a request.
 
         Raises:
-            requests.RequestException: also where the address is not https.
+            requests.RequestException: also when the URL is not https.
         """
         try:
             request.url = find_address(request.url or "", self._api_endpoint)
@@ -143,7 +143,7 @@ class SharedAdapter(HTTPAdapter):
     def get_connection_with_tls_context(
         self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
-        """Return the connections to the host of a request."""
+        """Return the pooled connections to the host of a request."""
         url = request.url or ""
         try:
             route = find_route(url, proxies=proxies, verify=verify, certificate=cert)
@@ -152,27 +152,26 @@ class SharedAdapter(HTTPAdapter):
             raise ConnectionError(str(error), request=request) from None
 
     def request_url(self, request: PreparedRequest, proxies: Any) -> str:
-        """Return the path: no proxy gets a whole address, since none sees a request."""
+        """Return the path: proxies only tunnel requests, so that none needs an absolute URL."""
         return request.path_url
 
     def cert_verify(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: a connection is known by the certificates that it trusts."""
+        """Do nothing: pooled connections are keyed by the certificates they trust."""
 
     def close(self) -> None:
-        """Do nothing: the connections are not this session's alone."""
+        """Do nothing: the connections are shared."""
 
 
 def without_traceback(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Leave out of an error what lies below: there the access token stands in local variables,
-    which error reports show."""
+    """Remove the frames below from an exception, since error reports show their local variables."""
     try:
         return call(*args, **kwargs)
-    except BaseException as error:  # A worker that takes too long is told to stop by one.
+    except BaseException as error:  # Raised in workers that time out.
         raise cut_frames(error) from error.__cause__
 
 
 def _list_bodies(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Any]:
-    """Yield what a request reads: its data, and its files in any form that ``requests`` takes."""
+    """Yield what a request sends: its data, and its files in any form that ``requests`` accepts."""
     yield args[0] if args else kwargs.get("data")
     files: Any = kwargs.get("files") or ()
     pairs: Iterable[Any] = files.items() if isinstance(files, Mapping) else files
@@ -181,12 +180,12 @@ def _list_bodies(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Any
 
 
 def _refuse_request(*args: Any, **kwargs: Any) -> None:
-    """Stand in for google-auth's transport, which the credentials have no use for."""
+    """Take the place of google-auth's transport, which these credentials do not use."""
     raise NotImplementedError
 
 
 def _strip_response(response: Response) -> None:
-    """Leave the token out of the requests that a response carries along."""
+    """Remove the token from the requests that a response contains."""
     for one in (response, *response.history):
         for prepared in (one.request, one.next):
             _strip_request(prepared)

@@ -1,4 +1,4 @@
-"""Access tokens of either kind of account."""
+"""Access tokens of linked accounts and service accounts."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def get_token(
     scopes: Sequence[str] = (),
     rejected: Secret | None = None,
 ) -> AccessToken:
-    """Return an access token that is good for now.
+    """Return a valid access token.
 
     Args:
-        account: a linked account that is ready, which is not judged again; or a service account.
-        scopes: of a service account's token.
-        rejected: a token that an API refused. It comes back where another one was asked for
+        account: a linked account, already checked to be ready; or a service account.
+        scopes: the scopes of a service account's token.
+        rejected: a token that an API rejected. It is returned again if another one was requested
             less than a minute ago.
 
     Raises:
@@ -40,7 +40,7 @@ def get_token(
     if rejected is None:
         token = stored_access_token(account, leeway=choose_leeway(account))
     if token is None:
-        # After a refusal the row decides: this one may be old, with a token that was refused.
+        # After a rejection the row is read again: this object may contain the rejected token.
         token = fresh_access_token(account, rejected=rejected)
     note_use(account)
     return token

@@ -1,5 +1,14 @@
-"""System checks: what is wrong with the set-up, before a user finds out."""
+"""System checks: they report errors in the configuration before users meet them."""
 
-from . import databases, mistakes, settings, site, tenants, tokens, views
+from . import databases, deployment, installation, mistakes, settings, tenants, tokens, views
 
-__all__ = ["databases", "mistakes", "settings", "site", "tenants", "tokens", "views"]
+__all__ = [
+    "databases",
+    "deployment",
+    "installation",
+    "mistakes",
+    "settings",
+    "tenants",
+    "tokens",
+    "views",
+]

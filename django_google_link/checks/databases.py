@@ -1,4 +1,4 @@
-"""How the database isolates transactions: ``manage.py check --database default``."""
+"""Checks of how databases isolate transactions: ``manage.py check --database default``."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _READ_COMMITTED = 'Set "isolation_level" to read committed in the OPTIONS of the
 
 @register(Tags.database)
 def check_isolation(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Check that tokens which other workers store are seen here."""
+    """Check that a transaction sees the tokens that other workers store."""
     return [message for alias in databases or () for message in _check_database(alias)]
 
 
 def _check_database(alias: str) -> Iterator[CheckMessage]:
     connection = connections[alias]
     vendor, is_atomic = connection.vendor, connection.settings_dict["ATOMIC_REQUESTS"]
-    # SQLite has one writer at a time, and no second connection would help.
+    # SQLite has one writer at a time: a second connection would not help.
     if vendor == "sqlite" or router.db_for_write(GoogleAccount) != alias:
         return
     try:
         level = read_isolation_level(alias)
     except DatabaseError:
-        return  # That it cannot be reached is for Django to tell.
+        return  # Django reports a database that cannot be reached.
     if level == "read uncommitted" and vendor == "mysql":
         yield warning(
             "W015",
             f"The transactions of the database {alias!r} are READ UNCOMMITTED: a token may be used "
-            "that its transaction takes back.",
+            "although its transaction is rolled back.",
             hint=_READ_COMMITTED,
         )
     if not is_atomic or level not in SNAPSHOT_LEVELS:
@@ -46,13 +46,13 @@ def _check_database(alias: str) -> Iterator[CheckMessage]:
         yield warning(
             "W014",
             f"The transactions of the database {alias!r} are SERIALIZABLE: with ATOMIC_REQUESTS "
-            "each view locks the accounts that it reads, others cannot refresh them meanwhile.",
+            "each view locks the accounts that it reads, and other workers cannot refresh them.",
             hint=_READ_COMMITTED,
         )
     elif not read_or_default(lambda: conf.refresh_using, None):
         yield warning(
             "W014",
             f"The transactions of the database {alias!r} are {level.upper()}: with ATOMIC_REQUESTS "
-            "a view does not see the token that another worker fetches for it, and fails instead.",
+            "a view does not see a token that another worker fetches meanwhile, and fails.",
             hint="Set REFRESH_USING to a second connection to the same database.",
         )

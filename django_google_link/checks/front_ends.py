@@ -1,4 +1,4 @@
-"""The addresses of front ends: what Google would refuse is found before a user meets it.
+"""Checks of the settings of front ends, such as addresses that Google does not accept.
 
 See https://developers.google.com/identity/protocols/oauth2/web-server#uri-validation.
 """
@@ -24,7 +24,7 @@ _TRAVERSAL = re.compile(r"[/\\\\]\.\.")
 
 
 def check_front_end(client: OAuthClient) -> Iterator[CheckMessage]:
-    """Find what cannot work, or works against nobody's expectation, in one client's settings."""
+    """Check the settings of one client's front ends."""
     front_end = read_or_default(partial(get_front_end, client.name), None)
     if front_end is None:
         return
@@ -34,7 +34,7 @@ def check_front_end(client: OAuthClient) -> Iterator[CheckMessage]:
 
 
 def list_front_end_uris(client: OAuthClient) -> tuple[str, ...]:
-    """Return the pages at which answers to a client may arrive."""
+    """Return the pages of a client's front ends to which responses may be sent."""
     front_end = read_or_default(partial(get_front_end, client.name), None)
     return front_end.redirect_uris if front_end else ()
 
@@ -51,8 +51,8 @@ def _check_addresses(client: OAuthClient, front_end: FrontEnd) -> Iterator[Check
                 yield error(
                     "E048",
                     f"{address!r} in {key} of the client {client.name!r} {problem}: Google "
-                    "would refuse it.",
-                    hint="Use an https address with a domain, as it is registered at Google; "
+                    "does not accept it.",
+                    hint="Use an https address with a domain, exactly as registered at Google; "
                     "http is allowed for localhost only.",
                 )
                 continue
@@ -60,15 +60,15 @@ def _check_addresses(client: OAuthClient, front_end: FrontEnd) -> Iterator[Check
             if written != address:
                 yield warning(
                     "W034",
-                    f"{address!r} in {key} of the client {client.name!r} is not how browsers "
-                    f"write it: a page there says that it is {written!r}, and they are compared "
-                    "to the letter.",
+                    f"{address!r} in {key} of the client {client.name!r} is not in the form that "
+                    f"browsers use: a page there sends {written!r}, and the two are compared "
+                    "exactly.",
                     hint="Write it as browsers do, here and at Google.",
                 )
 
 
 def find_problem(address: str) -> str:
-    """Return what Google would refuse in an address; nothing, if it would take it."""
+    """Return why Google does not accept an address, or an empty string if it does."""
     try:
         parts = urlsplit(address)
         host, _port = parts.hostname or "", parts.port
@@ -91,7 +91,7 @@ def find_problem(address: str) -> str:
 
 
 def _write_as_browsers_do(address: str, *, with_path: bool) -> str:
-    """Return ``location.origin``, and ``location.pathname`` if wanted, of a page at an address."""
+    """Return the ``location.origin`` of a page, followed by its path if ``with_path``."""
     parts = urlsplit(address)
     default = {"http": ":80", "https": ":443"}[parts.scheme]
     origin = f"{parts.scheme}://{parts.netloc.lower().removesuffix(default)}"
@@ -112,7 +112,7 @@ def _check_registration(client: OAuthClient, front_end: FrontEnd) -> Iterator[Ch
             yield warning(
                 "W019",
                 f"{uri} in FRONT_END_REDIRECT_URIS of the client {client.name!r} is not "
-                "among those in its secrets file.",
+                "listed in its secrets file.",
                 hint="Add it to the client in the Google console and download the file again.",
             )
 
@@ -121,21 +121,22 @@ def _check_modes(client: OAuthClient, front_end: FrontEnd) -> Iterator[CheckMess
     if front_end.modes and not client.is_google:
         yield error(
             "E049",
-            f"FRONT_END_MODES of the client {client.name!r} are Google's own, and it is not.",
-            hint="Leave them out: its front ends use the redirect.",
+            f"FRONT_END_MODES of the client {client.name!r} work with Google only, and its "
+            "provider is another.",
+            hint="Remove them: its front ends use the redirect.",
         )
     if IDENTITY_SERVICES not in front_end.modes:
         return
     if not front_end.origins and not front_end.sends_postmessage:
         yield error(
             "E049",
-            f"The client {client.name!r} allows Google's script, and no origin that may run it.",
+            f"The client {client.name!r} allows Google's script, but no origin that may run it.",
             hint='Add FRONT_END_ORIGINS: ["https://app.example.com"].',
         )
     if not front_end.redirect_uris:
         yield warning(
             "W020",
-            f"The client {client.name!r} allows Google's script, and has no page to which "
-            "to send users whom Google has to ask again: the script cannot.",
+            f"The client {client.name!r} allows Google's script, but has no page for the redirect, "
+            "which is needed whenever Google has to ask for consent again.",
             hint="Add FRONT_END_REDIRECT_URIS.",
         )

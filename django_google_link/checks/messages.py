@@ -1,4 +1,4 @@
-"""Messages with the ids of this app."""
+"""Check messages with the ids of this app."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ NAMESPACE = "django_google_link"
 
 
 def error(id: str, message: str, *, hint: str) -> CheckMessage:
-    """Return what keeps the app from working."""
+    """Return an error: the app cannot work."""
     return Error(message, hint=hint, id=f"{NAMESPACE}.{id}")
 
 
 def warning(id: str, message: str, *, hint: str) -> CheckMessage:
-    """Return what will go wrong one day."""
+    """Return a warning: the app works, but something is unsafe or will fail in some cases."""
     return Warning(message, hint=hint, id=f"{NAMESPACE}.{id}")

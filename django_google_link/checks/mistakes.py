@@ -1,4 +1,4 @@
-"""What can be read and looks wrong: values that were mixed up, and scopes that are misspelt."""
+"""Checks of values that are valid but look wrong: mixed-up credentials, misspelt scopes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Tags, register
 from django.views.decorators.debug import sensitive_variables
 
-from ..conf.clients import OAuthClient, get_client
+from ..conf.clients import OAuthClient, list_clients
 from ..conf.django import django_conf
 from ..conf.scope_spelling import find_scope_mistake, find_scope_suspicion
 from ..conf.service_accounts import ServiceAccountSettings, get_service_account
@@ -27,10 +27,10 @@ _PLACEHOLDER = (
     r"(?i:(your|the|insert|enter|put|replace|todo|fixme|dummy|none|null|undefined)(?![a-z])"
     r"|.*(<|>|\.\.\.|…|xxx|example|placeholder|change.?me|\$\{|\{\{|client_?id|client_secret))"
 )
-#: A secret that Google has made: by chance it may hold three letters of those.
+#: A secret that Google has generated: it may contain "xxx" by chance.
 _GENUINE = r"GOCSPX-(?!.*(.)\1{5})[\w-]{28}$"
 
-#: Of a client id and a client secret, what they are not.
+#: What a client id or a client secret was mixed up with.
 _ID_MISTAKES = (
     (r"GOCSPX-", "is a client secret"),
     (r"AIza", "is an API key"),
@@ -44,21 +44,23 @@ _SECRET_MISTAKES = (
     (rf"(?!{_GENUINE})({_PLACEHOLDER})", "is a placeholder"),
 )
 
-#: Whose accounts are of no Workspace, so that no ID token of theirs names a domain.
+#: Domains of consumer accounts, whose ID tokens have no ``hd`` claim.
 _CONSUMER_DOMAINS = frozenset({"gmail.com", "googlemail.com"})
 
 
 @register(Tags.security)
 def check_mistakes(**kwargs: Any) -> list[CheckMessage]:
-    """Check what only a reader would notice."""
-    clients: Mapping[str, Any] = read_or_default(lambda: conf.clients, {})
-    messages: list[CheckMessage] = []
-    for name in clients:
-        client = read_or_default(partial(get_client, name), None)
-        if client is not None:
-            for check in _CLIENT_CHECKS:
-                messages += check(client)
-    return [*messages, *_check_files(clients), *_check_service_accounts()]
+    """Check for values that are valid but cannot be intended."""
+    return [
+        *(
+            message
+            for client in list_clients()
+            for check in _CLIENT_CHECKS
+            for message in check(client)
+        ),
+        *_check_files(),
+        *_check_service_accounts(),
+    ]
 
 
 @sensitive_variables()
@@ -84,23 +86,24 @@ def _warn_of(client: OAuthClient, key: str, what: str) -> CheckMessage:
 
 
 def _check_params(client: OAuthClient) -> Iterator[CheckMessage]:
-    """Find what was right for the libraries of ten years ago."""
+    """Find parameters that prevent a refresh token, or do not restrict what they seem to."""
     if not client.is_google:
         return
     params = client.authorization_params
     if "approval_prompt" in params or params.get("access_type", "offline") != "offline":
         yield warning(
             "W018",
-            f"AUTHORIZATION_PARAMS of the client {client.name!r} bring no refresh token.",
-            hint="Remove approval_prompt and access_type: Google now uses prompt, and offline "
-            "access is always requested.",
+            f"AUTHORIZATION_PARAMS of the client {client.name!r} prevents Google from issuing a "
+            "refresh token.",
+            hint="Remove approval_prompt and access_type: prompt has replaced the former, and "
+            "offline access is always requested.",
         )
     if "hd" in params:
         yield warning(
             "W036",
-            f"AUTHORIZATION_PARAMS of the client {client.name!r} has hd, which Google takes for a "
-            "wish: accounts of other domains can be linked.",
-            hint=f'Use "HOSTED_DOMAIN": "{params["hd"]}", which is sent too, and checked.',
+            f"AUTHORIZATION_PARAMS of the client {client.name!r} has hd, which is only a hint to "
+            "Google: accounts of other domains can be linked.",
+            hint=f'Use "HOSTED_DOMAIN": "{params["hd"]}", which is sent as hd and verified.',
         )
 
 
@@ -118,24 +121,24 @@ def _check_redirect_uris(client: OAuthClient) -> Iterator[CheckMessage]:
     if client.type == "web" and not client.redirect_uris and not client.redirect_uri:
         yield warning(
             "W025",
-            f"The secrets file of the client {client.name!r} lists no redirect URI, so that Google "
-            "answers redirect_uri_mismatch.",
+            f"The secrets file of the client {client.name!r} lists no redirect URI: Google will "
+            "respond with redirect_uri_mismatch.",
             hint="Add the address of the callback to the client in the Google console, such as "
             "http://localhost:8000/google/callback/, and download the file again.",
         )
 
 
 def _check_redirect_uri(client: OAuthClient) -> Iterator[CheckMessage]:
-    """Find what the Google console does not let anybody register."""
+    """Find a redirect URI that cannot be registered in the Google console."""
     uri = client.redirect_uri
     if not uri or not client.is_google or is_loopback(client.token_endpoint):
         return
     if problem := find_problem(uri):
         yield error(
             "E048",
-            f"{uri!r} in REDIRECT_URI of the client {client.name!r} {problem}: Google would "
-            "refuse it.",
-            hint="Use an https address with a domain, as it is registered at Google; http is "
+            f"{uri!r} in REDIRECT_URI of the client {client.name!r} {problem}: Google does not "
+            "accept it.",
+            hint="Use an https address with a domain, exactly as registered at Google; http is "
             "allowed for localhost only.",
         )
 
@@ -144,14 +147,15 @@ def _check_domains(client: OAuthClient) -> Iterator[CheckMessage]:
     for domain in _CONSUMER_DOMAINS.intersection(client.hosted_domains):
         yield warning(
             "W026",
-            f"HOSTED_DOMAIN of the client {client.name!r} is {domain}, which no account has: it is "
-            "for Google Workspace.",
-            hint="Leave it out: any Google Account may be linked then.",
+            f"HOSTED_DOMAIN of the client {client.name!r} is {domain}, which matches no account: "
+            "hosted domains are those of Google Workspace.",
+            hint="Remove it to accept any Google Account.",
         )
 
 
-def _check_files(clients: Mapping[str, Any]) -> Iterator[CheckMessage]:
-    """Find files with secrets that the web server hands out, and settings beside a file."""
+def _check_files() -> Iterator[CheckMessage]:
+    """Find secrets in a directory that is served, and credentials that are ignored."""
+    clients: Mapping[str, Any] = read_or_default(lambda: conf.clients, {})
     accounts: Mapping[str, Any] = read_or_default(lambda: conf.service_accounts, {})
     paths = [
         (f"the client {name!r}", item.get("CLIENT_SECRETS_FILE")) for name, item in clients.items()
@@ -163,8 +167,8 @@ def _check_files(clients: Mapping[str, Any]) -> Iterator[CheckMessage]:
         if isinstance(path, str | os.PathLike) and _is_public(path):
             yield error(
                 "E065",
-                f"The file {path} of {owner} is in a directory that is served to everybody.",
-                hint="Keep it outside of MEDIA_ROOT, STATIC_ROOT and STATICFILES_DIRS, and make a "
+                f"The file {path} of {owner} is in a directory that is publicly served.",
+                hint="Move it out of MEDIA_ROOT, STATIC_ROOT and STATICFILES_DIRS, and create a "
                 "new secret in the Google console if the site was public.",
             )
     for name, settings in clients.items():
@@ -172,9 +176,9 @@ def _check_files(clients: Mapping[str, Any]) -> Iterator[CheckMessage]:
         if settings.get("CLIENT_SECRETS_FILE") and beside:
             yield warning(
                 "W027",
-                f"{' and '.join(beside)} of the client {name!r} are not read: its "
-                "CLIENT_SECRETS_FILE has them.",
-                hint="Leave out the one or the other.",
+                f"{' and '.join(beside)} of the client {name!r} will be ignored: it has a "
+                "CLIENT_SECRETS_FILE.",
+                hint="Remove one or the other.",
             )
 
 
@@ -201,8 +205,8 @@ def _check_principal(account: ServiceAccountSettings) -> Iterator[CheckMessage]:
             "W028",
             f"IMPERSONATE of the service account {account.name!r} is {address}, which is not the "
             "address of a service account.",
-            hint="Use that of the service account, …iam.gserviceaccount.com. The users for "
-            "whom it acts belong in SUBJECTS.",
+            hint="Use the service account's address, …iam.gserviceaccount.com. The users whom it "
+            "impersonates belong in SUBJECTS.",
         )
 
 
@@ -212,8 +216,8 @@ def _check_private_key(account: ServiceAccountSettings) -> Iterator[CheckMessage
     if isinstance(key, Secret) and not key.reveal().lstrip().startswith("-----BEGIN "):
         yield warning(
             "W037",
-            f"The private_key of the service account {account.name!r} is none in PEM.",
-            hint='Use it as it is in Google\'s file, from "-----BEGIN PRIVATE KEY-----" on.',
+            f"The private_key of the service account {account.name!r} is not in PEM format.",
+            hint='Copy it from Google\'s file, from "-----BEGIN PRIVATE KEY-----" on.',
         )
 
 

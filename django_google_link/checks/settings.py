@@ -1,4 +1,4 @@
-"""The keys of ``GOOGLE_LINK``, one by one."""
+"""Checks of the setting ``GOOGLE_LINK``, key by key."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _SETTINGS = (
 
 @register(Tags.security)
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
-    """Check that every key of ``GOOGLE_LINK`` can work."""
+    """Check that every key of ``GOOGLE_LINK`` is valid."""
     try:
         names = conf.keys
     except SettingsError as problem:
@@ -142,7 +142,7 @@ _PLACES = (
 
 
 def _check_other_settings() -> Iterator[CheckMessage]:
-    """Find keys that stand beside ``GOOGLE_LINK``, as other packages have theirs."""
+    """Find keys that are written as settings of their own: ``GOOGLE_LINK_SCOPES``."""
     for name in list_setting_names():
         key = name.removeprefix("GOOGLE_LINK_")
         if key != name and key in {*KEYS, *clients.KEYS}:
@@ -158,7 +158,7 @@ def _check_request_attribute() -> Iterator[CheckMessage]:
     if iskeyword(name) or (name and hasattr(HttpRequest(), name)):
         yield error(
             "E005",
-            f'GOOGLE_LINK["REQUEST_ATTRIBUTE"] is {name!r}, which a request has already.',
+            f'GOOGLE_LINK["REQUEST_ATTRIBUTE"] is {name!r}, an attribute of every request.',
             hint='Use a name such as "google".',
         )
 
@@ -168,19 +168,19 @@ def _check_encryption_keys() -> Iterator[CheckMessage]:
         if key.reveal() in django_conf.secret_keys:
             yield warning(
                 "W002",
-                f"Encryption key {position} is the SECRET_KEY too.",
+                f"Encryption key {position} is also the SECRET_KEY.",
                 hint="Generate a separate key, so that one leak does not compromise both.",
             )
         elif _is_weak(key):
             yield warning(
                 "W003",
-                f"Encryption key {position} was not made at random.",
-                hint="Make one with manage.py google_link_generate_key.",
+                f"Encryption key {position} is not random.",
+                hint="Generate one with manage.py google_link_generate_key.",
             )
 
 
 def _check_extras() -> Iterator[CheckMessage]:
-    """Look for what key services need, without importing it: that takes a second."""
+    """Find extras that are not installed, without importing the key services: that is slow."""
     for service in sorted({key.service for key in _read_wrapped_keys()}):
         if lacks_extra(service):
             yield _make_message(make_missing_extra(service))
@@ -188,7 +188,7 @@ def _check_extras() -> Iterator[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def check_wrapped_keys(**kwargs: Any) -> list[CheckMessage]:
-    """Check that each wrapped key can be unwrapped by this process, now."""
+    """Check that this process can unwrap each wrapped key."""
     wrapped = _read_wrapped_keys()
     messages = list(_find_errors(key.load for key in wrapped if not lacks_extra(key.service)))
     ids = read_or_default(key_ids, ()) if wrapped else ()
@@ -196,8 +196,8 @@ def check_wrapped_keys(**kwargs: Any) -> list[CheckMessage]:
         messages.append(
             warning(
                 "W033",
-                f"The encryption key {key_id} is in plain text, beside others that are wrapped.",
-                hint="Take it out as soon as google_link_rotate_keys says that 0 are left.",
+                f"The encryption key {key_id} is in plain text, although others are wrapped.",
+                hint="Remove it as soon as google_link_rotate_keys reports that 0 are left.",
             )
         )
     return messages
@@ -212,8 +212,8 @@ def _check_default_client() -> Iterator[CheckMessage]:
     if names and "default" not in names and "CLIENT_RESOLVER" not in conf.keys:
         yield warning(
             "W005",
-            "There is no client 'default', which is used if none is named.",
-            hint=f"Give that name to one of {', '.join(names)}, or name one wherever you use it.",
+            "There is no client 'default', which is used wherever no client is named.",
+            hint=f"Rename one of {', '.join(names)}, or name a client wherever you use one.",
         )
 
 
@@ -225,11 +225,11 @@ def _check_repeated_keys() -> Iterator[CheckMessage]:
             yield warning(
                 "W035",
                 f"Encryption key {position} is the same as key {first}.",
-                hint="Leave one of them out; manage.py google_link_generate_key makes another.",
+                hint="Remove one of them; manage.py google_link_generate_key generates another.",
             )
 
 
 def _is_weak(key: Secret) -> bool:
-    """Tell whether the bytes repeat or are typed text: 32 random bytes do neither."""
+    """Return whether the bytes repeat or are ASCII text: 32 random bytes are neither."""
     data = None if is_wrapped(key) else read_or_default(partial(decode_key, key), None)
     return data is not None and (len(set(data)) < 16 or data.isascii())

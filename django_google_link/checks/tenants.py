@@ -1,4 +1,4 @@
-"""Whose tables are whose, where each tenant has a schema of its own."""
+"""A check of projects in which each tenant has its own schema."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .messages import error
 
 @register(Tags.models)
 def check_tables_of_tenants(**kwargs: Any) -> list[CheckMessage]:
-    """Check that links are not shared by tenants whose users are not."""
+    """Check that tenants do not share links unless they share users."""
     users, links = get_user_model()._meta.app_config.name, GoogleAccount._meta.app_config.name
     tenants_apps = django_conf.tenants_apps
     if not _has_app(users, tenants_apps) or _has_app(links, tenants_apps):
@@ -23,13 +23,13 @@ def check_tables_of_tenants(**kwargs: Any) -> list[CheckMessage]:
     return [
         error(
             "E066",
-            f"All tenants share the tables of {links}, and each has users of its own: one tenant's "
-            "user would have the links of another tenant's user of the same number.",
-            hint=f"Put {links!r} into TENANT_APPS, beside {users!r}.",
+            f"All tenants share the tables of {links}, but each has its own users: users of two "
+            "tenants with the same primary key would share their links.",
+            hint=f"Add {links!r} to TENANT_APPS, next to {users!r}.",
         )
     ]
 
 
 def _has_app(name: str, apps: Collection[str]) -> bool:
-    """Return whether an app is named, or its ``AppConfig``."""
+    """Return whether an app is listed, by its name or by its ``AppConfig``."""
     return any(app == name or app.startswith(f"{name}.apps.") for app in apps)

@@ -1,4 +1,4 @@
-"""What is stored, beside the keys that are configured: ``manage.py check --database default``."""
+"""Checks that the keys of stored tokens are configured: ``manage.py check --database default``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .messages import warning
 
 @register(Tags.database)
 def check_stored_keys(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Check that every key is configured that a stored token needs."""
+    """Check that every key that stored tokens need is configured."""
     if not list_configured_keys():
-        return []  # Another check says what is wrong with the keys.
+        return []  # Another check reports missing or invalid keys.
     return [message for alias in databases or () for message in _check_database(alias)]
 
 
@@ -29,7 +29,7 @@ def _check_database(alias: str) -> Iterator[CheckMessage]:
     try:
         counts = read_overview(using=alias).unknown_keys
     except DatabaseError:
-        return  # Its tables are not there yet.
+        return  # The tables do not exist yet.
     for key, count in counts.items():
         yield warning(
             "W007",

@@ -1,4 +1,4 @@
-"""What the views of the URLconf ask for: what cannot be refused when they are imported."""
+"""Checks of the options of views, as far as they cannot be validated when views are imported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @register(Tags.urls)
 def check_views(**kwargs: Any) -> list[CheckMessage]:
     """Check the options of decorators, mixins and permissions."""
-    # For requests, and not needed where a process only starts.
+    # Imported late: a process that only starts does not need it.
     from ..web.view_scopes import list_named_scopes
 
     if not django_conf.has_urls:
@@ -34,7 +34,7 @@ def check_views(**kwargs: Any) -> list[CheckMessage]:
 
 
 def _check_classes() -> Iterator[CheckMessage]:
-    """Find what a mixin would have refused: permissions read the options of any class."""
+    """Validate the options of classes without a mixin: permissions read them from any class."""
     from ..web.view_options import require_sound_class
     from ..web.view_scopes import list_view_classes
 
@@ -54,7 +54,7 @@ def _check_client(view: ViewScopes) -> Iterator[CheckMessage]:
         yield error(
             "E063",
             f"{view.view} names the client {view.client!r}, which is not in CLIENTS.",
-            hint=f"There is {', '.join(sorted(known))}.",
+            hint=f"Known clients: {', '.join(sorted(known))}.",
         )
 
 
@@ -62,12 +62,12 @@ def _check_scopes(view: ViewScopes) -> Iterator[CheckMessage]:
     try:
         client = get_client(view.client or "default")
     except SettingsError:
-        return  # Another check says what is wrong with it.
+        return  # Another check reports the invalid client.
     if view.client is None and "CLIENT_RESOLVER" in conf.keys:
         return
     for scope in dict.fromkeys((*view.scopes, *view.optional_scopes)):
         if scope in client.scopes:
-            continue  # It is told once, of the client.
+            continue  # Reported once, for the client.
         problem = find_scope_mistake(scope, is_google=client.is_google)
         if not problem and client.is_google:
             problem = find_scope_suspicion(scope)

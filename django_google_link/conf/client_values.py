@@ -1,6 +1,6 @@
-"""The values of one client in ``CLIENTS``, each read into what it stands for.
+"""Readers of the settings of one client in ``CLIENTS``.
 
-Each function returns what it reads, and raises a ``SettingsError`` that names the client.
+Each function returns the value of one setting, or raises a ``SettingsError`` naming the client.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .json_file import explain_failure
 from .secrets_file import read_secrets_file
 from .validators import strip_invisible
 
-#: What the flow itself sets: overriding these would break it or its protection.
+#: Parameters that the flow itself sets: overriding them would break it or its security.
 RESERVED_PARAMS = frozenset(
     {
         "client_id",
@@ -36,16 +36,16 @@ RESERVED_PARAMS = frozenset(
     }
 )
 
-#: What the columns hold that say whose a token is.
+#: The length of the columns that store the client id and the issuer of each token.
 _MAX_LENGTH = 255
 
-#: What ``HOSTED_DOMAIN`` is read into where accounts of any Workspace will do.
+#: The value of ``HOSTED_DOMAIN`` that accepts accounts of any Google Workspace domain.
 ANY_DOMAIN = ("*",)
 _DOMAIN = re.compile(r"[^\s@*/,:.]+(\.[^\s@*/,:.]+)+")
 
 
 def read_credentials(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return where the client id and secret are: its secrets file, or its own settings."""
+    """Return the mapping with the client id and secret: its secrets file, or its settings."""
     path = settings.get("CLIENT_SECRETS_FILE")
     if path:
         return _read_file(name, path)
@@ -56,19 +56,19 @@ def read_credentials(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any
         raise SettingsError(
             "E012",
             f"The client {name!r} has no credentials.",
-            hint="Give it CLIENT_SECRETS_FILE, or both CLIENT_ID and CLIENT_SECRET. Are the "
-            "environment variables set that they come from?",
+            hint="Set CLIENT_SECRETS_FILE, or both CLIENT_ID and CLIENT_SECRET. If they come from "
+            "environment variables, check that these are set.",
         )
     missing = "CLIENT_SECRET" if known == ["CLIENT_ID"] else "CLIENT_ID"
     raise SettingsError(
         "E012",
-        f"The client {name!r} has a {known[0]}, and its {missing} is missing, empty or not text.",
-        hint="Is the environment variable set that it comes from?",
+        f"The client {name!r} has a {known[0]}, but its {missing} is missing, empty or not text.",
+        hint="If it comes from an environment variable, check that this is set.",
     )
 
 
 def read_client_id(name: str, value: Any) -> str:
-    """Return ``CLIENT_ID``, which each link stores."""
+    """Return ``CLIENT_ID``, which is stored with each link."""
     if not isinstance(value, str):
         raise SettingsError(
             "E012",
@@ -79,18 +79,18 @@ def read_client_id(name: str, value: Any) -> str:
 
 
 def require_storable(name: str, key: str, value: str) -> str:
-    """Refuse what is longer than its column: databases would refuse the link, or cut it off."""
+    """Reject a value that is longer than its column: databases would raise or truncate."""
     if len(value) <= _MAX_LENGTH:
         return value
     raise SettingsError(
         "E012",
         f"{key} of the client {name!r} is longer than {_MAX_LENGTH} characters.",
-        hint="Copy it again: each link stores it.",
+        hint="Copy it again: it is stored with each link.",
     )
 
 
 def read_secret(name: str, value: Any) -> Secret:
-    """Return ``CLIENT_SECRET``, which was wrapped when the settings were read."""
+    """Return ``CLIENT_SECRET``, which became a ``Secret`` when the settings were read."""
     if isinstance(value, Secret):
         return Secret(_read_visible(name, "CLIENT_SECRET", value.reveal()))
     raise SettingsError(
@@ -102,7 +102,7 @@ def read_secret(name: str, value: Any) -> Secret:
 
 @sensitive_variables()
 def _read_visible(name: str, key: str, value: str) -> str:
-    """Return a value without what cannot be seen around it. Within it nobody would find that."""
+    """Return a value without invisible characters around it; reject those within it."""
     value = strip_invisible(value)
     if value.isprintable():
         return value
@@ -111,12 +111,12 @@ def _read_visible(name: str, key: str, value: str) -> str:
         "E012",
         f"{key} of the client {name!r} has the character U+{ord(value[position]):04X} at "
         f"position {position + 1}.",
-        hint="It cannot be seen: copy the value again.",
+        hint="This character is invisible: copy the value again.",
     )
 
 
 def read_scopes(name: str, value: Any) -> tuple[str, ...]:
-    """Return ``SCOPES``, given as text or as a list."""
+    """Return ``SCOPES``, given as a string or a list of strings."""
     try:
         return parse_scopes(value)
     except TypeError:
@@ -128,9 +128,9 @@ def read_scopes(name: str, value: Any) -> tuple[str, ...]:
 
 
 def read_hosted_domains(name: str, value: Any) -> tuple[str, ...]:
-    """Return ``HOSTED_DOMAIN``, the values of ``hd`` that ID tokens may have; ``"*"`` is any.
+    """Return ``HOSTED_DOMAIN``: the accepted values of the ``hd`` claim, or ``ANY_DOMAIN``.
 
-    Empty, where accounts need not be of a Workspace.
+    An empty tuple accepts every account, including those outside Google Workspace.
     """
     if value is None:
         return ()
@@ -145,12 +145,12 @@ def read_hosted_domains(name: str, value: Any) -> tuple[str, ...]:
         "E016",
         f"HOSTED_DOMAIN of the client {name!r} is {value!r}.",
         hint=f'{_suggest_domains(value)}Use a domain such as "example.com", a list of them, or '
-        '"*" for any Workspace; or leave it out.',
+        '"*" for any Google Workspace domain; or remove it.',
     )
 
 
 def _suggest_domains(value: Any) -> str:
-    """Return which domains are meant by an address, or by several in one text."""
+    """Return a suggestion for a value that contains an e-mail address, a URL or several domains."""
     parts = re.split(r"[,;\s]+", value.lower()) if isinstance(value, str) else []
     names = [re.sub(r"^(https?://|.*@)+|[/:].*$", "", part) for part in parts]
     domains = [name for name in names if _DOMAIN.fullmatch(name)]
@@ -161,7 +161,7 @@ def _suggest_domains(value: Any) -> str:
 
 
 def read_params(name: str, value: Any) -> Mapping[str, str]:
-    """Return ``AUTHORIZATION_PARAMS``, none of which the flow sets itself."""
+    """Return ``AUTHORIZATION_PARAMS``. Reject parameters that the flow sets itself."""
     if not isinstance(value, Mapping) or not all(
         isinstance(key, str) and isinstance(item, str) for key, item in value.items()
     ):
@@ -175,14 +175,14 @@ def read_params(name: str, value: Any) -> Mapping[str, str]:
         raise SettingsError(
             "E017",
             f"AUTHORIZATION_PARAMS of the client {name!r} sets {', '.join(reserved)}.",
-            hint="Leave these out: the flow sets them itself, include_granted_scopes as "
-            "INCLUDE_GRANTED_SCOPES says.",
+            hint="Remove them: the flow sets them itself, include_granted_scopes according to "
+            "INCLUDE_GRANTED_SCOPES.",
         )
     if "none" in value.get("prompt", "").split():
         raise SettingsError(
             "E017",
-            f"AUTHORIZATION_PARAMS of the client {name!r} forbids to ask for consent.",
-            hint='Leave "none" out of prompt.',
+            f"AUTHORIZATION_PARAMS of the client {name!r} does not allow asking for consent.",
+            hint='Remove "none" from prompt.',
         )
     return value
 
@@ -199,7 +199,7 @@ def read_include_granted_scopes(name: str, value: Any) -> bool:
 
 
 def describe_client(name: str) -> str:
-    """Return how messages speak of a client."""
+    """Return how error messages refer to a client."""
     return f"the client {name!r}"
 
 
@@ -207,8 +207,8 @@ def _read_file(name: str, path: Any) -> Mapping[str, Any]:
     if isinstance(path, Secret):
         raise SettingsError(
             "E013",
-            f"CLIENT_SECRETS_FILE of the client {name!r} is the content of a file.",
-            hint="Give the path of the file, or CLIENT_ID and CLIENT_SECRET.",
+            f"CLIENT_SECRETS_FILE of the client {name!r} is the content of a file, not a path.",
+            hint="Use the path of the file, or CLIENT_ID and CLIENT_SECRET.",
         )
     try:
         return read_secrets_file(path)
@@ -216,7 +216,7 @@ def _read_file(name: str, path: Any) -> Mapping[str, Any]:
         raise SettingsError(
             "E013",
             f"There is no secrets file {path} for the client {name!r}{_say_where(path)}.",
-            hint="Put the JSON file from the Google console there, or correct the path.",
+            hint="Save the JSON file from the Google console there, or correct the path.",
         ) from None
     except (OSError, TypeError, ValueError) as error:
         raise SettingsError(
@@ -224,12 +224,12 @@ def _read_file(name: str, path: Any) -> Mapping[str, Any]:
             f"The secrets file {path} of the client {name!r} cannot be used: "
             f"{explain_failure(error)}.",
             hint="Download the JSON file again from the Google console: "
-            'Clients, the client of type "Web application", its download button.',
+            'Clients, the client of type "Web application", download button.',
         ) from None
 
 
 def _say_where(path: Any) -> str:
-    """Return where a relative path leads to: it depends on where the process was started."""
+    """Return, for a relative path, the directory from which it is resolved."""
     if os.path.isabs(path):
         return ""
     return f" (in {os.getcwd()}, where this process was started)"

@@ -1,4 +1,4 @@
-"""OAuth clients: this site's registrations at Google, with the endpoints they talk to."""
+"""OAuth clients: this site's registrations with Google or another provider."""
 
 from __future__ import annotations
 
@@ -77,67 +77,67 @@ KEYS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class OAuthClient:
-    """One client of ``GOOGLE_LINK["CLIENTS"]``, ready for use."""
+    """A client in ``GOOGLE_LINK["CLIENTS"]``, with its settings validated."""
 
     name: str
     client_id: str
     client_secret: Secret
     scopes: tuple[str, ...]
-    #: Empty, like the token endpoint, until the issuer's metadata is read.
+    #: Empty, like the token endpoint, until the issuer's metadata has been fetched.
     authorization_endpoint: str
     token_endpoint: str
-    #: ``None`` where the provider has none: then nothing is revoked there.
+    #: ``None`` if the provider has none: then tokens cannot be revoked there.
     revocation_endpoint: str | None
-    #: ``None`` where none is configured: then no ID token can be verified.
+    #: ``None`` if none is configured: then ID tokens cannot be verified.
     jwks_uri: str | None
-    #: With the client id, it says whose a token is. Where no issuer is configured, the token
-    #: endpoint stands for it.
+    #: Identifies, together with the client id, whom a token was issued by and to. The token
+    #: endpoint, if no issuer is configured.
     issuer: str
-    #: Whether the provider is Google, or a fake of it on loopback.
+    #: Whether the provider is Google, or a fake Google on loopback.
     is_google: bool
     api_endpoint: str | None
     redirect_uri: str | None
     redirect_uris: tuple[str, ...]
-    #: ``"web"`` or ``"installed"``, where a secrets file says so.
+    #: ``"web"`` or ``"installed"``, as in the secrets file; ``None`` without one.
     type: str | None
-    #: Those that accounts must be of, or ``("*",)``; none, where they need not be of a Workspace.
+    #: The accepted ``hd`` claims, or ``("*",)`` for any; empty if every account is accepted.
     hosted_domains: tuple[str, ...]
     authorization_params: Mapping[str, str] = field(default_factory=dict)
-    #: Whether an authorization asks for the scopes that were granted before as well.
+    #: Whether to request the scopes granted before as well (incremental authorization).
     include_granted_scopes: bool = True
-    #: What users call the provider.
+    #: The provider's name for users.
     display_name: str = "Google"
-    #: By what it is known whose account was linked.
+    #: How a linked account is identified.
     identity: IdentityKind = "id_token"
-    #: Asked at every link, and never required.
+    #: Requested at every link, but never required.
     identity_scopes: tuple[str, ...] = IDENTITY_SCOPES
-    #: Where ``identity`` is ``"userinfo"``.
+    #: Set if ``identity`` is ``"userinfo"``.
     userinfo_endpoint: str | None = None
-    #: The member of the userinfo answer that is the subject, such as ``"data.id"``.
+    #: The member of the userinfo response that identifies the account, such as ``"data.id"``.
     subject_member: str = "sub"
-    #: How the client shows its secret; ``None`` where the settings leave that to the metadata.
+    #: How the client authenticates; ``None`` if the issuer's metadata decides.
     token_endpoint_auth_method: AuthMethod | None = None
-    #: What stands between the scopes of an authorization request.
+    #: The separator of scopes in an authorization request.
     scope_separator: str = " "
-    #: Whether the provider gives refresh tokens: a link lasts as long as its access token if not.
+    #: Whether the provider issues refresh tokens. If not, a link ends with its access token.
     gives_refresh_tokens: bool = True
-    #: Whether the endpoints are those that the issuer's metadata names.
+    #: Whether the endpoints are read from the issuer's metadata.
     discovers_endpoints: bool = False
-    #: What the issuer says that it signs ID tokens with; ``None`` where it has not been asked.
+    #: The algorithms with which the issuer signs ID tokens; ``None`` if not known.
     signing_algorithms: tuple[str, ...] | None = None
-    #: Whether the issuer says that each of its authorization responses names it (RFC 9207).
+    #: Whether the issuer includes ``iss`` in its authorization responses (RFC 9207).
     sends_issuer: bool = False
 
     @property
     def issuers(self) -> tuple[str, ...]:
-        """The values of ``iss`` to accept: Google's ID tokens may leave the scheme out."""
+        """The accepted values of ``iss``: Google's ID tokens may omit the scheme."""
         if self.issuer == GOOGLE_ISSUER:
             return (GOOGLE_ISSUER, GOOGLE_ISSUER.removeprefix("https://"))
         return (self.issuer,)
 
     @property
     def combines_scopes(self) -> bool:
-        """Whether an authorization is for the scopes that were granted before as well.
+        """Whether an authorization includes the scopes granted before.
 
         See https://developers.google.com/identity/protocols/oauth2/web-server#incrementalAuth.
         """
@@ -145,31 +145,31 @@ class OAuthClient:
 
     @property
     def authenticates_by_header(self) -> bool:
-        """Whether it shows its secret in the header, and not in the body (RFC 6749 2.3.1)."""
+        """Whether it authenticates with HTTP Basic, not in the body (RFC 6749 section 2.3.1)."""
         return self.token_endpoint_auth_method == AUTH_METHODS[1]
 
     @property
     def callback_args(self) -> tuple[str, ...]:
-        """What the address of the callback names: the client, unless it is Google's.
+        """The arguments of the callback URL: the client's name, unless its provider is Google.
 
-        Each authorization server gets a redirect URI of its own, so that what one of them sends
-        back cannot be taken for another's (RFC 9700 section 4.4.2.2).
+        Each authorization server has its own redirect URI, so that a response from one cannot be
+        mistaken for a response from another (RFC 9700 section 4.4.2.2).
         """
         return () if self.is_google else (self.name,)
 
     def is_given(self, client_id: str, token_endpoint: str) -> bool:
-        """Return whether what was given to this client id, at that endpoint, is this client's.
+        """Return whether a token issued to this client id at that endpoint is this client's.
 
-        A client id means nothing without its provider: any other may give out the same.
+        A client id alone does not suffice: another provider may issue the same one.
         """
         if client_id != self.client_id:
             return False
         return self.is_used_at(token_endpoint)
 
     def is_used_at(self, token_endpoint: str) -> bool:
-        """Return whether a token endpoint is of this client's provider.
+        """Return whether a token endpoint belongs to this client's provider.
 
-        Google's has had several addresses over the years.
+        Google's token endpoint has had several addresses.
         """
         if token_endpoint in GOOGLE_TOKEN_ENDPOINTS:
             return self.is_google
@@ -177,7 +177,7 @@ class OAuthClient:
 
     @property
     def hd(self) -> str:
-        """What Google's screens are asked to offer: accounts of one domain, or of any Workspace.
+        """The ``hd`` parameter: one domain, or ``"*"`` to offer accounts of any Workspace domain.
 
         See https://developers.google.com/identity/openid-connect/openid-connect#hd-param.
         """
@@ -186,7 +186,7 @@ class OAuthClient:
         return self.hosted_domains[0] if len(self.hosted_domains) == 1 else "*"
 
     def accepts_domain(self, domain: object) -> bool:
-        """Return whether accounts of a domain may be linked, by the ``hd`` of their ID token."""
+        """Return whether an account with this ``hd`` claim may be linked."""
         if not self.hosted_domains:
             return True
         is_any = self.hosted_domains == ANY_DOMAIN
@@ -200,15 +200,15 @@ class OAuthClient:
 
 
 class Issued(Protocol):
-    """A row with tokens, which says to whom they were issued."""
+    """A row with tokens, which names the issuer and the client they were issued to."""
 
     @property
     def issuer(self) -> str:
-        """Who issued them."""
+        """The issuer of the tokens."""
 
     @property
     def client_id(self) -> str:
-        """To which client."""
+        """The client id to which they were issued."""
 
 
 def get_client(name: str = "default") -> OAuthClient:
@@ -218,7 +218,7 @@ def get_client(name: str = "default") -> OAuthClient:
         name: a key of ``GOOGLE_LINK["CLIENTS"]``.
 
     Raises:
-        SettingsError: (an ``ImproperlyConfigured``) when it is missing or cannot work.
+        SettingsError: (an ``ImproperlyConfigured``) if it is missing or invalid.
     """
     settings = find_client_settings(name)
     secrets = read_credentials(name, settings)
@@ -232,9 +232,9 @@ def get_client(name: str = "default") -> OAuthClient:
     if not is_google and ("/" in name or name in {".", ".."}):
         raise SettingsError(
             "E002",
-            f"The client {name!r} is not Google's, and its name cannot stand in an address.",
-            hint="Name it without a slash, and not with points alone: the name stands in the "
-            "address of its callback.",
+            f"The client {name!r} is not Google's, and its name cannot be part of a URL.",
+            hint="Use a name without slashes that does not consist of dots: it is part of the "
+            "callback URL.",
         )
     is_discovered = discovers_endpoints(endpoints)
     if not is_discovered:
@@ -285,15 +285,16 @@ def get_client(name: str = "default") -> OAuthClient:
 
 
 def get_issuing_client(row: ClientRow) -> OAuthClient:
-    """Return the configured client of a row, if it is still the one that was given the tokens.
+    """Return the client of a row, if the row's tokens were issued to it.
 
-    Google would call another client's grant invalid, and any other provider would keep it.
+    With a different client, Google would report the grant as invalid, and another provider might
+    even accept and store the tokens.
 
     Args:
-        row: which names the client, and to whom its tokens were issued.
+        row: names the client, and the issuer and client id of its tokens.
 
     Raises:
-        ClientMisconfiguredError: when another issuer or client id has that name now.
+        ClientMisconfiguredError: if the client has a different issuer or client id now.
         SettingsError: as :func:`get_client`.
     """
     client = get_client(row.client)
@@ -304,27 +305,27 @@ def get_issuing_client(row: ClientRow) -> OAuthClient:
     else:
         what, was = "client_id_changed", row.client_id
     raise ClientMisconfiguredError(
-        what, f"linked through {was}: put that back as {row.client!r}, or let the user link it anew"
+        what, f"linked through {was}: restore it for {row.client!r}, or let the user link again"
     )
 
 
 class ClientRow(Issued, Protocol):
-    """A row that names its client, too."""
+    """A row that also names its client."""
 
     @property
     def client(self) -> str:
-        """Its name in the settings."""
+        """The client's name in the settings."""
 
 
 def get_api_endpoint(name: str) -> str | None:
-    """Return the ``API_ENDPOINT`` of a client, without reading all of it. Errors as above."""
+    """Return the ``API_ENDPOINT`` of a client without reading its other settings."""
     return read_optional_url(
         find_client_settings(name), key="API_ENDPOINT", owner=describe_client(name)
     )
 
 
 def to_emulator(url: str, api_endpoint: str | None) -> str:
-    """Return an address of Google's APIs at the emulator, if there is one; others as they are."""
+    """Return the emulator's address for an address of a Google API, if there is an emulator."""
     parts = urlsplit(url)
     if not api_endpoint or not (parts.hostname or "").endswith(".googleapis.com"):
         return url
@@ -332,11 +333,11 @@ def to_emulator(url: str, api_endpoint: str | None) -> str:
 
 
 def get_revoking_client(row: ClientRow) -> OAuthClient:
-    """Return a client by which to revoke the tokens of a row, whatever bears its name by now.
+    """Return a client that can revoke the tokens of a row, even if its own client was replaced.
 
-    Google asks for no client to revoke, so its own endpoint will do for any client id of Google's.
+    Google does not authenticate clients at its revocation endpoint, so any of Google's will do.
 
-    Arguments and errors as :func:`get_issuing_client`.
+    Arguments and exceptions are those of :func:`get_issuing_client`.
     """
     configured = list_clients()
     for client in configured:
@@ -351,12 +352,12 @@ def get_revoking_client(row: ClientRow) -> OAuthClient:
 
 
 def list_google_clients() -> list[OAuthClient]:
-    """Return the clients of Google's that are configured and can work."""
+    """Return the valid clients whose provider is Google."""
     return [client for client in list_clients() if client.is_google]
 
 
 def share_grant(one: Issued, other: Issued) -> bool:
-    """Return whether two clients share the grant of a user: at Google the clients of a project do.
+    """Return whether two clients share a user's grant, as the clients of a Google project do.
 
     See https://developers.google.com/identity/protocols/oauth2/web-server#incrementalAuth.
     """
@@ -373,7 +374,7 @@ def share_grant(one: Issued, other: Issued) -> bool:
 
 
 def name_provider(row: ClientRow) -> str:
-    """Return what users call the provider of a row, whatever has become of its client."""
+    """Return the provider's name for users, even if the client is no longer configured."""
     client = read_or_default(partial(get_client, row.client), None)
     if client is not None and row.issuer in {"", client.issuer}:
         return client.display_name
@@ -383,45 +384,45 @@ def name_provider(row: ClientRow) -> str:
 
 
 def has_subject(row: ClientRow) -> bool:
-    """Return whether the subject of a row means anything: where nothing says it, it is made up."""
+    """Return whether the row's subject identifies the account; otherwise it is a random value."""
     client = read_or_default(partial(get_client, row.client), None)
     return client is None or client.identity != "none"
 
 
 def name_provider_of(client: str) -> str:
-    """Return what users call the provider of the client with this name."""
+    """Return the name for users of the provider of the client with this name."""
     found = read_or_default(partial(get_client, client), None)
     return found.display_name if found else "Google"
 
 
 def is_google_issuer(issuer: str) -> bool:
-    """Return whether tokens of this issuer are Google's, or those of a configured fake of it."""
+    """Return whether an issuer is Google, or a fake Google that is configured."""
     return issuer == GOOGLE_ISSUER or any(
         client.is_google and client.issuer == issuer for client in list_clients()
     )
 
 
 def find_client_settings(name: str) -> Mapping[str, Any]:
-    """Return the settings of a client as written. Errors as :func:`get_client`."""
+    """Return the settings of a client as written. Raises as :func:`get_client`."""
     clients = conf.clients
     if name in clients:
         return clients[name]
     raise SettingsError(
         "E002",
         f"There is no client {name!r}.",
-        hint=f'Add it to GOOGLE_LINK["CLIENTS"], which has {", ".join(sorted(clients))}.',
+        hint=f'Add it to GOOGLE_LINK["CLIENTS"]. Known clients: {", ".join(sorted(clients))}.',
     )
 
 
 def list_clients() -> list[OAuthClient]:
-    """Return all clients that are configured and can work."""
+    """Return the clients whose settings are valid."""
     names = read_or_default(lambda: list(conf.clients), [])
     found = [read_or_default(partial(get_client, name), None) for name in names]
     return [client for client in found if client]
 
 
 def _make_google_client(name: str, client_id: str) -> OAuthClient:
-    """Return a client of Google's of which nothing but the client id is known any more."""
+    """Return a client of Google's for which only the client id is known."""
     return OAuthClient(
         name=name,
         client_id=client_id,

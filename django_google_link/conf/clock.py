@@ -1,6 +1,6 @@
-"""The time: read here and nowhere else, so that a test can live through an hour or a month.
+"""The only source of the current time, so that tests can move it by an hour or a month.
 
-Waits within one call are no matter of this clock: they go by ``time.monotonic``.
+Waits within a call use ``time.monotonic()`` instead.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ _moved = timedelta()
 
 
 def now() -> datetime:
-    """Return the present, aware where ``USE_TZ`` is true."""
+    """Return the current time, aware if ``USE_TZ`` is true."""
     return from_timestamp(time.time()) + _moved
 
 
 def from_timestamp(seconds: float) -> datetime:
-    """Return a moment, aware where ``USE_TZ`` is true.
+    """Return a datetime, aware if ``USE_TZ`` is true.
 
     Args:
-        seconds: since 1970.
+        seconds: the Unix time.
     """
     moment = datetime.fromtimestamp(seconds, UTC)
     return moment if django_conf.use_tz else LocalTime.of(moment)
 
 
 def timestamp() -> float:
-    """Return the present in seconds since 1970, as JSON Web Tokens have it."""
+    """Return the current Unix time in seconds, as JSON Web Tokens use it (RFC 7519 section 2)."""
     return time.time() + _moved.total_seconds()
 
 
 def moved_by() -> timedelta:
-    """Return how far this clock has been moved; nothing outside of tests."""
+    """Return by how much this clock has been moved; zero outside of tests."""
     return _moved
 
 
 def move(by: timedelta) -> None:
-    """Move this clock of this process, forward or back. For tests."""
+    """Move the clock of this process forward, or back by a negative duration. For tests."""
     global _moved  # noqa: PLW0603
     _moved += by

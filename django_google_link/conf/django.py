@@ -1,4 +1,4 @@
-"""Those of Django's own settings that this app reads."""
+"""The Django settings that this app reads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.conf import settings
 
 
 class DjangoSettings:
-    """Django's settings, read on every access as those of ``GOOGLE_LINK`` are."""
+    """Django's settings, read on every access, like those of ``GOOGLE_LINK``."""
 
     @property
     def auth_user_model(self) -> str:
@@ -18,7 +18,7 @@ class DjangoSettings:
 
     @property
     def has_urls(self) -> bool:
-        """Whether there is a ``ROOT_URLCONF``: a worker may do without."""
+        """Whether there is a ``ROOT_URLCONF``. A worker does not need one."""
         return bool(getattr(settings, "ROOT_URLCONF", None))
 
     @property
@@ -28,7 +28,7 @@ class DjangoSettings:
 
     @property
     def session_cookie_is_strict(self) -> bool:
-        """Whether browsers keep Django's session cookie to themselves on the way from Google."""
+        """Whether browsers omit the session cookie when Google redirects users back."""
         return str(settings.SESSION_COOKIE_SAMESITE).lower() == "strict"
 
     @property
@@ -43,7 +43,7 @@ class DjangoSettings:
 
     @property
     def language_code(self) -> str:
-        """Django's ``LANGUAGE_CODE``, the language of whoever has asked for no other."""
+        """Django's ``LANGUAGE_CODE``."""
         return settings.LANGUAGE_CODE
 
     @property
@@ -73,13 +73,13 @@ class DjangoSettings:
 
     @property
     def session_cache(self) -> str | None:
-        """The alias of the cache that sessions are kept in, and nowhere else."""
+        """The alias of the cache that holds the sessions, if they are stored only there."""
         is_cached = settings.SESSION_ENGINE == "django.contrib.sessions.backends.cache"
         return settings.SESSION_CACHE_ALIAS if is_cached else None
 
     @property
     def public_directories(self) -> list[str]:
-        """The directories whose files are served: ``MEDIA_ROOT``, those of static files."""
+        """The directories whose files are served: ``MEDIA_ROOT`` and those of static files."""
         static = [
             item[1] if isinstance(item, tuple) else item for item in settings.STATICFILES_DIRS
         ]
@@ -87,12 +87,12 @@ class DjangoSettings:
         return [os.path.realpath(directory) for directory in every if directory]
 
     def find_cache_backend(self, alias: str) -> str:
-        """Return the dotted path of a cache's class; nothing, for one that is not there."""
+        """Return the dotted path of a cache's class, or an empty string if there is none."""
         return str(settings.CACHES.get(alias, {}).get("BACKEND", ""))
 
     @property
     def login_redirect_url(self) -> str | None:
-        """Django's ``LOGIN_REDIRECT_URL``; ``None`` for Django's default, which few sites have."""
+        """Django's ``LOGIN_REDIRECT_URL``; ``None`` if it has its default, which few sites use."""
         is_set = settings.is_overridden("LOGIN_REDIRECT_URL")  # type: ignore[misc]
         return str(settings.LOGIN_REDIRECT_URL) if is_set else None
 
@@ -103,15 +103,15 @@ class DjangoSettings:
 
     @property
     def tenants_apps(self) -> list[str]:
-        """The apps of which each tenant has tables of its own; none, where there are no tenants.
+        """The apps whose tables each tenant has separately; empty without tenants.
 
-        django-tenants has them in ``TENANT_APPS``, or by types of tenants in ``TENANT_TYPES``;
-        django-pgschemas by names of schemas in ``TENANTS``.
+        django-tenants lists them in ``TENANT_APPS``, or by tenant type in ``TENANT_TYPES``;
+        django-pgschemas lists them by schema in ``TENANTS``.
         """
         public = getattr(settings, "PUBLIC_SCHEMA_NAME", "public")
         apps = list(getattr(settings, "TENANT_APPS", ()))
         for kinds in (getattr(settings, name, None) for name in ("TENANT_TYPES", "TENANTS")):
-            # A project may call something else so.
+            # A project may use these names for something else.
             for name, kind in kinds.items() if isinstance(kinds, Mapping) else ():
                 is_known = name != public and isinstance(kind, Mapping)
                 apps += kind.get("APPS", ()) if is_known else ()

@@ -1,4 +1,4 @@
-"""What the front ends of a client may do: where answers may arrive, and in which ways they ask."""
+"""The settings of a client's front ends: redirect URIs, origins and modes."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from .clients import OAuthClient, find_client_settings, get_client
 from .settings import conf
 from .validators import read_or_default
 
-#: A page of the app, which Google redirects to: the whole window, or a popup.
+#: Google redirects to a page of the front end, in the same window or a popup.
 REDIRECT = "redirect"
-#: Google's script (``initCodeClient``) hands the code to the page.
+#: Google's script (``initCodeClient``) passes the code to the page.
 IDENTITY_SERVICES = "identity_services"
-#: Google's SDKs for Android and iOS hand a server auth code to the app.
+#: Google's SDKs for Android and iOS pass a server auth code to the app.
 MOBILE = "mobile"
 
 MODES = (REDIRECT, IDENTITY_SERVICES, MOBILE)
 
-#: What Google's own libraries send as the redirect URI for a code from its script.
+#: The redirect URI that Google's libraries send for a code from Google's script.
 POSTMESSAGE = "postmessage"
 
 _ORIGIN = re.compile(r"https?://[^/?#@\s\\]+")
@@ -30,14 +30,14 @@ _ORIGIN = re.compile(r"https?://[^/?#@\s\\]+")
 
 @dataclass(frozen=True, kw_only=True)
 class FrontEnd:
-    """What one client of ``CLIENTS`` says of its front ends.
+    """The settings of the front ends of one client.
 
     Args:
-        redirect_uris: the pages at which answers may arrive, exactly.
-        origins: of the pages that may run Google's script.
-        modes: the ways in which it may be asked besides the redirect.
-        sends_postmessage: whether a code from Google's script is exchanged with ``postmessage`` in
-            place of the page's origin.
+        redirect_uris: the pages to which responses may be sent, compared exactly.
+        origins: the origins of the pages that may run Google's script.
+        modes: the modes that are allowed in addition to the redirect.
+        sends_postmessage: whether a code from Google's script is exchanged with the redirect URI
+            ``postmessage`` instead of the page's origin.
     """
 
     redirect_uris: tuple[str, ...]
@@ -47,18 +47,18 @@ class FrontEnd:
 
     @property
     def is_there(self) -> bool:
-        """Whether anything is allowed at all."""
+        """Whether front ends may link at all."""
         return bool(self.redirect_uris or self.modes)
 
 
 def get_front_end(name: str) -> FrontEnd:
-    """Return what the front ends of a client may do.
+    """Return the front end settings of a client.
 
     Args:
         name: a key of ``GOOGLE_LINK["CLIENTS"]``.
 
     Raises:
-        SettingsError: (an ``ImproperlyConfigured``) when it is missing or cannot work.
+        SettingsError: (an ``ImproperlyConfigured``) if a setting is missing or invalid.
     """
     settings = find_client_settings(name)
     redirect_uris = _read_strings(name, settings, "FRONT_END_REDIRECT_URIS", id="E044")
@@ -67,8 +67,8 @@ def get_front_end(name: str) -> FrontEnd:
         if not _ORIGIN.fullmatch(origin):
             raise SettingsError(
                 "E045",
-                f"FRONT_END_ORIGINS of the client {name!r} has {origin!r}, which is no origin.",
-                hint='Use scheme, host and port alone, such as "https://app.example.com".',
+                f"FRONT_END_ORIGINS of the client {name!r} has {origin!r}, which is not an origin.",
+                hint='Use scheme, host and port only, such as "https://app.example.com".',
             )
     modes = _read_strings(name, settings, "FRONT_END_MODES", id="E046")
     unknown = sorted(set(modes) - {IDENTITY_SERVICES, MOBILE})
@@ -76,7 +76,7 @@ def get_front_end(name: str) -> FrontEnd:
         raise SettingsError(
             "E046",
             f"FRONT_END_MODES of the client {name!r} has {unknown[0]!r}.",
-            hint=f'Use "{IDENTITY_SERVICES}" and "{MOBILE}"; redirects need no name.',
+            hint=f'Use "{IDENTITY_SERVICES}" and "{MOBILE}"; the redirect is always allowed.',
         )
     return FrontEnd(
         redirect_uris=redirect_uris,
@@ -109,16 +109,14 @@ def _read_postmessage(name: str, settings: Mapping[str, Any]) -> bool:
 
 
 def require_own_address(client: OAuthClient, uri: str) -> None:
-    """Refuse an address at which answers of several authorization servers would arrive.
-
-    Where it arrives tells whose answer it is (RFC 9700 section 4.4).
+    """Reject a redirect URI that several authorization servers share (RFC 9700 section 4.4).
 
     Args:
-        client: that asks.
-        uri: one of its own.
+        client: the client that requests an authorization.
+        uri: its redirect URI.
 
     Raises:
-        SettingsError: (an ``ImproperlyConfigured``) when another issuer has the same address.
+        SettingsError: (an ``ImproperlyConfigured``) if another issuer has the same redirect URI.
     """
     for name in conf.clients:
         other = read_or_default(partial(get_client, name), None)
@@ -128,7 +126,7 @@ def require_own_address(client: OAuthClient, uri: str) -> None:
         if uri in {*front_end.redirect_uris, *other.redirect_uris, other.redirect_uri}:
             raise SettingsError(
                 "E029",
-                f"The redirect URI {uri} is used at several issuers: "
+                f"The redirect URI {uri} is used for several issuers: "
                 f"{', '.join(sorted({client.issuer, other.issuer}))}.",
-                hint="Give each issuer one of its own.",
+                hint="Use a different one for each issuer.",
             )

@@ -1,27 +1,28 @@
-"""Which scopes imply others, reviewed by hand.
+"""The table of scopes that imply other scopes, reviewed by hand.
 
-A scope implies another only if every method of Google's APIs that accepts the other accepts it as
-well, **and** it is not limited in what it reaches. ``tools/draft_implied_scopes.py`` drafts the
-first from the discovery documents; the second no document says. What is not sure is left out: then
-a user is asked once more, and nothing breaks. ``IMPLIED_SCOPES`` overrides it.
+A scope implies another if every method of Google's APIs that accepts the other accepts it too,
+**and** it gives access to all of the data that the other gives access to.
+``tools/draft_implied_scopes.py`` drafts the first part from the discovery documents; no document
+states the second. Doubtful cases are left out: the user is then asked once more, and nothing
+breaks. ``IMPLIED_SCOPES`` overrides the table.
 
-Left out though methods accept them side by side:
+Left out, although there are methods that accept both:
 
-- ``drive.file`` (files that are used with the app), ``drive.appdata`` (the app's own folder, into
-  which ``drive`` does not see either), ``calendar.app.created`` (calendars that the app has made),
+- ``drive.file`` (files used with the app), ``drive.appdata`` (the app's own folder, to which
+  ``drive`` gives no access either), ``calendar.app.created`` (calendars that the app created),
   ``calendar.events.owned`` and ``calendar.events.public.readonly`` (some calendars),
   ``calendar.events.freebusy`` (times without content), ``drive.metadata`` (no content),
-  ``gmail.metadata`` (no bodies), ``gmail.addons.*`` (the message that is open),
+  ``gmail.metadata`` (no bodies), ``gmail.addons.*`` (the open message),
   ``meetings.space.created``, ``chat.bot`` and ``chat.import`` (their own spaces), and
-  ``classroom.*.me`` and ``user.*`` (the user's own): they reach a part, and so imply nothing that
-  reaches more.
+  ``classroom.*.me`` and ``user.*`` (the user's own data): they give access to a part, and
+  therefore imply no scope with wider access.
 - ``calendar.readonly`` and ``calendar.settings``, ``drive.activity.readonly`` and
-  ``drive.activity``, ``fitness.*``, ``chat.app.*`` and the like: the documents know only methods
-  that read, or such that take any of a list, and nothing follows from that.
-- ``contacts`` and ``user.*.read``: the contacts of a user are not the user's own profile.
-- ``drive`` and ``drive.file``, ``youtube`` and ``youtube.readonly``: some API accepts the narrow
-  one alone.
-- ``drive`` and ``drive.scripts``: that one changes what scripts do.
+  ``drive.activity``, ``fitness.*``, ``chat.app.*`` and similar ones: the documents contain only
+  methods that read, or that accept any scope of a list, which proves nothing.
+- ``contacts`` and ``user.*.read``: a user's contacts are not the user's own profile.
+- ``drive`` and ``drive.file``, ``youtube`` and ``youtube.readonly``: some API accepts only the
+  narrow one.
+- ``drive`` and ``drive.scripts``: the latter changes what scripts do.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ def _complete(name: str) -> str:
 #: What each scope implies, transitively.
 IMPLIED_SCOPES: Mapping[str, tuple[str, ...]] = _spell_out(
     {
-        # Calendar. "calendar" is all that the user can do; "readonly" and "events" reach all
-        # calendars, to read alone or in their events alone.
+        # Calendar. "calendar" covers everything; "readonly" and "events" cover all calendars, but
+        # only for reading or only their events.
         "calendar": """calendar.readonly calendar.events calendar.events.readonly
             calendar.events.owned calendar.events.owned.readonly calendar.events.public.readonly
             calendar.events.freebusy calendar.freebusy calendar.app.created calendar.acls
@@ -60,15 +61,15 @@ IMPLIED_SCOPES: Mapping[str, tuple[str, ...]] = _spell_out(
         "calendar.acls": "calendar.acls.readonly",
         "calendar.calendarlist": "calendar.calendarlist.readonly",
         "calendar.calendars": "calendar.calendars.readonly",
-        # Gmail. Of each, what it can do besides is a part of what it says: "modify" is all but to
-        # delete for good, "compose" is drafts and sending, "readonly" is bodies and metadata.
+        # Gmail. "modify" covers everything except permanent deletion, "compose" drafts and
+        # sending, "readonly" bodies and metadata.
         "https://mail.google.com/": """gmail.modify gmail.readonly gmail.metadata gmail.compose
             gmail.send gmail.insert gmail.labels""",
         "gmail.modify": """gmail.readonly gmail.metadata gmail.compose gmail.send gmail.insert
             gmail.labels""",
         "gmail.readonly": "gmail.metadata",
         "gmail.compose": "gmail.send",
-        # Drive reaches all files, and with them what Docs, Sheets, Slides and Forms keep there.
+        # Drive covers all files, including those of Docs, Sheets, Slides and Forms.
         "drive": """drive.readonly drive.metadata drive.metadata.readonly drive.photos.readonly
             drive.meet.readonly documents documents.readonly spreadsheets spreadsheets.readonly
             presentations presentations.readonly forms.body forms.body.readonly
@@ -82,7 +83,7 @@ IMPLIED_SCOPES: Mapping[str, tuple[str, ...]] = _spell_out(
         "spreadsheets": "spreadsheets.readonly",
         "presentations": "presentations.readonly",
         "forms.body": "forms.body.readonly",
-        # To write, and to read the same.
+        # Write access includes read access.
         "contacts": "contacts.readonly",
         "tasks": "tasks.readonly",
         "keep": "keep.readonly",
@@ -90,7 +91,7 @@ IMPLIED_SCOPES: Mapping[str, tuple[str, ...]] = _spell_out(
         "webmasters": "webmasters.readonly",
         "script.projects": "script.projects.readonly",
         "script.deployments": "script.deployments.readonly",
-        # Uploading is a part of managing an account.
+        # Uploading is part of managing an account.
         "youtube": "youtube.upload",
         "youtube.force-ssl": "youtube.upload",
         "classroom.announcements": "classroom.announcements.readonly",
@@ -106,7 +107,7 @@ IMPLIED_SCOPES: Mapping[str, tuple[str, ...]] = _spell_out(
         "chat.memberships": "chat.memberships.readonly",
         "chat.spaces": "chat.spaces.readonly chat.spaces.create",
         "chat.users.readstate": "chat.users.readstate.readonly",
-        # Of a whole Workspace domain.
+        # Of a whole Google Workspace domain.
         "admin.directory.customer": "admin.directory.customer.readonly",
         "admin.directory.domain": "admin.directory.domain.readonly",
         "admin.directory.group": """admin.directory.group.readonly admin.directory.group.member
@@ -121,7 +122,7 @@ IMPLIED_SCOPES: Mapping[str, tuple[str, ...]] = _spell_out(
         "admin.directory.user.readonly": "admin.directory.user.alias.readonly",
         "admin.directory.user.alias": "admin.directory.user.alias.readonly",
         "admin.directory.userschema": "admin.directory.userschema.readonly",
-        # Google Cloud: "cloud-platform" is all of it that the user may do.
+        # Google Cloud. "cloud-platform" covers everything.
         "cloud-platform": """bigquery bigquery.insertdata datastore devstorage.full_control
             devstorage.read_write devstorage.read_only logging.admin logging.read logging.write
             pubsub spanner.admin spanner.data""",

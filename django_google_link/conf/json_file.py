@@ -1,4 +1,4 @@
-"""A JSON file with secrets in it, as Google's console gives them."""
+"""JSON files with secrets, as downloaded from Google's console."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ _MAX_BYTES = 100_000
 
 
 def read_json_file(path: str | os.PathLike[str]) -> Any:
-    """Read a JSON file, parsed once per version of it, so not to be changed.
+    """Read a JSON file. The result is cached until the file changes; do not modify it.
 
     Args:
-        path: of the file.
+        path: the path of the file.
 
     Returns:
-        Its content, with its secrets as ``Secret``.
+        Its content, in which secrets are ``Secret``.
 
     Raises:
-        OSError: when it cannot be read.
-        TypeError: when the path is not one.
-        ValueError: saying what is wrong with the content, without quoting it.
+        OSError: if it cannot be read.
+        TypeError: if the path is a number.
+        ValueError: if the content is invalid; the message does not quote it.
     """
     if isinstance(path, int):
-        raise TypeError("it is a number, and no path")
+        raise TypeError("it is a number, not a path")
     status = os.stat(path)
     return _parse_version(os.fspath(path), status.st_mtime_ns, status.st_size)
 
 
 def explain_failure(error: Exception) -> str:
-    """Return what is wrong, for a message that names the file already."""
+    """Return the reason of a failure, for a message that already names the file."""
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
@@ -46,8 +46,8 @@ def _parse_version(path: str, modified_ns: int, size: int) -> Any:
     if not content.strip():
         raise ValueError("it is empty")
     try:
-        # Editors on Windows put a byte order mark in front, and PowerShell writes UTF-16.
+        # json.loads() detects UTF-16, which PowerShell writes, and a byte order mark.
         return json.loads(content, object_hook=mask_document)
     except (ValueError, RecursionError):
-        # The error of Python quotes what it stumbles over.
+        # Without the original error, which quotes the content.
         raise ValueError("it is not JSON") from None

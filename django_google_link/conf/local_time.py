@@ -1,7 +1,7 @@
-"""Moments as a project without ``USE_TZ`` has them: naive, and yet exact.
+"""Datetimes for projects without ``USE_TZ``: naive, but exact.
 
-In autumn one hour comes twice, and in spring one does not come at all: naive times that are added
-up and compared as they stand are wrong by an hour then, and a dead token lives.
+When daylight saving time ends, an hour is repeated, and when it begins, an hour is skipped. Adding
+and comparing naive datetimes is then wrong by an hour, and an expired token would seem valid.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from django.utils.timezone import get_default_timezone
 
 
 class LocalTime(datetime):
-    """A naive time in the site's time zone, which is added to and compared as the moment it means.
+    """A naive datetime in the site's time zone that is added and compared as an absolute time.
 
-    Of the two hours with the same name the second has ``fold=1``, as Python has it (PEP 495). Any
-    other naive time is taken for one of the same zone.
+    ``fold=1`` marks the second of two repeated hours (PEP 495). Other naive datetimes are assumed
+    to be in the same time zone.
     """
 
     @classmethod
     def of(cls, moment: datetime) -> Self:
-        """Return a moment in the site's time zone.
+        """Return a datetime in the site's time zone.
 
         Args:
-            moment: aware, or naive in that zone.
+            moment: aware, or naive in that time zone.
         """
         local = to_utc(moment).astimezone(get_default_timezone())
         return cls(*local.timetuple()[:6], local.microsecond, fold=local.fold)
@@ -64,16 +64,16 @@ class LocalTime(datetime):
         return to_utc(self) >= to_utc(other)
 
     def astimezone(self, tz: Any = None) -> datetime:  # type: ignore[override]
-        """Return the same moment, aware, in another time zone."""
+        """Return the same time as an aware datetime in another time zone."""
         return to_utc(self).astimezone(tz)
 
     def timestamp(self) -> float:
-        """Return the seconds since 1970."""
+        """Return the Unix time in seconds."""
         return to_utc(self).timestamp()
 
 
 def to_utc(moment: datetime) -> datetime:
-    """Return a moment, aware, in UTC.
+    """Return an aware datetime in UTC.
 
     Args:
         moment: aware, or naive in the site's time zone.

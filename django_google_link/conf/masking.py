@@ -1,7 +1,7 @@
-"""What may stand in a frame: Django's debug page shows the variables of every one.
+"""Hides the secrets in settings, since error reports show the variables of every stack frame.
 
-A secret in the settings becomes a ``Secret`` as it is read. What is of another type than it should
-be might be a secret as well, and is left out.
+A secret in the settings becomes a ``Secret`` as it is read. A value of the wrong type might be a
+secret as well, and is dropped.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ _DOTTED_PATH = re.compile(r"[\w]+(\.[\w]+)+")
 
 
 def mask_setting(key: str, value: Any) -> Any:
-    """Return the value of a key of ``GOOGLE_LINK`` with its secrets hidden."""
+    """Return the value of a key of ``GOOGLE_LINK``, with the secrets in it hidden."""
     mask = _MASKS.get(key)
     return mask(value) if mask else value
 
 
 def mask_document(content: dict[str, Any]) -> dict[str, Any]:
-    """Return an object of a JSON file with its secrets hidden, whichever kind of file it is."""
-    # It may be another file than was meant, so all of their secrets are looked for.
+    """Return an object of a JSON file, with the secrets in it hidden."""
+    # The secrets of all kinds of files, since it may be the wrong file.
     for name in ("private_key", "client_secret", "refresh_token"):
         content = masked(content, name)
     return content
 
 
 def mask_keys(keys: Any) -> Any:
-    """Return encryption keys hidden; as it is, the dotted path of a function that returns them."""
+    """Return encryption keys hidden, or the dotted path of a function that returns them."""
     if isinstance(keys, str):
         return keys if _DOTTED_PATH.fullmatch(keys) else Secret(keys)
     if not isinstance(keys, list | tuple):
         return None
-    # Of what is neither text nor missing no more is told than that.
+    # The ellipsis stands for a value that is neither a string nor missing.
     return tuple(
         Secret(key) if isinstance(key, str) else None if key is None else ... for key in keys
     )
@@ -72,7 +72,7 @@ def _mask_service_account(account: Any) -> Any:
 
 
 def _mask_content_as_path(key: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Hide what stands where a path should: the content of the file, by mistake."""
+    """Hide a value that is the content of a file where its path was expected."""
     value = settings.get(key)
     is_content = isinstance(value, Mapping) or (isinstance(value, str) and "{" in value)
     return {**settings, key: Secret(str(value))} if is_content else settings

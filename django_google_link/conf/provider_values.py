@@ -1,6 +1,6 @@
-"""How a provider differs from Google: the settings of a client that say so, each read and checked.
+"""Readers of the settings with which a client of another provider differs from one of Google's.
 
-Each function returns what it reads, and raises a ``SettingsError`` that names the client.
+Each function returns the value of one setting, or raises a ``SettingsError`` naming the client.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ _LONGEST_NAME = 60
 
 
 def read_identity_kind(name: str, settings: Mapping[str, Any], *, is_google: bool) -> IdentityKind:
-    """Return ``IDENTITY``: by what it is known whose account was linked."""
+    """Return ``IDENTITY``: how a linked account is identified."""
     kind = _read_choice(name, settings, "IDENTITY", _IDENTITY_KINDS, id="E036")
     if is_google and kind != "id_token":
         raise _make_mismatch(
             name,
-            f"is Google's, and IDENTITY is {kind!r}",
-            hint="Leave IDENTITY out: Google says by an ID token whose account it is.",
+            f"is Google's, but IDENTITY is {kind!r}",
+            hint="Remove IDENTITY: Google identifies accounts by an ID token.",
         )
     return cast("IdentityKind", kind)
 
 
 def read_auth_method(name: str, settings: Mapping[str, Any]) -> AuthMethod | None:
-    """Return ``TOKEN_ENDPOINT_AUTH_METHOD`` (RFC 7591 section 2); ``None`` where nothing is said.
+    """Return ``TOKEN_ENDPOINT_AUTH_METHOD`` (RFC 7591 section 2); ``None`` if it is not set.
 
-    Then it is ``client_secret_post``, unless the issuer's metadata leaves no choice.
+    The method is then ``client_secret_post``, unless the issuer's metadata excludes it.
     """
     if settings.get("TOKEN_ENDPOINT_AUTH_METHOD") is None:
         return None
@@ -60,32 +60,32 @@ def read_auth_method(name: str, settings: Mapping[str, Any]) -> AuthMethod | Non
 
 
 def read_scope_separator(name: str, settings: Mapping[str, Any], *, is_google: bool) -> str:
-    """Return ``SCOPE_SEPARATOR``: what stands between the scopes of an authorization request."""
+    """Return ``SCOPE_SEPARATOR``, the separator of scopes in an authorization request."""
     separator = _read_choice(name, settings, "SCOPE_SEPARATOR", _SCOPE_SEPARATORS, id="E039")
     if is_google and separator != " ":
         raise _make_mismatch(
             name,
-            f"is Google's, and SCOPE_SEPARATOR is {separator!r}",
-            hint="Leave SCOPE_SEPARATOR out: Google separates scopes by spaces.",
+            f"is Google's, but SCOPE_SEPARATOR is {separator!r}",
+            hint="Remove SCOPE_SEPARATOR: Google separates scopes by spaces.",
         )
     return separator
 
 
 def read_refresh_tokens(name: str, settings: Mapping[str, Any], *, is_google: bool) -> bool:
-    """Return ``REFRESH_TOKENS``: whether the provider gives any."""
+    """Return ``REFRESH_TOKENS``: whether the provider issues refresh tokens."""
     value = settings.get("REFRESH_TOKENS", True)
     if not isinstance(value, bool):
         raise SettingsError(
             "E040",
             f"REFRESH_TOKENS of the client {name!r} is {value!r}.",
-            hint="Use True or False: False for a provider that gives none, whose links last as "
-            "long as their access token.",
+            hint="Use True or False. With False, for a provider that issues none, a link lasts as "
+            "long as its access token.",
         )
     if is_google and not value:
         raise _make_mismatch(
             name,
-            "is Google's, and REFRESH_TOKENS is False",
-            hint="Leave REFRESH_TOKENS out: Google gives refresh tokens.",
+            "is Google's, but REFRESH_TOKENS is False",
+            hint="Remove REFRESH_TOKENS: Google issues refresh tokens.",
         )
     return value
 
@@ -93,7 +93,7 @@ def read_refresh_tokens(name: str, settings: Mapping[str, Any], *, is_google: bo
 def read_identity_scopes(
     name: str, settings: Mapping[str, Any], *, kind: IdentityKind
 ) -> tuple[str, ...]:
-    """Return ``IDENTITY_SCOPES``, which are asked at every link and never required."""
+    """Return ``IDENTITY_SCOPES``, which are requested at every link but never required."""
     value = settings.get("IDENTITY_SCOPES")
     if value is None:
         return IDENTITY_SCOPES if kind == "id_token" else ()
@@ -103,14 +103,14 @@ def read_identity_scopes(
         raise SettingsError(
             "E041",
             f"IDENTITY_SCOPES of the client {name!r} is not a list of scopes.",
-            hint='Use ["openid"], or [] for a provider that knows no OpenID.',
+            hint='Use ["openid"], or [] for a provider without OpenID Connect.',
         ) from None
     if kind == "id_token" and "openid" not in scopes:
         raise _make_mismatch(
             name,
-            'has no "openid" among its IDENTITY_SCOPES, without which no ID token comes',
-            hint='Add "openid", or say by IDENTITY that the account is known in another way: '
-            '"userinfo" or "none".',
+            'has no "openid" among its IDENTITY_SCOPES, without which no ID token is issued',
+            hint='Add "openid", or identify accounts in another way: set IDENTITY to "userinfo" or '
+            '"none".',
         )
     return scopes
 
@@ -123,9 +123,9 @@ def read_subject_member(
     userinfo_endpoint: str | None,
     discovers_endpoints: bool,
 ) -> str:
-    """Return ``SUBJECT_MEMBER``: the member of the userinfo answer that says whose account it is.
+    """Return ``SUBJECT_MEMBER``: the member of the userinfo response that identifies the account.
 
-    Members of objects within have a point before them: ``"data.id"``.
+    A member of a nested object is written with dots: ``"data.id"``.
     """
     value = settings.get("SUBJECT_MEMBER")
     if kind != "userinfo":
@@ -135,16 +135,16 @@ def read_subject_member(
         if needless:
             raise _make_mismatch(
                 name,
-                f"has {' and '.join(needless)}, and its IDENTITY is {kind!r}",
-                hint='Set IDENTITY to "userinfo" to have them used, or leave them out.',
+                f"has {' and '.join(needless)}, but its IDENTITY is {kind!r}",
+                hint='Set IDENTITY to "userinfo" if they are to be used, or remove them.',
             )
         return "sub"
     if userinfo_endpoint is None and not discovers_endpoints:
         raise SettingsError(
             "E028",
-            f"The client {name!r} has no USERINFO_ENDPOINT, and its IDENTITY is 'userinfo': nobody "
-            "can link.",
-            hint="Give the address at which the provider says whose access token it is.",
+            f"The client {name!r} has no USERINFO_ENDPOINT, but its IDENTITY is 'userinfo': no "
+            "account can be linked.",
+            hint="Set it to the address at which the provider identifies the account of a token.",
         )
     if value is None:
         return "sub"
@@ -152,28 +152,28 @@ def read_subject_member(
         raise SettingsError(
             "E037",
             f"SUBJECT_MEMBER of the client {name!r} is {value!r}.",
-            hint='Name the member that is the account\'s lasting id: "sub", "id", or "data.id" for '
-            "one within another.",
+            hint='Use the name of the account\'s permanent id: "sub", "id", or "data.id" in a '
+            "nested object.",
         )
     return value
 
 
 def refuse_foreign_domain(name: str, hosted_domains: tuple[str, ...], *, is_google: bool) -> None:
-    """Refuse ``HOSTED_DOMAIN`` where no provider would heed it: a restriction that is none."""
+    """Reject ``HOSTED_DOMAIN`` for another provider, which would ignore it."""
     if hosted_domains and not is_google:
         raise _make_mismatch(
             name,
-            "is not Google's, and has HOSTED_DOMAIN",
-            hint="Leave HOSTED_DOMAIN out: only Google says which Workspace an account is of.",
+            "is not Google's, but has HOSTED_DOMAIN",
+            hint="Remove HOSTED_DOMAIN: only Google states an account's Google Workspace domain.",
         )
 
 
 def read_display_name(name: str, settings: Mapping[str, Any], *, issuer: str, default: str) -> str:
-    """Return ``DISPLAY_NAME``: what users call the provider. By default, its host.
+    """Return ``DISPLAY_NAME``, the provider's name for users; by default its host name.
 
     Args:
-        issuer: an address of the provider's.
-        default: for Google, its own name; otherwise nothing.
+        issuer: the provider's issuer or another of its addresses.
+        default: the name if ``DISPLAY_NAME`` is not set; empty for the host name.
     """
     value = settings.get("DISPLAY_NAME")
     if value is None:
@@ -183,7 +183,7 @@ def read_display_name(name: str, settings: Mapping[str, Any], *, issuer: str, de
         raise SettingsError(
             "E042",
             f"DISPLAY_NAME of the client {name!r} is {value!r}.",
-            hint=f"Use what people call the provider, in at most {_LONGEST_NAME} characters: "
+            hint=f"Use the provider's common name, of at most {_LONGEST_NAME} characters: "
             '"Dailymotion".',
         )
     return text
@@ -192,7 +192,7 @@ def read_display_name(name: str, settings: Mapping[str, Any], *, issuer: str, de
 def _read_choice(
     name: str, settings: Mapping[str, Any], key: str, choices: tuple[str, ...], *, id: str
 ) -> str:
-    """Return one of the choices; the first, where nothing is said."""
+    """Return one of the choices; the first, if the key is not set."""
     value = settings.get(key)
     if value is None:
         return choices[0]
@@ -201,7 +201,7 @@ def _read_choice(
     raise SettingsError(
         id,
         f"{key} of the client {name!r} is {value!r}.",
-        hint=f"Use one of {', '.join(map(repr, choices))}; {choices[0]!r} if it is left out.",
+        hint=f"Use one of {', '.join(map(repr, choices))}; the default is {choices[0]!r}.",
     )
 
 

@@ -1,8 +1,8 @@
-"""How Google classifies scopes: what an app has to show before it may ask for them.
+"""Google's classification of scopes, which decides what an app has to have verified.
 
 From Google's pages "Choose … API scopes" and
-https://support.google.com/cloud/answer/13464325 (restricted scopes). What they do not list stays
-unknown: the Google console says it of every scope, under *Data Access*.
+https://support.google.com/cloud/answer/13464325 (restricted scopes). Scopes that they do not list
+are ``unknown``: the Google console shows the class of every scope under *Data Access*.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _CLASS_OF: dict[str, ScopeClass] = {
     for name in names.split()
 }
 
-#: Those that Google's pages list, which are by far not all that there are.
+#: The scopes that Google's pages list, which are far from all.
 KNOWN_SCOPES = frozenset(_CLASS_OF)
 
 
 def classify_scope(scope: str) -> ScopeClass:
-    """Return Google's class of a scope; ``unknown`` where its pages do not say."""
+    """Return Google's class of a scope, or ``unknown`` if its pages do not list it."""
     return _CLASS_OF.get(scope, "unknown")

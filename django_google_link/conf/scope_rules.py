@@ -1,4 +1,4 @@
-"""What granted scopes are good for, and which scopes may stand in one authorization request."""
+"""Decides whether granted scopes suffice, and which scopes to request."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from ..scopes import parse_scopes
 from .implied_scopes import IMPLIED_SCOPES
 from .settings import conf
 
-#: It asks for a refresh token, and opens nothing (OpenID Connect Core section 11).
+#: It requests a refresh token, and gives access to nothing (OpenID Connect Core section 11).
 _NEVER_MISSING = frozenset({"offline_access"})
 
 _Table = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 def missing_scopes(required: Iterable[str], granted: Iterable[str]) -> frozenset[str]:
-    """Return those of the required scopes that were not granted, and are not implied by others."""
+    """Return the required scopes that are neither granted nor implied by granted ones."""
     had = frozenset(parse_scopes(granted))
     missing = frozenset(parse_scopes(required)) - had - _NEVER_MISSING
     return missing - implied_scopes(had) if missing else missing
 
 
 def implied_scopes(scopes: Iterable[str]) -> frozenset[str]:
-    """Return what these scopes imply, apart from themselves; see ``implied_scopes.py``."""
+    """Return the scopes that these scopes imply, without these; see ``implied_scopes.py``."""
     implied = conf.implied_scopes
-    # The usual table is not read anew at each request.
+    # The closure of the default table is computed once, not compared item by item.
     is_usual = implied is IMPLIED_SCOPES
     table = _close(None if is_usual else tuple(implied.items()))
     return frozenset().union(*(table.get(scope, ()) for scope in scopes))
@@ -34,16 +34,16 @@ def implied_scopes(scopes: Iterable[str]) -> frozenset[str]:
 def choose_scopes(
     scopes: Iterable[str], *, required: Iterable[str], granted: Iterable[str] = ()
 ) -> tuple[str, ...]:
-    """Return the scopes to ask for: never one together with another that it implies.
+    """Return the scopes to request: never a scope together with another that implies it.
 
-    Of two that are required the wide one is asked for, and so it is of two that are optional.
-    A wide one that is optional makes room for a narrow one that is required: who declines the wide
-    one would lose both. It can be asked for another time, when it is required.
+    Of two required scopes, the wide one is requested, and likewise of two optional ones. A wide
+    optional scope is left out if it implies a required one: a user who declined it would lose both.
+    It can be requested later, when it is required.
 
     Args:
-        scopes: all that is wanted.
-        required: those of them that must be granted.
-        granted: what is granted already, and comes with the authorization by itself.
+        scopes: the required and the optional scopes.
+        required: the scopes that must be granted.
+        granted: the scopes that are already granted and will be included anyway.
     """
     wanted = parse_scopes(scopes)
     held = implied_scopes(parse_scopes(granted))
@@ -61,7 +61,7 @@ def choose_scopes(
 def _drop_implied(scopes: list[str]) -> list[str]:
     kept = list(scopes)
     for scope in scopes:
-        # One after another, so that of two that imply one another one is left.
+        # One after another, so that one is left of two that imply each other.
         if scope in implied_scopes(other for other in kept if other != scope):
             kept.remove(scope)
     return kept
@@ -69,7 +69,7 @@ def _drop_implied(scopes: list[str]) -> list[str]:
 
 @lru_cache(maxsize=8)
 def _close(table: _Table | None) -> Mapping[str, frozenset[str]]:
-    """Return all that each scope implies, over any number of steps; by default, of our table."""
+    """Return all scopes that each scope implies, directly or not; by default of our table."""
     direct = IMPLIED_SCOPES if table is None else dict(table)
 
     def walk(scope: str, seen: set[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""Scopes that are misspelt, and the ones that are meant."""
+"""Finds misspelt scopes and suggests corrections."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from difflib import get_close_matches
 from ..scopes import IDENTITY_SCOPES, PREFIX
 from .scope_classes import KNOWN_SCOPES
 
-#: Those that OpenID Connect defines; all others of Google's are addresses.
+#: The scopes that OpenID Connect defines; all of Google's other scopes are URLs.
 _SHORT_SCOPES = frozenset({*IDENTITY_SCOPES, "address", "offline_access", "phone"})
 
-#: What a scope consists of (RFC 6749 section 3.3), but for the comma, which some separate them by.
+#: The syntax of a scope (RFC 6749 section 3.3), without the comma, a common wrong separator.
 _SCOPE = re.compile(r"[!#-+\--\[\]-~]+")
 
-#: Products whose scope has another name.
+#: Products whose scope has a different name.
 _PRODUCTS = {"gmail": "https://mail.google.com/", "docs": f"{PREFIX}documents"}
 _PRODUCTS |= {"sheets": f"{PREFIX}spreadsheets", "slides": f"{PREFIX}presentations"}
 
@@ -24,40 +24,40 @@ _MEANT = frozenset(
 
 
 def find_scope_mistake(scope: str, *, is_google: bool) -> str:
-    """Return what is wrong with a scope beyond doubt, and what to write; nothing, if nothing is.
+    """Return what is certainly wrong with a scope and how to correct it, or an empty string.
 
     Args:
-        scope: one of them.
-        is_google: whether Google is asked for it. Others may have any scopes.
+        scope: a single scope.
+        is_google: whether it is one of Google's. Other providers may define any scopes.
     """
     if scope.startswith(("[", '"', "{")):
-        return f"{scope!r} is no scope: it is JSON. Read it with json.loads()."
+        return f"{scope!r} is not a scope, but JSON. Read it with json.loads()."
     if "," in scope:
-        return f"{scope!r} is no scope: it has a comma. Write each by itself: {_split(scope)}."
+        return f"{scope!r} is not a scope: it has a comma. Use a list: {_split(scope)}."
     if not _SCOPE.fullmatch(scope):
-        return f"{scope!r} is no scope: it has a character that none has. Copy it again."
+        return f"{scope!r} is not a scope: it has an invalid character. Copy it again."
     if not is_google or scope in _MEANT:
         return ""
     is_short = "://" not in scope and scope not in _SHORT_SCOPES
     meant = suggest_scope(scope)
     is_written_otherwise = bool(meant) and _normalize(scope) == _normalize(meant)
     if is_short or scope.count("://") > 1 or scope == PREFIX or is_written_otherwise:
-        return f"{scope!r} is no scope of Google's. {_advise(meant)}"
+        return f"{scope!r} is not one of Google's scopes. {_advise(meant)}"
     return ""
 
 
 def find_scope_suspicion(scope: str) -> str:
-    """Return what may be wrong with a scope of Google's, which has more than are known here."""
+    """Return what may be wrong with a scope of Google's, or an empty string."""
     meant = suggest_scope(scope)
     if scope in _MEANT or not meant:
         return ""
-    return f"{scope!r} is not a scope of Google's that is known here. {_advise(meant)}"
+    return f"{scope!r} is not a known scope of Google's. {_advise(meant)}"
 
 
 def suggest_scope(scope: str) -> str:
-    """Return the known scope of which one that is not known looks like a misspelling, if any does.
+    """Return the known scope that a scope looks like a misspelling of, or an empty string.
 
-    There are far more scopes than are known: another one, with further words, is none of them.
+    Most scopes are not known here: a scope with additional parts is not a misspelling.
     """
     name = _normalize(scope)
     if name in _PRODUCTS:
@@ -89,4 +89,4 @@ def _split(scope: str) -> str:
 def _advise(meant: str) -> str:
     if meant:
         return f"Did you mean {meant}?"
-    return f"Write each in full, as an item of its own, such as {PREFIX}calendar.readonly."
+    return f"Write each scope in full, as a separate item, such as {PREFIX}calendar.readonly."

@@ -1,4 +1,4 @@
-"""The client secrets file: the JSON that Google's console gives for an OAuth client."""
+"""The client secrets file: the JSON file that Google's console offers for an OAuth client."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ def read_secrets_file(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     """Read a client secrets file.
 
     Args:
-        path: of the file, which is of type ``web`` or ``installed``.
+        path: the path of a file of type ``web`` or ``installed``.
 
     Returns:
-        Its content under the names of our settings.
+        Its content, under the names of the settings.
 
     Raises:
-        OSError: when it cannot be read.
-        TypeError: when the path is not one.
-        ValueError: saying what is wrong with its content, without quoting a secret.
+        OSError: if it cannot be read.
+        TypeError: if the path is a number.
+        ValueError: if the content is invalid; the message quotes no secret.
     """
     kind, content = _read_client(read_json_file(path))
     client_id, client_secret = content.get("client_id"), content.get("client_secret")
     if not isinstance(client_id, str) or _is_placeholder(client_id):
-        raise ValueError("client_id is missing in it or only a placeholder")
+        raise ValueError("its client_id is missing or only a placeholder")
     if not isinstance(client_secret, Secret) or _is_placeholder(client_secret.reveal()):
-        raise ValueError("client_secret is missing in it or only a placeholder")
+        raise ValueError("its client_secret is missing or only a placeholder")
     return {
         "TYPE": kind,
         "CLIENT_ID": client_id,
@@ -49,24 +49,24 @@ def _read_client(document: Any) -> tuple[str, Mapping[str, Any]]:
         raise ValueError("it is the key of a service account, which belongs in SERVICE_ACCOUNTS")
     if isinstance(document, dict) and _is_token(document):
         raise ValueError(
-            "it is the token of one user, which manage.py google_link_import files takes"
+            "it is the token of one user, which can be imported with google_link_import files"
         )
     if not isinstance(document, dict) or len(document) != 1:
-        raise ValueError('it is not an object with the one key "web" or "installed"')
+        raise ValueError('it is not an object with the single key "web" or "installed"')
     [(kind, content)] = document.items()
     if kind not in {"web", "installed"}:
-        raise ValueError(f'its type is {kind[:40]!r}, where "web" or "installed" is needed')
+        raise ValueError(f'its type is {kind[:40]!r}, not "web" or "installed"')
     if not isinstance(content, dict):
-        raise ValueError(f"{kind!r} is not an object in it")
+        raise ValueError(f"its {kind!r} is not an object")
     return kind, content
 
 
 def _is_token(document: Mapping[str, Any]) -> bool:
-    """Return whether it is what a quickstart or gcloud keeps of one user."""
+    """Return whether it is a file in which a quickstart or gcloud stores a user's token."""
     return document.get("type") == "authorized_user" or "refresh_token" in document
 
 
 def _read_redirect_uris(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(uri, str) for uri in value):
-        raise ValueError("redirect_uris is not a list of addresses in it")
+        raise ValueError("its redirect_uris is not a list of addresses")
     return tuple(value)

@@ -1,4 +1,4 @@
-"""Service accounts: the site itself at Google, and by delegation the users of an organization."""
+"""Service accounts, which act for the site itself or, with delegation, for users of a domain."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from .validators import read_optional_url, read_url
 SOURCES = ("FILE", "INFO", "IMPERSONATE", "DEFAULT_CREDENTIALS")
 KEYS = frozenset({*SOURCES, "SUBJECTS", "API_ENDPOINT"})
 
-# Nothing that Google could read as another address than we have compared.
+# No character that Google could interpret differently from the comparison with SUBJECTS.
 _ADDRESS = re.compile(r"[!-?A-~]+@[!-?A-~]+")
 
 
 @dataclass(frozen=True)
 class ServiceAccount:
-    """A service account, as the owner of what a helper of ``services`` returns.
+    """A service account, to be passed as the owner to the functions of ``services``.
 
     Args:
         name: a key of ``GOOGLE_LINK["SERVICE_ACCOUNTS"]``.
-        subject: the address of the user to act for, by domain-wide delegation; it must be among
-            the account's ``SUBJECTS``.
+        subject: the e-mail address of a user to impersonate, with domain-wide delegation; it must
+            be in the account's ``SUBJECTS``.
     """
 
     name: str
@@ -38,10 +38,10 @@ class ServiceAccount:
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceAccountSettings:
-    """One service account of the settings, ready for use."""
+    """A service account in the settings, validated."""
 
     name: str
-    #: The content of a key file, its private key a ``Secret``; ``None`` for default credentials.
+    #: The content of a key file, in which the private key is a ``Secret``; ``None`` without one.
     key: Mapping[str, Any] | None = field(repr=False)
     impersonate: str
     subjects: frozenset[str]
@@ -49,20 +49,20 @@ class ServiceAccountSettings:
 
     @property
     def principal(self) -> str:
-        """The e-mail address of the account, as far as the settings tell."""
+        """The e-mail address of the service account, if the settings contain it."""
         return self.impersonate or (self.key or {}).get("client_email", "")
 
     @property
     def token_uri(self) -> str:
-        """Where the key is used, if there is one."""
+        """The token endpoint at which the key is used; empty without a key."""
         return str((self.key or {}).get("token_uri", ""))
 
     def admit_subject(self, subject: str | None) -> str:
-        """Return the subject as it is sent to Google; without one the account is itself.
+        """Return the subject as sent to Google, or an empty string if there is none.
 
         Raises:
-            SubjectNotAllowedError: when ``SUBJECTS`` has neither the address nor its domain, or
-                when it is no address at all.
+            SubjectNotAllowedError: if ``SUBJECTS`` contains neither the address nor its domain, or
+                it is not an e-mail address.
         """
         if subject is None:
             return ""
@@ -80,14 +80,14 @@ def get_service_account(name: str) -> ServiceAccountSettings:
         name: a key of ``GOOGLE_LINK["SERVICE_ACCOUNTS"]``.
 
     Raises:
-        SettingsError: (an ``ImproperlyConfigured``) when it is missing or cannot work.
+        SettingsError: (an ``ImproperlyConfigured``) if it is missing or invalid.
     """
     accounts = conf.service_accounts
     if name not in accounts:
         raise SettingsError(
             "E011",
             f"There is no service account {name!r}.",
-            hint='Add it to GOOGLE_LINK["SERVICE_ACCOUNTS"], which has '
+            hint='Add it to GOOGLE_LINK["SERVICE_ACCOUNTS"]. Known service accounts: '
             f"{', '.join(sorted(accounts)) or 'none'}.",
         )
     settings = accounts[name]
@@ -96,7 +96,7 @@ def get_service_account(name: str) -> ServiceAccountSettings:
         raise SettingsError(
             "E023",
             f"The service account {name!r} has {' and '.join(sources) or 'no credentials'}.",
-            hint=f"Give it exactly one of {', '.join(SOURCES)}.",
+            hint=f"Set exactly one of {', '.join(SOURCES)}.",
         )
     return ServiceAccountSettings(
         name=name,
@@ -115,17 +115,17 @@ def _read_key(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any] | Non
     if isinstance(content, Mapping) and content.get("type") == "external_account":
         raise SettingsError(
             "E024",
-            f"The key of the service account {name!r} is none: it is for workload identity "
+            f"The key of the service account {name!r} is a configuration for workload identity "
             "federation.",
             hint="Set GOOGLE_APPLICATION_CREDENTIALS to that file, and IMPERSONATE to the address "
-            "of the account in place of FILE or INFO.",
+            "of the account instead of FILE or INFO.",
         )
     problem = _find_problem(content)
     if problem:
         raise SettingsError(
             "E024",
             f"The key of the service account {name!r} {problem}.",
-            hint="Use the JSON that Google's console gives for a key of a service account.",
+            hint="Use the JSON file that Google's console offers for a service account key.",
         )
     read_url(content["token_uri"], key="token_uri", owner=_describe_account(name))
     return {**content, "private_key": Secret(_read_private_key(content))}
@@ -153,9 +153,9 @@ def _describe_other(content: Mapping[str, Any]) -> str:
 
 @sensitive_variables()
 def _read_private_key(content: Mapping[str, Any]) -> str:
-    """Return the private key as it is in Google's file.
+    """Return the private key with line breaks.
 
-    An environment variable or a YAML file may hold the line breaks as two characters each.
+    In an environment variable or a YAML file they may be written as a backslash and an ``n``.
     """
     key = content["private_key"]
     return (key.reveal() if isinstance(key, Secret) else str(key)).replace("\\n", "\n")
@@ -165,8 +165,8 @@ def _read_file(name: str, path: Any) -> Any:
     if isinstance(path, Secret):
         raise SettingsError(
             "E024",
-            f"FILE of the service account {name!r} is the content of a file.",
-            hint="Give the path of the file, or its content as a dict under INFO.",
+            f"FILE of the service account {name!r} is the content of a file, not a path.",
+            hint="Use the path of the file, or INFO with its content as a dict.",
         )
     try:
         return read_json_file(path)
@@ -175,7 +175,7 @@ def _read_file(name: str, path: Any) -> Any:
             "E024",
             f"The key file {path} of the service account {name!r} cannot be used: "
             f"{explain_failure(error)}.",
-            hint="Put the JSON file from Google's console there, or correct the path.",
+            hint="Save the JSON file from Google's console there, or correct the path.",
         ) from None
 
 
@@ -198,7 +198,7 @@ def _read_subjects(name: str, value: Any) -> frozenset[str]:
         raise SettingsError(
             "E025",
             f"SUBJECTS of the service account {name!r} is not a list of addresses.",
-            hint='Use ["anna@example.com"], or ["@example.com"] for everybody there.',
+            hint='Use ["anna@example.com"], or ["@example.com"] for all users of the domain.',
         )
     return frozenset(subject.lower() for subject in value)
 

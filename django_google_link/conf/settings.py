@@ -1,4 +1,4 @@
-"""The settings of the app, read from Django on every access and typed here."""
+"""The settings of the app, read on every access, validated and typed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .validators import (
     read_time_limit,
 )
 
-#: google-auth treats a token with less life than this as expired.
+#: google-auth considers a token expired this many seconds before its expiry.
 MINIMUM_REFRESH_LEEWAY = 225
 
 KEYS = frozenset(
@@ -56,10 +56,10 @@ KEYS = frozenset(
 
 
 class Settings:
-    """``GOOGLE_LINK``, one property for each key.
+    """``GOOGLE_LINK``, with a property for each key.
 
     Raises:
-        SettingsError: (an ``ImproperlyConfigured``) when a value cannot work.
+        SettingsError: (an ``ImproperlyConfigured``) if a value is invalid.
     """
 
     @property
@@ -75,17 +75,17 @@ class Settings:
         return value
 
     def _get(self, key: str, default: Any = None) -> Any:
-        """Return a value in a form that may stand in a frame: Django's debug page shows them."""
+        """Return a value with its secrets hidden, since error reports show local variables."""
         return mask_setting(key, self._google_link.get(key, default))
 
     @property
     def keys(self) -> frozenset[str]:
-        """The keys that the project wrote, known or not."""
+        """The keys in the project's settings, known or not."""
         return frozenset(map(str, self._google_link))
 
     @property
     def clients(self) -> Mapping[str, Mapping[str, Any]]:
-        """The OAuth clients by name, as written; ``clients.py`` reads them."""
+        """The OAuth clients by name, as written; see ``get_client()`` for validated ones."""
         value = self._get("CLIENTS")
         if not isinstance(value, Mapping) or not value:
             raise SettingsError(
@@ -96,7 +96,7 @@ class Settings:
         if not _CLIENT_KEYS.isdisjoint(value):
             raise SettingsError(
                 "E002",
-                'GOOGLE_LINK["CLIENTS"] is one client, where clients by name are needed.',
+                'GOOGLE_LINK["CLIENTS"] is a single client, not a dict of clients by name.',
                 hint='Give it a name: {"default": {"CLIENT_ID": …}}.',
             )
         for name, client in value.items():
@@ -108,13 +108,13 @@ class Settings:
                 raise SettingsError(
                     "E002",
                     f'GOOGLE_LINK["CLIENTS"][{name!r}] is not a dict with a name.',
-                    hint="Name it with 1 to 100 characters, and give its settings as a dict.",
+                    hint="Use a name of 1 to 100 characters, with the client's settings as a dict.",
                 )
         return value
 
     @property
     def encryption_keys(self) -> tuple[Secret, ...]:
-        """The encryption keys as written: the first encrypts, all decrypt."""
+        """The encryption keys as written: the first one encrypts, all of them decrypt."""
         value = self._get("ENCRYPTION_KEYS")
         if isinstance(value, str):
             value = _find_key_function(value).get(limit=self.http_timeout)
@@ -122,18 +122,20 @@ class Settings:
             raise SettingsError(
                 "E003",
                 'GOOGLE_LINK["ENCRYPTION_KEYS"] is text, not a list.',
-                hint='Put the key into a list: "ENCRYPTION_KEYS": [key].',
+                hint='Put the key in a list: "ENCRYPTION_KEYS": [key].',
             )
         return _read_keys(value)
 
     def reread_encryption_keys(self, check: Callable[[tuple[Secret, ...]], object]) -> None:
-        """Call the function of ``ENCRYPTION_KEYS`` again, if they come from one: at a limited rate.
+        """Call the function that ``ENCRYPTION_KEYS`` names again, but not too often.
+
+        Does nothing if the keys are written in the settings.
 
         Args:
-            check: raises a ``SettingsError`` for keys that are not to take the others' place.
+            check: raises a ``SettingsError`` if the new keys must not replace the present ones.
 
         Raises:
-            SettingsError: (an ``ImproperlyConfigured``) when it fails; the keys are as before.
+            SettingsError: (an ``ImproperlyConfigured``) if it fails; the keys do not change then.
         """
         value = self._get("ENCRYPTION_KEYS")
         if isinstance(value, str):
@@ -143,7 +145,7 @@ class Settings:
 
     @property
     def encryption_site(self) -> str | None:
-        """What key services know this site by: a key wrapped for one unwraps for no other."""
+        """The name of this site for key services, which is bound to each wrapped key."""
         value = self._get("ENCRYPTION_SITE")
         if value is None or (isinstance(value, str) and _SITE.fullmatch(value)):
             return value
@@ -155,15 +157,15 @@ class Settings:
 
     @property
     def key_services(self) -> Mapping[str, str]:
-        """The key services by name: the dotted path of the class of each."""
+        """The dotted path of the class of each key service, by name."""
         value = self._get("KEY_SERVICES", {})
         if isinstance(value, Mapping) and all(map(_is_key_service, value.items())):
             return {**KEY_SERVICES, **value}
         raise SettingsError(
             "E071",
             'GOOGLE_LINK["KEY_SERVICES"] is not a dict of dotted paths.',
-            hint='Use {"vault": "mysite.keys.Vault"}: a name has small letters, digits and '
-            "hyphens.",
+            hint='Use {"vault": "mysite.keys.Vault"}: a name consists of lowercase letters, digits '
+            "and hyphens.",
         )
 
     @property
@@ -173,14 +175,14 @@ class Settings:
         if not isinstance(value, str) or not value.isidentifier() or value in {"user", "session"}:
             raise SettingsError(
                 "E005",
-                f'GOOGLE_LINK["REQUEST_ATTRIBUTE"] is {value!r}, not a free name.',
+                f'GOOGLE_LINK["REQUEST_ATTRIBUTE"] is {value!r}, which cannot be used.',
                 hint='Use an identifier such as "google".',
             )
         return value
 
     @property
     def refresh_leeway(self) -> int:
-        """Seconds of life below which an access token is refreshed first."""
+        """How many seconds before its expiry an access token is refreshed."""
         return read_seconds(
             self._get("REFRESH_LEEWAY", 300),
             id="E006",
@@ -190,50 +192,50 @@ class Settings:
 
     @property
     def http_timeout(self) -> float:
-        """Seconds that a request to Google's OAuth endpoints may take."""
+        """The time limit of a request to an OAuth endpoint, in seconds."""
         value = self._get("HTTP_TIMEOUT", 10)
         return read_time_limit(value, id="E007", key="HTTP_TIMEOUT", minimum=0.1)
 
     @property
     def refresh_wait(self) -> float:
-        """Seconds that a caller without a token waits for another one's refresh."""
+        """How many seconds a caller without a token waits for another caller's refresh."""
         value = self._get("REFRESH_WAIT", 10)
         return read_time_limit(value, id="E031", key="REFRESH_WAIT", minimum=0.1)
 
     @property
     def api_timeout(self) -> float:
-        """Seconds that a request to one of Google's APIs waits for the next sign of an answer."""
+        """How many seconds a request to a Google API waits for more of the response."""
         value = self._get("API_TIMEOUT", 60)
         return read_time_limit(value, id="E032", key="API_TIMEOUT", minimum=0.1)
 
     @property
     def user_agent(self) -> str:
-        """What requests to Google say of who makes them."""
+        """The ``User-Agent`` header of requests to Google."""
         value = self._get("USER_AGENT", "django-google-link")
         if not isinstance(value, str) or not value.strip() or not _is_printable_ascii(value):
             raise SettingsError(
                 "E033",
-                f'GOOGLE_LINK["USER_AGENT"] is {value!r}, which no header can hold.',
+                f'GOOGLE_LINK["USER_AGENT"] is {value!r}, which is not valid in a header.',
                 hint='Use the name of your site and its version: "daybook/2.1".',
             )
         return value
 
     @property
     def state_max_age(self) -> int:
-        """Seconds that a pending authorization lives."""
+        """How many seconds a pending authorization is valid."""
         return read_seconds(
             self._get("STATE_MAX_AGE", 600), id="E008", key="STATE_MAX_AGE", minimum=30
         )
 
     @property
     def redirect_url(self) -> str | None:
-        """Where to go when nothing else was said: a URL, a path or a URL name."""
+        """Where users go by default afterwards: a URL, a path or a URL name."""
         value = self._get("REDIRECT_URL")
         if value is not None and (not isinstance(value, str) or not value):
             raise SettingsError(
                 "E009",
                 f'GOOGLE_LINK["REDIRECT_URL"] is {value!r}, not a path or a URL name.',
-                hint='Use a path such as "/" or the name of a URL.',
+                hint='Use a path such as "/", or the name of a URL.',
             )
         return value
 
@@ -247,19 +249,19 @@ class Settings:
             raise SettingsError(
                 "E022",
                 f'GOOGLE_LINK["REFRESH_USING"] is {value!r}, not an alias in DATABASES.',
-                hint="Add that alias, with the settings of the database that holds the accounts.",
+                hint="Add that alias, with the settings of the database that stores the accounts.",
             )
         if connections.settings[value]["ENGINE"] == "django.db.backends.sqlite3":
             raise SettingsError(
                 "E022",
                 'GOOGLE_LINK["REFRESH_USING"] names an SQLite database.',
-                hint="SQLite lets one connection write at a time: leave the key out.",
+                hint="SQLite allows one writer at a time: remove the key.",
             )
         return value
 
     @property
     def client_resolver(self) -> Callable[[Any], str] | None:
-        """The function that names the client of a request, if there is one."""
+        """The function that returns the name of the client for a request, if there is one."""
         path = self._get("CLIENT_RESOLVER")
         if path is None:
             return None
@@ -267,7 +269,7 @@ class Settings:
 
     @property
     def login_hint(self) -> Callable[[Any], str | None] | None:
-        """The function that knows by which address or ``sub`` a user is known at Google."""
+        """The function that returns a user's e-mail address or ``sub`` at Google, if any."""
         path = self._get("LOGIN_HINT")
         if path is None:
             return None
@@ -290,7 +292,7 @@ class Settings:
 
     @property
     def implied_scopes(self) -> Mapping[str, tuple[str, ...]]:
-        """What each scope implies: the reviewed table, and what the project says of some scopes."""
+        """The scopes that each scope implies: the built-in table, with the project's changes."""
         value = self._get("IMPLIED_SCOPES", {})
         if value == {}:
             return IMPLIED_SCOPES
@@ -299,13 +301,13 @@ class Settings:
         raise SettingsError(
             "E034",
             f'GOOGLE_LINK["IMPLIED_SCOPES"] is {value!r}, not a dict of lists of scopes.',
-            hint='Use {"https://…/auth/books": ["https://…/auth/books.readonly"]}; an empty list '
-            "for a scope that is to imply none.",
+            hint='Use {"https://…/auth/books": ["https://…/auth/books.readonly"]}, with an empty '
+            "list for a scope that implies none.",
         )
 
     @property
     def reauthentication(self) -> Callable[[Any], Any] | None:
-        """The function that asks a user to prove who they are, if there is one."""
+        """The function that makes users authenticate again, if there is one."""
         path = self._get("REAUTHENTICATION")
         if path is None:
             return None
@@ -313,7 +315,7 @@ class Settings:
 
     @property
     def security_events_url(self) -> str | None:
-        """Where Google sends security events, as it is registered; ``None``: nowhere."""
+        """The address at which Google sends security events, as registered, or ``None``."""
         value = self._get("SECURITY_EVENTS_URL")
         if value is None or (isinstance(value, str) and is_endpoint(value)):
             return value
@@ -321,12 +323,12 @@ class Settings:
             "E050",
             f'GOOGLE_LINK["SECURITY_EVENTS_URL"] is {value!r}, not an https address.',
             hint='Use the public address of the receiver, such as "https://www.example.com/google/'
-            'security-events/", or leave it out.',
+            'security-events/", or remove it.',
         )
 
     @property
     def history_days(self) -> int | None:
-        """For how many days the history of links is kept; ``None`` is for ever."""
+        """For how many days the history of links is kept; ``None`` means forever."""
         value: int | None = self._get("HISTORY_DAYS", 730)
         is_number = isinstance(value, int) and not isinstance(value, bool)
         if value is None or (is_number and 1 <= value <= _MOST_DAYS):
@@ -334,13 +336,13 @@ class Settings:
         raise SettingsError(
             "E060",
             f'GOOGLE_LINK["HISTORY_DAYS"] is {value!r}.',
-            hint="Use a whole number of days, 1 or more, or None to keep the history for ever.",
+            hint="Use a whole number of days, 1 or more, or None to keep the history forever.",
         )
 
 
-#: A century: dates before Christ cannot be stored.
+#: A century, since databases cannot store dates before the year 1.
 _MOST_DAYS = 36_500
-#: The key services that are there without a setting.
+#: The key services that need no setting.
 KEY_SERVICES = {
     "aws-kms": "django_google_link.contrib.aws_kms.AWSKeyService",
     "google-kms": "django_google_link.contrib.google_kms.GoogleKeyService",
@@ -348,21 +350,21 @@ KEY_SERVICES = {
 KEY_SERVICE_NAME = "[a-z][a-z0-9-]*"
 SITE_HINT = (
     "Use a name that no other site of yours has and that will not change, such as "
-    '"www.example.com": 100 letters, digits and ._:/@- at most.'
+    '"www.example.com": at most 100 letters, digits and ._:/@- are allowed.'
 )
 _SITE = re.compile(r"[A-Za-z0-9._:/@-]{1,100}")
 _CLIENT_KEYS = frozenset(
     {"CLIENT_ID", "CLIENT_SECRET", "CLIENT_SECRETS_FILE", "REDIRECT_URI", "SCOPES"}
 )
 _KEY_HINT = (
-    "Make a key with: python -c "
+    "Generate a key with: python -c "
     '"import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())" '
     "and keep it outside the code, for example in an environment variable."
 )
 
 
 def _suggest_name(value: Any) -> str:
-    """Return which setting may have been meant to be ours, where ours is missing."""
+    """Suggest a setting that may be a misspelling of ``GOOGLE_LINK``, if that is missing."""
     if value is not None:
         return ""
     names = list_setting_names()
@@ -373,12 +375,12 @@ def _suggest_name(value: Any) -> str:
 
 
 def list_setting_names() -> list[str]:
-    """Return the names of all settings of the project, Django's too."""
+    """Return the names of all settings, including Django's."""
     return [name for name in dir(django_settings) if name.isupper()]
 
 
 def _read_implied(item: tuple[Any, Any]) -> tuple[str, tuple[str, ...]]:
-    """Read one entry of ``IMPLIED_SCOPES``; a list, so that no text is taken for one."""
+    """Return an item of ``IMPLIED_SCOPES``; the value has to be a list, not a string."""
     [scope], narrow = parse_scopes([item[0]]), item[1]
     if isinstance(narrow, str):
         raise TypeError
@@ -390,7 +392,7 @@ def _is_printable_ascii(text: str) -> bool:
 
 
 def _read_keys(value: Any) -> tuple[Secret, ...]:
-    """Return encryption keys as they are written, all of which are text."""
+    """Return encryption keys as written, if all of them are strings."""
     if not isinstance(value, tuple) or not value:
         raise SettingsError(
             "E003",
@@ -404,9 +406,9 @@ def _read_keys(value: Any) -> tuple[Secret, ...]:
         raise SettingsError(
             "E003",
             f"Encryption key {position} is {'empty' if is_empty else 'not text'}.",
-            hint="Is the environment variable set that it comes from?"
+            hint="If it comes from an environment variable, check that this is set."
             if is_empty
-            else "Bytes can be decoded: key.decode().",
+            else "Decode bytes: key.decode().",
         )
     return value
 
@@ -418,7 +420,7 @@ def _is_key_service(item: tuple[Any, Any]) -> bool:
 
 
 def _find_key_function(path: str) -> SharedCall[Any]:
-    """Return the call of a function that returns the keys: there is one in a process."""
+    """Return the ``SharedCall`` of a function that returns the keys: one per process."""
     known = _key_functions.get(path)
     return known or _key_functions.setdefault(
         path,
@@ -434,7 +436,7 @@ _key_functions: dict[str, SharedCall[Any]] = {}
 
 
 def forget_key_functions() -> None:
-    """Forget what functions have returned as the encryption keys. For tests."""
+    """Discard the encryption keys that functions have returned. For tests."""
     _key_functions.clear()
 
 
@@ -443,16 +445,16 @@ def _call_key_function(path: str) -> Any:
 
 
 def _explain_key_function(path: str, error: BaseException) -> SettingsError:
-    """Say what failed, and not what it said: that may be a secret."""
+    """Return an error without the original message, which may contain a secret."""
     return SettingsError(
         "E003",
-        f"{path}, which should return the encryption keys, fails with {type(error).__name__}.",
-        hint="See what it needs; it is called again at the next use.",
+        f"{path}, which should return the encryption keys, raised {type(error).__name__}.",
+        hint="Correct the cause; the function is called again the next time a key is needed.",
     )
 
 
 def list_configured_clients() -> list[str]:
-    """Return the names of the clients; none while the settings are broken."""
+    """Return the names of the clients; none if the setting is invalid."""
     return sorted(read_or_default(lambda: conf.clients, {}))
 
 

@@ -1,8 +1,8 @@
-"""A slow call that one thread makes for all of its process, and what came of it.
+"""A slow call that one thread makes for the whole process.
 
-Encryption keys may come from over the network. Whoever needs one waits for the same call, which is
-made in a thread of its own: so a library that has no time limit, or several in a row, holds nobody
-up for longer than the settings say.
+Encryption keys may be fetched over the network. All callers that need a key wait for the same call,
+which runs in a separate thread. A library without a time limit, or with several in succession,
+therefore delays no caller for longer than the settings allow.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ logger = logging.getLogger("django_google_link")
 
 T = TypeVar("T")
 
-#: Seconds for which an outcome stands: a service that is away is not asked by every view.
+#: Seconds before a call is repeated, so that not every view asks a service that is down.
 PAUSE = 5
-#: Seconds after which a call that has not come back is given up for lost, and made again.
+#: Seconds after which a call without a result is abandoned and repeated.
 _LONGEST_CALL = 60
 
 _Explain = Callable[[BaseException], SettingsError]
@@ -35,32 +35,32 @@ _Explain = Callable[[BaseException], SettingsError]
 
 @dataclass(eq=False, kw_only=True)
 class _Run:
-    """One call, under way or over."""
+    """A call that is running or has finished."""
 
     began_at: float = field(default_factory=clock.timestamp)
-    #: When it ended, or somebody has waited for it in vain.
+    #: When it finished, or a caller's time limit expired.
     settled_at: float | None = None
     over: Event = field(default_factory=Event)
     problem: tuple[str, str, str] | None = None
 
     def stands(self) -> bool:
-        """Return whether no other call is to be made yet."""
+        """Return whether it is too early for another call."""
         if self.over.is_set():
             return self.is_settled()
         return _is_within(_LONGEST_CALL, self.began_at)
 
     def is_settled(self) -> bool:
-        """Return whether there is nothing to wait for."""
+        """Return whether it finished, or was found late, only recently: callers do not wait."""
         return self.settled_at is not None and _is_within(PAUSE, self.settled_at)
 
 
 class SharedCall(Generic[T]):
-    """Makes a call once, keeps what it returns, and remembers for a while that it has failed.
+    """Makes a call once, keeps its result, and remembers a failure for a while.
 
     Args:
-        call: made without arguments, in a thread of its own.
-        explain: makes an error for people out of whatever else is raised.
-        subject: of a sentence, for the error that it gives no answer.
+        call: the function, called without arguments in a separate thread.
+        explain: turns an exception other than ``SettingsError`` into one.
+        subject: the subject of the error message if the call takes too long.
     """
 
     def __init__(self, call: Callable[[], T], *, explain: _Explain, subject: str) -> None:
@@ -73,37 +73,37 @@ class SharedCall(Generic[T]):
         _calls.add(self)
 
     def get(self, *, limit: float) -> T:
-        """Return what is kept; otherwise what the call returns.
+        """Return the kept result, or make the call.
 
         Args:
-            limit: seconds to wait.
+            limit: the seconds to wait.
 
         Raises:
-            KeyServiceError: when it fails, has just failed, or takes longer.
+            KeyServiceError: if it fails, has just failed, or takes longer.
         """
         if self._kept is None:
             self._await(self._begin(), limit=limit)
         return cast("tuple[T]", self._kept)[0]
 
     def renew(self, *, limit: float, check: Callable[[T], object]) -> None:
-        """Make the call again, unless that was done a moment ago, and keep what it returns.
+        """Make the call again, unless it was made a moment ago, and keep its result.
 
         Args:
-            limit: seconds to wait.
-            check: raises what is wrong with what the call returns.
+            limit: the seconds to wait.
+            check: raises a ``SettingsError`` if the result is not acceptable.
 
         Raises:
-            KeyServiceError: as :meth:`get`, or after the check; then all is kept as it was.
+            KeyServiceError: as :meth:`get`, or if the check fails; the kept result stays then.
         """
         self._await(self._begin(check), limit=limit)
 
     def _start_anew(self) -> None:
-        """Forget a call that was under way in the process from which this one was forked."""
+        """Forget the call of the parent process after a fork: its thread does not exist here."""
         self._lock = Lock()
         self._run = None
 
     def _begin(self, check: Callable[[T], object] | None = None) -> _Run:
-        """Return the call that stands, or begin one."""
+        """Return the current call, or start one."""
         with self._lock:
             if self._run is None or not self._run.stands():
                 run = _Run()
@@ -118,14 +118,14 @@ class SharedCall(Generic[T]):
             if check:
                 check(value)
             self._kept = (value,)
-        except BaseException as error:  # Whoever waits is told, whatever it is.
+        except BaseException as error:  # Callers are waiting, whatever it is.
             problem = error if isinstance(error, SettingsError) else self._explain(error)
             run.problem = (problem.id, problem.message, problem.hint)
             logger.error("An encryption key is not available: %s", problem)
         finally:
             run.settled_at = clock.timestamp()
             run.over.set()
-            connections.close_all()  # Of this thread: none, as a rule.
+            connections.close_all()  # The connections of this thread, if it opened any.
 
     def _await(self, run: _Run, *, limit: float) -> None:
         if not run.over.is_set() and (run.is_settled() or not run.over.wait(limit)):
@@ -138,17 +138,17 @@ class SharedCall(Generic[T]):
     def _make_lateness(self, limit: float) -> KeyServiceError:
         return KeyServiceError(
             "E072",
-            f"{self._subject} gives no answer within {limit:g} seconds.",
-            hint="See whether this machine can reach it; it is asked again at the next use.",
+            f"{self._subject} did not respond within {limit:g} seconds.",
+            hint="Check whether this machine can reach it; the next use tries again.",
         )
 
 
-#: Those of this process.
+#: The calls of this process.
 _calls: WeakSet[SharedCall[Any]] = WeakSet()
 
 
 def _start_anew() -> None:
-    """Begin with free locks and no calls: the threads that made them are not in this process."""
+    """Reset locks and calls after a fork: the threads of the parent process do not exist here."""
     for call in _calls:
         call._start_anew()
 
@@ -157,5 +157,5 @@ os.register_at_fork(after_in_child=_start_anew)
 
 
 def _is_within(seconds: float, moment: float) -> bool:
-    # What seems to be in the future was before the clock was put back.
+    # A moment in the future precedes a clock that was set back.
     return 0 <= clock.timestamp() - moment < seconds

@@ -1,4 +1,4 @@
-"""What a setting may be: each reader returns a value that can work, or says why this one cannot."""
+"""Validators of settings: each returns a valid value or raises a ``SettingsError``."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ..exceptions import SettingsError
 T = TypeVar("T")
 D = TypeVar("D")
 
-#: Seconds that nobody waits: NaN and infinity are not less.
+#: A day in seconds. NaN and infinity are not less than it.
 _FOREVER = 86_400
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 def read_or_default(read: Callable[[], T], default: D) -> T | D:
-    """Return a setting, or this in its place while it is broken.
+    """Return a setting, or the default if the setting is invalid.
 
-    For what has to work meanwhile, such as a page of the admin: a system check says what is wrong.
+    For code that has to work nevertheless, such as an admin page: a system check reports the error.
     """
     try:
         return read()
@@ -34,10 +34,10 @@ def read_or_default(read: Callable[[], T], default: D) -> T | D:
 
 
 def read_seconds(value: Any, *, id: str, key: str, minimum: int) -> int:
-    """Return a whole number of seconds, under a key of ``GOOGLE_LINK``.
+    """Return a whole number of seconds from a key of ``GOOGLE_LINK``.
 
     Raises:
-        SettingsError: when it is not one, or less than the minimum.
+        SettingsError: if it is not one, or less than the minimum.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise SettingsError(
@@ -49,10 +49,10 @@ def read_seconds(value: Any, *, id: str, key: str, minimum: int) -> int:
 
 
 def read_time_limit(value: Any, *, id: str, key: str, minimum: float) -> float:
-    """Return a number of seconds, whole or not, under a key of ``GOOGLE_LINK``.
+    """Return a number of seconds, not necessarily whole, from a key of ``GOOGLE_LINK``.
 
     Raises:
-        SettingsError: when it is not one, or less than the minimum.
+        SettingsError: if it is not one, or less than the minimum.
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not minimum <= value < _FOREVER:
@@ -68,12 +68,12 @@ def read_url(value: Any, *, key: str, owner: str) -> str:
     """Return an address to which tokens may be sent.
 
     Args:
-        value: as written.
-        key: under which it stands.
-        owner: whose setting it is, as in ``"the client 'default'"``.
+        value: the value in the settings.
+        key: the name of the setting.
+        owner: what has the setting, such as ``"the client 'default'"``.
 
     Raises:
-        SettingsError: when it is not one.
+        SettingsError: if it is not such an address.
     """
     if isinstance(value, str) and is_endpoint(value):
         return value
@@ -85,7 +85,7 @@ def read_url(value: Any, *, key: str, owner: str) -> str:
 
 
 def read_optional_url(settings: Mapping[str, Any], *, key: str, owner: str) -> str | None:
-    """Return what stands under this key, if anything does. Otherwise as :func:`read_url`."""
+    """Return the address under this key, if it is set. Raises as :func:`read_url`."""
     value = settings.get(key)
     return None if value is None else read_url(value, key=key, owner=owner)
 
@@ -93,16 +93,16 @@ def read_optional_url(settings: Mapping[str, Any], *, key: str, owner: str) -> s
 def import_function(
     path: object, *, id: str, key: str, arguments: str = "request"
 ) -> Callable[..., Any]:
-    """Return the function that a key of ``GOOGLE_LINK`` names by its dotted path.
+    """Return the function whose dotted path a key of ``GOOGLE_LINK`` contains.
 
     Args:
-        path: as written.
-        id: of the error.
-        key: under which it stands.
-        arguments: that it is called with, by their names; an empty text for none.
+        path: the value in the settings.
+        id: the number of the system check.
+        key: the name of the setting.
+        arguments: the names of the arguments it is called with, separated by spaces.
 
     Raises:
-        SettingsError: when there is none, or it is not a function that can be called so.
+        SettingsError: if it cannot be imported or cannot be called with these arguments.
     """
     try:
         function: Callable[..., Any] | None = import_string(path) if isinstance(path, str) else None
@@ -122,7 +122,7 @@ def import_function(
         raise SettingsError(
             id,
             f'GOOGLE_LINK["{key}"] names an asynchronous function.',
-            hint="Use one without async: the app calls it from synchronous code.",
+            hint="Use a function without async: the app calls it from synchronous code.",
         )
     if not takes_arguments(function, len(arguments.split())):
         raise SettingsError(
@@ -134,36 +134,36 @@ def import_function(
 
 
 def takes_arguments(function: Callable[..., Any], count: int) -> bool:
-    """Return whether a function can be called with so many positional arguments."""
+    """Return whether a function can be called with this many positional arguments."""
     try:
         signature(function).bind(*range(count))
     except TypeError:
         return False
     except ValueError:
-        pass  # It is one of those in C that do not say.
+        pass  # Some functions written in C have no signature.
     return True
 
 
 def is_loopback(url: str) -> bool:
-    """Return whether an address is on this machine."""
+    """Return whether an address is on loopback."""
     return urlsplit(url).hostname in _LOOPBACK
 
 
-#: What stays around a value that was copied from a page or read from a file.
+#: Characters that remain around a value that was copied from a page or read from a file.
 _INVISIBLE = string.whitespace + "\u00a0\u200b\u2060\ufeff"
 
 
 def strip_invisible(text: str) -> str:
-    """Return text without the blanks, line breaks and byte order marks around it."""
+    """Return text without whitespace and byte order marks around it."""
     return text.strip(_INVISIBLE)
 
 
 def normalize_host(host: str, scheme: str | None = None) -> str:
-    """Return a host, with its port, as browsers write it: one host has one name.
+    """Return a host, with its port, as browsers write it.
 
     Args:
-        host: as in a ``Host`` header: a proxy may have added the port that goes without saying.
-        scheme: whose port goes without saying; either one does, if it is not given.
+        host: the value of a ``Host`` header, to which a proxy may have added the default port.
+        scheme: the scheme whose default port is removed; if ``None``, that of http and https.
     """
     host = host.lower()
     for name, port in (("https", ":443"), ("http", ":80")):
@@ -177,7 +177,7 @@ def normalize_host(host: str, scheme: str | None = None) -> str:
 
 @lru_cache(maxsize=256)
 def is_endpoint(url: str) -> bool:
-    """Return whether tokens may be sent there: by https, or within this machine."""
+    """Return whether tokens may be sent to an address: it uses https, or is on loopback."""
     try:
         parts = urlsplit(url)
         host = parts.hostname

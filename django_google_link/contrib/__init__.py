@@ -1,1 +1,1 @@
-"""What needs another framework. Each module imports its own, and nothing imports them."""
+"""Integrations with other packages. Each module imports its own, and nothing imports them."""

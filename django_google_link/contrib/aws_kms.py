@@ -1,7 +1,7 @@
 """AWS Key Management Service: encryption keys wrapped with a key that never leaves it.
 
-Needs the extra ``aws``. Credentials and region are boto3's affair; the region of a key's ARN is
-used where there is one.
+Needs the extra ``aws``. boto3 finds the credentials and the region, unless the name of the key is
+an ARN, which contains the region.
 """
 
 from __future__ import annotations
@@ -20,21 +20,23 @@ from ..encryption.muting import mute_loggers
 
 __all__ = ["AWSKeyService"]
 
-#: Seconds. Whoever waits for a page is told after HTTP_TIMEOUT, and who comes later at once.
+#: Seconds. Callers wait no longer than HTTP_TIMEOUT for the first attempt, and not for the next.
 _CONNECT_TIMEOUT = 3
 _READ_TIMEOUT = 5
 
-#: By https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html#API_Decrypt_Errors.
+#: See https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html#API_Decrypt_Errors.
 _ADVICE = {
     "AccessDeniedException": "Allow the identity of this process kms:Encrypt and kms:Decrypt for "
     "this key, in its policy or the key's, with the context of this site.",
     "DisabledException": "Enable the key in AWS KMS.",
-    "IncorrectKeyException": "It was wrapped with another key: copy it once more, as it was "
+    "IncorrectKeyException": "It was wrapped with a different key: copy it again, exactly as it "
+    "was printed.",
+    "InvalidCiphertextException": "It was wrapped for another ENCRYPTION_SITE, or is damaged: "
+    "check that ENCRYPTION_SITE has not changed, and copy the key again, exactly as it was "
     "printed.",
-    "InvalidCiphertextException": "It was wrapped for another ENCRYPTION_SITE, or is damaged: see "
-    "that ENCRYPTION_SITE is as it was, and copy the key once more, as it was printed.",
-    "KMSInvalidStateException": "See in AWS KMS why the key cannot be used: is it to be deleted?",
-    "NotFoundException": "Correct the name of the key: no key of this account and region has it.",
+    "KMSInvalidStateException": "Check the state of the key in AWS KMS: is its deletion pending?",
+    "NotFoundException": "Correct the name of the key, which does not exist in this account and "
+    "region.",
 }
 _CREDENTIALS = {
     "ExpiredTokenException",
@@ -46,17 +48,17 @@ _CREDENTIALS = {
 
 
 class _OtherKeyError(Exception):
-    """What was wrapped names its key itself, and AWS is to believe us rather than it."""
+    """AWS used a different key from the one named: the ciphertext itself names its key."""
 
 
 class AWSKeyService(KeyService):
-    """Wraps with symmetric keys of AWS KMS, by their id, ARN or alias."""
+    """Wraps keys with symmetric keys of AWS KMS, named by their id, ARN or alias."""
 
     def make_client(self, region: str | None) -> Any:
-        """Return boto3's client: override it for a session or an endpoint of your own.
+        """Return boto3's client. Override it to use a session or an endpoint of your own.
 
         Args:
-            region: of the ARN of the key; ``None`` for boto3's own.
+            region: the region in the ARN of the key, or ``None`` for boto3's default.
         """
         config = Config(
             connect_timeout=_CONNECT_TIMEOUT,
@@ -67,7 +69,7 @@ class AWSKeyService(KeyService):
 
     @sensitive_variables()
     def wrap(self, key: bytes, *, name: str, context: Mapping[str, str]) -> tuple[str, bytes]:
-        """Encrypt a key; it is unwrapped by the ARN of what an alias stands for today."""
+        """Encrypt a key. The returned name is the ARN of the key that an alias refers to now."""
         client = self.make_client(_find_region(name))
         with mute_loggers("botocore"):
             answer = client.encrypt(KeyId=name, Plaintext=key, EncryptionContext=dict(context))
@@ -75,7 +77,7 @@ class AWSKeyService(KeyService):
 
     @sensitive_variables()
     def unwrap(self, wrapped: bytes, *, name: str, context: Mapping[str, str]) -> bytes:
-        """Decrypt a key, with no other key and in no other context than it was encrypted."""
+        """Decrypt a key. The key that encrypted it and the context have to be the same."""
         client = self.make_client(_find_region(name))
         with mute_loggers("botocore"):
             answer = client.decrypt(
@@ -87,21 +89,21 @@ class AWSKeyService(KeyService):
         return key
 
     def explain(self, error: Exception) -> tuple[str, str]:
-        """Return the code of AWS's answer, and what to do about it."""
+        """Return the error code of AWS's response, and what to do about it."""
         if isinstance(error, NoRegionError):
-            return "knows no region", "Name the key by its ARN, or set AWS_DEFAULT_REGION."
+            return "has no region", "Name the key by its ARN, or set AWS_DEFAULT_REGION."
         if isinstance(error, NoCredentialsError):
             return "has no credentials", _CREDENTIALS_ADVICE
         if isinstance(error, _OtherKeyError):
-            return "has used another key than the one that is named", _ADVICE[
+            return "used a different key from the one that is named", _ADVICE[
                 "IncorrectKeyException"
             ]
         if not isinstance(error, ClientError):
             return super().explain(error)
-        # Of the text no more than a word: it is a stranger's, and might say anything.
+        # Only the code, without special characters: the response may contain any text.
         code = re.sub(r"\W", "", str(error.response.get("Error", {}).get("Code")))[:60]
         advice = _CREDENTIALS_ADVICE if code in _CREDENTIALS else _ADVICE.get(code)
-        return f"answers {code}", advice or super().explain(error)[1]
+        return f"responded with {code}", advice or super().explain(error)[1]
 
 
 _CREDENTIALS_ADVICE = (
@@ -111,6 +113,6 @@ _CREDENTIALS_ADVICE = (
 
 
 def _find_region(name: str) -> str | None:
-    """Return the region of a key, if its name says it: ``arn:aws:kms:<region>:…``."""
+    """Return the region in the name of a key, if that is an ARN: ``arn:aws:kms:<region>:…``."""
     parts = name.split(":")
     return (parts[3] if parts[0] == "arn" and len(parts) > 3 else "") or None

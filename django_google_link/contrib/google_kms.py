@@ -1,6 +1,6 @@
 """Google Cloud Key Management Service: encryption keys wrapped with a key that never leaves it.
 
-Needs the extra ``gcp``. Credentials are the machine's default ones.
+Needs the extra ``gcp``. It uses Application Default Credentials.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from ..encryption.muting import mute_loggers
 
 __all__ = ["GoogleKeyService"]
 
-#: Seconds. Whoever waits for a page is told after HTTP_TIMEOUT, and who comes later at once.
+#: Seconds. Callers wait no longer than HTTP_TIMEOUT for the first attempt, and not for the next.
 _TIMEOUT = 5
 
-# By HTTP there is no other word for a key that is disabled than for one that was not used.
+# Over HTTP, the error for a disabled key is the same as that for a different key.
 _ADVICE: dict[type[Exception], str] = {
-    BadRequest: "It was wrapped with another key or for another ENCRYPTION_SITE, or is damaged, or "
-    "its key or the version that wrapped it is disabled: see in Cloud KMS that they are enabled, "
-    "and that ENCRYPTION_SITE is as it was, and copy the key once more, as it was printed.",
+    BadRequest: "It was wrapped with a different key or for another ENCRYPTION_SITE, it is "
+    "damaged, or the key version is disabled: check in Cloud KMS that it is enabled, check that "
+    "ENCRYPTION_SITE has not changed, and copy the key again, exactly as it was printed.",
     Forbidden: "Grant the identity of this process the role "
     "roles/cloudkms.cryptoKeyEncrypterDecrypter for this key.",
     NotFound: "Correct the name of the key: projects/…/locations/…/keyRings/…/cryptoKeys/….",
@@ -41,12 +41,12 @@ _ADVICE: dict[type[Exception], str] = {
 
 
 class GoogleKeyService(KeyService):
-    """Wraps with symmetric keys of Cloud KMS, by their resource names."""
+    """Wraps keys with symmetric keys of Cloud KMS, named by their resource names."""
 
     def make_client(self) -> Any:
-        """Return Google's client: override it for credentials or an endpoint of your own.
+        """Return Google's client. Override it to use credentials or an endpoint of your own.
 
-        It speaks HTTP and not gRPC, which may hang in a process that was forked.
+        It uses HTTP instead of gRPC, which may hang in a forked process.
         """
         return KeyManagementServiceClient(transport="rest")
 
@@ -64,7 +64,7 @@ class GoogleKeyService(KeyService):
 
     @sensitive_variables()
     def unwrap(self, wrapped: bytes, *, name: str, context: Mapping[str, str]) -> bytes:
-        """Decrypt a key, with no other key and in no other context than it was encrypted."""
+        """Decrypt a key. The key that encrypted it and the context have to be the same."""
         request = {
             "name": name,
             "ciphertext": wrapped,
@@ -76,7 +76,7 @@ class GoogleKeyService(KeyService):
         return key
 
     def explain(self, error: Exception) -> tuple[str, str]:
-        """Return the kind of Google's answer, and what to do about it."""
+        """Return the class of Google's error, and what to do about it."""
         if isinstance(error, DefaultCredentialsError):
             return (
                 "has no credentials",
@@ -85,11 +85,11 @@ class GoogleKeyService(KeyService):
             )
         what, advice = super().explain(error)
         if isinstance(error, GoogleAPICallError):
-            what = f"answers {type(error).__name__}"
+            what = f"responded with {type(error).__name__}"
         known = [text for kind, text in _ADVICE.items() if isinstance(error, kind)]
         return what, known[0] if known else advice
 
 
 def _encode_context(context: Mapping[str, str]) -> bytes:
-    """Return the one form of a context: never change it."""
+    """Return the canonical form of a context. Never change it: stored keys depend on it."""
     return json.dumps(context, sort_keys=True, separators=(",", ":")).encode()

@@ -1,4 +1,4 @@
-"""What a key service of your own is made of: see ``docs/howto/keys-in-a-kms.md``."""
+"""The base class for a key service of your own; see ``docs/howto/keys-in-a-kms.md``."""
 
 from ..encryption.key_services import KeyService
 

@@ -1,7 +1,7 @@
 """django-ninja: a router for front ends, decorators and an exception handler.
 
-Needs the extra ``ninja``. The user is the one that the API's own ``auth`` has returned: a Django
-session that it knows nothing of counts for nothing.
+Needs the extra ``ninja``. The user is the one that the API's ``auth`` has returned, even if there
+is a Django session of another user.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ GetUser = Callable[[HttpRequest], Any]
 
 
 def find_user(request: HttpRequest) -> Any:
-    """Return the user whom the API's ``auth`` has returned, itself or as ``user`` of something."""
+    """Return the user that the API's ``auth`` has returned, or the ``user`` of that object."""
     principal = getattr(request, "auth", None)
     for candidate in (principal, getattr(principal, "user", None)):
         if getattr(candidate, "is_authenticated", False) is True:
@@ -60,11 +60,11 @@ def find_user(request: HttpRequest) -> Any:
 
 
 def make_router(*, get_user: GetUser = find_user) -> Router:
-    """Return a router with the endpoints for front ends; ``api.add_router("/google", …)``.
+    """Return a router with the endpoints for front ends: ``api.add_router("/google", …)``.
 
     Args:
-        get_user: returns the user of a request that ``auth`` has let in, where that returns
-            neither a user nor an object with one as ``user``.
+        get_user: returns the user of a request that ``auth`` has accepted, if that returns neither
+            a user nor an object with a ``user``.
     """
     router = _Router(tags=["Google accounts"])
 
@@ -92,9 +92,9 @@ def make_router(*, get_user: GetUser = find_user) -> Router:
 
 
 def add_exception_handler(api: NinjaAPI) -> None:
-    """Let a ``ConsentRequiredError`` inside any operation of an API be a 403 that says what to do.
+    """Turn a ``ConsentRequiredError`` in any operation of an API into a 403 that says what to do.
 
-    What the user of the request cannot help stays an error.
+    Errors that do not concern the user of the request are not handled.
     """
     api.add_exception_handler(ConsentRequiredError, _answer_consent)
 
@@ -112,8 +112,8 @@ def google_required(
 ) -> Any:
     """Run the operation only for users who have granted the scopes; others get a 403 in JSON.
 
-    It stands below ``@api.get(…)``, or in ``decorate_view``. Arguments as those of
-    ``decorators.google_required``; ``get_user`` as that of :func:`make_router`.
+    Put it below ``@api.get(…)``, or in ``decorate_view``. The arguments are those of
+    ``decorators.google_required`` and, for ``get_user``, of :func:`make_router`.
     """
     decorate = decorators.google_required(
         scopes=scopes,
@@ -137,7 +137,7 @@ def google_aware(
     return_url: str | None = None,
     get_user: GetUser = find_user,
 ) -> Any:
-    """Run the operation for everybody, with ``request.google``. Arguments as above."""
+    """Run the operation for every user, with ``request.google``. Arguments as above."""
     decorate = decorators.google_aware(
         scopes=scopes,
         optional_scopes=optional_scopes,
@@ -150,10 +150,10 @@ def google_aware(
 
 
 def _wrap_function(function: Any, *, decorate: Any, get_user: GetUser) -> Any:
-    """Wrap an operation's function, which runs when ninja has authenticated the request."""
+    """Wrap an operation's function, which runs after ninja has authenticated the request."""
     operation = getattr(function, "__self__", None)
     if isinstance(operation, Operation):
-        # decorate_view hands over what runs before that: the function in it is meant.
+        # decorate_view passes a function that runs before authentication: wrap the one within.
         if not hasattr(operation.view_func, _WRAPPED):
             operation.view_func = _wrap_function(
                 operation.view_func, decorate=decorate, get_user=get_user
@@ -199,7 +199,7 @@ def _answer_consent(request: HttpRequest, error: Any) -> HttpResponse:
 def _make_operation(
     endpoint: Callable[..., dict[str, Any] | None], get_user: GetUser, *, takes_id: bool
 ) -> Any:
-    """Return the function of an operation: ninja reads its arguments off the signature."""
+    """Return the function of an operation. Ninja reads its parameters from the signature."""
 
     @sensitive_variables()
     def answer(request: HttpRequest, **kwargs: Any) -> HttpResponse:
@@ -246,31 +246,31 @@ def _complete(request: HttpRequest) -> dict[str, Any]:
 
 
 class _Router(Router):
-    """A router whose views step out of ``ATOMIC_REQUESTS``, and keep to the shape of errors."""
+    """A router whose views are exempt from ``ATOMIC_REQUESTS``, with errors as documented."""
 
     def add_api_operation(self, path: str, *args: Any, **kwargs: Any) -> None:
-        """Register an operation."""
+        """Add an operation, with a path view of this module."""
         self.path_operations.setdefault(path, _PathView())
         super().add_api_operation(path, *args, **kwargs)
 
 
 class _PathView(PathView):
     def clone(self) -> PathView:
-        """Return a copy for one API."""
+        """Return a copy for one API, as ninja makes of each router."""
         cloned = _PathView()
         vars(cloned).update(vars(super().clone()))
         return cloned
 
     def get_view(self) -> Callable[..., Any]:
-        """Return the view."""
+        """Return the view, exempt from transactions and Django's login requirement."""
         view = super().get_view()
 
         @outside_transactions
-        @login_not_required  # LoginRequiredMiddleware would send a page.
+        @login_not_required  # LoginRequiredMiddleware would redirect instead of a JSON response.
         def contractual(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             return _keep_shape(view(request, *args, **kwargs))
 
-        vars(contractual)["csrf_exempt"] = True  # As ninja's own: who has cookies checks them.
+        vars(contractual)["csrf_exempt"] = True  # As ninja does: cookie authentication checks it.
         return contractual
 
 
@@ -283,8 +283,8 @@ _WORDS = {
 
 
 def _keep_shape(response: HttpResponse) -> HttpResponse:
-    """Return an answer of ninja's own in the one shape of errors, with its headers."""
-    is_mistake = response.status_code >= 500  # A traceback, while the site is being developed.
+    """Return ninja's own error responses in the documented format, with their headers."""
+    is_mistake = response.status_code >= 500  # A traceback, in development.
     if response.status_code < 400 or is_mistake or is_answer_of_contract(response):
         return response
     detail, status = _read_detail(response.content), response.status_code
@@ -302,11 +302,11 @@ def _read_detail(content: bytes) -> str:
     except ValueError:
         data = content.decode(errors="replace")
     detail = data.get("detail", "") if isinstance(data, Mapping) else data
-    return str(detail) or "The site's own API refused this request."
+    return str(detail) or "The site's own API rejected this request."
 
 
 def _describe(path: str, method: str) -> dict[str, Any]:
-    """Return what the contract says of an endpoint, with all that it refers to in its place."""
+    """Return an operation of the OpenAPI document, with all references resolved."""
     document = read_openapi()
     schemas = document["components"]["schemas"]
 
@@ -323,5 +323,5 @@ def _describe(path: str, method: str) -> dict[str, Any]:
     return described
 
 
-#: What :func:`make_router` returns for APIs whose ``auth`` returns users.
+#: A router for APIs whose ``auth`` returns users; see :func:`make_router`.
 router = make_router()

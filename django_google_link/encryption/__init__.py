@@ -1,1 +1,1 @@
-"""Tokens at rest, sealed."""
+"""Encryption of tokens at rest."""

@@ -1,6 +1,6 @@
-"""What a sealed token looks like, and what it belongs to.
+"""The format of a sealed token, and what it is bound to.
 
-It is ``gl1.<key id>.<base64url(nonce + ciphertext + tag)>``.
+The format is ``gl1.<key id>.<base64url(nonce + ciphertext + tag)>``.
 """
 
 from __future__ import annotations
@@ -13,31 +13,32 @@ from ..exceptions import TokenUndecryptableError
 
 FORMAT = "gl1"
 KEY_ID_BYTES = 6
-#: The characters of ``gl1.<key id>.`` without its last point.
+#: The length of ``gl1.<key id>``.
 PREFIX_LENGTH = len(FORMAT) + 1 + KEY_ID_BYTES * 4 // 3
 NONCE_BYTES = 12
 TAG_BYTES = 16
 DIGEST_KEY_BYTES = 32
 DIGEST_BYTES = 16
-#: The characters of a digest.
+#: The length of a digest, in hexadecimal digits.
 DIGEST_LENGTH = 2 * DIGEST_BYTES
 
 
 @dataclass(frozen=True, kw_only=True)
 class Binding:
-    """What a sealed token belongs to: with any other, it does not unseal.
+    """What a sealed token is bound to: it cannot be unsealed with any other binding.
 
-    Otherwise somebody who can write to the database, and has no key, could copy another row's token
-    into their own row and use it.
+    Otherwise someone with write access to the database, but without a key, could copy another row's
+    token into their own row and use it.
 
     Args:
-        purpose: a frozen literal such as ``"account.refresh_token"``.
+        purpose: a constant such as ``"account.refresh_token"``.
         row_id: the primary key of the row.
         owner: the primary key of the local user.
-        sub: the Google account's subject identifier.
-        issuer: that issued the token; a client id means nothing without it. Empty for none.
-        client_id: of the OAuth client to which the token was given; empty for none. Not its name,
-            which is the operator's to change.
+        sub: the subject identifier of the Google account.
+        issuer: the issuer of the token; a client id is unique only per issuer. Empty if there is
+            none.
+        client_id: the OAuth client id to which the token was issued; empty if there is none. The
+            client's name is not used, because the operator may change it.
     """
 
     purpose: str
@@ -49,12 +50,12 @@ class Binding:
 
 
 def sealed_prefix(key_id: str) -> str:
-    """Return what every token begins with that the key of this id has sealed."""
+    """Return the prefix of every token sealed with the key of this id."""
     return f"{FORMAT}.{key_id}."
 
 
 def key_id_of(sealed: str) -> str:
-    """Return the id of the key that sealed this token.
+    """Return the id of the key that sealed a token.
 
     Raises:
         TokenUndecryptableError: when it is not a sealed token.
@@ -81,7 +82,7 @@ def parse_sealed(sealed: str) -> tuple[str, bytes]:
 
 
 def encode_base64url(data: bytes) -> str:
-    """Return bytes in base64url without padding (RFC 4648, section 5)."""
+    """Encode bytes in base64url without padding (RFC 4648 section 5)."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 

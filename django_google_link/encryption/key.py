@@ -1,6 +1,6 @@
-"""One encryption key: AES-256-GCM, bound to the row, its owner, the Google account and the client.
+"""An encryption key: AES-256-GCM, bound to the row, its owner, the Google account and the client.
 
-Imported late, since no process needs cryptography to start.
+Imported late, since processes do not need cryptography at startup.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .format import (
 
 
 class Key:
-    """One encryption key, with the id that is derived from it."""
+    """An encryption key, with an id derived from it."""
 
     __slots__ = ("_digest_key", "_key", "id")
 
@@ -38,8 +38,8 @@ class Key:
     def __init__(self, key: bytes) -> None:
         self._key = key
         self._digest_key = _derive_bytes(key, DIGEST_KEY_BYTES, "digest key")
-        # Derived, so that there is no name to configure, to mistake or to use twice. It does not
-        # give the key away: what HKDF derives for one use says nothing about another.
+        # Derived, so that there is no name to configure, mistype or use twice. The id does not
+        # reveal the key: HKDF's outputs for different uses are independent.
         self.id = encode_base64url(_derive_bytes(key, KEY_ID_BYTES, "key id"))
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
@@ -47,19 +47,20 @@ class Key:
 
     @sensitive_variables()
     def seal(self, secret: Secret, binding: Binding) -> str:
-        """Return a sealed token."""
+        """Seal a token for a binding."""
         nonce = os.urandom(NONCE_BYTES)
         cipher, associated_data = self._make_cipher(binding), self._join_associated_data(binding)
-        # Revealed at the last moment: Django's debug page shows the frames of what fails above.
+        # Revealed in the call itself: Django's debug page shows the local variables of a failing
+        # frame.
         ciphertext = cipher.encrypt(nonce, secret.reveal().encode(), associated_data)
         return f"{sealed_prefix(self.id)}{encode_base64url(nonce + ciphertext)}"
 
     @sensitive_variables()
     def unseal(self, data: bytes, binding: Binding) -> Secret:
-        """Return the token whose bytes these are.
+        """Unseal the bytes of a token.
 
         Raises:
-            TokenUndecryptableError: when this key did not seal it for this binding.
+            TokenUndecryptableError: when they were not sealed with this key for this binding.
         """
         nonce, ciphertext = data[:NONCE_BYTES], data[NONCE_BYTES:]
         try:
@@ -71,33 +72,33 @@ class Key:
             raise TokenUndecryptableError from None
 
     def digest(self, purpose: str, value: bytes) -> str:
-        """Return by what a row can be found that has this value, which nobody learns from it.
+        """Return a keyed digest of a value, by which rows with that value can be found.
 
-        It is an HMAC (RFC 2104) under a sub-key of its own, cut to 128 bits: without the key nobody
-        can try values, nor tell which one a row has.
+        It is an HMAC (RFC 2104) with a separate sub-key, truncated to 128 bits: without the key,
+        values can neither be guessed nor compared.
 
         Args:
-            purpose: a frozen literal: the same value for another purpose has another digest.
-            value: to be digested.
+            purpose: a constant; the digests of a value for different purposes are unrelated.
+            value: the value.
         """
         mac = hmac.digest(self._digest_key, _join_framed(FORMAT, purpose) + value, "sha256")
         return mac[:DIGEST_BYTES].hex()
 
     def _make_cipher(self, binding: Binding) -> AESGCM:
-        """Return the cipher of one row and purpose, with a sub-key of its own.
+        """Return the cipher for one row and purpose, which has its own sub-key.
 
-        Under random nonces a key is good for 2**32 messages (NIST SP 800-38D, section 8.3): a nonce
-        that comes twice breaks AES-GCM. The hourly access tokens of all accounts would add up to
-        that; those of one row never do.
+        With random nonces, a key is good for 2**32 messages (NIST SP 800-38D section 8.3), since a
+        repeated nonce breaks AES-GCM. The hourly access tokens of all accounts could add up to
+        that; those of one row cannot.
         """
         length = len(self._key)
         return AESGCM(_derive_bytes(self._key, length, "row key", binding.purpose, binding.row_id))
 
     def _join_associated_data(self, binding: Binding) -> bytes:
-        """Return what is authenticated and not stored: a token that was moved does not unseal.
+        """Return the associated data, which prevents a token from being moved to another row.
 
-        The purpose and the row stand here although the sub-key has them already: the binding does
-        not rest on how keys are derived.
+        It includes the purpose and row id although the sub-key depends on them already, so that the
+        binding does not rely on key derivation.
         """
         return _join_framed(
             FORMAT,
@@ -113,14 +114,14 @@ class Key:
 
 @sensitive_variables()
 def _derive_bytes(key: bytes, length: int, *info: str) -> bytes:
-    """Return what HKDF (RFC 5869) makes of a key for this use, named by its ``info``.
+    """Derive bytes from a key with HKDF (RFC 5869), for the use named by ``info``.
 
-    No salt: the keys are random, and there is no place to keep one.
+    There is no salt: the keys are random, and there is no place to store one.
     """
     return HKDF(hashes.SHA256(), length, salt=None, info=_join_framed(FORMAT, *info)).derive(key)
 
 
 def _join_framed(*parts: str) -> bytes:
-    """Join with the length before each part, so that no two lists give the same bytes."""
+    """Join strings, each preceded by its length, so that different lists give different bytes."""
     encoded = [part.encode() for part in parts]
     return b"".join([len(part).to_bytes(4, "big") + part for part in encoded])

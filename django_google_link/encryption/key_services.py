@@ -1,4 +1,4 @@
-"""Key services: they wrap encryption keys with a key that never leaves them, and unwrap them."""
+"""Key services, which wrap and unwrap encryption keys with a key that never leaves the service."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from ..exceptions import SettingsError
 #: Part of every context: never change it.
 PURPOSE = "django-google-link.encryption-key"
 
-#: The distribution that each of those that are there needs, and the extra that brings it.
+#: For each included key service, the distribution it needs and the extra that installs it.
 EXTRAS = {"aws-kms": ("boto3", "aws"), "google-kms": ("google-cloud-kms", "gcp")}
 
 
 class KeyService:
-    """What unwraps encryption keys; subclass it for a service of your own.
+    """A service that wraps and unwraps encryption keys; subclass it to add your own.
 
-    One is made without arguments for each call, in a thread of its own. Whatever its methods raise
-    is told as a ``KeyServiceError``, of which the text of an unknown error is no part.
+    An instance is created without arguments for each call, in a separate thread. Exceptions of its
+    methods are reported as ``KeyServiceError``, without the message of an unknown exception.
     """
 
     def wrap(self, key: bytes, *, name: str, context: Mapping[str, str]) -> tuple[str, bytes]:
         """Wrap a key.
 
         Args:
-            key: 32 bytes.
-            name: of the key with which the service is to wrap it.
-            context: that the service is to demand again: ``site``, ``purpose`` and ``key_id``.
+            key: the key, 32 bytes.
+            name: the name of the wrapping key in the service.
+            context: additional authenticated data, which the service must require again for
+                unwrapping: ``site``, ``purpose`` and ``key_id``.
 
         Returns:
-            The name under which it is to be unwrapped, and what was made of the key.
+            The name under which to unwrap the key, and the wrapped key.
         """
         raise NotImplementedError
 
@@ -42,44 +43,44 @@ class KeyService:
         """Return the key, if it was wrapped with the named key and in the same context.
 
         Args:
-            wrapped: what :meth:`wrap` has returned.
-            name: as :meth:`wrap` has returned it.
-            context: as it was when the key was wrapped.
+            wrapped: the wrapped key, as returned by :meth:`wrap`.
+            name: the name returned by :meth:`wrap`.
+            context: the context given to :meth:`wrap`.
         """
         raise NotImplementedError
 
     def explain(self, error: Exception) -> tuple[str, str]:
-        """Return what went wrong, in words that hold no secret, and what to do about it.
+        """Return what went wrong, without secrets, and what to do about it.
 
         Args:
-            error: what another method has raised.
+            error: an exception raised by another method.
         """
         return explain_failure(error)
 
 
 def explain_failure(error: BaseException) -> tuple[str, str]:
-    """Return of an error its kind, and not what it says: that may be a secret."""
+    """Describe an unknown exception by its type, because its message may contain a secret."""
     return (
         f"fails with {type(error).__name__}",
-        "See what it needs; it is asked again at the next use.",
+        "Check the configuration of the key service; it is called again at the next use.",
     )
 
 
 def make_context(site: str, key_id: str) -> dict[str, str]:
-    """Return what a wrapped key is bound to.
+    """Return the context that a wrapped key is bound to.
 
     Args:
         site: the setting ``ENCRYPTION_SITE``.
-        key_id: of the key that is wrapped.
+        key_id: the id of the wrapped key.
     """
     return {"key_id": key_id, "purpose": PURPOSE, "site": site}
 
 
 def make_key_service(service: str) -> KeyService:
-    """Return the key service of that name.
+    """Create the key service of this name.
 
     Raises:
-        SettingsError: (an ``ImproperlyConfigured``) when there is none, or its extra is not
+        SettingsError: (an ``ImproperlyConfigured``) when it does not exist, or its extra is not
             installed.
     """
     path = find_key_service(service)
@@ -97,10 +98,10 @@ def make_key_service(service: str) -> KeyService:
 
 
 def find_key_service(service: str) -> str:
-    """Return the dotted path of the key service of that name.
+    """Return the dotted path of the key service of this name.
 
     Raises:
-        SettingsError: (an ``ImproperlyConfigured``) when there is none.
+        SettingsError: (an ``ImproperlyConfigured``) when it does not exist.
     """
     services = conf.key_services
     if service in services:
@@ -123,13 +124,13 @@ def _explain_import_error(service: str, path: str) -> SettingsError:
 
 
 def lacks_extra(service: str) -> bool:
-    """Return whether the extra of a key service is not installed; nothing of it is imported.
+    """Return whether the extra of a key service is missing, without importing it.
 
     Raises:
-        SettingsError: (an ``ImproperlyConfigured``) when there is no such service.
+        SettingsError: (an ``ImproperlyConfigured``) when the service does not exist.
     """
     if find_key_service(service) != KEY_SERVICES.get(service):
-        return False  # It is the project's own.
+        return False  # A service of the project's own.
     distribution, _extra = EXTRAS[service]
     with suppress(PackageNotFoundError):
         return not version(distribution)
@@ -137,10 +138,10 @@ def lacks_extra(service: str) -> bool:
 
 
 def make_missing_extra(service: str) -> SettingsError:
-    """Return that the extra of a key service is not installed."""
+    """Return the error that the extra of a key service is not installed."""
     distribution, extra = EXTRAS[service]
     return SettingsError(
         "E071",
         f"The key service {service!r} needs {distribution}, which is not installed.",
-        hint=f'Type: python -m pip install "django-google-link[{extra}]".',
+        hint=f'Run: python -m pip install "django-google-link[{extra}]".',
     )

@@ -1,6 +1,6 @@
-"""Tokens at rest: sealed with the first of the configured keys, unsealed with any of them.
+"""The configured encryption keys: the first one seals tokens, all of them unseal.
 
-Keys that are wrapped say their ids: each is unwrapped when it has to encrypt or decrypt.
+A wrapped key states its id, and is unwrapped only when it has to encrypt or decrypt.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ def seal(secret: Secret, binding: Binding) -> str:
 
 @sensitive_variables()
 def unseal(sealed: str, binding: Binding) -> Secret:
-    """Unseal a token that :func:`seal` made for the same binding.
+    """Unseal a token that :func:`seal` returned for the same binding.
 
     Raises:
         EncryptionKeyUnavailableError: when its key is not among ``ENCRYPTION_KEYS``.
-        TokenUndecryptableError: when it is not what that key sealed for this row and owner.
+        TokenUndecryptableError: when it is damaged, or was sealed for another binding.
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
     """
     key_id, data = parse_sealed(sealed)
@@ -56,7 +56,7 @@ def unseal(sealed: str, binding: Binding) -> Secret:
 
 
 def require_key() -> None:
-    """See that a token could be sealed now, before somebody brings one that works only once.
+    """Check that a token can be sealed, before requesting one that cannot be requested again.
 
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured, or (a
@@ -68,7 +68,7 @@ def require_key() -> None:
 class Resealer:
     """Reseals tokens with the first of ``ENCRYPTION_KEYS``.
 
-    The settings are read when it is made, for as many tokens as there are.
+    The settings are read once, when it is created.
 
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
@@ -79,9 +79,9 @@ class Resealer:
 
     @sensitive_variables()
     def reseal(self, sealed: str, binding: Binding) -> tuple[str, Secret | None]:
-        """Return a token sealed anew, and bare; what the first key has sealed stays as it is.
+        """Return the resealed and the bare token; a token sealed with the first key is unchanged.
 
-        Raises what :func:`unseal` does.
+        For the errors see :func:`unseal`.
         """
         key_id, data = parse_sealed(sealed)
         if key_id == self._newest.id:
@@ -106,11 +106,11 @@ def digest_token(token: Secret) -> TokenDigests:
 
 
 def list_digests(purpose: DigestPurpose, identifier: bytes) -> list[str]:
-    """Return the digests that a row may have of what identifies its token: one for each key.
+    """Return the possible digests of a token's identifier: one for each key.
 
     Args:
         purpose: which of the two digests.
-        identifier: the first characters of a token, or the SHA-512 of its SHA-512.
+        identifier: the first characters of a token, or its double SHA-512 hash.
 
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
@@ -119,12 +119,12 @@ def list_digests(purpose: DigestPurpose, identifier: bytes) -> list[str]:
 
 
 def make_key() -> str:
-    """Return a new encryption key, for ``ENCRYPTION_KEYS``."""
+    """Generate an encryption key for ``ENCRYPTION_KEYS``."""
     return base64.urlsafe_b64encode(os.urandom(KEY_BYTES)).decode("ascii")
 
 
 def key_ids() -> tuple[str, ...]:
-    """Return the ids of the configured keys; the first one seals. No key is unwrapped for that.
+    """Return the ids of the configured keys, without unwrapping any; the first one seals.
 
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
@@ -133,22 +133,23 @@ def key_ids() -> tuple[str, ...]:
 
 
 def list_configured_keys() -> tuple[str, ...]:
-    """Return the ids of the keys, the newest first; none while the settings are broken."""
+    """Return the ids of the configured keys, newest first; empty if the settings are invalid."""
     return read_or_default(key_ids, ())
 
 
 @sensitive_variables()
 def decode_key(text: Secret, *, position: int = 1) -> bytes:
-    """Read a key from its url-safe base64 form.
+    """Decode a key from url-safe base64.
 
     Args:
-        text: of the setting; blanks, line breaks and a byte order mark around it do not count.
-        position: in the list, from 1 on, for the message.
+        text: the configured text; surrounding whitespace and a byte order mark are ignored.
+        position: the position in the list, from 1, for the error message.
 
     Raises:
-        SettingsError: (an ``ImproperlyConfigured``) when it is not 32 bytes; it says what it is.
+        SettingsError: (an ``ImproperlyConfigured``) when it is not 32 bytes; the message says what
+            is wrong.
     """
-    # Files end with a line break, and lists in the environment have blanks.
+    # Files end with a line break, and lists in environment variables may contain spaces.
     bare = strip_invisible(text.reveal())
     try:
         key = base64.b64decode(bare.encode("ascii"), altchars=b"-_", validate=True)
@@ -160,13 +161,13 @@ def decode_key(text: Secret, *, position: int = 1) -> bytes:
         raise SettingsError(
             "E004",
             f"Encryption key {position} {what}.",
-            hint=f"{advice} A new key does not decrypt what is stored.",
+            hint=f"{advice} A new key cannot decrypt the stored tokens.",
         )
     return key
 
 
 def list_wrapped_keys() -> list[WrappedKey]:
-    """Return the configured keys that are wrapped.
+    """Return those of the configured keys that are wrapped.
 
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
@@ -176,17 +177,17 @@ def list_wrapped_keys() -> list[WrappedKey]:
 
 @sensitive_variables()
 def rewrap_keys(*, service: str, name: str, site: str) -> list[str]:
-    """Return all configured keys, in their order, wrapped anew; plain ones are wrapped as well.
+    """Wrap all configured keys again, in their order; plain ones are wrapped as well.
 
     Args:
         service: the name of a key service.
-        name: of the key with which the service is to wrap them.
-        site: what ``ENCRYPTION_SITE`` is to be.
+        name: the name of the wrapping key in the service.
+        site: the value of ``ENCRYPTION_SITE`` to use.
 
     Raises:
-        SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured, or there is
-            no such service.
-        KeyServiceError: when one cannot be unwrapped or wrapped.
+        SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured, or the
+            service does not exist.
+        KeyServiceError: when a key cannot be unwrapped or wrapped.
     """
     return [
         wrap_key(
@@ -200,11 +201,11 @@ def rewrap_keys(*, service: str, name: str, site: str) -> list[str]:
 
 
 def read_key(text: Secret, *, position: int = 1) -> Key | WrappedKey:
-    """Read a key, plain or wrapped, from its text.
+    """Parse a configured key, plain or wrapped.
 
     Args:
-        text: of the setting.
-        position: in the list, from 1 on, for the message.
+        text: the configured text.
+        position: the position in the list, from 1, for the error message.
 
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when it is neither.
@@ -221,7 +222,7 @@ def _load_newest_key() -> Key:
 
 
 def _load_key(key_id: str) -> Key:
-    """Return the key of this id; what is not known the function of the settings is asked for.
+    """Return the key of this id; if it is unknown, the settings' key function is called again.
 
     Raises:
         EncryptionKeyUnavailableError: when it is not configured, or (a ``KeyServiceError``) cannot
@@ -229,15 +230,14 @@ def _load_key(key_id: str) -> Key:
     """
     key = _find_key(key_id)
     if key is None:
-        # Others may be about to seal: they go on with the first of the former keys until the new
-        # one is at hand.
+        # Other threads continue to seal with the previous first key until the new one can be used.
         conf.reread_encryption_keys(lambda keys: _open(_derive_keys(keys, conf.encryption_site)[0]))
         key = _find_key(key_id)
     if key is not None:
         return _open(key)
     raise EncryptionKeyUnavailableError(
         f"A token was encrypted with the key {key_id[:20]!r}, which is not configured. "
-        'Put that key back into GOOGLE_LINK["ENCRYPTION_KEYS"].'
+        'Add that key to GOOGLE_LINK["ENCRYPTION_KEYS"] again.'
     )
 
 

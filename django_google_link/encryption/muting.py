@@ -1,4 +1,4 @@
-"""Libraries that log what they send and get, at DEBUG, log nothing of a call that holds a key."""
+"""Muting libraries that log requests and responses at DEBUG during calls that contain a key."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from threading import get_ident
 
 @contextmanager
 def mute_loggers(*names: str) -> Iterator[None]:
-    """Drop what these loggers, and those below them, are told in this thread.
+    """Drop what these loggers and their children log in this thread.
 
     Args:
-        names: of loggers, whose modules have been imported.
+        names: the names of the loggers, whose modules have been imported.
     """
     loggers = [logger for name in names for logger in _list_loggers(name)]
     mute = _OtherThreads(get_ident())
@@ -27,14 +27,14 @@ def mute_loggers(*names: str) -> Iterator[None]:
 
 
 class _OtherThreads(logging.Filter):
-    """Lets pass what other threads log."""
+    """A filter that passes records of other threads."""
 
     def __init__(self, thread: int) -> None:
         super().__init__()
         self._thread = thread
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether another thread logs this."""
+        """Return whether the record is from another thread."""
         return get_ident() != self._thread
 
 

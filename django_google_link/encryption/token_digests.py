@@ -1,7 +1,8 @@
-"""By what a refresh token is found again that somebody names without saying it.
+"""Digests by which a refresh token named in a security event can be found.
 
-Google's security events name one by its first characters or by a hash of it. What is sealed cannot
-be searched, and a bare hash or prefix would help whoever guesses: so two keyed digests are kept.
+Google's security events identify a refresh token by its first characters or by a hash. Sealed
+tokens cannot be searched, and a bare prefix or hash would help an attacker who guesses tokens, so
+two keyed digests are stored.
 
 See https://developers.google.com/identity/protocols/risc#token_identifiers.
 """
@@ -45,7 +46,7 @@ def make_digests(key: Key, token: Secret) -> TokenDigests:
 
 @sensitive_variables()
 def _identify_token(token: Secret) -> tuple[bytes, bytes]:
-    """Return the first characters of a token, and the SHA-512 of its SHA-512."""
+    """Return the first characters of a token, and the double SHA-512 hash of it."""
     data = token.reveal().encode()
     prefix = token.reveal()[:_PREFIX_LENGTH].encode()
     return prefix, hashlib.sha512(hashlib.sha512(data).digest()).digest()

@@ -1,6 +1,6 @@
-"""Keys that a key service has wrapped: what they look like, and how they are unwrapped, once.
+"""Wrapped encryption keys: their format, and unwrapping them once per process.
 
-One is ``<key service>:<name of its key>:<key id>:<base64url of what it made of the key>``, such as
+The format is ``<key service>:<name of its key>:<key id>:<base64url of the wrapped key>``, such as
 ``aws-kms:arn:aws:kms:eu-central-1:111122223333:key/…:QGErXm8m:AQICAHg…``.
 """
 
@@ -41,49 +41,49 @@ _WHOLE = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class WrappedKey:
-    """A key of the settings that is unwrapped when it is needed, and not before."""
+    """A wrapped key from the settings, unwrapped when it is first needed."""
 
     service: str
-    #: Of the key with which it was wrapped.
+    #: The name of the wrapping key.
     name: str
     id: str
     site: str
     wrapped: bytes = field(repr=False)
 
     def load(self) -> Key:
-        """Return the key; the service is asked once in a process.
+        """Return the key; the service is called once per process.
 
         Raises:
-            KeyServiceError: when it cannot be unwrapped, or that has just been tried.
+            KeyServiceError: when it cannot be unwrapped, or a recent attempt failed.
         """
         return _find_call(self).get(limit=conf.http_timeout)
 
 
 def is_wrapped(text: Secret) -> bool:
-    """Return whether this is a wrapped key, whole or not: a plain one has no colon."""
+    """Return whether this is a wrapped key, complete or not: plain keys contain no colon."""
     return ":" in text.reveal()
 
 
 @sensitive_variables()
 def parse_wrapped_key(text: Secret, *, site: str | None, position: int = 1) -> WrappedKey:
-    """Read a wrapped key from its text.
+    """Parse a wrapped key.
 
     Args:
-        text: of the setting; blanks, line breaks and a byte order mark around it do not count.
+        text: the configured text; surrounding whitespace and a byte order mark are ignored.
         site: the setting ``ENCRYPTION_SITE``.
-        position: in the list, from 1 on, for the message.
+        position: the position in the list, from 1, for the error message.
 
     Raises:
-        SettingsError: (an ``ImproperlyConfigured``) when it is none, or ``ENCRYPTION_SITE`` or the
-            key service is missing.
+        SettingsError: (an ``ImproperlyConfigured``) when it is malformed, or ``ENCRYPTION_SITE`` or
+            the key service is missing.
     """
     parts = _WHOLE.fullmatch(strip_invisible(text.reveal()))
-    if not parts or len(parts["wrapped"]) % 4 == 1:  # No bytes have such a length.
+    if not parts or len(parts["wrapped"]) % 4 == 1:  # Not a possible length in base64.
         raise SettingsError(
             "E004",
-            f"Encryption key {position} is not a whole wrapped key.",
-            hint="Copy it whole, as manage.py google_link_generate_key --wrap-with has printed it: "
-            "<key service>:<name of its key>:<key id>:<wrapped key>, without blanks or quotes.",
+            f"Encryption key {position} is not a complete wrapped key.",
+            hint="Copy all of what manage.py google_link_generate_key --wrap-with printed: "
+            "<key service>:<name of its key>:<key id>:<wrapped key>, without spaces or quotes.",
         )
     find_key_service(parts["service"])
     return WrappedKey(
@@ -96,7 +96,7 @@ def parse_wrapped_key(text: Secret, *, site: str | None, position: int = 1) -> W
 
 
 def require_site(site: str | None) -> str:
-    """Return the name of this site, which is bound into every wrapped key.
+    """Return the name of this site, to which every wrapped key is bound.
 
     Args:
         site: the setting ``ENCRYPTION_SITE``.
@@ -115,17 +115,17 @@ def require_site(site: str | None) -> str:
 
 @sensitive_variables()
 def wrap_key(key: Secret, *, service: str, name: str, site: str) -> str:
-    """Wrap a key, see that it unwraps, and return the text for ``ENCRYPTION_KEYS``.
+    """Wrap a key, check that it can be unwrapped, and return the text for ``ENCRYPTION_KEYS``.
 
     Args:
-        key: in its url-safe base64 form.
+        key: the key in url-safe base64.
         service: the name of a key service.
-        name: of the key with which the service is to wrap it.
+        name: the name of the wrapping key in the service.
         site: the setting ``ENCRYPTION_SITE``.
 
     Raises:
-        SettingsError: (an ``ImproperlyConfigured``) when there is no such service.
-        KeyServiceError: when it does not wrap the key, or unwraps another.
+        SettingsError: (an ``ImproperlyConfigured``) when the service does not exist.
+        KeyServiceError: when it cannot wrap the key, or unwraps it to another one.
     """
     from .key import Key
 
@@ -137,7 +137,9 @@ def wrap_key(key: Secret, *, service: str, name: str, site: str) -> str:
     except Exception as error:
         what, advice = _ask_for_explanation(made, error)
         problem = KeyServiceError(
-            "E072", f"The key {name!r} of {service} wraps nothing: {service} {what}.", hint=advice
+            "E072",
+            f"The key {name!r} of {service} cannot wrap keys: {service} {what}.",
+            hint=advice,
         )
     else:
         unwrap_key(parse_wrapped_key(Secret(text), site=site))
@@ -147,11 +149,11 @@ def wrap_key(key: Secret, *, service: str, name: str, site: str) -> str:
 
 @sensitive_variables()
 def unwrap_key(key: WrappedKey) -> Secret:
-    """Have a key unwrapped by its service, at each call; return it in url-safe base64.
+    """Have the service unwrap a key, without caching; return it in url-safe base64.
 
     Raises:
-        SettingsError: (an ``ImproperlyConfigured``) when there is no such service.
-        KeyServiceError: when it cannot be unwrapped, or is another than its id says.
+        SettingsError: (an ``ImproperlyConfigured``) when the service does not exist.
+        KeyServiceError: when the key cannot be unwrapped, or does not match its id.
     """
     from .key import Key
 
@@ -167,9 +169,9 @@ def unwrap_key(key: WrappedKey) -> Secret:
             return Secret(base64.urlsafe_b64encode(bare).decode())
         problem = _make_problem(
             key,
-            "gives another key",
-            "Copy the key once more, as manage.py google_link_generate_key --wrap-with has "
-            "printed it: its id belongs to it.",
+            "returned another key",
+            "Copy the wrapped key again, with its id, as manage.py google_link_generate_key "
+            "--wrap-with printed it.",
         )
     raise problem
 
@@ -184,7 +186,7 @@ def _load_key(key: WrappedKey) -> Key:
 def _make_problem(key: WrappedKey, what: str, advice: str) -> KeyServiceError:
     return KeyServiceError(
         "E072",
-        f"The encryption key {key.id} is not unwrapped by {key.service}, which {what}.",
+        f"The encryption key {key.id} could not be unwrapped by {key.service}, which {what}.",
         hint=advice,
     )
 
@@ -197,7 +199,7 @@ def _ask_for_explanation(service: KeyService, error: Exception) -> tuple[str, st
 
 
 def _explain_failure(key: WrappedKey, error: BaseException) -> KeyServiceError:
-    """Say of an error that its own service cannot explain no more than its kind."""
+    """Return the error for an exception that the service itself cannot explain."""
     return _make_problem(key, *explain_failure(error))
 
 
@@ -206,7 +208,7 @@ def _decode(text: str) -> bytes:
 
 
 def _find_call(key: WrappedKey) -> SharedCall[Key]:
-    """Return the call that unwraps a key: there is one in a process."""
+    """Return the process's single call that unwraps a key."""
     known = _calls.get(key)
     return known or _calls.setdefault(
         key,
@@ -218,5 +220,5 @@ def _find_call(key: WrappedKey) -> SharedCall[Key]:
     )
 
 
-#: As many as there have been in the settings.
+#: One entry for each wrapped key that was ever in the settings.
 _calls: dict[WrappedKey, SharedCall[Key]] = {}

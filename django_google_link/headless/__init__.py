@@ -1,8 +1,8 @@
-"""Linking from any front end: functions that take a user and plain data, and know no framework.
+"""Linking from any front end: functions that take a user and plain data, whatever the framework.
 
-``headless.urls`` mounts them with Django's sessions, ``contrib.rest_framework.urls`` and
-``contrib.ninja.router`` with the authentication of the site's own API. Each function returns what
-JSON can hold, and raises a :class:`FrontEndError` that says the same of what went wrong.
+``headless.urls`` serves them with Django's sessions, ``contrib.rest_framework.urls`` and
+``contrib.ninja.router`` with the authentication of the site's own API. Each function returns data
+that can be serialized as JSON, and raises a :class:`FrontEndError` if it fails.
 """
 
 from .accounts import change_account, list_accounts, unlink_account

@@ -1,4 +1,4 @@
-"""What a user has linked, as a front end shows it."""
+"""A user's linked accounts: listing, changing and unlinking them."""
 
 from __future__ import annotations
 
@@ -26,10 +26,13 @@ _LONGEST_LABEL = 60
 
 
 def list_accounts(user: User) -> dict[str, Any]:
-    """Return what a user has linked, through whatever client, the default ones first.
+    """Return the user's linked accounts, of all clients, default ones first.
 
     Args:
-        user: as the site's own authentication knows them.
+        user: the user whom the site's own authentication has identified.
+
+    Raises:
+        FrontEndError: if no user is logged in.
     """
     require_user(user)
     rows = GoogleAccount.objects.for_user(user)
@@ -37,15 +40,16 @@ def list_accounts(user: User) -> dict[str, Any]:
 
 
 def change_account(user: User, id: str | uuid.UUID, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Give an account another label, or make it the default one, and return it.
+    """Change an account's label, or make it the default, and return it.
 
     Args:
-        user: whose account it is.
-        id: of the account.
-        data: ``label``, ``is_default`` (``True``: to choose another one, make that the default).
+        user: the user to whom the account is linked.
+        id: the id of the account.
+        data: ``label``, or ``is_default``, which can only be ``True``: to change the default, make
+            another account the default.
 
     Raises:
-        FrontEndError: when this user has no such account, or the data cannot be.
+        FrontEndError: if the user has no such account, or the data is invalid.
     """
     account = find_account(user, id)
     check_object(data)
@@ -62,14 +66,14 @@ def change_account(user: User, id: str | uuid.UUID, data: Mapping[str, Any]) -> 
 
 
 def unlink_account(user: User, id: str | uuid.UUID) -> None:
-    """Unlink an account: its grant ends at Google.
+    """Unlink an account, and revoke its grant at Google.
 
     Args:
-        user: whose account it is.
-        id: of the account.
+        user: the user to whom the account is linked.
+        id: the id of the account.
 
     Raises:
-        FrontEndError: when this user has no such account.
+        FrontEndError: if the user has no such account.
     """
     account = find_account(user, id)
     with acting_as(ActorKind.USER, user.pk):
@@ -77,10 +81,10 @@ def unlink_account(user: User, id: str | uuid.UUID) -> None:
 
 
 def find_account(user: User, id: str | uuid.UUID) -> GoogleAccount:
-    """Return this user's account with this id; nobody else's. Errors as above."""
+    """Return the account with this id if it is this user's. Raises as above."""
     require_user(user)
     try:
-        key = uuid.UUID(str(id))  # A framework may have converted what stands in its path.
+        key = uuid.UUID(str(id))  # A framework may have converted the id in the path already.
     except ValueError:
         key = None
     account = GoogleAccount.objects.for_user(user).filter(pk=key).first() if key else None
@@ -90,17 +94,17 @@ def find_account(user: User, id: str | uuid.UUID) -> GoogleAccount:
 
 
 def require_user(user: User | None) -> None:
-    """Check that somebody is logged in.
+    """Check that a user is logged in.
 
     Raises:
-        FrontEndError: when nobody is.
+        FrontEndError: if none is.
     """
     if user is None or not user.is_authenticated:
         raise FrontEndError(401, "login_required", "Log in to this site first.")
 
 
 def describe_account(account: GoogleAccount) -> dict[str, Any]:
-    """Return an account in JSON's own types."""
+    """Return an account as data that can be serialized as JSON."""
     return {
         "id": str(account.pk),
         "email": account.email,

@@ -1,4 +1,4 @@
-"""JSON in: whatever comes, it is one JSON object or a clear refusal."""
+"""Parses request bodies: each is a JSON object or rejected."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 
 from .errors import FrontEndError
 
-#: Bytes: a ticket and a code have a few thousand.
+#: The maximum length of a body in bytes. A ticket and a code have a few thousand.
 LONGEST_BODY = 65_536
 
 
 def check_content_type(content_type: str) -> None:
-    """Check that the sender says it is JSON: a form of another site's page cannot.
+    """Check that the content type is JSON, which a form on another site's page cannot send.
 
     Args:
-        content_type: as in the header.
+        content_type: the value of the ``Content-Type`` header.
 
     Raises:
-        FrontEndError: when it is something else.
+        FrontEndError: if it is different.
     """
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise FrontEndError(
@@ -28,13 +28,13 @@ def check_content_type(content_type: str) -> None:
 
 
 def check_length(written: str | None) -> None:
-    """Check that a body is not too long to be read.
+    """Check the length of a body before it is read.
 
     Args:
-        written: the header ``Content-Length``.
+        written: the value of the ``Content-Length`` header.
 
     Raises:
-        FrontEndError: when it is.
+        FrontEndError: if it is too long.
     """
     length = written or ""
     if length.isdecimal() and (len(length) > 9 or int(length) > LONGEST_BODY):
@@ -42,10 +42,10 @@ def check_length(written: str | None) -> None:
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """Return the JSON object that a body is.
+    """Return the JSON object in a body.
 
     Raises:
-        FrontEndError: when it is something else, is not UTF-8, or names a member twice.
+        FrontEndError: if it is not a JSON object in UTF-8, or has a member twice.
     """
     if len(body) > LONGEST_BODY:
         raise _refuse_length()
@@ -60,10 +60,10 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def check_object(data: Any) -> None:
-    """Check that what was read is an object: whoever has parsed it may have got anything.
+    """Check that parsed data is an object, whatever parser was used.
 
     Raises:
-        FrontEndError: when it is something else.
+        FrontEndError: if it is not.
     """
     if not isinstance(data, Mapping):
         raise FrontEndError(400, "invalid_json", "The body is not a JSON object.")
@@ -76,9 +76,9 @@ def _refuse_length() -> FrontEndError:
 def _pair_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise ValueError("A member is named twice.")
+        raise ValueError("A member occurs twice.")
     return members
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON.")
+    raise ValueError(f"{name} is not valid JSON.")

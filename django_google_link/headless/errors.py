@@ -1,4 +1,4 @@
-"""The one shape of an answer that is not the one hoped for."""
+"""The error that endpoints for front ends return."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from ..exceptions import GoogleLinkError
 
 
 class FrontEndError(GoogleLinkError):
-    """What a front end is told: a status, a word for programs, a sentence, and what to do next.
+    """An error response for a front end: a status, an error code, a sentence, and how to go on.
 
     Args:
-        status: of HTTP.
-        error: a word that stays as it is.
-        detail: a sentence.
-        more: what the front end needs to go on, in JSON's own types.
+        status: the HTTP status.
+        error: the error code, which does not change between versions.
+        detail: a sentence for developers, or for users in their language.
+        more: additional members of the body.
     """
 
     def __init__(self, status: int, error: str, detail: str, **more: Any) -> None:
@@ -26,5 +26,5 @@ class FrontEndError(GoogleLinkError):
 
     @property
     def content(self) -> dict[str, Any]:
-        """The body of the answer."""
+        """The body of the response."""
         return {"error": self.error, "detail": self.detail, **self.more}

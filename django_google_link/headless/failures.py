@@ -1,4 +1,4 @@
-"""What went wrong, in the words of the contract."""
+"""Turns exceptions into error responses for front ends."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _WORDS = (
 
 
 def describe_failure(error: GoogleLinkError, *, client: str, **more: Any) -> FrontEndError:
-    """Return what a front end is told of an error; what the provider said stays in the log.
+    """Return the error response for an exception. The provider's own text is only logged.
 
     Args:
-        error: of the linking flow.
+        error: an exception raised while linking.
         client: the name of the OAuth client.
-        more: what the front end needs to go on.
+        more: additional members of the body.
     """
     provider = name_provider_of(client)
     match error:

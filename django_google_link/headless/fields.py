@@ -1,4 +1,4 @@
-"""The members of a JSON object, read with distrust: whatever was sent, it is text or refused."""
+"""Reads the members of a JSON object and validates their types."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from .errors import FrontEndError
 
-# VSCHAR of RFC 6749 appendix A: all that an authorization response may consist of.
+# VSCHAR of RFC 6749 appendix A, the characters of an authorization response.
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 
 
 def read_text(data: Mapping[str, Any], name: str, *, longest: int = 4096) -> str:
-    """Return a member that is printable ASCII; empty, if it is missing or ``null``.
+    """Return a member of printable ASCII; an empty string if it is missing or ``null``.
 
     Raises:
         FrontEndError: for anything else.
@@ -31,7 +31,7 @@ def read_text(data: Mapping[str, Any], name: str, *, longest: int = 4096) -> str
 
 
 def read_flag(data: Mapping[str, Any], name: str) -> bool:
-    """Return a member that is true or false; ``False``, if it is missing or ``null``.
+    """Return a boolean member; ``False`` if it is missing or ``null``.
 
     Raises:
         FrontEndError: for anything else.
@@ -43,21 +43,21 @@ def read_flag(data: Mapping[str, Any], name: str) -> bool:
 
 
 def refuse_unknown(data: Mapping[str, Any], known: Collection[str]) -> None:
-    """Refuse what means nothing here: whoever sends it believes that it does.
+    """Reject unknown members, instead of ignoring what the sender relies on.
 
     Raises:
-        FrontEndError: when there is such a member.
+        FrontEndError: if there is one.
     """
     for name in data:
         if name not in known:
             raise FrontEndError(
                 400,
                 "invalid_request",
-                f"An unknown member was sent. Known are {', '.join(sorted(known))}; scopes come "
-                "from a link_request or the settings, never from the front end.",
+                f"Unknown member. Known members: {', '.join(sorted(known))}. Scopes come from a "
+                "link_request or the settings, never from the front end.",
             )
 
 
 def refuse_field(name: str, problem: str) -> FrontEndError:
-    """Return the error for a member that is not as it should be."""
+    """Return the error for an invalid member."""
     return FrontEndError(400, "invalid_request", f"{name} {problem}.", field=name)

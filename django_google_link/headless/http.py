@@ -1,4 +1,4 @@
-"""Requests and answers of the mounts: JSON in, JSON out, kept by no cache."""
+"""Requests and responses of the endpoints: JSON, and never cached."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 @sensitive_variables()
 def read_body(request: HttpRequest) -> dict[str, Any]:
-    """Return the JSON object that a request has for a body.
+    """Return the JSON object in the body of a request.
 
     Raises:
-        FrontEndError: when it has something else.
+        FrontEndError: if it has a different body.
     """
     check_content_type(request.content_type or "")
     check_length(request.META.get("CONTENT_LENGTH"))
     try:
         body = request.body
-    except RequestDataTooBig as error:  # A site may allow less than we do.
+    except RequestDataTooBig as error:  # The site's limit may be lower.
         raise FrontEndError(413, "body_too_large", str(error)) from None
     except UnreadablePostError:
-        raise FrontEndError(400, "invalid_json", "The body did not arrive.") from None
+        raise FrontEndError(400, "invalid_json", "The body could not be read.") from None
     return parse_object(body)
 
 
 def json_response(content: dict[str, Any] | None, *, status: int = 200) -> HttpResponse:
-    """Return an answer; one without content has no body."""
+    """Return a JSON response, or one with status 204 if there is no content."""
     response = HttpResponse(status=204) if content is None else JsonResponse(content, status=status)
     add_never_cache_headers(response)
     setattr(response, _MARK, True)
@@ -47,10 +47,10 @@ def json_response(content: dict[str, Any] | None, *, status: int = 200) -> HttpR
 
 
 def require_proof(request: HttpRequest) -> None:
-    """Let only those go on who have proved who they are, where ``REAUTHENTICATION`` asks for that.
+    """Check that the user has authenticated recently, if ``REAUTHENTICATION`` requires it.
 
     Raises:
-        FrontEndError: with the address where they can.
+        FrontEndError: with the address at which the user can authenticate.
     """
     response = ask_to_reauthenticate(request)
     if response is None:
@@ -58,25 +58,26 @@ def require_proof(request: HttpRequest) -> None:
     raise FrontEndError(
         403,
         "reauthentication_required",
-        "Prove once more who you are, and try again.",
+        "Authenticate again, and repeat the request.",
         reauthentication_url=response.get("Location"),
     )
 
 
 def error_response(error: FrontEndError) -> HttpResponse:
-    """Return the answer that says what went wrong."""
+    """Return the response for an error."""
     return json_response(error.content, status=error.status)
 
 
 def is_answer_of_contract(response: HttpResponse) -> bool:
-    """Return whether an answer is ours, and not the framework's."""
+    """Return whether a response was made here, and not by the framework."""
     return hasattr(response, _MARK)
 
 
 def outside_transactions(view: View) -> View:
-    """Let Django open no transaction around a view, whatever ``ATOMIC_REQUESTS`` says.
+    """Exempt a view from ``ATOMIC_REQUESTS``.
 
-    A ticket that is spent stays spent, and none is open while Google is asked.
+    A spent ticket must stay spent if the view fails, and no transaction may be open while Google is
+    asked.
     """
     for alias in connections:
         view = transaction.non_atomic_requests(using=alias)(view)

@@ -1,4 +1,4 @@
-"""Linking, started and completed by a front end: ``accounts.linking`` decides, as for pages."""
+"""Starts and completes links for front ends. As for pages, ``accounts.linking`` decides."""
 
 from __future__ import annotations
 
@@ -59,33 +59,33 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_google_link")
 
 _STARTING = {"link_request", "account", "add", "mode", "redirect_uri", "origin"}
-# It has all scopes that are asked, as a ticket has.
+# Like a ticket, a link request contains all requested scopes.
 _LONGEST_REQUEST = LONGEST_TICKET
 
 
 def start_link(
     user: User, data: Mapping[str, Any], *, host: str, client: str = "default"
 ) -> dict[str, Any]:
-    """Start a link, and return what the front end needs to send its user to Google.
+    """Start a link, and return what the front end needs to send the user to Google.
 
     Args:
-        user: as the site's own authentication knows them.
-        data: as the front end has sent it: ``link_request`` (from a 403), or ``account`` (the id
-            of one to link again) or ``add`` (a further one); ``mode``; ``redirect_uri`` or
-            ``origin``, where the client has several.
-        host: of the site, with its port, as in the ``Host`` header that Django has checked.
-        client: the name of the OAuth client, where neither a link request nor an account says so.
+        user: the user whom the site's own authentication has identified.
+        data: the front end's data: ``link_request`` (from a 403), or ``account`` (the id of an
+            account to link again), or ``add`` (whether to link an additional account); ``mode``;
+            ``redirect_uri`` or ``origin``, if the client has several.
+        host: the host of the site, with its port: the ``Host`` header, validated by Django.
+        client: the name of the OAuth client, if neither a link request nor an account names it.
 
     Raises:
-        FrontEndError: when that cannot be.
-        SettingsError: (an ``ImproperlyConfigured``) when the client cannot work.
+        FrontEndError: if the data is invalid, or nothing needs to be linked.
+        SettingsError: (an ``ImproperlyConfigured``) if the client's settings are invalid.
     """
     require_user(user)
     check_object(data)
     refuse_unknown(data, _STARTING)
     mode = read_text(data, "mode") or REDIRECT
     if mode not in MODES:
-        raise refuse_field("mode", f"is none of {', '.join(MODES)}")
+        raise refuse_field("mode", f"must be one of {', '.join(MODES)}")
     wanted = _read_wanted(user, data, host=host, client=client)
     oauth_client = get_client(wanted.client)
     address, origin = _choose_address(oauth_client, mode, data)
@@ -105,21 +105,21 @@ def start_link(
 def complete_link(
     user: User, data: Mapping[str, Any], *, host: str, request: HttpRequest | None = None
 ) -> dict[str, Any]:
-    """Complete a link with what came back, and return the account.
+    """Complete a link with the authorization response, and return the account.
 
-    The ticket is spent in a transaction of its own before Google is asked.
+    The ticket is marked as spent, in a separate transaction, before Google is asked.
 
     Args:
-        user: as the site's own authentication knows them: the one who has started.
-        data: as the front end has sent it: ``ticket``; ``code``, ``state``, ``iss`` or ``error``
-            as they came back; ``redirect_uri``, the address at which they arrived.
-        host: of the site, as for :func:`start_link`.
-        request: handed on to the receivers of signals.
+        user: the user whom the site's own authentication has identified; the one who started.
+        data: the front end's data: ``ticket``; ``code``, ``state``, ``iss`` or ``error`` as
+            received; ``redirect_uri``, the address at which they were received.
+        host: the host of the site, as for :func:`start_link`.
+        request: passed to the receivers of signals.
 
     Raises:
-        FrontEndError: when no link came of it; it says what to do next.
-        RuntimeError: inside a transaction of the caller's. Nothing has been spent then.
-        SettingsError: (an ``ImproperlyConfigured``) when the client cannot work.
+        FrontEndError: if no account was linked; it says how to go on.
+        RuntimeError: inside a transaction of the caller's. The ticket is not spent then.
+        SettingsError: (an ``ImproperlyConfigured``) if the client's settings are invalid.
     """
     require_user(user)
     check_object(data)
@@ -142,11 +142,11 @@ def complete_link(
 
 
 class _Completion:
-    """One use of a ticket, and what there is to remember of it.
+    """A single use of a ticket, and the result to store with it.
 
     Attributes:
-        account: the id of the account that was linked.
-        declined: what the user was asked for and has not granted, now or before.
+        account: the id of the linked account.
+        declined: the scopes that the user was asked for but has not granted, now or before.
     """
 
     def __init__(self, ticket: Ticket, *, host: str, declined: frozenset[str]) -> None:
@@ -178,8 +178,8 @@ class _Completion:
             raise FrontEndError(
                 409,
                 "consent_required",
-                f"{name_provider_of(pending.client)} has to ask once more: send the user there "
-                "with this link.",
+                f"{name_provider_of(pending.client)} has to ask for consent again: send the user "
+                "there with this link.",
                 link=self._ask_again(outcome),
             )
         self.account = str(outcome.pk)
@@ -193,7 +193,7 @@ class _Completion:
     def _explain(self, error: GoogleLinkError) -> FrontEndError:
         match error:
             case AuthorizationDeniedError(is_users=True):
-                # Nothing was linked, whatever was asked.
+                # The user declined everything that was requested.
                 self._remember(asked=(*IDENTITY_SCOPES, *self._ticket.pending.scopes), granted=())
             case OtherAccountError():
                 self._remember(asked=self._ticket.pending.required, granted=())
@@ -211,7 +211,7 @@ class _Completion:
         return {"link_request": self._sign()}
 
     def _sign(self, *, account: str | None = None) -> str:
-        """Return a request for the same again; for the given account, if another is meant."""
+        """Return a signed request for the same link, or for the account with the given ``sub``."""
         pending = self._ticket.pending
         return AuthorizeRequest(
             user=pending.user,
@@ -222,19 +222,19 @@ class _Completion:
             return_url=pending.return_url,
             account=pending.account if account is None else account,
             add=pending.add,
-            # Whoever wanted an account linked again still does.
+            # The account was to be linked again, and still is.
             renew=bool(pending.account) and account is None,
         ).sign()
 
     def _ask_again(self, pending: PendingAuthorization) -> dict[str, Any]:
-        """Return a link for the same, with ``prompt=consent``.
+        """Return a link for another attempt, with ``prompt=consent``.
 
-        Google's script takes no ``prompt``: there the user is sent to Google by redirect. So they
-        are from a mobile app, unless that has no page to come back to; its SDK can ask with forced
+        Google's script does not support ``prompt``, so the user is redirected to Google instead.
+        A mobile app uses the redirect too if it has a page for it; otherwise its SDK can force
         consent.
 
         Raises:
-            FrontEndError: when Google's script has no page to fall back on.
+            FrontEndError: if there is no page for users of Google's script.
         """
         ticket = self._ticket
         if ticket.mode == REDIRECT:
@@ -253,12 +253,12 @@ class _Completion:
 def _read_wanted(
     user: User, data: Mapping[str, Any], *, host: str, client: str
 ) -> AuthorizeRequest:
-    """Return what is to be linked: signed by us, or else what the settings say."""
+    """Return what to link: from a signed link request, or else from the settings."""
     signed = read_text(data, "link_request", longest=_LONGEST_REQUEST)
     account, add = read_text(data, "account"), read_flag(data, "add")
     if sum(map(bool, (signed, account, add))) > 1:
         raise FrontEndError(
-            400, "invalid_request", "Send one of link_request, account and add, or none."
+            400, "invalid_request", "Send only one of link_request, account and add, or none."
         )
     if signed:
         return _unsign(signed, user=user, host=host)
@@ -266,7 +266,7 @@ def _read_wanted(
     name = row.client if row else client
     if row and name not in conf.clients:
         raise FrontEndError(
-            409, "client_gone", "This account was linked through a client that is gone."
+            409, "client_gone", "This account was linked through a client that no longer exists."
         )
     known = get_client(name)
     scopes, granted = known.scopes, row.granted_scopes if row else ()
@@ -290,18 +290,18 @@ def _unsign(signed: str, *, user: User, host: str) -> AuthorizeRequest:
     except StateError as error:
         raise FrontEndError(400, "link_request_invalid", str(error)) from None
     if wanted.client not in conf.clients:
-        raise FrontEndError(400, "link_request_invalid", "Its client is gone.")
+        raise FrontEndError(400, "link_request_invalid", "Its client no longer exists.")
     return wanted
 
 
 def _choose_address(client: OAuthClient, mode: str, data: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the redirect URI of the exchange, and the origin of the page that runs a script."""
+    """Return the redirect URI for the token request, and the origin of the page, if any."""
     front_end = get_front_end(client.name)
     page, origin = read_text(data, "redirect_uri"), read_text(data, "origin")
     if page and mode != REDIRECT:
-        raise refuse_field("redirect_uri", f"means nothing in the mode {mode}")
+        raise refuse_field("redirect_uri", f"is not allowed in the mode {mode}")
     if origin and mode != IDENTITY_SERVICES:
-        raise refuse_field("origin", f"means nothing in the mode {mode}")
+        raise refuse_field("origin", f"is not allowed in the mode {mode}")
     if mode == REDIRECT:
         uri = _choose(page, front_end.redirect_uris, field="redirect_uri")
         require_own_address(client, uri)
@@ -310,7 +310,7 @@ def _choose_address(client: OAuthClient, mode: str, data: Mapping[str, Any]) -> 
         raise FrontEndError(
             400,
             "mode_not_allowed",
-            f"The settings do not allow the mode {mode} here.",
+            f"The client's settings do not allow the mode {mode}.",
             field="mode",
         )
     if mode == MOBILE:
@@ -322,14 +322,14 @@ def _choose_address(client: OAuthClient, mode: str, data: Mapping[str, Any]) -> 
 
 
 def _choose(value: str, allowed: tuple[str, ...], *, field: str) -> str:
-    """Return what is allowed, exactly; the only one, if none is named."""
+    """Return the value if it is allowed; the only allowed one, if there is no value."""
     if value in allowed:
         return value
     if not value and len(allowed) == 1:
         return allowed[0]
     setting = "FRONT_END_REDIRECT_URIS" if field == "redirect_uri" else "FRONT_END_ORIGINS"
     word = "redirect_uri_unknown" if field == "redirect_uri" else "origin_unknown"
-    detail = f"{field} is not among the {setting} of the client, exactly as they are written."
+    detail = f"{field} is not in {setting} of the client. They are compared exactly."
     if not value and allowed:
         detail = f"The client has several {setting}: send {field}."
     raise FrontEndError(400, word, detail, field=field)
@@ -341,7 +341,8 @@ def _refuse_repeat(user: User, wanted: AuthorizeRequest) -> FrontEndError:
     return FrontEndError(
         409,
         "already_linked",
-        "Nothing is missing. For a further account send add, to renew this one send account.",
+        "All scopes are granted. To link another account, send add; to link this one again, "
+        "account.",
         account=describe_account(account),
     )
 
@@ -352,13 +353,13 @@ def _refuse_spent(user: User, ticket: Ticket) -> FrontEndError:
     return FrontEndError(
         409,
         "ticket_used",
-        "This attempt was completed before.",
+        "This ticket was used before.",
         account=describe_account(row) if row else None,
     )
 
 
 def _hand_out(pending: PendingAuthorization, *, mode: str, origin: str = "") -> dict[str, Any]:
-    """Return what a front end needs, with the ticket."""
+    """Return the data that a front end needs, with a new ticket."""
     if mode != REDIRECT:
         pending = without_pkce(pending)
     ticket, state = issue_ticket(pending, mode=mode, origin=origin)
@@ -381,12 +382,12 @@ def _hand_out(pending: PendingAuthorization, *, mode: str, origin: str = "") -> 
 
 @sensitive_variables()
 def _read_response(data: Mapping[str, Any]) -> tuple[Secret, dict[str, str]]:
-    """Return what came back. What else Google adds means nothing (RFC 6749 section 4.1.2)."""
+    """Return the authorization response. Other members are ignored (RFC 6749 section 4.1.2)."""
     names = ("state", "error", "iss")
     response = {name: read_text(data, name) for name in names if data.get(name) is not None}
     code = Secret(read_text(data, "code"))
     if not response.get("error"):
         response.pop("error", None)
     if not code and "error" not in response:
-        raise FrontEndError(400, "invalid_request", "Send the code or the error that came back.")
+        raise FrontEndError(400, "invalid_request", "Send the code or the error as received.")
     return code, response

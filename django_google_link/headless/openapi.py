@@ -1,4 +1,4 @@
-"""The contract, as it is shipped: an OpenAPI 3.1 document."""
+"""The OpenAPI 3.1 document of the endpoints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 def read_openapi() -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of the endpoints.
 
-    Its paths begin where the endpoints are mounted.
+    Its paths are relative to the path at which the endpoints are included.
     """
     document: dict[str, Any] = json.loads(_read_text())
     return document

@@ -1,4 +1,4 @@
-"""The functions of this package over HTTP, for users with a Django session."""
+"""Views for the functions of this package, for users with a Django session."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ Endpoint = Callable[..., dict[str, Any] | None]
 
 class _CsrfCheck(CsrfViewMiddleware):
     def _reject(self, request: HttpRequest, reason: str) -> Any:
-        """Say why, in place of Django's page."""
+        """Raise an error in JSON, instead of returning Django's page."""
         raise FrontEndError(403, "csrf_failed", f"{reason} Send the header X-CSRFToken.")
 
 
 def _mount(**endpoints: Endpoint) -> Callable[..., HttpResponse]:
-    """Return the view of an address.
+    """Return the view for a path.
 
     Args:
-        endpoints: for each method, in small letters, what gets the request and returns the answer.
+        endpoints: for each method, in lowercase, a function that takes the request and returns the
+            content of the response.
     """
     allowed = {name.upper(): endpoint for name, endpoint in endpoints.items()}
 
-    # Ours says the same in JSON: the check of the middleware would send a page.
+    # _CsrfCheck does the same with a JSON response; the middleware would return a page.
     @csrf_exempt
-    # Nor does LoginRequiredMiddleware's.
+    # require_user() does the same with a JSON response; the middleware would redirect.
     @login_not_required
     @outside_transactions
     @sensitive_variables()
@@ -59,7 +60,7 @@ def _mount(**endpoints: Endpoint) -> Callable[..., HttpResponse]:
 
 
 def _for_user(endpoint: Endpoint) -> Endpoint:
-    """Let only users in who are logged in, and unsafe requests only of pages of ours."""
+    """Require a user who is logged in and, for unsafe methods, a CSRF token."""
 
     @wraps(endpoint)
     def guarded(request: HttpRequest, **kwargs: Any) -> dict[str, Any] | None:

@@ -1,1 +1,1 @@
-"""One pool of connections for the process, under all that this app asks and hands out."""
+"""The connection pool of the process, for all requests to Google and other providers."""

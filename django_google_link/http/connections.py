@@ -1,4 +1,4 @@
-"""The connections to one host, on urllib3's classes. Imported late, as urllib3 is."""
+"""Connections to one host, based on urllib3's classes. Imported late, like urllib3 itself."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from urllib3.util.util import to_str
 from .failures import BodyTooShortError, RouteError
 from .streams import find_position
 
-#: Kept a host: more are opened where they are needed, and closed after use.
+#: The number of idle connections kept per host. More are opened if needed, and closed after use.
 _MOST_KEPT = 64
-#: Google closes a connection after four minutes, and others sooner.
+#: Google closes an idle connection after four minutes, other servers earlier.
 MOST_SECONDS_IDLE = 90
 _MOST_INTERIM_ANSWERS = 100
-#: Of an answer and all that come before it: ``http.client`` reads 100s for ever.
+#: The limit for a response, including interim ones: ``http.client`` reads 100s without end.
 _MOST_HEADER_LINES = 10_000
-#: What is read at once, which Python makes room for before it comes.
+#: The most that is read at once, since Python allocates the memory in advance.
 _MOST_READ_AT_ONCE = 2**28
 
 _WITHOUT_BODY = frozenset({204, 304})
@@ -43,11 +43,11 @@ _this_thread = threading.local()
 
 
 class Attempt:
-    """One sending of a request: what limits it, and how far it has come.
+    """One attempt to send a request: its limits and its progress.
 
     Args:
-        deadline: by ``time.monotonic()``, for all of it.
-        needs_new: whether a kept connection will not do.
+        deadline: for the whole request, by ``time.monotonic()``.
+        needs_new: whether a new connection is required.
     """
 
     __slots__ = ("deadline", "has_written", "needs_new", "was_kept")
@@ -55,39 +55,39 @@ class Attempt:
     def __init__(self, deadline: float | None = None, *, needs_new: bool = False) -> None:
         self.deadline = deadline
         self.needs_new = needs_new
-        #: Whether its connection has served another request before.
+        #: Whether the connection was used for another request before.
         self.was_kept = False
-        #: Whether anything of it has left this machine.
+        #: Whether any part of the request has been sent.
         self.has_written = False
 
     def require_time(self) -> None:
-        """Raise unless there is time left: whoever has given up must not be acted for."""
+        """Raise if the deadline has passed: the caller no longer expects the request."""
         if self.deadline is not None and time.monotonic() >= self.deadline:
-            raise TimeoutError("The time for the request is over.")
+            raise TimeoutError("The request has exceeded its time limit.")
 
 
 class _AnswerReader(io.BufferedReader):
-    """Reads an answer from a socket, and does not believe all that it says of its size."""
+    """Reads a response from a socket, with limits on the sizes that it declares."""
 
     last_line = b""
-    #: How many may still come before something else does.
+    #: How many more lines are accepted before something else is read.
     lines_left = _MOST_HEADER_LINES
 
     def readline(self, size: int | None = -1) -> bytes:
         """Read a line, and remember it."""
         self.lines_left -= 1
         if self.lines_left < 0:
-            raise HTTPException("The headers do not end.")
+            raise HTTPException("There are too many header lines.")
         self.last_line = super().readline(size)
         return self.last_line
 
     def read(self, size: int | None = -1) -> bytes:
-        """Read as much as a header or the size of a chunk has said, or what there is of it."""
+        """Read the number of bytes that a header or chunk declares, or as many as there are."""
         self.lines_left = _MOST_HEADER_LINES
         if size is None or -1 <= size <= _MOST_READ_AT_ONCE:
             return super().read(size)
         if size < 0:
-            raise HTTPException("A chunk of a negative size.")
+            raise HTTPException("A chunk has a negative size.")
         pieces = []
         while size and (piece := super().read(min(size, _MOST_READ_AT_ONCE))):
             pieces.append(piece)
@@ -96,8 +96,8 @@ class _AnswerReader(io.BufferedReader):
 
 
 class _SocketReader(io.RawIOBase):
-    """Reads from a socket: until a deadline, however little comes at a time; and no further than
-    the end of an answer.
+    """Reads from a socket until a deadline, even if the data arrives in small pieces, and not
+    beyond the end of a response.
 
     Args:
         raw: that reads.
@@ -121,7 +121,7 @@ class _SocketReader(io.RawIOBase):
         if self._deadline is not None:
             left = self._deadline - time.monotonic()
             if left <= 0:
-                raise TimeoutError("The time for the request is over.")
+                raise TimeoutError("The request has exceeded its time limit.")
             self._sock.settimeout(left)
         return self._raw.readinto(buffer)
 
@@ -131,11 +131,11 @@ class _SocketReader(io.RawIOBase):
 
 
 class _Answer(HTTPResponse):
-    """An answer that is a final one (RFC 9110 section 15.2), whole, and there by its deadline.
+    """A complete final response (RFC 9110 section 15), received before its deadline.
 
-    ``http.client`` takes 102 and 103 for the answer, so that the real one would be the answer to
-    the next request on this connection; headers for whole that end with the connection; and waits
-    for the chunks of an answer that has no body, whatever it says of one (RFC 9112 section 6.3).
+    ``http.client`` takes 102 and 103 for the final response, which would then be taken for the
+    response to the next request on this connection. It also accepts headers that are cut off, and
+    waits for chunks of a response that has no body (RFC 9112 section 6.3).
     """
 
     fp: _AnswerReader
@@ -153,7 +153,7 @@ class _Answer(HTTPResponse):
         for _ in range(_MOST_INTERIM_ANSWERS):
             super().begin()
             if not self.fp.last_line:
-                raise RemoteDisconnected("The connection was closed in the headers.")
+                raise RemoteDisconnected("The connection was closed within the headers.")
             if self.status >= 200:
                 self.has_rest = self._contradicts_itself()
                 if self.status in _WITHOUT_BODY:
@@ -161,7 +161,7 @@ class _Answer(HTTPResponse):
                     del self.headers["transfer-encoding"]
                 return
             if self.status == 101:
-                break  # Nobody has asked for another protocol.
+                break  # The request did not ask for another protocol.
             self.headers = self.msg = None  # type: ignore[assignment]
         raise BadStatusLine("no final answer")
 
@@ -179,7 +179,7 @@ class _Answer(HTTPResponse):
 
 
 class _Kept:
-    """What a connection knows of itself, mixed into urllib3's."""
+    """The additional state of a connection, mixed into urllib3's classes."""
 
     attempt: Attempt
     answer: _Answer | None = None
@@ -189,20 +189,20 @@ class _Kept:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._pid = os.getpid()
-        # How long the body is to be, and how much of it is to come, where the caller has said so.
+        # The declared length of the body, and how much of it is still to be sent.
         self._declared: int | None = None
         self._body_left: int | None = None
 
     @property
     def is_ours(self) -> bool:
-        """Whether it was opened in this process; else the other one is using it."""
+        """Whether it was opened in this process; otherwise the parent process is using it."""
         return self._pid == os.getpid()
 
     @property
     def is_fit(self) -> bool:
-        """Whether another request may be sent: it is open, and nothing is left to be read.
+        """Whether it can be used again: it is open, recently used, and there is nothing to read.
 
-        What nobody asked for would be taken for the answer to that request.
+        Unexpected data would be taken for the response to the next request.
         """
         has_rest = isinstance(self.sock, ssl.SSLSocket) and self.sock.pending() > 0
         is_connected: bool = self.is_connected  # type: ignore[attr-defined]
@@ -219,13 +219,13 @@ class _Kept:
         chunked: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Send a request, whose body is as long as its headers say.
+        """Send a request whose body has exactly the declared length.
 
-        A file may have grown meanwhile: what is too much would be the next request on this
-        connection, and its answer that to somebody else's. What is too little would be waited for.
+        If a file has grown meanwhile, the excess would be taken for the next request on this
+        connection; if it has shrunk, the server would wait for the rest.
 
         Raises:
-            BodyTooShortError: when there is less.
+            BodyTooShortError: if the body is shorter than declared.
         """
         self._declared = None if chunked else _read_length(headers or {})
         self._body_left = None
@@ -234,14 +234,14 @@ class _Kept:
             raise BodyTooShortError("The body is shorter than its Content-Length.")
 
     def endheaders(self, *args: Any, **kwargs: Any) -> None:
-        """Send the headers; the body comes next."""
+        """Send the headers. The body follows."""
         super().endheaders(*args, **kwargs)  # type: ignore[misc]
         self._body_left = self._declared
 
     def send(self, data: Any) -> None:
-        """Send data, and remember that something was sent."""
+        """Send data, and record that some has been sent."""
         if not self.is_ours:
-            raise ConnectionError("This connection belongs to the process that was forked.")
+            raise ConnectionError("This connection belongs to the parent process.")
         if self.sock is None:
             self.connect()  # type: ignore[attr-defined]
         self.attempt.require_time()
@@ -256,13 +256,13 @@ class _Kept:
             super().send(data)  # type: ignore[misc]
 
     def response_class(self, *args: Any, **kwargs: Any) -> _Answer:
-        """Make what reads the answer."""
+        """Return the object that reads the response."""
         self.answer = _Answer(*args, deadline=self.attempt.deadline, **kwargs)
         return self.answer
 
 
 def _read_length(headers: Mapping[Any, Any]) -> int | None:
-    """Return how long a body is to be, if these headers of a request say so."""
+    """Return the length of the body according to the headers of a request, if they state it."""
     values = {to_str(name).lower(): to_str(value) for name, value in headers.items()}
     length = values.get("content-length", "")
     return int(length) if length.isdecimal() and "transfer-encoding" not in values else None
@@ -277,7 +277,7 @@ class _TLSConnection(_Kept, HTTPSConnection):  # type: ignore[misc]
 
 
 class KeepingPool(HTTPConnectionPool):
-    """The connections to one host. Their number is not bounded, that of those kept is."""
+    """The connections to one host. Their number is unlimited, but only some are kept."""
 
     ConnectionCls: Any = _PlainConnection
 
@@ -299,19 +299,19 @@ class KeepingPool(HTTPConnectionPool):
         may_repeat: bool = True,
         **kwargs: Any,
     ) -> Any:
-        """Make a request, as urllib3 does.
+        """Send a request, like urllib3's method.
 
-        A request that met a dead connection is sent once more over a new one, if nothing of it was
-        written or it does no harm to do it twice.
+        If a kept connection turns out to be closed, the request is sent once more on a new one,
+        provided that nothing has been sent or that the request is idempotent.
 
         Args:
             method: the HTTP method.
             url: the path.
-            body: to send.
-            headers: to send.
-            deadline: by ``time.monotonic()``, for all of it.
-            may_repeat: whether it may be sent once more at all.
-            kwargs: as urllib3's.
+            body: the body.
+            headers: the headers.
+            deadline: for the whole request, by ``time.monotonic()``.
+            may_repeat: whether the request may be sent twice at all.
+            kwargs: urllib3's arguments.
         """
         attempt = Attempt(deadline)
         start = find_position(body)
@@ -328,7 +328,7 @@ class KeepingPool(HTTPConnectionPool):
         return self._send(attempt, method, url, body, headers, **kwargs)
 
     def close(self) -> None:
-        """Close what nobody is using, and keep nothing any more. Requests go on to work."""
+        """Close idle connections, and keep none from now on. Requests still work."""
         with self._lock:
             self._keeps = False
             kept, self._kept = self._kept, deque()
@@ -336,7 +336,7 @@ class KeepingPool(HTTPConnectionPool):
             connection.close()
 
     def drop_idle(self) -> None:
-        """Close what has been idle for long."""
+        """Close the connections that have been idle for too long."""
         with self._lock:
             unfit = [connection for connection in self._kept if not connection.is_fit]
             for connection in unfit:
@@ -346,7 +346,7 @@ class KeepingPool(HTTPConnectionPool):
 
     @sensitive_variables()
     def _send(self, attempt: Attempt, *args: Any, **kwargs: Any) -> Any:
-        # A body that is being read may make requests of its own.
+        # Reading a body may send other requests in the same thread.
         before = getattr(_this_thread, "attempt", None)
         _this_thread.attempt = attempt
         try:
@@ -363,7 +363,7 @@ class KeepingPool(HTTPConnectionPool):
         return connection
 
     def _take_kept(self) -> Any:
-        """Return the connection that was used last, since it is the likeliest to live."""
+        """Return the connection that was used last: it is the least likely to be closed."""
         while True:
             with self._lock:
                 if not self._kept:
@@ -401,18 +401,18 @@ def make_host(
     proxy: str | None,
     context: ssl.SSLContext | None,
 ) -> KeepingPool:
-    """Return the connections to one host, none of which is open yet.
+    """Return the pool of connections to one host, none of which is open yet.
 
     Args:
         scheme: ``"http"`` or ``"https"``.
-        host: without the port.
-        port: or ``None`` for the scheme's own.
-        proxy: its address, with its login if it has one.
-        context: for TLS.
+        host: the host, without the port.
+        port: the port, or ``None`` for the scheme's default.
+        proxy: the URL of the proxy, with its credentials if it has any.
+        context: the TLS context.
 
     Raises:
-        RouteError: when the proxy cannot be used.
-        urllib3.exceptions.LocationValueError: when there is no host.
+        RouteError: if the proxy cannot be used.
+        urllib3.exceptions.LocationValueError: if there is no host.
     """
     pools: dict[str, Any] = {"http": KeepingPool, "https": _TLSPool}
     manager: PoolManager = PoolManager(ssl_context=context)
@@ -433,8 +433,8 @@ def _make_proxy_manager(proxy: str, context: ssl.SSLContext | None) -> ProxyMana
             proxy_ssl_context=context,
             ssl_context=context,
         )
-    except ValueError:  # Among them urllib3's own. They repeat the address, with its login.
-        raise RouteError("The address of the proxy makes no sense.") from None
+    except ValueError:  # Including urllib3's own, which quote the URL with the credentials.
+        raise RouteError("The URL of the proxy is not valid.") from None
 
 
 def _make_socks_manager(proxy: str, context: ssl.SSLContext | None) -> tuple[PoolManager, Any]:
@@ -444,7 +444,7 @@ def _make_socks_manager(proxy: str, context: ssl.SSLContext | None) -> tuple[Poo
             from urllib3.contrib import socks
     except ImportError:
         raise RouteError(
-            "The proxy speaks SOCKS, which needs PySocks: pip install requests[socks]."
+            "The proxy uses SOCKS, which needs PySocks: pip install requests[socks]."
         ) from None
 
     class Connection(_Kept, socks.SOCKSHTTPSConnection):  # type: ignore[misc]
@@ -456,4 +456,4 @@ def _make_socks_manager(proxy: str, context: ssl.SSLContext | None) -> tuple[Poo
     try:
         return socks.SOCKSProxyManager(proxy, ssl_context=context), Pool
     except ValueError:
-        raise RouteError("The address of the proxy makes no sense.") from None
+        raise RouteError("The URL of the proxy is not valid.") from None

@@ -1,4 +1,4 @@
-"""Why no answer came: errors of HTTP libraries in the words of whoever is on call."""
+"""Describes the exceptions of HTTP libraries for logs and operators."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from http.client import HTTPException
 
 
 class RouteError(OSError):
-    """No connection can be made the way this machine is set up: its proxy, or its certificates."""
+    """This machine's proxy or certificates are configured in a way that allows no connection."""
 
 
 class BodyTooShortError(OSError):
-    """There was less to send than was said."""
+    """The body of a request is shorter than its declared length."""
 
 
 def describe_failure(error: BaseException) -> str:
-    """Return what went wrong, without anything that was sent or received."""
+    """Describe a failure without anything that was sent or received."""
     cause, is_proxys = _find_cause(error)
     text = type(cause).__name__
     if isinstance(cause, RouteError):
@@ -24,13 +24,13 @@ def describe_failure(error: BaseException) -> str:
     elif isinstance(cause, ssl.SSLCertVerificationError):
         text += f": certificate verify failed: {cause.verify_message}"
     elif isinstance(cause, OSError):
-        # What a socket, a name server or TLS says; all else may repeat what came from the server.
+        # The text is from the socket, resolver or TLS; other errors may quote the server.
         text += f": {cause.strerror or cause}"
     return f"the proxy: {text}" if is_proxys else text
 
 
 def is_time_out(error: BaseException) -> bool:
-    """Return whether it took too long."""
+    """Return whether the failure is a timeout."""
     from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
     cause, _ = _find_cause(error)
@@ -38,7 +38,7 @@ def is_time_out(error: BaseException) -> bool:
 
 
 def is_connect_time_out(error: BaseException) -> bool:
-    """Return whether nobody has answered the call: that may be this machine's network."""
+    """Return whether connecting timed out, which may be due to this machine's network."""
     from urllib3.exceptions import ConnectTimeoutError
 
     cause, _ = _find_cause(error)
@@ -46,23 +46,23 @@ def is_connect_time_out(error: BaseException) -> bool:
 
 
 def to_os_error(error: BaseException) -> OSError:
-    """Return an error as what callers of sockets know: googleapiclient repeats on those alone.
+    """Return an ``OSError`` for a failure: googleapiclient only retries after such errors.
 
     Args:
-        error: of urllib3's or ``http.client``'s, or an ``OSError`` already.
+        error: an exception of urllib3 or ``http.client``, or an ``OSError``.
     """
     cause, is_proxys = _find_cause(error)
     if is_time_out(cause):
-        return TimeoutError(errno.ETIMEDOUT, "The server took too long to answer.")
+        return TimeoutError(errno.ETIMEDOUT, "The server took too long to respond.")
     if isinstance(cause, OSError) and not is_proxys:
         return cause
     return ConnectionAbortedError(
-        errno.ECONNABORTED, f"No whole answer came ({describe_failure(error)})."
+        errno.ECONNABORTED, f"No complete response was received ({describe_failure(error)})."
     )
 
 
 def _find_cause(error: BaseException) -> tuple[BaseException, bool]:
-    """Return what an error is about, and whether it is a proxy that could not be used."""
+    """Return the underlying exception, and whether it concerns the proxy."""
     from urllib3 import exceptions as urllib3
 
     is_proxys = False
@@ -71,7 +71,7 @@ def _find_cause(error: BaseException) -> tuple[BaseException, bool]:
         if isinstance(error, urllib3.ProxyError):
             inner, is_proxys = error.original_error, True
         elif isinstance(error, urllib3.NewConnectionError):
-            # urllib3 counts it among the time-outs, which it seldom is.
+            # urllib3 derives it from its timeout class, but it is rarely a timeout.
             inner = error.__cause__ or error.__context__
         elif isinstance(error, urllib3.ProtocolError | urllib3.SSLError):
             inner = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
@@ -81,7 +81,7 @@ def _find_cause(error: BaseException) -> tuple[BaseException, bool]:
 
 
 def list_failures() -> tuple[type[BaseException], ...]:
-    """Return what may be raised while a request is made or an answer is read."""
+    """Return the exceptions that sending a request or reading a response may raise."""
     from urllib3.exceptions import HTTPError
 
     return (HTTPError, HTTPException, OSError)

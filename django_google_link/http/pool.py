@@ -1,7 +1,7 @@
-"""The pool of this process: which connections are kept, and who gets one.
+"""The connection pool of the process.
 
-Connections are shared and nothing else is: no cookie, no header, no credential. A connection is
-known by its host, its proxy with its login, and the certificates that are trusted and shown.
+Only connections are shared: no cookies, headers or credentials. They are kept apart by host, by
+proxy including its credentials, and by trusted and client certificates.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class ProcessPool:
         self._swept_at = time.monotonic()
 
     def find_host(self, url: str, route: Route) -> KeepingPool:
-        """Return the connections to the host of an address.
+        """Return the pool of connections to the host of a URL.
 
         Raises:
-            RouteError: when there is no way to it.
-            urllib3.exceptions.LocationValueError: when the address has none.
+            RouteError: if the proxy or the certificates cannot be used.
+            urllib3.exceptions.LocationValueError: if the URL has no host.
         """
         from urllib3.util import parse_url
 
@@ -64,7 +64,7 @@ class ProcessPool:
         return host
 
     def close_idle(self) -> None:
-        """Close the connections that nobody is using, and keep none of the others."""
+        """Close idle connections; those in use are closed when they are returned."""
         with self._lock:
             hosts, self._hosts = self._hosts, OrderedDict()
         for host in hosts.values():
@@ -85,7 +85,7 @@ class ProcessPool:
         return context
 
     def _sweep(self) -> None:
-        """Close what has been idle for long. It is done in passing: no thread has to live on."""
+        """Close connections that have been idle for long. Called in passing, to need no thread."""
         now = time.monotonic()
         if now - self._swept_at < SECONDS_BETWEEN_SWEEPS:
             return
@@ -97,27 +97,27 @@ class ProcessPool:
 
 
 class _Process:
-    """The pool of this process; and those of the processes that it was forked from, which are left
-    as they are, since their connections are in use there."""
+    """The pool of this process, and the pools of its parent processes. The latter are kept alive
+    but not used, since closing their connections would disturb the parents."""
 
     pool = ProcessPool()
     left_alone: list[ProcessPool] = []
 
 
 def start_anew() -> None:
-    """Begin with an empty pool and new locks; after a fork this is called by itself."""
+    """Start with an empty pool and new locks. Called automatically after a fork."""
     _Process.left_alone.append(_Process.pool)
     _Process.pool = ProcessPool()
 
 
-# Where Python forks: gunicorn, Celery, multiprocessing.
+# Forks by Python: gunicorn, Celery, multiprocessing.
 os.register_at_fork(after_in_child=start_anew)
 
 
 def process_pool() -> ProcessPool:
     """Return the pool of this process."""
     if _Process.pool.pid != os.getpid():
-        start_anew()  # Forked by something that tells Python nothing.
+        start_anew()  # A fork outside of Python.
     return _Process.pool
 
 
@@ -133,23 +133,24 @@ def send_request(
     may_repeat: bool = True,
     is_streamed: bool = False,
 ) -> BaseHTTPResponse:
-    """Make one request over the pool. No redirect is followed.
+    """Send a request over the pool. Redirects are not followed.
 
     Args:
         method: the HTTP method.
-        url: where to.
-        body: bytes, text, or something to read it from.
-        headers: to send.
+        url: the URL.
+        body: bytes, text, or a file or iterable to read it from.
+        headers: the headers.
         timeout: in seconds, for each step.
-        deadline: by ``time.monotonic()``, for all of it, the answer's body included.
-        may_repeat: whether it may be sent again, over a new connection, where a kept one turns out
-            to be dead; only if that does no harm.
-        is_streamed: whether the body of the answer is left to be read; else it is there.
+        deadline: for the whole request including the body of the response, by
+            ``time.monotonic()``.
+        may_repeat: whether the request may be sent again on a new connection if a kept one turns
+            out to be closed. It is only if that is safe.
+        is_streamed: whether the caller reads the body of the response; otherwise it is read here.
 
     Raises:
-        urllib3.exceptions.HTTPError: when no answer came.
-        http.client.HTTPException: when it makes no sense.
-        OSError: when no connection can be made; among them ``RouteError``.
+        urllib3.exceptions.HTTPError: if there is no response.
+        http.client.HTTPException: if the response is invalid.
+        OSError: if no connection can be made; a ``RouteError`` if that is due to configuration.
     """
     from urllib3.util import parse_url
 

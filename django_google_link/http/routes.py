@@ -1,8 +1,9 @@
-"""The way to a server: through which proxy, and trusting which certificates.
+"""Determines how a server is reached: through which proxy, and trusting which certificates.
 
-The environment is heeded as ``requests`` and OpenSSL do: ``HTTPS_PROXY`` and ``NO_PROXY``;
-``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``, ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``. A ``.netrc`` is
-not. Plain HTTP goes to this machine, and never through a proxy, which would see the tokens.
+Like requests and OpenSSL, it reads the environment: ``HTTPS_PROXY`` and ``NO_PROXY``;
+``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``, ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``. It does not read
+``.netrc``. Plain HTTP, which is only used on loopback, never goes through a proxy: it would see the
+tokens.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ Certificate = str | tuple[str, str] | None
 
 @dataclass(frozen=True, kw_only=True)
 class Trust:
-    """Which certificates are trusted, and which one is shown to the server.
+    """The trusted certificates, and the client certificate.
 
-    A file that is replaced makes another trust, so that a renewed bundle needs no restart.
+    A modified file results in a different value, so that a renewed bundle needs no restart.
     """
 
-    #: Where the path comes from, for error messages.
+    #: Where the path was configured, for error messages.
     source: str = field(compare=False)
-    #: A file, or one or several folders; ``None``: whoever answers is trusted.
+    #: A file, or one or more directories; ``None`` disables verification.
     bundle: str | None
     certificate: Certificate
     versions: tuple[object, ...]
@@ -35,9 +36,9 @@ class Trust:
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """What a connection is known by, besides its host."""
+    """What distinguishes connections to the same host."""
 
-    #: With its login, if it has one.
+    #: The URL, with its credentials if it has any.
     proxy: str | None = field(repr=False)
     trust: Trust | None
 
@@ -49,17 +50,17 @@ def find_route(
     verify: bool | str | None = True,
     certificate: Certificate = None,
 ) -> Route:
-    """Return the way to a server.
+    """Return the route to a server.
 
     Args:
-        url: where to go.
-        proxies: in place of the environment's, as ``requests`` takes them.
-        verify: whether certificates are verified; or the path of those to trust, in place of the
+        url: the URL of the request.
+        proxies: overrides the environment's proxies, in the form that requests uses.
+        verify: whether to verify certificates; or the path of the trusted ones, which overrides the
             environment's.
-        certificate: the path of the client's own, with its key; or the paths of both.
+        certificate: the path of the client certificate and its key, or the paths of both.
 
     Raises:
-        RouteError: when the files that are named are not there.
+        RouteError: if a configured file does not exist.
     """
     if url[:8].lower() != "https://":
         return Route(proxy=None, trust=None)
@@ -72,13 +73,13 @@ def _find_proxy(url: str, proxies: Mapping[str, str] | None) -> str | None:
     from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
 
     if not proxies and not getproxies():
-        return None  # To find out what goes past them takes longer than all else here.
+        return None  # Evaluating NO_PROXY takes longer than everything else here.
 
     proxy = select_proxy(url, {**get_environ_proxies(url), **(proxies or {})})
     try:
         return str(prepend_scheme_if_needed(proxy, "http")) if proxy else None  # type: ignore[no-untyped-call]
-    except ValueError:  # It repeats the address, with the login in it.
-        raise RouteError("The address of the proxy makes no sense.") from None
+    except ValueError:  # It quotes the URL with the credentials.
+        raise RouteError("The URL of the proxy is not valid.") from None
 
 
 def _find_trust(verify: bool | str | None, certificate: Certificate) -> Trust:

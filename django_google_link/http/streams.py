@@ -7,7 +7,7 @@ from typing import Any
 
 
 def find_position(body: Any) -> int | None:
-    """Return where a stream stands, if it can be brought back there; of all else nothing."""
+    """Return the position of a stream, if it can be restored; otherwise ``None``."""
     if not hasattr(body, "seek"):
         return None
     try:
@@ -18,10 +18,10 @@ def find_position(body: Any) -> int | None:
 
 
 def find_rewinding(*bodies: Any) -> Callable[[], None] | None:
-    """Return what brings bodies back to where they stand now, or ``None`` if one can be read once.
+    """Return a function that rewinds bodies to their present position, or ``None`` if one cannot.
 
     Args:
-        bodies: streams, iterators, or anything else that can be read as often as one likes.
+        bodies: streams, iterators, or objects that can be read any number of times.
     """
     positions = [(body, find_position(body)) for body in bodies if _is_used_up_by_reading(body)]
     if any(position is None for _, position in positions):

@@ -1,4 +1,4 @@
-"""TLS contexts. One serves all connections with the same trust: to make one takes 25 ms of CPU."""
+"""TLS contexts. Connections with the same trust share one: creating it takes 25 ms of CPU time."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .routes import Trust
 
 
 class _SharedContext(ssl.SSLContext):
-    """A context that is complete: urllib3 would set its protocols again for each connection,
-    while another thread may be connecting with them."""
+    """A context that urllib3 cannot modify: it would set the ALPN protocols for each connection,
+    while another thread may be connecting."""
 
     is_complete = False
 
     def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
-        """Set them once."""
+        """Set the protocols, but only once."""
         if not self.is_complete:
             super().set_alpn_protocols(alpn_protocols)
             self.is_complete = True
@@ -27,7 +27,7 @@ def make_context(trust: Trust) -> ssl.SSLContext:
     """Return a new context for clients.
 
     Raises:
-        RouteError: when a file is not what it should be.
+        RouteError: if a file is not valid.
     """
     context = _SharedContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -1,4 +1,4 @@
-"""A browser on this machine, which may be one that takes the terminal and is waited for."""
+"""Opening a browser on this machine, possibly one that runs in the terminal."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
 
-#: Those that run in the terminal until their user quits.
+#: Browsers that run in the terminal until the user quits.
 _IN_TERMINAL = frozenset({"browsh", "elinks", "links", "links2", "lynx", "w3m", "www-browser"})
 
 
 def open_browser(url: str) -> Callable[[], None]:
-    """Open an address, and return a function that waits until the terminal is free again.
+    """Open a URL; return a function that waits until the terminal is free again.
 
-    A browser in the terminal, and one that ``BROWSER`` names, is waited for by ``webbrowser``; it
-    waits for our answer itself, so that it is opened beside what gives the answer.
+    ``webbrowser`` waits for a browser in the terminal, and for one that ``BROWSER`` names. That
+    browser in turn waits for our response, so it is opened in another thread.
     """
     thread = threading.Thread(target=_open, args=[url], daemon=True)
     thread.start()
@@ -24,7 +24,7 @@ def open_browser(url: str) -> Callable[[], None]:
 
 
 def _open(url: str) -> None:
-    # BROWSER may name what cannot be run; the address was printed.
+    # BROWSER may name a program that cannot be run; the URL was printed.
     with suppress(webbrowser.Error, OSError, ValueError):
         webbrowser.open(url)
 
@@ -38,4 +38,4 @@ def _takes_terminal() -> bool:
 
 
 def do_nothing() -> None:
-    """Wait for nothing: the terminal is free."""
+    """Return at once: the terminal is free."""

@@ -1,4 +1,4 @@
-"""What all commands are: actors in the history of links."""
+"""The base class of all commands that act on links."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ..models import ActorKind
 
 
 class LinkCommand(BaseCommand):
-    """A command whose doings the history of links names."""
+    """A command that the history of links names as the actor."""
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Run in its own name."""
+        """Run the command as the actor."""
         _, _, name = type(self).__module__.rpartition(".")
         with acting_as(ActorKind.COMMAND, name):
             return super().execute(*args, **options)

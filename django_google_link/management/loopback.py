@@ -1,4 +1,4 @@
-"""An authorization response that a browser brings to a port of this machine (RFC 8252, 7.3)."""
+"""Receiving an authorization response on a loopback port (RFC 8252 section 7.3)."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _PAGE = """\
 <meta name="color-scheme" content="light dark">
 <title>Back to the terminal</title>
 <h1>Back to the terminal</h1>
-<p>The rest happens there. You can close this window, or quit a browser in the terminal.</p>
+<p>The command continues there. You can close this window, or quit a browser in the terminal.</p>
 """
 
 
 class LoopbackServer(HTTPServer):
-    """Waits for one response, at one address.
+    """Waits for a single response, at a single URL.
 
     Args:
-        port: to listen on; 0 for any that is free.
-        path: at which the response arrives; elsewhere nothing is found.
+        port: the port to listen on; 0 for any free one.
+        path: the path of the redirect URI; all others respond with 404.
 
     Raises:
-        OSError: when the port is taken.
+        OSError: when the port is in use.
     """
 
     allow_reuse_address = False
@@ -43,10 +43,14 @@ class LoopbackServer(HTTPServer):
         self.response: Mapping[str, str] | None = None
 
     def receive(self, state: str, *, seconds: float) -> Mapping[str, str]:
-        """Return the parameters of the response that carries this ``state``.
+        """Return the parameters of the response with this ``state``.
+
+        Args:
+            state: the ``state`` of the request.
+            seconds: how long to wait.
 
         Raises:
-            TimeoutError: when none has come in this time.
+            TimeoutError: when no response arrived in time.
         """
         self.state, self.response = state, None
         deadline = time.monotonic() + seconds
@@ -60,7 +64,7 @@ class LoopbackServer(HTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: LoopbackServer
-    timeout = 5  # seconds that a browser may take to say what it wants
+    timeout = 5  # seconds for a browser to send its request
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
@@ -81,4 +85,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(_PAGE.encode())
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: the code stands in the request line."""
+        """Log nothing: the request line contains the code."""

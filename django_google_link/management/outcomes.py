@@ -1,4 +1,4 @@
-"""What all commands share that work on many rows: a progress bar, Ctrl-C, and what they say."""
+"""What commands on many rows share: a progress bar, Ctrl-C, and a summary."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ def count_outcomes(
     stdout: OutputWrapper,
     known: Mapping[Outcome, int] | None = None,
 ) -> Counter[Outcome]:
-    """Do the work under a progress bar, and print how often each outcome came.
+    """Run an operation with a progress bar, and print the number of each outcome.
 
-    However it ends, what was done is told.
+    The summary is printed even if the operation is interrupted.
 
     Args:
-        outcomes: does the work as it is advanced.
-        kinds: all that may come, in the order in which they are printed.
-        total: how many are expected.
-        stdout: the command's.
-        known: outcomes that are known beforehand.
+        outcomes: runs the operation as it is iterated.
+        kinds: all possible outcomes, in the order in which they are printed.
+        total: the expected number of outcomes.
+        stdout: the command's output.
+        known: outcomes known beforehand.
 
     Raises:
-        CommandError: on Ctrl-C, with the exit code that shells give it.
+        CommandError: on Ctrl-C, with the exit code 130 that shells use.
     """
     counts = Counter[Outcome](known or {})
     try:
-        # Closed at once, not when it is collected: work that is under way comes to its end first.
+        # Closed explicitly rather than by garbage collection, to finish the work in progress.
         with closing(outcomes):
             for outcome in show_progress(outcomes, total):
                 counts[outcome] += 1
@@ -57,15 +57,15 @@ def count_outcomes(
 def fail_if_retryable(
     counts: Counter[Outcome], retryable: Collection[Outcome], message: str
 ) -> None:
-    """End with exit code 1 if something may go better another time.
+    """Exit with code 1 if a later run may improve some of the outcomes.
 
     Args:
-        counts: of the outcomes.
-        retryable: those that may go better.
-        message: with a place for their ``{count}``.
+        counts: the number of each outcome.
+        retryable: the outcomes that a later run may improve.
+        message: the message, with ``{count}`` in place of their number.
 
     Raises:
-        CommandError: if one of them came.
+        CommandError: if there are any.
     """
     problems = sum(counts[outcome] for outcome in retryable)
     if problems:
@@ -73,7 +73,7 @@ def fail_if_retryable(
 
 
 def show_progress(outcomes: Iterable[Outcome], total: int) -> Iterator[Outcome]:
-    """Show a bar on a terminal, and nothing elsewhere."""
+    """Show a progress bar if the output is a terminal."""
     from tqdm import tqdm
 
     return iter(tqdm(outcomes, total=total, disable=None, leave=False))

@@ -1,4 +1,4 @@
-"""Whom an argument names."""
+"""Finding the user or account that an argument names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KINDS = {
 
 
 def user_named(name: str) -> Any:
-    """Return the user of this name.
+    """Return the user with this name.
 
     Raises:
         CommandError: when there is none.
@@ -31,24 +31,26 @@ def user_named(name: str) -> Any:
 
 
 def subject_named(name: str, *, ways: tuple[str, ...], by: str | None) -> Subject:
-    """Return the one who is meant by a name.
+    """Return the subject that a name stands for.
 
     Args:
-        name: of a user, a primary key, or a subject.
-        ways: in which it may be meant.
-        by: the one in which it is meant, if that was said.
+        name: the name of a user, a primary key, or a subject identifier.
+        ways: the ways in which it may be meant.
+        by: the way in which it is meant, if that was given.
 
     Raises:
-        CommandError: when it is nobody's, or that of several.
+        CommandError: when nothing matches, or several subjects do.
     """
     found = find_subjects(name, ways=(by,) if by else ways)
     if not found:
         kinds = [_KINDS[way] for way in ((by,) if by else ways)]
-        raise CommandError(f"Nothing is known of {name!r}: it is no {', no '.join(kinds)}.")
+        raise CommandError(
+            f"Nothing is stored about {name!r}: it is not the {', nor the '.join(kinds)}."
+        )
     if len(found) > 1:
         meanings = " and ".join(
             f"the {_KINDS[way]} (--by {way})" for meant in found.values() for way in meant[:1]
         )
-        raise CommandError(f"{name!r} is {meanings}: say which is meant.")
+        raise CommandError(f"{name!r} is ambiguous. It is {meanings}.")
     [subject] = found
     return subject

@@ -1,4 +1,4 @@
-"""What the commands that wrap keys have in common."""
+"""What the commands that wrap keys share."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def add_wrap_with(parser: ArgumentParser, *, required: bool, help: str) -> None:
 
 
 def split_wrap_with(text: str) -> tuple[str, str]:
-    """Return the name of a key service, and that of its key.
+    """Return the name of a key service, and the name of its key.
 
     Raises:
-        CommandError: when they are not both there.
+        CommandError: when either is missing.
     """
     service, _, name = text.partition(":")
     if service and name:

@@ -16,7 +16,7 @@ EXACT_COLUMNS = {
 
 
 def compare_exactly(apps, schema_editor):
-    """MySQL takes "A" for "a" by itself, and subjects and client ids may differ in no more."""
+    """Make MySQL compare subject identifiers and client ids case-sensitively."""
     if schema_editor.connection.vendor != 'mysql':
         return
     quote = schema_editor.quote_name
@@ -204,11 +204,12 @@ class Migration(migrations.Migration):
                 'constraints': [models.UniqueConstraint(fields=('user', 'client', 'sub'), name='google_link_account_unique'), models.CheckConstraint(condition=models.Q(('status__in', ['active', 'needs_reauthorization'])), name='google_link_account_status'), models.CheckConstraint(condition=models.Q(models.Q(('client', ''), _negated=True), models.Q(('sub', ''), _negated=True)), name='google_link_account_identity')],
             },
         ),
-        # By itself: of a table with a generated column Django leaves out no constraint that MySQL lacks.
+        # In a separate operation: for a table with a generated column, Django does not skip
+        # constraints that MySQL lacks.
         migrations.AddConstraint(
             model_name='googleaccount',
             constraint=models.UniqueConstraint(condition=models.Q(('is_default', True)), fields=('user', 'client'), name='google_link_account_one_default'),
         ),
-        # MySQL changes no table inside a transaction.
+        # MySQL cannot alter tables inside a transaction.
         migrations.RunPython(compare_exactly, migrations.RunPython.noop, atomic=False),
     ]

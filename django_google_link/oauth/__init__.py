@@ -1,1 +1,1 @@
-"""The protocol over HTTP: it knows no row and no request."""
+"""The OAuth protocol over HTTP, independent of models and requests."""

@@ -1,4 +1,4 @@
-"""Which parameters an authorization request has, to each provider in its own words."""
+"""Chooses the parameters of an authorization request for each provider."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ def choose_params(
     login_hint: str = "",
     include_granted_scopes: bool = True,
 ) -> dict[str, str]:
-    """Return the parameters besides those that RFC 6749 section 4.1.1 and PKCE have.
+    """Return the parameters in addition to those of RFC 6749 section 4.1.1 and of PKCE.
 
-    What Google alone understands is sent to Google alone: some others refuse what they do not know.
+    Parameters that only Google defines are sent to Google only, since some providers reject
+    unknown ones.
 
-    Args: as those of ``write_authorization_url``.
+    Args: those of ``write_authorization_url()``.
     """
     params = {"nonce": nonce} if client.identity == "id_token" else {}
     if client.is_google:
@@ -33,13 +34,13 @@ def choose_params(
 
 
 def _choose_prompt(client: OAuthClient, prompt: str) -> str:
-    """Return what the user is to be asked, as far as the provider understands it."""
-    wished = client.authorization_params.get("prompt")
+    """Return the ``prompt`` parameter, as far as the provider supports it."""
+    configured = client.authorization_params.get("prompt")
     if client.is_google:
-        # Without our "consent" there would be no refresh token, whatever else is wished.
-        return " ".join(dict.fromkeys([*prompt.split(), *(wished or "").split()]))
-    if wished is not None:
-        return wished
-    # OpenID Connect Core section 11: without it, no refresh token has to come.
+        # Without "consent" there may be no refresh token, whatever the settings contain.
+        return " ".join(dict.fromkeys([*prompt.split(), *(configured or "").split()]))
+    if configured is not None:
+        return configured
+    # OpenID Connect Core section 11: without it, the provider need not issue a refresh token.
     asks = client.identity == "id_token" and "consent" in prompt.split()
     return "consent" if asks else ""

@@ -1,4 +1,4 @@
-"""What the user is sent to the provider with: google-auth-oauthlib writes it."""
+"""Writes authorization requests with google-auth-oauthlib."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ..conf.clients import OAuthClient
 from .authorization_params import choose_params
 from .metadata import with_endpoints
 
-# google-auth-oauthlib takes no http, which is right on loopback alone, and writes the query of an
-# endpoint that has one anew: what it writes for this address is put on the one that is configured.
+# google-auth-oauthlib rejects http, which is right on loopback only, and rewrites the query of an
+# endpoint. It therefore gets this address, and its query is appended to the configured endpoint.
 _ADDRESS = "https://provider.invalid/"
 
 
@@ -29,23 +29,23 @@ def write_authorization_url(
     login_hint: str = "",
     include_granted_scopes: bool = True,
 ) -> str:
-    """Return the address at the provider where the user gives consent (RFC 6749 section 4.1.1).
+    """Return the URL at the provider where the user gives consent (RFC 6749 section 4.1.1).
 
     See https://developers.google.com/identity/protocols/oauth2/web-server and RFC 7636 section 4.3.
 
     Args:
-        redirect_uri: our callback, exactly as registered.
-        scopes: all that is asked for.
-        state: comes back to the callback unchanged.
-        nonce: comes back inside the ID token.
-        code_verifier: kept here; only its S256 challenge is sent.
-        prompt: ``"consent"``, ``"select_account"``, both, or nothing.
-        login_hint: the ``sub`` or e-mail of the account that is expected.
-        include_granted_scopes: whether it is for what was granted before as well.
+        redirect_uri: the callback, exactly as registered.
+        scopes: the scopes to request.
+        state: returned to the callback unchanged.
+        nonce: returned in the ID token.
+        code_verifier: only its S256 challenge is sent.
+        prompt: ``"consent"``, ``"select_account"``, both, or an empty string.
+        login_hint: the ``sub`` or e-mail address of the expected account.
+        include_granted_scopes: whether to request the scopes granted before as well.
 
     Raises:
-        RefreshUnavailableError: when the issuer's metadata is needed, and cannot be had.
-        ClientMisconfiguredError: when it must not be used.
+        RefreshUnavailableError: if the issuer's metadata is needed but cannot be fetched.
+        ClientMisconfiguredError: if the metadata is missing or unusable.
     """
     from google_auth_oauthlib.flow import Flow
 
@@ -62,7 +62,7 @@ def write_authorization_url(
         {
             "web": {
                 "client_id": client.client_id,
-                # Not as arguments: a parameter may be called as one of the library's own.
+                # In the query, since a parameter may have the name of an argument of the library.
                 "auth_uri": f"{_ADDRESS}?{urlencode(params)}",
                 "token_uri": client.token_endpoint,
             }
@@ -71,7 +71,7 @@ def write_authorization_url(
         redirect_uri=redirect_uri,
         code_verifier=code_verifier,
     )
-    # The library would ask everybody for "offline"; what is empty it leaves out.
+    # The library sends access_type=offline to every provider, but leaves out an empty value.
     url, _ = flow.authorization_url(state=state, access_type="")
     separator = "&" if urlsplit(client.authorization_endpoint).query else "?"
     return f"{client.authorization_endpoint}{separator}{urlsplit(url).query}"

@@ -1,4 +1,4 @@
-"""What the user brings back from Google, traded for tokens and for who they are."""
+"""Exchanges an authorization response for tokens, and identifies the account."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from .userinfo import fetch_identity
 
 
 def check_issuer(client: OAuthClient, issuer: str | None) -> None:
-    """Check who has sent an authorization response, be it a code or an error (RFC 9207).
+    """Check the issuer of an authorization response, be it a code or an error (RFC 9207).
 
     Args:
-        issuer: the response's ``iss``, if it has one.
+        issuer: the response's ``iss``, or ``None`` without one.
 
     Raises:
-        StateError: when it is another authorization server than was asked; when it does not say
-            which, and that server's metadata says that it does.
-        TokenEndpointError: when its metadata is needed, and cannot be had.
+        StateError: if the response is from another authorization server, or has no ``iss`` although
+            the metadata says that it always does.
+        TokenEndpointError: if the metadata is needed but cannot be fetched.
     """
     if issuer is None and with_endpoints(client).sends_issuer:
-        raise StateError("The answer names no authorization server, and should.")
+        raise StateError("The authorization response has no iss, although the issuer sends it.")
     if issuer not in {None, client.issuer}:
         raise StateError(
-            "The answer came from another authorization server than was asked.",
+            "The authorization response is from another authorization server.",
             reason="issuer_mismatch",
         )
 
@@ -44,19 +44,19 @@ def exchange_code(
     redirect_uri: str,
     code_verifier: str,
 ) -> TokenResponse:
-    """Trade the code of an authorization response for tokens.
+    """Exchange the code of an authorization response for tokens.
 
     Args:
-        code: of the response.
-        redirect_uri: as it was sent to Google.
-        code_verifier: whose challenge was sent.
+        code: the code in the response.
+        redirect_uri: the redirect URI of the authorization request.
+        code_verifier: the verifier whose challenge was sent (RFC 7636 section 4.5).
 
     Raises:
-        StateError: when the response has no code.
-        TokenEndpointError: when Google refuses, or cannot be reached.
+        StateError: if the response has no code.
+        TokenEndpointError: if Google rejects the request or cannot be reached.
     """
     if not code:
-        raise StateError("The answer carries no code.")
+        raise StateError("The authorization response has no code.")
     return endpoints.exchange_code(
         client, code=code, redirect_uri=redirect_uri, code_verifier=code_verifier
     )
@@ -64,23 +64,23 @@ def exchange_code(
 
 @sensitive_variables()
 def identify_user(client: OAuthClient, response: TokenResponse, *, nonce: str | None) -> Identity:
-    """Find out who has given a grant, in the way that the settings of the client name.
+    """Identify the account of a grant, in the way that the client's ``IDENTITY`` says.
 
-    Where nothing says it the subject is made up, and stands for this one grant.
+    If that is ``"none"``, the subject is a random value, different for each grant.
 
     Args:
-        response: of the token endpoint.
-        nonce: as it was sent with the authorization request; ``None`` where none was: by a flow of
-            the project's own, by Google's script or by its SDKs.
+        response: the response of the token endpoint.
+        nonce: the nonce of the authorization request; ``None`` if none was sent: by a flow of the
+            project's own, by Google's script or by its SDKs.
 
     Raises:
-        IDTokenError, UserinfoError: when it does not say for sure who the user is.
-        RefreshUnavailableError: when the issuer's keys cannot be fetched, or its userinfo.
+        IDTokenError, UserinfoError: if the account cannot be identified.
+        RefreshUnavailableError: if the issuer's keys or the userinfo cannot be fetched.
     """
     if client.identity == "none":
         return read_identity({"sub": secrets.token_hex(16)})
     if client.identity == "userinfo":
         return fetch_identity(client, response.access_token)
     if response.id_token is None:
-        raise IDTokenError("The answer carries no ID token.")
+        raise IDTokenError("The response of the token endpoint has no ID token.")
     return verify_id_token(client, response.id_token, nonce=nonce)

@@ -1,4 +1,4 @@
-"""How long what an issuer publishes may be kept (RFC 9111 section 5.2.2.1)."""
+"""How long documents that an issuer publishes are cached (RFC 9111 section 5.2.2.1)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ _LONGEST = 24 * 3600
 
 @sensitive_variables()
 def read_max_age(answer: Answer, *, default: int) -> int:
-    """Return for how many seconds an answer is good: what it says itself, a day at most."""
+    """Return the seconds for which a response may be cached: its ``max-age``, at most a day."""
     match = re.search(r"max-age=(\d{1,9})", answer.headers.get("Cache-Control", ""))
     return min(int(match[1]), _LONGEST) if match else default

@@ -1,4 +1,4 @@
-"""How a client proves who it is (RFC 6749 section 2.3.1)."""
+"""Client authentication (RFC 6749 section 2.3.1)."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Form = Mapping[str, "str | Secret"]
 
 @sensitive_variables()
 def authenticate(client: OAuthClient, form: Form) -> tuple[Form, Headers]:
-    """Return the form and the headers of a request in which the client proves who it is.
+    """Return the form and headers of a request, including the client's authentication.
 
     Args:
-        client: with its endpoints.
-        form: what it asks.
+        client: the client, with its endpoints known.
+        form: the other parameters.
     """
     secret = client.client_secret
     if client.authenticates_by_header:
-        # Both are form-encoded first: they may have a colon, or what no header holds.
+        # Both are form-encoded first: they may contain a colon, or be invalid in a header.
         pair = f"{quote_plus(client.client_id)}:{quote_plus(secret.reveal())}"
         return form, {"Authorization": Secret(f"Basic {b64encode(pair.encode()).decode()}")}
     return {"client_id": client.client_id, "client_secret": secret, **form}, {}

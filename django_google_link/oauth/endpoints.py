@@ -1,4 +1,4 @@
-"""What is asked of a provider directly: tokens (RFC 6749), revocation (RFC 7009)."""
+"""Requests to the token endpoint (RFC 6749) and to the revocation endpoint (RFC 7009)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .measurements import INVALID_TOKEN, judge_error, measured
 from .metadata import with_endpoints
 from .transport import Answer, fetch
 
-#: Errors that speak of our registration at Google, never of the user's grant.
+#: Errors that concern the client's registration, never the user's grant.
 CLIENT_ERRORS = frozenset(
     {
         "admin_policy_enforced",
@@ -44,7 +44,7 @@ CLIENT_ERRORS = frozenset(
 
 SESSION_POLICY_SUBTYPES = frozenset({"invalid_rapt", "rapt_required"})
 
-#: Errors by which a provider asks for fewer requests; RFC 8628 has the first.
+#: Errors that ask for fewer requests; the first is from RFC 8628 section 3.5.
 THROTTLING_ERRORS = frozenset(
     {
         "slow_down",
@@ -57,7 +57,7 @@ THROTTLING_ERRORS = frozenset(
     }
 )
 
-#: Errors that pass by themselves, whatever the status they come with.
+#: Errors that are temporary, whatever the HTTP status.
 _TRANSIENT_ERRORS = THROTTLING_ERRORS | {
     "backendError",
     "internal_failure",
@@ -65,26 +65,26 @@ _TRANSIENT_ERRORS = THROTTLING_ERRORS | {
     "temporarily_unavailable",
 }
 
-#: Errors of a revocation endpoint that wants to know who asks.
+#: Errors of a revocation endpoint that requires client authentication.
 _UNAUTHENTICATED = frozenset({"invalid_client", "invalid_request"})
 
-#: Statuses that pass by themselves.
+#: HTTP statuses that are temporary.
 _TRANSIENT_STATUSES = frozenset({408, 425, 429})
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
-# VSCHAR: what can be sent in a header, and stored.
+# VSCHAR of RFC 6749 appendix A, which can be sent in a header and stored.
 _TOKEN = re.compile(r"[\x20-\x7e]+")
 _MAX_LIFETIME = 10 * 365 * 24 * 3600
-#: No scopes at all: what stands in their place is nothing that could be read.
+#: Stands for a ``scope`` that is neither a string nor a list.
 _MALFORMED: tuple[str, ...] = ("malformed scope",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenResponse:
-    """A successful answer of the token endpoint (RFC 6749 section 5.1).
+    """A successful response of the token endpoint (RFC 6749 section 5.1).
 
-    ``scopes`` is ``None`` where the answer names none: then they are the ones that were asked for.
-    ``problem`` is why the answer cannot be used, whatever else is in it: what was granted has to be
-    ended then.
+    ``scopes`` is ``None`` if the response has no ``scope``: the granted scopes are the requested
+    ones. ``problem`` says why the response cannot be used, in which case the caller has to revoke
+    the grant.
     """
 
     access_token: Secret
@@ -97,9 +97,9 @@ class TokenResponse:
 
     @property
     def unverified_sub(self) -> str:
-        """Whose the grant is, as the ID token claims; empty, if it claims nothing.
+        """The ``sub`` claim of the ID token, unverified; empty without one.
 
-        Anybody may claim it: good enough to spare a grant, and for nothing else.
+        It may be forged: use it to decide that a grant is not revoked, and for nothing else.
         """
         claimed = read_unverified_identity(self.id_token) if self.id_token else None
         return claimed.sub if claimed else ""
@@ -109,21 +109,21 @@ class TokenResponse:
 def exchange_code(
     client: OAuthClient, *, code: Secret, redirect_uri: str, code_verifier: str
 ) -> TokenResponse:
-    """Trade an authorization code for tokens (RFC 6749 section 4.1.3).
+    """Exchange an authorization code for tokens (RFC 6749 section 4.1.3).
 
-    Of an answer that cannot be used the ``problem`` is set, and not raised.
+    For a successful response that cannot be used, ``problem`` is set instead of raised.
 
     Args:
-        code: as it came.
-        redirect_uri: as it was sent; empty for a code that came to a mobile app.
-        code_verifier: whose challenge was sent; empty where none was.
+        code: the code as received.
+        redirect_uri: the redirect URI as sent; empty for a code from a mobile app.
+        code_verifier: the verifier whose challenge was sent; empty if none was.
 
     Raises:
-        ClientMisconfiguredError: when Google refuses our client.
-        RefreshUnavailableError: when Google cannot be reached or makes no sense.
-        TokenEndpointError: for everything else, such as a code that was used before.
+        ClientMisconfiguredError: if Google rejects the client.
+        RefreshUnavailableError: if Google cannot be reached, or its response is unusable.
+        TokenEndpointError: for any other error, such as a code that was used before.
     """
-    # Google refuses a verifier where there was no challenge.
+    # Google rejects a verifier without a challenge.
     verifier = {"code_verifier": code_verifier} if code_verifier else {}
     return _request_token(
         client,
@@ -137,16 +137,16 @@ def exchange_code(
 
 @sensitive_variables()
 def refresh(client: OAuthClient, *, refresh_token: Secret, kind: str = "refresh") -> TokenResponse:
-    """Get a fresh access token (RFC 6749 section 6), for all that was granted: no scope is sent.
+    """Fetch a fresh access token (RFC 6749 section 6) for all granted scopes: no scope is sent.
 
     Args:
-        kind: of the refresh, for monitoring.
+        kind: the kind of refresh, for monitoring.
 
     Raises:
-        GrantLostError: when Google no longer honours the refresh token.
-        ClientMisconfiguredError: when Google refuses our client.
-        RefreshUnavailableError: when Google cannot be reached or makes no sense.
-        TokenEndpointError: for every other refusal, which is no word on the grant.
+        GrantLostError: if Google no longer honours the refresh token.
+        ClientMisconfiguredError: if Google rejects the client.
+        RefreshUnavailableError: if Google cannot be reached, or its response is unusable.
+        TokenEndpointError: for any other error, which says nothing about the grant.
     """
     try:
         response = _request_token(
@@ -155,8 +155,8 @@ def refresh(client: OAuthClient, *, refresh_token: Secret, kind: str = "refresh"
     except _InvalidGrantError as error:
         if error.subtype in SESSION_POLICY_SUBTYPES:
             raise GrantLostError(
-                "The organization of this account has Google Cloud session control, which ends the "
-                "access of apps with Google Cloud scopes after a while. The user has to link the "
+                "The organization of this account uses Google Cloud session control, which limits "
+                "how long apps with Google Cloud scopes have access. The user has to link the "
                 "account again.",
                 reason="session_policy",
             ) from None
@@ -168,21 +168,22 @@ def refresh(client: OAuthClient, *, refresh_token: Secret, kind: str = "refresh"
 
 @sensitive_variables()
 def revoke(client: OAuthClient, *, token: Secret) -> bool:
-    """End a grant (RFC 7009 section 2.1). A token that is already dead counts as done.
+    """Revoke a grant (RFC 7009 section 2.1). An invalid token counts as revoked.
 
-    Google does not ask who wants it, and is told at a second attempt if it does. Others are told at
-    once: of whom they do not know they may take the token for an unknown one (section 2.2).
+    Google does not require client authentication; if it asks for it, the request is repeated with
+    it. It is always sent to other providers, which may otherwise treat the token as unknown
+    (section 2.2).
 
     Args:
-        client: to which the token was issued.
-        token: either of the two tokens of the grant.
+        client: the client to which the token was issued.
+        token: the refresh token or the access token.
 
     Returns:
-        Whether the token was alive until now, as far as the provider says.
+        Whether the token was valid until now, as far as the provider says.
 
     Raises:
-        RefreshUnavailableError: when Google cannot be reached or makes no sense.
-        TokenEndpointError: for every other refusal.
+        RefreshUnavailableError: if Google cannot be reached, or its response is unusable.
+        TokenEndpointError: for any other error.
     """
     client = with_endpoints(client)
     url = client.revocation_endpoint
@@ -204,7 +205,7 @@ def revoke(client: OAuthClient, *, token: Secret) -> bool:
 
 
 class _InvalidGrantError(TokenEndpointError):
-    """``invalid_grant``: a dead refresh token, or a code that is used, old or somebody else's."""
+    """``invalid_grant``: an invalid refresh token, or a code that was used, expired or not ours."""
 
     subtype = ""
 
@@ -215,7 +216,7 @@ def _request_token(client: OAuthClient, kind: str, **params: str | Secret) -> To
     form, headers = authenticate(client, params)
     with measured(kind, client.name) as measurement:
         answer = fetch(client.token_endpoint, form=form, headers=headers)
-        # RFC 6749 has errors come with another status; not everybody heeds it.
+        # RFC 6749 requires another status for errors, but some providers respond with 200.
         is_error = _read_text(answer.document, "error") and not _read_token(answer, "access_token")
         if answer.status != 200 or is_error:
             raise endpoint_error(answer, sent=[client.client_secret, *params.values()])
@@ -227,11 +228,11 @@ def _request_token(client: OAuthClient, kind: str, **params: str | Secret) -> To
 
 @sensitive_variables()
 def endpoint_error(answer: Answer, *, sent: Iterable[str | Secret] = ()) -> TokenEndpointError:
-    """Return what an answer means that is not the one hoped for (RFC 6749 section 5.2).
+    """Return the exception for an unsuccessful response (RFC 6749 section 5.2).
 
     Args:
-        answer: of an OAuth endpoint, or of a Google API.
-        sent: what was sent; the secrets among it are redacted of the text.
+        answer: the response of an OAuth endpoint or a Google API.
+        sent: the parameters of the request; any secrets among them are redacted from the text.
     """
     secrets = [value for value in sent if isinstance(value, Secret)]
     error, description, subtype = (
@@ -252,13 +253,13 @@ def endpoint_error(answer: Answer, *, sent: Iterable[str | Secret] = ()) -> Toke
 
 
 def is_transient(answer: Answer) -> bool:
-    """Return whether an answer may be another one in a while."""
+    """Return whether a response indicates a temporary problem."""
     return answer.status >= 500 or answer.status in _TRANSIENT_STATUSES
 
 
 @sensitive_variables()
 def _redact_secrets(text: str, secrets: Iterable[Secret]) -> str:
-    """Redact what we have sent: a provider may repeat it, and its text is logged and stored."""
+    """Redact what was sent: a provider may repeat it in its text, which is logged and stored."""
     for secret in secrets:
         for spelling in (secret.reveal(), quote(secret.reveal(), safe="")):
             text = text.replace(spelling, "***")
@@ -284,7 +285,7 @@ def _read_token_response(client: OAuthClient, answer: Answer) -> TokenResponse:
 def _find_problem(
     answer: Answer, *, has_token: bool, scopes: tuple[str, ...] | None
 ) -> TokenEndpointError | None:
-    """Return why an answer cannot be used, though its status says that all is well."""
+    """Return why a response with status 200 cannot be used, or ``None``."""
     problem = ""
     if not has_token:
         problem = "no_access_token"
@@ -296,17 +297,17 @@ def _find_problem(
 
 
 def _is_bearer(token_type: Any) -> bool:
-    """Return whether a token is one that we can use (RFC 6750); some providers do not say it."""
+    """Return whether a token is a bearer token (RFC 6750), which some providers do not state."""
     if token_type is None:
         return True
     return isinstance(token_type, str) and token_type.strip().lower() in {"", "bearer"}
 
 
 def _read_scopes(client: OAuthClient, answer: Answer) -> tuple[str, ...] | None:
-    """Return the scopes of an answer; ``None``, if it leaves them out.
+    """Return the scopes of a response, or ``None`` if it has no ``scope``.
 
-    What is not a scope (RFC 6749 appendix A.4) nobody has asked for. Other providers than Google
-    separate them by commas as well, whatever they want to be asked with, or send a list.
+    Invalid scopes (RFC 6749 appendix A.4) are dropped. Other providers also separate scopes by
+    commas, whatever separator they require in requests, or send a list.
     """
     scope = answer.document.get("scope")
     if scope is None:
@@ -321,13 +322,13 @@ def _read_scopes(client: OAuthClient, answer: Answer) -> tuple[str, ...] | None:
 
 
 def _read_token(answer: Answer, key: str) -> Secret | None:
-    """Return a token; whatever is none (RFC 6749 appendix A) is left out."""
+    """Return a token, or ``None`` for an invalid one (RFC 6749 appendix A)."""
     text = _read_text(answer.document, key)
     return Secret(text) if _TOKEN.fullmatch(text) else None
 
 
 def _read_text(document: Mapping[str, Any], key: str) -> str:
-    """Return a member that is text, or nothing. Google's APIs have their error one level deeper.
+    """Return a string member, or an empty string. Google APIs nest their error in an object.
 
     See https://cloud.google.com/apis/design/errors#http_mapping.
     """
@@ -340,7 +341,7 @@ def _read_text(document: Mapping[str, Any], key: str) -> str:
 
 
 def _read_expiry(seconds: Any) -> datetime | None:
-    """Return when something ends. Some providers write the number as text."""
+    """Return when a token expires. Some providers send the number of seconds as a string."""
     if isinstance(seconds, bool):
         return None
     try:

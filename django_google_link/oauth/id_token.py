@@ -1,4 +1,4 @@
-"""Who the linked account is: the ID token (OpenID Connect Core section 3.1.3.7)."""
+"""Validates ID tokens, which identify the linked account (OpenID Connect Core section 3.1.3.7)."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from .published import ALGORITHMS, KEY_TYPES, NONSENSE, find_signing_key
 if TYPE_CHECKING:
     from jwt import PyJWK
 
-#: Seconds by which our clock and Google's may differ: what the answer is worth it owes to the
-#: nonce and PKCE, and a slow clock must not keep everybody from linking.
+#: Seconds by which clocks may differ. Nonce and PKCE protect the response, so tolerance costs no
+#: security, and a slow clock must not prevent users from linking.
 CLOCK_SKEW = 60
 
-#: No NumericDate is larger: this is the year 5138.
+#: The largest NumericDate that is accepted: in the year 5138.
 MAX_TIME = 1e11
-#: As long as RFC 5321 lets an address be, and our column is.
+#: The maximum length of an address (RFC 5321), and of our column.
 _MAX_EMAIL = 254
 
-#: OpenID Connect Core section 2: ASCII characters, case sensitive.
+#: At most 255 ASCII characters, case sensitive (OpenID Connect Core section 2).
 SUBJECT = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """The identity of an account at the provider: ``sub`` is it, all else is for display."""
+    """An account at the provider. Only ``sub`` identifies it; the rest is for display."""
 
     sub: str
     email: str
@@ -47,23 +47,23 @@ class Identity:
 
 
 def verify_id_token(client: OAuthClient, id_token: Secret, *, nonce: str | None) -> Identity:
-    """Check an ID token and return whom it names.
+    """Validate an ID token and return the account that it identifies.
 
     Args:
-        client: whose ``client_id`` is the audience and whose issuer must have signed.
-        id_token: as the token endpoint gave it.
-        nonce: as it was sent with the authorization request; ``None`` for the answer to a refresh,
-            which has none (OpenID Connect Core section 12.2).
+        client: the client that the token must be issued to, by its issuer.
+        id_token: the ID token from the token endpoint.
+        nonce: the nonce of the authorization request; ``None`` for the response to a refresh, which
+            has none (OpenID Connect Core section 12.2).
 
     Raises:
-        IDTokenError: when it cannot be trusted.
-        RefreshUnavailableError: when the issuer's keys cannot be fetched.
+        IDTokenError: if the token is invalid.
+        RefreshUnavailableError: if the issuer's keys cannot be fetched.
     """
     import jwt
 
     client = with_endpoints(client)
     if client.jwks_uri is None:
-        raise IDTokenError("No JWKS_URI is configured by which to verify the ID token.")
+        raise IDTokenError("The ID token cannot be verified: the client has no JWKS_URI.")
     key = _find_signing_key(client, client.jwks_uri, id_token)
     try:
         claims = jwt.decode(
@@ -74,7 +74,7 @@ def verify_id_token(client: OAuthClient, id_token: Secret, *, nonce: str | None)
             issuer=list(client.issuers),
             options={
                 "require": ["aud", "exp", "iat", "iss", "sub"],
-                # By our own clock: see _check_times.
+                # _check_times() uses the app's own clock.
                 "verify_exp": False,
                 "verify_iat": False,
                 "verify_nbf": False,
@@ -85,12 +85,12 @@ def verify_id_token(client: OAuthClient, id_token: Secret, *, nonce: str | None)
     _check_times(claims)
     _check_party(client, claims)
     if nonce is not None and not _is_same(claims.get("nonce"), nonce):
-        raise IDTokenError("The ID token carries another nonce than was sent.")
+        raise IDTokenError("The nonce in the ID token is not the one that was sent.")
     return read_identity(claims)
 
 
 def read_unverified_identity(id_token: Secret) -> Identity | None:
-    """Return what an ID token claims, of which nothing is verified; ``None`` for nonsense."""
+    """Return the claims of an ID token without verifying it; ``None`` if it is malformed."""
     import jwt
 
     try:
@@ -117,31 +117,31 @@ def _check_times(claims: dict[str, Any]) -> None:
 
 def is_numeric_date(value: object) -> bool:
     """Return whether a claim is a NumericDate (RFC 7519 section 2)."""
-    # NaN and infinity are not less, and integers may be larger than any float.
+    # The comparison is false for NaN and infinity, and works for integers larger than any float.
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_TIME
 
 
 def _check_party(client: OAuthClient, claims: dict[str, Any]) -> None:
-    """Check for whom the token is: OpenID Connect Core section 3.1.3.7, points 3 to 5."""
+    """Check for whom the token was issued: OpenID Connect Core section 3.1.3.7, points 3 to 5."""
     audiences, party = claims["aud"], claims.get("azp")
     is_shared = isinstance(audiences, list) and set(audiences) != {client.client_id}
-    # Google's may name the client of a mobile app of the same project.
+    # In Google's tokens, azp may be the client of a mobile app of the same project.
     is_others = party is not None and not client.is_google
     if (is_shared or is_others) and party != client.client_id:
-        raise IDTokenError("The ID token is meant for several parties, and not issued to this one.")
+        raise IDTokenError("The ID token was issued to another client, or for several audiences.")
     if not client.accepts_domain(claims.get("hd")):
         raise HostedDomainError(client.hosted_domains)
 
 
 def read_identity(claims: Mapping[str, Any]) -> Identity:
-    """Read the claims of OpenID Connect Core section 5.1: only the subject has to be there.
+    """Return the claims of OpenID Connect Core section 5.1. Only ``sub`` is required.
 
     Raises:
-        IDTokenError: when that is not a subject.
+        IDTokenError: if ``sub`` is missing or invalid.
     """
     sub = claims.get("sub")
     if not isinstance(sub, str) or not SUBJECT.fullmatch(sub):
-        raise IDTokenError("The ID token names no usable subject.")
+        raise IDTokenError("The ID token has no valid sub claim.")
     email = _read_email(claims.get("email"))
     return Identity(
         sub=sub,
@@ -158,7 +158,7 @@ def _read_text(value: object) -> str:
 
 
 def _is_true(value: object) -> bool:
-    """Return whether a claim is true: some providers write it as text, and 1 is not the same."""
+    """Return whether a claim is true; some providers send a string. A 1 does not count."""
     return value is True or value == "true"
 
 
@@ -185,7 +185,7 @@ def _find_signing_key(client: OAuthClient, jwks_uri: str, id_token: Secret) -> P
         raise IDTokenError("The ID token is malformed.") from None
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in _choose_algorithms(client):
-        raise IDTokenError("The ID token is signed in a way that is not accepted of its issuer.")
+        raise IDTokenError("The ID token is signed with an algorithm not accepted of its issuer.")
     key = find_signing_key(jwks_uri, header.get("kid"), algorithm=algorithm)
     if key is None:
         raise IDTokenError("The ID token is signed with a key that its issuer does not publish.")
@@ -193,7 +193,7 @@ def _find_signing_key(client: OAuthClient, jwks_uri: str, id_token: Secret) -> P
 
 
 def _choose_algorithms(client: OAuthClient) -> frozenset[str]:
-    """Return what the issuer may sign with: of ours, what it publishes, if that is known."""
+    """Return the supported algorithms, limited to those in the issuer's metadata if known."""
     if client.is_google:
         return frozenset(ALGORITHMS)
     return frozenset(KEY_TYPES).intersection(client.signing_algorithms or KEY_TYPES)

@@ -1,4 +1,4 @@
-"""How long requests to OAuth endpoints take, and how they end: for monitoring."""
+"""Measures the duration and outcome of requests to OAuth endpoints, for monitoring."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from ..exceptions import (
 )
 
 SUCCESS = "success"
-#: Of a revocation: the token was dead already.
+#: The outcome of a revocation whose token was already invalid.
 INVALID_TOKEN = "invalid_token"  # noqa: S105  no secret
 
-#: What an error stands for: the first kind that it is of.
+#: The outcome for each class of errors; the first match counts.
 _OUTCOMES: dict[type[BaseException], str] = {
     RefreshUnavailableError: "unavailable",
     ClientMisconfiguredError: "client_refused",
     GrantLostError: "invalid_grant",
     GoogleLinkError: "refused",
 }
-#: Those of these words that errors have, too.
+#: Error codes that are outcomes themselves.
 _WORDS = frozenset({"timeout", "unreachable", "invalid_grant"})
 
 
 @dataclass
 class Measurement:
-    """One request; its outcome is that of what it raises, if it raises anything."""
+    """A request. If it raises, the exception determines the outcome."""
 
     outcome: str = SUCCESS
 
 
 @contextmanager
 def measured(kind: str, client: str) -> Iterator[Measurement]:
-    """Send ``token_request_finished`` when this block is over, however it ends.
+    """Send ``token_request_finished`` when the block ends, even by an exception.
 
     Args:
-        kind: what is asked for.
-        client: the name of the client, or of the service account; empty for what is nobody's.
+        kind: the kind of request.
+        client: the name of the client or service account; empty if there is none.
     """
     measurement, started = Measurement(), time.monotonic()
     try:
@@ -63,7 +63,7 @@ def measured(kind: str, client: str) -> Iterator[Measurement]:
 
 
 def judge_error(error: BaseException) -> str:
-    """Return the outcome that an error stands for: one of a few, whatever a provider has said."""
+    """Return the outcome for an exception, from a fixed set of words."""
     word = getattr(error, "error", "")
     if isinstance(error, TokenEndpointError) and word in _WORDS:
         return str(word)

@@ -1,4 +1,4 @@
-"""What an issuer publishes of itself: OpenID Connect Discovery section 4, RFC 8414 section 3."""
+"""Fetches an issuer's metadata (OpenID Connect Discovery section 4, RFC 8414 section 3)."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from .transport import Answer, fetch, limited
 
 logger = logging.getLogger("django_google_link")
 
-#: Seconds.
+#: Seconds for which metadata is cached, if the response does not say.
 _DEFAULT_AGE = 3600
-#: For so long what was known last serves after its time, while nothing newer can be had.
+#: Seconds for which expired metadata is still used while newer metadata cannot be fetched.
 _LONGEST_STALE = 24 * 3600
-#: So long after a failure nobody asks again.
+#: Seconds after a failure before the next attempt.
 _PAUSE = 10
-#: So many issuers are remembered.
+#: The number of issuers whose metadata is cached.
 _MOST = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
-    """The part of an issuer's metadata that a client needs."""
+    """The members of an issuer's metadata that a client needs."""
 
     authorization_endpoint: str
     token_endpoint: str
@@ -50,9 +50,9 @@ class Metadata:
 
 @dataclass(frozen=True, kw_only=True)
 class _Known:
-    """What was published, or why that could not be read; and when to ask again.
+    """Metadata, or why it could not be fetched; ``ask_at`` is the time of the next attempt.
 
-    What was asked later than now was asked before the clock was put back.
+    An ``asked_at`` in the future dates from before the clock was set back.
     """
 
     metadata: Metadata | None
@@ -67,13 +67,13 @@ _cache_lock = threading.Lock()
 
 
 def with_endpoints(client: OAuthClient) -> OAuthClient:
-    """Return a client with the endpoints that its issuer publishes, where the settings name none.
+    """Return a client with the endpoints in its issuer's metadata, if its settings have none.
 
-    What the settings say goes before what is published.
+    The settings take precedence over the metadata.
 
     Raises:
-        RefreshUnavailableError: when the issuer cannot be reached, or makes no sense.
-        ClientMisconfiguredError: when it publishes nothing, or what must not be used.
+        RefreshUnavailableError: if the issuer cannot be reached, or its response is unusable.
+        ClientMisconfiguredError: if it publishes no metadata, or metadata that must not be used.
     """
     if not client.discovers_endpoints:
         return client
@@ -93,7 +93,7 @@ def with_endpoints(client: OAuthClient) -> OAuthClient:
 
 
 def forget_metadata() -> None:
-    """Forget what all issuers have published: in tests, the next has the address of the last."""
+    """Clear the cache: in tests, issuers use the same address one after another."""
     _cache.clear()
 
 
@@ -111,7 +111,7 @@ def _get_metadata(issuer: str) -> Metadata:
 
 
 def _look_again(issuer: str, known: _Known | None, now: float) -> _Known:
-    """Return what the issuer publishes now; while that cannot be read, what was known last."""
+    """Return the issuer's present metadata, or the previous one if it cannot be fetched."""
     try:
         # Whoever needs it asks the issuer for something else afterwards, and that takes its time.
         with limited(conf.http_timeout / 2):
@@ -135,7 +135,7 @@ def _look_again(issuer: str, known: _Known | None, now: float) -> _Known:
 
 
 def _copy_error(problem: TokenEndpointError) -> TokenEndpointError:
-    """Return the same error without the frames of the one who met it first."""
+    """Return the same error without the traceback of the caller that caused it."""
     return type(problem)(problem.error, problem.error_description, problem.status)
 
 
@@ -154,13 +154,13 @@ def _fetch_metadata(issuer: str) -> tuple[Metadata, int]:
 def _explain_absence(answer: Answer) -> TokenEndpointError:
     if 400 <= answer.status < 500 and answer.status not in {408, 425, 429}:
         return ClientMisconfiguredError(
-            "no_metadata", "give AUTHORIZATION_ENDPOINT and TOKEN_ENDPOINT", answer.status
+            "no_metadata", "set AUTHORIZATION_ENDPOINT and TOKEN_ENDPOINT", answer.status
         )
     return RefreshUnavailableError("metadata_unavailable", status=answer.status)
 
 
 def _list_addresses(issuer: str) -> Iterator[str]:
-    """Return where the metadata may be. RFC 8414 puts its part before the path of the issuer."""
+    """Yield the possible addresses. RFC 8414 inserts its part before the path of the issuer."""
     base = issuer.rstrip("/")
     yield f"{base}/.well-known/openid-configuration"
     parts = urlsplit(base)
@@ -172,7 +172,8 @@ def _read_metadata(issuer: str, document: Mapping[str, Any]) -> Metadata:
     named = document.get("issuer")
     if named != issuer:
         raise ClientMisconfiguredError(
-            "metadata_of_another_issuer", f"it names {named!r}: write ISSUER exactly so, if it is"
+            "metadata_of_another_issuer",
+            f"its issuer is {named!r}: ISSUER must be exactly that",
         )
     endpoints = {
         key: _read_endpoint(issuer, document, key)
@@ -188,7 +189,7 @@ def _read_metadata(issuer: str, document: Mapping[str, Any]) -> Metadata:
     token_endpoint = endpoints["token_endpoint"]
     if not authorization_endpoint or not token_endpoint:
         raise ClientMisconfiguredError(
-            "metadata_incomplete", "it names no authorization_endpoint, or no token_endpoint"
+            "metadata_incomplete", "it has no authorization_endpoint, or no token_endpoint"
         )
     return Metadata(
         authorization_endpoint=authorization_endpoint,
@@ -203,9 +204,9 @@ def _read_metadata(issuer: str, document: Mapping[str, Any]) -> Metadata:
 
 
 def _read_endpoint(issuer: str, document: Mapping[str, Any], key: str) -> str | None:
-    """Return an endpoint to which tokens may be sent, if there is one.
+    """Return an endpoint to which tokens may be sent, or ``None`` if there is none.
 
-    What a stranger publishes must not lead into this machine, nor to Google.
+    Metadata of another host must not point to this machine, nor to Google.
     """
     url = document.get(key)
     if url is None:
@@ -224,7 +225,7 @@ def _choose_auth_method(document: Mapping[str, Any]) -> AuthMethod:
 
 
 def _read_texts(document: Mapping[str, Any], key: str) -> tuple[str, ...] | None:
-    """Return a list of text; ``None`` for anything else."""
+    """Return the strings of a list, or ``None`` for anything else."""
     values = document.get(key)
     if not isinstance(values, list):
         return None

@@ -1,6 +1,6 @@
-"""What issuers publish: the keys that they sign with, and where these are.
+"""Fetches the signing keys and other documents of issuers.
 
-It is kept as long as the issuer says, in this process.
+They are cached in this process, for as long as the issuer allows.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .transport import Answer, fetch
 if TYPE_CHECKING:
     from jwt import PyJWK
 
-#: What Google signs with.
+#: The algorithms that Google signs with.
 ALGORITHMS = ["RS256"]
 
-#: The kind of key that each algorithm needs. A list of ours, and none with a shared secret: what a
-#: token or a key says of itself proves nothing (RFC 8725 section 3.1).
+#: The key type for each accepted algorithm. None uses a shared secret: the algorithm that a token
+#: or key claims for itself cannot be trusted (RFC 8725 section 3.1).
 KEY_TYPES = {
     "RS256": "RSA",
     "RS384": "RSA",
@@ -36,13 +36,13 @@ KEY_TYPES = {
     "EdDSA": "OKP",
 }
 
-#: What PyJWT runs into where somebody sends something else than a JSON Web Token.
+#: Exceptions that PyJWT may raise for input that is not a JSON Web Token.
 NONSENSE = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 
-#: Seconds between two fetches for a key id that is not in the cached set.
+#: Seconds between two requests for a key id that is not in the cached set.
 _MIN_REFETCH = 60
 _DEFAULT_AGE = 300
-#: Seconds for which an issuer is left alone that has just failed, where anybody may make us ask it.
+#: Seconds after a failure in which no request is sent on behalf of an anonymous sender.
 _REST = 5
 
 _Keys = Sequence[Mapping[str, Any]]
@@ -66,18 +66,18 @@ _failed_at: dict[str, float] = {}
 def find_signing_key(
     jwks_uri: str, kid: object, *, algorithm: str = "RS256", rests: bool = False
 ) -> PyJWK | None:
-    """Return the key of an issuer with this id, or its only one, if a token names none.
+    """Return the issuer's key with this id; its only key, if the token names none.
 
-    Keys for something else are passed over, and so are those of kinds that are not known here.
+    Keys for other uses and of unknown types are ignored.
 
     Args:
-        jwks_uri: where the issuer publishes its keys.
-        kid: as the token says; ``None`` where it does not.
-        algorithm: with which the token is signed; one of ``KEY_TYPES``.
-        rests: whether an issuer that has failed a moment ago is left alone.
+        jwks_uri: the address of the issuer's keys.
+        kid: the ``kid`` of the token, or ``None`` without one.
+        algorithm: the ``alg`` of the token; a key of ``KEY_TYPES``.
+        rests: whether to fail immediately if a request has just failed.
 
     Raises:
-        RefreshUnavailableError: when the keys cannot be fetched.
+        RefreshUnavailableError: if the keys cannot be fetched.
     """
     published = _get_keys(jwks_uri, must_hold=kid, rests=rests)
     keys = [key for key in published if _fits(key, algorithm)]
@@ -91,11 +91,11 @@ def read_document(url: str, *, rests: bool = False) -> Mapping[str, Any]:
     """Return a JSON object that an issuer publishes.
 
     Args:
-        url: of the document.
+        url: the address of the document.
         rests: as for :func:`find_signing_key`.
 
     Raises:
-        RefreshUnavailableError: when it cannot be fetched.
+        RefreshUnavailableError: if it cannot be fetched.
     """
     cached = _cache.get(url)
     if cached and cached.holds(clock.timestamp()):
@@ -105,13 +105,13 @@ def read_document(url: str, *, rests: bool = False) -> Mapping[str, Any]:
 
 
 def forget_published() -> None:
-    """Forget the keys of all issuers: in tests, the next one may have the address of the last."""
+    """Clear the caches: in tests, issuers use the same address one after another."""
     _cache.clear()
     _failed_at.clear()
 
 
 def _get_keys(jwks_uri: str, *, must_hold: object, rests: bool) -> _Keys:
-    """Return the issuer's keys: fetched when the cached ones are too old, or lack the one named."""
+    """Return the issuer's keys; fetch them if the cached ones are too old or lack the one named."""
     cached, now = _cache.get(jwks_uri), clock.timestamp()
     if cached and cached.holds(now):
         is_held = any(key.get("kid") == must_hold for key in cached.content)
@@ -144,7 +144,7 @@ def _read_object(answer: Answer) -> Mapping[str, Any] | None:
 
 
 def _read_keys(answer: Answer) -> _Keys | None:
-    """Return what is published, whatever kinds of keys that are (RFC 7517 section 5)."""
+    """Return the published keys, of whatever type (RFC 7517 section 5)."""
     published = answer.document.get("keys")
     if not isinstance(published, list):
         return None
@@ -152,7 +152,7 @@ def _read_keys(answer: Answer) -> _Keys | None:
 
 
 def _fits(key: Mapping[str, Any], algorithm: str) -> bool:
-    """Return whether a published key is one for this algorithm (RFC 7517 section 4)."""
+    """Return whether a published key can be used with this algorithm (RFC 7517 section 4)."""
     return (
         key.get("kty") == KEY_TYPES[algorithm]
         and key.get("use", "sig") == "sig"

@@ -1,4 +1,4 @@
-"""Security event tokens (RFC 8417), as Google's Cross-Account Protection sends them.
+"""Security event tokens (RFC 8417) of Google's Cross-Account Protection.
 
 See https://developers.google.com/identity/protocols/risc.
 """
@@ -23,9 +23,9 @@ _CONFIGURATION = "/.well-known/risc-configuration"
 _RISC = "https://schemas.openid.net/secevent/risc/event-type/"
 _OAUTH = "https://schemas.openid.net/secevent/oauth/event-type/"
 _HASH_BYTES = 64
-#: What a token may say that it is (RFC 8417 section 2.3); Google's say nothing or "JWT".
+#: The accepted values of ``typ`` (RFC 8417 section 2.3); Google's tokens have none or "JWT".
 _TYPES = frozenset({None, "jwt", "secevent+jwt"})
-#: The kinds of subjects that have a ``sub``.
+#: The types of subjects that have a ``sub``.
 _SUBJECT_TYPES = frozenset({None, "iss-sub", "iss_sub", "id_token_claims"})
 
 ErrorCode = Literal[
@@ -39,11 +39,11 @@ Algorithm = Literal["prefix", "hash_base64_sha512_sha512"]
 
 
 class RejectedTokenError(GoogleLinkError):
-    """A security event token that is not accepted.
+    """A security event token was rejected.
 
     Args:
-        code: of RFC 8935 section 2.4.
-        description: for the people who run the transmitter.
+        code: an error code of RFC 8935 section 2.4.
+        description: for the operators of the transmitter.
     """
 
     def __init__(self, code: ErrorCode, description: str) -> None:
@@ -52,7 +52,7 @@ class RejectedTokenError(GoogleLinkError):
 
 
 class EventKind(StrEnum):
-    """The events that something is done about, or that Google is asked to send."""
+    """The events that the app handles or requests from Google."""
 
     SESSIONS_REVOKED = f"{_RISC}sessions-revoked"
     TOKENS_REVOKED = f"{_OAUTH}tokens-revoked"
@@ -68,7 +68,7 @@ _KNOWN_TYPES = frozenset(map(str, EventKind))
 
 @dataclass(frozen=True, kw_only=True)
 class NamedToken:
-    """A refresh token as an event names it: by its first characters, or by its hash."""
+    """A refresh token as identified in an event: by its first characters or by its hash."""
 
     algorithm: Algorithm
     identifier: bytes = field(repr=False)
@@ -76,15 +76,15 @@ class NamedToken:
 
 @dataclass(frozen=True, kw_only=True)
 class ToldEvent:
-    """One event of a token.
+    """An event in a security event token.
 
     Attributes:
-        type: its URI; of ``EventKind``, or any other.
-        sub: whom it is about; empty where it names nobody, or a token alone.
-        token: the refresh token that it is about, where it names one.
-        reason: as Google says, of an account that is disabled; empty for none.
-        state: what a verification was asked with.
-        payload: all of it, without what names a token.
+        type: the URI of the event type; a value of ``EventKind`` or another one.
+        sub: the account concerned; empty if the event names none, or only a token.
+        token: the refresh token concerned, if the event names one.
+        reason: Google's reason for disabling an account; empty if there is none.
+        state: the ``state`` of a verification request.
+        payload: the whole event, without the member that identifies a token.
     """
 
     type: str
@@ -97,14 +97,14 @@ class ToldEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class SecurityEventToken:
-    """A token that was verified.
+    """A verified security event token.
 
     Attributes:
-        issuer: of the grants that it speaks of, as the clients have it.
-        transmitter: who has issued it, to the letter.
-        audience: all that it is for; one of them at least is a client of ours.
-        issued_at: in seconds since 1970.
-        jti: its id, which comes once.
+        issuer: the issuer of the grants concerned, as in the settings of the clients.
+        transmitter: the ``iss`` of the token, unchanged.
+        audience: the ``aud`` of the token, which contains at least one of the site's clients.
+        issued_at: the Unix time in seconds.
+        jti: the unique id of the token.
     """
 
     issuer: str
@@ -116,24 +116,24 @@ class SecurityEventToken:
 
 
 def verify_security_event_token(text: str, clients: Iterable[OAuthClient]) -> SecurityEventToken:
-    """Verify a token, and return what it says.
+    """Verify a security event token and return its content.
 
-    Its claims are looked at before its signature: nobody makes us ask Google for keys with a token
-    that would not be accepted.
+    The claims are checked before the signature, so that an anonymous sender cannot cause a request
+    for Google's keys with a token that would be rejected anyway.
 
     Args:
-        text: as it was sent.
-        clients: those of Google's that are configured.
+        text: the token as received.
+        clients: the configured clients of Google's.
 
     Raises:
-        RejectedTokenError: when it is not accepted.
-        RefreshUnavailableError: when the issuer's keys cannot be fetched.
+        RejectedTokenError: if the token is rejected.
+        RefreshUnavailableError: if the issuer's keys cannot be fetched.
     """
     header, claims = _decode_unverified(text)
     token = _read_token(claims, clients)
     transmitter, jwks_uri = _read_transmitter(token.issuer)
     if token.transmitter != transmitter:
-        raise RejectedTokenError("invalid_issuer", "It was issued by somebody else.")
+        raise RejectedTokenError("invalid_issuer", "It has a different issuer.")
     _verify_signature(text, header, jwks_uri)
     return token
 
@@ -144,15 +144,19 @@ def _decode_unverified(text: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]
     try:
         decoded = jwt.decode_complete(text, options={"verify_signature": False})
     except (jwt.PyJWTError, *NONSENSE):
-        raise RejectedTokenError("invalid_request", "It is no JSON Web Token.") from None
+        raise RejectedTokenError("invalid_request", "It is not a JSON Web Token.") from None
     header: Mapping[str, Any] = decoded["header"]
     kind, algorithm, kid = (header.get(name) for name in ("typ", "alg", "kid"))
     if isinstance(kind, str):
         kind = kind.lower().removeprefix("application/")
     if not isinstance(kind, str | None) or kind not in _TYPES:
-        raise RejectedTokenError("invalid_request", "It is a token of another type.")
+        raise RejectedTokenError(
+            "invalid_request", "Its typ is not that of a security event token."
+        )
     if algorithm not in ALGORITHMS or not isinstance(kid, str):
-        raise RejectedTokenError("invalid_key", "It is not signed as Google signs.")
+        raise RejectedTokenError(
+            "invalid_key", "Its signature algorithm or key id is not Google's."
+        )
     return header, decoded["payload"]
 
 
@@ -161,7 +165,7 @@ def _read_token(claims: Mapping[str, Any], clients: Iterable[OAuthClient]) -> Se
     audience, issued_at = _read_audience(claims), _read_issued_at(claims)
     issuers = {client.issuer for client in clients if client.client_id in audience}
     if not issuers:
-        raise RejectedTokenError("invalid_audience", "It is for none of our clients.")
+        raise RejectedTokenError("invalid_audience", "Its audience is none of this site's clients.")
     issuer = min(issuers)
     events = tuple(_read_events(claims, issuer))
     return SecurityEventToken(
@@ -178,7 +182,7 @@ def _read_text(claims: Mapping[str, Any], name: str) -> str:
     value = claims.get(name)
     if isinstance(value, str) and value:
         return value
-    raise RejectedTokenError("invalid_request", f"Its claim {name} is no text.")
+    raise RejectedTokenError("invalid_request", f"Its claim {name} is not a string.")
 
 
 def _read_audience(claims: Mapping[str, Any]) -> tuple[str, ...]:
@@ -186,13 +190,13 @@ def _read_audience(claims: Mapping[str, Any]) -> tuple[str, ...]:
     audience = [value] if isinstance(value, str) else value
     if isinstance(audience, list) and audience and all(isinstance(one, str) for one in audience):
         return tuple(audience)
-    raise RejectedTokenError("invalid_request", "Its claim aud is no text, nor a list of texts.")
+    raise RejectedTokenError("invalid_request", "Its claim aud is not a string or list of strings.")
 
 
 def _read_issued_at(claims: Mapping[str, Any]) -> float:
     value: Any = claims.get("iat")
     if not is_numeric_date(value) or value < 0:
-        raise RejectedTokenError("invalid_request", "Its claim iat is no time.")
+        raise RejectedTokenError("invalid_request", "Its claim iat is not a time.")
     if value > clock.timestamp() + CLOCK_SKEW:
         raise RejectedTokenError("invalid_request", "It was issued in the future.")
     return float(value)
@@ -201,17 +205,17 @@ def _read_issued_at(claims: Mapping[str, Any]) -> float:
 def _read_events(claims: Mapping[str, Any], issuer: str) -> Iterator[ToldEvent]:
     events = claims.get("events")
     if not isinstance(events, dict) or not events:
-        raise RejectedTokenError("invalid_request", "Its claim events is no object.")
+        raise RejectedTokenError("invalid_request", "Its claim events is not an object.")
     for type, payload in events.items():
         if not isinstance(payload, dict):
-            raise RejectedTokenError("invalid_request", "One of its events is no object.")
+            raise RejectedTokenError("invalid_request", "One of its events is not an object.")
         yield _read_event(type, payload, issuer)
 
 
 def _read_event(type: str, payload: Mapping[str, Any], issuer: str) -> ToldEvent:
     shown = _without_token(payload)
     if type not in _KNOWN_TYPES:
-        # Whatever it is, the site is told; of whom, as far as that can be read.
+        # The project's signal handlers are told about unknown types too, with the sub if readable.
         sub = _find_member(payload, "sub")
         return ToldEvent(
             type=type,
@@ -240,7 +244,7 @@ def _find_member(payload: Mapping[str, Any], name: str) -> Any:
 
 
 def _without_token(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a payload that may be handed on: what names a token is nobody's concern."""
+    """Return a payload for signal handlers, without the member that identifies a token."""
     subject = payload.get("subject")
     shown = {key: value for key, value in payload.items() if key != "token"}
     if isinstance(subject, dict):
@@ -252,18 +256,18 @@ def _read_optional(payload: Mapping[str, Any], name: str) -> str:
     value = payload.get(name)
     if value is None or isinstance(value, str):
         return value or ""
-    raise RejectedTokenError("invalid_request", f"The member {name} of an event is no text.")
+    raise RejectedTokenError("invalid_request", f"The member {name} of an event is not a string.")
 
 
 def _read_sub(subject: Mapping[str, Any], issuer: str, *, is_needed: bool) -> str:
-    """Return whom an event is about; nobody, if its subject is of a kind that we do not know."""
+    """Return the account concerned, or an empty string for a subject of an unknown type."""
     kind, sub, named = (_read_optional(subject, key) for key in ("subject_type", "sub", "iss"))
     if named and _normalize_issuer(named) != _normalize_issuer(issuer):
-        raise RejectedTokenError("invalid_request", "Its subject is another issuer's.")
+        raise RejectedTokenError("invalid_request", "Its subject has a different issuer.")
     if not sub and is_needed and (kind or None) in _SUBJECT_TYPES:
-        raise RejectedTokenError("invalid_request", "One of its events names nobody.")
+        raise RejectedTokenError("invalid_request", "The subject of one of its events has no sub.")
     if sub and not SUBJECT.fullmatch(sub):
-        raise RejectedTokenError("invalid_request", "One of its events names an impossible sub.")
+        raise RejectedTokenError("invalid_request", "One of its events has an invalid sub.")
     return sub
 
 
@@ -272,7 +276,7 @@ def _normalize_issuer(issuer: str) -> str:
 
 
 def _read_named_token(subject: Mapping[str, Any]) -> NamedToken | None:
-    """Return the refresh token that an event names; ``None``, if it names it in another way."""
+    """Return the refresh token that an event identifies; ``None`` if it does so in another way."""
     kind, algorithm, value = (
         _read_optional(subject, name) for name in ("token_type", "token_identifier_alg", "token")
     )
@@ -288,7 +292,7 @@ def _read_named_token(subject: Mapping[str, Any]) -> NamedToken | None:
 
 
 def _decode_base64(text: str) -> bytes:
-    """Decode base64 of either alphabet, with its padding or without."""
+    """Decode base64 of either alphabet, with or without padding."""
     plain = text.rstrip("=").replace("-", "+").replace("_", "/")
     try:
         return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
@@ -297,7 +301,7 @@ def _decode_base64(text: str) -> bytes:
 
 
 def _read_transmitter(issuer: str) -> tuple[str, str]:
-    """Return the name by which Google's transmitter issues tokens, and where its keys are."""
+    """Return the issuer name of Google's transmitter and the address of its keys."""
     document = read_document(issuer.rstrip("/") + _CONFIGURATION, rests=True)
     name, jwks_uri = document.get("issuer"), document.get("jwks_uri")
     is_usable = isinstance(name, str) and isinstance(jwks_uri, str) and is_endpoint(jwks_uri)
@@ -317,7 +321,7 @@ def _verify_signature(text: str, header: Mapping[str, Any], jwks_uri: str) -> No
             text,
             key,
             algorithms=ALGORITHMS,
-            # It does not expire, and the rest was looked at above.
+            # A security event token does not expire, and the other claims were checked before.
             options={
                 "verify_aud": False,
                 "verify_exp": False,
@@ -329,4 +333,4 @@ def _verify_signature(text: str, header: Mapping[str, Any], jwks_uri: str) -> No
             },
         )
     except (jwt.PyJWTError, *NONSENSE):
-        raise RejectedTokenError("authentication_failed", "Its signature is not right.") from None
+        raise RejectedTokenError("authentication_failed", "Its signature is not valid.") from None

@@ -1,7 +1,7 @@
-"""One HTTP request to an OAuth endpoint: bounded in time and size, never redirected, never logged.
+"""Sends requests to OAuth endpoints: limited in time and size, not redirected, not logged.
 
-``google.auth.transport`` is not used here: its debug log writes the ``code``, the
-``code_verifier`` and the ``token`` of a revocation in full.
+``google.auth.transport`` is not used: its debug log contains the ``code``, the ``code_verifier``
+and the ``token`` of a revocation in full.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What an endpoint said; ``document`` is the JSON object in it, or an empty one."""
+    """A response; ``document`` is the JSON object in its body, or empty without one."""
 
     status: int
     body: bytes = field(repr=False)
@@ -73,12 +73,12 @@ def fetch(
     form: Mapping[str, str | Secret] | None = None,
     headers: Headers | None = None,
 ) -> Answer:
-    """POST a form, or GET without one, and have JSON answered. Errors as :func:`request`.
+    """POST a form, or GET without one, and expect JSON. Raises as :func:`request`.
 
     Args:
-        url: of the endpoint.
-        form: the parameters of the body.
-        headers: further ones.
+        url: the address of the endpoint.
+        form: the parameters in the body.
+        headers: additional headers.
     """
     method = "GET" if form is None else "POST"
     headers = {"Accept": "application/json", **(headers or {})}
@@ -94,17 +94,17 @@ def request(
     headers: Headers | None = None,
     timeout: float | None = None,
 ) -> Answer:
-    """Make one request of any kind.
+    """Send a request.
 
     Args:
         method: the HTTP method.
-        url: of the endpoint.
-        body: the parameters of a form, or what to send as it is.
-        headers: to send.
+        url: the address of the endpoint.
+        body: the parameters of a form, or bytes.
+        headers: the headers.
         timeout: in seconds, at most ``HTTP_TIMEOUT``.
 
     Raises:
-        RefreshUnavailableError: when no whole answer came within ``HTTP_TIMEOUT`` seconds.
+        RefreshUnavailableError: if no complete response arrived within the time limit.
     """
     now = time.monotonic()
     seconds = min(timeout or conf.http_timeout, conf.http_timeout, _deadline.get() - now)
@@ -113,9 +113,9 @@ def request(
     answer: Future[Answer] = Future()
     arguments = (answer, method, url, body, headers, deadline)
     try:
-        # The look-up of a name cannot be cut short: the caller does not wait for its end.
+        # Resolving a name cannot be interrupted, so the caller does not wait for the thread.
         Thread(target=_settle_answer, args=arguments, name="google-link-http", daemon=True).start()
-    except RuntimeError:  # There is no thread to be had, or the interpreter is ending.
+    except RuntimeError:  # No thread can be started, or the interpreter is shutting down.
         _settle_answer(*arguments)
     try:
         return answer.result(seconds)
@@ -128,7 +128,7 @@ def _settle_answer(answer: Future[Answer], *arguments: Any) -> None:
     try:
         answer.set_result(_send_request(*arguments))
     except BaseException as error:
-        # It is raised again in the caller's thread, and the form is bare in the frames of this one.
+        # The caller raises it again; the frames of this thread contain the form in plain text.
         answer.set_exception(cut_frames(error))
 
 
@@ -146,7 +146,7 @@ def _send_request(
             headers=_complete_headers(headers, is_form=isinstance(body, Mapping)),
             timeout=_make_timeout(max(deadline - time.monotonic(), _SHORTEST_TIMEOUT)),
             deadline=deadline,
-            # Whether an endpoint has acted on what it got, nobody knows.
+            # After an error it is not known whether the endpoint has acted on the request.
             may_repeat=method == "GET",
             is_streamed=True,
         )
@@ -162,21 +162,21 @@ def _send_request(
                 headers=response.headers,
             )
         finally:
-            # A connection whose answer was read to its end has gone back by now.
+            # A connection whose response was read completely is back in the pool by now.
             response.close()
     except failures as error:
         if is_time_out(error) and not is_connect_time_out(error):
             raise RefreshUnavailableError("timeout") from None
-        # Whoever has sent the beginning of an answer can be reached.
+        # A server that has begun to respond can be reached.
         problem = "unreachable" if status is None else "answer_cut_short"
         raise RefreshUnavailableError(problem, describe_failure(error), status) from None
 
 
 def _make_timeout(seconds: float) -> Any:
-    """Return the time-outs of one request.
+    """Return the timeouts of one request.
 
-    A call that nobody answers ends sooner than the whole: it is another matter than a server that
-    has answered it and says nothing.
+    Connecting times out before the whole request does, so that an unreachable server can be told
+    from one that accepts the connection but does not respond.
     """
     from urllib3.util import Timeout
 
@@ -194,7 +194,7 @@ def _complete_headers(headers: Headers | None, *, is_form: bool) -> dict[str, st
 
 @sensitive_variables()
 def _encode_body(body: Body) -> bytes | None:
-    """Reveal the secrets at the last moment: Django's debug page shows the frames above."""
+    """Encode a form. Secrets are revealed only here: error reports show local variables."""
     if not isinstance(body, Mapping):
         return body
     return urlencode({key: _reveal(value) for key, value in body.items()}).encode()
@@ -207,9 +207,9 @@ def _reveal(value: str | Secret) -> str:
 
 @sensitive_variables()
 def _read_body(response: Any) -> bytes | None:
-    """Return a body, or nothing if it is too long.
+    """Return the body, or ``None`` if it is too long.
 
-    Nothing is raised here: Django's debug page would show what has been read so far.
+    It does not raise, since error reports would show what has been read.
     """
     body = b""
     for chunk in response.stream(65_536):

@@ -1,4 +1,4 @@
-"""Who the linked account is, where no ID token says it: the provider's userinfo endpoint."""
+"""Identifies the linked account by the provider's userinfo endpoint, without an ID token."""
 
 from __future__ import annotations
 
@@ -19,39 +19,41 @@ from .transport import fetch
 
 @sensitive_variables()
 def fetch_identity(client: OAuthClient, access_token: Secret) -> Identity:
-    """Ask a provider whose access token it is (RFC 6750 section 2.1).
+    """Ask the userinfo endpoint for the account of an access token (RFC 6750 section 2.1).
 
     Args:
-        client: whose ``userinfo_endpoint`` is asked, and whose ``subject_member`` is the subject.
-        access_token: has just come from the token endpoint.
+        client: the client, with ``userinfo_endpoint`` and ``subject_member``.
+        access_token: the access token that was just issued.
 
     Raises:
-        UserinfoError: when the answer does not say it.
-        RefreshUnavailableError: when the provider cannot be reached.
+        UserinfoError: if the response does not identify the account.
+        RefreshUnavailableError: if the provider cannot be reached.
     """
     client = with_endpoints(client)
     if client.userinfo_endpoint is None:
-        raise UserinfoError("The provider publishes no userinfo endpoint: give USERINFO_ENDPOINT.")
+        raise UserinfoError(
+            "The provider's metadata has no userinfo_endpoint: set USERINFO_ENDPOINT."
+        )
     bearer = Secret(f"Bearer {access_token.reveal()}")
     with measured("userinfo", client.name):
         answer = fetch(client.userinfo_endpoint, headers={"Authorization": bearer})
         if is_transient(answer):
             raise RefreshUnavailableError("userinfo_unavailable", status=answer.status)
         if answer.status != 200:
-            raise UserinfoError(f"The userinfo endpoint answers with HTTP {answer.status}.")
+            raise UserinfoError(f"The userinfo endpoint responded with HTTP {answer.status}.")
     if not answer.document:
-        raise UserinfoError("The userinfo endpoint answers with something else than JSON members.")
+        raise UserinfoError("The response of the userinfo endpoint is not a JSON object.")
     subject = _read_subject(answer.document, client.subject_member)
     try:
         return read_identity({**answer.document, "sub": subject})
     except IDTokenError:
         raise UserinfoError(
-            f"The userinfo answer has no usable subject as its {client.subject_member!r}."
+            f"The {client.subject_member!r} in the userinfo response is not a valid subject."
         ) from None
 
 
 def _read_subject(document: Mapping[str, Any], member: str) -> str:
-    """Return the subject as text. A member may have a point in its own name."""
+    """Return the subject as a string. The name of a member may itself contain a dot."""
     value = document.get(member)
     if value is None:
         value = document
@@ -62,6 +64,6 @@ def _read_subject(document: Mapping[str, Any], member: str) -> str:
     if isinstance(value, str):
         return value
     raise UserinfoError(
-        f"The userinfo answer has no text and no whole number as its {member!r}: SUBJECT_MEMBER "
-        f"may be another of {', '.join(map(repr, sorted(document)[:20]))}."
+        f"The userinfo response has no string or whole number as {member!r}. Set SUBJECT_MEMBER to "
+        f"one of {', '.join(map(repr, sorted(document)[:20]))}."
     )

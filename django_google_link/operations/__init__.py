@@ -1,1 +1,1 @@
-"""Work on many rows at a time: one module for each management command."""
+"""Bulk operations: one module per management command."""

@@ -1,4 +1,4 @@
-"""Saying in time of the grants that were given for a limited time that they end."""
+"""Announcing time-limited grants that are about to expire."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 from django.db import router
 
 from ..accounts.database import in_chunks
-from ..accounts.grants import announce_ending
+from ..accounts.news import announce_ending
 from ..accounts.transactions import run_in_transaction
 from ..conf import clock
 from ..models import ENDING_NOTICE, GoogleAccount, GoogleAccountQuerySet, Status
@@ -16,7 +16,7 @@ _CHUNK = 500
 
 
 def list_endings(*, using: str | None = None) -> GoogleAccountQuerySet:
-    """Return the active accounts whose grants end within a week."""
+    """Return the active accounts whose grants expire within a week."""
     now = clock.now()
     accounts = GoogleAccount.objects.using(using or router.db_for_write(GoogleAccount))
     return accounts.filter(
@@ -27,7 +27,7 @@ def list_endings(*, using: str | None = None) -> GoogleAccountQuerySet:
 
 
 def announce_endings() -> int:
-    """Send ``authorization_ending`` for each of them, as far as nobody has; return how many."""
+    """Send ``authorization_ending`` once for each of them; return how many were sent."""
     rows = list_endings().filter(ending_announced_at=None)
     count = 0
     for chunk in in_chunks(rows, size=_CHUNK):

@@ -1,4 +1,4 @@
-"""All that is stored about a user, as the answer to whoever asks for their data."""
+"""Export of everything stored about a user, for a subject access request."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from ..models import (
 from .subjects import Subject
 
 _CHUNK = 500
-#: Tokens, and what is made of them: whoever has the export must not be able to act for the user.
+#: Tokens and values derived from them: the export must not allow anyone to act for the user.
 TOKEN_FIELDS = frozenset({*REFRESH_TOKEN_FIELDS, "sealed_access_token", "sealed_by"})
 
 
 def export_subject(subject: Subject) -> Iterator[str]:
-    """Yield the parts of a JSON object with all that is stored about a user, but for tokens.
+    """Yield the parts of a JSON object with everything stored about a user, except tokens.
 
-    Of each link it is written down that it was exported.
+    The export is recorded in the history of each link.
 
     Args:
-        subject: the user, who may be gone.
+        subject: the user, who may have been deleted.
     """
     accounts = subject.accounts.order_by("pk")
     run_in_transaction(
@@ -65,7 +65,7 @@ def export_subject(subject: Subject) -> Iterator[str]:
 
 
 def list_grant_digests(subject: Subject) -> list[str]:
-    """Return by what the grants of a subject are remembered for an hour after their end."""
+    """Return the digests by which revocations of a subject's grants are stored for an hour."""
     return [digest_grant(issuer, sub) for issuer, sub in _list_grants(subject)]
 
 
@@ -78,12 +78,12 @@ def _list_grants(subject: Subject) -> set[tuple[str, str]]:
 
 
 def list_subs(subject: Subject) -> list[str]:
-    """Return the subjects of the Google accounts that a subject has, or had."""
+    """Return the subject identifiers of a subject's current and former Google accounts."""
     return sorted({sub for _, sub in _list_grants(subject) if sub})
 
 
 def list_links(subject: Subject) -> list[Any]:
-    """Return the keys of the links that a subject has, or had."""
+    """Return the primary keys of a subject's current and former links."""
     links = set(subject.accounts.values_list("pk", flat=True))
     for model in (PendingRevocation, HistoryEntry):
         rows = _list_rows(model, subject.rows_without_link).order_by()

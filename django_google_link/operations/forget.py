@@ -1,4 +1,4 @@
-"""What is left of a user or a Google account when their links are gone: removed as well."""
+"""Deletion of what is stored about a user's or a Google account's former links."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CHUNK = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Remains:
-    """How much is stored about a subject."""
+    """The number of rows of each kind stored about a subject."""
 
     links: int
     pending_revocations: int
@@ -48,7 +48,7 @@ def count_remains(subject: Subject) -> Remains:
 
 
 def end_links(subject: Subject) -> int:
-    """Unlink what is linked, and tell Google of all that waits; return how much still does."""
+    """Unlink a subject's accounts and attempt all pending revocations; return how many remain."""
     for account in subject.accounts:
         account.unlink()
     for pending in _list_pending(subject):
@@ -57,12 +57,12 @@ def end_links(subject: Subject) -> int:
 
 
 def remove_remains(subject: Subject) -> None:
-    """Remove what was kept of links that are gone, in one transaction for each kind.
+    """Delete what is stored about former links, in one transaction per kind.
 
-    The history comes last: by it the others are found, should this be stopped and done again.
+    The history comes last: the other rows are found through it if this is interrupted and repeated.
     """
     digests, links = list_grant_digests(subject), list_links(subject)
-    # A security event is remembered, so that it cannot come twice, and not of whom it was.
+    # Security events are kept, to detect duplicates, but without their subject.
     told = _list_rows(SecurityEvent, Q(sub__in=list_subs(subject)))
     run_in_transaction(lambda: told.update(sub=""), using=told.db)
     rows: list[QuerySet[Any]] = [
@@ -86,7 +86,7 @@ def _list_history(subject: Subject) -> QuerySet[HistoryEntry]:
 
 
 def _list_log(subject: Subject) -> Iterator[QuerySet[Any]]:
-    """Yield what Django's own log has of the links, where the admin is installed."""
+    """Yield the entries about the links in the admin's log, if the admin is installed."""
     if not apps.is_installed("django.contrib.admin"):
         return
     from django.contrib.admin.models import LogEntry

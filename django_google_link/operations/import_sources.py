@@ -1,6 +1,6 @@
-"""Where refresh tokens lie in plain text: the tables and files of other packages.
+"""Sources of refresh tokens in plain text: the tables and files of other packages.
 
-Their models are looked up when they are needed: none of these packages has to be installed.
+Their models are looked up when needed: none of these packages has to be installed.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from ..secret import Secret
 from .token_files import MAX_BYTES, parse_credentials
 
 _CHUNK = 500
-#: What django-allauth and social-auth call Google.
+#: The names of Google's provider in django-allauth and social-auth.
 _GOOGLES_PROVIDERS = frozenset(
     {"google", "google-oauth", "google-oauth2", "google-openidconnect", "google-plus"}
 )
 _ASK_FOR_LASTING = (
-    "it holds no refresh token: the program that wrote it has to ask with access_type=offline and "
+    "it contains no refresh token: the program that wrote it must request access_type=offline and "
     "prompt=consent"
 )
 _PLAIN_TEXT_KEYS = ("access_token", "refresh_token", "id_token")
@@ -38,29 +38,29 @@ _PLAIN_TEXT_KEYS = ("access_token", "refresh_token", "id_token")
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """What was found in one row or file, and may be imported."""
+    """What a row or file contains, and may be imported."""
 
-    #: Where: no token, no address.
+    #: The row or file, without a token or e-mail address.
     name: str
     user_id: Any
     refresh_token: Secret | None = None
-    #: To which client it was given, and whose it is, where the place says so.
+    #: The client and the account it was issued for, if the source states them.
     client_id: str = ""
-    #: Where it can be used; empty, if the source does not say.
+    #: The token endpoint where it can be used; empty if the source does not state it.
     token_endpoint: str = ""
     sub: str = ""
     email: str = ""
-    #: Why it cannot be read.
+    #: Why it cannot be read; empty if it can.
     problem: str = ""
-    #: What to do where it holds no refresh token; nothing, where that is to be expected.
+    #: What to do if there is no refresh token; empty if that is to be expected.
     advice: str = ""
-    #: Removes the plain text, unless it has changed since.
+    #: Deletes the plain text, unless it has changed since.
     wipe: Callable[[], object] = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """All that is found in one place."""
+    """The candidates of one source."""
 
     total: int
     candidates: Iterator[Candidate]
@@ -79,7 +79,7 @@ def read_allauth(*, provider: str = "google") -> Source:
     def read(row: Any) -> Candidate:
         def wipe() -> None:
             for current in rows.select_related(None).select_for_update().filter(pk=row.pk):
-                # Compared here, since statements are logged with what they compare.
+                # Compared in Python, because SQL statements are logged with their parameters.
                 if current.token_secret == row.token_secret:
                     current.token = current.token_secret = ""
                     current.save(using=rows.db, update_fields=["token", "token_secret"])
@@ -119,7 +119,7 @@ def read_social_auth(*, provider: str = "google-oauth2") -> Source:
                     current.extra_data = json.dumps(left) if is_text else left
                     current.save(using=rows.db, update_fields=["extra_data"])
 
-        # It is the address unless GOOGLE_OAUTH2_USE_UNIQUE_USER_ID was set.
+        # The e-mail address, unless GOOGLE_OAUTH2_USE_UNIQUE_USER_ID was set.
         is_address = "@" in row.uid
         return Candidate(
             name=f"UserSocialAuth {row.pk}",
@@ -136,25 +136,27 @@ def read_social_auth(*, provider: str = "google-oauth2") -> Source:
 
 
 def read_oauth2client(*, model: str, field: str, user_field: str | None = None) -> Source:
-    """Read what oauth2client's ``CredentialsField`` has stored, whatever the field is by now.
+    """Read the values of oauth2client's ``CredentialsField``, whatever the field's class is now.
 
     Args:
-        model: ``"app_label.Model"``.
-        field: that holds the credentials.
+        model: the model, ``"app_label.Model"``.
+        field: the name of the field with the credentials.
         user_field: the relation to the user, if there are several.
 
     Raises:
-        LookupError: when there is no such model or field.
-        ValueError: when the field may not be emptied, or when it is not plain which user's it is.
+        LookupError: when the model or field does not exist.
+        ValueError: when the field does not allow NULL, or the relation to the user is ambiguous.
     """
     owner = _get_model(model)
     try:
         if not owner._meta.get_field(field).null:
-            raise ValueError(f"{model}.{field} may not be NULL: give it null=True first.")
+            raise ValueError(
+                f"{model}.{field} does not allow NULL: add null=True to the field first."
+            )
     except FieldDoesNotExist as error:
         raise LookupError(str(error)) from None
     user_field = _find_user_field(owner, user_field)
-    # As it stands in the database: the field itself would unpickle it.
+    # The raw value: the field itself would unpickle it.
     stored = ExpressionWrapper(F(field), output_field=BinaryField())
     rows = _query_rows(owner).exclude(**{field: None}).annotate(google_link_stored=stored)
     rows = rows.values("pk", user_field, "google_link_stored")
@@ -182,11 +184,11 @@ def read_oauth2client(*, model: str, field: str, user_field: str | None = None) 
 
 
 def read_files(paths: Iterable[Path], *, user_id: Any) -> Source:
-    """Read the credentials in files: of google-auth, gcloud, oauth2client and the quickstarts.
+    """Read credentials files of google-auth, gcloud, oauth2client and Google's quickstarts.
 
     Args:
-        paths: of the files.
-        user_id: the primary key of the user whose they are.
+        paths: the paths of the files.
+        user_id: the primary key of the user they belong to.
     """
 
     @sensitive_variables()
@@ -211,7 +213,7 @@ def read_files(paths: Iterable[Path], *, user_id: Any) -> Source:
 
 
 def _read_start(path: Path) -> bytes:
-    """Return the content of a file, or as much as shows that it is too large."""
+    """Return the content of a file, or enough of it to show that it is too large."""
     with path.open("rb") as file:
         return file.read(MAX_BYTES + 1)
 
@@ -222,11 +224,11 @@ def _get_model(label: str) -> Any:
     try:
         return apps.get_model(label)
     except LookupError as error:
-        raise LookupError(f"{error} Its app has to be in INSTALLED_APPS.") from None
+        raise LookupError(f"{error} Its app must be in INSTALLED_APPS.") from None
 
 
 def _find_user_field(model: Any, name: str | None) -> str:
-    """Return the relation to the user: the number of a row is not the number of a user."""
+    """Return the relation to the user, since a row's primary key is not the user's."""
     users = [
         field.name
         for field in model._meta.concrete_fields
@@ -235,7 +237,7 @@ def _find_user_field(model: Any, name: str | None) -> str:
     if name in users or (name is None and len(users) == 1):
         return name or users[0]
     known = ", ".join(users) or "none"
-    raise ValueError(f"Name the relation to the user with --user-field; there is: {known}.")
+    raise ValueError(f"Pass the relation to the user with --user-field. The model has: {known}.")
 
 
 def _query_rows(model: Any) -> QuerySet[Any]:
@@ -259,8 +261,8 @@ def _make_candidate(
 ) -> Candidate:
     claims = content.get("id_token")
     client_id = _get_text(content, "client_id")
-    # gcloud's files do not name it: they are for Google alone. Those of Node, PHP and Go name
-    # neither, and may be any provider's.
+    # gcloud's files do not state it, and are only for Google. Files written by Node, PHP and Go
+    # state neither, and may be from any provider.
     usual = DEFAULT_ENDPOINTS["TOKEN_ENDPOINT"] if client_id else ""
     return Candidate(
         name=name,
@@ -277,7 +279,7 @@ def _make_candidate(
 
 @sensitive_variables()
 def _read_extra_data(value: Any) -> tuple[Mapping[str, Any], str]:
-    """Read ``extra_data``: a dict, or text as projects have it that began with a text column."""
+    """Read ``extra_data``: a dict, or a string in projects that started with a text column."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -285,13 +287,13 @@ def _read_extra_data(value: Any) -> tuple[Mapping[str, Any], str]:
             return {}, "its extra_data is text that is not JSON"
     if value is None or isinstance(value, Mapping):
         return value or {}, ""
-    return {}, "its extra_data is no object"
+    return {}, "its extra_data is not a JSON object"
 
 
 def _find_token_endpoint(provider: str) -> str:
-    """Return where the tokens of a provider of these packages are used; nothing, if unknown.
+    """Return the token endpoint of a provider in these packages; empty if unknown.
 
-    A project may call one of its own by any name, ``google-workspace`` too.
+    A project may choose any name for a provider of its own, even ``google-workspace``.
     """
     return DEFAULT_ENDPOINTS["TOKEN_ENDPOINT"] if provider in _GOOGLES_PROVIDERS else ""
 

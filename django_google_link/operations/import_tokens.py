@@ -1,4 +1,4 @@
-"""Importing: refresh tokens of other packages become linked accounts."""
+"""Importing refresh tokens from other packages as linked accounts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ logger = logging.getLogger("django_google_link")
 
 
 class ImportOutcome(TextChoices):
-    """What became of a candidate."""
+    """The outcome for a candidate."""
 
     IMPORTED = "imported", _("imported")
     EXPECTED = "expected", _("would be imported, if the provider accepts them")
@@ -73,7 +73,7 @@ class ImportOutcome(TextChoices):
     KEYLESS = "keyless", _("postponed: the encryption key of the existing link is not configured")
 
 
-#: What may go better another time.
+#: Outcomes that a later run may improve.
 RETRYABLE = frozenset(
     {
         ImportOutcome.STAYED,
@@ -85,7 +85,7 @@ RETRYABLE = frozenset(
     }
 )
 
-#: What is as it should be: there is nothing more to take.
+#: Outcomes that leave nothing to import.
 TAKEN = frozenset(
     {
         ImportOutcome.IMPORTED,
@@ -109,17 +109,17 @@ _FAILURES: dict[type[Exception], ImportOutcome] = {
 def import_tokens(
     source: Source, *, client: str | None, dry_run: bool, wipe: bool, workers: int
 ) -> Generator[ImportOutcome, None, None]:
-    """Link what another package holds, and yield an outcome for each candidate as it comes.
+    """Link the candidates of a source; yield an outcome for each.
 
-    Every refresh token is used once: the answer tells whether Google honours it, whose it is and
-    which scopes it has, whatever the source says. It may be done again at any time, and be stopped.
+    Every refresh token is used once: the response shows whether it is valid, whose account it is
+    and which scopes it has, whatever the source states. The import can be interrupted and repeated.
 
     Args:
         source: the rows or files.
-        client: the name of the OAuth client; by default the one that has the candidate's client id.
-        dry_run: neither ask Google nor write anything.
-        wipe: remove the plain text of what is linked here.
-        workers: the number of threads, each with a database connection of its own.
+        client: the name of the OAuth client; by default the one with the candidate's client id.
+        dry_run: whether to make no requests and write nothing.
+        wipe: whether to delete the plain text of linked accounts.
+        workers: the number of threads, each with its own database connection.
     """
 
     def process(candidate: Candidate) -> ImportOutcome:
@@ -137,7 +137,9 @@ def _wipe_source(candidate: Candidate, outcome: ImportOutcome) -> ImportOutcome:
     try:
         candidate.wipe()
     except OSError as error:
-        logger.warning("%s is linked and could not be removed: %s", candidate.name, error.strerror)
+        logger.warning(
+            "%s was linked, but could not be removed: %s", candidate.name, error.strerror
+        )
         return ImportOutcome.STAYED
     return outcome
 
@@ -173,10 +175,11 @@ def _try_to_link(
 
 
 def _find_client(candidate: Candidate, name: str | None) -> OAuthClient | None:
-    """Return the client to which this token was given: it is of no use to any other.
+    """Return the client to which the token was issued, since no other can use it.
 
     Raises:
-        SettingsError: (an ``ImproperlyConfigured``) when the one that is named cannot work.
+        SettingsError: (an ``ImproperlyConfigured``) when the settings of the named client are
+            invalid.
     """
     if name or not candidate.client_id:
         client = get_client(name or "default")
@@ -192,17 +195,18 @@ def _find_client(candidate: Candidate, name: str | None) -> OAuthClient | None:
 
 
 def _may_have_issued(client: OAuthClient, candidate: Candidate, *, is_named: bool = False) -> bool:
-    """Return whether a token is one of this client's provider: no other must ever see it.
+    """Return whether a token belongs to this client's provider: no other provider may see it.
 
     Args:
-        is_named: whether the operator says so, where the source does not.
+        is_named: whether the operator named the client, which counts if the source states no
+            endpoint.
     """
     if not candidate.token_endpoint:
         return is_named
     return client.is_used_at(candidate.token_endpoint)
 
 
-#: Those of gcloud and of ``gcloud auth application-default``, which its public source names.
+#: The client ids of gcloud and of gcloud auth application-default, from gcloud's public source.
 _GCLOUD_CLIENTS = frozenset(
     {
         "32555940559.apps.googleusercontent.com",
@@ -213,14 +217,15 @@ _GCLOUD_CLIENTS = frozenset(
 
 def _explain_foreign(candidate: Candidate) -> str:
     if not candidate.token_endpoint:
-        return "its source does not say who issued it: name the client with --client"
+        return "its source does not state the issuer: pass the client with --client"
     if candidate.client_id in _GCLOUD_CLIENTS:
         return (
-            "it was given to gcloud itself: only gcloud can use it. Let its user link here, or log "
-            "in with gcloud auth application-default login --client-id-file=client_secret.json"
+            "it was issued to gcloud itself, and only gcloud can use it. Have its user link "
+            "here, or log in with gcloud auth application-default login "
+            "--client-id-file=client_secret.json"
         )
     issued = f"{candidate.client_id or 'a client'} at {candidate.token_endpoint}"
-    return f"no client in CLIENTS is {issued}, to which it was given"
+    return f"it was issued to {issued}, which is not in CLIENTS"
 
 
 def _find_account(candidate: Candidate, client: OAuthClient, sub: str) -> GoogleAccount | None:
@@ -239,13 +244,13 @@ def _find_reason_to_skip(
     *,
     held: PendingRevocation | None = None,
 ) -> ImportOutcome | None:
-    """Return what this site knows of the account that goes before what was found, if anything.
+    """Return the outcome if what is stored about the account takes precedence over the candidate.
 
     Args:
-        held: what waits in the outbox for this very import.
+        held: the outbox entry of this import itself.
 
     Raises:
-        EncryptionKeyUnavailableError: when it has a token, and not the key to it.
+        EncryptionKeyUnavailableError: when the key of the stored token is not configured.
     """
     owner = GoogleAccount(user_id=candidate.user_id).owner
     unlinked = read_outbox().filter(owner=owner, client=client.name, sub=sub)
@@ -271,8 +276,8 @@ def _link_account(
 ) -> ImportOutcome:
     owner = GoogleAccount(user_id=candidate.user_id).owner
     response = endpoints.refresh(client, refresh_token=refresh_token)
-    # It has replaced the one that was found, and nobody else keeps it. What was found, and was not
-    # replaced, is where it was found, as before.
+    # A rotated token replaces the one in the source, and must be stored or revoked. Without
+    # rotation, the token in the source remains valid.
     replaced = response.refresh_token
     sub = candidate.sub or response.unverified_sub
     held = hold_grant(client, sub, replaced, owner=owner, is_linked=False) if replaced else None
@@ -328,20 +333,20 @@ def _store_answer(
 def _identify_account(
     candidate: Candidate, client: OAuthClient, response: TokenResponse
 ) -> Identity:
-    """Return whose grant it is: as the provider says, or else as it said at the user's log-in.
+    """Return the identity of the account, from the provider or else from the source.
 
     Raises:
-        IDTokenError, UserinfoError: when nobody says, or the provider says otherwise.
+        IDTokenError, UserinfoError: when neither identifies it, or they contradict each other.
     """
     if client.identity != "id_token":
         identity = identify_user(client, response, nonce=None)
         if client.identity == "userinfo" and candidate.sub not in {"", identity.sub}:
-            raise UserinfoError("It is of another account than its source says.")
+            raise UserinfoError("It belongs to another account than its source states.")
         return identity
     if response.id_token:
         identity = verify_id_token(client, response.id_token, nonce=None)
         if candidate.sub and candidate.sub != identity.sub:
-            raise IDTokenError("It is of another account than its source says.")
+            raise IDTokenError("It belongs to another account than its source states.")
         return identity
     if not candidate.sub or client.hosted_domains:
         raise IDTokenError("Its scopes do not include openid.")

@@ -1,4 +1,4 @@
-"""Outcomes: what became of each of many rows, as a choice with a label for people."""
+"""Outcomes of bulk operations, as choices with labels."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Outcome = TypeVar("Outcome", bound=TextChoices)
 
 
 def find_outcome(error: Exception, outcomes: Mapping[type[Exception], Outcome]) -> Outcome:
-    """Return the outcome that a failure means.
+    """Return the outcome for an exception.
 
     Args:
-        error: of one of these types.
-        outcomes: by type, the more special types first.
+        error: an instance of one of these types.
+        outcomes: outcomes by exception type, the more specific types first.
     """
     return next(outcome for kind, outcome in outcomes.items() if isinstance(error, kind))

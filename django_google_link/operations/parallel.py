@@ -1,4 +1,4 @@
-"""The same work on many things, by several threads with a database connection each."""
+"""Running work in several threads, each with its own database connection."""
 
 from __future__ import annotations
 
@@ -23,23 +23,25 @@ R = TypeVar("R")
 def in_parallel(
     work: Callable[[T], R], things: Iterator[T], *, workers: int, stopped: threading.Event
 ) -> Generator[R, None, None]:
-    """Yield what the work returns for each thing, as it comes.
+    """Yield the result of the work for each item, as it becomes available.
 
-    Closing the iterator lets the work that is under way come to its end, and begins no other.
+    Closing the iterator finishes the work in progress, and starts no more.
 
-    The threads work in the context of the caller, and for the tenant of the caller's connections.
-    Where their connections see something else all the same, the caller's own thread does the work.
+    The threads run in the caller's context, and for the tenant of the caller's connections. If
+    their connections would still see different rows, the caller's thread does the work.
 
     Args:
-        work: called in one of the threads.
-        things: advanced in the caller's thread.
+        work: called with each item, in one of the threads.
+        things: the items; advanced in the caller's thread.
         workers: the number of threads.
-        stopped: when it is set, nothing else is begun.
+        stopped: no more work is started once it is set.
     """
     if workers > 1 and is_seen_alike(_run_in_thread):
         return _work_in_threads(work, things, workers=workers, stopped=stopped)
     if workers > 1:
-        logger.info("One thread does the work: connections of others would not see the same.")
+        logger.info(
+            "Only one thread is used: connections of other threads would not see the same rows."
+        )
     return _work_here(work, things, stopped=stopped)
 
 
@@ -83,14 +85,14 @@ def _feed(
     workers: int,
     stopped: threading.Event,
 ) -> Iterator[R]:
-    """Hand each thing to a thread that is free, and yield the results until all have ended."""
+    """Hand the items to idle threads, and yield the results until all threads have ended."""
     running, under_way = workers, 0
     for thing in things:
         tasks.put(thing)
         under_way += 1
         if under_way == workers:
             result = results.get()
-            if result is None:  # An error ends one thread, and with it the work.
+            if result is None:  # An error ended a thread: stop.
                 running -= 1
                 break
             under_way -= 1
@@ -109,8 +111,8 @@ def _run_in_thread(work: Callable[[], R]) -> R:
 
 
 def _bind_to_caller(work: Callable[[], R]) -> Callable[[], R]:
-    """Return this work as it is to be done in another thread."""
-    # A router may go by the context, and so may whoever prepares a connection.
+    """Bind work to the caller's context and tenants, to run it in another thread."""
+    # A router may depend on the context, as may code that prepares connections.
     context, tenants = copy_context(), read_tenants()
 
     def run() -> R:

@@ -1,4 +1,4 @@
-"""Refreshing many accounts ahead of time, on as many machines as there are."""
+"""Refreshing many accounts ahead of time, on any number of machines."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _CHUNK = 500
 
 
 class RefreshOutcome(TextChoices):
-    """What became of an account that was due."""
+    """The outcome for an account that was due."""
 
     REFRESHED = "refreshed", _("refreshed")
     SHARED = "shared", _("handled by another process")
@@ -64,7 +64,7 @@ _FAILURES: dict[type[Exception], RefreshOutcome] = {
     ImproperlyConfigured: RefreshOutcome.REFUSED,
 }
 
-#: What speaks of Google, of our settings or our database: the same for the next account.
+#: Outcomes caused by Google, the settings or the database, which affect other accounts too.
 WIDESPREAD = frozenset(
     {
         RefreshOutcome.UNREACHABLE,
@@ -74,28 +74,30 @@ WIDESPREAD = frozenset(
     }
 )
 
-#: What may go better another time.
+#: Outcomes that a later run may improve.
 RETRYABLE = WIDESPREAD | {RefreshOutcome.DENIED, RefreshOutcome.WAITING}
 
 
 def list_due_accounts(
     *, expiring_within: timedelta | None, unused_for: timedelta
 ) -> GoogleAccountQuerySet:
-    """Return the active accounts that should be refreshed, those that have to wait included.
+    """Return the active accounts that should be refreshed, including those that are backing off.
 
     Args:
-        expiring_within: those without an access token that lives longer; ``None`` for none of them.
-        unused_for: those whose refresh token has not been used for so long. Google drops it after
-            six months: https://developers.google.com/identity/protocols/oauth2#expiration.
+        expiring_within: include accounts whose access token expires within this time; ``None`` for
+            none of them.
+        unused_for: include accounts whose refresh token has not been used for this time. Google
+            invalidates it after six months:
+            https://developers.google.com/identity/protocols/oauth2#expiration.
 
-    What failed the last time is always due.
+    Accounts whose last refresh failed are always due.
     """
     now = clock.now()
     due = Q(last_asked_at__lt=now - unused_for) | Q(refresh_failing_since__isnull=False)
     if expiring_within is not None:
         due |= Q(sealed_access_token="") | Q(access_token_expires_at__lt=now + expiring_within)
     accounts = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
-    # Where there is no refresh token, it is noted that the time of the access token is over.
+    # Without a refresh token, the account is marked as lost once its access token has expired.
     is_over = Q(without_refresh_token=True, access_token_expires_at__lt=now)
     return (
         accounts.filter(status=Status.ACTIVE)
@@ -107,7 +109,7 @@ def list_due_accounts(
 def split_waiting(
     accounts: GoogleAccountQuerySet,
 ) -> tuple[GoogleAccountQuerySet, GoogleAccountQuerySet]:
-    """Return the accounts for which Google may be asked now, and those that have to wait."""
+    """Return the accounts that may be refreshed now, and those that are backing off."""
     waiting = match_waiting(using=accounts.db)
     return accounts.exclude(waiting), accounts.filter(waiting)
 
@@ -115,16 +117,16 @@ def split_waiting(
 def refresh_accounts(
     accounts: GoogleAccountQuerySet, *, leeway: timedelta, workers: int
 ) -> Generator[RefreshOutcome, None, None]:
-    """Refresh these accounts, and yield an outcome for each as it comes.
+    """Refresh accounts; yield an outcome for each.
 
-    Any number of processes may do so at the same time: they start in different places, and what
-    one of them has done or is about to do the others leave alone. Closing the iterator lets the
-    requests that are under way come to their end, and begins no other.
+    Any number of processes may do so at the same time: they start at different places, and skip
+    accounts that another one has refreshed or is refreshing. Closing the iterator finishes the
+    requests in progress, and starts no more.
 
     Args:
-        accounts: that are due when their turn comes, in any order.
-        leeway: the life below which their access tokens are replaced.
-        workers: the number of threads, each with a database connection of its own.
+        accounts: the accounts, in any order; each is refreshed if still due.
+        leeway: an access token with less lifetime left is refreshed.
+        workers: the number of threads, each with its own database connection.
     """
     run = _Run(leeway, workers)
     return in_parallel(
@@ -133,18 +135,18 @@ def refresh_accounts(
 
 
 def refresh_account(account: GoogleAccount, *, leeway: timedelta) -> RefreshOutcome:
-    """Refresh an account, unless its access token lives longer or Google is to be left alone."""
+    """Refresh an account if it is due and not backing off."""
     try:
         token = fresh_access_token(account, leeway=leeway, wait=False)
     except (GoogleLinkError, ImproperlyConfigured) as error:
         return _judge_failure(error, account)
-    if token.problem:  # The stored token serves, and that is not what was asked for.
+    if token.problem:  # The stored token is still usable, but it was not refreshed.
         return _judge_failure(token.problem, account)
     return RefreshOutcome.REFRESHED if token.is_new else RefreshOutcome.SHARED
 
 
 def check_account(account: GoogleAccount) -> RefreshOutcome:
-    """Ask Google at once whether it honours the grant, also of an account that was lost."""
+    """Check at Google whether a grant is valid, even one that was lost."""
     try:
         check_grant(account)
     except (GoogleLinkError, ImproperlyConfigured) as error:
@@ -153,14 +155,15 @@ def check_account(account: GoogleAccount) -> RefreshOutcome:
 
 
 class _Run:
-    """What the threads of one call learn from one another."""
+    """State shared by the threads of one call."""
 
     def __init__(self, leeway: timedelta, workers: int) -> None:
         self.stopped = threading.Event()
         self._lock = threading.Lock()
         self._leeway = leeway
         self._refused: set[tuple[str, str, str]] = set()
-        # So many in a row say that it is not the accounts: the others of the issuer wait, too.
+        # This many consecutive failures indicate a problem of the issuer, whose other accounts are
+        # skipped.
         self._patience = max(3 * workers, FAILURES_TO_OPEN)
         self._failures: dict[str, int] = {}
 
@@ -177,7 +180,7 @@ class _Run:
     def _learn_from(self, outcome: RefreshOutcome, account: GoogleAccount) -> None:
         with self._lock:
             if outcome == RefreshOutcome.REFUSED:
-                # Links of a former client id are refused for themselves alone.
+                # Per client id: links of a former client id may be refused while others work.
                 self._refused.add((account.client, account.issuer, account.client_id))
             if outcome == RefreshOutcome.UNREACHABLE:
                 self._failures[account.issuer] = self._failures.get(account.issuer, 0) + 1
@@ -199,7 +202,7 @@ def _judge_failure(error: Exception, account: GoogleAccount) -> RefreshOutcome:
 
 
 def _from_random_start(accounts: GoogleAccountQuerySet) -> Iterator[GoogleAccount]:
-    """Yield the accounts once, from somewhere in the middle on."""
+    """Yield each account once, starting at a random place."""
     rows = accounts.only("pk", "client", "issuer", "client_id")
     start = uuid.uuid4()
     for part in (rows.filter(pk__gte=start), rows.filter(pk__lt=start)):

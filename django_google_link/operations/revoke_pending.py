@@ -1,4 +1,4 @@
-"""Attempting what waits in the outbox, on as many machines as there are."""
+"""Attempting pending revocations, on any number of machines."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def due_revocations(*, using: str | None = None) -> models.QuerySet[PendingRevoc
 
 
 def revoke_pending(*, workers: int) -> Generator[RevocationOutcome, None, None]:
-    """Attempt what is due, with a request for each grant, and yield an outcome for each row.
+    """Attempt the revocations that are due, with one request per grant; yield each row's outcome.
 
-    Any number of processes may do so at the same time. When Google cannot be reached again and
-    again, the rest is left to the next run.
+    Any number of processes may do so at the same time. If Google repeatedly cannot be reached, the
+    rest is left to the next run.
 
     Args:
-        workers: the number of threads, each with a database connection of its own.
+        workers: the number of threads, each with its own database connection.
     """
     run = _Run(workers)
     grants = in_parallel(run.process, _list_grants(), workers=workers, stopped=run.stopped)
@@ -51,23 +51,23 @@ def revoke_pending(*, workers: int) -> Generator[RevocationOutcome, None, None]:
 
 
 def process_now(pending: PendingRevocation) -> RevocationOutcome:
-    """Make a short attempt at once, however long it should wait: somebody waits for this one."""
+    """Make a short attempt at once, even if the next one is due later, because a user waits."""
     rows = read_outbox(pending._state.db).filter(pk=pending.pk)
     run_alone(partial(rows.update, retry_at=database_now(rows)), using=rows.db)
     return process_pending(pending.pk, using=pending._state.db, timeout=SHORT_TIMEOUT)
 
 
 class _Run:
-    """What the threads of one call learn from one another."""
+    """State shared by the threads of one call."""
 
     def __init__(self, workers: int) -> None:
         self.stopped = threading.Event()
         self._lock = threading.Lock()
-        # So many in a row say that it is not the grants: the rest is for the next run.
+        # This many consecutive failures indicate a problem of the provider: stop.
         self._failures_left = self._patience = 3 * workers
 
     def process(self, pk: uuid.UUID) -> list[RevocationOutcome]:
-        """Attempt to end a grant."""
+        """Attempt to revoke a grant."""
         outcomes = process_grant(pk)
         with self._lock:
             if RevocationOutcome.UNREACHABLE in outcomes:
@@ -80,10 +80,10 @@ class _Run:
 
 
 def _list_grants() -> Iterator[uuid.UUID]:
-    """Yield a due revocation of each grant, those first that have waited longest.
+    """Yield a due revocation of each grant, the longest waiting first.
 
-    They are read some at a time, so that a million is not held at once. Where a grant comes twice
-    nothing of it is due the second time.
+    They are read in chunks, to limit memory use. If a grant comes up again in a later chunk,
+    nothing of it is due any more.
     """
     is_google = cache(is_google_issuer)
     rows = due_revocations().order_by("retry_at", "pk")

@@ -1,4 +1,4 @@
-"""Resealing what is stored with the newest key, while everybody works on."""
+"""Resealing stored tokens with the newest key, while the site is running."""
 
 from __future__ import annotations
 
@@ -37,13 +37,23 @@ _COLUMNS: dict[TokenName, str] = {
     "refresh_token": "sealed_refresh_token",
     "access_token": "sealed_access_token",
 }
+#: The fields of an account that a rotation reads. Reading the others would double its time.
+_READ = (
+    "user",
+    "issuer",
+    "client_id",
+    "sub",
+    *REFRESH_TOKEN_FIELDS,
+    "sealed_access_token",
+    "access_token_expires_at",
+)
 
-#: Rows, and what their columns are to be.
+#: Rows with the new values of their columns.
 _Resealed = list[tuple[Any, dict[str, str]]]
 
 
 class RotationOutcome(TextChoices):
-    """What became of a row with a token that the newest key did not seal."""
+    """The outcome for a row with a token that was not sealed with the newest key."""
 
     ROTATED = "rotated", _("re-encrypted")
     CHANGED = "changed", _("changed by another process meanwhile")
@@ -52,7 +62,7 @@ class RotationOutcome(TextChoices):
 
 
 def rows_left() -> list[QuerySet[Any]]:
-    """Return, for each table, the rows with a token that the newest key did not seal.
+    """Return, for each table, the rows with tokens not sealed with the newest key.
 
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
@@ -66,10 +76,10 @@ def rows_left() -> list[QuerySet[Any]]:
 
 
 def estimate_rows_left() -> int:
-    """Return about how many rows are left, by an index: a progress bar does not need to know more.
+    """Return the approximate number of rows left, from an index, for a progress bar.
 
-    Of access tokens there is no index, as each refresh would have to keep it up to date. Most of
-    them were sealed together with the refresh token, or have been replaced since.
+    There is no index on access tokens, because each refresh would have to update it. Most of them
+    were sealed together with the refresh token, or have been replaced since.
 
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
@@ -87,14 +97,14 @@ def reseal_row(row: GoogleAccount | PendingRevocation) -> RotationOutcome:
 
 
 def rotate(*, workers: int = 4) -> Generator[RotationOutcome, None, None]:
-    """Reseal all tokens with the newest key, drop expired ones, and yield an outcome for each row.
+    """Reseal all tokens with the newest key and delete expired ones; yield an outcome for each row.
 
-    Each chunk is one short transaction, which touches only what is still as it was read: a refresh
-    or a new link in the same moment wins, and is sealed by the newest key anyway. It may be
-    stopped at any time and run again, and on several machines at once.
+    Each chunk is one short transaction, which writes only rows that have not changed since they
+    were read: a concurrent refresh or link takes precedence, and uses the newest key anyway. The
+    rotation can be interrupted and repeated, and may run on several machines at once.
 
     Args:
-        workers: the number of threads, each with a database connection of its own.
+        workers: the number of threads, each with its own database connection.
 
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
@@ -108,8 +118,9 @@ def rotate(*, workers: int = 4) -> Generator[RotationOutcome, None, None]:
 
 
 def _read_chunks() -> Iterator[list[Any]]:
-    for rows in rows_left():
-        yield from in_chunks(rows, size=_CHUNK)
+    accounts, revocations = rows_left()
+    yield from in_chunks(accounts.only(*_READ), size=_CHUNK)
+    yield from in_chunks(revocations, size=_CHUNK)
 
 
 def _reseal_chunk(chunk: list[Any]) -> list[RotationOutcome]:
@@ -131,13 +142,13 @@ def _reseal_chunk(chunk: list[Any]) -> list[RotationOutcome]:
 
 @sensitive_variables()
 def _reseal_tokens(row: Any, resealer: Resealer) -> dict[str, str]:
-    """Return the columns of a row as they are to be."""
+    """Return the new values of a row's columns."""
     is_account = isinstance(row, GoogleAccount)
     columns = {column: getattr(row, column) for column in _COLUMNS.values()}
     if is_account:
         columns |= {column: getattr(row, column) for column in REFRESH_TOKEN_FIELDS}
         if not row.has_unexpired_access_token():
-            columns["sealed_access_token"] = ""  # It has expired: nobody needs it any more.
+            columns["sealed_access_token"] = ""  # It has expired.
     for name, column in _COLUMNS.items():
         if not columns[column]:
             continue
@@ -150,7 +161,7 @@ def _reseal_tokens(row: Any, resealer: Resealer) -> dict[str, str]:
 
 
 def _write_unchanged(resealed: _Resealed) -> int:
-    """Write what is still as it was read, and return how many rows that were."""
+    """Write the rows that have not changed since they were read; return their number."""
     model = type(resealed[0][0])
     rows = model.objects.using(router.db_for_write(model))
     return run_in_transaction(lambda: _write_rows(rows, resealed), using=rows.db)
@@ -159,7 +170,7 @@ def _write_unchanged(resealed: _Resealed) -> int:
 def _write_rows(rows: Any, resealed: _Resealed) -> int:
     model, connection = rows.model, connections[rows.db]
     with connection.cursor() as cursor:
-        # What somebody else has locked is left to them: a rotation never waits with its hands full.
+        # Locked rows are skipped: a rotation never waits for a lock while it holds others.
         free = lock_free_rows(rows, [row.pk for row, _ in resealed])
         cursor.executemany(
             _build_update(cast("Hashable", model), rows.db, tuple(resealed[0][1])),
@@ -177,7 +188,7 @@ def _write_rows(rows: Any, resealed: _Resealed) -> int:
     if not count:
         return 0
     written = free
-    if count < len(free):  # Some have changed in the same moment.
+    if count < len(free):  # Some have changed meanwhile.
         as_sealed = rows.filter(pk__in=free).in_bulk()
         written = {
             row.pk
@@ -202,10 +213,10 @@ def _holds(row: Any, columns: dict[str, Any]) -> bool:
 
 @cache
 def _build_update(model: Any, using: str, columns: tuple[str, ...]) -> str:
-    """Return the statement that writes one row, if its tokens are as they were read.
+    """Return the statement that updates one row if its tokens have not changed.
 
-    It is the same for all: Django would take longer to write it than the database to run it. What
-    is written beside the tokens never changes without them.
+    It is cached, because Django takes longer to compose it than the database to run it. The other
+    columns written never change without the tokens.
     """
     quote = connections[using].ops.quote_name
     values = ", ".join(f"{quote(column)} = %s" for column in columns)

@@ -1,4 +1,4 @@
-"""Which scopes are granted, by how many links; and retiring one that is no longer used."""
+"""Counting the links that have been granted each scope, and retiring a scope."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CHUNK = 500
 
 
 class RetirementOutcome(TextChoices):
-    """What became of a link that had been granted a scope."""
+    """The outcome for a link with the retired scope."""
 
     RETIRED = "retired", _("retired, and revoked at the provider")
     POSTPONED = (
@@ -38,7 +38,7 @@ class RetirementOutcome(TextChoices):
 
 @dataclass(frozen=True, kw_only=True)
 class RetirementPlan:
-    """How many links have a scope, how many others end with them, and of how many users."""
+    """The number of links with a scope, of other links that end with them, and of their users."""
 
     links: int
     others: int
@@ -46,7 +46,7 @@ class RetirementPlan:
 
 
 def count_granted_scopes() -> tuple[Counter[str], Counter[str]]:
-    """Return how many links have been granted each scope: those that work, and the others."""
+    """Return how many links have been granted each scope: the active ones, and the others."""
     working, lost = Counter[str](), Counter[str]()
     rows = _read_accounts().order_by().values_list("granted_scopes", "status")
     for scopes, status, count in rows.annotate(total=Count("*")):
@@ -56,7 +56,7 @@ def count_granted_scopes() -> tuple[Counter[str], Counter[str]]:
 
 
 def plan_retirement(scope: str) -> RetirementPlan:
-    """Count what ends when a scope is retired."""
+    """Count the links and users that the retirement of a scope affects."""
     links, ending, users = set(), set(), set()
     for account in _list_granted(scope):
         links.add(account.pk)
@@ -69,10 +69,10 @@ def plan_retirement(scope: str) -> RetirementPlan:
 def retire_scope(
     scope: str, *, needed: Collection[str]
 ) -> Generator[RetirementOutcome, None, None]:
-    """Retire the links that have been granted a scope, and yield an outcome for each as it comes.
+    """Retire the links that have been granted a scope; yield an outcome for each.
 
     Args:
-        scope: that nothing uses any more.
+        scope: the scope that is no longer used.
         needed: the scopes that the site still uses.
     """
     for account in _list_granted(scope):
@@ -86,22 +86,22 @@ def retire_scope(
 
 
 def finish_retirements(user: AbstractBaseUser | AnonymousUser, *, client: str) -> None:
-    """Revoke at Google what is left of a user's retired grants, before they are asked anew.
+    """Complete the revocation of a user's retired grants, before the user is asked for consent.
 
     Raises:
-        RefreshUnavailableError: when Google cannot be told yet.
+        RefreshUnavailableError: when they cannot be revoked at present.
     """
     rows = GoogleAccount.objects.for_user(user, client=client).filter(status_reason=Reason.RETIRED)
     for account in rows:
         pending = list_unrevoked(account)
         if pending and not _revoke(pending):
             raise RefreshUnavailableError(
-                "revocation_pending", "The former grant has to be revoked at Google first."
+                "revocation_pending", "The former grant must be revoked at Google first."
             )
 
 
 def _revoke(pending: list[PendingRevocation]) -> bool:
-    """Tell Google; return whether nothing is left to tell."""
+    """Attempt these revocations; return whether none remains."""
     for row in pending:
         if process_now(row) == RevocationOutcome.UNREACHABLE:
             return False
@@ -109,7 +109,7 @@ def _revoke(pending: list[PendingRevocation]) -> bool:
 
 
 def _list_granted(scope: str) -> Iterator[GoogleAccount]:
-    """Yield the accounts that have been granted a scope. No index knows: all are read."""
+    """Yield the accounts that have been granted a scope. There is no index: all are read."""
     for chunk in in_chunks(_read_accounts(), size=_CHUNK):
         yield from (account for account in chunk if scope in account.granted_scopes)
 

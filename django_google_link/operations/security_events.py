@@ -1,4 +1,4 @@
-"""Asking Google about the links that it has told something of which is not simply believed."""
+"""Checking grants whose state is uncertain after a security event."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CHUNK = 500
 
 
 class CheckOutcome(TextChoices):
-    """What became of a link about which Google was to be asked."""
+    """The outcome of a check."""
 
     WORKS = "works", _("still valid")
     LOST = "lost", _("lost: their users have to link again")
@@ -34,13 +34,13 @@ _OUTCOMES = {
 
 
 def make_checks(*, workers: int) -> Generator[CheckOutcome, None, None]:
-    """Ask Google about each link that is due, and yield an outcome for each as it comes.
+    """Check the grants that are due; yield an outcome for each.
 
-    Any number of processes may do so at the same time, and be stopped: what one of them has begun
-    and not brought to its end is due again a minute later.
+    Any number of processes may do so at the same time. A check that was interrupted is due again a
+    minute later.
 
     Args:
-        workers: the number of threads, each with a database connection of its own.
+        workers: the number of threads, each with its own database connection.
     """
     due = (check for chunk in in_chunks(list_due_checks(), size=_CHUNK) for check in chunk)
     return in_parallel(_make_check, due, workers=workers, stopped=threading.Event())

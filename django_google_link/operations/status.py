@@ -1,4 +1,4 @@
-"""How the links are, in numbers: for people, for monitoring, for checks."""
+"""The status of all links in numbers, for operators, monitoring and system checks."""
 
 from __future__ import annotations
 
@@ -18,14 +18,18 @@ from ..encryption.keyring import list_configured_keys
 from ..models import GoogleAccount, PendingRevocation, Status
 from .endings import list_endings
 
-#: Google may be away for so long without anybody's being at fault.
+#: Until then, an outage of Google's is not reported as a problem.
 _PATIENCE_WITH_REFRESHES = timedelta(hours=1)
 _PATIENCE_WITH_REVOCATIONS = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Accounts that have all this in common. ``key`` is the id of their refresh tokens' key."""
+    """The number of accounts that have all of these in common.
+
+    Attributes:
+        key: the id of the key that sealed their refresh tokens.
+    """
 
     client: str
     status: str
@@ -36,19 +40,19 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Backlog:
-    """What waits for Google, and since when (``None``: nothing does)."""
+    """What is pending at Google, and since when (``None`` if nothing is)."""
 
     count: int
     since: datetime | None
 
     def is_older_than(self, age: timedelta) -> bool:
-        """Whether something has waited for longer."""
+        """Return whether the oldest item is older than this."""
         return self.since is not None and clock.now() - self.since > age
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endings:
-    """Grants that end within a week, and when the first of them does (``None``: none does)."""
+    """The number of grants that expire within a week, and the first expiry, if any."""
 
     count: int
     first: datetime | None
@@ -56,7 +60,7 @@ class Endings:
 
 @dataclass(frozen=True, kw_only=True)
 class Outage:
-    """An issuer that is away: since when, and when it is asked again."""
+    """An issuer that is unavailable: since when, and when it is tried again."""
 
     issuer: str
     since: datetime
@@ -65,7 +69,7 @@ class Outage:
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:
-    """All of it, read in a few queries that indexes answer."""
+    """The complete status, read with a few indexed queries."""
 
     groups: tuple[Group, ...]
     outages: tuple[Outage, ...]
@@ -76,7 +80,7 @@ class Overview:
     unknown_keys: dict[str, int]
 
     def problems(self) -> Iterator[str]:
-        """Say what an operator has to do something about. That users revoke is none of it."""
+        """Yield the problems that an operator has to act on; users who revoke access are none."""
         for key, count in self.unknown_keys.items():
             yield (
                 f"The key {key}, which is not configured, is needed for {count:,} of the stored "
@@ -89,24 +93,24 @@ class Overview:
         for outage in self.outages:
             if clock.now() - outage.since > _PATIENCE_WITH_REFRESHES:
                 yield (
-                    f"The issuer {outage.issuer} has not answered since "
+                    f"The issuer {outage.issuer} has not responded since "
                     f"{outage.since:%Y-%m-%d %H:%M}: see the log."
                 )
         if self.failing_refreshes.is_older_than(_PATIENCE_WITH_REFRESHES):
             yield (
-                f"Refreshes that fail: {self.failing_refreshes.count:,}, the oldest since "
+                f"Failing refreshes: {self.failing_refreshes.count:,}, the oldest since "
                 f"{self.failing_refreshes.since:%Y-%m-%d %H:%M}: see the log."
             )
         if self.pending_revocations.is_older_than(_PATIENCE_WITH_REVOCATIONS):
             yield (
                 f"Pending revocations: {self.pending_revocations.count:,}, the oldest since "
-                f"{self.pending_revocations.since:%Y-%m-%d %H:%M}: does google_link_revoke_pending "
-                "run, and what does it say?"
+                f"{self.pending_revocations.since:%Y-%m-%d %H:%M}: check that "
+                "google_link_revoke_pending runs, and see its output."
             )
 
 
 def read_overview(*, using: str | None = None) -> Overview:
-    """Count the accounts and what waits for Google."""
+    """Count the accounts and what is pending at Google."""
     accounts = GoogleAccount.objects.using(using)
     outbox = PendingRevocation.objects.using(using)
     parts = ("client", "status", "status_reason", "sealed_by")
@@ -159,7 +163,7 @@ def _count_endings(using: str | None) -> Endings:
 
 
 def _group_by_problem(failing: Any) -> dict[str, Backlog]:
-    """Return the failing refreshes by what is wrong; with the client, where Google does not say."""
+    """Return the failing refreshes by problem; "client" if it is not the provider's."""
     rows = failing.order_by("refresh_problem").values_list("refresh_problem")
     counted = rows.annotate(total=Count("*"), since=Min("refresh_failing_since"))
     return {

@@ -1,4 +1,4 @@
-"""Whose data it is: a user of this site, one that is gone, or a Google account."""
+"""Data subjects: a current or former user of this site, or a Google account."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from django.db.models import Q
 
 from ..models import GoogleAccount, GoogleAccountQuerySet, HistoryEntry, PendingRevocation
 
-#: How a subject may be named.
+#: The ways to name a subject.
 WAYS = ("name", "pk", "sub")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A user or a Google account; one of the two is empty.
+    """A user or a Google account; one of the two attributes is empty.
 
     Attributes:
-        owner: the primary key of a user as text, who may be gone.
-        sub: the subject of a Google account, whoever has linked it.
+        owner: the primary key, as text, of a user, who may have been deleted.
+        sub: the subject identifier of a Google account, whoever linked it.
     """
 
     owner: str = ""
@@ -31,7 +31,7 @@ class Subject:
 
     @property
     def accounts(self) -> GoogleAccountQuerySet:
-        """The links that are there."""
+        """The subject's current links."""
         rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
         if self.sub:
             return rows.filter(sub=self.sub)
@@ -39,16 +39,16 @@ class Subject:
 
     @property
     def rows_without_link(self) -> Q:
-        """What says of a row of the history, or of the outbox, that it is about them."""
+        """The condition for rows of the history and the outbox that concern the subject."""
         return Q(sub=self.sub) if self.sub else Q(owner=self.owner)
 
 
 def find_subjects(name: str, *, ways: tuple[str, ...]) -> dict[Subject, list[str]]:
-    """Return whoever may be meant by a name, each with the ways in which it may be.
+    """Return the subjects that a name may stand for, each with the ways in which it does.
 
     Args:
-        name: of a user, a primary key, or a subject.
-        ways: of :data:`WAYS`, that are tried.
+        name: the name of a user, a primary key, or a subject identifier.
+        ways: which of :data:`WAYS` to try.
     """
     found: dict[Subject, list[str]] = {}
     finders = {"name": _find_by_name, "pk": _find_by_key, "sub": _find_by_sub}

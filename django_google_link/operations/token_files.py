@@ -1,6 +1,6 @@
-"""What other programs write a user's token to, by what it holds and not by its name.
+"""Recognizing the files in which other programs store a user's token, by content rather than name.
 
-Nothing is ever unpickled: a pickle may run anything.
+Pickles are never loaded, because they can run arbitrary code.
 """
 
 from __future__ import annotations
@@ -13,47 +13,48 @@ from typing import Any
 
 from django.views.decorators.debug import sensitive_variables
 
-#: Bytes; a token is far smaller.
+#: Bytes; files with a token are far smaller.
 MAX_BYTES = 100_000
 
 _TOO_LARGE = f"it has more than {MAX_BYTES:,} bytes, too many for a token"
 _PICKLE = (
-    "it is a pickle, which is never read, since it may run anything. Let the program that wrote it "
-    "write JSON: print(credentials.to_json())"
+    "it is a pickle, which is never loaded because it can run arbitrary code. Have the program "
+    "that wrote it write JSON: print(credentials.to_json())"
 )
-_SEVERAL = "it holds several JSON documents: put each of them into a file of its own"
-_NOTHING = "it holds no credentials of a user"
+_SEVERAL = "it contains several JSON documents: put each into a separate file"
+_NOTHING = "it contains no user credentials"
 
-#: How the files begin that are no text.
+#: The first bytes of binary files.
 _BINARIES = (
     (b"\x80", _PICKLE),
-    (b"\xac\xed", "it is Java's StoredCredential, which only Java reads: let the users link here"),
+    (
+        b"\xac\xed",
+        "it is Java's StoredCredential, which only Java can read: have the users link here",
+    ),
     (
         b"SQLite format 3",
-        "it is a database of gcloud: name application_default_credentials.json in its place",
+        "it is a gcloud database: pass application_default_credentials.json instead",
     ),
 )
-_CLIENT = (
-    "it is the file of an OAuth client, and no token: it belongs in CLIENT_SECRETS_FILE of a client"
-)
-#: What a document is that no user has consented to, by its ``type``.
+_CLIENT = "it is an OAuth client's secrets file, which belongs in a client's CLIENT_SECRETS_FILE"
+#: Documents that are not a user's credentials, by "type".
 _TYPES = {
     "service_account": "it is the key of a service account, which belongs in SERVICE_ACCOUNTS",
-    "external_account": "it is of workload identity federation, and no user's",
+    "external_account": "it is for workload identity federation, not a user's",
     "impersonated_service_account": "it impersonates a service account: use IMPERSONATE in "
     "SERVICE_ACCOUNTS",
 }
-#: Any of these, and it is a token.
+#: Any of these keys marks a token.
 _TOKEN_KEYS = ("refresh_token", "access_token", "token")
 
 
 @sensitive_variables()
 def parse_credentials(stored: Any, *, name: str = "") -> tuple[Mapping[str, Any], str]:
-    """Read credentials by their keys, never by what they say to be; or say what is wrong.
+    """Parse credentials by their keys, not by their stated type; or return what is wrong.
 
     Args:
-        stored: text or bytes: JSON, in whatever Unicode, or base64 of it.
-        name: of the file.
+        stored: text or bytes: JSON in any Unicode encoding, or base64 of it.
+        name: the name of the file.
     """
     if not isinstance(stored, str | bytes | memoryview):
         return {}, "it is neither text nor bytes"
@@ -63,7 +64,7 @@ def parse_credentials(stored: Any, *, name: str = "") -> tuple[Mapping[str, Any]
         return {}, problem
     text = _decode(data)
     if text is None:
-        return {}, "it is no text"
+        return {}, "it is not text"
     if not text:
         return {}, "it is empty"
     if text[0] not in '{["':
@@ -84,7 +85,7 @@ def _find_binary(data: bytes, name: str) -> str:
 
 @sensitive_variables()
 def _decode(data: bytes) -> str | None:
-    """Return the text, in UTF-8 or what PowerShell and editors on Windows write."""
+    """Return the text, decoded from UTF-8 or from what PowerShell and editors on Windows write."""
     try:
         return data.decode(json.detect_encoding(data)).strip().lstrip("\ufeff")
     except UnicodeDecodeError:
@@ -93,7 +94,7 @@ def _decode(data: bytes) -> str | None:
 
 @sensitive_variables()
 def _explain_no_base64(text: str) -> str:
-    """Say what text is that is neither JSON nor base64 of it."""
+    """Return what is wrong with text that is neither JSON nor base64 of JSON."""
     try:
         decoded = base64.b64decode(text)
     except binascii.Error:
@@ -115,7 +116,7 @@ def _read_document(text: str) -> tuple[Mapping[str, Any], str]:
         return {}, _SEVERAL if content else _NOTHING
     if not isinstance(content, dict):
         return {}, _NOTHING
-    # As jsonpickle wraps it, from Python 3.11 on.
+    # jsonpickle's format from Python 3.11 on.
     content = content.get("py/state", content)
     problem = _find_kind(content)
     return ({}, problem) if problem else (content, "")
@@ -123,7 +124,7 @@ def _read_document(text: str) -> tuple[Mapping[str, Any], str]:
 
 @sensitive_variables()
 def _has_several(text: str) -> bool:
-    """Return whether a document is followed by another, as in JSON lines."""
+    """Return whether the text contains several documents, such as JSON Lines."""
     try:
         _, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
@@ -133,7 +134,7 @@ def _has_several(text: str) -> bool:
 
 @sensitive_variables()
 def _find_kind(content: Any) -> str:
-    """Say what a document is, unless it is a token."""
+    """Return what a document is; empty if it is a token."""
     if not isinstance(content, dict):
         return _NOTHING
     kind = content.get("type")

@@ -1,7 +1,7 @@
-"""A Google for your tests: OAuth 2.0 and OpenID Connect on loopback, with no network.
+"""A fake Google for tests: an OAuth 2.0 and OpenID Connect provider on loopback.
 
-Needs the extra ``testing``. Nothing is imported before it is asked for, so that test runs that
-never start a ``FakeGoogle`` do not pay for it.
+Needs the extra ``testing``. Modules are imported on first use, so that test runs without a
+``FakeGoogle`` do not load them.
 """
 
 from __future__ import annotations

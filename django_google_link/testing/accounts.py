@@ -1,4 +1,4 @@
-"""Linked accounts for tests, without any flow."""
+"""Creates linked accounts for tests, without the linking flow."""
 
 from __future__ import annotations
 
@@ -42,24 +42,24 @@ def make_google_account(
     status_reason: str = "",
     is_chosen_default: bool = False,
 ) -> GoogleAccount:
-    """Make a linked account, as if this user had gone through the flow.
+    """Create a linked account, as if this user had gone through the flow.
 
     Args:
         user: a saved user.
-        scopes: what was granted, besides who the account is.
-        email: the address of the Google account.
-        name: of its holder.
-        picture: an https address.
-        hosted_domain: of the organization that it belongs to.
-        sub: its lasting id; made up if not given.
-        refresh_token: stored sealed; an empty one stores none, and so does a client whose provider
-            gives none.
-        access_token: stored sealed; an empty one stores none.
-        access_token_expires_at: a datetime, or ``None`` for unknown; in an hour if not given.
+        scopes: the granted scopes, in addition to the client's identity scopes.
+        email: the e-mail address of the Google account.
+        name: the name of its owner.
+        picture: the https URL of the profile picture.
+        hosted_domain: the Google Workspace domain.
+        sub: the subject; random by default.
+        refresh_token: stored encrypted. None is stored if it is empty, or if the provider issues
+            none.
+        access_token: stored encrypted. None is stored if it is empty.
+        access_token_expires_at: a datetime, or ``None`` if unknown; by default in an hour.
         client: the name of the OAuth client.
         status: ``"active"`` or ``"needs_reauthorization"``.
-        status_reason: why, such as ``"revoked"``.
-        is_chosen_default: whether the user has made it the default; the first one is by itself.
+        status_reason: the reason, such as ``"revoked"``.
+        is_chosen_default: whether to make it the default; a user's first account always is.
     """
     others = GoogleAccount.objects.for_user(user, client=client)
     known = _find_client(client)
@@ -83,7 +83,7 @@ def make_google_account(
         refresh_token_scopes=granted if refresh_token else [],
         without_refresh_token=not lasts,
         linked_at=clock.now(),
-        last_used_at=clock.now(),  # Or the first request of a test would write it.
+        last_used_at=clock.now(),  # Otherwise the first request of a test would update it.
         granted_at=clock.now(),
         status=status,
         status_reason=status_reason,
@@ -108,15 +108,16 @@ def link_google_account(
     client: str = "default",
     **values: Any,
 ) -> GoogleAccount:
-    """Link a user to an account at a fake Google, which honours its tokens.
+    """Link a user to an account at a fake Google, which accepts the stored tokens.
 
     Args:
-        google: where the account is; ``GOOGLE_LINK`` leads there.
+        google: the fake Google, to which ``GOOGLE_LINK`` leads.
         user: a saved user.
-        scopes: what was granted, besides who the account is; by default the client's ``SCOPES``.
-        email: of the account, which is opened if there is none.
+        scopes: the granted scopes, in addition to the client's identity scopes; by default the
+            client's ``SCOPES``.
+        email: the e-mail address of the account, which is added if it does not exist.
         client: the name of the OAuth client.
-        values: further ones for :func:`make_google_account`.
+        values: other arguments of :func:`make_google_account`.
     """
     oauth_client = get_client(client)
     scopes = oauth_client.scopes if scopes is None else parse_scopes(scopes)
@@ -144,7 +145,7 @@ def link_google_account(
 
 
 def _find_client(name: str) -> OAuthClient | None:
-    """Return a client, if it is configured: a page that shows what is linked needs none."""
+    """Return a client if it is configured: tests that only show accounts need none."""
     with suppress(ImproperlyConfigured):
         return get_client(name)
     return None

@@ -1,4 +1,4 @@
-"""The testing kit as an installed app: it brings ``manage.py google_link_fake``."""
+"""The testing kit as an installed app, which adds ``manage.py google_link_fake``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.apps import AppConfig
 
 
 class TestingConfig(AppConfig):
-    """The app."""
+    """The app configuration of the testing kit."""
 
     name = "django_google_link.testing"
     label = "google_link_testing"

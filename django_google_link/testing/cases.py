@@ -1,4 +1,4 @@
-"""Tests in classes, as Django's own test runner likes them."""
+"""Support for Django's own test runner and others."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def running_google() -> Iterator[FakeGoogle]:
-    """Run a fake Google, with all of ``GOOGLE_LINK`` leading to it meanwhile.
+    """Run a fake Google; meanwhile all of ``GOOGLE_LINK`` leads to it.
 
-    For other test runners, and for scripts.
+    For scripts and test runners other than pytest and Django's.
     """
-    # It may have the port of a Google that has stopped.
+    # It may have the same port as an earlier fake Google.
     forget_published()
     forget_metadata()
     forget_failures()
@@ -39,30 +39,30 @@ def running_google() -> Iterator[FakeGoogle]:
 
 
 class FakeGoogleMixin:
-    """Gives each test of a ``django.test.TestCase`` a Google of its own::
+    """Gives each test of a ``django.test.TestCase`` its own fake Google::
 
         class AgendaTests(FakeGoogleMixin, TestCase):
             def test_agenda(self):
                 self.link_google_account(self.anna, scopes=[CALENDAR])
                 self.fake_google.answer("/calendar/v3/calendars/primary/events", {"items": []})
 
-    It stands before ``TestCase``; a ``setUp`` of one's own calls ``super().setUp()`` first.
+    Put it before ``TestCase``; a ``setUp()`` of your own calls ``super().setUp()`` first.
     """
 
     _google: FakeGoogle | None = None
 
     @property
     def fake_google(self) -> FakeGoogle:
-        """The Google of the test that runs."""
+        """The fake Google of the current test."""
         if self._google is None:
             raise FakeGoogleError(
-                "This Google has not been started: name FakeGoogleMixin before TestCase, and call "
-                "super().setUp() first."
+                "This FakeGoogle has not been started: put FakeGoogleMixin before TestCase, and "
+                "call super().setUp() first."
             )
         return self._google
 
     def setUp(self) -> None:
-        """Start it."""
+        """Start the fake Google."""
         super().setUp()  # type: ignore[misc]
         self._google = self.enterContext(running_google())  # type: ignore[attr-defined]
 

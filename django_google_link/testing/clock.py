@@ -1,4 +1,4 @@
-"""Time that passes at once."""
+"""Moves time in tests."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from .provider import clock as provider_clock
 
 @contextmanager
 def travel(**by: float) -> Iterator[None]:
-    """Let time pass for the app and for every ``FakeGoogle`` of this process::
+    """Move time for the app and for every ``FakeGoogle`` of this process::
 
         with travel(hours=1, minutes=1):
             ...  # The access token has expired.
 
-    It goes on from there, and is back afterwards. Django's own clocks (sessions, signatures),
-    Google's libraries and other processes do not move; libraries that move those too, such as
-    freezegun and time-machine, move this one with them. A ``FakeGoogle`` whose ``now`` was set
-    keeps to that.
+    Time continues from there, and is moved back afterwards. Django's own clocks (sessions,
+    signatures), Google's libraries and other processes are not affected. Libraries that move those
+    too, such as freezegun and time-machine, also move the app's time. A ``FakeGoogle`` whose
+    ``now`` was set is not affected.
 
     Args:
-        by: the arguments of ``datetime.timedelta``; negative ones go back.
+        by: the arguments of ``datetime.timedelta``; negative ones move time back.
     """
     step = timedelta(**by)
     _move_clocks(step)

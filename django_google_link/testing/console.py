@@ -1,4 +1,4 @@
-"""What is set up at Google beforehand: users and clients."""
+"""What has to be set up at Google in advance: users, clients and service accounts."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from .provider.service_accounts import FakeServiceAccount
 
 
 class Console(Behaviour):
-    """The part of ``FakeGoogle`` that registers, as Google's console does.
+    """The part of ``FakeGoogle`` that registers users and clients, like Google's console.
 
     Attributes:
-        client: the client that is meant wherever none is named.
+        client: the client that is used if none is named.
     """
 
     def __init__(self) -> None:
@@ -53,14 +53,14 @@ class Console(Behaviour):
         hosted_domain: str | None = None,
         email_verified: bool = True,
     ) -> FakeUser:
-        """Open a Google account.
+        """Add a Google account.
 
         Args:
-            email: the address.
-            sub: the lasting id; made up if not given.
+            email: the e-mail address.
+            sub: the subject; random by default.
             name: the full name.
             picture: the URL of the profile picture.
-            hosted_domain: the Workspace domain, sent as ``hd``.
+            hosted_domain: the Google Workspace domain, sent as ``hd``.
             email_verified: the claim of this name.
 
         Raises:
@@ -79,7 +79,7 @@ class Console(Behaviour):
         return user
 
     def user_with(self, email: str) -> FakeUser:
-        """Return the account with this address, which is opened if there is none."""
+        """Return the account with this e-mail address. Add it if it does not exist."""
         with self._provider.lock:
             user = self._provider.directory.find_user(email)
             if user is None:
@@ -88,7 +88,7 @@ class Console(Behaviour):
         return user
 
     def remove_user(self, user: FakeUser) -> None:
-        """Close a Google account: its grants end, and another may be opened at its address."""
+        """Delete a Google account, with its grants. Its address can be used again."""
         with self._provider.lock:
             self._provider.remove_user(user)
 
@@ -101,7 +101,7 @@ class Console(Behaviour):
         with self._provider.lock:
             client = self._provider.directory.clients.get(client_id)
         if client is None:
-            raise FakeGoogleError(f"No client has the id {client_id!r} here.")
+            raise FakeGoogleError(f"There is no client with the id {client_id!r}.")
         return client
 
     def add_client(
@@ -113,16 +113,16 @@ class Console(Behaviour):
         type: ClientType = "web",
         project: str | None = None,
     ) -> FakeClient:
-        """Register a client, as in Google's console. What is not given is made up.
+        """Register a client, as in Google's console.
 
         Args:
-            client_id: as it should be.
-            client_secret: as it should be.
-            redirect_uris: where the user may be sent back to, exactly.
+            client_id: the client id; random by default.
+            client_secret: the client secret; random by default.
+            redirect_uris: the redirect URIs, which are compared exactly.
             type: ``"web"``, or ``"installed"`` for programs that listen on any loopback port.
-            project: the number of the project, for a client id that is made up:
-                ``google.client.project`` makes a client that shares the first one's grants. By
-                default the client is of a project of its own.
+            project: the number of the client's project, if the client id is random. With
+                ``google.client.project``, the client shares the grants of the first one. By default
+                the client has a project of its own.
 
         Raises:
             ValueError: if another client has this id.
@@ -144,16 +144,16 @@ class Console(Behaviour):
         delegated_scopes: Iterable[str] = (),
         impersonators: Iterable[FakeServiceAccount] = (),
     ) -> FakeServiceAccount:
-        """Make a service account with a key.
+        """Create a service account with a key.
 
         Args:
-            name: the first part of its address.
-            delegated_scopes: what it may do for every user who has a ``hosted_domain``; ``"*"``
-                is anything.
-            impersonators: the service accounts that may get tokens for this one.
+            name: the first part of its e-mail address.
+            delegated_scopes: the scopes with which it may impersonate every user who has a
+                ``hosted_domain``; ``"*"`` allows any.
+            impersonators: the service accounts that may request tokens for this one.
 
         Raises:
-            ValueError: if there is one of this name.
+            ValueError: if there is a service account with this name.
         """
         with self._provider.lock:
             accounts = self._provider.directory.service_accounts
@@ -170,11 +170,11 @@ class Console(Behaviour):
         return account
 
     def service_account_info(self, account: FakeServiceAccount) -> dict[str, Any]:
-        """Return the content of the key file that Google's console lets one download."""
+        """Return the content of the key file that Google's console offers for download."""
         return account.info(self.url + PATHS["token"])
 
     def client_settings(self, client: FakeClient | None = None) -> dict[str, Any]:
-        """Return the settings of a client, ready for ``GOOGLE_LINK["CLIENTS"]``."""
+        """Return the settings of a client, for ``GOOGLE_LINK["CLIENTS"]``."""
         client = client or self.client
         settings = {
             "CLIENT_ID": client.client_id,
@@ -202,11 +202,11 @@ class Console(Behaviour):
     def client_secrets(
         self, client: FakeClient | None = None, type: ClientType | None = None
     ) -> dict[str, Any]:
-        """Return the content of the file that Google's console lets one download.
+        """Return the content of the secrets file that Google's console offers for download.
 
         Args:
-            client: the client, if not the default one.
-            type: the file's only key; the client's own type if not given.
+            client: the client; by default the first one.
+            type: the single key of the file; by default the client's type.
         """
         client = client or self.client
         content = {

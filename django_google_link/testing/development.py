@@ -1,4 +1,4 @@
-"""Settings that lead to a fake Google beside ``runserver``. Settings import it: no extra yet."""
+"""Settings for a fake Google during development. Project settings import it, without the extra."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ELSEWHERE = frozenset({"CLIENT_SECRETS_FILE", "REDIRECT_URI"})
 
 
 def fake_google_settings(google_link: Mapping[str, Any], *, port: int = DEFAULT_PORT) -> Any:
-    """Return ``GOOGLE_LINK`` with every client of Google's at ``manage.py google_link_fake``.
+    """Return ``GOOGLE_LINK`` with all clients of Google's led to ``manage.py google_link_fake``.
 
     For development only, at the end of the settings::
 
@@ -26,12 +26,12 @@ def fake_google_settings(google_link: Mapping[str, Any], *, port: int = DEFAULT_
             INSTALLED_APPS += ["django_google_link.testing"]
             GOOGLE_LINK = fake_google_settings(GOOGLE_LINK)
 
-    Scopes and all else stay as the project has them. Clients of other providers and service
-    accounts are left alone.
+    Other settings, such as scopes, do not change. Neither do clients of other providers and
+    service accounts.
 
     Args:
-        google_link: the setting as the project has it.
-        port: of ``google_link_fake`` on 127.0.0.1.
+        google_link: the project's setting.
+        port: the port of ``google_link_fake`` on 127.0.0.1.
     """
     clients: Mapping[str, Any] = google_link.get("CLIENTS") or {"default": {}}
     return {
@@ -54,7 +54,7 @@ def _lead_client(name: str, client: Mapping[str, Any], port: int) -> dict[str, A
 
 
 def _make_client_id(name: str, real: str) -> str:
-    """Return an id that the fake makes as well: of the same project as the real one."""
+    """Return the client id that the fake uses too, with the project number of the real one."""
     words = re.sub(r"[^a-z0-9]+", "-", name.lower())
     project = google_project_number(real)
     return f"{project}{'-' if project else ''}{words}{GOOGLE_CLIENT_ID_SUFFIX}"

@@ -1,4 +1,4 @@
-"""FakeGoogle: the whole of it."""
+"""``FakeGoogle``, assembled from its parts."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _MANY_REDIRECTS = 20
 
 
 class FakeGoogle(TokenControls, SecurityEvents, Traffic):
-    """An OAuth 2.0 and OpenID Connect provider on loopback, which behaves as Google does.
+    """An OAuth 2.0 and OpenID Connect provider on loopback that behaves like Google.
 
-    Browsers, ``requests`` and other processes can use it, and Python sets who its users are and
-    what goes wrong::
+    Browsers, ``requests`` and other processes can use it. Its users and its faults are set up in
+    Python::
 
         with FakeGoogle() as google:
             alice = google.add_user("alice@example.com")
@@ -39,7 +39,7 @@ class FakeGoogle(TokenControls, SecurityEvents, Traffic):
             location = google.consent(authorization_url, user=alice)
 
     Args:
-        port: where to listen on 127.0.0.1; 0 picks a free port.
+        port: the port on 127.0.0.1; 0 chooses a free one.
     """
 
     def __init__(self, port: int = 0) -> None:
@@ -64,10 +64,10 @@ class FakeGoogle(TokenControls, SecurityEvents, Traffic):
         self.stop()
 
     def start(self) -> Self:
-        """Start to serve. After ``stop()`` the port stays the same, and nothing is forgotten.
+        """Start serving. After ``stop()`` the port and all data stay the same.
 
         Raises:
-            OSError: if the port is taken.
+            OSError: if the port is in use.
         """
         if self._server is None:
             self._server = LoopbackServer(self._application, self._port)
@@ -76,7 +76,7 @@ class FakeGoogle(TokenControls, SecurityEvents, Traffic):
         return self
 
     def stop(self) -> None:
-        """Stop to serve: connections are refused from now on."""
+        """Stop serving: from now on connections are refused."""
         if self._server is not None:
             self._server.stop()
             self._server = None
@@ -89,15 +89,15 @@ class FakeGoogle(TokenControls, SecurityEvents, Traffic):
         grant: Collection[str] | None = None,
         deny: bool = False,
     ) -> str:
-        """Do what the user's browser would, and return the URL that it is sent back to.
+        """Act as the user's browser, and return the URL that it is redirected to.
 
-        Where Google asks nothing, since all is granted already, the answer is not needed.
+        If Google need not ask, since everything is granted, the answers are ignored.
 
         Args:
             authorization_url: the URL at this fake that the application redirects to.
-            user: the account to choose; if not given, the one that the page preselects.
-            grant: the scopes to leave ticked; if not given, all.
-            deny: press Cancel.
+            user: the account to choose; by default the one that the page preselects.
+            grant: the scopes to leave ticked; by default all.
+            deny: whether to press Cancel.
 
         Raises:
             FakeGoogleError: with the text of the error page, if one is shown; if the page does not
@@ -105,7 +105,7 @@ class FakeGoogle(TokenControls, SecurityEvents, Traffic):
         """
         if not authorization_url.startswith(f"{self.url}/"):
             raise FakeGoogleError(
-                f"Not a URL of this fake: {authorization_url}. "
+                f"This is not a URL of this FakeGoogle: {authorization_url}. "
                 "Follow the redirects of your own site first."
             )
         prepared, self._next_answer = self._next_answer, Answer()
@@ -124,9 +124,9 @@ class FakeGoogle(TokenControls, SecurityEvents, Traffic):
         grant: Collection[str] | None = None,
         deny: bool = False,
     ) -> dict[str, str]:
-        """Do what a front end and its user would with a link that ``POST links/`` has given.
+        """Act as a front end and its user, for a link that ``POST links/`` has returned.
 
-        They go to Google in whatever mode it is, and what comes back is returned as the content of
+        They visit Google in the mode of the link. The response is returned as data for
         ``POST links/complete/``::
 
             link = client.post("/google/api/links/", {}, content_type="application/json").json()
@@ -134,14 +134,14 @@ class FakeGoogle(TokenControls, SecurityEvents, Traffic):
             client.post("/google/api/links/complete/", answer, content_type="application/json")
 
         Args:
-            link: as it was given.
-            user: the account to choose; if not given, the one that is preselected.
-            grant: the scopes to leave ticked; if not given, all.
-            deny: press Cancel.
+            link: the link.
+            user: the account to choose; by default the one that is preselected.
+            grant: the scopes to leave ticked; by default all.
+            deny: whether to press Cancel.
 
         Raises:
-            FakeGoogleError: as :meth:`consent`; also for a mobile app whose user is not named
-                where there are several.
+            FakeGoogleError: as :meth:`consent`; also in the mode ``mobile`` if there are several
+                accounts and ``user`` is not given.
         """
         if link["mode"] == "mobile":
             return self._answer_mobile_link(link, user=user, grant=grant, deny=deny)
@@ -151,10 +151,10 @@ class FakeGoogle(TokenControls, SecurityEvents, Traffic):
         return {**dict(parse_qsl(query)), "ticket": link["ticket"], "redirect_uri": address}
 
     def _write_script_url(self, link: Mapping[str, Any]) -> str:
-        """Return where Google's script opens its popup."""
+        """Return the URL that Google's script opens in its popup."""
         client = self.client_with(link["client_id"])
         origin = link["redirect_uri"]
-        if not origin.startswith("http"):  # It is exchanged with "postmessage".
+        if not origin.startswith("http"):  # The redirect URI of the token request is "postmessage".
             origin = next(iter(client.javascript_origins), "http://localhost")
         params = {
             "client_id": client.client_id,
@@ -181,7 +181,7 @@ class FakeGoogle(TokenControls, SecurityEvents, Traffic):
         with self._provider.lock:
             users = self._provider.directory.users_in(link["hd"])
         if user is None and len(users) != 1:
-            raise FakeGoogleError("Several accounts, or none: pass user=.")
+            raise FakeGoogleError("There are several accounts, or none: pass user=.")
         asked = normalize_scopes(link["scope"].split())
         kept = asked if grant is None else [*IDENTITY, *normalize_scopes(grant)]
         code = self.server_auth_code(
@@ -193,27 +193,27 @@ class FakeGoogle(TokenControls, SecurityEvents, Traffic):
         return {"ticket": link["ticket"], "code": code}
 
     def deny(self) -> None:
-        """Let the next ``consent()`` press Cancel."""
+        """Make the next ``consent()`` press Cancel."""
         self._next_answer = Answer(deny=True)
 
     def grant_only(self, *scopes: str) -> None:
-        """Let the next ``consent()`` leave only these scopes ticked."""
+        """Make the next ``consent()`` leave only these scopes ticked."""
         self._next_answer = Answer(grant=scopes)
 
     def browse(
         self, client: Client, path: str, *, user: FakeUser | None = None, **extra: Any
     ) -> HttpResponse:
-        """Visit a page as a browser does: to Google if it must, through consent, and back.
+        """Visit a page as a browser does, including redirects to Google, consent and back.
 
         Args:
             client: Django's test client.
-            path: of the page.
-            user: the account to choose; if not given, the one that the page has preselected.
-            extra: for ``client.get``: ``headers``, ``secure`` and the like; parameters are of the
-                first request alone.
+            path: the path of the page.
+            user: the account to choose; by default the one that the page preselects.
+            extra: arguments of ``client.get()``, such as ``headers`` and ``secure``; query
+                parameters are only sent with the first request.
 
         Raises:
-            FakeGoogleError: as :meth:`consent`, if the page never comes, and if it leads to
+            FakeGoogleError: as :meth:`consent`; also if the redirects do not end, or lead to
                 another site.
         """
         response: Any = client.get(path, **{**extra, "follow": False})
@@ -231,7 +231,7 @@ class FakeGoogle(TokenControls, SecurityEvents, Traffic):
                 raise FakeGoogleError(f"{here} leads to another site: {url}")
             path = urlunsplit(("", "", *there[2:]))
             response = client.get(path, **{**extra, "secure": there.scheme == "https"})
-        raise FakeGoogleError(f"{path} redirects for ever.")
+        raise FakeGoogleError(f"{path} redirects endlessly.")
 
     def answer(
         self,
@@ -241,40 +241,40 @@ class FakeGoogle(TokenControls, SecurityEvents, Traffic):
         method: str = "GET",
         scopes: Sequence[str] = (),
     ) -> None:
-        """Let an API method answer this to everybody with a live access token.
+        """Set the response of an API method to requests with a valid access token.
 
-        What was asked is in ``requests_to(path)``. For more than one answer see :meth:`route`.
+        The requests are in ``requests_to(path)``. For varying responses see :meth:`route`.
 
         Args:
-            path: such as ``"/calendar/v3/calendars/primary/events"``.
-            answer: sent as JSON.
+            path: the path, such as ``"/calendar/v3/calendars/primary/events"``.
+            answer: the data to send as JSON.
             method: the HTTP method.
-            scopes: any one of these is needed; none means that any token is enough.
+            scopes: any one of these scopes is required; if empty, any token is accepted.
         """
         self.route(path, methods=[method], scopes=scopes)(lambda request, user, **args: answer)
 
     def route(
         self, path: str, *, methods: Sequence[str] = ("GET",), scopes: Sequence[str] = ()
     ) -> Callable[[H], H]:
-        """Register an API method, which answers to those with a live access token only::
+        """Register an API method, for requests with a valid access token::
 
             @google.route("/calendar/v3/calendars/<id>/events", scopes=[CALENDAR])
             def events(request, user, id):
                 return {"items": []}
 
-        The handler gets werkzeug's ``Request``, the ``FakeUser``, and the path's arguments; it
-        returns JSON data or a werkzeug ``Response``. It runs in the server's threads.
+        The handler takes werkzeug's ``Request``, the ``FakeUser``, and the arguments in the path.
+        It returns data to send as JSON, or a werkzeug ``Response``, and runs in a server thread.
 
         Args:
-            path: in werkzeug's syntax. What was registered for it earlier is replaced.
+            path: the path, in werkzeug's syntax. It replaces a method registered for it earlier.
             methods: the HTTP methods.
-            scopes: any one of these is enough; none means that any token is.
+            scopes: any one of these scopes is required; if empty, any token is accepted.
 
         Raises:
-            ValueError: for an address in place of a path.
+            ValueError: for a URL instead of a path.
         """
         if not path.startswith("/"):
-            raise ValueError(f"The path {path!r} does not begin with a slash: leave out the host.")
+            raise ValueError(f"The path {path!r} does not begin with a slash. Omit the host.")
 
         def register(handler: H) -> H:
             for method in methods:

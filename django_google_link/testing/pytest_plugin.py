@@ -1,4 +1,4 @@
-"""Fixtures for pytest, which finds them by itself. See ``FakeGoogle`` for what they can do."""
+"""Fixtures that pytest finds automatically; see ``FakeGoogle`` for what they can do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def fake_google() -> Iterator[FakeGoogle]:
-    """A Google of this test's own, to which all of ``GOOGLE_LINK`` leads."""
+    """A fake Google for this test, to which all of ``GOOGLE_LINK`` leads."""
     from . import running_google
 
     with running_google() as google:

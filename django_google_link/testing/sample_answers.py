@@ -1,7 +1,8 @@
-"""What a fake Google beside ``runserver`` answers where nobody has said more.
+"""Sample responses of Google's APIs, for a fake Google during development.
 
-The shape is that of https://developers.google.com/workspace/calendar/api/v3/reference/events/list
-and https://developers.google.com/workspace/drive/api/reference/rest/v3/files/list.
+Their format is that of
+https://developers.google.com/workspace/calendar/api/v3/reference/events/list and
+https://developers.google.com/workspace/drive/api/reference/rest/v3/files/list.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _FILES = {
 
 
 def make_sample_answers(today: date) -> dict[str, dict[str, Any]]:
-    """Return JSON by path: some events from today on, and some files."""
+    """Return the responses by path: some events from today on, and some files."""
     events = [
         {
             "kind": "calendar#event",

@@ -1,4 +1,4 @@
-"""What Google tells of its accounts: security events, signed and sent."""
+"""Signs security events, and sends them to the site."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SecurityEvents(Console):
 
     @property
     def event_stream(self) -> dict[str, Any]:
-        """What is registered by now, with ``url``, ``events_requested`` and ``status``."""
+        """The registered stream: ``url``, ``events_requested`` and ``status``."""
         with self._provider.lock:
             return dict(vars(self._provider.stream))
 
@@ -44,25 +44,25 @@ class SecurityEvents(Console):
         foreign_key: bool = False,
         alg: str = "RS256",
     ) -> str:
-        """Return a security event token (RFC 8417), signed as Google signs.
+        """Return a security event token (RFC 8417), signed like Google's.
 
         Args:
-            event: such as ``"account-disabled"``, or the URI of any other event.
-            user: whom it is about.
-            refresh_token: which it is about, for ``"token-revoked"``.
-            algorithm: by which that is named: this one, or ``"prefix"``.
-            client: whom it is for.
-            details: further members of the event, such as ``{"reason": "hijacking"}``.
-            events: the whole claim of that name, in place of all the above but ``client``.
-            issued_at: in seconds since 1970; now if not given.
-            jti: its id; made up if not given.
+            event: the type, such as ``"account-disabled"``, or the URI of any other.
+            user: the account concerned.
+            refresh_token: the token concerned, for ``"token-revoked"``.
+            algorithm: how the token is identified: by this hash, or by ``"prefix"``.
+            client: the client in ``aud``.
+            details: additional members of the event, such as ``{"reason": "hijacking"}``.
+            events: the complete ``events`` claim; replaces all of the above except ``client``.
+            issued_at: the Unix time in seconds; by default now.
+            jti: the id; random by default.
             claims: claims to set, to any JSON value.
             remove: claims to leave out.
             header: header parameters to set, to any JSON value.
             remove_header: header parameters to leave out.
-            payload: signed in place of the claims, if given, as by ``tamper_next_id_token``.
-            foreign_key: sign with a key that is not published, under the name of one that is.
-            alg: another algorithm, as for ``tamper_next_id_token``.
+            payload: signed instead of the claims, if given; see ``tamper_next_id_token()``.
+            foreign_key: sign with a key that is not published, using the id of one that is.
+            alg: another algorithm; see ``tamper_next_id_token()``.
         """
         if events is None:
             subject = self._describe_subject(user, refresh_token, algorithm)
@@ -86,23 +86,23 @@ class SecurityEvents(Console):
         )
 
     def send_security_event(self, browser: Client, event: str = "", **options: Any) -> HttpResponse:
-        """Send a security event to the site, and return its answer: 202 if all is well.
+        """Send a security event to the site and return the response: 202 if it was accepted.
 
         Args:
             browser: Django's test client.
-            event: as for :meth:`security_event_token`, like all that follows.
-            options: as there.
+            event: as for :meth:`security_event_token`.
+            options: its other arguments.
         """
         return self.push_security_event(browser, self.security_event_token(event, **options))
 
     def push_security_event(self, browser: Client, token: str | bytes) -> HttpResponse:
-        """Send a security event token, or anything else, as Google sends one (RFC 8935).
+        """Send a security event token, or any other body, as Google sends one (RFC 8935).
 
         Args:
             browser: Django's test client.
             token: the body.
         """
-        # The fake itself serves where there is no Django.
+        # Imported late: the fake also runs without Django.
         from django.urls import reverse
 
         path = reverse("google_link:security-events")

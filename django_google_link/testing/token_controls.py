@@ -1,4 +1,4 @@
-"""What happens to grants and tokens at Google, behind the application's back."""
+"""Changes grants and tokens at the fake Google without the application's involvement."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .provider.scopes import normalize_scopes
 
 
 class TokenControls(Console):
-    """The part of ``FakeGoogle`` that gives tokens, takes them back, and tampers with them."""
+    """The part of ``FakeGoogle`` that issues and revokes tokens, and tampers with them."""
 
     def grant(
         self, user: FakeUser, scopes: Iterable[str], *, client: FakeClient | None = None
     ) -> FakeGrantTokens:
-        """Let a user grant these scopes without any flow, and return the tokens."""
+        """Grant scopes on behalf of a user, without a flow, and return the tokens."""
         client, scopes = client or self.client, normalize_scopes(scopes)
         with self._provider.lock:
             grants = self._provider.grants
@@ -43,16 +43,16 @@ class TokenControls(Console):
         client: FakeClient | None = None,
         force_refresh_token: bool = False,
     ) -> str:
-        """Return the code that Google's SDK on a phone hands to an app for its server.
+        """Return the code that Google's SDK on a phone passes to an app for its server.
 
-        It is exchanged with an empty redirect URI, and without PKCE and nonce. Only the first one
-        brings a refresh token.
+        It is exchanged with an empty redirect URI, without PKCE and nonce. Only the first one
+        results in a refresh token.
 
         Args:
-            user: who has granted it.
-            scopes: all that was granted, with who the account is.
-            client: the *web* client, whose id the app names; the default one if not given.
-            force_refresh_token: as Android's ``forceCodeForRefreshToken`` asks for.
+            user: the user who has granted the scopes.
+            scopes: the granted scopes, including identity scopes.
+            client: the *web* client whose id the app uses; by default the first one.
+            force_refresh_token: the effect of Android's ``forceCodeForRefreshToken``.
         """
         client, scopes = client or self.client, normalize_scopes(scopes)
         with self._provider.lock:
@@ -72,13 +72,13 @@ class TokenControls(Console):
     def granted_scopes(
         self, user: FakeUser, client: FakeClient | None = None
     ) -> frozenset[str] | None:
-        """Return what the user has granted to the client's project, or ``None`` without a grant."""
+        """Return the scopes granted to the client's project, or ``None`` without a grant."""
         with self._provider.lock:
             scopes = self._provider.grants.scopes(user, client or self.client)
         return None if scopes is None else frozenset(scopes)
 
     def revoke(self, user: FakeUser, client: FakeClient | None = None) -> None:
-        """Let the user take back the grant, as at https://myaccount.google.com/connections.
+        """Revoke a grant as the user can at https://myaccount.google.com/connections.
 
         It ends for every client of the project.
         """
@@ -88,21 +88,21 @@ class TokenControls(Console):
     def set_scopes(
         self, user: FakeUser, scopes: Iterable[str], client: FakeClient | None = None
     ) -> None:
-        """Change the scopes of a grant and of its tokens, as when an administrator cuts them.
+        """Change the scopes of a grant and its tokens, as an administrator can.
 
-        Tokens of the project's other clients keep what is left of their scopes.
+        Tokens of the project's other clients keep those of their scopes that remain.
 
         Raises:
-            FakeGoogleError: if the user has granted nothing to this client.
+            FakeGoogleError: if the user has no grant for this client.
         """
         client, scopes = client or self.client, normalize_scopes(scopes)
         with self._provider.lock:
             if self._provider.grants.scopes(user, client) is None:
-                raise FakeGoogleError(f"{user.email} has granted nothing to this client.")
+                raise FakeGoogleError(f"{user.email} has no grant for this client.")
             self._provider.grants.replace(user, client, scopes)
 
     def expire_access_tokens(self, user: FakeUser | None = None) -> None:
-        """Let the API refuse every access token given out so far, of this user or of all."""
+        """Invalidate all access tokens issued so far, of this user or of all users."""
         with self._provider.lock:
             self._provider.grants.drop_access_tokens(lambda token: user in (None, token.user))
 
@@ -118,24 +118,24 @@ class TokenControls(Console):
         alg: str | None = None,
         raw: str | None = None,
     ) -> None:
-        """Tamper with the next ID token, which is signed all the same.
+        """Tamper with the next ID token, which is signed nevertheless.
 
-        Several calls queue up, one for each token.
+        Several calls are queued, one for each token.
 
         Args:
             claims: claims to set, to any JSON value.
             remove: claims to leave out.
             header: header parameters to set, to any JSON value.
             remove_header: header parameters to leave out.
-            payload: signed in place of the claims, if given: bytes as they are, anything else,
-                ``None`` included, as JSON.
-            foreign_key: sign with a key that is not published, under the name of one that is.
-            alg: another algorithm: ``"none"`` leaves the signature out; ``"HS256"`` takes the
-                published key for a shared secret (RFC 8725 section 2.1); or one for RSA keys.
-            raw: sent instead of any token.
+            payload: signed instead of the claims, if given: bytes unchanged, any other value,
+                including ``None``, as JSON.
+            foreign_key: sign with a key that is not published, using the id of one that is.
+            alg: another algorithm: ``"none"`` omits the signature; ``"HS256"`` uses the published
+                key as a shared secret (RFC 8725 section 2.1); or one for RSA keys.
+            raw: sent instead of a token.
 
         Raises:
-            ValueError: for an algorithm that the fake does not know.
+            ValueError: for an algorithm that the fake does not support.
         """
         if alg is not None and alg not in ALGORITHMS:
             raise ValueError(f"Unknown algorithm {alg!r}: use one of {sorted(ALGORITHMS)}.")
@@ -156,7 +156,7 @@ class TokenControls(Console):
         """Sign ID tokens with a new key from now on.
 
         Args:
-            drop_old: stop publishing the earlier keys, as when one is withdrawn.
+            drop_old: whether to stop publishing the previous keys.
         """
         with self._provider.lock:
             self._provider.keys.rotate(drop_old=drop_old)

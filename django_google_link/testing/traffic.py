@@ -1,4 +1,4 @@
-"""What goes over the wire: the faults to come, and the requests that came."""
+"""Faults of the fake Google's responses, and the requests that it has received."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .provider.recording import RecordedRequest
 
 
 class Traffic(Console):
-    """The part of ``FakeGoogle`` that fails, and that remembers."""
+    """The part of ``FakeGoogle`` that causes faults and records requests."""
 
     def fail_next(
         self,
@@ -30,20 +30,21 @@ class Traffic(Console):
         drop: bool = False,
         takes_effect: bool = False,
     ) -> None:
-        """Let the next requests to an endpoint fail. Several calls queue up.
+        """Make the next requests to an endpoint fail. Several calls are queued.
 
         Args:
-            count: how many requests.
+            count: the number of requests.
             endpoint: ``"token"``, ``"revoke"``, ``"certs"``, ``"authorize"``, ``"userinfo"``,
                 ``"discovery"``, ``"consent"``, or the path of an API request.
-            status: the HTTP status; 200 with a strange body is fine.
-            body: text and bytes are sent as they are; anything else as JSON.
-            content_type: of the body.
-            delay: seconds before the answer.
-            headers: further headers.
-            drop: close the connection, halfway through the body, or at once if there is none.
-            takes_effect: do what was asked first, so that only the answer is lost: a code is
-                spent, a refresh token replaced, a grant revoked.
+            status: the HTTP status, which may also be 200.
+            body: strings and bytes are sent unchanged, other values as JSON.
+            content_type: the content type of the body.
+            delay: the seconds before the response.
+            headers: additional headers.
+            drop: whether to close the connection halfway through the body, or immediately if there
+                is none.
+            takes_effect: whether to process the request first, so that only the response is lost:
+                a code is spent, a refresh token replaced, a grant revoked.
 
         Raises:
             ValueError: for an unknown endpoint.
@@ -74,26 +75,27 @@ class Traffic(Console):
         drop: bool = False,
         takes_effect: bool = False,
     ) -> Iterator[None]:
-        """Let every request to an endpoint fail for as long as this block lasts::
+        """Make every request to an endpoint fail within this block::
 
             with google.failing(status=503):
                 ...  # Google is down.
             with google.failing(user=alice, status=429):
-                ...  # It has enough of Alice, and serves all others.
+                ...  # Only the requests of Alice are throttled.
 
-        What :meth:`fail_next` has queued up comes first; of several blocks the inner one decides.
+        Faults queued by :meth:`fail_next` come first; of nested blocks the inner one applies.
 
         Args:
-            user: whose requests fail, by the refresh token, the code or the access token in them;
-                everybody's if not given.
-            endpoint: as for :meth:`fail_next`, like all that follows.
+            user: whose requests fail, identified by the refresh token, code or access token in
+                them; by default everybody's.
+            endpoint: as for :meth:`fail_next`, like the following arguments.
             status: the HTTP status.
-            body: text and bytes are sent as they are; anything else as JSON.
-            content_type: of the body.
-            delay: seconds before the answer.
-            headers: further headers.
-            drop: close the connection, halfway through the body, or at once if there is none.
-            takes_effect: do what was asked first.
+            body: strings and bytes are sent unchanged, other values as JSON.
+            content_type: the content type of the body.
+            delay: the seconds before the response.
+            headers: additional headers.
+            drop: whether to close the connection halfway through the body, or immediately if there
+                is none.
+            takes_effect: whether to process the request first.
 
         Raises:
             ValueError: for an unknown endpoint.
@@ -125,14 +127,14 @@ class Traffic(Console):
         status: int = 400,
         count: int = 1,
     ) -> None:
-        """Let the token endpoint answer with an error (RFC 6749 section 5.2).
+        """Make the token endpoint respond with an error (RFC 6749 section 5.2).
 
         Args:
-            error: the code, such as ``"invalid_grant"``.
+            error: the error code, such as ``"invalid_grant"``.
             description: sent as ``error_description``.
             subtype: sent as ``error_subtype``, such as ``"invalid_rapt"``.
             status: the HTTP status.
-            count: how many requests get it.
+            count: the number of requests.
         """
         body = {"error": error}
         if description:
@@ -142,14 +144,14 @@ class Traffic(Console):
         self.fail_next(count, status=status, body=body)
 
     def fail_next_authorization(self, error: str, *, description: str = "", count: int = 1) -> None:
-        """Let the next authorization requests come back with an error (RFC 6749 section 4.1.2.1).
+        """Make the next authorization requests end with an error (RFC 6749 section 4.1.2.1).
 
-        No page is shown. Several calls queue up. To press Cancel there is ``deny()``.
+        No page is shown. Several calls are queued. To press Cancel, use ``deny()``.
 
         Args:
-            error: the code, such as ``"server_error"`` or ``"temporarily_unavailable"``.
-            description: sent as ``error_description``, whatever it says.
-            count: how many requests get it.
+            error: the error code, such as ``"server_error"`` or ``"temporarily_unavailable"``.
+            description: sent as ``error_description``, unchanged.
+            count: the number of requests.
         """
         with self._provider.lock:
             errors = self._provider.authorization_errors
@@ -162,15 +164,15 @@ class Traffic(Console):
         fields: Mapping[str, Any] | None = None,
         remove: Iterable[str] = (),
     ) -> None:
-        """Change fields of the next JSON object that an endpoint answers with, with status 200.
+        """Change members of the next JSON object that an endpoint sends with status 200.
 
-        All else in it stays as it is, which makes it right for "one wrong type in one field"; for
-        another document altogether see ``fail_next(status=200, body=...)``. Several calls queue up.
+        The other members stay the same, to test a wrong type in one of them. For an entirely
+        different body use ``fail_next(status=200, body=...)``. Several calls are queued.
 
         Args:
-            endpoint: named as in ``fail_next``, such as ``"token"``, ``"certs"``, ``"userinfo"``.
-            fields: top-level fields to set, to any JSON value.
-            remove: fields to leave out.
+            endpoint: as for ``fail_next()``, such as ``"token"``, ``"certs"``, ``"userinfo"``.
+            fields: top-level members to set, to any JSON value.
+            remove: members to leave out.
 
         Raises:
             ValueError: for an unknown endpoint.
@@ -181,12 +183,12 @@ class Traffic(Console):
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """The requests so far, oldest first; at most the last 10,000."""
+        """The recorded requests, oldest first; at most the last 10,000."""
         with self._provider.lock:
             return self._provider.requests.all()
 
     def requests_to(self, endpoint: str) -> list[RecordedRequest]:
-        """Return the requests to an endpoint, named as in ``fail_next``.
+        """Return the recorded requests to an endpoint, named as for ``fail_next()``.
 
         Raises:
             ValueError: for an unknown endpoint.
@@ -195,6 +197,6 @@ class Traffic(Console):
         return [request for request in self.requests if request.path == path]
 
     def clear_requests(self) -> None:
-        """Forget the requests so far."""
+        """Delete the recorded requests."""
         with self._provider.lock:
             self._provider.requests.clear()

@@ -1,4 +1,4 @@
-"""Settings that lead to a fake Google, whatever the project's own say."""
+"""Leads the settings of a project to a fake Google."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _SOURCES = frozenset({"FILE", "IMPERSONATE", "DEFAULT_CREDENTIALS"})
 
 
 def lead_to_fake(google: FakeGoogle, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``GOOGLE_LINK`` with every client and service account at this Google.
+    """Return ``GOOGLE_LINK`` with all clients and service accounts led to this fake Google.
 
-    Scopes, names and all else stay as the project has them; the encryption key is one of
-    this run, so that neither a secrets file nor the environment has to be there. Clients whose
-    ``CLIENT_ID`` is of the same Google Cloud project are of the same project here.
+    Other settings, such as names and scopes, do not change. The encryption key is a new one, so
+    that neither a secrets file nor an environment variable is needed. Clients whose ``CLIENT_ID``
+    is of the same Google Cloud project share a project at the fake too.
 
     Args:
-        google: has been started.
-        settings: ``GOOGLE_LINK`` as the project has it.
+        google: the fake Google, which has been started.
+        settings: the project's ``GOOGLE_LINK``.
     """
     clients = settings.get("CLIENTS") or {"default": {}}
     accounts = settings.get("SERVICE_ACCOUNTS") or {}
@@ -63,7 +63,7 @@ def _lead_client(
     fake.redirect_uris += [*_find_callbacks(name), *client.get("FRONT_END_REDIRECT_URIS", ())]
     fake.javascript_origins += client.get("FRONT_END_ORIGINS", ())
     if is_of_another_provider(client):
-        # It has a callback of its own, and none of what Google alone does.
+        # It has its own callback, and none of the features that only Google has.
         _play_other_provider(fake, client)
     kept = {key: value for key, value in client.items() if key not in _CREDENTIALS}
     led = {**kept, **google.client_settings(fake)}
@@ -74,7 +74,7 @@ def _lead_client(
 
 
 def _play_other_provider(fake: FakeClient, client: Mapping[str, Any]) -> None:
-    """Let a client be served as by the provider that its settings describe."""
+    """Make the fake treat a client like the provider that its settings describe."""
     fake.is_googles = False
     fake.speaks_openid = client.get("IDENTITY", "id_token") == "id_token"
     fake.authentication = client.get("TOKEN_ENDPOINT_AUTH_METHOD") or "any"
@@ -84,7 +84,7 @@ def _play_other_provider(fake: FakeClient, client: Mapping[str, Any]) -> None:
 
 
 def _find_callbacks(name: str) -> list[str]:
-    """Return the callbacks of Google, and of another provider's client with this name."""
+    """Return the callback URLs for Google and for another provider's client of this name."""
     try:
         return [
             f"http://testserver{reverse('google_link:callback', args=args)}"
@@ -95,7 +95,7 @@ def _find_callbacks(name: str) -> list[str]:
 
 
 def _lead_service_account(google: FakeGoogle, account: Mapping[str, Any]) -> dict[str, Any]:
-    # A name that no other test has had: access tokens outlive a test in the cache.
+    # A unique name for each test, since access tokens in the cache outlive a test.
     fake = google.add_service_account(f"robot-{secrets.token_hex(4)}")
     if account.get("SUBJECTS"):
         fake.delegated_scopes = ["*"]

@@ -1,4 +1,4 @@
-"""The pages of the app, and the address to which Google sends security events."""
+"""The app's pages, and the receiver of Google's security events."""
 
 from .accounts import accounts, label, make_default, unlink
 from .linking import authorize, callback, failed

@@ -1,4 +1,4 @@
-"""The page on which users look after their links."""
+"""The page on which users manage their linked accounts, and its forms."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from ..web.responses import describe
 from . import pages
 from .page import page
 
-#: Where Google's users see, and end, what they have given to sites.
+#: Where users see, and can revoke, the access of sites to their Google Account.
 _GOOGLE_CONNECTIONS = "https://myaccount.google.com/connections"
 
 
 class _LabelField(forms.CharField):
     def to_python(self, value: Any) -> str:
-        """Keep what can be seen."""
+        """Remove invisible characters."""
         return clean_label(super().to_python(value) or "")
 
 
@@ -42,7 +42,7 @@ _LabelForm = forms.modelform_factory(
 
 @page("GET", "HEAD")
 def accounts(request: HttpRequest) -> HttpResponse:
-    """Show what is linked and what was granted."""
+    """Show the user's linked accounts and the scopes that they have granted."""
     linked = list(GoogleAccount.objects.for_user(request.user))
     following = _keep_if_safe(request.GET.get("next", ""), request)
     provider = name_provider_of(client_name(request))
@@ -60,7 +60,7 @@ def accounts(request: HttpRequest) -> HttpResponse:
 
 
 def own_account(view: Callable[[HttpRequest, GoogleAccount], HttpResponse]) -> Any:
-    """Hand a page the account that its address names, if this user has linked it."""
+    """Pass a view the account with the id in its URL, if this user has linked it."""
 
     @wraps(view)
     def wrapper(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
@@ -73,7 +73,7 @@ def own_account(view: Callable[[HttpRequest, GoogleAccount], HttpResponse]) -> A
 @page("GET", "HEAD", "POST")
 @own_account
 def label(request: HttpRequest, account: GoogleAccount) -> HttpResponse:
-    """Let users call an account what they like, to tell it from their others."""
+    """Let users label an account, to tell it from their others."""
     before = account.label
     form = _LabelForm(request.POST if request.method == "POST" else None, instance=account)
     if not form.is_valid():
@@ -87,8 +87,8 @@ def label(request: HttpRequest, account: GoogleAccount) -> HttpResponse:
 @page("GET", "HEAD", "POST")
 @own_account
 def unlink(request: HttpRequest, account: GoogleAccount) -> HttpResponse:
-    """Ask before unlinking, and do it on POST."""
-    # Before the question as well: whoever has answered it may have to prove who they are by GET.
+    """Ask for confirmation, and unlink the account on POST."""
+    # On GET too: reauthentication may return the user here, which loses the POST.
     if response := ask_to_reauthenticate(request):
         return response
     if request.method != "POST":
@@ -101,7 +101,7 @@ def unlink(request: HttpRequest, account: GoogleAccount) -> HttpResponse:
 @page("POST")
 @own_account
 def make_default(request: HttpRequest, account: GoogleAccount) -> HttpResponse:
-    """Make this the account that is used where none was chosen."""
+    """Make this account the default, which is used if none is chosen."""
     account.make_default()
     text = _("{account} is now your default account.")
     confirm(request, text.format(account=account.full_display_name))
@@ -132,7 +132,7 @@ def _describe_account(
     siblings = [other for other in linked if other.client == account.client]
     return {
         "account": account,
-        # Each client has a default of its own: the only one there is needs no mark.
+        # Each client has its own default: if there is only one account, it needs no mark.
         "is_marked_default": account.is_default and len(siblings) > 1,
         "scopes": describe(others),
         "authorize_url": _relink_url(request, account),
@@ -140,7 +140,7 @@ def _describe_account(
 
 
 def _relink_url(request: HttpRequest, account: GoogleAccount) -> str:
-    # A client that is gone from the settings must not take the page with it.
+    # The page has to work even if the client is no longer in the settings.
     works = account.is_active and not account.ends_soon
     if works or account.client not in conf.clients:
         return ""
@@ -156,10 +156,10 @@ def _relink_url(request: HttpRequest, account: GoogleAccount) -> str:
 def _add_url(request: HttpRequest, linked: list[GoogleAccount]) -> str:
     client = client_name(request)
     if client not in conf.clients:
-        return ""  # A site may have none that is the default: its views name theirs.
+        return ""  # There need not be a default client, if all views name theirs.
     is_linked = any(account.client == client for account in linked)
     if is_linked and get_client(client).identity == "none":
-        return ""  # A further one could not be told from it, and would take its place.
+        return ""  # A second account could not be distinguished, and would replace the first.
     return _authorize_url(request, client, add=True)
 
 
@@ -188,6 +188,6 @@ def _authorize_url(
 
 
 def _choice_required(linked: list[GoogleAccount]) -> bool:
-    """Return whether a client has several accounts, none of them the default one."""
+    """Return whether a client has several accounts, none of which is the default."""
     clients = {account.client for account in linked}
     return clients != {account.client for account in linked if account.is_default}

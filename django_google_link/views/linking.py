@@ -1,4 +1,4 @@
-"""The linking flow: off to Google, and back (RFC 6749 section 4.1)."""
+"""The linking flow: the redirect to Google, and the callback (RFC 6749 section 4.1)."""
 
 from __future__ import annotations
 
@@ -43,26 +43,26 @@ from .page import no_referrer, page, refuse_prefetch
 
 logger = logging.getLogger("django_google_link")
 
-#: What an authorization response carries besides the code: RFC 6749 section 4.1.2, RFC 9207.
+#: The other parameters of an authorization response (RFC 6749 section 4.1.2, RFC 9207).
 _RESPONSE_PARAMS = ("state", "error", "iss")
 _BOUNCED = "bounced"
 
 
-# No transaction is open while Google is asked to revoke a grant that was retired.
+# No transaction may be open while Google is asked to revoke a retired grant.
 @transaction.non_atomic_requests
 @transaction.non_atomic_requests(using=router.db_for_write(GoogleAccount))
 @page("GET")
 @refuse_prefetch
 @no_referrer
 def authorize(request: HttpRequest) -> HttpResponse:
-    """Send the user to Google, or straight on if nothing is missing."""
+    """Redirect the user to Google, or to their destination if no scope is missing."""
     try:
         wanted = _read_request(request)
     except StateError as error:
         return pages.failure(request, error)
     client = get_client(wanted.client)
     try:
-        # Without a key there is nowhere to keep what the user would bring back.
+        # Without an encryption key the tokens could not be stored.
         keyring.require_key()
         finish_retirements(request.user, client=client.name)
     except GoogleLinkError as error:
@@ -77,21 +77,21 @@ def authorize(request: HttpRequest) -> HttpResponse:
     return ask_to_reauthenticate(request) or _redirect_to_google(request, pending)
 
 
-# No transaction is open while Google is asked, and a used state stays used.
+# No transaction may be open while Google is asked, and a used state must stay used.
 @transaction.non_atomic_requests
 @transaction.non_atomic_requests(using=router.db_for_write(GoogleAccount))
-@login_not_required  # LoginRequiredMiddleware would put the code into the login page's address.
+@login_not_required  # LoginRequiredMiddleware would put the code into the URL of the login page.
 @require_http_methods(["GET"])
 @never_cache
 @refuse_prefetch
 @no_referrer
 @sensitive_variables()
 def callback(request: HttpRequest, client: str = "") -> HttpResponse:
-    """Take what Google sends back: once, for the user who asked, and nothing else.
+    """Receive an authorization response, once, for the user who requested it.
 
     Args:
-        client: the name of the client at whose own address the response has arrived; each
-            authorization server but Google has one.
+        client: the name of the client in the URL; every authorization server except Google has its
+            own callback URL.
     """
     query, code = _take_query(request)
     if not request.user.is_authenticated:
@@ -99,7 +99,7 @@ def callback(request: HttpRequest, client: str = "") -> HttpResponse:
             return _bounce_browser(request, query, code, client=client or "default")
         return redirect_to_login(reverse("google_link:accounts"))
     state, user = query.get("state", ""), str(request.user.pk)
-    # A repeat leaves the session alone: what the first one writes there must not be overwritten.
+    # A repeated request leaves the session alone, since the first one may be writing to it.
     if not holds_pending(request.session, state) or not spend_state(state, owner=user):
         return _follow_first(request, state)
     location = ""
@@ -118,26 +118,26 @@ def callback(request: HttpRequest, client: str = "") -> HttpResponse:
 @never_cache
 @no_referrer
 def failed(request: HttpRequest) -> HttpResponse:
-    """Say that an authorization response was of no use, at an address without its code."""
+    """Show that an authorization response was rejected, at a URL without its code."""
     return pages.failure(request, StateError())
 
 
 def _take_pending(request: HttpRequest, state: str, client: str) -> PendingAuthorization:
-    """Return what was remembered of this authorization, for one exchange.
+    """Return the pending authorization of an authorization response.
 
     Raises:
-        StateError: when it must not be used.
+        StateError: if it must not be used.
     """
     pending = pop_pending(request.session, state, user=str(request.user.pk))
-    # Each authorization server has an address of its own: what arrives elsewhere was sent by
-    # another one than was asked (RFC 9700 section 4.4).
+    # Each authorization server has its own callback URL: a response received at another one is
+    # from another server (RFC 9700 section 4.4).
     if get_client(pending.client).callback_args != ((client,) if client else ()):
-        raise StateError("The answer arrived at another authorization server's address.")
+        raise StateError("The response was received at another authorization server's callback.")
     return pending
 
 
 def _follow_first(request: HttpRequest, state: str) -> HttpResponse:
-    """Lead a repeat to where the first one led: browsers ask twice, and users click twice."""
+    """Redirect a repeated request like the first one: browsers retry, and users click twice."""
     location = await_location(state, owner=str(request.user.pk))
     if location:
         return HttpResponseRedirect(location)
@@ -145,7 +145,7 @@ def _follow_first(request: HttpRequest, state: str) -> HttpResponse:
 
 
 def _fail_state(error: StateError) -> HttpResponse:
-    """Leave the address, in which a code may stand that has not been used."""
+    """Redirect to a URL without the code, which may not have been used."""
     logger.warning("An authorization response was rejected: %s", error)
     return HttpResponseRedirect(reverse("google_link:failed"))
 
@@ -157,7 +157,7 @@ def _complete_linking(
     try:
         outcome = complete_authorization(request.user, pending, query, code, request=request)
     except StateError:
-        raise  # What came was not for this authorization: its code may still be of use to somebody.
+        raise  # The response was not for this authorization: its code may still be usable.
     except GoogleLinkError as error:
         return _explain_failure(request, pending, error)
     if isinstance(outcome, PendingAuthorization):
@@ -181,12 +181,12 @@ def _confirm_link(request: HttpRequest, account: GoogleAccount) -> None:
 def _explain_failure(
     request: HttpRequest, pending: PendingAuthorization, error: GoogleLinkError
 ) -> HttpResponse:
-    """Return the page for what went wrong, with a way to try the same again."""
+    """Return the error page, with a link for another attempt."""
     try_url, client = _make_retry_url(request, pending), pending.client
     match error:
         case AuthorizationDeniedError(is_users=True):
-            # Only what the user has refused is not asked again by itself. Nothing was linked,
-            # whatever was asked.
+            # Only scopes that the user has declined are not requested again automatically. The
+            # user declined everything that was requested.
             asked = (*IDENTITY_SCOPES, *pending.scopes)
             remember_outcome(request.session, pending.client, asked=asked, granted=())
             return pages.denied(request, pending, try_url=try_url)
@@ -212,7 +212,7 @@ def _came_without_cookie(request: HttpRequest) -> bool:
 def _bounce_browser(
     request: HttpRequest, query: dict[str, str], code: Secret, *, client: str
 ) -> HttpResponse:
-    """Have the browser come again, from a page of ours: then a strict cookie comes along."""
+    """Make the browser repeat the request from a page of this site, which sends strict cookies."""
     known = {name: query[name] for name in _RESPONSE_PARAMS if name in query}
     if code:
         known["code"] = code.reveal()
@@ -221,13 +221,13 @@ def _bounce_browser(
 
 
 def _take_query(request: HttpRequest) -> tuple[dict[str, str], Secret]:
-    """Take the query out of the request, so that no log and no error report repeats the code."""
-    # None may be given more than once (RFC 6749 section 3.1): one that is means nothing known.
+    """Remove the query from the request, so that no log or error report contains the code."""
+    # A parameter must not be repeated (RFC 6749 section 3.1): joined values match nothing.
     query = {name: " ".join(map(str, values)) for name, values in request.GET.lists()}
     code = Secret(query.pop("code", ""))
     request.GET = QueryDict()
     request.META["QUERY_STRING"] = ""
-    # Servers read their own of these once more, for the access log.
+    # Servers use their own copies for the access log.
     for copy in ("RAW_URI", "REQUEST_URI"):
         if copy in request.META:
             request.META[copy] = request.path
@@ -255,7 +255,7 @@ def _read_request(request: HttpRequest) -> AuthorizeRequest:
 def _send_to_host(
     request: HttpRequest, host: str, redirect_uri: str, wanted: AuthorizeRequest
 ) -> HttpResponse:
-    """Tell a user by which name of this site linking can be done."""
+    """Tell the user which host of this site to use for linking."""
     logger.warning(
         "A user at %s was not sent to %s, because the redirect URI is at %s, where the "
         "browser has another session. Redirect one host to the other, or set "
@@ -273,7 +273,7 @@ def _redirect_to_google(request: HttpRequest, pending: PendingAuthorization) -> 
     state = stash_pending(request.session, pending)
     try:
         return HttpResponseRedirect(pending.authorization_url(state))
-    except GoogleLinkError as error:  # Where its address is, only the issuer's metadata says.
+    except GoogleLinkError as error:  # The issuer's metadata may be needed for the URL.
         logger.warning("Linking through the client %r failed: %s", pending.client, error)
         try_url = _make_retry_url(request, pending)
         return pages.failure(request, error, client=pending.client, try_url=try_url)
@@ -282,7 +282,7 @@ def _redirect_to_google(request: HttpRequest, pending: PendingAuthorization) -> 
 def _make_retry_url(
     request: HttpRequest, pending: PendingAuthorization, *, account: str | None = None
 ) -> str:
-    """Return the address that starts the same again; for the given account, if another is meant."""
+    """Return the URL for the same link again, or for the account with the given ``sub``."""
     return AuthorizeRequest(
         user=pending.user,
         host=request.get_host(),

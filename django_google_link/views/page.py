@@ -1,4 +1,4 @@
-"""What every page of the app has: one stack of decorators."""
+"""The decorators that all pages of the app share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..models import ActorKind
 
 View = Callable[..., HttpResponse]
 
-#: What browsers, and the extensions that look ahead, say of a visit that nobody has made yet.
+#: The headers with which browsers and extensions mark prefetch requests.
 _PREFETCH_HEADERS = {
     "Sec-Purpose": "prefetch",
     "Purpose": "prefetch",
@@ -28,10 +28,10 @@ _PREFETCH_HEADERS = {
 
 
 def page(*methods: str) -> Callable[[View], View]:
-    """Make a page of a view: for these methods, for users who are logged in, kept by no cache.
+    """Return a decorator for pages: these methods, authenticated users only, never cached.
 
-    It is not shown in a frame, whatever the site says of others, since there a click could be
-    stolen; and its forms are protected, though the site had no such middleware.
+    A page cannot be framed, whatever the site's settings, to prevent clickjacking. Its forms have
+    CSRF protection even if the site does not use that middleware.
     """
 
     def decorate(view: View) -> View:
@@ -42,7 +42,7 @@ def page(*methods: str) -> Callable[[View], View]:
 
 
 def _as_user(view: View) -> View:
-    """Let what a page does be its user's doing, in the history."""
+    """Attribute what a page does to its user, in the history."""
 
     @wraps(view)
     def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -53,10 +53,10 @@ def _as_user(view: View) -> View:
 
 
 def refuse_prefetch(view: View) -> View:
-    """Do nothing for a browser that only guesses where its user may go next.
+    """Reject prefetch requests.
 
-    A state would be used, and others make room for one that nobody has asked for. A browser throws
-    an answer like this away, and asks once more when the user goes there:
+    Otherwise they would use a state, and store another one that no user has requested. A browser
+    discards this response, and repeats the request when the user follows the link:
     https://wicg.github.io/nav-speculation/prefetch.html#sec-purpose-header
     """
 
@@ -73,7 +73,7 @@ def refuse_prefetch(view: View) -> View:
 
 
 def no_referrer(view: View) -> View:
-    """Keep the address of this page, with the code in it, from whatever page comes next."""
+    """Hide the URL of this page, which contains the code, from the next page."""
 
     @wraps(view)
     def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:

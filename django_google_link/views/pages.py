@@ -1,4 +1,4 @@
-"""What the user is told when linking did not work out."""
+"""The error pages of the linking flow."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 def failure(
     request: HttpRequest, error: GoogleLinkError, *, client: str = "", try_url: str = ""
 ) -> HttpResponse:
-    """Say what went wrong, by the kind of error; what the provider said stays in the log."""
+    """Return the page for an error. The provider's own text is only logged."""
     status, title, text = explain_failure(error, provider=name_provider_of(client))
     return _render_error(request, status=status, title=title, text=text, try_url=try_url)
 
 
 @sensitive_variables()
 def bounce(request: HttpRequest, url: str, *, client: str) -> HttpResponse:
-    """Send the browser on from a page of ours. A redirect would still count as the provider's."""
+    """Return a page of this site that opens a URL, which a redirect would do cross-site."""
     context = {"url": url, "provider": name_provider_of(client)}
     response = render_page(request, "continue.html", context)
-    # The header needs nothing of a project's own base template.
+    # As a header, since a project may override the base template.
     response["Refresh"] = f"0;url={url}"
     return response
 
 
 def refused(request: HttpRequest, error: str, *, client: str, try_url: str) -> HttpResponse:
-    """Say that the provider sent the user back with an error."""
+    """Return the page for an error response of the provider."""
     provider = name_provider_of(client)
     return _render_error(
         request,
@@ -55,7 +55,7 @@ def refused(request: HttpRequest, error: str, *, client: str, try_url: str) -> H
 
 
 def no_refresh_token(request: HttpRequest, *, client: str, try_url: str) -> HttpResponse:
-    """Say that the provider gave no lasting access."""
+    """Return the page for a missing refresh token."""
     provider = name_provider_of(client)
     return _render_error(
         request,
@@ -67,7 +67,7 @@ def no_refresh_token(request: HttpRequest, *, client: str, try_url: str) -> Http
 
 
 def denied(request: HttpRequest, pending: PendingAuthorization, *, try_url: str) -> HttpResponse:
-    """Say that all is as before, after the user has cancelled."""
+    """Return the page after the user has denied access."""
     asked = [scope for scope in pending.scopes if scope not in IDENTITY_SCOPES]
     context = {
         "scopes": describe(asked),
@@ -80,7 +80,7 @@ def denied(request: HttpRequest, pending: PendingAuthorization, *, try_url: str)
 def other_account(
     request: HttpRequest, error: OtherAccountError, *, try_url: str, add_url: str
 ) -> HttpResponse:
-    """Offer the choice between the account that was expected and the one that came."""
+    """Return the page that offers the expected account and the one that was chosen."""
     context = {
         "expected": error.account,
         "other": error.name,
@@ -94,11 +94,11 @@ def other_account(
 
 
 def other_host(request: HttpRequest, host: str, *, client: str, url: str) -> HttpResponse:
-    """Say by which name of this site an account can be linked."""
+    """Return the page that says at which host of this site an account can be linked."""
     return _render_error(
         request,
         status=400,
-        title=_("Open this site as {host}").format(host=host),
+        title=_("Open this site at {host}").format(host=host),
         text=_(
             "{provider} would send you back to {host}, and you are not logged in there. "
             "Go there, log in, and link your account."
@@ -109,7 +109,7 @@ def other_host(request: HttpRequest, host: str, *, client: str, url: str) -> Htt
 
 
 def not_linked(request: HttpRequest) -> HttpResponse:
-    """Say that there is no such link: the same of one that was unlinked and of somebody else's."""
+    """Return the page for an account that was unlinked or is another user's."""
     return _render_error(
         request,
         status=404,

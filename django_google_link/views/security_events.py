@@ -1,4 +1,4 @@
-"""Where Google sends security events: pushed, one token a request (RFC 8935)."""
+"""The receiver of Google's security events: one token per request (RFC 8935)."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from ..oauth.security_event_token import (
 logger = logging.getLogger("django_google_link")
 
 _CONTENT_TYPE = "application/secevent+jwt"
-#: Google's have some hundred.
+#: The maximum length of a request. Google's tokens have a few hundred bytes.
 _MAX_BYTES = 65_536
-#: Seconds, after which Google may try again what failed on our side.
+#: Seconds after which Google may retry, if the error was on our side.
 _RETRY_AFTER = 60
 
 
@@ -35,10 +35,10 @@ _RETRY_AFTER = 60
 @transaction.non_atomic_requests
 @require_POST
 def security_events(request: HttpRequest) -> HttpResponse:
-    """Take a security event token, and say whether it was accepted.
+    """Receive a security event token, and respond whether it was accepted.
 
-    It has neither a session nor a user: who has sent it says its signature alone. What fails on
-    our side is a 503, so that it is delivered again.
+    There is neither a session nor a user: only the signature identifies the sender. If processing
+    fails on our side, the response is 503, so that Google delivers the token again.
     """
     try:
         if conf.security_events_url is None:
@@ -57,7 +57,7 @@ def security_events(request: HttpRequest) -> HttpResponse:
         DatabaseError,
         InterfaceError,
     ) as error:
-        # No more than its kind of a database's: it may quote what it was to store.
+        # Only the class of a database error: its message may contain the values to store.
         is_databases = isinstance(error, DatabaseError | InterfaceError)
         problem = type(error).__name__ if is_databases else error
         logger.error("A security event could not be processed: %s", problem)
@@ -69,16 +69,16 @@ def _read_body(request: HttpRequest) -> str:
     if request.content_type != _CONTENT_TYPE:
         raise RejectedTokenError("invalid_request", f"Its content type is not {_CONTENT_TYPE}.")
     try:
-        # Read to here, and no further: without a length nobody says how much there is.
+        # At most this much, since a request may have no Content-Length.
         body = request.read(_MAX_BYTES + 1)
-    except OSError:  # Whoever sends it has gone.
-        raise RejectedTokenError("invalid_request", "It was not sent to its end.") from None
+    except OSError:  # The sender has closed the connection.
+        raise RejectedTokenError("invalid_request", "It was not received completely.") from None
     if len(body) > _MAX_BYTES:
         raise RejectedTokenError("invalid_request", "It is too long.")
     try:
         return body.decode("ascii").strip()
     except UnicodeDecodeError:
-        raise RejectedTokenError("invalid_request", "It is no JSON Web Token.") from None
+        raise RejectedTokenError("invalid_request", "It is not a JSON Web Token.") from None
 
 
 def _verify_token(text: str) -> SecurityEventToken:
@@ -86,7 +86,7 @@ def _verify_token(text: str) -> SecurityEventToken:
         return verify_security_event_token(text, list_google_clients())
     except RejectedTokenError as error:
         if error.code == "invalid_audience":
-            # It may be for a client that cannot be read at present: then this says why.
+            # It may be for a client whose settings are invalid: report those instead.
             for name in conf.clients:
                 get_client(name)
         raise

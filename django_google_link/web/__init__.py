@@ -1,1 +1,1 @@
-"""What sees a request or a session."""
+"""Everything below the views that uses requests or sessions."""

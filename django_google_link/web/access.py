@@ -1,4 +1,4 @@
-"""``request.google``: what this request may do at Google, and for whom."""
+"""``GoogleAccess``, the class of ``request.google``."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ if TYPE_CHECKING:
     from ..api_clients.credentials import AccountCredentials
     from ..api_clients.httpx_auth import HttpxAuth
 
-#: Where a decorated view keeps its requirement, for ``google_link_scopes``.
+#: The attribute of a decorated view with its requirement, for ``google_link_scopes``.
 REQUIREMENT_ATTRIBUTE = "google_link_requirement"
 
 AccountChooser = Callable[[HttpRequest], Any]
 
-# Characters, of an address that goes into a link and into the session.
+# In characters: the URL is part of a link and of the session.
 _MAX_RETURN_URL = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Requirement:
-    """What a decorator was told: constants, shared by all requests of its view."""
+    """The options of a decorator: constants, shared by all requests of the view."""
 
     scopes: tuple[str, ...] | None = None
     optional_scopes: tuple[str, ...] = ()
@@ -73,7 +73,7 @@ class Requirement:
         account: AccountChooser | None = None,
         return_url: str | None = None,
     ) -> Requirement:
-        """Read the options of a decorator, once for all requests."""
+        """Return the parsed options of a decorator."""
         return cls(
             scopes=None if scopes is None else parse_scopes(scopes),
             optional_scopes=parse_scopes(optional_scopes),
@@ -84,10 +84,10 @@ class Requirement:
 
 
 class GoogleAccess:
-    """The linked Google accounts of the user of this request.
+    """The linked Google accounts of the user of a request.
 
-    Nothing is looked up before it is asked for, and the accounts are looked up once. True in a
-    boolean context when the view's requirement is met.
+    Accounts are looked up when they are first needed, and only once. True in a boolean context if
+    the view's requirement is met.
     """
 
     def __init__(self, request: HttpRequest, requirement: Requirement) -> None:
@@ -98,7 +98,7 @@ class GoogleAccess:
         return self.has_credentials()
 
     def has_credentials(self) -> bool:
-        """Return whether an account is linked, active, and has all required scopes."""
+        """Return whether an account is linked, active, and has granted all required scopes."""
         return self._problem is None
 
     @property
@@ -116,23 +116,23 @@ class GoogleAccess:
 
     @property
     def account(self) -> GoogleAccount | None:
-        """The account that is used, or would be if it were ready."""
+        """The account that is used, or would be used if it were ready."""
         return self._outcome[0]
 
     @cached_property
     def accounts(self) -> Sequence[GoogleAccount]:
-        """All accounts of this user that are linked through this client, the default one first."""
+        """All accounts of this user linked through this client, the default one first."""
         if self._user is None:
             return ()
         accounts = linked_accounts(self._user, client=self._client_name)
         if not accounts:
-            # A name that is not configured is no matter of the user's.
+            # A client that is not configured is an error of the project, not a missing link.
             get_client(self._client_name)
         return accounts
 
     @property
     def provider(self) -> str:
-        """What users call the provider, ``DISPLAY_NAME`` of the client: ``Google``."""
+        """The provider's name for users: ``DISPLAY_NAME`` of the client, such as ``Google``."""
         return name_provider_of(self._client_name)
 
     @property
@@ -147,7 +147,7 @@ class GoogleAccess:
 
     @property
     def ends_at(self) -> datetime | None:
-        """When the account's grant ends at Google; ``None`` unless it was for a limited time."""
+        """When the account's grant expires; ``None`` unless it is time-limited."""
         return self.account.ends_at if self.account else None
 
     def has_scopes(self, *scopes: str) -> bool:
@@ -155,14 +155,14 @@ class GoogleAccess:
         return self.account is not None and self.account.is_ready(*parse_scopes(scopes))
 
     def authorize_url(self, *scopes: str, return_url: str | None = None) -> str:
-        """Return our own address where linking starts.
+        """Return the URL of this site at which linking starts.
 
-        It is signed, and good for this user and for a day. An anonymous visitor gets the login
-        page, and comes back here.
+        It is signed for this user, and valid for a day. For an anonymous visitor, it is the URL of
+        the login page.
 
         Args:
-            scopes: to be asked for as well.
-            return_url: where the user goes afterwards, on this site; by default to this page.
+            scopes: scopes to request in addition to those of the view.
+            return_url: where the user goes afterwards, on this site; by default this page.
         """
         return_url = self._keep_if_safe(return_url) or self.return_url
         if self._user is None:
@@ -172,13 +172,13 @@ class GoogleAccess:
         return self._make_request(scopes, return_url=return_url).url()
 
     def link_request(self, *scopes: str) -> str:
-        """Return what :meth:`authorize_url` would be signed for, for a front end of one's own.
+        """Return a signed request for linking, for a front end of your own.
 
-        ``POST links/`` of ``django_google_link.headless`` takes it. It is empty where there is
-        nothing to start: for an anonymous visitor, and where an account has to be chosen.
+        ``POST links/`` of ``django_google_link.headless`` accepts it. It is empty for an anonymous
+        visitor, and if the user has to choose an account.
 
         Args:
-            scopes: to be asked for as well.
+            scopes: scopes to request in addition to those of the view.
         """
         if self._user is None or self.status == "account_choice_required":
             return ""
@@ -189,7 +189,7 @@ class GoogleAccess:
         """google-auth credentials of the account.
 
         Raises:
-            ConsentRequiredError: when the user must act first; which of its kinds says why.
+            ConsentRequiredError: if the user must act first; the subclass says why.
         """
         from ..api_clients.credentials import make_credentials_for
 
@@ -200,7 +200,7 @@ class GoogleAccess:
         """Return a ``requests`` session that sends the account's access token.
 
         Raises:
-            ConsentRequiredError: when the user must act first; which of its kinds says why.
+            ConsentRequiredError: if the user must act first; the subclass says why.
         """
         from ..api_clients.sessions import open_session_for
 
@@ -210,11 +210,11 @@ class GoogleAccess:
     def http(self) -> AuthorizedHttp:
         """Return an object with httplib2's interface that sends the account's access token.
 
-        For ``request.execute(http=…)`` with a service that a module builds once.
+        For ``request.execute(http=…)`` with a service that is built once per module.
 
         Raises:
-            ConsentRequiredError: when the user must act first; which of its kinds says why.
-            ImproperlyConfigured: when the extra ``api`` is not installed.
+            ConsentRequiredError: if the user must act first; the subclass says why.
+            ImproperlyConfigured: if the extra ``api`` is not installed.
         """
         from ..api_clients.authorized_http import open_http_for
 
@@ -227,8 +227,8 @@ class GoogleAccess:
         For ``Client`` and ``AsyncClient``: ``client.get(url, auth=request.google.httpx_auth())``.
 
         Raises:
-            ConsentRequiredError: when the user must act first; which of its kinds says why.
-            ImproperlyConfigured: when the extra ``httpx`` is not installed.
+            ConsentRequiredError: if the user must act first; the subclass says why.
+            ImproperlyConfigured: if the extra ``httpx`` is not installed.
         """
         from ..api_clients.httpx_auth import HttpxAuth
 
@@ -239,16 +239,16 @@ class GoogleAccess:
     def service(
         self, name: str, version: str, *, scopes: str | Iterable[str] = (), **kwargs: Any
     ) -> Resource:
-        """Return googleapiclient's client of an API, authorized for the account.
+        """Return a googleapiclient service for an API, authorized for the account.
 
         Args:
-            name: of the API, ``"calendar"``.
-            version: of the API, ``"v3"``.
-            scopes: that the call needs, besides those that the view requires.
-            kwargs: as for ``services.build_service``.
+            name: the name of the API, such as ``"calendar"``.
+            version: the version of the API, such as ``"v3"``.
+            scopes: the scopes that the call needs in addition to those of the view.
+            kwargs: those of ``services.build_service()``.
 
         Raises:
-            ConsentRequiredError: when the user must act first; which of its kinds says why.
+            ConsentRequiredError: if the user must act first; the subclass says why.
         """
         account = self._require_account()
         if scopes:
@@ -265,23 +265,23 @@ class GoogleAccess:
 
     @cached_property
     def required_scopes(self) -> tuple[str, ...]:
-        """The scopes that the view names, or else the client's."""
+        """The scopes of the view's requirement, or else those of the client."""
         scopes = self._requirement.scopes
         return self.client.scopes if scopes is None else scopes
 
     @property
     def return_url(self) -> str:
-        """The page to come back to; this one, if it can be visited with GET."""
+        """The page to which the user returns; by default this one, if its method is GET."""
         chosen = self._keep_if_safe(self._requirement.return_url)
         if chosen:
             return chosen
-        # HTMX asks for a part of the page that it names. A path may be "//evil.example".
+        # htmx requests a fragment of the page in this header. A path may be "//evil.example".
         whole_page = self._request.headers.get("HX-Current-URL")
         here = self._request.get_full_path() if self._request.method in {"GET", "HEAD"} else None
         return self._keep_if_safe(whole_page) or self._keep_if_safe(here) or default_return_url()
 
     def was_declined(self, *scopes: str) -> bool:
-        """Return whether this user has just not granted what is needed here, or these scopes."""
+        """Return whether the user has just declined what is needed here, or one of these scopes."""
         if self.status == "account_choice_required":
             return False
         if self.status in {"ready", "missing_scopes"}:
@@ -291,7 +291,7 @@ class GoogleAccess:
         session = getattr(self._request, "session", None)
         if session is not None and not read_declined(session, self._client_name).isdisjoint(needed):
             return True
-        # A front end has no session, or none in which the pages remember.
+        # Links of front ends record this in the database, not in a session.
         return (
             self._user is not None
             and self._has_front_end()
@@ -301,27 +301,27 @@ class GoogleAccess:
         )
 
     def build_absolute_uri(self, url: str) -> str:
-        """Return an address of this site as other origins have to call it."""
+        """Return the absolute URL of a path on this site."""
         return self._request.build_absolute_uri(url)
 
     def declares(self, account: GoogleAccount) -> Sequence[str]:
-        """Return the scopes that the view has named, if the account is one that it may mean."""
+        """Return the scopes that the view names, if they can apply to this account."""
         if account.client != self._client_name or not self.is_for(account.user_id):
             return ()
         return (*self.required_scopes, *self._requirement.optional_scopes)
 
     def is_for(self, user_id: Any) -> bool:
-        """Return whether this is the user of this request."""
+        """Return whether the user of this request has this id."""
         return self._user is not None and self._user.pk == user_id
 
     def looked_up_again(self, error: ConsentRequiredError) -> GoogleAccess:
-        """Return what the database says by now, about the account that a view had trouble with."""
+        """Return a new instance, read from the database, for the account that caused an error."""
         requirement, chosen = self._requirement, self._chosen
         if isinstance(error, AccountChoiceRequiredError):
             requirement, chosen = replace(requirement, scopes=(), account=None), None
         client = error.client or self._client_name
         if client != self._client_name or (error.account and error.account != self.account):
-            # What the view requires, it requires of its own account.
+            # The requirement of the view applies to its own account only.
             requirement = replace(
                 requirement,
                 scopes=_list_lost_scopes(error.account),
@@ -335,7 +335,7 @@ class GoogleAccess:
         return again
 
     async def alook_up(self) -> None:
-        """Look up everything now, so that nothing asks the database in the event loop later."""
+        """Look everything up now, since queries are not allowed in the event loop later."""
         await sync_to_async(self._look_up)()
 
     def _look_up(self) -> None:
@@ -359,7 +359,7 @@ class GoogleAccess:
 
     @cached_property
     def _outcome(self) -> tuple[GoogleAccount | None, ConsentRequiredError | None]:
-        """Judge the account once: it, whether it is ready or not, and what is wrong."""
+        """The account, whether it is ready or not, and the error if it is not."""
         try:
             return self._choose_account(), None
         except ConsentRequiredError as problem:
@@ -381,7 +381,7 @@ class GoogleAccess:
         return require_ready(self._find_own_account(self._chosen), self.required_scopes)
 
     def _find_own_account(self, chosen: GoogleAccount | uuid.UUID | str) -> GoogleAccount:
-        """Return the user's account that a view's chooser meant; nobody else's."""
+        """Return the account that the view's ``account`` option chose, if it is this user's."""
         id = str(chosen.pk if isinstance(chosen, GoogleAccount) else chosen)
         for account in self.accounts:
             if str(account.pk) == id:
@@ -415,7 +415,7 @@ class GoogleAccess:
         url = redirect_to_login(return_url).url
         if is_safe_url(self._request, url):
             return url
-        # The login page of another site has to know which one to come back to.
+        # The login page of another site needs an absolute URL to return to.
         return redirect_to_login(self._request.build_absolute_uri(return_url)).url
 
     def _keep_if_safe(self, url: str | None) -> str | None:
@@ -424,31 +424,31 @@ class GoogleAccess:
 
 
 def _shorten(url: str) -> str:
-    """Return an address that fits into a link and a session: without its query, if that is long."""
+    """Return a URL that fits into a link and a session, without its query if it is too long."""
     if len(url) > _MAX_RETURN_URL:
         url = url.partition("?")[0]
     return url if len(url) <= _MAX_RETURN_URL else ""
 
 
 def access_for(request: HttpRequest, error: ConsentRequiredError) -> GoogleAccess:
-    """Return what there is to say of an error for which no view has named a requirement."""
+    """Return the access for an error in a view without a requirement."""
     requirement = Requirement(scopes=_list_lost_scopes(error.account), client=error.client or None)
     return GoogleAccess(request, requirement)
 
 
 def client_name(request: HttpRequest) -> str:
-    """Return the name of the client of this request, as ``CLIENT_RESOLVER`` says."""
+    """Return the name of the OAuth client for this request, according to ``CLIENT_RESOLVER``."""
     resolver = conf.client_resolver
     return resolver(request) if resolver else "default"
 
 
 def default_return_url() -> str:
-    """Return where to go when nothing else was said."""
+    """Return where users go if nothing else is specified."""
     return resolve_url(conf.redirect_url or "google_link:accounts")
 
 
 def is_safe_url(request: HttpRequest, url: str) -> bool:
-    """Return whether an address lies on this site and does not leave https."""
+    """Return whether a URL is on this site and does not downgrade https to http."""
     if any(unicodedata.category(character)[0] == "C" for character in url):
         return False
     return url_has_allowed_host_and_scheme(
@@ -457,7 +457,7 @@ def is_safe_url(request: HttpRequest, url: str) -> bool:
 
 
 def _list_lost_scopes(account: GoogleAccount | None) -> tuple[str, ...]:
-    """Return what an account should have again, if it has to be linked again."""
+    """Return the scopes to request again for an account that has to be linked again."""
     if account is None or account.is_active:
         return ()
     return tuple(scope for scope in account.granted_scopes if scope not in IDENTITY_SCOPES)

@@ -1,4 +1,4 @@
-"""The answer to a ``ConsentRequiredError``: when it is made, and in whose place it comes."""
+"""Responds to a ``ConsentRequiredError``, during a view, after it, or while rendering."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from .transactions import find_transactions, roll_back
 def answer_error(
     error: ConsentRequiredError, request: HttpRequest, access: GoogleAccess
 ) -> HttpResponse:
-    """Return the answer to an error, where no transaction of the view's is open any more.
+    """Return the response to an error, when no transaction of the view is open any more.
 
     Raises:
-        ConsentRequiredError: the same, when it is not the user of this request who can help.
+        ConsentRequiredError: the same error, if it does not concern the user of this request.
     """
     note_lost(error)
     return consent_response(request, look_again(error, access), error)
@@ -33,12 +33,12 @@ def answer_error(
 def answer_error_in_view(
     error: ConsentRequiredError, request: HttpRequest, access: GoogleAccess
 ) -> HttpResponse:
-    """Return the answer to an error inside the transaction that Django may have opened.
+    """Return the response to an error within the transaction that Django may have opened.
 
-    All that was done there is taken back, as if nobody had caught the error.
+    That transaction is rolled back, as if the error had not been caught.
 
     Raises:
-        ConsentRequiredError: the same, when it is not the user of this request who can help.
+        ConsentRequiredError: the same error, if it does not concern the user of this request.
     """
     transactions = find_transactions(request)
     if not transactions:
@@ -51,9 +51,9 @@ def answer_error_in_view(
 def guard_rendering(
     response: HttpResponseBase, request: HttpRequest, access: GoogleAccess
 ) -> HttpResponseBase:
-    """Answer an error that comes up while Django renders what the view has returned.
+    """Handle an error that is raised while Django renders the response of a view.
 
-    That is after the view, and after the transaction around it: what it has written is committed.
+    At that time the transaction around the view has been committed.
     """
     render = getattr(response, "render", None)
     if not callable(render) or getattr(response, "is_rendered", False):
@@ -64,7 +64,7 @@ def guard_rendering(
         return additions.apply(answer_error(error, request, access))
 
     def render_or_answer() -> Any:
-        vars(guarded).pop("render", None)  # A cache pickles what was rendered.
+        vars(guarded).pop("render", None)  # A cache pickles the rendered response.
         try:
             return render()
         except ConsentRequiredError as error:
@@ -83,9 +83,9 @@ def guard_rendering(
 
 
 class _AnswerAfterTransaction(SimpleTemplateResponse):
-    """An answer that is made when Django has ended the transaction around the view.
+    """A response that is made after Django has ended the transaction around the view.
 
-    It renders what looks like a template then, and sends what that returns.
+    Django renders template responses after that, and uses the response that ``render()`` returns.
     """
 
     def __init__(self, make_answer: Callable[[], HttpResponse]) -> None:
@@ -94,15 +94,15 @@ class _AnswerAfterTransaction(SimpleTemplateResponse):
         self._additions = _Additions(self)
 
     def render(self) -> Any:
-        """Return the answer."""
+        """Return the actual response."""
         return self._additions.apply(self._make_answer())
 
 
 class _Additions:
-    """What decorators add to a response after the view has returned it.
+    """Copies what other decorators add to a response after the view has returned it.
 
     Args:
-        response: as it is before that.
+        response: the response before they add to it.
     """
 
     def __init__(self, response: HttpResponseBase) -> None:
@@ -110,7 +110,7 @@ class _Additions:
         self._before = {*response.headers, *response.cookies, *vars(response)}
 
     def apply(self, answer: HttpResponse) -> HttpResponseBase:
-        """Let the answer that comes in place of the response have them too."""
+        """Copy the additions to the response that replaces the original one."""
         response, before = self._response, self._before
         for name, value in response.headers.items():
             if name == "Vary":

@@ -1,4 +1,4 @@
-"""What to tell whom, when a user has to act first."""
+"""The content of responses to users who must act first."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from django.urls import reverse
 from django.utils.http import urlencode
 
-from ..accounts.grants import mark_lost
+from ..accounts.lost_grants import mark_lost
 from ..exceptions import AccountChoiceRequiredError, GrantLostError, TokenUndecryptableError
 from ..models import Status
 
-_DETAIL = "The user has to give consent: see authorize_url, or hand in link_request."
+_DETAIL = "The user has to give consent: see authorize_url, or use link_request."
 
 if TYPE_CHECKING:
     from ..exceptions import ConsentRequiredError
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 def consent_content(
     access: GoogleAccess, error: ConsentRequiredError | None = None
 ) -> dict[str, Any]:
-    """Return what there is to tell, for a page of this site; see :func:`program_content`.
+    """Return the content for a page of this site; see :func:`program_content`.
 
     Args:
-        access: what was looked up for the request.
-        error: what the view raised, when it got as far as that.
+        access: the access of the request.
+        error: the error that the view raised, if it was called.
     """
     further = sorted(error.missing_scopes) if error else []
     return {
@@ -40,9 +40,9 @@ def consent_content(
 def program_content(
     access: GoogleAccess, error: ConsentRequiredError | None = None
 ) -> dict[str, Any]:
-    """Return what a program needs to know, in JSON's own types: it may be of another origin.
+    """Return the content for a program, as data that can be serialized as JSON.
 
-    Arguments as above.
+    URLs are absolute, since the program may have another origin. Arguments as above.
     """
     further = sorted(error.missing_scopes) if error else []
     is_choice = bool(access) and isinstance(error, AccountChoiceRequiredError)
@@ -58,37 +58,37 @@ def program_content(
 
 
 def is_declined(access: GoogleAccess, error: ConsentRequiredError | None = None) -> bool:
-    """Return whether this user has just refused what is needed here. Arguments as above."""
+    """Return whether the user has just declined what is needed here. Arguments as above."""
     if isinstance(error, AccountChoiceRequiredError):
-        return False  # Our own page asks for it, and not Google.
+        return False  # A page of this app asks for it, not Google.
     return access.was_declined(*(error.missing_scopes if error else ()))
 
 
 def note_lost(error: ConsentRequiredError) -> None:
-    """Note once more that a grant is lost, if it is that which a view has met.
+    """Record again that a grant is lost, after the transaction of the view was rolled back.
 
-    The transaction of the view's has taken back what was noted when it was found. To be called
-    when that has ended: in it, this would be taken back as well, and beside it, it would wait.
+    Call it only after that: within the transaction the record would be rolled back as well, and on
+    another connection it would wait for a lock.
     """
     if _is_lost(error) and error.account and error.account.is_active:
         mark_lost(error.account, error.reason)
 
 
 def require_owner(error: ConsentRequiredError, access: GoogleAccess) -> None:
-    """Check that it is the user of this request who can help.
+    """Check that an error concerns the user of this request.
 
     Raises:
-        ConsentRequiredError: the same, when it is another one.
+        ConsentRequiredError: the same error, if it does not.
     """
     if error.user_id is not None and not access.is_for(error.user_id):
         raise error
 
 
 def look_again(error: ConsentRequiredError, access: GoogleAccess) -> GoogleAccess:
-    """Return how things are now, with the account that a view had trouble with.
+    """Return the current access, for the account that caused an error.
 
     Raises:
-        ConsentRequiredError: the same, when it is not the user of this request who can help.
+        ConsentRequiredError: the same error, if it does not concern the user of this request.
     """
     require_owner(error, access)
     access = access.looked_up_again(error)
@@ -96,7 +96,7 @@ def look_again(error: ConsentRequiredError, access: GoogleAccess) -> GoogleAcces
         _apply_loss(error, access)
     can_choose = isinstance(error, AccountChoiceRequiredError) and len(access.accounts) > 1
     if access and access.has_scopes(*error.missing_scopes) and not can_choose:
-        # To send this user to consent would send them in a circle.
+        # Consent would change nothing: the user would be redirected in a loop.
         raise error
     return access
 
@@ -106,7 +106,7 @@ def _is_lost(error: ConsentRequiredError) -> bool:
 
 
 def _apply_loss(error: ConsentRequiredError, access: GoogleAccess) -> None:
-    """Take the grant of this error for lost, where the database does not say so yet."""
+    """Mark the grant as lost in memory, if the database does not say so yet."""
     for account in access.accounts:
         if account == error.account and account.grant_version == error.account.grant_version:
             account.status, account.status_reason = Status.NEEDS_REAUTHORIZATION, error.reason
@@ -114,6 +114,6 @@ def _apply_loss(error: ConsentRequiredError, access: GoogleAccess) -> None:
 
 def _find_url(access: GoogleAccess, error: ConsentRequiredError | None, scopes: list[str]) -> str:
     if access and isinstance(error, AccountChoiceRequiredError):
-        # The view's own requirement is met, by an account that has not what else was needed.
+        # The requirement of the view is met, but by an account that lacks something else.
         return f"{reverse('google_link:accounts')}?{urlencode({'next': access.return_url})}"
     return access.authorize_url(*scopes)

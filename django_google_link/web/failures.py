@@ -1,4 +1,4 @@
-"""What users are told when linking did not work out, on a page or by a front end."""
+"""The texts for users when linking fails, on a page or in a front end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..exceptions import (
 
 
 def explain_lack_of_refresh_token(provider: str) -> str:
-    """Say what to do where a provider gives no refresh token to a user who has linked before."""
+    """Return what users can do if the provider issues no refresh token, as they linked before."""
     return _(
         "Your account could not be linked. In the security settings of your {provider} "
         "Account, remove this site from the apps with access, and try again."
@@ -24,11 +24,11 @@ def explain_lack_of_refresh_token(provider: str) -> str:
 
 
 def explain_failure(error: GoogleLinkError, *, provider: str) -> tuple[int, str, str]:
-    """Return the HTTP status, a title and a sentence; what the provider said stays in the log.
+    """Return the HTTP status, a title and a text. The provider's own text is only logged.
 
     Args:
-        error: of the linking flow.
-        provider: what users call the provider.
+        error: an exception raised while linking.
+        provider: the provider's name for users.
     """
     match error:
         case StateError():
@@ -86,6 +86,6 @@ def _explain_unsaved(error: GoogleLinkError) -> str:
 
 def _name_domains(domains: tuple[str, ...]) -> str:
     if domains == ("*",):
-        return _("Only accounts of an organization with Google Workspace can be linked here.")
-    text = _("Only Google accounts of {domain} can be linked here.")
+        return _("Only Google Workspace accounts can be linked here.")
+    text = _("Only Google accounts at {domain} can be linked here.")
     return text.format(domain=", ".join(domains))

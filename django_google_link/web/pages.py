@@ -1,4 +1,4 @@
-"""What the pages of the app have in common: the way back to the site, and what was just done."""
+"""What the app's pages share: rendering, the link back to the site, and messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..conf.django import django_conf
 def render_page(
     request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200
 ) -> HttpResponse:
-    """Render one of the templates of the app, with what its base template shows."""
+    """Render a template of the app, with the context that its base template needs."""
     return render(
         request,
         f"django_google_link/{template}",
@@ -26,15 +26,15 @@ def render_page(
 
 
 def find_home_url() -> str:
-    """Return where the site goes on: Django's ``LOGIN_REDIRECT_URL``, or else its root."""
+    """Return the URL of the site's start page: ``LOGIN_REDIRECT_URL``, or else its root."""
     url = django_conf.login_redirect_url
     try:
         return resolve_url(url) if url else get_script_prefix()
-    except NoReverseMatch:  # Who logs in will notice it.
+    except NoReverseMatch:  # The same error appears at login.
         return get_script_prefix()
 
 
 def confirm(request: HttpRequest, text: str) -> None:
-    """Have the next page say what was done, on a site with Django's messages; else nobody does."""
+    """Add a success message for the next page, if the site uses Django's messages."""
     if apps.is_installed("django.contrib.messages"):
         messages.success(request, text, fail_silently=True)

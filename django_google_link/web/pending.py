@@ -1,4 +1,4 @@
-"""Pending authorizations: kept in the session, one for each tab, used once."""
+"""Stores pending authorizations in the session: one for each attempt, to be used once."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ SESSION_KEY = "google_link_pending"
 DECLINED_SESSION_KEY = "google_link_declined"
 MAX_PENDING = 10
 
-#: Characters of JSON. A browser drops a cookie of more than 4,096 bytes, session and all, and a
-#: third comes on top when it is encoded.
+#: In characters of JSON. Browsers drop cookies of more than 4,096 bytes, and encoding adds a third.
 _COOKIE_SPACE = 2000
 
 
 def stash_pending(session: SessionBase, pending: PendingAuthorization) -> str:
-    """Keep a pending authorization in the session.
+    """Store a pending authorization in the session.
 
-    At most ten are kept, and in a cookie as many as fit: the oldest make room.
+    At most ten are stored, and in a cookie as many as fit. The oldest ones are dropped.
 
     Returns:
-        The ``state`` to send; the session holds only its digest.
+        The ``state`` to send; the session only contains its digest.
     """
     state = secrets.token_urlsafe(32)
     entries = _read_entries(session)
@@ -45,44 +44,44 @@ def stash_pending(session: SessionBase, pending: PendingAuthorization) -> str:
 
 
 def holds_pending(session: SessionBase, state: str) -> bool:
-    """Return whether something is kept under this ``state``. Changes nothing."""
+    """Return whether a pending authorization is stored for this ``state``. Changes nothing."""
     return digest_state(state) in _read_entries(session)
 
 
 def pop_pending(session: SessionBase, state: str, *, user: str) -> PendingAuthorization:
-    """Take a pending authorization out of the session, for good.
+    """Remove a pending authorization from the session and return it.
 
-    The session is saved at once, so that the same ``state`` is gone however the request ends.
+    The session is saved immediately, so that the ``state`` cannot be used again even if the request
+    fails.
 
     Args:
-        state: from the callback.
-        user: the primary key, as text, of the user who is logged in now.
+        state: the ``state`` in the authorization response.
+        user: the primary key, as a string, of the user who is logged in.
 
     Raises:
-        StateError: when nothing is in this session, or is any more; when it has expired, or was
-            started by another user.
+        StateError: if the ``state`` is unknown, used or expired, or was created for another user.
     """
     entries = _read_entries(session)
     entry = entries.pop(digest_state(state), None)
     if entry is None:
-        raise StateError("This state is unknown in the session.")
+        raise StateError("The state is unknown in this session.")
     session[SESSION_KEY] = entries
     try:
         session.save()
     except UpdateError:
-        raise StateError("The session has ended in the meantime.") from None
+        raise StateError("The session was deleted in the meantime.") from None
     pending = _read_entry(entry)
     if pending is None:
         raise StateError("The state was created by another version of this site.")
     if pending.user != user:
-        raise StateError("Another user of this site started to link this account.")
+        raise StateError("The state was created for another user.")
     if not pending.is_live:
         raise StateError("The state has expired.")
     return pending
 
 
 def read_declined(session: SessionBase, client: str) -> frozenset[str]:
-    """Return the scopes that this user last was asked for and did not grant."""
+    """Return the scopes that this user was last asked for and did not grant."""
     by_client = session.get(DECLINED_SESSION_KEY)
     scopes = by_client.get(client) if isinstance(by_client, dict) else None
     return frozenset(scopes) if isinstance(scopes, list) else frozenset()
@@ -91,7 +90,7 @@ def read_declined(session: SessionBase, client: str) -> frozenset[str]:
 def remember_outcome(
     session: SessionBase, client: str, *, asked: Iterable[str], granted: Iterable[str]
 ) -> None:
-    """Keep which of the scopes asked for were not granted, so that nobody is asked in a loop."""
+    """Store which requested scopes were declined, so that the user is not asked in a loop."""
     before = read_declined(session, client)
     scopes = missing_scopes(before | set(asked), granted)
     if scopes != before:
@@ -101,7 +100,7 @@ def remember_outcome(
 
 
 def _keep_short(entries: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    """Return the newest entries that fit into a cookie: the last one, whatever its length."""
+    """Return the newest entries that fit into a cookie, but at least the last one."""
     last = len(entries) - 1
     while last and len(json.dumps(entries[last - 1 :])) <= _COOKIE_SPACE:
         last -= 1
@@ -114,7 +113,7 @@ def _read_entries(session: SessionBase) -> dict[str, Any]:
 
 
 def _read_entry(entry: Any) -> PendingAuthorization | None:
-    """Return what an entry holds, if this version of the code has written it."""
+    """Return the pending authorization of an entry, or ``None`` if its format is unknown."""
     if not isinstance(entry, dict) or not isinstance(entry.get("created_at"), float):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Whether it is the user: asked before an account is linked or unlinked, if the project says so."""
+"""Reauthentication before an account is linked or unlinked, if the project requires it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ..exceptions import SettingsError
 
 
 def ask_to_reauthenticate(request: HttpRequest) -> HttpResponse | None:
-    """Return what ``REAUTHENTICATION`` has to send instead; ``None`` to go on.
+    """Return the response of ``REAUTHENTICATION``, or ``None`` if the user may go on.
 
     Raises:
-        SettingsError: (an ``ImproperlyConfigured``) when the function cannot be imported, or
-            returns something else. Nobody goes on then.
+        SettingsError: (an ``ImproperlyConfigured``) if the function cannot be imported, or returns
+            something else. The user may not go on then.
     """
     ask = conf.reauthentication
     response = ask(request) if ask else None

@@ -1,4 +1,4 @@
-"""Where Google sends users back to: the one address that is registered there."""
+"""Determines the redirect URI, which has to be registered at Google."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ logger = logging.getLogger("django_google_link")
 
 
 def callback_path(client: OAuthClient) -> str:
-    """Return the path of a client's callback, the same in every language.
+    """Return the path of a client's callback, which is the same in every language.
 
-    One address is registered at Google. Inside ``i18n_patterns`` there would be one a language.
+    Within ``i18n_patterns`` it would otherwise differ, but only one is registered at Google.
     """
     with override(django_conf.language_code):
         return reverse("google_link:callback", args=client.callback_args)
 
 
 def choose_redirect_uri(request: HttpRequest, client: OAuthClient) -> str:
-    """Return our callback as Google knows it.
+    """Return the redirect URI of a client, as registered at Google.
 
     Raises:
-        SettingsError: (an ``ImproperlyConfigured``) when the secrets file does not list it.
+        SettingsError: (an ``ImproperlyConfigured``) if the secrets file does not list it.
     """
     if client.redirect_uri:
         return client.redirect_uri
@@ -45,14 +45,14 @@ def choose_redirect_uri(request: HttpRequest, client: OAuthClient) -> str:
         is_real = client.is_google and not is_loopback(client.authorization_endpoint)
         if is_real and not request.is_secure() and not is_loopback(built):
             logger.warning(
-                "Google does not accept the redirect URI %s: only https, unless on loopback. Open "
-                "the site at http://localhost; behind a proxy, set SECURE_PROXY_SSL_HEADER or the "
-                "client's REDIRECT_URI.",
+                "Google does not accept the redirect URI %s: it must be https, unless on loopback. "
+                "Open the site at http://localhost; behind a proxy, set SECURE_PROXY_SSL_HEADER or "
+                "the client's REDIRECT_URI.",
                 built,
             )
         return built
-    # Behind a proxy we may not see our own scheme and host; the file knows them. This machine is
-    # known by several names, and a developer may have opened another one.
+    # Behind a proxy the request may not have the public scheme and host, but the file has. On
+    # loopback, the developer may have used another name of this machine.
     is_local = is_loopback(built)
     listed = [
         uri
@@ -66,37 +66,38 @@ def choose_redirect_uri(request: HttpRequest, client: OAuthClient) -> str:
     if scheme == "http" and not is_local:
         raise SettingsError(
             "E018",
-            f"{built} is not among the redirect URIs of the client {client.name!r}, and cannot be: "
-            "Google takes http for this machine alone.",
-            hint=f"The file has {', '.join(client.redirect_uris)}: open the site by that address. "
-            "Behind a proxy that speaks https set SECURE_PROXY_SSL_HEADER, or REDIRECT_URI.",
+            f"{built} is not a redirect URI of the client {client.name!r}, and cannot be one: "
+            "Google accepts http on loopback only.",
+            hint=f"The file has {', '.join(client.redirect_uris)}: open the site at that address. "
+            "Behind a proxy that terminates https, set SECURE_PROXY_SSL_HEADER or REDIRECT_URI.",
         )
     raise SettingsError(
         "E018",
-        f"{built} is not among the redirect URIs of the client {client.name!r}.",
-        hint=f"The file has {', '.join(client.redirect_uris)}: open the site by that address, or "
+        f"{built} is not a redirect URI of the client {client.name!r}.",
+        hint=f"The file has {', '.join(client.redirect_uris)}: open the site at that address, or "
         "add this one in the Google console and download the file again, or set REDIRECT_URI.",
     )
 
 
 def _choose_loopback(client: OAuthClient, built: str) -> str:
-    """Return the address of a Desktop client: any on the user's own machine (RFC 8252 7.3)."""
+    """Return the redirect URI of a Desktop client: any on loopback (RFC 8252 section 7.3)."""
     if is_loopback(built):
         return built
     raise SettingsError(
         "E018",
-        f"The client {client.name!r} is a Desktop client: Google sends its users back to "
-        f"their own machine, and never to {built}.",
+        f"The client {client.name!r} is a Desktop client: Google redirects its users to their own "
+        f"machine, never to {built}.",
         hint='In the Google console, under Clients, create a client of type "Web application" with '
         "this redirect URI, and use its file.",
     )
 
 
 def find_other_host(request: HttpRequest, redirect_uri: str) -> str:
-    """Return the host at which the user would come back without a session, or nothing.
+    """Return the host of the redirect URI if the user would have no session there.
 
-    A proxy may well have another name for this site than its users have. Two names that users
-    have, with and without ``www``, or two of this machine's, are two sites to a browser.
+    Otherwise the result is empty. Behind a proxy the host of the request may differ from the public
+    one. Browsers treat names with and without ``www``, and different names of this machine, as
+    different sites.
     """
     here = urlsplit(f"//{request.get_host()}").hostname or ""
     there = urlsplit(redirect_uri)

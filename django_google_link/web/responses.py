@@ -1,4 +1,4 @@
-"""The answer to a request whose user has to act first, for each kind of caller."""
+"""The response to a request whose user must act first, for each kind of caller."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 def consent_response(
     request: HttpRequest, access: GoogleAccess, error: ConsentRequiredError | None = None
 ) -> HttpResponse:
-    """Return what this caller needs to send the user to consent.
+    """Return the response that lets this caller send the user to consent.
 
     Args:
-        access: what was looked up for the request.
-        error: what the view raised, when it got as far as that.
+        access: the access of the request.
+        error: the error that the view raised, if it was called.
     """
     response: HttpResponse
     if is_programmatic(request):
@@ -53,12 +53,12 @@ def consent_response(
 
 
 def mark_programmatic(request: HttpRequest) -> None:
-    """Note that a framework for APIs has authenticated this request, whatever its headers say."""
+    """Record that an API framework has authenticated this request, whatever its headers are."""
     setattr(request, _PROGRAM_ATTRIBUTE, True)
 
 
 def is_programmatic(request: HttpRequest) -> bool:
-    """Return whether a program sent this request, which cannot follow a redirect to Google."""
+    """Return whether the request is from a program, which cannot follow a redirect to Google."""
     headers = request.headers
     return (
         hasattr(request, _PROGRAM_ATTRIBUTE)
@@ -66,10 +66,10 @@ def is_programmatic(request: HttpRequest) -> bool:
         or headers.get("X-Requested-With") == "XMLHttpRequest"
         or headers.get("Sec-Fetch-Mode", "navigate") != "navigate"
         or (request.content_type or "").endswith(("/json", "+json"))
-        # Every browser that visits a page names HTML; Django's test client names nothing.
+        # Browsers accept HTML when they navigate; Django's test client sends no Accept header.
         or ("Accept" in headers and not any(map(_names_html, request.accepted_types)))
         or request.get_preferred_type(["text/html", "application/json"]) != "text/html"
-        # Nor does a browser send a token with a visit; behind a proxy's password it sends "Basic".
+        # Browsers send no token when they navigate, but Basic behind a password-protected proxy.
         or not headers.get("Authorization", "basic").lower().startswith(("basic", "digest"))
     )
 
@@ -88,7 +88,7 @@ def _answer_browser(
 
 
 def describe(scopes: list[str]) -> list[dict[str, str]]:
-    """Return scopes for a template: each with its description."""
+    """Return scopes with their descriptions, for a template."""
     return [{"scope": scope, "description": describe_scope(scope)} for scope in scopes]
 
 

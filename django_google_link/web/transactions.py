@@ -13,8 +13,8 @@ from django.http import HttpRequest
 def find_transactions(request: HttpRequest) -> list[BaseDatabaseWrapper]:
     """Return the connections on which Django has opened a transaction around this view.
 
-    None, where Django has not called the view itself. A transaction may be a test's all the same:
-    that of a view which is exempt is.
+    Empty if Django has not called the view itself. Exempt views are ignored, since a transaction
+    around them is a test's.
     """
     match = request.resolver_match
     if match is None:
@@ -30,14 +30,14 @@ def find_transactions(request: HttpRequest) -> list[BaseDatabaseWrapper]:
 
 
 def roll_back(transactions: Sequence[BaseDatabaseWrapper]) -> None:
-    """Let transactions end with nothing done, though the view returns a response."""
+    """Make transactions roll back, although the view returns a response."""
     for connection in transactions:
         connection.set_rollback(True)
 
 
 @contextmanager
 def reading_allowed(transactions: Sequence[BaseDatabaseWrapper]) -> Iterator[None]:
-    """Let queries through that Django refuses where a transaction is to be rolled back."""
+    """Allow queries in transactions that are marked for rollback."""
     doomed = [connection for connection in transactions if connection.needs_rollback]
     for connection in doomed:
         connection.set_rollback(False)

@@ -1,4 +1,4 @@
-"""Which scopes the views of a project require, found by walking its URLconf."""
+"""Lists the scopes that a project's views require, by walking its URLconf."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OPTIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class ViewScopes:
-    """What one view needs. ``is_known`` is false where it is decided at each request."""
+    """The scopes of a view. ``is_known`` is false if they are determined for each request."""
 
     route: str
     view: str
@@ -36,13 +36,13 @@ class ViewScopes:
 
 
 def list_view_scopes(urlconf: str | None = None) -> list[ViewScopes]:
-    """Return what each decorated view needs, in the order of the URLconf.
+    """Return the scopes that each decorated view requires, in the order of the URLconf.
 
     Args:
-        urlconf: the dotted path of a module; ``ROOT_URLCONF`` by default.
+        urlconf: the dotted path of a module; by default ``ROOT_URLCONF``.
 
     Raises:
-        SettingsError: (an ``ImproperlyConfigured``) when the client of a view cannot work.
+        SettingsError: (an ``ImproperlyConfigured``) if the client of a view is not valid.
     """
     return [
         _describe(requirement, route, view, scopes=_list_scopes(requirement))
@@ -51,10 +51,10 @@ def list_view_scopes(urlconf: str | None = None) -> list[ViewScopes]:
 
 
 def list_named_scopes(urlconf: str | None = None) -> list[ViewScopes]:
-    """Return what each decorated view names, though its client may be broken.
+    """Return the scopes that each decorated view names, even if its client is not valid.
 
     Args:
-        urlconf: as of :func:`list_view_scopes`.
+        urlconf: as for :func:`list_view_scopes`.
     """
     return [
         _describe(requirement, route, view, scopes=requirement.scopes or () if requirement else ())
@@ -63,10 +63,10 @@ def list_named_scopes(urlconf: str | None = None) -> list[ViewScopes]:
 
 
 def list_view_classes(urlconf: str | None = None) -> list[type]:
-    """Return the classes of views that read our options, in the order of the URLconf.
+    """Return the view classes that have options of this app, in the order of the URLconf.
 
     Args:
-        urlconf: the dotted path of a module; ``ROOT_URLCONF`` by default.
+        urlconf: the dotted path of a module; by default ``ROOT_URLCONF``.
     """
     classes = (
         getattr(pattern.callback, "cls", None) or getattr(pattern.callback, "view_class", None)
@@ -83,7 +83,7 @@ def _walk(urlconf: str | None) -> Iterator[tuple[str, str, Requirement | None]]:
 
 def _walk_patterns(patterns: Any, prefix: str) -> Iterator[tuple[str, URLPattern]]:
     for pattern in patterns:
-        # A regular expression is shown as what lies between its ends.
+        # A regular expression is shown without its anchors.
         route = prefix + str(pattern.pattern).removeprefix("^").removesuffix("$")
         if isinstance(pattern, URLPattern):
             yield route, pattern
@@ -105,7 +105,7 @@ def _describe(
 
 
 def _list_scopes(requirement: Requirement | None) -> tuple[str, ...]:
-    """Return what a view requires; nothing, where that is decided at each request."""
+    """Return the scopes that a view requires; empty if they are determined for each request."""
     if requirement is None:
         return ()
     if requirement.scopes is None:
@@ -114,7 +114,7 @@ def _list_scopes(requirement: Requirement | None) -> tuple[str, ...]:
 
 
 def _list_client_scopes(client: str | None) -> tuple[str, ...]:
-    """Return what a view requires that names no scopes: those of its client, or of any."""
+    """Return the scopes of the client, or of all clients if a resolver chooses one."""
     if client is None and conf.client_resolver is not None:
         return tuple(scope for name in conf.clients for scope in get_client(name).scopes)
     return get_client(client or "default").scopes
@@ -144,7 +144,7 @@ def _find_requirements(callback: Any) -> list[Requirement | None]:
 
 
 def _list_wrapped(view: Any) -> list[Any]:
-    """Return what a callable may call: whatever its decorators are like."""
+    """Return the functions that a callable may call, whatever kind of decorator it is."""
     if isinstance(view, partial):
         return [view.func, *filter(callable, view.args)]
     if ismethod(view):
@@ -157,12 +157,12 @@ def _list_wrapped(view: Any) -> list[Any]:
 
 def _read_closure(function: FunctionType) -> Iterator[Any]:
     for cell in function.__closure__ or ():
-        with suppress(ValueError):  # It is empty.
+        with suppress(ValueError):  # The cell is empty.
             yield cell.cell_contents
 
 
 def _list_methods(view_class: type) -> list[Any]:
-    """Return the methods that may be decorated, wherever they are defined."""
+    """Return the decorated methods of a class, including inherited ones."""
     methods = (getattr_static(view_class, name, None) for name in dir(view_class))
     return [
         method for method in methods if REQUIREMENT_ATTRIBUTE in getattr(method, "__dict__", {})
@@ -170,7 +170,7 @@ def _list_methods(view_class: type) -> list[Any]:
 
 
 def _read_class(view_class: type, options: Mapping[str, Any]) -> Iterator[Requirement | None]:
-    """Yield what the mixins and permissions of a class require."""
+    """Yield the requirements of a class's mixins and permissions."""
     if getattr(view_class, "reads_google_options", False):
         yield _read_options(options, view_class)
     permissions = options.get("permission_classes", getattr(view_class, "permission_classes", ()))
@@ -179,9 +179,9 @@ def _read_class(view_class: type, options: Mapping[str, Any]) -> Iterator[Requir
 
 
 def _read_options(options: Mapping[str, Any], *owners: type) -> Requirement | None:
-    """Read the options of a view from what ``as_view()`` was given, or else from its classes.
+    """Read the options of a view from the arguments of ``as_view()``, or else from its classes.
 
-    ``None`` where they are properties, which are decided at each request, or nonsense.
+    ``None`` if they are properties, which are evaluated for each request, or invalid.
     """
     found: dict[str, Any] = {}
     for key, (name, default) in _OPTIONS.items():
@@ -195,7 +195,7 @@ def _read_options(options: Mapping[str, Any], *owners: type) -> Requirement | No
 
 
 def _list_permissions(permissions: Any) -> Iterator[type]:
-    """Yield ours among the permissions of Django REST framework, combined by operators or not."""
+    """Yield the app's own permissions, including those combined by operators."""
     for permission in permissions if isinstance(permissions, list | tuple) else ():
         if getattr(permission, "reads_google_options", False):
             yield permission

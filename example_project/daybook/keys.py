@@ -1,4 +1,4 @@
-"""Keys that are made at the first start and kept out of the code."""
+"""Keys that are generated at the first start, and stored outside the code."""
 
 import base64
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def kept(path: Path, make: Callable[[], str]) -> str:
-    """Return the content of a file, which is made if need be and which only its owner can read."""
+    """Return the content of a file. If it does not exist, create it, readable only by its owner."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -1,8 +1,8 @@
 """Settings of the example.
 
-With no environment at all the site talks to the Google that ``manage.py demo`` brings along. With
-``GOOGLE_CLIENT_SECRETS_FILE`` and ``GOOGLE_LINK_ENCRYPTION_KEY`` it talks to the real one: see
-the README.
+By default, the site uses the fake Google that ``manage.py demo`` runs. With
+``GOOGLE_CLIENT_SECRETS_FILE`` and ``GOOGLE_LINK_ENCRYPTION_KEY``, it uses the real one: see the
+README.
 """
 
 import os
@@ -24,7 +24,7 @@ ROOT_URLCONF = "daybook.urls"
 WSGI_APPLICATION = "daybook.wsgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "en"
-# The site's own pages are in English; those of the app speak all of these.
+# The site's own pages are in English; those of the app are available in all of these.
 LANGUAGES = [
     ("en", "English"),
     ("de", "Deutsch"),
@@ -81,7 +81,7 @@ TEMPLATES = [
     }
 ]
 
-# The API of the single-page app: it has tokens, and the limits that every API needs.
+# The API of the single-page app, with JWTs and rate limits.
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework_simplejwt.authentication.JWTAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
@@ -94,7 +94,7 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "django_google_link.contrib.rest_framework.exception_handler",
 }
 CORS_URLS_REGEX = r"^/api/"
-# What the web server of the app sends with its pages.
+# The headers that the web server of the single-page app sends with its pages.
 APP_OPENER_POLICIES = {"/": "same-origin-allow-popups"}
 
 EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
@@ -112,7 +112,7 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
         "django.request": {"level": "ERROR"},
-        # The request line of the callback has the authorization code in it.
+        # The request line of the callback contains the authorization code.
         "django.server": {"handlers": ["nowhere"], "propagate": False},
     },
 }

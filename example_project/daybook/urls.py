@@ -1,4 +1,4 @@
-"""The addresses of the site. The app's own are under ``google/``."""
+"""The URLs of the site. Those of django-google-link are under ``google/``."""
 
 from django.conf import settings
 from django.contrib import admin

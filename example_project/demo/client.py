@@ -4,11 +4,11 @@ from typing import Any
 
 
 def client_settings(url: str) -> dict[str, Any]:
-    """Return what stands in ``GOOGLE_LINK["CLIENTS"]`` for the FakeGoogle at this address."""
+    """Return the entry in ``GOOGLE_LINK["CLIENTS"]`` for the FakeGoogle at this address."""
     return {
         "CLIENT_ID": "daybook.apps.googleusercontent.com",
         "CLIENT_SECRET": "known to the demo's own Google only",
-        # Only a fake on loopback says so.
+        # Only needed for a fake on loopback.
         "PROVIDER": "google",
         "AUTHORIZATION_ENDPOINT": f"{url}/o/oauth2/v2/auth",
         "TOKEN_ENDPOINT": f"{url}/token",

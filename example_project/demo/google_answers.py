@@ -1,6 +1,6 @@
-"""What the demo's Google answers: some APIs, three people, and what they have planned and kept.
+"""The APIs of the demo's Google, with the events, tasks and files of three users.
 
-The answers have the shape of the real ones, as far as the site and a curious reader need:
+The responses have the format of the real ones, as far as the site needs it:
 https://developers.google.com/workspace/calendar/api/v3/reference/events/list and
 https://developers.google.com/workspace/drive/api/reference/rest/v3/files/list.
 """
@@ -99,7 +99,7 @@ TASKS = {
 
 
 def add_routes(google: FakeGoogle) -> None:
-    """Let this Google answer some methods of some APIs."""
+    """Add some methods of some APIs to this Google."""
     google.route("/tasks/v1/lists/<tasklist>/tasks", scopes=TASKS_SCOPES)(tasks)
     google.route(
         "/v4/spreadsheets/<sheet>/values/<range>:append", methods=["POST"], scopes=SHEETS_SCOPES
@@ -138,7 +138,7 @@ def files(request: Request, user: FakeUser) -> dict[str, Any] | Response:
 
 
 def tasks(request: Request, user: FakeUser, tasklist: str) -> dict[str, Any]:
-    """List what is still to be done."""
+    """List the open tasks."""
     items = [{"title": title, "status": "needsAction"} for title in TASKS.get(user.email, [])]
     return {"kind": "tasks#tasks", "items": items}
 
@@ -189,7 +189,7 @@ def _file(now: datetime, kept: Kept) -> dict[str, Any]:
 
 
 def _drive_filter(query: str) -> Callable[[dict[str, Any]], bool] | None:
-    """Return what the query means, or ``None`` where this Google does not understand it."""
+    """Return what the query means, or ``None`` if this Google does not understand it."""
     text = r"'((?:[^'\\]|\\.)*)'"
     pattern = rf"(?:trashed = false|name contains {text}|mimeType = {text})(?: and |$)"
     matches = list(re.finditer(pattern, query))

@@ -1,4 +1,4 @@
-"""The demo as a process of its own, for scripts and tests. Imports nothing of the site."""
+"""Runs the demo in a separate process, for scripts and tests. Imports nothing from the site."""
 
 import os
 import re
@@ -23,7 +23,7 @@ class Demo:
     environment: dict[str, str] = field(repr=False)
 
     def manage(self, *arguments: str) -> str:
-        """Run another command of ``manage.py`` beside it, and return what it prints."""
+        """Run another command of ``manage.py`` meanwhile, and return its output."""
         command = [sys.executable, str(PROJECT / "manage.py"), *arguments]
         return subprocess.check_output(command, env=self.environment, text=True)  # noqa: S603
 

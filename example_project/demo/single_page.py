@@ -1,4 +1,4 @@
-"""The single-page app, as any web server would serve it: files, on an origin of its own."""
+"""Serves the files of the single-page app on a separate origin, as any web server would."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -36,8 +36,8 @@ def make_application(site: str) -> WhiteNoise:
             "frame-ancestors 'none'; form-action 'none'; object-src 'none'"
         )
         headers["Referrer-Policy"] = "no-referrer"
-        # The page that Google comes back to has none, unless the tests want it: with any, it would
-        # lose the page that has opened it, and would have to find it by BroadcastChannel.
+        # The page at the redirect URI has none, unless a test sets one: with a policy, it could not
+        # reach the page that opened it, and would have to use a BroadcastChannel.
         policies = settings.APP_OPENER_POLICIES
         if policy := policies.get(url):
             headers["Cross-Origin-Opener-Policy"] = policy

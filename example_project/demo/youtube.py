@@ -1,4 +1,4 @@
-"""What the demo's Google does with videos: it takes them in chunks, and keeps their size only.
+"""YouTube at the demo's Google: it accepts videos in chunks, and stores only their size.
 
 See https://developers.google.com/youtube/v3/guides/using_resumable_upload_protocol.
 """
@@ -24,7 +24,7 @@ PATH = "/upload/youtube/v3/videos"
 
 @dataclass
 class Session:
-    """A video of which some has arrived."""
+    """A video that is being uploaded."""
 
     title: str
     size: int
@@ -43,7 +43,7 @@ class YouTube:
         google.route(PATH, methods=["PUT"], scopes=SCOPES)(self.take)
 
     def begin(self, request: Request, user: FakeUser) -> Response:
-        """Open a session, at whose address the chunks are awaited."""
+        """Start a session, and return its address for the chunks."""
         body = request.get_json()
         size = int(request.headers["X-Upload-Content-Length"])
         upload_id = secrets.token_urlsafe(40)
@@ -53,7 +53,7 @@ class YouTube:
         return Response(status=200, headers={"Location": location})
 
     def take(self, request: Request, user: FakeUser) -> Response:
-        """Take a chunk, or tell how much has arrived; what is here already is passed over."""
+        """Accept a chunk, or report the progress. Bytes that have already arrived are ignored."""
         chunk = request.get_data()
         with self._lock:
             session = self.sessions.get(request.args.get("upload_id", ""))

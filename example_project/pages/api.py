@@ -1,4 +1,4 @@
-"""What the single-page app asks for: the agenda of a user whom a JWT names."""
+"""The API of the single-page app: the agenda of a user who authenticates with a JWT."""
 
 from django.utils.dateformat import format as format_date
 from rest_framework.permissions import IsAuthenticated
@@ -12,13 +12,13 @@ from .google import CALENDAR, Event, coming_events
 
 
 class AgendaView(APIView):
-    """The coming events. Who has to act first gets a 403 whose ``link_request`` starts a link."""
+    """The next events. A user who has to link first gets a 403 with a ``link_request``."""
 
     permission_classes = [IsAuthenticated, GoogleRequired]
     google_scopes = (CALENDAR,)
 
     def get(self, request: Request) -> Response:
-        """Answer with what there is."""
+        """Return the events."""
         events = [Event.of(item) for item in coming_events(request.google)["items"]]
         return Response({"events": [_describe(event) for event in events]})
 

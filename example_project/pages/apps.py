@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class PagesConfig(AppConfig):
-    """Connects what listens to the links."""
+    """Connects the receivers of the app's signals."""
 
     name = "pages"
 

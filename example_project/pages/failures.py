@@ -1,4 +1,4 @@
-"""What visitors see while Google's side does not work: a page, not a server error."""
+"""Show a page instead of a server error when Google fails."""
 
 import logging
 from collections.abc import Callable
@@ -21,7 +21,7 @@ UNREACHABLE = (TokenEndpointError, TransportError, HttpLib2Error, ConnectionErro
 def explain_google_failures(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     """Turn what Google's API and token endpoint may raise into a page.
 
-    A ``ConsentRequiredError`` passes: ``@google_required`` deals with it.
+    A ``ConsentRequiredError`` is not caught: ``@google_required`` handles it.
     """
 
     @wraps(view)

@@ -1,4 +1,4 @@
-"""What the site asks Google for, and the answers in a form that templates can show."""
+"""Requests to Google's APIs, and their responses in a form that templates can show."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ KINDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """An event of a calendar. One that lasts all day starts on a date, not at a time."""
+    """A calendar event. An all-day event starts on a date, and has no time."""
 
     summary: str
     location: str
@@ -70,7 +70,7 @@ class File:
 
 
 def coming_events(google: GoogleAccess, *, page: str | None = None) -> dict[str, Any]:
-    """Ask for the events from today on."""
+    """Request the events from today on."""
     today = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
     events = google.service("calendar", "v3").events()
     answer: dict[str, Any] = events.list(
@@ -85,14 +85,14 @@ def coming_events(google: GoogleAccess, *, page: str | None = None) -> dict[str,
 
 
 def open_tasks(google: GoogleAccess) -> list[str]:
-    """Ask for the titles of what is still to be done."""
+    """Request the titles of open tasks."""
     tasks = google.service("tasks", "v1").tasks()
     answer = tasks.list(tasklist="@default", showCompleted=False, maxResults=PAGE_SIZE).execute()
     return [task["title"] for task in answer.get("items", [])]
 
 
 def find_files(google: GoogleAccess, words: str, *, page: str | None = None) -> dict[str, Any]:
-    """Ask for the files with these words in their name, the newest first."""
+    """Request the files with these words in their name, the newest first."""
     files = google.service("drive", "v3").files()
     answer: dict[str, Any] = files.list(
         q=drive_query(words),

@@ -1,4 +1,4 @@
-"""A strict Content-Security-Policy. Django 6 has one of its own; this works with 5.2 as well."""
+"""A strict Content-Security-Policy that also works with Django 5.2, which has none built in."""
 
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 
 
 class ContentSecurityPolicyMiddleware:
-    """Let pages load from this site only, with nothing inline."""
+    """Allow pages to load from this site only, with nothing inline."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -20,8 +20,8 @@ class ContentSecurityPolicyMiddleware:
 
 
 def _policy() -> str:
-    # Browsers hold form-action against the redirects after a form as well: log in, and on to
-    # Google, because the page that you came for needs it.
+    # Browsers also apply form-action to redirects after a form submission: after login, the user
+    # may be redirected to Google, because the requested page needs it.
     return (
         "default-src 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'; "
         f"form-action 'self' {_google()}"

@@ -1,4 +1,4 @@
-"""What happens when something happens to a link."""
+"""Receivers of the app's signals."""
 
 from typing import Any
 
@@ -17,5 +17,5 @@ yourself, there is nothing to do.
 
 @receiver(authorization_lost)
 def write_to_user(account: GoogleAccount, **kwargs: Any) -> None:
-    """Tell the user, who may not come by for weeks."""
+    """Write to the user, who may not visit the site for weeks."""
     account.user.email_user("Your Google account", LOST.format(account=account.display_name))

@@ -1,4 +1,4 @@
-"""The pages against a Google on this machine: ``manage.py test pages``."""
+"""Tests of the pages with a fake Google: ``manage.py test pages``."""
 
 from io import StringIO
 from typing import Any
@@ -23,7 +23,7 @@ DENTIST = {
 HTML = {"accept": "text/html"}
 
 
-# Without the key file, which only the demo has.
+# Without the key file, which exists only in the demo.
 WITH_SERVICE_ACCOUNT = {**settings.GOOGLE_LINK, "SERVICE_ACCOUNTS": {"reports": {}}}
 
 
@@ -39,11 +39,11 @@ class PageTests(FakeGoogleMixin, TestCase):
         self.fake_google.answer(EVENTS, {"items": [DENTIST], "timeZone": "Europe/Berlin"})
 
     def browse(self, path: str) -> Any:
-        """Visit a page, through Google if it wants to."""
+        """Visit a page, going through Google if it redirects there."""
         return self.fake_google.browse(self.client, path, headers=HTML)
 
     def test_agenda(self) -> None:
-        """After consent; the tasks were left out, and are offered."""
+        """It is shown after consent, and offers the tasks that were not granted."""
         self.fake_google.grant_only(CALENDAR)
 
         page = self.browse("/agenda/")
@@ -52,14 +52,14 @@ class PageTests(FakeGoogleMixin, TestCase):
         self.assertContains(page, "Show my tasks here, too")
 
     def test_agenda_with_tasks(self) -> None:
-        """They stand below the events."""
+        """They are shown below the events."""
         self.fake_google.answer("/tasks/v1/lists/@default/tasks", {"items": [{"title": "Sweep"}]})
         self.link_google_account(self.anna, scopes=[CALENDAR, TASKS])
 
         self.assertContains(self.browse("/agenda/"), "Sweep")
 
     def test_agenda_for_scripts(self) -> None:
-        """JSON: what is on, or where to get consent."""
+        """The response is JSON: the events, or the URL for consent."""
         refused = self.client.get("/agenda.json", headers={"accept": "application/json"})
         self.link_google_account(self.anna, scopes=[CALENDAR])
 
@@ -70,7 +70,7 @@ class PageTests(FakeGoogleMixin, TestCase):
         self.assertEqual(answer.json(), {"events": ["Dentist"]})
 
     def test_agenda_for_the_app(self) -> None:
-        """Its user has a JWT, and links with what the refusal has handed out."""
+        """Its user has a JWT, and links with the ``link_request`` of the 403."""
         headers = {"authorization": f"Bearer {AccessToken.for_user(self.anna)}"}
         refused = self.client.get("/api/agenda/", headers=headers)
         wanted = {"link_request": refused.json()["link_request"]}
@@ -87,7 +87,7 @@ class PageTests(FakeGoogleMixin, TestCase):
         return self.client.post(path, data, content_type="application/json", headers=headers).json()
 
     def test_files(self) -> None:
-        """What is searched for goes to Drive, quoted."""
+        """The search words are quoted in the query for Drive."""
         self.link_google_account(self.anna, scopes=[DRIVE])
         self.fake_google.answer("/drive/v3/files", {"files": []})
 
@@ -97,14 +97,14 @@ class PageTests(FakeGoogleMixin, TestCase):
         self.assertIn(r"name contains 'Ben\'s'", request.query["q"])
 
     def test_google_is_down(self) -> None:
-        """A page, and no server error."""
+        """A page is shown instead of a server error."""
         self.link_google_account(self.anna, access_token="")
         self.fake_google.fail_next(status=503)
 
         self.assertContains(self.browse("/agenda/"), "Google", status_code=503)
 
     def test_grant_that_was_revoked(self) -> None:
-        """The user gets a letter, and the page asks for consent again."""
+        """The user gets an e-mail, and the page asks for consent again."""
         self.link_google_account(self.anna, email="anna@example.com", access_token="")
         self.fake_google.revoke(self.fake_google.user_with("anna@example.com"))
 
@@ -115,7 +115,7 @@ class PageTests(FakeGoogleMixin, TestCase):
         self.assertIn("no longer works", mail.outbox[0].body)
 
     def test_report(self) -> None:
-        """As the site itself."""
+        """It is written by the service account of the site."""
         path = "/v4/spreadsheets/numbers/values/A1:append"
         self.fake_google.answer(path, {}, method="POST")
 

@@ -26,13 +26,13 @@ from .google import (
 
 
 def chosen_account(request: HttpRequest) -> str | None:
-    """Return which of the user's linked accounts this page is about, if one was chosen."""
+    """Return the id of the linked account for this page, if the user has chosen one."""
     return request.GET.get("account") or None
 
 
 @google_aware
 def home(request: HttpRequest) -> HttpResponse:
-    """Show everybody what there is, and offer the link to those who have none."""
+    """Show the pages, and offer the link to users who have none."""
     context = {
         "agenda_allowed": request.google.has_scopes(CALENDAR),
         "files_allowed": request.google.has_scopes(DRIVE),
@@ -44,7 +44,7 @@ def home(request: HttpRequest) -> HttpResponse:
 @google_required(scopes=[CALENDAR], optional_scopes=[TASKS], account=chosen_account)
 @explain_google_failures
 def agenda(request: HttpRequest) -> HttpResponse:
-    """Show the coming events of the user's calendar, and their tasks if they let us."""
+    """Show the next events of the user's calendar, and their tasks if they have granted that."""
     answer = coming_events(request.google, page=request.GET.get("page"))
     tasks_allowed = request.google.has_scopes(TASKS)
     context = {
@@ -59,7 +59,7 @@ def agenda(request: HttpRequest) -> HttpResponse:
 
 @google_required(scopes=[CALENDAR])
 async def agenda_json(request: HttpRequest) -> JsonResponse:
-    """Answer a script. One whose user has to give consent gets JSON that says where."""
+    """Return JSON. If the user has to give consent, the response contains the URL for it."""
     answer = await sync_to_async(coming_events)(request.google)
     return JsonResponse({"events": [item["summary"] for item in answer["items"]]})
 
@@ -72,11 +72,11 @@ class Files(GoogleRequiredMixin, TemplateView):
     google_scopes = (DRIVE,)
 
     def get_google_account(self, request: HttpRequest) -> str | None:
-        """Let the user choose, as on the other pages."""
+        """Return the chosen account, as on the other pages."""
         return chosen_account(request)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Ask Drive."""
+        """Request the files from Drive."""
         words = self.request.GET.get("q", "").strip()
         answer = find_files(self.request.google, words, page=self.request.GET.get("page"))
         return {

@@ -75,16 +75,16 @@ async function refresh() {
   if (document.activeElement === document.body) find("#content").focus({ preventScroll: true });
 }
 
-// Two may be under way at once: each gets the answer to its own.
+// Two links may be under way at once: each gets its own response.
 async function link(options) {
-  tell("Google asks you in a window of its own.");
+  tell("Continue in Google’s window.");
   underWay += 1;
   find("#cancel").hidden = false;
   try {
     const { account, missing_scopes } = await google.link({ ...options, signal: waiting.signal });
     tell(
       missing_scopes.length
-        ? `${account.email} is linked, with less than was asked for.`
+        ? `${account.email} is linked, but not all requested permissions were granted.`
         : `${account.email} is linked.`,
     );
   } catch (error) {
@@ -104,7 +104,7 @@ function describeFailure(error) {
   const { link_request, add_link_request, chosen, expected } = error.content ?? {};
   if (error.error === "other_account") {
     return [
-      `You chose ${chosen}, and ${expected} was asked for.`,
+      `You chose ${chosen}, but ${expected} was requested.`,
       again(`Choose ${expected}`, link_request),
       again(`Link ${chosen} as well`, add_link_request),
     ];
@@ -173,7 +173,7 @@ async function change(account, data) {
 async function unlink(account) {
   try {
     await google.unlink(account.id);
-    tell(`${account.email} is not linked any more.`);
+    tell(`${account.email} is no longer linked.`);
   } catch (error) {
     tell(explain(error));
   }
@@ -198,7 +198,7 @@ async function showAgenda() {
   agenda.replaceChildren(text);
   if (link_request) {
     const ask = () => link({ way: "popup", linkRequest: link_request });
-    agenda.append(makeButton("Allow it at Google", ask));
+    agenda.append(makeButton("Allow access at Google", ask));
   }
 }
 

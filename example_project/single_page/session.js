@@ -1,10 +1,10 @@
-// Who the user is: a JWT of the site's API. And the endpoints for linking, with that JWT.
+// The user's session with the site's API, as a JWT, and the endpoints for linking with that JWT.
 
 import { API } from "/config.js";
 import { GoogleLink, GoogleLinkError } from "/django_google_link/google_link.js";
 
-// A tab's own storage outlives the way to Google and back. A site that fears scripts of others in
-// its pages keeps the refresh token in a cookie with HttpOnly instead.
+// The tab's storage is kept while the user is at Google. To protect the refresh token from injected
+// scripts, store it in an HttpOnly cookie instead.
 const storage = sessionStorage;
 let access = "";
 
@@ -24,7 +24,7 @@ export const session = {
   },
 };
 
-// An access token lives for minutes, and a user may take as long at Google: a 401 gets a new one.
+// An access token is valid for minutes, and a user may be at Google for longer: a 401 gets a new one.
 async function headers({ refused }) {
   if (refused || !access) {
     try {

@@ -1,13 +1,13 @@
-// What the user reads when something is not as hoped for. The words are those of the endpoints and
-// of google_link.js; for the others the site's own sentence will do.
+// What users read after an error. The codes are those of the endpoints and of google_link.js; for
+// all other codes, the message of the error is shown.
 
 const TEXTS = {
   popup_blocked: "Your browser has blocked the window. Use “Link in this window”.",
-  popup_closed: "The window was closed before Google had an answer. Nothing was linked.",
+  popup_closed: "The window was closed before Google had responded. Nothing was linked.",
   ticket_expired: "That took too long, and nothing was linked. Start again.",
   not_awaited: "Nothing here waits for this answer of Google’s. Nothing was linked.",
   nothing_returned: "Nothing has come back from Google.",
-  came_back: "You have come back without an answer. Nothing was linked.",
+  came_back: "You returned from Google without an answer. Nothing was linked.",
   no_connection: "The site cannot be reached. Try again later.",
 };
 

@@ -1,4 +1,4 @@
-"""Uploads in a thread. A site of yours has a task queue: let that call ``upload``."""
+"""Uploads in a thread. In your own site, call ``upload`` from a task queue instead."""
 
 import logging
 from pathlib import Path
@@ -16,14 +16,14 @@ logger = logging.getLogger(__name__)
 
 
 def begin(video: Video) -> None:
-    """Upload a video, or the rest of it, while its user goes on."""
+    """Start uploading a video, or the rest of it, in the background."""
     video.problem = ""
     video.save(update_fields=["problem", "updated_at"])
     Thread(target=_in_a_thread, args=(video,), daemon=True).start()
 
 
 def run(video: Video) -> None:
-    """Upload a video whose file is a copy of our own, and keep what went wrong."""
+    """Upload a video from its stored copy, and record what went wrong."""
     try:
         for _ in upload(video):
             pass
@@ -31,7 +31,7 @@ def run(video: Video) -> None:
     except ConsentRequiredError:
         _stop(video, "Google no longer lets this site upload for you.")
     except HttpError as error:
-        _stop(video, f"YouTube does not take it: {error.reason}")
+        _stop(video, f"YouTube has rejected it: {error.reason}")
     except Exception:
         logger.exception("The upload of video %s has failed.", video.pk)
         _stop(video, "Google cannot be reached.")

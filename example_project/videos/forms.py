@@ -17,7 +17,7 @@ class VideoForm(forms.Form):
     title = forms.CharField(max_length=100)
     file = forms.FileField(
         widget=forms.ClearableFileInput(attrs={"accept": "video/*"}),
-        help_text="Nobody but you will see it on YouTube.",
+        help_text="Only you will see it on YouTube.",
     )
 
     def clean_file(self) -> UploadedFile:

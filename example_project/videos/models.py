@@ -1,4 +1,4 @@
-"""Videos, and how far they have come."""
+"""Videos, and the progress of their uploads."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-#: Nothing has arrived for so long: whatever sent it is gone.
+#: If nothing has arrived for this long, the process that was sending it has stopped.
 PATIENCE = timedelta(seconds=60)
 
 
@@ -19,7 +19,7 @@ class Video(models.Model):
     path = models.TextField()
     size = models.PositiveBigIntegerField()
     sent = models.PositiveBigIntegerField(default=0)
-    # Where Google takes the next chunk. Whoever knows it may send one: it belongs on no page.
+    # Where Google accepts the next chunk, from anyone who knows the address: never show it.
     session_uri = models.TextField(blank=True)
     youtube_id = models.CharField(max_length=50, blank=True)
     problem = models.CharField(max_length=200, blank=True)
@@ -33,7 +33,7 @@ class Video(models.Model):
 
     @classmethod
     def of(cls, user: models.Model, path: Path, title: str) -> "Video":
-        """Return the video in this file that is on its way, or a new one."""
+        """Return the unfinished video with this file, or create one."""
         size = path.stat().st_size
         known = {"user": user, "path": str(path), "size": size, "youtube_id": ""}
         video, _ = cls.objects.get_or_create(**known, defaults={"title": title})
@@ -41,6 +41,6 @@ class Video(models.Model):
 
     @property
     def is_under_way(self) -> bool:
-        """Whether something is sending it."""
+        """Whether a process is sending it."""
         is_fresh = timezone.now() - self.updated_at < PATIENCE
         return is_fresh and not self.youtube_id and not self.problem

@@ -21,11 +21,11 @@ from .models import Video
 
 YOUTUBE_UPLOAD = "https://www.googleapis.com/auth/youtube.upload"
 
-#: Bytes, a multiple of 256 KiB. Larger ones are faster, and more is sent again after a failure.
+#: Bytes, a multiple of 256 KiB. Larger chunks are faster, but more is repeated after a failure.
 CHUNK = 4 * 256 * 1024
 
 FAILURES_IN_A_ROW = 6
-PAUSE = 1.0  # seconds, doubled after each of them
+PAUSE = 1.0  # seconds, doubled after each failure
 
 _PASSING = (
     RefreshUnavailableError,
@@ -39,23 +39,23 @@ _PASSING = (
 class Chunks(MediaFileUpload):
     """A file whose chunks can be sent again.
 
-    Of a stream, googleapiclient would send nothing the second time: after a token has expired.
+    googleapiclient would send a stream only once, and nothing after a token has expired.
     """
 
     def has_stream(self) -> bool:
-        """Say that there is none, so that each chunk is read as a whole."""
+        """Return ``False``, so that each chunk is read as a whole."""
         return False
 
 
 def upload(video: Video) -> Iterator[int]:
-    """Send a video to its user's channel, and yield how many bytes have arrived, again and again.
+    """Upload a video to its user's channel, and yield the number of bytes after each chunk.
 
-    It goes on where it stopped, in this process or another. A token that expires on the way is
-    replaced by the service itself.
+    An interrupted upload is resumed, in this process or in another. If a token expires during the
+    upload, the service replaces it.
 
     Raises:
         ConsentRequiredError: when the user has to link their account first, or again.
-        HttpError: when YouTube does not want the video: the quota is used up, for example.
+        HttpError: when YouTube rejects the video, for example because the quota is used up.
     """
     request = _request(video)
     answer, failures = None, 0
@@ -68,7 +68,7 @@ def upload(video: Video) -> Iterator[int]:
                 raise
         except HttpError as error:
             if error.status_code in {404, 410} and request.resumable_uri:
-                # Google forgets what is not finished within a week: begin again.
+                # Google deletes unfinished uploads after a week: start again.
                 request.resumable_uri, request.resumable_progress = None, 0
                 continue
             failures += 1

@@ -1,4 +1,4 @@
-"""The page of the videos."""
+"""The page with the videos."""
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -13,7 +13,7 @@ from .uploads import YOUTUBE_UPLOAD
 
 @google_required(scopes=[YOUTUBE_UPLOAD])
 def videos(request: HttpRequest) -> HttpResponse:
-    """Show how far each video has come, and take another one."""
+    """Show the progress of each upload, and accept another video."""
     form = VideoForm(request.POST or None, request.FILES or None)
     if form.is_valid():
         background.begin(form.save(request.user))
@@ -27,7 +27,7 @@ def videos(request: HttpRequest) -> HttpResponse:
 @require_POST
 @google_required(scopes=[YOUTUBE_UPLOAD])
 def carry_on(request: HttpRequest, pk: int) -> HttpResponse:
-    """Send the rest of a video whose upload has stopped."""
+    """Resume an upload that has stopped."""
     video = get_object_or_404(request.user.videos.filter(youtube_id=""), pk=pk)
     if not video.is_under_way:
         background.begin(video)

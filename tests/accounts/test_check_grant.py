@@ -6,7 +6,7 @@ import pytest
 from django.db import transaction
 
 from django_google_link.accounts.access_tokens import check_grant, fresh_access_token
-from django_google_link.accounts.grants import mark_lost
+from django_google_link.accounts.lost_grants import mark_lost
 from django_google_link.exceptions import (
     ClientMisconfiguredError,
     GrantLostError,

@@ -688,8 +688,8 @@ def test_status_names_the_outage_and_what_fails(
 
     call_command("google_link_status", stdout=out)
 
-    assert f"No answer from {google.url} since " in out.getvalue()
-    assert "Refreshes that fail: 6, the oldest since " in out.getvalue()
+    assert f"No response from {google.url} since " in out.getvalue()
+    assert "Failing refreshes: 6, the oldest since " in out.getvalue()
     assert " (1 refused, 5 unavailable)\n" in out.getvalue()
-    with travel(minutes=61), pytest.raises(CommandError, match="has not answered since"):
+    with travel(minutes=61), pytest.raises(CommandError, match="has not responded since"):
         call_command("google_link_status", check=True, stdout=out)

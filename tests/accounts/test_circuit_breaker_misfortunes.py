@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
@@ -27,7 +27,7 @@ from django_google_link.models import CircuitBreaker, GoogleAccount
 from django_google_link.testing import FakeGoogle, FakeUser, travel
 from tests.support.accounts import linked
 from tests.support.clocks import clock_ahead
-from tests.support.databases import new_user
+from tests.support.databases import new_user, second_connection
 from tests.support.races import locked_elsewhere
 from tests.support.times import in_seconds
 
@@ -236,23 +236,6 @@ def test_transaction_without_autocommit_writes_nothing(
     finally:
         connection.rollback()
         connection.set_autocommit(True)
-
-
-@contextmanager
-def second_connection(settings: Settings) -> Iterator[None]:
-    """Let ``REFRESH_USING`` name another connection to the same database."""
-    default = connections.settings["default"]
-    connections.settings["apart"] = default
-    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "REFRESH_USING": "apart"}
-    connections["apart"] = connections.create_connection("default")
-    # On SQLite it is refused, though it would do as long as the transaction has only read.
-    connections.settings["apart"] = {**default, "ENGINE": "another"}
-    try:
-        yield
-    finally:
-        connections["apart"].close()
-        del connections["apart"]
-        del connections.settings["apart"]
 
 
 @pytest.mark.slow

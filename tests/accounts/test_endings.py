@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 
 from django_google_link.accounts.access_tokens import check_grant, fresh_access_token
-from django_google_link.accounts.grants import announce_ending
+from django_google_link.accounts.news import announce_ending
 from django_google_link.models import GoogleAccount, Status
 from django_google_link.services import access_token
 from django_google_link.testing import FakeGoogle, FakeUser, travel
@@ -68,7 +68,7 @@ def test_ending_is_said_once_by_the_command(google: FakeGoogle) -> None:
 
     assert endings(news) == [soon.pk]
     assert [news[0][1]["ends_at"]] == [soon.refresh_token_expires_at]
-    assert first == "       1 end within a week: their users can link again\nNothing is due.\n"
+    assert first == "       1 expire within a week: their users can link again\nNothing is due.\n"
     assert second == "Nothing is due.\n"
 
 
@@ -227,7 +227,7 @@ def test_status_counts(user: Any, configure: Callable[..., None]) -> None:
     said, content = run("google_link_status"), json.loads(run("google_link_status", json=True))
 
     ends_at = first.refresh_token_expires_at
-    assert f"\nGrants that end within a week: 2, the first on {ends_at:%Y-%m-%d %H:%M}\n" in said
+    assert f"\nGrants that expire within a week: 2, the first on {ends_at:%Y-%m-%d %H:%M}\n" in said
     assert content["ending_within_a_week"]["count"] == 2
     assert content["ending_within_a_week"]["first"]
     assert content["problems"] == []

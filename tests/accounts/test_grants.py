@@ -13,7 +13,8 @@ from django.db import connection, transaction
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from django_google_link import signals
-from django_google_link.accounts.grants import is_held, mark_lost, save_grant
+from django_google_link.accounts.grants import is_held, save_grant
+from django_google_link.accounts.lost_grants import mark_lost
 from django_google_link.accounts.ownership import make_default, unlink
 from django_google_link.accounts.transactions import run_durably
 from django_google_link.conf.clients import get_client

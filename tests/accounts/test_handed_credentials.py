@@ -288,8 +288,11 @@ def robot(google: FakeGoogle) -> Any:
     ("make", "message"),
     [
         (lambda google: None, r"The credentials are None\. Call flow\.fetch_token\(\) first"),
-        (lambda google: "1//secret", r"are a str\. A token does not say to whom it was given"),
-        (robot, r'A service account is not linked: name it in GOOGLE_LINK\["SERVICE_ACCOUNTS"\]'),
+        (lambda google: "1//secret", r"are a str\. A bare token does not state its client"),
+        (
+            robot,
+            r'Service accounts are not linked: configure it in GOOGLE_LINK\["SERVICE_ACCOUNTS"\]',
+        ),
         (
             lambda google: Flow.from_client_config(google.client_secrets(), SCOPES),
             r"are a Flow\. Pass what flow\.credentials returns",
@@ -326,7 +329,7 @@ def test_credentials_of_an_account_that_is_linked(
         (lambda: None, TypeError, "The user is a NoneType: pass a user of this site"),
         (lambda: "anna", TypeError, "The user is a str"),
         (lambda: 1, TypeError, "The user is a int"),
-        (AnonymousUser, ValueError, "The user is anonymous: nobody can have a link"),
+        (AnonymousUser, ValueError, "The user is anonymous: only a logged-in user"),
         (lambda: get_user_model()(username="x"), ValueError, "not saved yet: save the user first"),
         (lambda: get_user_model()(pk=7), ValueError, "The user is not saved yet"),
     ],
@@ -352,8 +355,8 @@ def test_who_can_have_no_link(
 @pytest.mark.parametrize(
     ("label", "error", "message"),
     [
-        (None, TypeError, "The label is a NoneType: pass a text"),
-        ("x" * 61, ValueError, "The label has 61 characters: 60 is the most"),
+        (None, TypeError, "The label is a NoneType: pass a string"),
+        ("x" * 61, ValueError, "The label has 61 characters, but at most 60"),
     ],
 )
 def test_label_that_cannot_be_one(
@@ -417,9 +420,9 @@ def test_credentials_of_another_client(
         link_credentials(anna, foreign)
 
     given = (foreign.client_id or "nobody", foreign.token_uri or "no endpoint")
-    assert f"given to {given[0]} at {given[1]}" in str(error.value)
+    assert f"issued to {given[0]} at {given[1]}" in str(error.value)
     assert f"'default' is {google.client.client_id} at {google.url}/token" in str(error.value)
-    assert "Make the flow with the client id and secret" in str(error.value)
+    assert "Create the flow with the client id and secret" in str(error.value)
     assert str(credentials.refresh_token) not in str(error.value)
     assert_untouched(google, credentials)
 
@@ -448,7 +451,7 @@ def test_revoked_credentials(google: FakeGoogle, alice: FakeUser, anna: Any) -> 
     credentials = obtain(google, alice)
     google.revoke(alice)
 
-    with pytest.raises(GrantLostError, match="go through the flow again") as lost:
+    with pytest.raises(GrantLostError, match="through the flow again") as lost:
         link_credentials(anna, credentials)
 
     assert (lost.value.client, lost.value.user_id) == ("default", anna.pk)
@@ -507,7 +510,7 @@ def test_id_token_of_another_account(
     bob = google.add_user("bob@gmail.com")
     mixed = copy_of(obtain(google, alice), id_token=obtain(google, bob).id_token)
 
-    with pytest.raises(IDTokenError, match="are of different accounts"):
+    with pytest.raises(IDTokenError, match="belong to different accounts"):
         link_credentials(anna, mixed)
 
     assert "Linking through the client 'default' failed: The ID token and" in caplog.text

@@ -15,8 +15,8 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from django_google_link.accounts.access_tokens import check_grant, fresh_access_token
-from django_google_link.accounts.grants import mark_lost
 from django_google_link.accounts.history import PROVIDER, acting_as, delete_old_entries, record
+from django_google_link.accounts.lost_grants import mark_lost
 from django_google_link.encryption.keyring import key_ids, make_key
 from django_google_link.exceptions import GrantLostError
 from django_google_link.models import (

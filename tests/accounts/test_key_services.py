@@ -226,4 +226,4 @@ def test_admin_says_why_a_token_cannot_be_read(
 
     page = client.get(reverse("admin:google_link_googleaccount_change", args=[account.pk]))
 
-    assert "is not unwrapped by safe" in page.content.decode()
+    assert "could not be unwrapped by safe" in page.content.decode()

@@ -6,8 +6,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -33,7 +32,7 @@ from django_google_link.secret import Secret
 from django_google_link.testing import FakeGoogle, FakeUser, travel
 from tests.support.accounts import linked, save, token_of
 from tests.support.constants import OTHER_KEY
-from tests.support.databases import at_once, new_user
+from tests.support.databases import at_once, new_user, second_connection
 from tests.support.isolation import isolated
 from tests.support.races import locked_elsewhere
 from tests.support.signals import heard
@@ -793,23 +792,6 @@ def test_in_a_transaction_an_answer_that_is_late_leaves_a_renewed_grant(
         assert fresh_access_token(account).value.reveal() == "ya29.new"
 
     assert token_of(account, "access_token") == "ya29.new"
-
-
-@contextmanager
-def second_connection(settings: Settings) -> Iterator[None]:
-    """Let ``REFRESH_USING`` name another connection to the same database."""
-    default = connections.settings["default"]
-    connections.settings["apart"] = default
-    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "REFRESH_USING": "apart"}
-    connections["apart"] = connections.create_connection("default")
-    # On SQLite it is refused, though it would do as long as the transaction has only read.
-    connections.settings["apart"] = {**default, "ENGINE": "another"}
-    try:
-        yield
-    finally:
-        connections["apart"].close()
-        del connections["apart"]
-        del connections.settings["apart"]
 
 
 def test_second_connection_keeps_the_token_of_a_transaction_that_fails(

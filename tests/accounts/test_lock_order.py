@@ -30,8 +30,14 @@ LAST_KEY = uuid.UUID(int=2**128 - 1)
 
 def make_last(account: GoogleAccount) -> GoogleAccount:
     """Let this account come after all others in the order of the keys."""
+    token = account.unseal_token("refresh_token")
+    assert token
     GoogleAccount.objects.filter(pk=account.pk).update(id=LAST_KEY)
-    return GoogleAccount.objects.get(pk=LAST_KEY)
+    last = GoogleAccount.objects.get(pk=LAST_KEY)
+    last.drop_tokens()
+    last.seal_token("refresh_token", token)
+    last.save()
+    return last
 
 
 def defaults_of(user: Any) -> list[str]:
@@ -135,6 +141,46 @@ def test_moved_to_a_user_who_links_the_same_account() -> None:
 
     assert GoogleAccount.objects.get().user == ben
     assert defaults_of(ben) == ["same"]
+
+
+def test_moving_beside_a_new_link_that_is_made_the_default() -> None:
+    """It does not lock the new account after another one with a greater key."""
+    anna, ben = new_user("anna"), new_user("ben")
+    old = make_last(make_google_account(anna, sub="old"))
+
+    def move() -> None:
+        with transaction.atomic():  # Here a deadlock would not be repeated.
+            old.reassign(ben)
+
+    linking = Racer(lambda: save(anna, "new"), stops_before=("INSERT", "googleaccount"))
+    linking.wait_until_stopped()
+    user_table = get_user_model()._meta.db_table
+    moving = Racer(move, stops_before=("SELECT", f'FROM "{user_table}"', "FOR "))
+    moving.wait_until_done_or_waiting()
+    new = linking.result()
+    moving.wait_until_stopped()
+    choosing = Racer(new.make_default)
+    choosing.wait_until_done_or_waiting()
+
+    moving.result()
+    choosing.result()
+
+    assert defaults_of(anna) == ["new"]
+    assert defaults_of(ben) == ["old"]
+
+
+def test_moving_to_a_user_who_unlinks_the_only_account() -> None:
+    """What is moved becomes the default."""
+    anna, ben = new_user("anna"), new_user("ben")
+    moved = make_google_account(anna, sub="moved")
+    other = make_google_account(ben, sub="other")
+    moving = Racer(lambda: moved.reassign(ben), stops_before=("SELECT", '"user_id" IN'))
+    moving.wait_until_stopped()
+
+    other.unlink()
+    moving.result()
+
+    assert defaults_of(ben) == ["moved"]
 
 
 def test_deleting_a_user_who_links() -> None:

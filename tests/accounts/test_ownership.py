@@ -357,7 +357,7 @@ def test_reassign_to_a_user_who_is_gone(
     gone = get_user_model().objects.get(pk=other_user.pk)
     other_user.delete()
 
-    with pytest.raises(get_user_model().DoesNotExist, match=f"The user {gone.pk} is gone"):
+    with pytest.raises(get_user_model().DoesNotExist, match=f"The user {gone.pk} no longer exists"):
         account.reassign(gone)
 
     assert links() == before

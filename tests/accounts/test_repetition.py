@@ -14,7 +14,8 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from django_google_link.accounts.database_errors import is_lost_race
-from django_google_link.accounts.grants import mark_lost, save_identity
+from django_google_link.accounts.identities import save_identity
+from django_google_link.accounts.lost_grants import mark_lost
 from django_google_link.accounts.outbox import enqueue_token
 from django_google_link.accounts.revocations import process_pending
 from django_google_link.accounts.spent_states import delete_old_states, finish_state, spend_state

@@ -19,7 +19,7 @@ from pytest_django import Settings
 
 from django_google_link.accounts import revocations
 from django_google_link.accounts.access_tokens import check_grant
-from django_google_link.accounts.grants import mark_lost
+from django_google_link.accounts.lost_grants import mark_lost
 from django_google_link.accounts.revocations import RevocationOutcome, process_pending
 from django_google_link.conf.clients import get_revoking_client
 from django_google_link.conf.providers import DEFAULT_ENDPOINTS, GOOGLE_ISSUER
@@ -195,7 +195,7 @@ def test_deletion_without_the_key_is_no_obstacle(
     settings.GOOGLE_LINK = {**right, "ENCRYPTION_KEYS": [OTHER_KEY]}
     account.unlink()
     pending = PendingRevocation.objects.get()
-    assert "Put that key back" in pending.last_error
+    assert "Add that key to" in pending.last_error
 
     settings.GOOGLE_LINK = right
     make_due()

@@ -12,8 +12,9 @@ from typing import Any
 import httpx
 import pytest
 from django.core.management import call_command
-from django.db import IntegrityError, connections
+from django.db import IntegrityError, connections, transaction
 from django.db.backends.signals import connection_created
+from pytest_django import Settings
 
 from django_google_link import services
 from django_google_link.accounts import usage
@@ -21,14 +22,20 @@ from django_google_link.accounts.authorization_requests import PendingAuthorizat
 from django_google_link.accounts.authorize_links import AuthorizeRequest
 from django_google_link.accounts.tickets import issue_ticket, open_ticket
 from django_google_link.accounts.transactions import run_durably, run_in_transaction
-from django_google_link.exceptions import MissingScopesError, StateError
+from django_google_link.exceptions import MissingScopesError, NotLinkedError, StateError
 from django_google_link.models import GoogleAccount
 from django_google_link.testing import FakeGoogle, FakeUser
 from tests.documentation.pages import run
 from tests.support.accounts import stale
 from tests.support.constants import CALENDAR, TASKS
-from tests.support.databases import new_user
-from tests.support.schemas import django_tenants, execute, row_level_security, schemas
+from tests.support.databases import new_user, second_connection
+from tests.support.schemas import (
+    django_tenants,
+    execute,
+    role,
+    row_level_security,
+    schemas,
+)
 from tests.support.times import in_seconds
 
 pytestmark = pytest.mark.usefixtures("shared_database")
@@ -101,7 +108,7 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
 
             assert "3 refreshed" in refresh_all()
 
-            assert "One thread" not in caplog.text
+            assert "Only one thread" not in caplog.text
         finally:
             connection_created.disconnect(guide["prepare"])
 
@@ -127,7 +134,7 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
         assert "3 refreshed" in refresh_all()
 
         assert count_fresh() == 3
-        assert "One thread" not in caplog.text
+        assert "Only one thread" not in caplog.text
         connection.set_schema("blue")
         assert count_fresh() == 0
 
@@ -230,6 +237,67 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
 
         execute("SET search_path TO blue")
         assert list(type(attempts[1]).objects.values_list("username", flat=True)) == ["user1"]
+
+    def test_role_outlives_a_race_that_was_lost(shared_database: None) -> None:
+        """What is done once more is done in the same role."""
+        seen: list[str] = []
+
+        def look() -> None:
+            with connections["default"].cursor() as cursor:
+                cursor.execute("SELECT current_user")
+                seen.append(cursor.fetchone()[0])
+            if len(seen) == 1:
+                raise IntegrityError
+
+        with role() as name:
+            execute(f"SET ROLE {name}")
+            run_in_transaction(look, using="default")
+
+        assert seen == [name, name]
+
+    def assert_is_kept(account: GoogleAccount) -> None:
+        """Assert that a token outlives the transaction in which it was fetched."""
+        with transaction.atomic():
+            token = services.access_token(account)
+            transaction.set_rollback(True)
+
+        account.refresh_from_db()
+        assert account.unseal_token("access_token").reveal() == token
+
+    def test_second_connection_has_the_role(
+        google: FakeGoogle, alice: FakeUser, settings: Settings
+    ) -> None:
+        """Policies show it what they show to the caller, who may have another one next."""
+        user = new_user()
+        with role() as name, second_connection(settings):
+            execute(f"SET ROLE {name}")
+            account = stale(user, google, alice)
+            assert_is_kept(account)
+            execute("RESET ROLE")
+            account.access_token_expires_at = in_seconds(-60)
+            with transaction.atomic(), pytest.raises(NotLinkedError):
+                services.access_token(account)
+
+    def test_second_connection_has_the_search_path(
+        tenants: None, google: FakeGoogle, alice: FakeUser, settings: Settings
+    ) -> None:
+        """And finds the account in the schema of the caller."""
+        execute("SET search_path TO blue")
+        account = add_stale_accounts(google, alice)
+
+        with second_connection(settings):
+            assert_is_kept(account)
+
+    def test_second_connection_has_the_tenant(
+        connection: Any, google: FakeGoogle, alice: FakeUser, settings: Settings
+    ) -> None:
+        """That of django-tenants, whose middleware tells the first connection alone."""
+        connection.set_schema("blue")
+        account = add_stale_accounts(google, alice)
+
+        with second_connection(settings):
+            assert_is_kept(account)
+            assert connections["apart"].schema_name == "blue"
 
     def test_ticket_of_another_tenant(connection: Any, google: FakeGoogle) -> None:
         """It is as one of another user, though the two have the same number."""

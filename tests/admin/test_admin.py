@@ -1,4 +1,4 @@
-"""Django's admin, as an operator on call uses it: through its pages, with the rights they have."""
+"""The admin, used through its pages as an operator with the given permissions would."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from django.utils import timezone
 from django.utils.html import escape
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from django_google_link.accounts.grants import mark_lost
+from django_google_link.accounts.lost_grants import mark_lost
 from django_google_link.accounts.revocations import RevocationOutcome
 from django_google_link.admin import GoogleAccountAdmin, base
 from django_google_link.admin.base import MOST_AT_ONCE, ShortPaginator
@@ -73,14 +73,14 @@ urlpatterns = [path("admin/", users_admin.urls)]
 
 @pytest.fixture
 def operator(shared_database: None) -> Any:
-    """Somebody who may do everything."""
+    """A superuser."""
     create_permissions(apps.get_app_config("google_link"), verbosity=0)
     return get_user_model().objects.create_superuser("olga", "olga@example.com", "pw")
 
 
 @pytest.fixture
 def colleague(operator: Any) -> Callable[..., Any]:
-    """Make somebody with fewer rights."""
+    """Create an operator with fewer permissions."""
 
     def make(*permissions: str) -> Any:
         user = get_user_model().objects.create_user("otto", "o@example.com", "pw", is_staff=True)
@@ -92,7 +92,7 @@ def colleague(operator: Any) -> Callable[..., Any]:
 
 @pytest.fixture
 def desk(client: Client, operator: Any) -> Client:
-    """Their browser."""
+    """The operator's browser."""
     client.force_login(operator)
     return client
 
@@ -105,7 +105,7 @@ def account(shared_database: None, google: FakeGoogle, alice: FakeUser) -> Googl
 
 @pytest.fixture
 def pending(account: GoogleAccount, google: FakeGoogle) -> PendingRevocation:
-    """What is left of an account that was unlinked while Google was down."""
+    """The pending revocation of an account that was unlinked while Google was unavailable."""
     google.fail_next(endpoint="revoke")
     account.unlink()
     return PendingRevocation.objects.get()
@@ -123,21 +123,21 @@ def page_of(desk: Client, row: Any) -> str:
 
 
 def list_of(desk: Client, page: str = ACCOUNTS, **query: Any) -> Any:
-    """Return what a list shows."""
+    """Return the contents of a list."""
     response = desk.get(reverse(page), query)
     assert response.status_code == 200, response.headers
     return response.context["cl"]
 
 
 def act(desk: Client, action: str, *rows: Any, **data: Any) -> str:
-    """Tick rows, do something with them, and return the page that follows."""
+    """Select rows, run an action, and return the following page."""
     page = REVOCATIONS if isinstance(rows[0], PendingRevocation) else ACCOUNTS
     ticked = {"action": action, "_selected_action": [str(row.pk) for row in rows], **data}
     return desk.post(reverse(page), ticked, follow=True).content.decode()
 
 
 def history() -> list[str]:
-    """Return what the admin's history says."""
+    """Return the entries in the admin's log."""
     return [entry.get_change_message() for entry in LogEntry.objects.order_by("pk")]
 
 
@@ -145,7 +145,7 @@ def history() -> list[str]:
 
 
 def test_list_shows_what_an_operator_needs(desk: Client, account: GoogleAccount) -> None:
-    """Whose it is, how it is, what it may, and when it was linked and last used."""
+    """The list shows account, user, status, scopes, and when it was linked and last used."""
     GoogleAccount.objects.update(
         granted_scopes=["openid", "email", f"{SCOPES}calendar.readonly", "notes:read"],
         linked_at=now().replace(2026, 2, 3),
@@ -162,7 +162,7 @@ def test_list_shows_what_an_operator_needs(desk: Client, account: GoogleAccount)
 def test_list_names_the_provider_where_there_are_several(
     desk: Client, account: GoogleAccount, settings: Settings
 ) -> None:
-    """With the client, by which an operator knows it; in each list."""
+    """Each list shows the provider with the client if there are several."""
     clients = settings.GOOGLE_LINK["CLIENTS"]
     both = {**clients, "video": {**clients["default"], "DISPLAY_NAME": "Videos"}}
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": both}
@@ -172,7 +172,7 @@ def test_list_names_the_provider_where_there_are_several(
 
 
 def test_list_names_a_few_scopes(desk: Client, account: GoogleAccount) -> None:
-    """And says how many more there are; of an account without any, that too."""
+    """The list shows the first scopes and the number of others, or that there are none."""
     GoogleAccount.objects.update(granted_scopes=["openid", *"abcde"])
     assert ">a<br>b<br>c<br>and 2 more<" in desk.get(reverse(ACCOUNTS)).content.decode()
 
@@ -181,7 +181,7 @@ def test_list_names_a_few_scopes(desk: Client, account: GoogleAccount) -> None:
 
 
 def test_list_tells_that_refreshing_fails(desk: Client, account: GoogleAccount) -> None:
-    """Though the link is active."""
+    """The list shows failing refreshes of active links."""
     GoogleAccount.objects.update(refresh_failing_since=now().replace(2026, 2, 3))
 
     row = desk.get(reverse(ACCOUNTS)).content.decode()
@@ -192,7 +192,7 @@ def test_list_tells_that_refreshing_fails(desk: Client, account: GoogleAccount) 
 @pytest.mark.matrix
 @pytest.mark.parametrize("column", ["account", "state", "linked", "last_used"])
 def test_list_can_be_sorted(desk: Client, account: GoogleAccount, column: str) -> None:
-    """By each column but those that no database sorts."""
+    """The list can be sorted by each column that the database can sort."""
     fields = {"account": "email", "state": "status", "linked": "linked_at"}
     other = make_google_account(new_user("dora"), email="zoe@gmail.com")
     GoogleAccount.objects.filter(pk=other.pk).update(
@@ -212,7 +212,7 @@ def test_list_can_be_sorted(desk: Client, account: GoogleAccount, column: str) -
 
 
 def test_list_tells_why_an_account_is_lost(desk: Client, account: GoogleAccount) -> None:
-    """The status with its reason, also with one that an app of the project's has made up."""
+    """The list shows the reason with the status, even a reason that the project made up."""
     mark_lost(account, Reason.SESSION_POLICY)
     said = "needs to be linked again: Google Cloud session control"
     assert said in desk.get(reverse(ACCOUNTS)).content.decode()
@@ -223,7 +223,7 @@ def test_list_tells_why_an_account_is_lost(desk: Client, account: GoogleAccount)
 
 @pytest.mark.slow
 def test_page_tells_everything_but_the_tokens(desk: Client, account: GoogleAccount) -> None:
-    """Scopes by their names; a token is there, under a key, so long."""
+    """The page shows the scopes' names, and for tokens only their key and length."""
     page = page_of(desk, account)
 
     assert "See your calendars and their events" in page
@@ -241,7 +241,7 @@ def test_page_tells_everything_but_the_tokens(desk: Client, account: GoogleAccou
 
 
 def test_page_of_an_account_without_tokens(desk: Client) -> None:
-    """It says so."""
+    """The page says that no tokens are stored."""
     account = GoogleAccount.objects.create(user=new_user(), client="default", sub="42")
 
     assert page_of(desk, account).count("not stored") == 2
@@ -249,7 +249,7 @@ def test_page_of_an_account_without_tokens(desk: Client) -> None:
 
 
 def test_page_of_a_damaged_row_opens_and_says_why(desk: Client, account: GoogleAccount) -> None:
-    """It takes no other page with it."""
+    """A damaged row does not break its page or others."""
     GoogleAccount.objects.update(sealed_refresh_token="1//pasted-by-somebody")
 
     page, rows = page_of(desk, account), desk.get(reverse(ACCOUNTS)).content.decode()
@@ -262,7 +262,7 @@ def test_page_of_a_damaged_row_opens_and_says_why(desk: Client, account: GoogleA
 def test_page_without_the_key_opens_and_says_which(
     desk: Client, account: GoogleAccount, settings: Settings
 ) -> None:
-    """The operator learns which key to put back."""
+    """The page names the missing key."""
     key = key_ids()[0]
     use_keys(settings, OTHER_KEY)
 
@@ -274,7 +274,7 @@ def test_page_without_the_key_opens_and_says_which(
 def test_pages_with_broken_settings_open(
     desk: Client, account: GoogleAccount, settings: Settings, broken: dict[str, Any]
 ) -> None:
-    """This is where somebody looks for what is wrong."""
+    """The pages work with invalid settings, so that operators can look for the cause."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, **broken}
 
     assert list(list_of(desk).result_list) == [account]
@@ -283,7 +283,7 @@ def test_pages_with_broken_settings_open(
 
 
 def test_page_of_the_outbox(desk: Client, pending: PendingRevocation) -> None:
-    """What waits, since when, and why."""
+    """The page shows a pending revocation, since when, and its last error."""
     page = page_of(desk, pending)
 
     assert "HTTP 503" in page
@@ -296,7 +296,7 @@ def test_page_of_the_outbox(desk: Client, pending: PendingRevocation) -> None:
 def test_nothing_is_added_or_edited(
     desk: Client, account: GoogleAccount, pending: PendingRevocation
 ) -> None:
-    """Not by a page, and not by a form that somebody has made."""
+    """Rows cannot be added or edited through pages or forged forms."""
     account = make_google_account(new_user("dora"))
     for row in (account, pending):
         name = f"admin:google_link_{row._meta.model_name}"
@@ -315,14 +315,14 @@ def test_nothing_is_added_or_edited(
 @pytest.mark.matrix
 @pytest.mark.parametrize("term", ["clara", "alice@gmail.com", "Alice@", "alice"])
 def test_search_finds(desk: Client, account: GoogleAccount, term: str) -> None:
-    """By a whole user name, or the beginning of an address."""
+    """The search matches a full username, or the beginning of an e-mail address."""
     make_google_account(new_user("dora"), email="dora@example.com")
 
     assert list(list_of(desk, q=term).result_list) == [account]
 
 
 def test_search_finds_a_subject(desk: Client, account: GoogleAccount) -> None:
-    """A whole one; blanks around it come with every copy and paste."""
+    """The search matches a full subject, ignoring surrounding spaces."""
     make_google_account(new_user("dora"))
 
     assert list(list_of(desk, q=f" {account.sub} ").result_list) == [account]
@@ -331,7 +331,7 @@ def test_search_finds_a_subject(desk: Client, account: GoogleAccount) -> None:
 
 
 def test_search_finds_an_address_that_is_typed_with_capitals(desk: Client) -> None:
-    """SQLite tells capitals apart beyond ASCII alone, PostgreSQL everywhere."""
+    """The search ignores capitals, which some databases distinguish."""
     account = make_google_account(new_user("dora"), email="änne@example.com")
 
     assert list(list_of(desk, q="Änne@").result_list) == [account]
@@ -339,7 +339,7 @@ def test_search_finds_an_address_that_is_typed_with_capitals(desk: Client) -> No
 
 @pytest.mark.parametrize("column", ["sealed_refresh_token", "sealed_access_token"])
 def test_search_never_finds_a_token(desk: Client, account: GoogleAccount, column: str) -> None:
-    """Neither bare nor sealed, neither in the box nor in the address."""
+    """The search matches no token, bare or sealed, in the search box or the query string."""
     sealed = getattr(account, column)
     bare = token_of(account, column.removeprefix("sealed_"))
 
@@ -355,7 +355,7 @@ def test_search_never_finds_a_token(desk: Client, account: GoogleAccount, column
 def test_address_does_not_reach_other_tables(
     desk: Client, account: GoogleAccount, lookup: str
 ) -> None:
-    """A password could be guessed letter by letter."""
+    """Lookups by which a password could be guessed are refused."""
     assert desk.get(reverse(ACCOUNTS), {lookup: "x"}).status_code == 400
     assert desk.get(reverse(ACCOUNTS), {"user__exact": account.user.pk}).status_code == 200
 
@@ -364,7 +364,7 @@ def test_address_does_not_reach_other_tables(
 def test_filters_tell_the_troubled_apart(
     desk: Client, google: FakeGoogle, alice: FakeUser, settings: Settings
 ) -> None:
-    """By status, reason, failure, client and key, each from an index."""
+    """The filters select by status, reason, failure, client and key."""
     user, key = new_user(), settings.GOOGLE_LINK["ENCRYPTION_KEYS"][0]
     well, lost, failing, foreign = (linked(user, google, alice, sub=str(n)) for n in range(1, 5))
     mark_lost(lost, Reason.REVOKED)
@@ -394,7 +394,7 @@ def test_list_asks_the_database_little(
     alice: FakeUser,
     django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:
-    """As many queries for sixty rows as for one; none of them counts the table."""
+    """The number of queries does not depend on the number of rows, and none counts the table."""
     make_google_account(new_user())
     with django_assert_max_num_queries(5) as for_one:
         assert len(list_of(desk).result_list) == 1
@@ -415,7 +415,7 @@ def test_list_asks_the_database_little(
 def test_list_counts_no_further_than_anybody_reads(
     desk: Client, account: GoogleAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It says that there are more."""
+    """The list says that there are more rows than it counts."""
     assert "These are the first" not in desk.get(reverse(ACCOUNTS)).content.decode()
     monkeypatch.setattr(ShortPaginator, "LONGEST", 3)
     user = new_user("dora")
@@ -438,7 +438,7 @@ def test_action_needs_its_own_permission(
     google: FakeGoogle,
     action: str,
 ) -> None:
-    """Who may look and do everything else is not offered it, and cannot do it by hand."""
+    """Without its permission, an action is neither offered nor accepted."""
     others = {"view_googleaccount", *ACTIONS.values()} - {ACTIONS[action]}
     client.force_login(colleague(*others))
     before = table()
@@ -460,7 +460,7 @@ def test_action_on_the_outbox_needs_its_own_permission(
     google: FakeGoogle,
     action: str,
 ) -> None:
-    """As with the accounts."""
+    """Without its permission, an action on the outbox is neither offered nor accepted."""
     others = {"view_pendingrevocation", *ACTIONS_ON_REVOCATIONS.values()}
     client.force_login(colleague(*(others - {ACTIONS_ON_REVOCATIONS[action]})))
 
@@ -476,7 +476,7 @@ def test_action_on_the_outbox_needs_its_own_permission(
 def test_check_finds_out_and_keeps_a_history(
     desk: Client, google: FakeGoogle, alice: FakeUser, account: GoogleAccount
 ) -> None:
-    """One that lives, then one that was revoked, then one that came back."""
+    """A check finds a valid grant, a revoked one, and one that was restored."""
     assert "The grant is still valid (alice@gmail.com)" in act(desk, "check_now", account)
     mark_lost(account, "revoked")
     assert "The grant is still valid (alice@gmail.com)" in act(desk, "check_now", account)
@@ -498,7 +498,7 @@ def test_check_finds_out_and_keeps_a_history(
 def test_refresh_replaces_the_access_token(
     desk: Client, google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """Though the old one lives; while Google is to be left alone, it is."""
+    """A refresh replaces an unexpired token, but does not ask Google during a backoff."""
     before = token_of(account, "access_token")
 
     assert f"{RENEWED.capitalize()} (alice@gmail.com)" in act(desk, "refresh_now", account)
@@ -513,7 +513,7 @@ def test_refresh_replaces_the_access_token(
 def test_action_stops_when_google_is_down(
     desk: Client, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """After three in a row nobody waits for the rest, and is told."""
+    """After three consecutive failures the action stops, and says how many rows are left."""
     user = new_user()
     accounts = [linked(user, google, alice, sub=str(n)) for n in range(1, 8)]
     google.fail_next(9)
@@ -530,7 +530,7 @@ def test_action_stops_when_google_is_down(
 def test_action_goes_on_when_google_answers_in_between(
     desk: Client, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Failures that are not in a row say nothing of the next account."""
+    """Failures that are not consecutive do not stop the action."""
     user = new_user()
     accounts = [linked(user, google, alice, sub=str(n)) for n in range(1, 8)]
     google.fail_next(2)
@@ -548,7 +548,7 @@ def test_action_goes_on_when_google_answers_in_between(
 def test_action_takes_no_more_than_a_page_can_do(
     desk: Client, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """For more there are commands; "select all" does not get around it."""
+    """The number of rows is limited, even with "select all"; the commands handle more."""
     user = new_user()
     accounts = [linked(user, google, alice, sub=str(n)) for n in range(1, MOST_AT_ONCE + 2)]
     before = table()
@@ -564,7 +564,7 @@ def test_action_takes_no_more_than_a_page_can_do(
 def test_asking_for_consent_again_can_be_undone(
     desk: Client, google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """The user's next view asks; nothing is revoked, so that a check brings it back."""
+    """The next view asks for consent; nothing is revoked, so a check restores the link."""
     page = act(desk, "reauthorize", account)
 
     assert "1 user will be asked for consent on next use." in page
@@ -582,7 +582,7 @@ def test_asking_for_consent_again_can_be_undone(
 def test_reencrypt_uses_the_newest_key(
     desk: Client, account: GoogleAccount, settings: Settings
 ) -> None:
-    """For the one that was left over."""
+    """A single row can be re-encrypted."""
     before = token_of(account, "refresh_token")
     use_keys(settings, OTHER_KEY, *settings.GOOGLE_LINK["ENCRYPTION_KEYS"])
 
@@ -599,7 +599,7 @@ def test_reencrypt_uses_the_newest_key(
 def test_unlinking_asks_first_and_revokes(
     desk: Client, google: FakeGoogle, alice: FakeUser, account: GoogleAccount
 ) -> None:
-    """It says what it will do; the history knows who did it."""
+    """The confirmation says what will happen, and the history names the operator."""
     page = act(desk, "delete_selected", account)
     assert "The grants will be revoked at the provider" in page
     assert GoogleAccount.objects.exists()
@@ -615,7 +615,7 @@ def test_unlinking_asks_first_and_revokes(
 def test_unlinking_while_google_is_down(
     desk: Client, google: FakeGoogle, alice: FakeUser, account: GoogleAccount
 ) -> None:
-    """The links are gone at once; Google is told later, and not asked once for each."""
+    """The links are deleted at once; the grants are revoked later, with few requests."""
     linked(new_user("dora"), google, alice, sub="2")
     google.fail_next(9, endpoint="revoke")
 
@@ -628,7 +628,7 @@ def test_unlinking_while_google_is_down(
 
 
 def test_unlinking_what_has_no_tokens_asks_nobody(desk: Client, google: FakeGoogle) -> None:
-    """There is nothing to revoke, and nothing is left to do."""
+    """Without tokens there is nothing to revoke."""
     bare = make_google_account(new_user("dora"), refresh_token="", access_token="")
 
     page = act(desk, "delete_selected", bare, post="yes")
@@ -645,7 +645,7 @@ def test_unlinking_under_atomic_requests_revokes_after_the_commit(
     account: GoogleAccount,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """No transaction is open while Google is asked."""
+    """No transaction is open during the request to Google."""
     process_now = revoke_pending.process_now
     in_transaction: list[bool] = []
 
@@ -665,7 +665,7 @@ def test_unlinking_under_atomic_requests_revokes_after_the_commit(
 def test_deletion_of_one_says_what_it_does(
     desk: Client, google: FakeGoogle, alice: FakeUser, account: GoogleAccount
 ) -> None:
-    """From its own page, too."""
+    """The confirmation is shown for a single account as well."""
     url = reverse("admin:google_link_googleaccount_delete", args=[account.pk])
     assert "The grant will be revoked at the provider" in desk.get(url).content.decode()
 
@@ -679,7 +679,7 @@ def test_deletion_of_one_says_what_it_does(
 def test_deletion_of_a_user_revokes(
     desk: Client, google: FakeGoogle, alice: FakeUser, account: GoogleAccount
 ) -> None:
-    """In the admin of the users."""
+    """Deleting a user in the admin revokes their grants."""
     users = f"admin:{account.user._meta.app_label}_{account.user._meta.model_name}"
 
     desk.post(reverse(f"{users}_delete", args=[account.user.pk]), {"post": "yes"})
@@ -695,7 +695,7 @@ def test_deletion_of_a_user_revokes(
 def test_revocation_can_be_tried_at_once(
     desk: Client, google: FakeGoogle, alice: FakeUser, pending: PendingRevocation
 ) -> None:
-    """However long it should wait; while Google is still down it waits on."""
+    """A revocation can be attempted before it is due; it stays pending while Google is down."""
     google.fail_next(endpoint="revoke")
     assert f"Postponed: the provider could not be reached ({pending.sub})" in act(
         desk, "revoke_now", pending
@@ -710,7 +710,7 @@ def test_revocation_can_be_tried_at_once(
 def test_revoking_stops_when_google_is_down(
     desk: Client, google: FakeGoogle, pending: PendingRevocation
 ) -> None:
-    """As with the accounts: after three in a row nobody waits for the rest."""
+    """After three consecutive failures the action stops."""
     PendingRevocation.objects.bulk_create([copy_of(pending) for _ in range(4)])
     google.clear_requests()
     google.fail_next(9, endpoint="revoke")
@@ -725,7 +725,7 @@ def test_revoking_stops_when_google_is_down(
 def test_action_ends_before_the_request_has_to(
     desk: Client, google: FakeGoogle, pending: PendingRevocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Google answers, but slowly: the page says what is left."""
+    """If Google responds slowly, the action stops in time and says how many rows are left."""
     monkeypatch.setattr(base, "MOST_SECONDS", 0)
     PendingRevocation.objects.bulk_create([copy_of(pending) for _ in range(4)])
     google.clear_requests()
@@ -740,7 +740,7 @@ def test_action_ends_before_the_request_has_to(
 def test_revocation_that_is_done_meanwhile(
     desk: Client, google: FakeGoogle, pending: PendingRevocation
 ) -> None:
-    """The list was older than the outbox."""
+    """A revocation that was completed after the list was shown causes no error."""
     asked = len(google.requests_to("revoke"))
 
     with just_before("UPDATE", act=PendingRevocation.objects.all().delete):
@@ -753,7 +753,7 @@ def test_revocation_that_is_done_meanwhile(
 def test_revocation_can_be_given_up(
     desk: Client, google: FakeGoogle, alice: FakeUser, pending: PendingRevocation
 ) -> None:
-    """After a confirmation that says what that means."""
+    """The confirmation says that the grant stays valid."""
     url = reverse("admin:google_link_pendingrevocation_delete", args=[pending.pk])
     assert "the grant stays valid there" in desk.get(url).content.decode()
     assert "the grants stay valid there" in act(desk, "delete_selected", pending)
@@ -767,7 +767,7 @@ def test_revocation_can_be_given_up(
 
 @pytest.mark.slow
 def test_many_revocations_are_for_the_command(desk: Client, pending: PendingRevocation) -> None:
-    """As with the accounts."""
+    """The number of revocations per action is limited."""
     values = {"account_id": pending.pk, "client": "default", "retry_at": in_seconds(60)}
     PendingRevocation.objects.bulk_create(
         PendingRevocation(sub=str(n), **values) for n in range(MOST_AT_ONCE)
@@ -785,7 +785,7 @@ def test_many_revocations_are_for_the_command(desk: Client, pending: PendingRevo
 def test_reencrypt_with_broken_settings_says_so(
     desk: Client, account: GoogleAccount, settings: Settings
 ) -> None:
-    """No error page."""
+    """Invalid settings are reported without an error page."""
     use_keys(settings)
 
     assert "ENCRYPTION_KEYS" in act(desk, "reencrypt", account)
@@ -797,7 +797,7 @@ def test_reencrypt_with_broken_settings_says_so(
 def test_scopes_that_somebody_has_written_by_hand(
     desk: Client, account: GoogleAccount, scopes: Any
 ) -> None:
-    """One bad row breaks no list."""
+    """A row with invalid scopes does not break the list."""
     GoogleAccount.objects.update(granted_scopes=Value(scopes, JSONField()))
 
     assert list(list_of(desk).result_list) == [account]
@@ -809,7 +809,7 @@ def test_scopes_that_somebody_has_written_by_hand(
 def test_filter_value_that_nobody_offers_finds_nothing(
     desk: Client, account: GoogleAccount, name: str
 ) -> None:
-    """NUL is a character that PostgreSQL does not take."""
+    """Values that are not choices match nothing, even NUL, which PostgreSQL rejects."""
     GoogleAccount.objects.update(refresh_failing_since=in_seconds(-60))
 
     assert list_of(desk, **{name: "\0"}).result_count == 0
@@ -819,7 +819,7 @@ def test_filter_value_that_nobody_offers_finds_nothing(
 def test_search_where_users_have_no_text_for_a_name(
     account: GoogleAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An address is not the name of any of them."""
+    """The search works if the username field is not a text field."""
     monkeypatch.setattr(get_user_model(), "USERNAME_FIELD", "date_joined")
     page = GoogleAccountAdmin(GoogleAccount, admin.site)
 
@@ -829,7 +829,7 @@ def test_search_where_users_have_no_text_for_a_name(
 
 
 def test_two_revocations_of_one_account(desk: Client, pending: PendingRevocation) -> None:
-    """A row that was restored from a backup, and unlinked again."""
+    """An account that was restored from a backup can be unlinked again."""
     PendingRevocation.objects.bulk_create([copy_of(pending)])
 
     page = act(desk, "revoke_now", *PendingRevocation.objects.all())

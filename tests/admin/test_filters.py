@@ -1,4 +1,4 @@
-"""What the admin filters by, an index answers: there may be a million rows."""
+"""The admin's filters use indexes, since there may be a million rows."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ HISTORY_FILTERS = {
 
 
 def filtered(query: str) -> Any:
-    """Return the rows of the list of accounts in the admin."""
+    """Return the rows of the admin's list of accounts."""
     return rows_of(GoogleAccountAdmin(GoogleAccount, admin.site), query)
 
 
 def rows_of(page: Any, query: str) -> Any:
-    """Return the rows of a list in the admin."""
+    """Return the rows of an admin list."""
     request = RequestFactory().get(f"/?{query}")
     request.user = get_user_model()(username="olga", is_superuser=True, is_active=True)
     return page.get_changelist_instance(request).get_queryset(request)
@@ -53,7 +53,7 @@ def rows_of(page: Any, query: str) -> Any:
 @on_postgresql
 @pytest.mark.parametrize("query", FILTERS)
 def test_filter_is_answered_by_an_index(query: str) -> None:
-    """PostgreSQL reads all rows only where it has no other way."""
+    """PostgreSQL does not scan the table for any filter."""
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
         plan = filtered(query).select_related(None).order_by().explain()
@@ -65,7 +65,7 @@ def test_filter_is_answered_by_an_index(query: str) -> None:
 @on_postgresql
 @pytest.mark.parametrize("query", HISTORY_FILTERS)
 def test_filter_of_the_history_is_answered_by_an_index(query: str) -> None:
-    """It grows longer than the list of accounts."""
+    """PostgreSQL does not scan the history, which is longer than the list of accounts."""
     rows = rows_of(HistoryEntryAdmin(HistoryEntry, admin.site), query)
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
@@ -76,7 +76,7 @@ def test_filter_of_the_history_is_answered_by_an_index(query: str) -> None:
 
 @on_postgresql
 def test_no_index_is_the_beginning_of_another() -> None:
-    """Each costs time whenever a row is written."""
+    """No index is a prefix of another, since each costs time with every write."""
     with connection.cursor() as cursor:
         table = GoogleAccount._meta.db_table
         found = connection.introspection.get_constraints(cursor, table).values()
@@ -92,7 +92,7 @@ def test_no_index_is_the_beginning_of_another() -> None:
 @pytest.mark.matrix
 @pytest.mark.parametrize("known", [(), ("b",), ("b", "d"), ("d", "b"), ("D", "b", "c")])
 def test_clients_that_are_not_configured(known: tuple[str, ...], settings: Any) -> None:
-    """All the others, wherever they stand in the order that the database has for texts."""
+    """All other clients are matched, wherever the collation sorts them."""
     names = ("A", "B", "C", "D", "E", "a", "b", "c", "d", "e")
     user = new_user()
     for name in names:

@@ -1,4 +1,4 @@
-"""The link history in Django's admin: read, searched and filtered, and changed by nobody."""
+"""The link history in the admin: reading, searching and filtering, without changes."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ urlpatterns = [path("admin/", admin.site.urls), path("small/", small_admin.urls)
 
 @pytest.fixture
 def operator(shared_database: None) -> Any:
-    """Somebody who may do everything."""
+    """A superuser."""
     create_permissions(apps.get_app_config("google_link"), verbosity=0)
     return get_user_model().objects.create_superuser("olga", "olga@example.com", "pw")
 
 
 @pytest.fixture
 def desk(client: Client, operator: Any) -> Client:
-    """Their browser."""
+    """The operator's browser."""
     client.force_login(operator)
     return client
 
@@ -57,7 +57,7 @@ def entries(desk: Client, **query: Any) -> list[str]:
 
 
 def act(desk: Client, action: str, row: Any, **data: Any) -> None:
-    """Tick a row, and do something with it."""
+    """Select a row, and run an action."""
     ticked = {"action": action, "_selected_action": [str(row.pk)], **data}
     kind = row._meta.model_name
     desk.post(reverse(f"admin:google_link_{kind}_changelist"), ticked, follow=True)
@@ -65,7 +65,7 @@ def act(desk: Client, action: str, row: Any, **data: Any) -> None:
 
 @pytest.mark.slow
 def test_list_is_searched_and_filtered(desk: Client, user: Any) -> None:
-    """By ids and names in whole, by event and by actor."""
+    """By full ids and names, event and actor."""
     user, other = new_user(), new_user("dora")
     account = save(user, "42")
     save(other, "43").make_default()
@@ -83,7 +83,7 @@ def test_list_is_searched_and_filtered(desk: Client, user: Any) -> None:
 
 
 def test_list_and_page_speak_to_people(desk: Client) -> None:
-    """Who has done what, with all that is known of it."""
+    """The list and the page show the event, the actor and the details."""
     save(new_user(), requested_scopes=["openid"])
     [entry] = HistoryEntry.objects.all()
 
@@ -95,7 +95,7 @@ def test_list_and_page_speak_to_people(desk: Client) -> None:
 
 
 def test_what_was_not_the_case_is_left_out(desk: Client) -> None:
-    """It would fill the list."""
+    """Details that are false are omitted."""
     save(new_user())
     HistoryEntry.objects.update(details={"with_user": False, "accounts": 2})
 
@@ -106,7 +106,7 @@ def test_what_was_not_the_case_is_left_out(desk: Client) -> None:
 
 
 def test_unknown_words_are_shown_as_they_are(desk: Client) -> None:
-    """Of a later version, or of somebody who has written to the database."""
+    """Unknown events, from a later version or written by hand, are shown unchanged."""
     account = save(new_user())
     HistoryEntry.objects.update(event="sold", actor_kind="ghost", details=["<b>"])
 
@@ -118,7 +118,7 @@ def test_unknown_words_are_shown_as_they_are(desk: Client) -> None:
 
 
 def test_nobody_writes_here(desk: Client) -> None:
-    """No entry is added, changed or deleted, by whatever address."""
+    """Entries cannot be added, changed or deleted through any URL."""
     save(new_user())
     [entry] = HistoryEntry.objects.all()
     page = desk.get(reverse(ENTRIES)).content.decode()
@@ -136,7 +136,7 @@ def test_nobody_writes_here(desk: Client) -> None:
 
 
 def test_history_needs_its_permission(client: Client, operator: Any) -> None:
-    """As everything in the admin."""
+    """The list requires the view permission."""
     colleague = get_user_model().objects.create_user("otto", "o@example.com", "pw", is_staff=True)
     client.force_login(colleague)
     assert client.get(reverse(ENTRIES)).status_code == 403
@@ -147,7 +147,7 @@ def test_history_needs_its_permission(client: Client, operator: Any) -> None:
 
 @pytest.mark.slow
 def test_page_of_an_account_has_its_newest_entries(desk: Client) -> None:
-    """And the way to all of them."""
+    """The page shows the latest entries and links to all of them."""
     account = save(new_user())
     for _ in range(30):
         account.make_default()
@@ -163,7 +163,7 @@ def test_page_of_an_account_has_its_newest_entries(desk: Client) -> None:
 
 @pytest.mark.urls(__name__)
 def test_page_of_an_account_in_a_small_admin(desk: Client) -> None:
-    """Where the list is not registered, there is no way to it."""
+    """Without a registered list there is no link to it."""
     account = save(new_user())
 
     page = desk.get(f"/small/google_link/googleaccount/{account.pk}/change/").content.decode()
@@ -176,7 +176,7 @@ def test_page_of_an_account_in_a_small_admin(desk: Client) -> None:
 def test_list_asks_no_more_for_more(
     desk: Client, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
-    """However many entries there are."""
+    """The number of queries does not depend on the number of entries."""
     account = save(new_user())
     for _ in range(40):
         account.make_default()
@@ -191,7 +191,7 @@ def test_list_asks_no_more_for_more(
 def test_operators_act_in_their_own_name(
     desk: Client, operator: Any, google: FakeGoogle, alice: FakeUser, settings: Any
 ) -> None:
-    """Each action, with what came of it."""
+    """Each action is recorded with the operator and its outcome."""
     account = linked(new_user(), google, alice)
     keys = [make_key(), *settings.GOOGLE_LINK["ENCRYPTION_KEYS"]]
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": keys}
@@ -216,7 +216,7 @@ def test_operators_act_in_their_own_name(
 def test_revocation_that_an_operator_gives_up(
     desk: Client, operator: Any, google: FakeGoogle, alice: FakeUser, by_list: bool
 ) -> None:
-    """On its page or in the list."""
+    """It is recorded whether deleted on its page or in the list."""
     account = linked(new_user(), google, alice)
     google.fail_next(endpoint="revoke")
     account.unlink()
@@ -237,7 +237,7 @@ def test_revocation_that_an_operator_gives_up(
 def test_log_of_the_admin_keeps_no_address(
     desk: Client, google: FakeGoogle, alice: FakeUser, by_list: bool
 ) -> None:
-    """It outlives the link; what was done is found by the id of the account."""
+    """The log outlives the link, and identifies the account by its id only."""
     account = linked(new_user(), google, alice)
     act(desk, "check_now", account)
     act(desk, "reauthorize", account)

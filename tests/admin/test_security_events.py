@@ -1,4 +1,4 @@
-"""What Google has told, in the admin: to be read, and nothing else."""
+"""Received security events in the admin, read-only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAGE = "admin:google_link_securityevent"
 
 @pytest.fixture
 def olga(google: FakeGoogle, alice: FakeUser, db: None) -> Any:
-    """The browser of somebody who may do everything, after an event has come."""
+    """A superuser's browser, after an event was received."""
     google.send_security_event(
         Client(), "account-disabled", user=alice, details={"reason": "hijacking"}
     )
@@ -29,7 +29,7 @@ def olga(google: FakeGoogle, alice: FakeUser, db: None) -> Any:
 
 
 def test_list(olga: Any, alice: FakeUser) -> None:
-    """What, about whom, and what came of it; found by the subject."""
+    """The list shows the events, their subject and effects, and can be searched by subject."""
     for query in ("", f"?q={alice.sub}"):
         page = olga.get(reverse(f"{PAGE}_changelist") + query).content.decode()
         assert "account-disabled" in page
@@ -41,7 +41,7 @@ def test_list(olga: Any, alice: FakeUser) -> None:
 
 
 def test_nothing_can_be_changed(olga: Any) -> None:
-    """By nobody."""
+    """Rows cannot be added, changed or deleted."""
     key = SecurityEvent.objects.get().pk
     change = reverse(f"{PAGE}_change", args=[key])
 

@@ -1,4 +1,4 @@
-"""What googleapiclient makes its requests by: httplib2's interface, over shared connections."""
+"""The transport for googleapiclient: httplib2's interface on shared connections."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ UPLOAD = "/upload/drive/v3/files"
 
 @pytest.fixture
 def api(google: FakeGoogle, configure: Callable[..., None]) -> Iterator[HostileServer]:
-    """A server that stands in for Google's APIs, and keeps its connections."""
+    """A server in place of Google's APIs, with persistent connections."""
     with hostile_server() as server:
         configure(API_ENDPOINT=server.url)
         yield server
@@ -56,18 +56,18 @@ def api(google: FakeGoogle, configure: Callable[..., None]) -> Iterator[HostileS
 
 @pytest.fixture
 def account(api: HostileServer, user: Any) -> GoogleAccount:
-    """An account whose token lives."""
+    """An account with a valid access token."""
     return make_google_account(user, access_token="ya29.x")
 
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """googleapiclient tries again at once."""
+    """Make googleapiclient retry at once."""
     monkeypatch.setattr("time.sleep", lambda seconds: None)
 
 
 def patiently(request: Any) -> Any:
-    """Return a request that does not pause between its attempts."""
+    """Return a request that retries without pauses."""
     request._sleep = lambda seconds: None
     return request
 
@@ -78,7 +78,7 @@ def patiently(request: Any) -> Any:
 def test_pieces_that_are_refused_are_not_sent_again(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Nothing would be left of them: the refusal is the answer, and the next token a new one."""
+    """Chunks that can be read once are not repeated; the 401 is returned, and the token renewed."""
     http = authorized_http(linked(user, google, alice))
     google.fail_next(endpoint="/upload", status=401)
 
@@ -99,7 +99,7 @@ def test_pieces_that_are_refused_are_not_sent_again(
 def test_upload_in_pieces_one_of_which_is_refused(
     google: FakeGoogle, alice: FakeUser, user: Any, chunksize: int
 ) -> None:
-    """One refresh, and the piece again from where it began."""
+    """After a 401 the token is refreshed once, and the chunk repeated from its start."""
     account = linked(user, google, alice)
     content = b"".join(bytes([number]) * 1024 for number in range(200)) * 4
     pieces: list[tuple[str, bytes]] = []
@@ -134,7 +134,7 @@ def test_upload_in_pieces_one_of_which_is_refused(
 def test_upload_in_pieces_one_of_which_fails(
     api: HostileServer, account: GoogleAccount, no_pauses: None, chunksize: int
 ) -> None:
-    """What ``num_retries`` sends again is whole: googleapiclient does not rewind it."""
+    """A retry sends the whole chunk, although googleapiclient does not rewind it."""
     content = b"x" * 300_000
     location = f"{api.url}{UPLOAD}/1"
     ends = [answering(make_answer({}, "308 Resume Incomplete", Range="bytes=0-262143"))]
@@ -161,7 +161,7 @@ def test_upload_in_pieces_one_of_which_fails(
 def test_stream_that_stands_elsewhere_is_sent_from_there(
     api: HostileServer, account: GoogleAccount
 ) -> None:
-    """Its end, as long as it is."""
+    """The given length is sent, from the end of the stream."""
     stream = io.BytesIO(b"--- the whole of it")
     stream.seek(4)
 
@@ -172,7 +172,7 @@ def test_stream_that_stands_elsewhere_is_sent_from_there(
 
 
 def test_stream_whose_end_cannot_be_found(api: HostileServer, account: GoogleAccount) -> None:
-    """It is sent from where it stands."""
+    """It is sent from its current position."""
 
     class Endless(io.BytesIO):
         def seek(self, position: int, whence: int = 0) -> int:
@@ -191,7 +191,7 @@ def test_stream_whose_end_cannot_be_found(api: HostileServer, account: GoogleAcc
 def test_stream_that_cannot_be_brought_back_is_sent_once(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """A refusal is what the caller gets, and not half an upload."""
+    """The 401 is returned, rather than half an upload."""
     account = linked(user, google, alice)
     google.answer("/inbox", {}, method="POST")
     google.expire_access_tokens()
@@ -209,7 +209,7 @@ def test_stream_that_cannot_be_brought_back_is_sent_once(
 
 
 def test_text_is_sent_as_utf_8(api: HostileServer, account: GoogleAccount) -> None:
-    """With the length that it then has."""
+    """The length is that of the encoded text."""
     authorized_http(account).request(f"{api.url}/1", "POST", "größer", {"Content-Length": "6"})
 
     assert api.requests[0].body.decode() == "größer"
@@ -219,7 +219,7 @@ def test_text_is_sent_as_utf_8(api: HostileServer, account: GoogleAccount) -> No
 
 
 def test_download_in_pieces_that_are_compressed(api: HostileServer, account: GoogleAccount) -> None:
-    """It ends: its length is that of what was compressed."""
+    """The download ends, because its length is that of the decompressed content."""
     content = b"a file" * 1000
 
     def compress(seen: Seen) -> bytes:
@@ -242,7 +242,7 @@ def test_download_in_pieces_that_are_compressed(api: HostileServer, account: Goo
 def test_download_that_lies_elsewhere(
     api: HostileServer, account: GoogleAccount, is_foreign: bool
 ) -> None:
-    """The token goes along to no other host, whatever an answer says of where the content is."""
+    """The token is sent to no other host, whatever ``Content-Location`` says."""
     with hostile_server() as other:
         location = f"{other.url if is_foreign else api.url}/content/2"
         api.next.append(
@@ -265,7 +265,7 @@ def test_download_that_lies_elsewhere(
 
 
 def test_answer_that_cannot_be_decompressed(api: HostileServer, account: GoogleAccount) -> None:
-    """An error of httplib2's, as ever."""
+    """The error is httplib2's, as before."""
     api.next.append(answering(make_answer({}, Content_Encoding="gzip")))
 
     with pytest.raises(httplib2.FailedToDecompressContent):
@@ -277,7 +277,7 @@ def test_answer_that_cannot_be_decompressed(api: HostileServer, account: GoogleA
 def test_answer_in_a_coding_that_nobody_asked_for(
     api: HostileServer, account: GoogleAccount, coding: str
 ) -> None:
-    """It is handed on as it is, and says so."""
+    """An unsupported coding is passed on unchanged."""
     api.next.append(answering(make_answer({"id": "1"}, Content_Encoding=coding)))
 
     response, content = authorized_http(account).request(f"{api.url}/1")
@@ -292,7 +292,7 @@ def test_answer_in_a_coding_that_nobody_asked_for(
 def test_answer_that_was_decompressed(
     api: HostileServer, account: GoogleAccount, coding: str
 ) -> None:
-    """It has the length that it has, and the coding is no longer there."""
+    """The response states its decompressed length, and no coding."""
     body = gzip.compress(b'{"id": "1"}')
     body = gzip.compress(body) if "," in coding else body
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -306,7 +306,7 @@ def test_answer_that_was_decompressed(
 
 
 def test_head_has_no_body(api: HostileServer, account: GoogleAccount) -> None:
-    """And its connection serves the next request."""
+    """The connection remains usable after a HEAD request."""
     api.next.append(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n"))
     http = authorized_http(account)
 
@@ -321,7 +321,7 @@ def test_head_has_no_body(api: HostileServer, account: GoogleAccount) -> None:
 
 
 def redirect(location: str, status: str = "302 Found") -> Any:
-    """Send the caller somewhere else."""
+    """Redirect the caller."""
     return answering(make_answer({}, status, Location=location))
 
 
@@ -330,7 +330,7 @@ def redirect(location: str, status: str = "302 Found") -> Any:
 def test_redirect_is_followed_without_the_token(
     api: HostileServer, account: GoogleAccount, status: str
 ) -> None:
-    """By another address of the same host, and to another one of the settings' machine."""
+    """To another path on the same host, and to another host of the emulator."""
     api.next.append(redirect("/other/2", status))
 
     response, content = authorized_http(account).request(f"{api.url}/1", headers={"X": "y"})
@@ -347,7 +347,7 @@ def test_redirect_is_followed_without_the_token(
 def test_redirect_to_another_host_gets_no_token(
     api: HostileServer, account: GoogleAccount, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By plain http nothing goes there at all."""
+    """Over plain http nothing is sent at all."""
     with hostile_server() as other:
         api.next.append(redirect(f"{other.url}/2"))
         with pytest.raises(ValueError, match="is not https"):
@@ -359,7 +359,7 @@ def test_redirect_to_another_host_gets_no_token(
 def test_refusal_behind_a_redirect_is_not_the_token_s(
     api: HostileServer, account: GoogleAccount, google: FakeGoogle
 ) -> None:
-    """It was not there."""
+    """A 401 after a redirect causes no refresh, since the token was not sent."""
     api.next.extend([redirect("/2"), answering(make_answer({}, "401 Unauthorized"))])
 
     response, _ = authorized_http(account).request(f"{api.url}/1")
@@ -369,7 +369,7 @@ def test_refusal_behind_a_redirect_is_not_the_token_s(
 
 
 def test_redirects_after_a_post(api: HostileServer, account: GoogleAccount) -> None:
-    """A 303 leads to a page; another one would need the body to be sent twice."""
+    """A 303 is followed with GET; others would send the body twice."""
     http = authorized_http(account)
     api.next.extend([redirect("/2", "303 See Other"), answering(lambda seen: seen.answer)])
     _, content = http.request(f"{api.url}/1", "POST", b"body", {"Content-Type": "text/plain"})
@@ -384,7 +384,7 @@ def test_redirects_after_a_post(api: HostileServer, account: GoogleAccount) -> N
 
 
 def test_redirects_that_do_not_end(api: HostileServer, account: GoogleAccount) -> None:
-    """Five are followed, or as many as the caller says."""
+    """Five redirects are followed, or as many as the caller allows."""
     http = authorized_http(account)
     api.next.extend([redirect("/again")] * 8)
 
@@ -399,7 +399,7 @@ def test_redirects_that_do_not_end(api: HostileServer, account: GoogleAccount) -
 
 
 def test_redirects_that_lead_nowhere(api: HostileServer, account: GoogleAccount) -> None:
-    """An error; a list of choices is an answer."""
+    """A missing Location is an error, except for a list of choices."""
     api.next.append(answering(make_answer({}, "302 Found")))
     api.next.append(answering(make_answer({}, "300 Multiple Choices")))
 
@@ -417,7 +417,7 @@ def test_redirects_that_lead_nowhere(api: HostileServer, account: GoogleAccount)
 def test_answer_that_breaks_off_is_worth_a_retry(
     api: HostileServer, account: GoogleAccount, ending: Any, is_kept: bool
 ) -> None:
-    """As ``num_retries`` has it, also for what is not repeated by itself."""
+    """``num_retries`` covers incomplete responses, even to requests that are not idempotent."""
     service = build_service(account, "calendar", "v3")
     if is_kept:
         service.events().list(calendarId="first").execute()
@@ -429,7 +429,7 @@ def test_answer_that_breaks_off_is_worth_a_retry(
 
 
 def test_server_that_is_down_is_worth_a_retry(api: HostileServer, account: GoogleAccount) -> None:
-    """An error of the operating system's."""
+    """The error is an ``OSError``, which googleapiclient retries."""
     api.stop()
 
     with pytest.raises(ConnectionRefusedError):
@@ -437,7 +437,7 @@ def test_server_that_is_down_is_worth_a_retry(api: HostileServer, account: Googl
 
 
 def test_host_that_nobody_knows(account: GoogleAccount) -> None:
-    """It is named."""
+    """The error names the host."""
     with pytest.raises(httplib2.ServerNotFoundError, match=r"the server at nowhere\.invalid"):
         authorized_http(account).request("https://nowhere.invalid/1")
 
@@ -447,7 +447,7 @@ def test_host_that_nobody_knows(account: GoogleAccount) -> None:
 def test_api_that_does_not_answer(
     user: Any, google: FakeGoogle, settings: Settings, configure: Callable[..., None], by: str
 ) -> None:
-    """API_TIMEOUT, or what the caller has set."""
+    """The time limit is ``API_TIMEOUT``, or what the caller set."""
     account = make_google_account(user, access_token="ya29.x")
     if by == "setting":
         settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "API_TIMEOUT": 0.1}
@@ -463,7 +463,7 @@ def test_api_that_does_not_answer(
 @pytest.mark.matrix
 @pytest.mark.parametrize("url", ["http://example.com/", "ftp://example.com/", "/path"])
 def test_address_that_is_not_https(account: GoogleAccount, url: str) -> None:
-    """Nothing is sent there."""
+    """Nothing is sent to it."""
     with pytest.raises(ValueError, match="is not https"):
         authorized_http(account).request(url)
 
@@ -473,7 +473,7 @@ def test_address_that_is_not_https(account: GoogleAccount, url: str) -> None:
 
 @pytest.mark.slow
 def test_service_is_shared_by_threads(api: HostileServer, account: GoogleAccount) -> None:
-    """Each call gets its own answer, over as many connections as there are threads at most."""
+    """Each call gets its own response, with at most one connection per thread."""
     service = build_service(account, "drive", "v3")
 
     def run(thread: int) -> list[bool]:
@@ -491,7 +491,7 @@ def test_service_is_shared_by_threads(api: HostileServer, account: GoogleAccount
 
 
 def test_closing_a_service_closes_no_connection(api: HostileServer, account: GoogleAccount) -> None:
-    """They are everybody's."""
+    """The connections are shared."""
     for number in range(3):
         with build_service(account, "drive", "v3") as service:
             service.files().get(fileId=str(number)).execute()
@@ -504,7 +504,7 @@ def test_closing_a_service_closes_no_connection(api: HostileServer, account: Goo
 def test_storm_of_refusals_is_one_refresh(
     shared_database: None, google: FakeGoogle, alice: FakeUser, is_expired: bool
 ) -> None:
-    """Of 16 threads one asks for the next token."""
+    """Of 16 threads, one refreshes the token."""
     account = linked(new_user(), google, alice)
     google.answer("/drive/v3/files/<id>", {"id": "x"})
     service = build_service(account, "drive", "v3")
@@ -520,7 +520,7 @@ def test_storm_of_refusals_is_one_refresh(
 @pytest.mark.matrix
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
 def test_service_can_be_pickled(api: HostileServer, account: GoogleAccount, protocol: int) -> None:
-    """Without a token, and with its own kind of batch."""
+    """The pickle contains no token, and keeps our class of batches."""
     service = build_service(account, "drive", "v3")
     set_user_agent(service._http, "mine")
 
@@ -535,7 +535,7 @@ def test_service_can_be_pickled(api: HostileServer, account: GoogleAccount, prot
 
 
 def test_batch_goes_over_the_pool(api: HostileServer, account: GoogleAccount) -> None:
-    """One request, whose parts have the token."""
+    """A batch is one request, whose parts contain the token."""
     part = (
         "--x\r\nContent-Type: application/http\r\nContent-ID: <response-{id}>\r\n\r\n"
         'HTTP/1.1 {status}\r\nContent-Type: application/json\r\n\r\n{{"id": "one"}}\r\n'
@@ -568,7 +568,7 @@ def test_batch_goes_over_the_pool(api: HostileServer, account: GoogleAccount) ->
 
 
 def test_user_agent(api: HostileServer, account: GoogleAccount, settings: Settings) -> None:
-    """That of the settings comes first; ``gzip`` in it lets Google compress."""
+    """The configured user agent comes first; ``gzip`` in it makes Google compress responses."""
     authorized_http(account).request(f"{api.url}/1")
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "USER_AGENT": "daybook/2.1"}
     authorized_http(account).request(f"{api.url}/2", headers={"User-Agent": "mine"})
@@ -582,7 +582,7 @@ def test_user_agent(api: HostileServer, account: GoogleAccount, settings: Settin
 
 
 def test_pieces_are_not_compressed(api: HostileServer, account: GoogleAccount) -> None:
-    """A range is of what is sent."""
+    """A Range refers to the content as sent."""
     http = authorized_http(account)
     http.request(f"{api.url}/1")
     http.request(f"{api.url}/2", headers={"Range": "bytes=0-1"})
@@ -594,7 +594,7 @@ def test_pieces_are_not_compressed(api: HostileServer, account: GoogleAccount) -
 
 
 def test_kept_service_is_given_an_account(google: FakeGoogle, alice: FakeUser, user: Any) -> None:
-    """It was built for Google, and the emulator stands in for that."""
+    """A service built for Google works with the emulator."""
     account = linked(user, google, alice)
     google.answer("/drive/v3/about", {"kind": "drive#about"})
     kept = build_service(make_google_account(user), "drive", "v3")
@@ -606,7 +606,7 @@ def test_kept_service_is_given_an_account(google: FakeGoogle, alice: FakeUser, u
 
 
 def test_error_of_an_api_is_googleapiclient_s(api: HostileServer, account: GoogleAccount) -> None:
-    """With what the API says."""
+    """The ``HttpError`` contains the API's message."""
     api.next.append(answering(make_answer({"error": {"message": "No."}}, "403 Forbidden")))
 
     with pytest.raises(HttpError, match=r"No\.") as caught:
@@ -616,7 +616,7 @@ def test_error_of_an_api_is_googleapiclient_s(api: HostileServer, account: Googl
 
 
 def test_repr_shows_no_token(account: GoogleAccount) -> None:
-    """It says whose it is."""
+    """It shows only the account."""
     assert repr(authorized_http(account)) == (
         f"<AuthorizedHttp of <AccountCredentials of {account.pk}>>"
     )

@@ -1,4 +1,4 @@
-"""google-auth's view of an account: credentials that refresh themselves and carry no secret."""
+"""Credentials for google-auth, which refresh themselves and contain no secret."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ COPIES: dict[str, Callable[[AccountCredentials], AccountCredentials]] = {
 
 
 def me(google: FakeGoogle) -> str:
-    """Add an API method that says who asks, and who pays, and return its address."""
+    """Add an API method that reports the caller and the quota project; return its URL."""
 
     @google.route("/me", scopes=[CALENDAR])
     def answer(request: Request, user: FakeUser) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def me(google: FakeGoogle) -> str:
 def test_credentials_of_a_fresh_account_hold_its_token(
     user: Any, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    """Nothing is asked for that is at hand."""
+    """The stored token is used without a request."""
     account = make_google_account(user, access_token="ya29.stored")
 
     with django_assert_num_queries(0):
@@ -72,7 +72,7 @@ def test_credentials_of_a_fresh_account_hold_its_token(
 
 @pytest.mark.parametrize("life", [-60, 290])
 def test_credentials_of_an_account_whose_token_is_old_hold_none(user: Any, life: int) -> None:
-    """It is refreshed at the first use, before google-auth would."""
+    """The token is refreshed at first use, earlier than google-auth would."""
     account = make_google_account(user, access_token_expires_at=in_seconds(life))
 
     credentials = AccountCredentials.of(account)
@@ -84,7 +84,7 @@ def test_credentials_of_an_account_whose_token_is_old_hold_none(user: Any, life:
 def test_credentials_refresh_at_their_first_use(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Through google-auth's own session, and the API never says 401."""
+    """google-auth's own session refreshes them before the API can respond with 401."""
     account = linked(user, google, alice, access_token_expires_at=in_seconds(-60))
     credentials = AccountCredentials.of(account)
 
@@ -97,7 +97,7 @@ def test_credentials_refresh_at_their_first_use(
 
 
 def test_credentials_without_expiry_never_expire(google: FakeGoogle, user: Any) -> None:
-    """Google-auth takes no expiry for no end."""
+    """google-auth treats a missing expiry as unlimited."""
     account = make_google_account(user, access_token_expires_at=None)
 
     credentials = AccountCredentials.of(account)
@@ -117,7 +117,7 @@ def test_credentials_expiry_is_naive_utc(
     use_tz: bool,
     time_zone: str,
 ) -> None:
-    """Whatever Django stores, google-auth compares with the time in UTC."""
+    """google-auth compares naive UTC times, whatever Django stores."""
     settings.USE_TZ, settings.TIME_ZONE = use_tz, time_zone
     account = linked(user, google, alice, access_token_expires_at=in_seconds(3000))
     in_an_hour = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=1)
@@ -145,7 +145,7 @@ def test_credentials_copy_carries_no_token_and_works(
     user: Any,
     made: Callable[[AccountCredentials], AccountCredentials],
 ) -> None:
-    """A copy gets a token of its own when it is used."""
+    """A copy gets its own token when it is used."""
     account = linked(user, google, alice)
     credentials = AccountCredentials.of(account).with_quota_project("paying-project")
 
@@ -168,7 +168,7 @@ def test_credentials_copy_carries_no_token_and_works(
 def test_credentials_pickle_contains_no_secret(
     google: FakeGoogle, alice: FakeUser, user: Any, protocol: int
 ) -> None:
-    """A task queue's broker sees the id of the account and its scopes."""
+    """A pickle contains only the account's id and scopes."""
     account = linked(user, google, alice)
     credentials = AccountCredentials.of(account)
 
@@ -186,7 +186,7 @@ def test_credentials_pickle_contains_no_secret(
 
 
 def test_credentials_repr_shows_no_token(user: Any) -> None:
-    """Nor does an error page that prints them."""
+    """The repr contains no token."""
     account = make_google_account(user, access_token="ya29.bare", refresh_token="1//bare")
     credentials = AccountCredentials.of(account)
 
@@ -197,7 +197,7 @@ def test_credentials_repr_shows_no_token(user: Any) -> None:
 def test_credentials_hold_neither_refresh_token_nor_client_secret(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """What a caller receives can do harm for an hour at most."""
+    """They contain only the access token, which expires within an hour."""
     account = linked(user, google, alice)
     credentials = AccountCredentials.of(account)
 
@@ -214,7 +214,7 @@ def test_credentials_hold_neither_refresh_token_nor_client_secret(
 
 
 def test_credentials_bill_another_project(google: FakeGoogle, alice: FakeUser, user: Any) -> None:
-    """with_quota_project gives a copy that keeps the token, and leaves the original alone."""
+    """``with_quota_project`` returns a copy with the token, and leaves the original unchanged."""
     credentials = AccountCredentials.of(linked(user, google, alice))
     url = me(google)
 
@@ -229,7 +229,7 @@ def test_credentials_bill_another_project(google: FakeGoogle, alice: FakeUser, u
 
 
 def test_credentials_tell_their_scopes(user: Any) -> None:
-    """They are what the user granted: no library may ask for others."""
+    """The scopes are those that the user granted."""
     account = make_google_account(user, scopes=[CALENDAR])
     credentials = AccountCredentials.of(account)
 
@@ -243,7 +243,7 @@ def test_credentials_tell_their_scopes(user: Any) -> None:
 def test_credentials_of_a_lost_grant_raise_what_google_auth_would(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Code that was written for google-auth's own credentials catches it."""
+    """The error can be caught as google-auth's ``RefreshError``."""
     account = linked(user, google, alice, access_token="")
     google.revoke(alice)
     credentials = AccountCredentials.of(account)
@@ -259,7 +259,7 @@ def test_credentials_of_a_lost_grant_raise_what_google_auth_would(
 def test_credentials_of_an_unlinked_account_raise_what_google_auth_would(
     google: FakeGoogle, user: Any
 ) -> None:
-    """The row may go while they are in use."""
+    """The account may be unlinked while they are in use."""
     account = make_google_account(user, access_token="")
     credentials = AccountCredentials.of(account)
     account.unlink()
@@ -276,7 +276,7 @@ def test_credentials_of_an_unlinked_account_raise_what_google_auth_would(
 def test_credentials_refresh_adopts_what_another_worker_stored(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Their own token was refused, but there is another by now."""
+    """A newer stored token replaces the rejected one."""
     credentials = AccountCredentials.of(linked(user, google, alice))
     save(user, alice.sub, access_token=Secret("ya29.newer"))
 
@@ -289,7 +289,7 @@ def test_credentials_refresh_adopts_what_another_worker_stored(
 def test_credentials_refresh_when_refused_brings_another_token(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """The token looks fresh, so it is the API that does not want it."""
+    """A rejected token is replaced even if it has not expired."""
     account = linked(user, google, alice)
     credentials = AccountCredentials.of(account)
     before = credentials.token
@@ -304,7 +304,7 @@ def test_credentials_refresh_when_refused_brings_another_token(
 def test_credentials_near_their_end_live_on_in_an_outage(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """A token that nobody refused serves until it expires, when Google gives no other."""
+    """A token that was not rejected is used until it expires."""
     account = linked(user, google, alice)
     credentials = AccountCredentials.of(account)
     before, soon = credentials.token, in_seconds(100)
@@ -323,7 +323,7 @@ def test_credentials_near_their_end_live_on_in_an_outage(
 def test_credentials_that_were_refused_do_not_live_on_in_an_outage(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """The API would only refuse them again."""
+    """A rejected token is not used again."""
     credentials = AccountCredentials.of(linked(user, google, alice))
     google.expire_access_tokens()
     google.fail_next()
@@ -337,7 +337,7 @@ def test_credentials_that_were_refused_do_not_live_on_in_an_outage(
 def test_credentials_refresh_in_a_thread_leaves_no_connection(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """gRPC refreshes on threads of its own: nobody closes what they open."""
+    """Connections opened in gRPC's threads are closed."""
     credentials = AccountCredentials.of(linked(new_user(), google, alice, access_token=""))
 
     def refresh() -> Any:
@@ -351,7 +351,7 @@ def test_credentials_refresh_in_a_thread_leaves_no_connection(
 def test_credentials_refresh_that_fails_in_a_thread_leaves_no_connection(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """An error is no excuse."""
+    """They are closed after an error as well."""
     credentials = AccountCredentials.of(linked(new_user(), google, alice, access_token=""))
     google.fail_next()
 
@@ -366,7 +366,7 @@ def test_credentials_refresh_that_fails_in_a_thread_leaves_no_connection(
 def test_credentials_refresh_keeps_the_connection_that_was_there(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """In a view or a command it is Django's to close."""
+    """The connection of a view or command is left to Django."""
     credentials = AccountCredentials.of(linked(new_user(), google, alice, access_token=""))
     before = connections["default"].connection
 
@@ -382,7 +382,7 @@ def test_credentials_refresh_keeps_the_connection_that_was_there(
 def test_credentials_refresh_in_a_running_event_loop(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """gcsfs and others refresh there, where the database may not be asked."""
+    """Libraries such as gcsfs refresh there, where Django forbids queries."""
     account = linked(new_user(), google, alice, access_token="")
     credentials = AccountCredentials.of(account)
 
@@ -397,7 +397,7 @@ def test_credentials_refresh_in_a_running_event_loop(
 def test_credentials_refresh_in_an_event_loop_leaves_no_connection(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """The thread's own are closed, and the caller's are not touched; its context is known."""
+    """The new thread's connections are closed, the caller's kept, and its context is used."""
     credentials = AccountCredentials.of(linked(new_user(), google, alice, access_token=""))
     before = connection.connection
     opened: list[Any] = []
@@ -424,7 +424,7 @@ def test_credentials_refresh_in_an_event_loop_leaves_no_connection(
 def test_service_account_s_refresh_leaves_no_connection(
     shared_database: None, google: FakeGoogle, settings: Settings
 ) -> None:
-    """Not even where the cache is in the database."""
+    """Also if the cache is in the database."""
     key = google.service_account_info(google.add_service_account())
     settings.GOOGLE_LINK = {
         **settings.GOOGLE_LINK,
@@ -450,7 +450,7 @@ def test_service_account_s_refresh_leaves_no_connection(
 def test_credentials_that_were_refused_twice_in_one_thread(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Whoever did not put the token into headers here means the one of that moment."""
+    """Without apply() in between, a refresh refers to the current token."""
     credentials = AccountCredentials.of(linked(new_user(), google, alice))
     credentials.refresh(None)
     first = credentials.token
@@ -467,7 +467,7 @@ def test_credentials_that_were_refused_twice_in_one_thread(
 def test_credentials_near_their_end_live_on_without_a_thread(
     google: FakeGoogle, alice: FakeUser, user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker that can start none, or that is ending, has a token all the same."""
+    """If no thread can be started, the token is still usable."""
     account = linked(user, google, alice, access_token_expires_at=in_seconds(100))
     stored = token_of(account, "access_token")
 
@@ -488,7 +488,7 @@ def test_credentials_refresh_in_an_event_loop_without_a_thread(
     alice: FakeUser,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where none is to be had, the loop waits as well."""
+    """If no thread can be started, the refresh blocks the loop."""
     account = linked(new_user(), google, alice, access_token="")
     credentials = AccountCredentials.of(account)
 
@@ -515,7 +515,7 @@ def test_credentials_refresh_in_an_event_loop_without_a_thread(
 def test_credentials_of_a_lost_grant_in_a_running_event_loop(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """The error is the same."""
+    """The error is the same as elsewhere."""
     credentials = AccountCredentials.of(linked(new_user(), google, alice, access_token=""))
     google.revoke(alice)
 
@@ -529,7 +529,7 @@ def test_credentials_of_a_lost_grant_in_a_running_event_loop(
 def test_credentials_may_be_used_by_the_receiver_of_their_refresh(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """It is called in the middle of it."""
+    """A receiver of a signal sent during the refresh may use them."""
     credentials = AccountCredentials.of(linked(new_user(), google, alice, access_token=""))
     tokens: list[str | None] = []
 
@@ -550,7 +550,7 @@ def test_credentials_take_what_another_thread_got(
     alice: FakeUser,
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
-    """A thread that was refused with the old token asks for nothing, and the next time it does."""
+    """A thread with the old token takes the new one; the next rejection causes a refresh."""
     credentials = AccountCredentials.of(linked(new_user(), google, alice))
     credentials.apply({})
     at_once(lambda: credentials.refresh(None))

@@ -1,4 +1,4 @@
-"""The arguments of ``googleapiclient.discovery.build``, and APIs that do not come with it."""
+"""The arguments of ``googleapiclient.discovery.build``, and APIs that it does not include."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DOCUMENT = json.loads(get_static_doc("calendar", "v3"))
 
 @pytest.fixture
 def api(google: FakeGoogle, configure: Callable[..., None]) -> Iterator[HostileServer]:
-    """A server that stands in for Google's APIs, and keeps its connections."""
+    """A server in place of Google's APIs, with persistent connections."""
     with hostile_server() as server:
         configure(API_ENDPOINT=server.url)
         yield server
@@ -34,16 +34,16 @@ def api(google: FakeGoogle, configure: Callable[..., None]) -> Iterator[HostileS
 
 @pytest.fixture
 def account(api: HostileServer, user: Any) -> GoogleAccount:
-    """An account whose token lives."""
+    """An account with a valid access token."""
     return make_google_account(user, access_token="ya29.x")
 
 
 class OwnRequest(HttpRequest):
-    """What a project makes requests with."""
+    """A project's own request class."""
 
 
 class OwnCache(Cache):
-    """What a project keeps discovery documents in."""
+    """A project's own cache of discovery documents."""
 
     def __init__(self) -> None:
         self.kept: dict[str, str] = {}
@@ -73,7 +73,7 @@ class OwnCache(Cache):
 def test_usual_arguments_of_googleapiclient(
     api: HostileServer, account: GoogleAccount, arguments: dict[str, Any]
 ) -> None:
-    """They stand in every tutorial, and the document that is shipped is used."""
+    """The arguments used in tutorials are accepted, with the included document."""
     service = build_service(account, "calendar", "v3", **arguments)
 
     service.events().list(calendarId="primary").execute()
@@ -87,8 +87,8 @@ def test_usual_arguments_of_googleapiclient(
 @pytest.mark.parametrize(
     ("name", "advice"),
     [
-        ("http", "leave it out. For another http, use googleapiclient.discovery.build("),
-        ("credentials", "leave them out. To use others, call googleapiclient.discovery.build"),
+        ("http", "omit it. To use another http, call googleapiclient.discovery.build("),
+        ("credentials", "omit them. To use others, call googleapiclient.discovery.build"),
         ("serviceName", 'build_service(owner, "calendar", "v3")'),
         ("cache_discovry", "Did you mean cache_discovery?"),
         ("scope", "Did you mean scopes?"),
@@ -97,7 +97,7 @@ def test_usual_arguments_of_googleapiclient(
     ],
 )
 def test_arguments_that_there_are_not(account: GoogleAccount, name: str, advice: str) -> None:
-    """The message says what to write."""
+    """The error says what to write instead."""
     with pytest.raises(TypeError) as caught:
         build_service(account, "calendar", "v3", **{name: None})
 
@@ -127,19 +127,18 @@ def test_arguments_that_there_are_not(account: GoogleAccount, name: str, advice:
     ],
 )
 def test_api_that_is_misspelt(account: GoogleAccount, name: Any, version: Any, meant: str) -> None:
-    """The one that is meant is named, and the way to those that are not shipped."""
-    with pytest.raises(ValueError, match=r"^No API ") as caught:
+    """The error suggests the intended API, and how to use one that is not included."""
+    with pytest.raises(ValueError, match=r"^google-api-python-client ") as caught:
         build_service(account, name, version)
 
     text = str(caught.value)
-    assert f"No API {name!r} comes with google-api-python-client " in text
-    assert f"in version {version!r}. Did you mean {meant}?" in text
+    assert f"does not include version {version!r} of an API {name!r}. Did you mean {meant}?" in text
     assert "pass static_discovery=False" in text
     assert "build_from_document(document, http=authorized_http(owner))" in text
 
 
 def test_versions_of_which_none_is_close(account: GoogleAccount) -> None:
-    """All are named in place of a guess."""
+    """The error lists all versions instead of guessing."""
     with pytest.raises(ValueError, match=r"'admin' has datatransfer_v1, .*, reports_v1") as caught:
         build_service(account, "admin", "v1")
 
@@ -147,7 +146,7 @@ def test_versions_of_which_none_is_close(account: GoogleAccount) -> None:
 
 
 def test_api_that_resembles_none(account: GoogleAccount) -> None:
-    """There is no guess, and the way out."""
+    """The error contains no suggestion, but says how to use other APIs."""
     with pytest.raises(ValueError, match="static_discovery=False") as caught:
         build_service(account, "daybook", "v1")
 
@@ -155,7 +154,7 @@ def test_api_that_resembles_none(account: GoogleAccount) -> None:
 
 
 def make_document(name: str) -> dict[str, Any]:
-    """Return the document of an API that googleapiclient does not know."""
+    """Return the document of an API that googleapiclient does not include."""
     root = "https://www.googleapis.com/"
     return {**DOCUMENT, "id": f"{name}:v1", "name": name, "rootUrl": root, "mtlsRootUrl": root}
 
@@ -165,7 +164,7 @@ def make_document(name: str) -> dict[str, Any]:
 def test_document_that_is_fetched(
     api: HostileServer, account: GoogleAccount, is_kept: bool
 ) -> None:
-    """It is public: no token goes along. The process keeps it, unless it is told not to."""
+    """It is fetched without a token, and cached unless told otherwise."""
     name = f"daybook{is_kept}"
     documents = 1 if is_kept else 2
     for _ in range(2):
@@ -184,7 +183,7 @@ def test_document_that_is_fetched(
 
 
 def test_document_at_another_address(api: HostileServer, account: GoogleAccount) -> None:
-    """As with googleapiclient, an address of one's own is asked in place of what is shipped."""
+    """A given URL is used instead of the included document."""
     api.next.append(answering(make_answer(make_document("calendar"))))
 
     build_service(
@@ -200,7 +199,7 @@ def test_document_at_another_address(api: HostileServer, account: GoogleAccount)
 
 
 def test_documents_in_a_cache_of_ones_own(api: HostileServer, account: GoogleAccount) -> None:
-    """It is asked first, in place of what the process keeps."""
+    """A given cache is used instead of the process's."""
     cache = OwnCache()
     api.next.append(answering(make_answer(make_document("almanac"))))
     for _ in range(2):
@@ -210,7 +209,7 @@ def test_documents_in_a_cache_of_ones_own(api: HostileServer, account: GoogleAcc
 
 
 def test_document_that_nobody_publishes(api: HostileServer, account: GoogleAccount) -> None:
-    """Both addresses that Google has are asked, and the one that is meant is named."""
+    """Both of Google's URLs are tried, and the error suggests the intended API."""
     api.next.extend([answering(make_answer({}, "404 Not Found"))] * 2)
 
     with pytest.raises(ValueError, match=r'^No discovery document .*mean "calendar", "v3"\?'):

@@ -1,4 +1,4 @@
-"""The token in requests of httpx: fresh, renewed where it is refused, and sent to nobody else."""
+"""Authentication for httpx: renewed after a 401, and sent to no other host."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ both = pytest.mark.parametrize("ask", HTTPX_CLIENTS.values(), ids=HTTPX_CLIENTS)
 
 @pytest.fixture
 def account(google: FakeGoogle, alice: FakeUser, user: Any) -> GoogleAccount:
-    """An account that may use the Calendar."""
+    """An account with access to the Calendar."""
     return link_account(google, user, alice, CALENDAR)
 
 
 @pytest.fixture
 def api(account: GoogleAccount, configure: Callable[..., None]) -> Iterator[HostileServer]:
-    """A server that stands in for Google's APIs, and refuses the first request."""
+    """A server in place of Google's APIs that rejects the first request."""
     with hostile_server() as server:
         configure(API_ENDPOINT=server.url)
         server.next.append(answering(make_answer({}, "401 Unauthorized")))
@@ -72,7 +72,7 @@ def api(account: GoogleAccount, configure: Callable[..., None]) -> Iterator[Host
 
 @both
 def test_token_is_sent(account: GoogleAccount, user: Any, google: FakeGoogle, ask: Any) -> None:
-    """The one that is stored, to the emulator in place of Google's APIs."""
+    """The stored token is sent to the emulator in place of Google's APIs."""
     for owner in (user, account):
         response = ask("GET", URL, auth=httpx_auth(owner, scopes=[CALENDAR]))
         assert response.json() == {"items": EVENTS}
@@ -88,7 +88,7 @@ def test_token_is_sent(account: GoogleAccount, user: Any, google: FakeGoogle, as
 def test_token_that_has_expired_is_renewed_first(
     account: GoogleAccount, google: FakeGoogle, ask: Any
 ) -> None:
-    """Also where the object is kept for hours, and each time once."""
+    """Each expiry causes one refresh, even if the object is kept for hours."""
     auth = httpx_auth(account)
     for hour in range(3):
         with travel(hours=hour, minutes=hour):
@@ -103,7 +103,7 @@ def test_token_that_has_expired_is_renewed_first(
 def test_token_that_lives_for_minutes_is_kept_for_half_of_them(
     account: GoogleAccount, google: FakeGoogle, ask: Any
 ) -> None:
-    """As it is in the row: nothing is asked for the second request."""
+    """The second request causes no query and no refresh."""
     google.access_token_lifetime = 200
     google.expire_access_tokens()
     auth = httpx_auth(account)
@@ -116,7 +116,7 @@ def test_token_that_lives_for_minutes_is_kept_for_half_of_them(
 def test_account_stays_the_one_that_was_found(
     account: GoogleAccount, google: FakeGoogle, user: Any
 ) -> None:
-    """Also when the user has made another one the default."""
+    """It stays the same if the user makes another account the default."""
     auth, ask = httpx_auth(user), HTTPX_CLIENTS["sync"]
     assert ask("GET", URL, auth=auth).status_code == 200
     make_google_account(user, access_token="ya29.another").make_default()
@@ -128,7 +128,7 @@ def test_account_stays_the_one_that_was_found(
 @pytest.mark.slow
 @both
 def test_token_of_a_service_account(google: FakeGoogle, settings: Settings, ask: Any) -> None:
-    """With the scopes that are named."""
+    """It has the given scopes."""
     settings.GOOGLE_LINK = {
         **settings.GOOGLE_LINK,
         "SERVICE_ACCOUNTS": {
@@ -154,7 +154,7 @@ def test_token_of_a_service_account(google: FakeGoogle, settings: Settings, ask:
 def test_errors_come_from_the_request(
     google: FakeGoogle, alice: FakeUser, user: Any, ask: Any
 ) -> None:
-    """Nothing is looked up before."""
+    """Nothing is looked up before the first request."""
     auth = httpx_auth(user, scopes=[DRIVE])
     with pytest.raises(NotLinkedError):
         ask("GET", URL, auth=auth)
@@ -170,7 +170,7 @@ def test_errors_come_from_the_request(
 
 
 def test_stream_is_left_to_be_read(account: GoogleAccount) -> None:
-    """A download may be long."""
+    """The response is not read, since a download may be long."""
     with httpx.Client() as client, client.stream("GET", URL, auth=httpx_auth(account)) as response:
         assert not response.is_stream_consumed
         assert b"".join(response.iter_bytes())
@@ -183,7 +183,7 @@ def test_stream_is_left_to_be_read(account: GoogleAccount) -> None:
 def test_refused_token_is_renewed_once(
     account: GoogleAccount, google: FakeGoogle, ask: Any
 ) -> None:
-    """It looks fresh, and Google no longer honours it."""
+    """A token that has not expired is replaced after a 401."""
     google.expire_access_tokens()
     auth = httpx_auth(account)
 
@@ -197,7 +197,7 @@ def test_refused_token_is_renewed_once(
 def test_refused_token_gives_way_to_another_worker_s(
     account: GoogleAccount, google: FakeGoogle, alice: FakeUser, user: Any, ask: Any
 ) -> None:
-    """Google is not asked for a third."""
+    """A newer stored token is used without a refresh."""
     auth = httpx_auth(account)
     assert ask("GET", URL, auth=auth).status_code == 200
     google.expire_access_tokens()
@@ -214,7 +214,7 @@ def test_refused_token_gives_way_to_another_worker_s(
 def test_refusal_that_goes_on_is_the_answer(
     account: GoogleAccount, google: FakeGoogle, ask: Any
 ) -> None:
-    """Two requests, one refresh; within a minute no other."""
+    """The second 401 is returned, and no further refresh happens within a minute."""
     path = "/calendar/v3/calendars/primary/events"
     google.fail_next(4, endpoint=path, status=401)
     auth = httpx_auth(account)
@@ -239,7 +239,7 @@ BODIES: dict[str, Callable[[], dict[str, Any]]] = {
 def test_refused_body_is_sent_again(
     account: GoogleAccount, api: HostileServer, ask: Any, body: Any
 ) -> None:
-    """Whole, and with another token."""
+    """The repeated request has the whole body, and another token."""
     assert ask("POST", INBOX, auth=httpx_auth(account), **body()).status_code == 200
 
     refused, sent = api.requests
@@ -252,7 +252,7 @@ def test_refused_body_is_sent_again(
 def test_refused_file_is_sent_again_from_where_it_stood(
     account: GoogleAccount, api: HostileServer, begin: int, tmp_path: Path
 ) -> None:
-    """A file that is read while it is sent."""
+    """A file is rewound to its initial position."""
     (tmp_path / "file").write_bytes(b"0123456789")
     with (tmp_path / "file").open("rb") as file:
         file.seek(begin)
@@ -264,7 +264,7 @@ def test_refused_file_is_sent_again_from_where_it_stood(
 
 
 def test_refused_list_is_sent_again(account: GoogleAccount, api: HostileServer) -> None:
-    """It can be read as often as one likes."""
+    """A list can be read again."""
     length = {"Content-Length": "4"}
     ask = HTTPX_CLIENTS["sync"]
 
@@ -274,7 +274,7 @@ def test_refused_list_is_sent_again(account: GoogleAccount, api: HostileServer) 
 
 
 class _Pipe(io.BytesIO):
-    """What can be read once."""
+    """A body that can be read once."""
 
     def fileno(self) -> int:
         raise io.UnsupportedOperation
@@ -292,7 +292,7 @@ class _Pipe(io.BytesIO):
 def test_refused_stream_is_not_sent_again(
     account: GoogleAccount, api: HostileServer, google: FakeGoogle, ask: Any, kind: str
 ) -> None:
-    """It is gone. The refusal is the answer, and the next request has a new token."""
+    """The 401 is returned, and the next request has a new token."""
     auth = httpx_auth(account)
     body: dict[str, Any] = {"content": stream_once(ask, [b"bo", b"dy"])}
     if kind == "pipe in parts":
@@ -309,7 +309,7 @@ def test_refused_stream_is_not_sent_again(
 
 
 class _Stream(httpx.SyncByteStream):
-    """A body of the caller's own make."""
+    """A custom body."""
 
     def __iter__(self) -> Iterator[bytes]:
         yield b"body"
@@ -318,7 +318,7 @@ class _Stream(httpx.SyncByteStream):
 def test_refused_stream_of_an_unknown_kind_is_not_sent_again(
     account: GoogleAccount, api: HostileServer
 ) -> None:
-    """Nobody knows whether it can be had again."""
+    """It is unknown whether it can be read again."""
     length = {"Content-Length": "4"}
     request = httpx.Request("POST", INBOX, stream=_Stream(), headers=length)
 
@@ -330,7 +330,7 @@ def test_refused_stream_of_an_unknown_kind_is_not_sent_again(
 
 @both
 def test_refused_token_in_an_outage(account: GoogleAccount, google: FakeGoogle, ask: Any) -> None:
-    """There is no other."""
+    """Without another token the error is raised."""
     google.expire_access_tokens()
     google.fail_next()
 
@@ -343,7 +343,7 @@ def test_refused_token_in_an_outage(account: GoogleAccount, google: FakeGoogle, 
 def test_scope_that_was_taken_away(
     google: FakeGoogle, alice: FakeUser, user: Any, ask: Any
 ) -> None:
-    """It was granted when the helper was asked. A 403 for another reason is the answer."""
+    """A lost scope raises ``MissingScopesError``; any other 403 is returned."""
     account = linked(user, google, alice, scopes=[CALENDAR, DRIVE])
     google.answer("/drive/v3/about", {}, scopes=["https://www.googleapis.com/auth/tasks"])
     auth = httpx_auth(account, scopes=[DRIVE])
@@ -366,7 +366,7 @@ def test_scope_that_was_taken_away(
 def servers(
     tmp_path: Path, google: FakeGoogle, configure: Callable[..., None]
 ) -> Iterator[tuple[HostileServer, HostileServer, ssl.SSLContext]]:
-    """Two servers that speak https, and whom the client trusts; Google is where it is."""
+    """Two trusted https servers, with Google's real URL."""
     configure(API_ENDPOINT=None)
     certificate, key = write_certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -382,7 +382,7 @@ def servers(
 def test_token_does_not_go_along_to_another_host(
     servers: tuple[HostileServer, HostileServer, ssl.SSLContext], user: Any, ask: Any, status: str
 ) -> None:
-    """A refusal there is no matter of ours."""
+    """A 401 of another host causes no refresh."""
     one, other, trusting = servers
     auth = httpx_auth(make_google_account(user, access_token=TOKEN))
     one.next.append(answering(make_answer({}, status, Location=f"{other.url}/2")))
@@ -401,7 +401,7 @@ def test_token_does_not_go_along_to_another_host(
 def test_token_is_not_sent_in_plain_text(
     account: GoogleAccount, ask: Any, url: str, google: FakeGoogle
 ) -> None:
-    """But to the emulator."""
+    """Except to the emulator."""
     with pytest.raises(httpx.UnsupportedProtocol, match="is not https") as caught:
         ask("GET", url, auth=httpx_auth(account))
 
@@ -412,7 +412,7 @@ def test_token_is_not_sent_in_plain_text(
 def test_answers_carry_no_token(
     servers: tuple[HostileServer, HostileServer, ssl.SSLContext], user: Any, ask: Any
 ) -> None:
-    """They are cached and pickled, with the requests that led to them."""
+    """Responses, with their requests, may be cached or pickled."""
     one, _, trusting = servers
     auth = httpx_auth(make_google_account(user, access_token=TOKEN))
     one.next.append(answering(make_answer({}, "302 Found", Location="/2")))
@@ -436,7 +436,7 @@ def test_error_after_a_redirect_carries_no_token(
     ask: Any,
     redirects: int,
 ) -> None:
-    """Its request is another one than was made, with the same token."""
+    """The error's request, a different one with the same token, is cleaned as well."""
     one, _, trusting = servers
     auth = httpx_auth(make_google_account(user, access_token=TOKEN))
     one.next.extend([answering(make_answer({}, "302 Found", Location="/2"))] * redirects)
@@ -453,7 +453,7 @@ def test_error_after_a_redirect_carries_no_token(
 def test_error_of_a_hook_carries_no_token(
     servers: tuple[HostileServer, HostileServer, ssl.SSLContext], user: Any
 ) -> None:
-    """Many let a client raise errors by itself."""
+    """Event hooks may raise errors that contain the request."""
     one, _, trusting = servers
     auth = httpx_auth(make_google_account(user, access_token=TOKEN))
     one.next.append(answering(make_answer({}, "302 Found", Location="/2")))
@@ -477,7 +477,7 @@ def test_error_of_a_hook_carries_no_token(
 def test_answer_that_leads_on_carries_no_token(
     servers: tuple[HostileServer, HostileServer, ssl.SSLContext], user: Any
 ) -> None:
-    """Where redirects are not followed, the next request is there to be sent."""
+    """If redirects are not followed, the next request is cleaned."""
     one, _, trusting = servers
     auth = httpx_auth(make_google_account(user, access_token=TOKEN))
     one.next.append(answering(make_answer({}, "302 Found", Location="/2")))
@@ -496,7 +496,7 @@ def test_answer_that_leads_on_carries_no_token(
 def test_fifty_calls_at_once_ask_for_one_token(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """All were refused, in an event loop where the database may not be asked."""
+    """Concurrent 401s in an event loop cause one refresh."""
     user = new_user()
     link_account(google, user, alice, CALENDAR)
     google.expire_access_tokens()
@@ -523,7 +523,7 @@ def test_fifty_calls_at_once_ask_for_one_token(
 def test_sync_client_in_a_running_event_loop(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """It blocks the loop, and works."""
+    """It works, although it blocks the loop."""
     user = new_user()
     account = link_account(google, user, alice, CALENDAR, access_token_expires_at=None)
     google.expire_access_tokens()
@@ -539,7 +539,7 @@ def test_sync_client_in_a_running_event_loop(
 def test_httpx_auth_without_the_extra_says_what_to_install(
     google: FakeGoogle, user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """httpx is optional."""
+    """The error names the extra."""
     monkeypatch.setitem(sys.modules, "httpx", None)
     monkeypatch.delitem(sys.modules, "django_google_link.api_clients.httpx_auth", raising=False)
 

@@ -1,4 +1,4 @@
-"""A 403 for a scope that is missing: told from all others, and what comes of it."""
+"""A 403 for insufficient scope: how it is recognized, and what it causes."""
 
 from __future__ import annotations
 
@@ -51,45 +51,45 @@ TASKS_URL = f"https://tasks.googleapis.com{TASK_LISTS}"
 
 
 def list_tasks(service: Any) -> Any:
-    """Ask the API that wants another scope."""
+    """Call an API that requires another scope."""
     return service.tasklists().list().execute()
 
 
 @google_required(scopes=[CALENDAR], optional_scopes=[TASKS])
 def by_service(request: GoogleRequiredRequest) -> HttpResponse:
-    """Try it without asking whether the optional scope is there."""
+    """Call it without checking for the optional scope."""
     return HttpResponse(str(list_tasks(request.google.service("tasks", "v1"))))
 
 
 @google_required(scopes=[CALENDAR], optional_scopes=[TASKS])
 def by_session(request: GoogleRequiredRequest) -> HttpResponse:
-    """The same by a session."""
+    """Call it with a session."""
     return HttpResponse(request.google.session().get(TASKS_URL))
 
 
 @google_required(scopes=[CALENDAR], optional_scopes=[TASKS])
 def by_http(request: GoogleRequiredRequest) -> HttpResponse:
-    """The same by httplib2's interface, with a service that is nobody's."""
+    """Call it with httplib2's interface, and a service without credentials."""
     tasks = build("tasks", "v1", http=httplib2.Http(), static_discovery=True)
     return HttpResponse(str(tasks.tasklists().list().execute(http=request.google.http())))
 
 
 @google_required(scopes=[CALENDAR], optional_scopes=[TASKS])
 def by_httpx(request: GoogleRequiredRequest) -> HttpResponse:
-    """The same by httpx."""
+    """Call it with httpx."""
     with httpx.Client() as client:
         return HttpResponse(client.get(TASKS_URL, auth=request.google.httpx_auth()).content)
 
 
 @google_aware(scopes=[CALENDAR, TASKS])
 def by_helper(request: HttpRequest) -> HttpResponse:
-    """The same by a helper, which is not told of any scope."""
+    """Call it with a helper that is given no scopes."""
     return HttpResponse(str(list_tasks(build_service(request.user, "tasks", "v1"))))
 
 
 @google_aware(scopes=[TASKS])
 async def by_async_view(request: HttpRequest) -> HttpResponse:
-    """The same in an asynchronous view."""
+    """Call it in an asynchronous view."""
     from asgiref.sync import sync_to_async
 
     def work() -> Any:
@@ -100,19 +100,19 @@ async def by_async_view(request: HttpRequest) -> HttpResponse:
 
 @google_aware(scopes=[TASKS])
 async def by_async_httpx(request: HttpRequest) -> HttpResponse:
-    """The same by httpx."""
+    """Call it with httpx's asynchronous client."""
     async with httpx.AsyncClient() as client:
         return HttpResponse((await client.get(TASKS_URL, auth=httpx_auth(request.user))).content)
 
 
 @google_required(scopes=[CALENDAR])
 def declares_too_little(request: GoogleRequiredRequest) -> HttpResponse:
-    """Need a scope that nobody has named."""
+    """Need a scope that is not declared."""
     return HttpResponse(str(request.google.session().get(TASKS_URL).status_code))
 
 
 class ByPermission(APIView):
-    """The same with Django REST framework."""
+    """Call it in a view of Django REST framework."""
 
     permission_classes = (GoogleRequired,)
     google_scopes = (CALENDAR,)
@@ -142,23 +142,23 @@ urlpatterns = [
 
 @pytest.fixture
 def tasks_api(google: FakeGoogle) -> None:
-    """The API answers those who have its scope."""
+    """An API that requires its scope."""
     google.answer(TASK_LISTS, {"items": []}, scopes=[TASKS])
 
 
 def api_error(code: int = 403, **error: Any) -> bytes:
-    """Return the body of an error of an API."""
+    """Return an API's error body."""
     return json.dumps({"error": {"code": code, **error}}).encode()
 
 
 def old_error(reason: str, message: str = "", domain: str = "global") -> bytes:
-    """Return the body of an error of an older API."""
+    """Return an older API's error body."""
     error = {"domain": domain, "reason": reason, "message": message}
     return api_error(errors=[error], message=message)
 
 
 def error_info(reason: str, kind: str = "type.googleapis.com/google.rpc.ErrorInfo") -> bytes:
-    """Return the body of an error of a newer API."""
+    """Return a newer API's error body."""
     details = [
         {"@type": "type.googleapis.com/google.rpc.Help"},
         {"@type": kind, "reason": reason, "domain": "googleapis.com"},
@@ -207,7 +207,7 @@ CHALLENGE = 'Bearer realm="https://accounts.google.com/", error="insufficient_sc
     ],
 )
 def test_says_insufficient_scope(headers: dict[str, str], body: bytes) -> None:
-    """In the words of newer APIs, of older ones, and of OAuth."""
+    """In the formats of newer APIs, older APIs, and RFC 6750."""
     assert says_insufficient_scope(403, headers, body)
     assert not says_insufficient_scope(401, headers, body)
     assert not says_insufficient_scope(400, headers, body)
@@ -254,7 +254,7 @@ def test_says_insufficient_scope(headers: dict[str, str], body: bytes) -> None:
     ],
 )
 def test_other_refusals(headers: dict[str, str], body: bytes) -> None:
-    """Quota, sharing, an API that is not enabled, rights of the user's own, and nonsense."""
+    """Quota, sharing, disabled APIs, the user's permissions, and malformed bodies."""
     assert not says_insufficient_scope(403, headers, body)
 
 
@@ -263,7 +263,7 @@ def test_other_refusals(headers: dict[str, str], body: bytes) -> None:
 def test_view_asks_for_what_it_declares(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any, tasks_api: None, page: str
 ) -> None:
-    """Once, and then the view runs."""
+    """Consent is requested once, and then the view runs."""
     linked(user, google, alice)
 
     response, asked = visit(browser, google, page, user=alice)
@@ -281,7 +281,7 @@ def test_async_view_asks_for_what_it_declares(
     tasks_api: None,
     page: str,
 ) -> None:
-    """The thread in which it asks the API knows what the view has declared."""
+    """The declaration is known in the thread that calls the API."""
     from asgiref.sync import async_to_sync
 
     linked(user, google, alice)
@@ -303,7 +303,7 @@ def test_permission_asks_for_what_it_declares(
     settings: Any,
     page: str,
 ) -> None:
-    """Django REST framework's handler answers, with what is missing."""
+    """Django REST framework's response lists the missing scopes."""
     settings.REST_FRAMEWORK = {
         "EXCEPTION_HANDLER": "django_google_link.contrib.rest_framework.exception_handler"
     }
@@ -318,7 +318,7 @@ def test_permission_asks_for_what_it_declares(
 def test_user_who_declines_is_not_asked_in_circles(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any, tasks_api: None
 ) -> None:
-    """The page says what is missing."""
+    """A page says what is missing."""
     linked(user, google, alice)
 
     response, asked = visit(browser, google, "/service/", user=alice, grant=[*OPENID, CALENDAR])
@@ -335,7 +335,7 @@ def test_view_that_declares_too_little(
     tasks_api: None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The API's own answer goes on, and the log says what to do."""
+    """The API's error is raised, and the log says what to do."""
     account = linked(user, google, alice)
 
     with caplog.at_level(logging.WARNING, "django_google_link"):
@@ -349,7 +349,7 @@ def test_view_that_declares_too_little(
 def test_task_without_the_scope(
     google: FakeGoogle, alice: FakeUser, user: Any, tasks_api: None
 ) -> None:
-    """What the helper was given is granted: the API's own answer goes on."""
+    """The declared scopes are granted, so the API's error is raised."""
     linked(user, google, alice)
 
     with pytest.raises(HttpError, match="insufficient authentication scopes"):
@@ -362,7 +362,7 @@ def test_task_without_the_scope(
 def test_task_whose_scope_was_taken_away(
     google: FakeGoogle, alice: FakeUser, user: Any, tasks_api: None
 ) -> None:
-    """It was granted when the helper was asked, and is not any more."""
+    """The scope was granted when the helper was called, but no longer is."""
     account = linked(user, google, alice, scopes=[CALENDAR, TASKS])
     service = build_service(user, "tasks", "v1", scopes=[TASKS])
     session = authorized_session(account, scopes=[TASKS])
@@ -379,7 +379,7 @@ def test_task_whose_scope_was_taken_away(
 def test_httpx_auth_remembers_what_its_view_declared(
     rf: RequestFactory, google: FakeGoogle, alice: FakeUser, user: Any, tasks_api: None
 ) -> None:
-    """It is used when the view has ended, by an answer that is streamed for instance."""
+    """It may be used after the view has ended, such as by a streaming response."""
     linked(user, google, alice)
     auths: list[Any] = []
 
@@ -399,7 +399,7 @@ def test_httpx_auth_remembers_what_its_view_declared(
 def test_view_declares_nothing_for_others(
     browser: Client, google: FakeGoogle, alice: FakeUser, other_user: Any, tasks_api: None
 ) -> None:
-    """What a view needs of its user's account says nothing of a colleague's."""
+    """A view's declaration does not apply to another user's account."""
     colleague = linked(other_user, google, alice)
 
     @google_aware(scopes=[TASKS])
@@ -415,7 +415,7 @@ def test_view_declares_nothing_for_others(
 def test_batch_tells_its_callbacks(
     google: FakeGoogle, alice: FakeUser, user: Any, tasks_api: None
 ) -> None:
-    """That of the request, and that of the batch."""
+    """The callbacks of the request and of the batch get the error."""
     linked(user, google, alice, scopes=[CALENDAR, TASKS])
     service = build_service(user, "tasks", "v1", scopes=[TASKS])
     GoogleAccount.objects.update(granted_scopes=[*OPENID, CALENDAR])
@@ -437,7 +437,7 @@ def test_batch_tells_its_callbacks(
 
 
 def answer_batch(body: str) -> Response:
-    """Answer a batch of one request."""
+    """Respond to a batch of one request."""
     text = (
         "--part\r\nContent-Type: application/http\r\nContent-ID: <response-x + 1>\r\n\r\n"
         f"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\n\r\n{body}\r\n--part--"
@@ -446,7 +446,7 @@ def answer_batch(body: str) -> Response:
 
 
 def test_deleted_account(google: FakeGoogle, alice: FakeUser, user: Any, tasks_api: None) -> None:
-    """There is nobody to ask: the answer goes on."""
+    """The API's error is raised."""
     account = linked(user, google, alice)
     session = authorized_session(account)
     GoogleAccount.objects.all().delete()
@@ -455,7 +455,7 @@ def test_deleted_account(google: FakeGoogle, alice: FakeUser, user: Any, tasks_a
 
 
 def test_copied_credentials_declare_nothing(google: FakeGoogle, alice: FakeUser, user: Any) -> None:
-    """Nor do those that were pickled."""
+    """Nor do pickled ones."""
     account = linked(user, google, alice)
     credentials = credentials_for(account, scopes=[CALENDAR])
 
@@ -466,7 +466,7 @@ def test_copied_credentials_declare_nothing(google: FakeGoogle, alice: FakeUser,
 def test_batch_of_foreign_requests_tells_its_callbacks(
     google: FakeGoogle, alice: FakeUser, user: Any, tasks_api: None
 ) -> None:
-    """Of a request that was made by another service nothing is known: the API's error it is."""
+    """For a request of another service, the API's error is raised."""
     linked(user, google, alice, scopes=[CALENDAR, TASKS])
     service = build_service(user, "tasks", "v1", scopes=[TASKS])
     body = error_info("ACCESS_TOKEN_SCOPE_INSUFFICIENT").decode()
@@ -485,7 +485,7 @@ def test_batch_of_foreign_requests_tells_its_callbacks(
 def test_database_that_does_not_answer(
     google: FakeGoogle, alice: FakeUser, user: Any, tasks_api: None
 ) -> None:
-    """The API's own answer goes on."""
+    """The API's error is raised."""
     session = authorized_session(linked(user, google, alice), scopes=[CALENDAR])
 
     with refusing(OperationalError("gone away"), "SELECT", "googleaccount"):
@@ -495,7 +495,7 @@ def test_database_that_does_not_answer(
 def test_other_refusals_stay_as_they_are(
     google: FakeGoogle, alice: FakeUser, user: Any, tasks_api: None
 ) -> None:
-    """Though a scope that is declared is missing by now."""
+    """Even if a declared scope is missing by now."""
     account = linked(user, google, alice, scopes=[CALENDAR, TASKS])
     service = build_service(account, "tasks", "v1", scopes=[TASKS])
     session = authorized_session(account, scopes=[TASKS])
@@ -512,7 +512,7 @@ def test_other_refusals_stay_as_they_are(
 def test_thread_of_its_own_keeps_no_connection(
     google: FakeGoogle, alice: FakeUser, tasks_api: None
 ) -> None:
-    """Nobody would close it."""
+    """The connection is closed, since nothing else would."""
     session = authorized_session(linked(new_user(), google, alice), scopes=[CALENDAR])
 
     def work() -> tuple[int, bool]:

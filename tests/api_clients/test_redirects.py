@@ -1,4 +1,4 @@
-"""Redirects from one of Google's hosts to another, over TLS: the token stays behind."""
+"""Redirects between Google's hosts, over TLS, are followed without the token."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _get_by_session(account: GoogleAccount, url: str) -> Any:
 def servers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[HostileServer, HostileServer]]:
-    """Two servers that are trusted."""
+    """Two trusted servers."""
     certificate, key = write_certificate(tmp_path)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -52,7 +52,7 @@ def servers(
 
 @pytest.fixture
 def account(google: Any, user: Any, configure: Callable[..., None]) -> GoogleAccount:
-    """An account whose token lives, with Google's own APIs."""
+    """An account with a valid access token, for Google's real APIs."""
     configure(API_ENDPOINT=None)
     return make_google_account(user, access_token="ya29.x")
 
@@ -63,7 +63,7 @@ def account(google: Any, user: Any, configure: Callable[..., None]) -> GoogleAcc
 def test_token_does_not_go_along_to_another_host(
     servers: tuple[HostileServer, HostileServer], account: GoogleAccount, get: Any, status: str
 ) -> None:
-    """Nor does it by a second redirect, or back."""
+    """It is not sent after a second redirect, or one back, either."""
     one, other = servers
     one.next.append(answering(make_answer({}, status, Location=f"{other.url}/2")))
     other.next.append(answering(make_answer({}, status, Location="/3")))
@@ -81,7 +81,7 @@ def test_token_does_not_go_along_to_another_host(
 def test_redirect_to_plain_http_is_an_error(
     servers: tuple[HostileServer, HostileServer], account: GoogleAccount, get: Any
 ) -> None:
-    """Whoever listens there learns nothing."""
+    """Nothing is sent in plain text."""
     one, _ = servers
     with hostile_server() as plain:
         one.next.append(answering(make_answer({}, "302 Found", Location=f"{plain.url}/2")))
@@ -95,7 +95,7 @@ def test_redirect_to_plain_http_is_an_error(
 def test_scope_that_another_host_misses_is_nobody_s(
     servers: tuple[HostileServer, HostileServer], account: GoogleAccount, get: Any
 ) -> None:
-    """It has seen no token: the user is not sent to consent for it."""
+    """A 403 of a host that did not get the token does not send the user to consent."""
     one, other = servers
     refusal = make_answer({"error": "insufficient_scope"}, "403 Forbidden")
     one.next.append(answering(make_answer({}, "302 Found", Location=f"{other.url}/2")))
@@ -113,7 +113,7 @@ def test_scope_that_another_host_misses_is_nobody_s(
 def test_host_that_is_read_in_two_ways_gets_no_token(
     account: GoogleAccount, configure: Callable[..., None], get: Any
 ) -> None:
-    """For Python it is the emulator behind the backslash, for urllib3 the host before it."""
+    """Python and urllib3 parse a backslash in the host differently."""
     with hostile_server() as emulator, hostile_server() as other:
         configure(API_ENDPOINT=emulator.url)
 

@@ -1,4 +1,4 @@
-"""Service accounts as owners: each way to be one, delegation, the shared cache, and refusals."""
+"""Service accounts: authentication, delegation, the shared cache, and errors."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ KEY = {
 
 @pytest.fixture(autouse=True)
 def empty_cache() -> Iterator[None]:
-    """Each test starts without tokens."""
+    """Start each test with an empty cache."""
     cache.clear()
     yield
     cache.clear()
@@ -86,7 +86,7 @@ def robot(google: FakeGoogle) -> FakeServiceAccount:
 
 @pytest.fixture
 def service_account(settings: Settings, google: FakeGoogle) -> Callable[..., None]:
-    """Set the service account "reports"."""
+    """Configure the service account "reports"."""
 
     def service_account(**keys: Any) -> None:
         settings.GOOGLE_LINK = {
@@ -101,7 +101,7 @@ def service_account(settings: Settings, google: FakeGoogle) -> Callable[..., Non
 def with_key(
     google: FakeGoogle, robot: FakeServiceAccount, service_account: Callable[..., None]
 ) -> Callable[..., None]:
-    """Set the service account "reports", with its key in the settings."""
+    """Configure the service account "reports" with its key."""
 
     def with_key(**keys: Any) -> None:
         service_account(INFO=google.service_account_info(robot), **keys)
@@ -114,7 +114,7 @@ def with_key(
 def default_credentials(
     google: FakeGoogle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> FakeServiceAccount:
-    """A service account as which this machine is known."""
+    """A service account as this machine's default credentials."""
     machine = google.add_service_account("machine")
     path = tmp_path / "adc.json"
     path.write_text(json.dumps(google.service_account_info(machine)))
@@ -124,7 +124,7 @@ def default_credentials(
 
 @contextmanager
 def cut_off(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let a caller take its turn, and do no more in the cache: as if its process had died then."""
+    """Let a caller take its turn, and then do nothing, as if its process had died."""
     with monkeypatch.context() as patch:
         patch.setattr(cache, "set", lambda *arguments, **options: None)
         patch.setattr(cache, "delete", lambda key: None)
@@ -132,7 +132,7 @@ def cut_off(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def caller_of(google: FakeGoogle, owner: ServiceAccount = REPORTS) -> str:
-    """Call an API through every kind of client, and return as whom."""
+    """Call an API with every kind of client; return the identity."""
 
     @google.route(EVENTS, scopes=[CALENDAR])
     def events(request: Any, user: Any, id: str) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def caller_of(google: FakeGoogle, owner: ServiceAccount = REPORTS) -> str:
 def test_key_in_the_settings(
     google: FakeGoogle, robot: FakeServiceAccount, with_key: Callable[..., None]
 ) -> None:
-    """Every helper works, on one token."""
+    """Every helper works, with a single token."""
     assert caller_of(google) == robot.email
     assert access_token(REPORTS, scopes=[CALENDAR]) == access_token(REPORTS, scopes=CALENDAR)
     assert len(google.requests_to("token")) == 1
@@ -161,7 +161,7 @@ def test_key_in_a_file(
     service_account: Callable[..., None],
     tmp_path: Path,
 ) -> None:
-    """The file that Google's console gives."""
+    """The key file from Google's console works."""
     path = tmp_path / "key.json"
     path.write_text(json.dumps(google.service_account_info(robot)))
     service_account(FILE=path)
@@ -174,7 +174,7 @@ def test_default_credentials(
     default_credentials: FakeServiceAccount,
     service_account: Callable[..., None],
 ) -> None:
-    """Those of the machine, where the settings ask for them."""
+    """This machine's default credentials are used if configured."""
     service_account(DEFAULT_CREDENTIALS=True)
 
     assert caller_of(google) == default_credentials.email
@@ -199,7 +199,7 @@ def test_impersonation_that_is_not_allowed(
     default_credentials: FakeServiceAccount,
     service_account: Callable[..., None],
 ) -> None:
-    """Google's own words say which permission is missing."""
+    """Google's message names the missing permission."""
     service_account(IMPERSONATE=robot.email)
 
     with pytest.raises(ClientMisconfiguredError, match="getAccessToken") as caught:
@@ -217,7 +217,7 @@ def test_delegation(
     service_account: Callable[..., None],
     source: str,
 ) -> None:
-    """Acting for a user of the organization, whoever the account is."""
+    """The account acts for a user of its organization."""
     google.add_user("anna@example.com", hosted_domain="example.com")
     for account in (robot, default_credentials):
         account.delegated_scopes.append(CALENDAR)
@@ -237,7 +237,7 @@ def test_delegation(
 def test_subjects_not_on_the_list_are_refused(
     google: FakeGoogle, with_key: Callable[..., None], subjects: Any
 ) -> None:
-    """The list is empty at first; nobody is told who is on it, and Google is not asked."""
+    """The list is empty by default; it is not disclosed, and Google is not asked."""
     with_key(SUBJECTS=subjects)
     anna = ServiceAccount("reports", "anna@example.com")
 
@@ -267,7 +267,7 @@ def test_subjects_not_on_the_list_are_refused(
 def test_subjects_that_could_be_read_in_two_ways_are_refused(
     google: FakeGoogle, with_key: Callable[..., None], subject: str
 ) -> None:
-    """Nobody, and nothing but a plain address; an empty one is not the account itself."""
+    """Only a plain e-mail address is a subject; an empty one is not the account itself."""
     with_key(SUBJECTS=["@example.com", "kate@example.com", "@ex\u00e4mple.com"])
 
     with pytest.raises(SubjectNotAllowedError):
@@ -277,7 +277,7 @@ def test_subjects_that_could_be_read_in_two_ways_are_refused(
 
 
 def test_subjects_of_a_domain(google: FakeGoogle, with_key: Callable[..., None]) -> None:
-    """All of it, where the list says so."""
+    """A whole domain can be listed."""
     with_key(SUBJECTS=["@example.com"])
 
     with pytest.raises(ClientMisconfiguredError, match="unauthorized_client"):
@@ -288,7 +288,7 @@ def test_subjects_of_a_domain(google: FakeGoogle, with_key: Callable[..., None])
 def test_tokens_of_different_token_requests_are_different(
     google: FakeGoogle, robot: FakeServiceAccount, with_key: Callable[..., None]
 ) -> None:
-    """Scopes, subject and account; the order of the scopes does not matter."""
+    """They depend on account, subject and scopes, but not on the scopes' order."""
     google.add_user("anna@example.com", hosted_domain="example.com")
     robot.delegated_scopes.append(CALENDAR)
     with_key(SUBJECTS=["anna@example.com"])
@@ -307,7 +307,7 @@ def test_tokens_of_different_token_requests_are_different(
 def test_token_of_another_account_under_the_same_name_is_not_used(
     google: FakeGoogle, with_key: Callable[..., None], service_account: Callable[..., None]
 ) -> None:
-    """The operator replaces the key by that of another account."""
+    """A cached token is not used after the key was replaced by another account's."""
     access_token(REPORTS, scopes=[CALENDAR])
     other = google.add_service_account("other")
     service_account(INFO=google.service_account_info(other))
@@ -321,7 +321,7 @@ def test_default_credentials_of_another_machine_are_others(
     service_account: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Who shares the cache need not be who shares the rights."""
+    """Machines that share a cache need not share an identity."""
     service_account(DEFAULT_CREDENTIALS=True)
     first = access_token(REPORTS, scopes=[CALENDAR])
     monkeypatch.setattr(socket, "gethostname", lambda: "another")
@@ -337,7 +337,7 @@ def test_default_credentials_in_another_file_are_others(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """Two sites on one machine may share the cache, and each has its own file."""
+    """Sites on one machine may share a cache, but have different files."""
     service_account(DEFAULT_CREDENTIALS=True)
     assert caller_of(google) == default_credentials.email
     other = google.add_service_account("other")
@@ -351,7 +351,7 @@ def test_default_credentials_in_another_file_are_others(
 def test_token_is_not_taken_to_an_emulator(
     google: FakeGoogle, with_key: Callable[..., None]
 ) -> None:
-    """What was got from one Google is not sent to another."""
+    """A token from one endpoint is not sent to another."""
     first = access_token(REPORTS, scopes=[CALENDAR])
     with_key(API_ENDPOINT="http://127.0.0.1:1")
 
@@ -361,7 +361,7 @@ def test_token_is_not_taken_to_an_emulator(
 def test_callers_at_the_same_time_ask_once(
     google: FakeGoogle, with_key: Callable[..., None]
 ) -> None:
-    """One of them has the turn, and the others wait for what it brings."""
+    """One caller requests the token, and the others wait for it."""
     google.delay = 0.2
     calls = [lambda: access_token(REPORTS, scopes=[CALENDAR])] * 8
 
@@ -374,7 +374,7 @@ def test_callers_at_the_same_time_ask_once(
 def test_callers_do_not_wait_while_a_token_lives(
     google: FakeGoogle, with_key: Callable[..., None], settings: Settings
 ) -> None:
-    """Somebody is seeing to the next one, or Google is left alone for half a minute."""
+    """A valid token is used while another caller requests the next one."""
     first = access_token(REPORTS, scopes=[CALENDAR])
     google.fail_next(100, status=503)
 
@@ -389,7 +389,7 @@ def test_callers_do_not_wait_while_a_token_lives(
 def test_turn_of_a_process_that_has_died(
     google: FakeGoogle, with_key: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After ``HTTP_TIMEOUT`` one asks out of turn."""
+    """After ``HTTP_TIMEOUT`` a caller requests a token without the turn."""
     with cut_off(monkeypatch):
         first = access_token(REPORTS, scopes=[CALENDAR])
     pauses = skip_pauses(monkeypatch)
@@ -402,7 +402,7 @@ def test_turn_of_a_process_that_has_died(
 def test_turn_of_another_never_serves_what_was_rejected(
     google: FakeGoogle, with_key: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever waits for the next token is not given the last one in the meantime."""
+    """A caller that waits for the next token does not get the rejected one."""
     first = Secret(access_token(REPORTS, scopes=[CALENDAR]))
     with cut_off(monkeypatch):
         service_account_tokens.service_token(REPORTS, [CALENDAR], rejected=first)
@@ -414,7 +414,7 @@ def test_turn_of_another_never_serves_what_was_rejected(
 def test_turn_ends_with_a_refusal(
     google: FakeGoogle, with_key: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next one need not wait for somebody who has given up."""
+    """The next caller need not wait."""
     google.error_next("invalid_grant")
     with pytest.raises(ClientMisconfiguredError):
         access_token(REPORTS, scopes=[CALENDAR])
@@ -425,13 +425,13 @@ def test_turn_ends_with_a_refusal(
 
 
 def test_scopes_must_be_named(google: FakeGoogle, with_key: Callable[..., None]) -> None:
-    """No token without a purpose."""
-    with pytest.raises(ValueError, match="Name the scopes"):
+    """No token is requested without scopes."""
+    with pytest.raises(ValueError, match="Pass the scopes"):
         access_token(REPORTS)
 
 
 def test_cache_holds_ciphertext(google: FakeGoogle, with_key: Callable[..., None]) -> None:
-    """Neither the token nor whom it is for, in key or value."""
+    """Keys and values contain neither the token nor the subject."""
     token = access_token(REPORTS, scopes=[CALENDAR])
 
     [(key, pickled)] = cache._cache.items()
@@ -445,7 +445,7 @@ def test_cache_holds_ciphertext(google: FakeGoogle, with_key: Callable[..., None
 def test_cache_forgets_a_token_that_has_expired(
     google: FakeGoogle, with_key: Callable[..., None]
 ) -> None:
-    """It stays as long as Google honours it."""
+    """The entry expires with the token."""
     access_token(REPORTS, scopes=[CALENDAR])
 
     [forgotten_at] = cache._expire_info.values()
@@ -455,7 +455,7 @@ def test_cache_forgets_a_token_that_has_expired(
 
 @pytest.mark.slow
 def test_entries_cannot_be_swapped(google: FakeGoogle, with_key: Callable[..., None]) -> None:
-    """A token that somebody puts under another key is not handed out."""
+    """A token stored under another key is not used."""
     small = access_token(REPORTS, scopes=[CALENDAR])
     big = access_token(REPORTS, scopes=[CALENDAR, DRIVE])
     entries = cache._cache
@@ -470,7 +470,7 @@ def test_entries_cannot_be_swapped(google: FakeGoogle, with_key: Callable[..., N
 def test_rotated_key_costs_a_request(
     google: FakeGoogle, with_key: Callable[..., None], settings: Settings
 ) -> None:
-    """What the old key has sealed is asked for anew."""
+    """A token sealed with a removed key is requested again."""
     access_token(REPORTS, scopes=[CALENDAR])
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [make_key()]}
 
@@ -491,7 +491,7 @@ def test_rotated_key_costs_a_request(
 def test_cache_that_is_down_is_done_without(
     google: FakeGoogle, with_key: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each call asks Google, and the operator reads why."""
+    """Each call requests a token, and the log says why."""
     assert caller_of(google)
     assert "cannot store access tokens of service accounts: ConnectionError" in caplog.text
 
@@ -505,7 +505,7 @@ def test_cache_that_is_down_makes_nobody_wait(
     settings: Settings,
     backend: str,
 ) -> None:
-    """Whether its client raises or says no: nobody has the turn that cannot be taken."""
+    """Whether the backend raises or returns False."""
     settings.CACHES = {"default": {"BACKEND": f"{__name__}.{backend}", "LOCATION": ""}}
     pauses = skip_pauses(monkeypatch)
 
@@ -518,7 +518,7 @@ def test_cache_that_is_down_makes_nobody_wait(
 def test_turn_that_ends_in_between_is_not_taken_for_nothing(
     google: FakeGoogle, with_key: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever had it has brought the token after we have looked: Google is asked once."""
+    """The previous holder stored the token meanwhile: Google is asked once."""
     add, others = cache.add, [""]
 
     def add_late(*arguments: Any, **options: Any) -> bool:
@@ -539,7 +539,7 @@ def test_turn_that_ends_in_between_is_not_taken_for_nothing(
 def test_turn_that_ends_between_two_looks_at_it_is_taken(
     google: FakeGoogle, with_key: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was somebody's when it was to be taken, and nobody's when it was looked for."""
+    """It was held when it was to be taken, and free when it was read."""
     pauses = skip_pauses(monkeypatch)
     get = cache.get
 
@@ -558,7 +558,7 @@ def test_turn_that_ends_between_two_looks_at_it_is_taken(
 
 
 class MuteCache(BaseCache):
-    """A cache whose client keeps to itself that the server does not answer."""
+    """A cache backend that hides that its server is unavailable."""
 
     def __init__(self, location: str, params: dict[str, Any]) -> None:
         super().__init__(params)
@@ -580,7 +580,7 @@ class MuteCache(BaseCache):
 
 
 class BrokenCache(BaseCache):
-    """A cache whose server does not answer."""
+    """A cache backend that raises if its server is unavailable."""
 
     def __init__(self, location: str, params: dict[str, Any]) -> None:
         super().__init__(params)
@@ -608,7 +608,7 @@ print(access_token(ServiceAccount("reports"), scopes=[os.environ["SCOPE"]]))
 def test_processes_share_a_token(
     google: FakeGoogle, with_key: Callable[..., None], settings: Settings, tmp_path: Path
 ) -> None:
-    """Through a cache that all of them see: one request for four processes."""
+    """One request serves four processes with a common cache."""
     backend = "django.core.cache.backends.filebased.FileBasedCache"
     caches = {"default": {"BACKEND": backend, "LOCATION": str(tmp_path)}}
     known = {"CACHES": caches, "GOOGLE_LINK": settings.GOOGLE_LINK, "SECRET_KEY": "x"}
@@ -627,7 +627,7 @@ def test_processes_share_a_token(
 def test_token_that_is_about_to_expire_is_renewed(
     google: FakeGoogle, with_key: Callable[..., None], settings: Settings
 ) -> None:
-    """Below the leeway another one is asked for."""
+    """A token with less lifetime than the leeway is renewed."""
     first = access_token(REPORTS, scopes=[CALENDAR])
 
     with travel(minutes=56):
@@ -638,7 +638,7 @@ def test_token_that_is_about_to_expire_is_renewed(
 def test_token_that_lives_serves_while_google_is_down(
     google: FakeGoogle, with_key: Callable[..., None], settings: Settings
 ) -> None:
-    """Its last minutes are used."""
+    """A token is used until it expires."""
     first = access_token(REPORTS, scopes=[CALENDAR])
     google.fail_next(status=503)
 
@@ -649,7 +649,7 @@ def test_token_that_lives_serves_while_google_is_down(
 def test_token_that_was_rejected_does_not_serve_while_google_is_down(
     google: FakeGoogle, with_key: Callable[..., None]
 ) -> None:
-    """The API has said no to it: it would only say so again."""
+    """A rejected token is not used again."""
     first = Secret(access_token(REPORTS, scopes=[CALENDAR]))
     google.fail_next(status=503)
 
@@ -664,7 +664,7 @@ def test_token_that_was_rejected_does_not_serve_while_google_is_down(
 def test_google_that_hangs_holds_up_one_caller_in_a_while(
     google: FakeGoogle, with_key: Callable[..., None], settings: Settings
 ) -> None:
-    """The others learn at once that it is away; other accounts and scopes find out themselves."""
+    """Others fail at once; other accounts and scopes are tried independently."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 0.2}
     google.fail_next(delay=0.5)
     with pytest.raises(RefreshUnavailableError, match="timeout"):
@@ -694,7 +694,7 @@ def test_google_that_hangs_holds_up_one_caller_in_a_while(
 def test_google_that_is_down(
     google: FakeGoogle, with_key: Callable[..., None], fault: dict[str, Any]
 ) -> None:
-    """One request, no sleeping in between, and the error says to come again."""
+    """One request is made, without pauses, and the error says to try again."""
     google.fail_next(**fault)
 
     with pytest.raises(RefreshUnavailableError):
@@ -707,7 +707,7 @@ def test_google_that_is_down(
 def test_rejected_token_is_replaced_at_once(
     google: FakeGoogle, robot: FakeServiceAccount, with_key: Callable[..., None]
 ) -> None:
-    """A token that an API refuses brings another one, which the next session has, too."""
+    """The new token is also used by the next session."""
     assert caller_of(google) == robot.email
     google.expire_access_tokens()
 
@@ -720,7 +720,7 @@ def test_rejected_token_is_replaced_at_once(
 def test_api_that_always_refuses_is_no_reason_for_a_storm(
     google: FakeGoogle, with_key: Callable[..., None]
 ) -> None:
-    """One forced token a minute."""
+    """Forced renewals happen at most once a minute."""
     google.fail_next(100, endpoint="/always", status=401)
 
     for _ in range(10):
@@ -734,7 +734,7 @@ def test_api_that_always_refuses_is_no_reason_for_a_storm(
 def test_forced_tokens_after_a_minute(
     google: FakeGoogle, with_key: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Then it may be tried again."""
+    """After a minute, a renewal can be forced again."""
     first = Secret(access_token(REPORTS, scopes=[CALENDAR]))
     second = service_account_tokens.service_token(REPORTS, [CALENDAR], rejected=first).value
     same = service_account_tokens.service_token(REPORTS, [CALENDAR], rejected=second).value
@@ -749,7 +749,7 @@ def test_forced_tokens_after_a_minute(
 def test_credentials_travel_without_a_token(
     google: FakeGoogle, with_key: Callable[..., None]
 ) -> None:
-    """A pickle holds the name, and works where the settings are the same."""
+    """A pickle contains the account's name, and works with the same settings."""
     token = access_token(REPORTS, scopes=[CALENDAR])
     credentials = credentials_for(REPORTS, scopes=[CALENDAR])
 
@@ -765,7 +765,7 @@ def test_credentials_travel_without_a_token(
 
 
 def test_asynchronous_twins(google: FakeGoogle, with_key: Callable[..., None]) -> None:
-    """The same for coroutines."""
+    """The asynchronous helpers behave in the same way."""
 
     async def tokens() -> tuple[str | None, str]:
         credentials = await acredentials_for(REPORTS, scopes=[CALENDAR])
@@ -782,7 +782,7 @@ def test_asynchronous_twins(google: FakeGoogle, with_key: Callable[..., None]) -
 def test_answer_that_makes_no_sense(
     google: FakeGoogle, with_key: Callable[..., None], expires_in: Any
 ) -> None:
-    """Whatever google-auth stumbles over."""
+    """Unexpected responses cause no unexpected exceptions of google-auth."""
     body = {"access_token": "ya29.x", "token_type": "Bearer", "expires_in": expires_in}
     google.fail_next(status=200, body=body)
 
@@ -802,7 +802,7 @@ def test_debug_page_shows_nothing(
     source: str,
     fault: dict[str, Any],
 ) -> None:
-    """Neither an assertion nor a token of anybody, with DEBUG on, while Google fails."""
+    """The debug page of a failed request contains no assertion or token."""
     settings.DEBUG = True
     robot.impersonators.append(default_credentials)
     key = {"INFO": google.service_account_info(robot)}
@@ -826,7 +826,7 @@ def test_debug_page_shows_nothing(
 def test_refusal_tells_the_operator(
     google: FakeGoogle, with_key: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A key that was deleted at Google is no user's fault."""
+    """A deleted key is reported as a misconfiguration."""
     google.error_next("invalid_grant", description="Invalid JWT Signature.")
 
     with pytest.raises(ClientMisconfiguredError, match="Invalid JWT Signature"):
@@ -838,7 +838,7 @@ def test_refusal_tells_the_operator(
 def test_google_that_repeats_the_assertion(
     google: FakeGoogle, robot: FakeServiceAccount, service_account: Callable[..., None]
 ) -> None:
-    """It is good for an hour, and stays out of the error."""
+    """An assertion in the response is redacted in the error."""
 
     @Request.application
     def repeat(request: Request) -> Any:
@@ -860,7 +860,7 @@ def test_google_that_repeats_the_token_of_the_impersonator(
     service_account: Callable[..., None],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It came in a header, and stays out of the error and the log all the same."""
+    """A token sent in a header is redacted in the error and the log."""
     service_account(IMPERSONATE=robot.email)
 
     @google.route(f"{IAM}/<email>:generateAccessToken", methods=["POST"])
@@ -878,7 +878,7 @@ def test_google_that_repeats_the_token_of_the_impersonator(
 def test_failure_that_google_auth_got_over_is_forgotten(
     google: FakeGoogle, service_account: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It tries a metadata server several times: what came last is what counts."""
+    """If google-auth retries, only the last response counts."""
 
     class OfMetadataServer:
         def refresh(self, request: Any) -> None:
@@ -902,7 +902,7 @@ def test_no_default_credentials(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """A machine that has none says so."""
+    """The error says that the machine has none."""
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
     service_account(DEFAULT_CREDENTIALS=True)
 
@@ -916,7 +916,7 @@ def test_default_credentials_that_cannot_delegate(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """A developer's own login acts for nobody else."""
+    """A developer's own credentials cannot act for other users."""
     path = tmp_path / "adc.json"
     login = {"client_id": "x", "client_secret": "y", "refresh_token": "z"}
     path.write_text(json.dumps({"type": "authorized_user", "quota_project_id": "p", **login}))
@@ -934,7 +934,7 @@ def test_default_credentials_of_another_cloud(
     service_account: Callable[..., None],
     tmp_path: Path,
 ) -> None:
-    """What google-auth refuses by itself is said to be a matter of the settings."""
+    """google-auth's own errors are reported as errors of the settings."""
     info = google.service_account_info(default_credentials)
     (tmp_path / "adc.json").write_text(json.dumps({**info, "universe_domain": "example.com"}))
     service_account(IMPERSONATE=robot.email, SUBJECTS=["anna@example.com"])
@@ -946,7 +946,7 @@ def test_default_credentials_of_another_cloud(
 def test_token_endpoint_of_the_key_is_enough(
     google: FakeGoogle, with_key: Callable[..., None]
 ) -> None:
-    """Nothing else need be set."""
+    """The key's ``token_uri`` is used by default."""
     with_key(API_ENDPOINT=None)
 
     assert access_token(REPORTS, scopes=[CALENDAR])
@@ -955,7 +955,7 @@ def test_token_endpoint_of_the_key_is_enough(
 def test_google_that_cannot_be_reached_at_all(
     google: FakeGoogle, with_key: Callable[..., None]
 ) -> None:
-    """No socket at all."""
+    """No connection can be opened."""
     google.stop()
 
     with pytest.raises(RefreshUnavailableError, match="unreachable"):
@@ -965,7 +965,7 @@ def test_google_that_cannot_be_reached_at_all(
 def test_private_key_that_cannot_be_read(
     google: FakeGoogle, robot: FakeServiceAccount, service_account: Callable[..., None]
 ) -> None:
-    """Neither the key nor a part of it is shown."""
+    """The error shows no part of the key."""
     service_account(INFO={**google.service_account_info(robot), "private_key": "half-a-key"})
 
     with pytest.raises(ImproperlyConfigured, match="no credentials that can be used") as caught:
@@ -1003,7 +1003,7 @@ def test_private_key_that_cannot_be_read(
 def test_settings_that_cannot_work_are_found(
     settings: Settings, keys: dict[str, Any], id: str
 ) -> None:
-    """By `manage.py check`, by name, and without the key."""
+    """``manage.py check`` names the account, and shows no key."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "SERVICE_ACCOUNTS": {"reports": keys}}
 
     messages = check_settings()
@@ -1014,13 +1014,13 @@ def test_settings_that_cannot_work_are_found(
 
 
 def test_account_that_is_not_configured(settings: Settings) -> None:
-    """The name is told back."""
+    """The error repeats the name."""
     with pytest.raises(ImproperlyConfigured, match="no service account 'reports'"):
         access_token(REPORTS, scopes=[CALENDAR])
 
 
 def test_settings_are_masked(settings: Settings) -> None:
-    """What stands in a frame shows no key."""
+    """Local variables of the settings show no key."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "SERVICE_ACCOUNTS": {"reports": {"INFO": KEY}}}
 
     assert "very-private" not in repr(conf.service_accounts)
@@ -1029,7 +1029,7 @@ def test_settings_are_masked(settings: Settings) -> None:
 @pytest.mark.matrix
 @pytest.mark.parametrize("accounts", [3, {"reports": 3}, {3: {}}])
 def test_settings_of_another_shape_are_found(settings: Settings, accounts: Any) -> None:
-    """They are a dict of dicts."""
+    """The settings must be a dict of dicts."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "SERVICE_ACCOUNTS": accounts}
 
     assert [message.id for message in check_settings()] == ["django_google_link.E011"]
@@ -1037,7 +1037,7 @@ def test_settings_of_another_shape_are_found(settings: Settings, accounts: Any) 
 
 @pytest.fixture(params=STOPS, ids=lambda kind: kind.__name__)
 def interruption(request: pytest.FixtureRequest) -> Interruption:
-    """What a worker that takes too long is told to stop by."""
+    """The exception that interrupts a worker."""
     return Interruption(request.param)
 
 
@@ -1056,7 +1056,7 @@ def test_worker_that_is_told_to_stop_shows_no_assertion(
     service_account: Callable[..., None],
     interruption: Interruption,
 ) -> None:
-    """google-auth has the key and the signed assertion in its local variables."""
+    """google-auth's frames contain the key and the assertion."""
     info = google.service_account_info(robot)
     bodies: list[str] = []
 
@@ -1083,7 +1083,7 @@ def test_worker_that_is_told_to_stop_at_the_cache_shows_no_token(
     monkeypatch: pytest.MonkeyPatch,
     method: str,
 ) -> None:
-    """A cache hangs as well, before and after the token was fetched."""
+    """The cache may hang before and after the token is requested."""
     token = access_token(REPORTS, scopes=[CALENDAR])
     if method == "set":
         cache.clear()
@@ -1104,7 +1104,7 @@ def test_worker_that_is_told_to_stop_at_the_cache_shows_no_token(
 def test_token_that_could_not_be_kept_is_not_asked_for(
     google: FakeGoogle, with_key: Callable[..., None], settings: Settings
 ) -> None:
-    """Its key cannot be had, and every view would ask for another."""
+    """Without an encryption key, every view would request a token."""
     use_keys(settings, wrap())
     Safe.failure = ConnectionError()
 

@@ -36,7 +36,7 @@ TOKEN = "ya29.the-token"
 
 
 class Pipe(io.BytesIO):
-    """What can be read once."""
+    """A body that can be read once."""
 
     def tell(self) -> int:
         """Say that nobody knows."""
@@ -45,7 +45,7 @@ class Pipe(io.BytesIO):
 
 @pytest.fixture
 def api(google: FakeGoogle, configure: Callable[..., None]) -> Iterator[HostileServer]:
-    """A server that stands in for Google's APIs, and keeps its connections."""
+    """A server in place of Google's APIs, with persistent connections."""
     with hostile_server() as server:
         configure(API_ENDPOINT=server.url)
         yield server
@@ -54,12 +54,12 @@ def api(google: FakeGoogle, configure: Callable[..., None]) -> Iterator[HostileS
 
 @pytest.fixture
 def account(api: HostileServer, user: Any) -> GoogleAccount:
-    """An account whose token lives."""
+    """An account with a valid access token."""
     return make_google_account(user, access_token=TOKEN)
 
 
 def test_sessions_share_connections(api: HostileServer, account: GoogleAccount) -> None:
-    """Closed or not."""
+    """Even after a session was closed."""
     for number in range(3):
         with authorized_session(account) as session:
             assert session.get(f"{api.url}/{number}").json() == {"id": str(number)}
@@ -77,7 +77,7 @@ def test_sessions_share_connections(api: HostileServer, account: GoogleAccount) 
     ],
 )
 def test_token_is_not_sent_in_plain_text(account: GoogleAccount, url: str) -> None:
-    """But to the emulator."""
+    """Except to the emulator."""
     with pytest.raises((InvalidSchema, RequestException)) as caught:
         authorized_session(account).get(url)
 
@@ -97,7 +97,7 @@ def test_redirect_to_plain_http_is_not_followed(api: HostileServer, account: Goo
 def test_emulator_that_is_not_on_this_machine_is_asked_by_https(
     account: GoogleAccount, configure: Callable[..., None]
 ) -> None:
-    """Whatever host stands before Google's."""
+    """Whichever Google host it replaces."""
     configure(API_ENDPOINT="https://nowhere.invalid")
 
     with pytest.raises(ConnectionError, match=r"nowhere\.invalid"):
@@ -112,7 +112,7 @@ def test_emulator_that_is_not_on_this_machine_is_asked_by_https(
 def test_response_carries_no_token(
     api: HostileServer, account: GoogleAccount, status: str, is_followed: bool
 ) -> None:
-    """Neither in its request, nor in those before and after it: it is pickled into caches."""
+    """Neither its request nor earlier and later ones contain it, since responses may be cached."""
     api.next.append(answering(make_answer({}, status, Location="/2")))
 
     response = authorized_session(account).get(f"{api.url}/1", allow_redirects=is_followed)
@@ -128,7 +128,7 @@ def test_response_carries_no_token(
 
 
 def test_errors_carry_no_token(api: HostileServer, account: GoogleAccount) -> None:
-    """Those of an answer, and those that came in place of one."""
+    """Errors with and without a response contain no token."""
     session = authorized_session(account)
     api.next.append(answering(make_answer({}, "503 Service Unavailable")))
     with pytest.raises(HTTPError) as caught:
@@ -152,7 +152,7 @@ def test_errors_carry_no_token(api: HostileServer, account: GoogleAccount) -> No
 def test_netrc_does_not_replace_the_token(
     api: HostileServer, account: GoogleAccount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither at first nor after a redirect."""
+    """Neither with the first request nor after a redirect."""
     netrc = tmp_path / "netrc"
     netrc.write_text("default login operator password secret\n")
     monkeypatch.setenv("NETRC", str(netrc))
@@ -164,7 +164,7 @@ def test_netrc_does_not_replace_the_token(
 
 
 def test_cookies_are_the_session_s_own(api: HostileServer, account: GoogleAccount) -> None:
-    """Though the connection is another's."""
+    """Although the connections are shared."""
     api.next.append(answering(make_answer({}, Set_Cookie="who=anna")))
     first = authorized_session(account)
     first.get(f"{api.url}/1")
@@ -176,7 +176,7 @@ def test_cookies_are_the_session_s_own(api: HostileServer, account: GoogleAccoun
 
 
 def test_stream_that_is_not_read_to_its_end(api: HostileServer, account: GoogleAccount) -> None:
-    """Closes its connection, and the next call gets its own answer."""
+    """Its connection is closed, and the next call gets its own response."""
     session = authorized_session(account)
     api.next.append(answering(make_answer({"id": "1", "more": "x" * 200_000})))
 
@@ -188,7 +188,7 @@ def test_stream_that_is_not_read_to_its_end(api: HostileServer, account: GoogleA
 
 
 def test_stream_that_is_read_to_its_end(api: HostileServer, account: GoogleAccount) -> None:
-    """Gives its connection back."""
+    """Its connection is returned to the pool."""
     session = authorized_session(account)
     with session.get(f"{api.url}/1", stream=True) as response:
         assert b"".join(response.iter_content(3)) == b'{"id": "1"}'
@@ -201,7 +201,7 @@ def test_stream_that_is_read_to_its_end(api: HostileServer, account: GoogleAccou
 def test_api_that_does_not_answer(
     user: Any, google: FakeGoogle, settings: Settings, configure: Callable[..., None], by: str
 ) -> None:
-    """API_TIMEOUT, or what the caller says."""
+    """The time limit is ``API_TIMEOUT``, or what the caller sets."""
     account = make_google_account(user, access_token=TOKEN)
     if by == "setting":
         settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "API_TIMEOUT": 0.1}
@@ -215,7 +215,7 @@ def test_api_that_does_not_answer(
 
 
 def test_user_agent(api: HostileServer, account: GoogleAccount, settings: Settings) -> None:
-    """That of the settings, unless a call has its own."""
+    """The configured user agent is sent, unless a call sets its own."""
     authorized_session(account).get(f"{api.url}/1")
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "USER_AGENT": "daybook/2.1"}
     authorized_session(account).get(f"{api.url}/2")
@@ -246,7 +246,7 @@ def test_body_that_is_refused_is_sent_again_whole(
     user: Any,
     give: Callable[[], dict[str, Any]],
 ) -> None:
-    """Files too, though the first request has read them to their end."""
+    """Files are rewound before the request is repeated."""
     account = linked(user, google, alice)
     api.next.append(answering(make_answer({}, "401 Unauthorized")))
 
@@ -271,7 +271,7 @@ def test_body_that_can_be_read_once_is_not_sent_again(
     user: Any,
     give: Callable[[], dict[str, Any]],
 ) -> None:
-    """The refusal is the answer, and the next request has a new token."""
+    """The 401 is returned, and the next request has a new token."""
     session = authorized_session(linked(user, google, alice))
     api.next.append(answering(make_answer({}, "401 Unauthorized")))
 
@@ -285,7 +285,7 @@ def test_body_that_can_be_read_once_is_not_sent_again(
 def test_refusal_behind_a_redirect_is_the_answer(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """What was redirected may have been done: it is not made twice."""
+    """The first server may have acted on the request, so it is not repeated."""
     account = linked(user, google, alice)
     google.fail_next(endpoint="/done", status=401)
 
@@ -300,7 +300,7 @@ def test_refusal_behind_a_redirect_is_the_answer(
 
 
 def test_refusal_that_goes_on_is_the_answer(google: FakeGoogle, alice: FakeUser, user: Any) -> None:
-    """After one refresh and one repetition."""
+    """It is returned after one refresh and one repetition."""
     account = linked(user, google, alice)
     google.fail_next(5, endpoint="/always", status=401)
 

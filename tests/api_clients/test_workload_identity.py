@@ -1,4 +1,4 @@
-"""Workload identity federation: an external_account file as the machine's default credentials."""
+"""Workload identity federation: default credentials of type external_account."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ANNA = ServiceAccount("reports", "anna@example.com")
 
 
 class SecurityTokenService:
-    """Google's, which exchanges what another cloud says of a workload (RFC 8693)."""
+    """Google's STS, which exchanges another cloud's token (RFC 8693)."""
 
     def __init__(self, google: FakeGoogle, workload: FakeUser) -> None:
         self.asked = 0
@@ -58,7 +58,7 @@ class SecurityTokenService:
 
 @pytest.fixture(autouse=True)
 def empty_cache() -> Iterator[None]:
-    """Each test starts without tokens."""
+    """Start each test with an empty cache."""
     cache.clear()
     yield
     cache.clear()
@@ -66,14 +66,14 @@ def empty_cache() -> Iterator[None]:
 
 @pytest.fixture
 def robot(google: FakeGoogle) -> FakeServiceAccount:
-    """A service account at Google, to which a Workspace has delegated."""
+    """A service account at Google with domain-wide delegation."""
     google.add_user("anna@example.com", hosted_domain="example.com")
     return google.add_service_account("robot", delegated_scopes=["*"])
 
 
 @pytest.fixture
 def workload(google: FakeGoogle) -> FakeUser:
-    """As what Google knows this process: a principal of the pool."""
+    """The identity of this process at Google: a principal of the pool."""
     return google.add_user("principal@pool.example")
 
 
@@ -91,7 +91,7 @@ def configure_file(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[..., None]]:
-    """Write the file of the guide, and set the service account."""
+    """Write the guide's file, and configure the service account."""
     (tmp_path / "token").write_text(SUBJECT_TOKEN)
     path = tmp_path / "federation.json"
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
@@ -113,7 +113,7 @@ def configure_file(
 
 
 def owner_of(google: FakeGoogle, token: str) -> str:
-    """Return who an API takes the bearer of a token for."""
+    """Return the identity that an API sees for a token."""
 
     @google.route("/whoami", scopes=[CALENDAR])
     def whoami(request: Any, user: Any) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def owner_of(google: FakeGoogle, token: str) -> str:
 
 
 def paths_of(google: FakeGoogle) -> list[str]:
-    """Return the last parts of what Google's endpoints were asked for."""
+    """Return the last path segments of the requests to Google's endpoints."""
     paths = [request.path for request in google.requests if request.path != "/whoami"]
     return [path.rpartition(":")[2].rpartition("/")[2] for path in paths]
 
@@ -138,7 +138,7 @@ def test_account_is_impersonated(
     workload: FakeUser,
     configure_file: Callable[..., None],
 ) -> None:
-    """One exchange, one request to IAM, and none for anything else."""
+    """It takes one exchange and one request to IAM."""
     robot.impersonators.append(workload)
     configure_file(IMPERSONATE=robot.email)
 
@@ -156,7 +156,7 @@ def test_account_acts_for_a_user(
     workload: FakeUser,
     configure_file: Callable[..., None],
 ) -> None:
-    """IAM signs what the account's key would have signed; SUBJECTS holds here as well."""
+    """IAM signs the assertion in place of a key; ``SUBJECTS`` applies here as well."""
     robot.impersonators.append(workload)
     configure_file(IMPERSONATE=robot.email, SUBJECTS=["anna@example.com"])
 
@@ -174,14 +174,14 @@ def test_default_credentials_are_the_account_of_the_file(
     workload: FakeUser,
     configure_file: Callable[..., None],
 ) -> None:
-    """And act for nobody: they have no key, and nothing asks IAM to sign."""
+    """They cannot act for users, since they have no key."""
     robot.impersonators.append(workload)
     configure_file(
         impersonating=robot.email, DEFAULT_CREDENTIALS=True, SUBJECTS=["anna@example.com"]
     )
 
     assert owner_of(google, access_token(REPORTS, scopes=[CALENDAR])) == robot.email
-    with pytest.raises(SettingsError, match="Name the account by IMPERSONATE") as caught:
+    with pytest.raises(SettingsError, match="Set IMPERSONATE to the account") as caught:
         access_token(ANNA, scopes=[CALENDAR])
     assert caught.value.id == "E024"
 
@@ -192,7 +192,7 @@ def test_account_that_is_impersonated_twice_needs_the_role_on_itself(
     workload: FakeUser,
     configure_file: Callable[..., None],
 ) -> None:
-    """Where the file names it as well as the settings."""
+    """If both the file and the settings name it."""
     robot.impersonators.append(workload)
     configure_file(impersonating=robot.email, IMPERSONATE=robot.email)
     with pytest.raises(ClientMisconfiguredError, match="getAccessToken"):
@@ -222,7 +222,7 @@ def test_exchange_that_fails_is_told(
     refusal: Response,
     error: type[Exception],
 ) -> None:
-    """As every refusal of Google's; what the cluster said of the workload is repeated nowhere."""
+    """It is reported like any other error, without the workload's token."""
     configure_file(IMPERSONATE=robot.email)
     sts.refusal = refusal
 
@@ -235,7 +235,7 @@ def test_exchange_that_fails_is_told(
 def test_principal_without_the_role_is_told(
     robot: FakeServiceAccount, configure_file: Callable[..., None]
 ) -> None:
-    """By the permission that it lacks."""
+    """The error names the missing permission."""
     configure_file(IMPERSONATE=robot.email, SUBJECTS=["anna@example.com"])
 
     with pytest.raises(ClientMisconfiguredError, match=r"iam.serviceAccounts.getAccessToken"):
@@ -247,7 +247,7 @@ def test_principal_without_the_role_is_told(
 def test_token_that_is_not_there_is_told(
     robot: FakeServiceAccount, configure_file: Callable[..., None], tmp_path: Path
 ) -> None:
-    """As a matter of this machine."""
+    """It is reported as a problem of this machine."""
     configure_file(IMPERSONATE=robot.email)
     (tmp_path / "token").unlink()
 
@@ -256,7 +256,7 @@ def test_token_that_is_not_there_is_told(
 
 
 def test_file_is_no_key(configure_file: Callable[..., None]) -> None:
-    """Where a key is expected the settings say what it is for."""
+    """If the file is given as a key, the error says what it is for."""
     configure_file(INFO=CONTENT)
 
     with pytest.raises(SettingsError, match="IMPERSONATE to the address") as caught:

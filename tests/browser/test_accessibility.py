@@ -109,7 +109,7 @@ def test_pages_of_users(visitor: Visitor) -> None:
     allow(page)
     look("Files")
     page.goto("/files/?page=nonsense")
-    look("Google would not answer that")
+    look("Google refused the request")
     page.goto("/videos/")
     allow(page)
     look("Videos")
@@ -151,10 +151,10 @@ def test_single_page_app(visitor: Visitor, demo: Demo) -> None:
     look(f"Unlink {WORK}?")
     page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
     allow(open_popup(page, f"Link again {ANNA}"), account=WORK)
-    expect_notice(page, f"You chose {WORK}")
+    expect_notice(page, f"you chose {WORK}")
     look("Accounts and agenda")
     page.goto(f"{demo.app}/linked/")
-    expect_notice(page, "Nothing has come back")
+    expect_notice(page, "without a response from Google")
     look("Back from Google")
 
     assert len(visitor.seen) == 9

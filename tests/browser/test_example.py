@@ -351,7 +351,7 @@ def test_video_whose_user_has_taken_the_grant_back(
     allow(page)
     expect(page.get_by_text("no longer lets this site upload")).to_be_visible()
 
-    button(page, "Carry on")
+    button(page, "Resume")
 
     expect(page.get_by_text("uploaded", exact=True)).to_be_visible()
 

@@ -97,7 +97,7 @@ def test_page_without_an_answer(page: Page, demo: Demo) -> None:
     """Whoever opens it, or loads it again, is told that nothing has come back."""
     page.goto("/linked/")
 
-    expect_notice(page, "Nothing has come back from Google.")
+    expect_notice(page, "This page was opened without a response from Google.")
 
 
 CLICK_WITHOUT_A_USER = """
@@ -148,7 +148,7 @@ def test_return_by_the_back_button(chromium: Browser, demo: Demo, api: Api) -> N
 
     page.evaluate("history.back()")
 
-    expect_notice(page, "You have come back without an answer.")
+    expect_notice(page, "You returned from Google without an answer.")
     keeping.close()
 
 
@@ -169,7 +169,7 @@ def test_popup_that_is_closed(page: Page, api: Api) -> None:
     page.wait_for_timeout(3000)
     popup.close()
 
-    expect_notice(page, "The window was closed before Google had an answer.")
+    expect_notice(page, "The window was closed before Google had responded.")
     link_in_popup(page)
     assert api.emails() == [ANNA]
 
@@ -202,8 +202,8 @@ def test_box_that_is_unticked(page: Page) -> None:
     """The account is linked with less, and what is missing can be allowed later."""
     allow(open_popup(page), without=CALENDAR)
 
-    expect_notice(page, f"{ANNA} is linked, with less than was asked for.")
-    allow(open_popup(page, "Allow it at Google"))
+    expect_notice(page, f"{ANNA} is linked, but not all requested permissions were granted.")
+    allow(open_popup(page, "Allow access at Google"))
     expect_notice(page, f"{ANNA} is linked.")
     expect(page.get_by_text("Dentist")).to_be_visible()
 
@@ -214,7 +214,7 @@ def test_another_account(page: Page, api: Api) -> None:
 
     allow(open_popup(page, f"Link again {ANNA}"), account=WORK)
 
-    expect_notice(page, f"You chose {WORK}, and {ANNA} was asked for.")
+    expect_notice(page, f"You chose {WORK}, but {ANNA} was requested.")
     assert api.emails() == [ANNA]
     allow(open_popup(page, f"Link {WORK} as well"), account=WORK)
     expect(page.get_by_role("heading", name=WORK)).to_be_visible()
@@ -239,7 +239,7 @@ def test_label_default_and_end(page: Page, api: Api) -> None:
     page.get_by_role("button", name="Unlink Work").click()
     page.get_by_role("dialog").get_by_role("button", name="Unlink").click()
 
-    expect_notice(page, f"{WORK} is not linked any more.")
+    expect_notice(page, f"{WORK} is no longer linked.")
     assert api.emails() == [ANNA]
 
 
@@ -293,7 +293,7 @@ def test_opener_of_another_origin_gets_nothing(
     opened = lead_on(lure, link["authorization_url"], link["state"])
     allow(opened)
 
-    expect_notice(opened, "Nothing here waits for this answer")
+    expect_notice(opened, "No page is waiting for this response")
     assert opened.url == f"{demo.app}/linked/"
     assert lure.evaluate("got") == []
     assert api.emails() == attacker.emails() == []
@@ -307,7 +307,7 @@ def test_opener_of_another_origin_moves_nobody(lure: Page, demo: Demo) -> None:
     """Nor does one that opens the page at the redirect URI itself."""
     opened = lead_on(lure, f"{demo.app}/linked/?state=made-up&code=stolen", "made-up")
 
-    expect_notice(opened, "Nothing here waits for this answer")
+    expect_notice(opened, "No page is waiting for this response")
     assert opened.url == f"{demo.app}/linked/"
     assert lure.evaluate("got") == []
 
@@ -319,7 +319,7 @@ def test_answer_that_was_made_up(page: Page, api: Api) -> None:
 
     stranger.goto("/linked/?state=made-up&code=stolen")
 
-    expect_notice(stranger, "Nothing here waits for this answer")
+    expect_notice(stranger, "No page is waiting for this response")
     allow(popup)
     expect_notice(page, f"{ANNA} is linked.")
 
@@ -349,7 +349,7 @@ def test_answer_to_another_link_in_the_whole_page(page: Page, demo: Demo) -> Non
     google = page.url
 
     page.goto(f"{demo.app}/linked/?state=made-up&code=stolen")
-    expect_notice(page, "Nothing here waits for this answer")
+    expect_notice(page, "No page is waiting for this response")
 
     page.goto(google)
     allow(page)
@@ -387,12 +387,12 @@ def test_opener_policy(cut_off: Page) -> None:
 
     popup = open_popup(page)
     page.wait_for_timeout(4000)  # Longer than a popup that was closed is waited for.
-    expect_notice(page, "Google asks you in a window of its own.")
+    expect_notice(page, "Continue in Google’s window.")
     page.get_by_role("button", name="Stop waiting for Google").click()
     expect_notice(page, "Nothing was linked.")
     if not popup.is_closed():
         popup.get_by_role("button", name="Cancel").click()
-        expect_notice(popup, "Nothing here waits for this answer")
+        expect_notice(popup, "No page is waiting for this response")
 
     # An app that sleeps, as on a phone, takes the answer when it wakes up.
     popup = open_popup(page)
@@ -424,6 +424,6 @@ def test_ticket_that_expires(page: Page, api: Api) -> None:
 
     page.clock.fast_forward(601_000)
 
-    expect_notice(page, "That took too long")
+    expect_notice(page, "The link was not completed in time")
     wait_until_closed(popup)
     assert api.emails() == []

@@ -18,3 +18,4 @@ if THEME == "unfold":
 elif THEME == "jazzmin":
     INSTALLED_APPS = ["jazzmin", *INSTALLED_APPS]
     JAZZMIN_SETTINGS = {"use_google_fonts_cdn": False}
+    JAZZMIN_UI_TWEAKS = {"default_theme_mode": "auto"}

@@ -11,7 +11,7 @@ import pytest
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.core.checks import run_checks
 from django.http import HttpRequest, HttpResponse
-from django.urls import include, path
+from django.urls import include, path, set_script_prefix
 from pytest_django import Settings
 
 from django_google_link.conf.clients import get_client
@@ -42,6 +42,9 @@ several = _make_urls(
     path("google/", ours),
     path("v2/", include([path("links/", include("django_google_link.urls", namespace="links"))])),
 )
+
+
+behind_pages = _make_urls(path("<path:page>", login, name="page"), path("google/", ours))
 
 
 @pytest.fixture
@@ -188,14 +191,14 @@ def with_arguments(request: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("key", "function", "id", "said"),
     [
-        ("CLIENT_RESOLVER", asynchronous, "E010", "Use one without async"),
+        ("CLIENT_RESOLVER", asynchronous, "E010", "Use a function without async"),
         ("CLIENT_RESOLVER", without_arguments, "E010", "Write def without_arguments(request):"),
-        ("LOGIN_HINT", asynchronous, "E047", "Use one without async"),
+        ("LOGIN_HINT", asynchronous, "E047", "Use a function without async"),
         ("LOGIN_HINT", without_arguments, "E047", "Write def without_arguments(user):"),
-        ("REAUTHENTICATION", asynchronous, "E061", "Use one without async"),
+        ("REAUTHENTICATION", asynchronous, "E061", "Use a function without async"),
         ("REAUTHENTICATION", without_arguments, "E061", "without_arguments(request):"),
         ("ENCRYPTION_KEYS", with_arguments, "E003", "Write def with_arguments():"),
-        ("ENCRYPTION_KEYS", asynchronous, "E003", "Use one without async"),
+        ("ENCRYPTION_KEYS", asynchronous, "E003", "Use a function without async"),
     ],
 )
 def test_function_that_cannot_be_called(
@@ -261,7 +264,7 @@ def test_file_without_a_redirect_uri(configure_client: Callable[..., None], tmp_
     file = write_file(tmp_path / "client_secret.json")
     configure_client(CLIENT_SECRETS_FILE=file, CLIENT_ID="", CLIENT_SECRET="")
 
-    assert "answers redirect_uri_mismatch. Add the address of the callback" in found()["W025"]
+    assert "respond with redirect_uri_mismatch. Add the address of the callback" in found()["W025"]
     configure_client(REDIRECT_URI="https://daybook.example/google/callback/")
     assert found() == {}
 
@@ -271,7 +274,8 @@ def test_settings_beside_a_file(configure_client: Callable[..., None], tmp_path:
     uri = "https://testserver/google/callback/"
     configure_client(CLIENT_SECRETS_FILE=write_file(tmp_path / "client_secret.json", uri))
 
-    assert "CLIENT_ID and CLIENT_SECRET of the client 'default' are not read" in found()["W027"]
+    said = "CLIENT_ID and CLIENT_SECRET of the client 'default' will be ignored"
+    assert said in found()["W027"]
 
 
 @pytest.mark.matrix
@@ -337,7 +341,10 @@ TOKEN = {"token": "ya29.x", "refresh_token": "1//x", "client_id": ID, "client_se
         (b"", "it is empty."),
         (b"\r\n", "it is empty."),
         (b"\xff\xff", "it is not JSON."),
-        (json.dumps(TOKEN).encode(), "it is the token of one user, which manage.py google_link_im"),
+        (
+            json.dumps(TOKEN).encode(),
+            "it is the token of one user, which can be imported with google_link_im",
+        ),
         (b'{"type": "service_account"}', "it is the key of a service account"),
     ],
 )
@@ -356,18 +363,18 @@ def test_number_for_a_file(configure_client: Callable[..., None]) -> None:
     """It would be the number of an open file."""
     configure_client(CLIENT_SECRETS_FILE=3, CLIENT_ID="", CLIENT_SECRET="")
 
-    assert "it is a number, and no path." in found()["E013"]
+    assert "it is a number, not a path." in found()["E013"]
 
 
 @pytest.mark.matrix
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"CLIENT_SECRET": ""}, "has a CLIENT_ID, and its CLIENT_SECRET is missing, empty or not"),
-        ({"CLIENT_SECRET": None}, "Is the environment variable set that it comes from?"),
+        ({"CLIENT_SECRET": ""}, "has a CLIENT_ID, but its CLIENT_SECRET is missing, empty or not"),
+        ({"CLIENT_SECRET": None}, "If it comes from an environment variable, check"),
         ({"CLIENT_SECRET": b"hush"}, "its CLIENT_SECRET is missing, empty or not text."),
-        ({"CLIENT_ID": None}, "has a CLIENT_SECRET, and its CLIENT_ID is missing"),
-        ({"CLIENT_ID": "", "CLIENT_SECRET": ""}, "Are the environment variables set that they"),
+        ({"CLIENT_ID": None}, "has a CLIENT_SECRET, but its CLIENT_ID is missing"),
+        ({"CLIENT_ID": "", "CLIENT_SECRET": ""}, "If they come from environment variables, check"),
     ],
 )
 def test_variable_that_is_not_set(
@@ -450,7 +457,7 @@ def test_redirect_uri_that_google_would_refuse(
 def test_redirect_uri_without_its_slash(configure_client: Callable[..., None]) -> None:
     """Google compares to the letter."""
     configure_client(REDIRECT_URI="https://daybook.example/google/callback")
-    assert "Add the slash at its end, here and in the Google console." in found()["W012"]
+    assert "Add the trailing slash, here and in the Google console." in found()["W012"]
 
     configure_client(REDIRECT_URI="https://daybook.example/callback/")
     assert "Use the path under which" in found()["W012"]
@@ -460,7 +467,7 @@ def test_page_that_is_relative_to_any(site: Settings) -> None:
     """The slash in front is missing."""
     site.GOOGLE_LINK = {**site.GOOGLE_LINK, "REDIRECT_URL": "accounts/profile/"}
 
-    assert 'which is relative to any page. Use "/accounts/profile/".' in found()["E009"]
+    assert 'which is relative to the current page. Use "/accounts/profile/".' in found()["E009"]
 
 
 def test_key_that_stands_there_twice(site: Settings) -> None:
@@ -474,7 +481,7 @@ def test_domain_of_no_workspace(configure_client: Callable[..., None]) -> None:
     """Nobody could link."""
     configure_client(HOSTED_DOMAIN="gmail.com")
 
-    assert "Leave it out: any Google Account may be linked then." in found()["W026"]
+    assert "Remove it to accept any Google Account." in found()["W026"]
 
 
 @pytest.mark.matrix
@@ -529,7 +536,7 @@ def test_private_key_from_a_variable(site: Settings, private_key: str, read: str
     site.GOOGLE_LINK = {**site.GOOGLE_LINK, "SERVICE_ACCOUNTS": {"reports": {"INFO": content}}}
 
     if not read:
-        assert "is none in PEM." in found()["W037"]
+        assert "is not in PEM format." in found()["W037"]
         return
     assert found() == {}
     key = get_service_account("reports").key
@@ -544,7 +551,7 @@ def test_urls_inside_another_namespace(site: Settings) -> None:
     """The message says where to put them, and not that they are missing."""
     site.ROOT_URLCONF = inner
 
-    assert "inside the namespace 'site', where links to them are not found." in found()["E019"]
+    assert "inside the namespace 'site', so that their names cannot" in found()["E019"]
 
 
 def test_urls_that_are_included_twice(site: Settings) -> None:
@@ -552,6 +559,15 @@ def test_urls_that_are_included_twice(site: Settings) -> None:
     site.ROOT_URLCONF = several
 
     assert "more than once: google/, v2/links/. Keep one." in found()["W024"]
+
+
+def test_urls_behind_those_of_any_page(site: Settings) -> None:
+    """As in a site of Wagtail's, whose own pattern takes whatever it is given."""
+    site.ROOT_URLCONF = behind_pages
+
+    said = found()["W038"]
+
+    assert "/google/callback/ does not lead to django_google_link, but to 'page'" in said
 
 
 @pytest.mark.matrix
@@ -574,6 +590,17 @@ def test_login_page_that_is_there(site: Settings, url: str) -> None:
     assert found() == {}
 
 
+@pytest.mark.parametrize("url", ["enter", "/daybook/enter/"])
+def test_site_below_a_path(site: Settings, url: str) -> None:
+    """``FORCE_SCRIPT_NAME`` stands before what is reversed, and in no URLconf."""
+    site.LOGIN_URL = url
+    set_script_prefix("/daybook")
+    try:
+        assert found() == {}
+    finally:
+        set_script_prefix("/")
+
+
 def test_login_page_in_each_language(site: Settings) -> None:
     """Django's locale middleware leads there."""
     site.LOGIN_URL = "/enter/"
@@ -591,10 +618,10 @@ class OwnUsers(AuthenticationMiddleware):
 @pytest.mark.parametrize(
     ("middleware", "said"),
     [
-        ([USERS, SESSIONS], f"{USERS} stands before {SESSIONS} in MIDDLEWARE"),
-        ([f"{__name__}.OwnUsers", SESSIONS], f"{USERS} stands before {SESSIONS} in MIDDLEWARE"),
-        ([SESSIONS, CONSENT, USERS], f"{CONSENT} stands before {USERS} in MIDDLEWARE"),
-        ([CONSENT, SESSIONS, USERS], f"{CONSENT} stands before {USERS} in MIDDLEWARE"),
+        ([USERS, SESSIONS], f"{USERS} comes before {SESSIONS} in MIDDLEWARE"),
+        ([f"{__name__}.OwnUsers", SESSIONS], f"{USERS} comes before {SESSIONS} in MIDDLEWARE"),
+        ([SESSIONS, CONSENT, USERS], f"{CONSENT} comes before {USERS} in MIDDLEWARE"),
+        ([CONSENT, SESSIONS, USERS], f"{CONSENT} comes before {USERS} in MIDDLEWARE"),
         ([SESSIONS, USERS, CONSENT], ""),
         ([SESSIONS, f"{__name__}.OwnUsers"], ""),
     ],

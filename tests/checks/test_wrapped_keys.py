@@ -44,8 +44,9 @@ def test_wrapped_key_that_does_not_unwrap_is_found(settings: Settings) -> None:
 
     assert found() == {}
     assert found(deploy=True) == {
-        "E072": f"The encryption key {key_ids()[0]} is not unwrapped by safe, which fails with "
-        "ConnectionError. See what it needs; it is asked again at the next use."
+        "E072": f"The encryption key {key_ids()[0]} could not be unwrapped by safe, which fails "
+        "with ConnectionError. Check the configuration of the key service; it is called again "
+        "at the next use."
     }
 
 
@@ -62,12 +63,12 @@ def test_plain_key_beside_a_wrapped_one_is_found(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("keys", "changes", "id", "said"),
     [
-        (["safe:one"], {}, "E004", "Encryption key 1 is not a whole wrapped key."),
+        (["safe:one"], {}, "E004", "Encryption key 1 is not a complete wrapped key."),
         (
             [make_key(), "safe:one:AAAAAAAA"],
             {},
             "E004",
-            "Encryption key 2 is not a whole wrapped key.",
+            "Encryption key 2 is not a complete wrapped key.",
         ),
         (
             [make_up("vault", "one")],

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from django_google_link.accounts.grants import mark_lost, save_identity
+from django_google_link.accounts.identities import save_identity
+from django_google_link.accounts.lost_grants import mark_lost
 from django_google_link.accounts.transactions import run_durably
 from django_google_link.models import GoogleAccount, PendingRevocation, Reason
 from django_google_link.operations.revoke_pending import process_now

@@ -50,7 +50,7 @@ def shared_client(
     monkeypatch.setenv("GOOGLE_CLIENT_SECRET", client["CLIENT_SECRET"])
     (tmp_path / "encryption.key").write_text(settings.GOOGLE_LINK["ENCRYPTION_KEYS"][0])
     names: dict[str, Any] = {"BASE_DIR": tmp_path}
-    exec(block_with(PAGE, "SOCIALACCOUNT_PROVIDERS"), names)
+    exec(block_with(PAGE, "LOGIN_HINT"), names)
     ours = names["GOOGLE_LINK"]
     default = {**ours["CLIENTS"]["default"], **client}
     settings.GOOGLE_LINK = {

@@ -26,7 +26,7 @@ ELSEWHERE = {
     DOCS / "tutorial.md",
     *(
         DOCS / "howto" / f"{name}.md"
-        for name in ("grpc", "operating", "other-clients", "tenants", "testing")
+        for name in ("grpc", "operating", "other-clients", "tenants", "testing", "wagtail")
     ),
 }
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

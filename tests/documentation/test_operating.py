@@ -21,7 +21,7 @@ from prometheus_client import REGISTRY
 
 import django_google_link
 from django_google_link import signals
-from django_google_link.accounts.grants import mark_lost
+from django_google_link.accounts.lost_grants import mark_lost
 from django_google_link.exceptions import RefreshUnavailableError
 from django_google_link.models import GoogleAccount, PendingRevocation
 from django_google_link.services import access_token

@@ -17,9 +17,14 @@ _LEFT_OUT = (
     "python manage.py runserver",
     "python manage.py google_link_fake",
 )
-_WITHOUT_QUESTIONS = {
+WITHOUT_QUESTIONS = {
     "python manage.py createsuperuser": "--no-input --username anna --email anna@example.com",
 }
+
+
+def read_steps() -> list[tuple[str, str]]:
+    """Return the blocks of the tutorial, each with its language: ``sh`` is what to type."""
+    return re.findall(r"^```(\w+)\n(.*?)^```", text_of("tutorial"), flags=re.DOTALL | re.MULTILINE)
 
 
 def follow(python: str, folder: Path) -> list[str]:
@@ -33,8 +38,7 @@ def follow(python: str, folder: Path) -> list[str]:
         subprocess.CalledProcessError: when a command fails.
     """
     printed = []
-    steps = re.findall(r"^```(\w+)\n(.*?)^```", text_of("tutorial"), flags=re.DOTALL | re.MULTILINE)
-    for language, block in steps:
+    for language, block in read_steps():
         if language == "sh":
             printed += [type_in(python, line, folder) for line in block.splitlines()]
         else:
@@ -46,7 +50,7 @@ def type_in(python: str, line: str, folder: Path) -> str:
     """Run a line of the shell, and return what it printed."""
     if line.startswith(_LEFT_OUT):
         return ""
-    line = f"{line} {_WITHOUT_QUESTIONS.get(line, '')}"
+    line = f"{line} {WITHOUT_QUESTIONS.get(line, '')}"
     line = re.sub(r"^python ", f"{python} ", line)
     line = re.sub(r"^django-admin ", f"{python} -m django ", line)
     environment = {**os.environ, "DJANGO_SUPERUSER_PASSWORD": "pw"}

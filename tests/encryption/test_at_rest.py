@@ -1,4 +1,4 @@
-"""The tokens and the client secret, looked for wherever they must not be."""
+"""The tokens and the client secret, searched for wherever they must not appear."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ REFRESH, ACCESS, SECRET = "1//refresh-me-not", "ya29.access-me-not", "GOCSPX-tel
 
 @pytest.fixture
 def account(google: FakeGoogle, user: Any, configure: Callable[..., None]) -> GoogleAccount:
-    """A link with tokens that are easy to find."""
+    """A link with tokens that are easy to search for."""
     configure(CLIENT_SECRET=SECRET)
     return make_google_account(user, refresh_token=REFRESH, access_token=ACCESS)
 
 
 def is_clean(text: str | bytes) -> bool:
-    """Return whether a text shows none of the secrets."""
+    """Return whether a text contains none of the secrets."""
     written = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
     return not any(secret in written for secret in (REFRESH, ACCESS, SECRET))
 
 
 def error_reports() -> str:
-    """Return Django's error page and mail, from the frame below the test's own."""
+    """Return Django's error page and mail for the frames below the test's own."""
     kind, error, traceback = sys.exc_info()
     assert traceback
     reporter = ExceptionReporter(RequestFactory().get("/"), kind, error, traceback.tb_next)
@@ -68,7 +68,7 @@ def error_reports() -> str:
 
 
 def test_database_holds_ciphertext_only(account: GoogleAccount) -> None:
-    """Every column of the row, by raw SQL."""
+    """No column of the row contains a bare token."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT * FROM google_link_googleaccount")
         [row] = cursor.fetchall()
@@ -78,7 +78,7 @@ def test_database_holds_ciphertext_only(account: GoogleAccount) -> None:
 
 
 def test_dumpdata_holds_ciphertext_only(account: GoogleAccount) -> None:
-    """A fixture that somebody mails around."""
+    """A fixture contains no bare token."""
     out = io.StringIO()
 
     call_command("dumpdata", "google_link", stdout=out)
@@ -88,7 +88,7 @@ def test_dumpdata_holds_ciphertext_only(account: GoogleAccount) -> None:
 
 
 def test_account_shows_nothing(account: GoogleAccount) -> None:
-    """Neither itself, nor its attributes, nor a pickle of it, after a token was opened."""
+    """The object, its attributes and its pickle contain no bare token, even after unsealing one."""
     account.unseal_token("refresh_token")
 
     for text in (repr(account), str(account), repr(vars(account)), pickle.dumps(account)):
@@ -96,7 +96,7 @@ def test_account_shows_nothing(account: GoogleAccount) -> None:
 
 
 def test_secret_shows_nothing() -> None:
-    """However it is written."""
+    """No string conversion or formatting shows the value."""
     secret = Secret(REFRESH)
 
     for text in (
@@ -129,7 +129,7 @@ def test_secret_shows_nothing() -> None:
     ],
 )
 def test_secret_cannot_be_carried_away(carry: Callable[[Secret], Any]) -> None:
-    """Not into a pickle, a copy, or JSON, alone or inside something else."""
+    """It cannot be pickled, copied or serialized, alone or nested."""
     with pytest.raises(TypeError):
         carry(Secret(REFRESH))
 
@@ -151,7 +151,7 @@ def test_secret_cannot_be_carried_away(carry: Callable[[Secret], Any]) -> None:
     ],
 )
 def test_secret_has_no_attribute_that_a_serializer_finds(walk: Callable[[Secret], Any]) -> None:
-    """Some refuse it, and others find nothing to write."""
+    """Serializers either refuse it or write nothing."""
     try:
         found = repr(walk(Secret(REFRESH)))
     except TypeError as error:
@@ -169,7 +169,7 @@ def test_secrets_compare_by_value() -> None:
 
 
 def test_client_and_answers_show_nothing(google: FakeGoogle, account: GoogleAccount) -> None:
-    """What travels through the frames of the protocol."""
+    """The objects passed around in the protocol do not show secrets."""
     google.fail_next(2, status=200, body={"access_token": ACCESS, "refresh_token": REFRESH})
     client = get_client()
     response = endpoints.refresh(client, refresh_token=Secret(REFRESH))
@@ -182,7 +182,7 @@ def test_client_and_answers_show_nothing(google: FakeGoogle, account: GoogleAcco
 
 
 def test_credentials_show_nothing(account: GoogleAccount) -> None:
-    """What a caller receives has the access token on it, and no other; its repr has none."""
+    """Credentials contain only the access token, and do not show it."""
     credentials = credentials_for(account)
 
     assert credentials.token == ACCESS
@@ -216,7 +216,7 @@ def test_error_reports_show_nothing(
     fault: dict[str, Any],
     debug: bool,
 ) -> None:
-    """Django's error page and mail, with all local variables of all frames."""
+    """Django's error page and mail, with the local variables of all frames, contain no secret."""
     settings.DEBUG = debug
     google.fail_next(**fault)
     account.access_token_expires_at = None
@@ -259,7 +259,7 @@ def test_error_reports_of_a_call_show_nothing(
     fault: dict[str, Any],
     debug: bool,
 ) -> None:
-    """The HTTP libraries have the access token in their local variables."""
+    """Error reports of API calls do not show the HTTP libraries' local variables."""
     settings.DEBUG = debug
     for path in (EVENTS, "/batch/calendar/v3"):
         google.answer(path, {})
@@ -278,7 +278,7 @@ def test_error_reports_of_a_call_show_nothing(
 def interruption(
     request: pytest.FixtureRequest, account: GoogleAccount, configure: Callable[..., None]
 ) -> Iterator[Interruption]:
-    """Google hangs, until the worker is told to stop."""
+    """A provider that does not respond until the worker is interrupted."""
     interruption = Interruption(request.param)
 
     def hang(environ: Any, start_response: Any) -> list[bytes]:
@@ -297,12 +297,12 @@ def refresh(account: GoogleAccount) -> None:
 
 
 def exchange(account: GoogleAccount) -> None:
-    """Trade a code."""
+    """Exchange a code."""
     endpoints.exchange_code(get_client(), code=Secret(REFRESH), redirect_uri="x", code_verifier="v")
 
 
 def revoke(account: GoogleAccount) -> None:
-    """End a grant."""
+    """Revoke a grant."""
     endpoints.revoke(get_client(), token=Secret(REFRESH))
 
 
@@ -329,7 +329,7 @@ def upload(account: GoogleAccount) -> None:
 def test_worker_that_is_told_to_stop_shows_nothing(
     account: GoogleAccount, interruption: Interruption, call: Callable[[GoogleAccount], None]
 ) -> None:
-    """In no frame of any library, nor in ours, however Google is asked."""
+    """No frame of an interrupted request contains a token, whatever the request."""
     with interruption.expected() as caught:
         call(account)
 
@@ -339,7 +339,7 @@ def test_worker_that_is_told_to_stop_shows_nothing(
 
 
 def test_frames_are_cut_of_all_that_led_to_an_error() -> None:
-    """Of causes and contexts, of the members of a group, and where they lead in a circle."""
+    """Frames of causes, contexts and group members are removed, even in cycles."""
 
     def fail(token: str) -> None:
         try:
@@ -371,7 +371,7 @@ def test_frames_of_a_failed_request_show_nothing(
     call: Callable[[GoogleAccount], None],
     fault: dict[str, Any],
 ) -> None:
-    """Nor do those of the thread that has made it, or of what led to the error."""
+    """Frames of the requesting thread, and of what led to the error, contain no token."""
     for endpoint in ("token", "revoke"):
         google.fail_next(endpoint=endpoint, **fault)
     GoogleAccount.objects.update(access_token_expires_at=None, sealed_access_token="")
@@ -389,7 +389,7 @@ def test_frames_of_a_failed_request_show_nothing(
 def test_error_reports_of_a_failed_exchange_show_nothing(
     account: GoogleAccount, google: FakeGoogle, settings: Settings, debug: bool
 ) -> None:
-    """The code is as good as a token until it is used."""
+    """The code, as good as a token until it is used, is not shown."""
     settings.DEBUG = debug
 
     try:
@@ -409,7 +409,7 @@ def test_error_reports_of_a_failed_exchange_show_nothing(
 def test_error_reports_of_a_token_that_cannot_be_sealed_show_nothing(
     settings: Settings, debug: bool
 ) -> None:
-    """What it is bound to has no bytes."""
+    """The token is not shown if its binding cannot be encoded."""
     settings.DEBUG = debug
     binding = Binding(
         purpose="p", row_id="1", owner="1", sub="\ud800", issuer="https://a", client_id="c"
@@ -442,7 +442,7 @@ TYPO = "c2VjcmV0LCBidXQgc2hvcnQ="
 def test_error_reports_of_a_mistaken_setting_show_nothing(
     settings: Settings, change: Callable[[Any], Any], debug: bool
 ) -> None:
-    """The keys and the client's secret stand beside the mistake."""
+    """Keys and the client secret next to an invalid setting are not shown."""
     settings.DEBUG = debug
     kept = settings.GOOGLE_LINK
     settings.GOOGLE_LINK = {**kept, **change(kept)}
@@ -465,7 +465,7 @@ def test_error_reports_of_a_mistaken_setting_show_nothing(
 
 
 def test_errors_show_nothing(account: GoogleAccount, google: FakeGoogle) -> None:
-    """Messages, and what an exception carries along."""
+    """Exceptions contain no secret in their messages or attributes."""
     google.error_next("invalid_grant", description="Bad Request")
 
     with pytest.raises(ConsentRequiredError) as caught:
@@ -483,7 +483,7 @@ def test_logs_show_nothing(
     caplog: pytest.LogCaptureFixture,
     settings: Settings,
 ) -> None:
-    """All loggers at DEBUG, through a refresh, a failure, an exchange and a revocation."""
+    """No logger shows a secret at DEBUG in a refresh, a failure, an exchange and a revocation."""
     caplog.set_level(logging.DEBUG)
     configured = settings.GOOGLE_LINK["CLIENTS"]["default"]
     configured["CLIENT_SECRET"] = google.client.client_secret

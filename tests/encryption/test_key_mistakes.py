@@ -1,4 +1,4 @@
-"""What is said of text that is no encryption key."""
+"""Error messages for text that is not an encryption key."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ HEX = "0123456789abcdef" * 4
         (f"# {KEY}", "has a comment."),
         (f"GOOGLE_LINK_KEY={KEY}", "begins with a name."),
         (f"KEY = {KEY}", "begins with a name."),
-        (f"{KEY}\n{KEY}", "is several words."),
-        (f"{KEY},{KEY}", "is several words."),
+        (f"{KEY}\n{KEY}", "contains spaces or commas."),
+        (f"{KEY},{KEY}", "contains spaces or commas."),
         (KEY.encode("utf-16").decode("latin-1"), "is in UTF-16."),
         (KEY.encode("utf-16-le").decode("ascii"), "is in UTF-16."),
         (KEY[:-1], "has 43 characters."),
@@ -34,10 +34,10 @@ HEX = "0123456789abcdef" * 4
         ("é" * 44, "is not url-safe base64."),
         (f"!{KEY[1:]}", "is not url-safe base64."),
     ],
-    ids=lambda value: value if value.startswith(("is ", "has ", "begins")) else "",
+    ids=lambda value: value if value.startswith(("is ", "has ", "begins", "contains")) else "",
 )
 def test_message_says_what_it_is(settings: Settings, text: str, said: str) -> None:
-    """Which one, and what to do; of the key itself nothing."""
+    """The message says which key and what to do, but contains none of the key."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [KEY, text]}
 
     with pytest.raises(SettingsError) as caught:
@@ -54,7 +54,7 @@ def test_message_says_what_it_is(settings: Settings, text: str, said: str) -> No
     "around", ["{}\r\n", "\ufeff{}", "\u00a0{} ", "\u200b{}\t", "{}"], ids=ascii
 )
 def test_what_stands_around_a_key_does_no_harm(settings: Settings, around: str) -> None:
-    """It is the same key."""
+    """Surrounding whitespace is ignored."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [KEY]}
     [expected] = key_ids()
 

@@ -1,4 +1,4 @@
-"""Sealed tokens: what opens them, and what never does."""
+"""Sealed tokens: which keys and bindings unseal them."""
 
 from __future__ import annotations
 
@@ -56,18 +56,18 @@ def keys(settings: Settings) -> Callable[..., None]:
 
 
 def test_sealed_token_opens(keys: Callable[..., None]) -> None:
-    """What was sealed comes back, whatever characters it has."""
+    """Any text can be sealed and unsealed."""
     for text in ("1//0g-refresh", "", "é" * 2000, "\x00\n"):
         assert unseal(seal(Secret(text), BINDING), BINDING).reveal() == text
 
 
 def test_sealed_token_of_the_past_opens() -> None:
-    """The format is a promise."""
+    """Tokens sealed by earlier versions can be unsealed."""
     assert unseal(FROZEN, BINDING).reveal() == "1//frozen-refresh-token"
 
 
 def test_sealed_token_never_looks_the_same() -> None:
-    """A fresh nonce each time; the text shows format and key, and nothing of the token."""
+    """Each sealing uses a new nonce, and shows only the format and the key id."""
     one, other = (seal(Secret("1//token"), BINDING) for _ in range(2))
 
     assert one != other
@@ -77,7 +77,7 @@ def test_sealed_token_never_looks_the_same() -> None:
 
 
 def test_first_key_seals_and_all_open(keys: Callable[..., None]) -> None:
-    """Rotation is a list: NEW, OLD."""
+    """Keys are rotated by putting a new one first."""
     old, new = make_key(), make_key()
     keys(old)
     sealed = seal(Secret("token"), BINDING)
@@ -101,7 +101,7 @@ def test_first_key_seals_and_all_open(keys: Callable[..., None]) -> None:
     ],
 )
 def test_sealed_token_opens_nowhere_else(change: dict[str, str]) -> None:
-    """Each part of the binding counts, and none can be traded for its neighbour."""
+    """Every part of the binding matters, and none can be exchanged with another."""
     sealed = seal(Secret("token"), BINDING)
 
     with pytest.raises(TokenUndecryptableError):
@@ -109,7 +109,7 @@ def test_sealed_token_opens_nowhere_else(change: dict[str, str]) -> None:
 
 
 def test_sealed_token_without_its_key_is_the_operators_fault(keys: Callable[..., None]) -> None:
-    """Told apart from a damaged row, with the id of the key to put back."""
+    """The error differs from that of a damaged row, and names the missing key."""
     sealed = seal(Secret("token"), BINDING)
     keys(make_key())
 
@@ -121,7 +121,7 @@ def test_sealed_token_without_its_key_is_the_operators_fault(keys: Callable[...,
 
 
 def test_sealed_token_under_a_wrong_key_of_the_same_id_fails(keys: Callable[..., None]) -> None:
-    """An id that somebody typed over another key's ciphertext."""
+    """A ciphertext cannot be attributed to another key."""
     _, _, data = seal(Secret("token"), BINDING).split(".")
     keys(make_key())
 
@@ -154,7 +154,7 @@ def test_sealed_token_under_a_wrong_key_of_the_same_id_fails(keys: Callable[...,
     ],
 )
 def test_value_that_was_not_sealed_is_refused(value: str) -> None:
-    """No plaintext, nothing foreign, nothing cut."""
+    """Plain, foreign and truncated values are refused."""
     with pytest.raises(TokenUndecryptableError):
         unseal(value, BINDING)
 
@@ -169,7 +169,7 @@ def test_tampered_token_is_refused(position: int) -> None:
 
 
 def test_sealing_without_a_key_is_a_configuration_error(keys: Callable[..., None]) -> None:
-    """No key is ever made up."""
+    """No key is generated automatically."""
     keys()
 
     with pytest.raises(ImproperlyConfigured, match="ENCRYPTION_KEYS"):
@@ -181,7 +181,7 @@ def test_sealing_without_a_key_is_a_configuration_error(keys: Callable[..., None
 
 @pytest.fixture
 def accounts(user: Any, other_user: Any) -> tuple[GoogleAccount, GoogleAccount]:
-    """One linked account each, with tokens of their own."""
+    """One linked account per user, with different tokens."""
     return (
         make_google_account(user, sub="1", refresh_token="1//anna", access_token="ya29.anna"),
         make_google_account(other_user, sub="2", refresh_token="1//ben", access_token="ya29.ben"),
@@ -189,19 +189,19 @@ def accounts(user: Any, other_user: Any) -> tuple[GoogleAccount, GoogleAccount]:
 
 
 def sql(statement: str, *values: Any) -> None:
-    """Run a statement behind the ORM's back."""
+    """Run a statement without the ORM."""
     with connection.cursor() as cursor:
         cursor.execute(statement.replace("TABLE", "google_link_googleaccount"), values)
 
 
 def key_of(account: GoogleAccount | Any) -> Any:
-    """Return a primary key as the database writes it."""
+    """Return a primary key in the database's format."""
     field = account._meta.pk
     return field.get_db_prep_value(account.pk, connection)
 
 
 def refuses_both_tokens(account: GoogleAccount) -> bool:
-    """Return whether neither token of a row opens."""
+    """Return whether neither token of a row can be unsealed."""
     for name in ("refresh_token", "access_token"):
         with pytest.raises(TokenUndecryptableError):
             account.unseal_token(name)
@@ -212,7 +212,7 @@ Accounts = tuple[GoogleAccount, GoogleAccount]
 
 
 def test_ciphertext_of_another_row_does_not_open(accounts: Accounts) -> None:
-    """Swap one: the victim's ciphertext is pasted into the thief's row."""
+    """Swap one: the victim's ciphertext is copied to the attacker's row."""
     victim, thief = accounts
     sql(
         "UPDATE TABLE SET sealed_refresh_token = %s, sealed_access_token = %s WHERE id = %s",
@@ -241,7 +241,7 @@ def test_ciphertext_with_its_row_id_does_not_open(accounts: Accounts) -> None:
 
 
 def test_row_of_another_owner_does_not_open(accounts: Accounts) -> None:
-    """Swap three: the victim's row is pointed to the thief."""
+    """Swap three: the attacker becomes the owner of the victim's row."""
     victim, thief = accounts
     sql(
         "UPDATE TABLE SET user_id = %s, is_default = %s WHERE id = %s",
@@ -254,7 +254,7 @@ def test_row_of_another_owner_does_not_open(accounts: Accounts) -> None:
 
 
 def test_row_of_another_google_account_does_not_open(accounts: Accounts) -> None:
-    """Swap four: the row claims to be another Google account."""
+    """Swap four: the row's subject is changed to another Google account."""
     victim, _ = accounts
     sql("UPDATE TABLE SET sub = 'other' WHERE id = %s", key_of(victim))
 
@@ -262,7 +262,7 @@ def test_row_of_another_google_account_does_not_open(accounts: Accounts) -> None
 
 
 def test_row_of_another_client_does_not_open(accounts: Accounts) -> None:
-    """Swap five: the row claims that another client's provider gave the token."""
+    """Swap five: the row's issuer and client are changed."""
     victim, _ = accounts
     sql("UPDATE TABLE SET client = 'office', client_id = 'of the office'")
 
@@ -270,7 +270,7 @@ def test_row_of_another_client_does_not_open(accounts: Accounts) -> None:
 
 
 def test_token_in_the_other_column_does_not_open(accounts: Accounts) -> None:
-    """A refresh token served as an access token would reach an API."""
+    """A refresh token cannot be used as an access token, which is sent to APIs."""
     victim, _ = accounts
     sql("UPDATE TABLE SET sealed_access_token = sealed_refresh_token")
 
@@ -279,7 +279,7 @@ def test_token_in_the_other_column_does_not_open(accounts: Accounts) -> None:
 
 
 def test_rows_open_for_their_owners(accounts: Accounts) -> None:
-    """Left alone, they do open; the client's name is not part of the binding."""
+    """Unchanged rows can be unsealed; the client's name is not part of the binding."""
     sql("UPDATE TABLE SET client = 'renamed'")
 
     opened = [account.unseal_token("refresh_token") for account in GoogleAccount.objects.all()]
@@ -288,7 +288,7 @@ def test_rows_open_for_their_owners(accounts: Accounts) -> None:
 
 
 def test_row_opens_however_its_owners_key_is_written(user: Any) -> None:
-    """A key that came as text is the same key."""
+    """An owner's primary key given as text is the same key."""
     account = make_google_account(user, refresh_token="1//anna")
     account.user_id = str(user.pk)
 

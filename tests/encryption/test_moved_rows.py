@@ -1,4 +1,4 @@
-"""Rows that somebody has changed by SQL: no token ever gets to another user or another endpoint."""
+"""Rows changed by SQL: no token reaches another user or another endpoint."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SPARE = {"id": uuid.uuid4(), "sub": "spare"}
 
 @pytest.fixture
 def office(google: FakeGoogle, settings: Settings) -> Iterator[HostileProvider]:
-    """Another provider, which is the attacker's, and gets whatever is meant for Google's APIs."""
+    """A provider that the attacker controls, and that receives requests meant for Google's APIs."""
     with hostile_provider() as provider:
         # Client ids mean nothing without their issuer: this one is the same as at Google.
         client_id = google.client.client_id
@@ -53,7 +53,7 @@ def office(google: FakeGoogle, settings: Settings) -> Iterator[HostileProvider]:
 
 @pytest.fixture
 def victim(google: FakeGoogle, alice: FakeUser, user: Any) -> GoogleAccount:
-    """Anna's link, to Alice's account at Google."""
+    """Anna's link to Alice's Google account."""
 
     @google.route("/whoami")
     def whoami(request: Any, user: FakeUser) -> dict[str, str]:
@@ -64,13 +64,13 @@ def victim(google: FakeGoogle, alice: FakeUser, user: Any) -> GoogleAccount:
 
 @pytest.fixture
 def own(google: FakeGoogle, other_user: Any) -> GoogleAccount:
-    """The attacker's own link, to an account at Google."""
+    """The attacker's link to a Google account."""
     return linked(other_user, google, google.add_user("mallory@gmail.com"))
 
 
 @pytest.fixture
 def decoy(office: HostileProvider, other_user: Any) -> GoogleAccount:
-    """The attacker's own link, to an account at their own provider."""
+    """The attacker's link to an account at their own provider."""
     refresh, access = OFFICE_TOKENS
     return make_google_account(
         other_user, client="office", refresh_token=refresh, access_token=access
@@ -78,7 +78,7 @@ def decoy(office: HostileProvider, other_user: Any) -> GoogleAccount:
 
 
 def set_by_sql(row: models.Model, **values: Any) -> None:
-    """Change columns of a row where no code of ours sees it."""
+    """Change columns of a row without the ORM."""
     fields = [row._meta.get_field(name) for name in values]
     changes = ", ".join(f"{connection.ops.quote_name(field.column)} = %s" for field in fields)
     prepared = [
@@ -97,7 +97,7 @@ def values_of(row: models.Model, *names: str) -> dict[str, Any]:
 
 
 def swap(one: models.Model, other: models.Model, *names: str) -> None:
-    """Exchange columns of two rows, by way of values that neither has."""
+    """Exchange columns of two rows, by way of placeholders."""
     ours, theirs = values_of(one, *names), values_of(other, *names)
     spare = {name: value for name, value in SPARE.items() if name in names}
     if spare:
@@ -109,7 +109,7 @@ def swap(one: models.Model, other: models.Model, *names: str) -> None:
 
 
 def use_everything(office: HostileProvider) -> dict[Any, set[str]]:
-    """Use each row in every way, as the site would; return whose accounts each user has got at."""
+    """Use each row in every way; return which accounts each user gained access to."""
     seen: dict[Any, set[str]] = {}
 
     def whoami(row: GoogleAccount) -> None:
@@ -137,12 +137,12 @@ def use_everything(office: HostileProvider) -> dict[Any, set[str]]:
 
 
 def make_due() -> None:
-    """Let the outbox be attempted again."""
+    """Make the pending revocations due again."""
     read_outbox().update(retry_at=database_now(read_outbox()))
 
 
 def has_leaked(google: FakeGoogle, office: HostileProvider, victim_tokens: set[str]) -> bool:
-    """Return whether a token was seen by another provider than its own."""
+    """Return whether a provider received a token of another one."""
     at_office = repr(office.received)
     at_google = repr([dict(request.form) for request in google.requests])
     return any(token in at_office for token in victim_tokens) or any(
@@ -232,7 +232,7 @@ def test_changed_row_gives_nothing_away(
     decoy: GoogleAccount,
     change: str,
 ) -> None:
-    """Whatever stands in a row, what was sealed for another one does not open."""
+    """No changed row can be unsealed."""
     attacker = own.user_id
     GoogleAccount.objects.update(is_default=False)  # There is one for each user and client.
     tokens = {
@@ -253,7 +253,7 @@ def test_changed_row_gives_nothing_away(
 def test_each_column_is_sealed_in(
     victim: GoogleAccount, other_user: Any, column: str, name: Any
 ) -> None:
-    """Each by itself, since the next attack may change one alone."""
+    """Each column alone is protected."""
     values = {"id": SPARE["id"], "user_id": other_user.pk}
 
     set_by_sql(victim, **{column: values.get(column, "another")})
@@ -263,7 +263,7 @@ def test_each_column_is_sealed_in(
 
 
 def test_each_token_is_sealed_for_its_column(victim: GoogleAccount) -> None:
-    """An access token is handed to the site's own code; a refresh token never."""
+    """A refresh token cannot be moved to the access token's column, which is given to site code."""
     CHANGES["tokens in each other's columns"](victim, victim, victim)
 
     names: tuple[Any, ...] = ("refresh_token", "access_token")
@@ -289,7 +289,7 @@ def test_each_token_is_sealed_for_its_column(victim: GoogleAccount) -> None:
 def test_plain_text_is_never_read(
     google: FakeGoogle, victim: GoogleAccount, plain: str, name: Any
 ) -> None:
-    """Whoever can write to the database could have the site use a token of theirs."""
+    """Plain tokens written to the database are not used."""
     set_by_sql(victim, **{f"sealed_{name}": plain})
     row = GoogleAccount.objects.get()
 
@@ -313,7 +313,7 @@ def test_rows_that_nobody_has_changed(
     own: GoogleAccount,
     decoy: GoogleAccount,
 ) -> None:
-    """What the tests of changed rows look for is there to be found."""
+    """With unchanged rows, the checks of these tests find the tokens."""
     seen = use_everything(office)
 
     assert seen[victim.user_id] == {alice.email}
@@ -365,7 +365,7 @@ def test_changed_revocation_gives_nothing_away(
     settings: Settings,
     change: str,
 ) -> None:
-    """What waits for its revocation is sealed like what is linked."""
+    """Pending revocations are protected like links."""
     tokens = {
         token.reveal()
         for name in ("refresh_token", "access_token")
@@ -403,7 +403,7 @@ def test_operators_edit_is_told_as_one(
     says: str,
     was: str,
 ) -> None:
-    """What is to be put back is named, nothing changes, and all is well when it is put back."""
+    """A changed setting is reported as such, and restoring it restores everything."""
     account = stale(user, google, alice)
     before, kept = links(), settings.GOOGLE_LINK
 
@@ -412,7 +412,7 @@ def test_operators_edit_is_told_as_one(
         with pytest.raises(ClientMisconfiguredError, match=says) as caught:
             use(account)
 
-    assert f"{getattr(account, was)}: put that back as 'default'" in str(caught.value)
+    assert f"{getattr(account, was)}: restore it for 'default'" in str(caught.value)
     assert links() == before
     assert google.requests_to("token") == []
 
@@ -429,7 +429,7 @@ def test_provider_that_is_taken_out_of_the_settings(
     settings: Settings,
     instead: str,
 ) -> None:
-    """Nobody else is sent its tokens, and nothing is called revoked that is not."""
+    """Its tokens are sent to no other provider, and its grants not reported as revoked."""
     clients = settings.GOOGLE_LINK["CLIENTS"]
     successor: dict[str, dict[str, Any]] = {
         "nothing": {},
@@ -456,7 +456,7 @@ def test_provider_that_is_taken_out_of_the_settings(
 def test_client_ids_of_another_provider_may_look_like_googles(
     google: FakeGoogle, alice: FakeUser, office: HostileProvider, settings: Settings, user: Any
 ) -> None:
-    """It would have a part in the grants of a project, if the ids alone were compared."""
+    """A similar client id of another issuer does not share grants of a Google project."""
     project = google.client.client_id.partition("-")[0]
     lookalike = f"{project}-lookalike.apps.googleusercontent.com"
     clients = settings.GOOGLE_LINK["CLIENTS"]
@@ -482,7 +482,7 @@ def test_client_ids_of_another_provider_may_look_like_googles(
 def test_revocation_at_google_settles_nothing_elsewhere(
     google: FakeGoogle, alice: FakeUser, office: HostileProvider, settings: Settings, user: Any
 ) -> None:
-    """What waits for another provider goes on waiting."""
+    """Pending revocations at other providers stay pending."""
     project = google.client.client_id.partition("-")[0]
     clients = settings.GOOGLE_LINK["CLIENTS"]
     twin = office.client_settings(CLIENT_ID=f"{project}-twin.apps.googleusercontent.com")

@@ -1,4 +1,4 @@
-"""What libraries log while they hold a key."""
+"""Muting libraries' loggers while they handle a key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django_google_link.encryption.muting import mute_loggers
 
 
 def test_only_the_thread_with_the_key_is_muted(caplog: pytest.LogCaptureFixture) -> None:
-    """Others, other loggers, and what comes afterwards are heard."""
+    """Other threads, other loggers and later records are not muted."""
     caplog.set_level(logging.DEBUG)
     library, other = logging.getLogger("library.parsers"), logging.getLogger("library2")
 

@@ -1,4 +1,4 @@
-"""A refresh token is found by its first characters and by its hash, and nothing tells these."""
+"""Finding a refresh token by its first characters or its hash, without storing either."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ TOKEN = "1//0gRefreshTokenOfAlice-AndMore"
 
 @pytest.fixture
 def use(settings: Settings) -> Callable[..., None]:
-    """Configure these keys, the first of which digests."""
+    """Configure these keys; the first one makes the digests."""
 
     def use(*keys: str) -> None:
         settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": list(keys)}
@@ -49,7 +49,7 @@ def use(settings: Settings) -> Callable[..., None]:
 
 
 def test_token_is_found_by_either_name(user: Any) -> None:
-    """Its own row, and no other."""
+    """Each name finds the token's row and no other."""
     account = make_google_account(user, refresh_token=TOKEN)
     make_google_account(user, refresh_token="1//0gAnotherTokenOfAlice")
 
@@ -59,14 +59,14 @@ def test_token_is_found_by_either_name(user: Any) -> None:
 
 
 def test_token_that_is_shorter_than_a_prefix(user: Any) -> None:
-    """It is its own prefix."""
+    """A short token is its own prefix."""
     account = make_google_account(user, refresh_token="1//short")
 
     assert found_by("1//short") == [[account.pk], [account.pk]]
 
 
 def test_database_has_neither_prefix_nor_hash(user: Any) -> None:
-    """In no column, and in no form that somebody could compute without the key."""
+    """No column contains them, or anything that can be computed without the key."""
     make_google_account(user, refresh_token=TOKEN)
     stored = repr(table())
 
@@ -77,7 +77,7 @@ def test_database_has_neither_prefix_nor_hash(user: Any) -> None:
 
 
 def test_digests_are_other_ones_under_another_key(user: Any, use: Callable[..., None]) -> None:
-    """And for another use of the same characters."""
+    """Digests differ between keys, and between purposes."""
     short = "1//short"
     rows = []
     for _ in range(2):
@@ -93,7 +93,7 @@ def test_digests_are_other_ones_under_another_key(user: Any, use: Callable[..., 
 
 
 def test_digests_are_looked_up_under_every_key(user: Any, use: Callable[..., None]) -> None:
-    """As long as it is configured."""
+    """Digests under every configured key are searched for."""
     old, new = make_key(), make_key()
     use(old)
     first = make_google_account(user, refresh_token=TOKEN)
@@ -108,7 +108,7 @@ def test_digests_are_looked_up_under_every_key(user: Any, use: Callable[..., Non
 def test_link_in_a_browser_writes_them(
     browser: Client, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """And so does the next consent, which brings another token."""
+    """The first link and the next consent store digests."""
     link(browser, google, alice)
     account = GoogleAccount.objects.get()
     former = token_of(account, "refresh_token")
@@ -131,7 +131,7 @@ def test_link_on_a_terminal_writes_them(
     tmp_path: Path,
     configure: Callable[..., None],
 ) -> None:
-    """As in a browser."""
+    """Linking from a terminal stores digests."""
     google.client.type = "installed"
     google.client.redirect_uris[:] = ["http://localhost"]
     file = tmp_path / "client_secret.json"
@@ -145,7 +145,7 @@ def test_link_on_a_terminal_writes_them(
 
 @pytest.mark.usefixtures("shared_database")
 def test_import_writes_them(google: FakeGoogle, alice: FakeUser, tmp_path: Path) -> None:
-    """Of a token that another package had."""
+    """Importing a token stores digests."""
     user = new_user()
     tokens = google.grant(alice, [*OPENID, CALENDAR])
     file = tmp_path / "token.json"
@@ -167,7 +167,7 @@ def test_import_writes_them(google: FakeGoogle, alice: FakeUser, tmp_path: Path)
 def test_refresh_with_a_replaced_token_writes_them(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """One that leaves the token as it is leaves them alone."""
+    """A rotated refresh token gets new digests; otherwise they are unchanged."""
     account = stale(user, google, alice)
     former = token_of(account, "refresh_token")
     assert former
@@ -186,7 +186,7 @@ def test_refresh_with_a_replaced_token_writes_them(
 def test_reassigned_link_has_them_under_the_newest_key(
     user: Any, other_user: Any, use: Callable[..., None]
 ) -> None:
-    """As the tokens, which are sealed anew."""
+    """Reassigning a link renews the digests along with the sealed tokens."""
     old, new = make_key(), make_key()
     use(old)
     account = make_google_account(user, refresh_token=TOKEN)
@@ -199,7 +199,7 @@ def test_reassigned_link_has_them_under_the_newest_key(
 
 
 def test_retired_link_has_none(google: FakeGoogle, alice: FakeUser, user: Any) -> None:
-    """Nor a token."""
+    """Retirement deletes digests and tokens."""
     account = linked(user, google, alice)
     retire_grant(account, CALENDAR, needed=[])
 
@@ -211,7 +211,7 @@ def test_retired_link_has_none(google: FakeGoogle, alice: FakeUser, user: Any) -
 def test_token_of_another_client_goes_with_its_digests(
     user: Any, configure: Callable[..., None], google: FakeGoogle
 ) -> None:
-    """And the new one comes with its own."""
+    """A token of a new client replaces the digests."""
     account = save(user)
     other = google.add_client()
     configure(CLIENT_ID=other.client_id, CLIENT_SECRET=other.client_secret)
@@ -224,7 +224,7 @@ def test_token_of_another_client_goes_with_its_digests(
 
 @pytest.mark.usefixtures("shared_database")
 def test_rotation_carries_them_over(use: Callable[..., None]) -> None:
-    """So that the old key may go."""
+    """Key rotation renews digests, so that the old key can be removed."""
     user = new_user()
     old, new = make_key(), make_key()
     use(old)
@@ -239,7 +239,7 @@ def test_rotation_carries_them_over(use: Callable[..., None]) -> None:
 
 @pytest.mark.usefixtures("shared_database")
 def test_rotation_leaves_the_digests_of_the_newest_key(use: Callable[..., None]) -> None:
-    """Where only the access token is older."""
+    """Digests are unchanged if only the access token is resealed."""
     user = new_user()
     old, new = make_key(), make_key()
     use(old)
@@ -259,7 +259,7 @@ def test_rotation_leaves_the_digests_of_the_newest_key(use: Callable[..., None])
 def test_replaced_tokens_and_rotation_at_once(
     google: FakeGoogle, alice: FakeUser, use: Callable[..., None]
 ) -> None:
-    """Whoever is faster, each row is found by the token that it has, and no refresh is lost."""
+    """Under concurrency, each row is found by its current token, and no refresh is lost."""
     old, new = make_key(), make_key()
     use(old)
     google.rotates_refresh_tokens = True
@@ -288,7 +288,7 @@ def test_replaced_tokens_and_rotation_at_once(
 def test_rotation_during_a_refresh_keeps_them(
     google: FakeGoogle, alice: FakeUser, use: Callable[..., None]
 ) -> None:
-    """The answer leaves alone what was digested anew while Google was asked."""
+    """The response to a refresh does not overwrite digests renewed meanwhile."""
     old, new = make_key(), make_key()
     use(old)
     account = stale(new_user(), google, alice)
@@ -304,7 +304,7 @@ def test_rotation_during_a_refresh_keeps_them(
 
 
 def test_link_that_gets_a_token_no_more_has_none(user: Any) -> None:
-    """It was lost, and its provider gives none by now."""
+    """A link that is renewed without a refresh token has no digests."""
     lost = {"status": "needs_reauthorization", "status_reason": "revoked"}
     make_google_account(user, sub="42", refresh_token=TOKEN, **lost)
     client = replace(get_client(), gives_refresh_tokens=False, is_google=False)

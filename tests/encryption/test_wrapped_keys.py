@@ -1,4 +1,4 @@
-"""Keys that a key service has wrapped: asked once, late, and with patience for its absence."""
+"""Wrapped keys: unwrapped once, when needed, and with tolerance for an unavailable service."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ BINDING = Binding(purpose="p", row_id="1", owner="1", sub="1", issuer="i", clien
 
 
 def use_token() -> str:
-    """Seal a token and open it."""
+    """Seal and unseal a token."""
     return unseal(seal(Secret("token"), BINDING), BINDING).reveal()
 
 
 def count_problems(count: int) -> list[str]:
-    """Use a token in so many threads at once, and return what each was told."""
+    """Use a token in this many threads at once; return the errors."""
 
     def use() -> str:
         try:
@@ -59,7 +59,7 @@ def count_problems(count: int) -> list[str]:
 
 
 def test_wrapped_key_is_the_key_that_was_wrapped(settings: Settings) -> None:
-    """What a plain key has sealed it opens, and the other way round."""
+    """The plain and the wrapped key unseal each other's tokens."""
     plain = make_key()
     use_keys(settings, plain)
     sealed = seal(Secret("token"), BINDING)
@@ -71,7 +71,7 @@ def test_wrapped_key_is_the_key_that_was_wrapped(settings: Settings) -> None:
 
 
 def test_service_is_asked_once_for_all_tokens_and_threads(settings: Settings) -> None:
-    """And not for what is known without: the ids of the keys."""
+    """The key ids are known without asking the service."""
     use_keys(settings, wrap(), wrap())
     first, _second = key_ids()
     assert Safe.asked == []
@@ -82,7 +82,7 @@ def test_service_is_asked_once_for_all_tokens_and_threads(settings: Settings) ->
 
 
 def test_key_is_unwrapped_when_it_has_to_decrypt(settings: Settings) -> None:
-    """One that is not needed any more may be gone from its service."""
+    """A key that is not needed may be missing from its service."""
     old = wrap()
     use_keys(settings, old)
     sealed = seal(Secret("token"), BINDING)
@@ -100,14 +100,15 @@ def test_key_is_unwrapped_when_it_has_to_decrypt(settings: Settings) -> None:
 
 
 def test_service_that_is_away_is_left_alone_for_five_seconds(settings: Settings) -> None:
-    """However many ask: and then the same process goes on as if nothing had been."""
+    """It is not called again during that time; afterwards the process recovers."""
     use_keys(settings, wrap())
     Safe.failure = ConnectionError(HUSH)
 
     problems = count_problems(16) + count_problems(1)
     assert set(problems) == {
-        f"The encryption key {key_ids()[0]} is not unwrapped by safe, which fails with "
-        "ConnectionError. See what it needs; it is asked again at the next use."
+        f"The encryption key {key_ids()[0]} could not be unwrapped by safe, which fails "
+        "with ConnectionError. Check the configuration of the key service; it is called again "
+        "at the next use."
     }
     assert len(Safe.asked) == 1
     Safe.failure = None
@@ -119,7 +120,7 @@ def test_service_that_is_away_is_left_alone_for_five_seconds(settings: Settings)
 
 
 def test_failure_is_forgotten_when_the_clock_is_put_back(settings: Settings) -> None:
-    """Otherwise the site would wait for an hour that has been before."""
+    """The process does not wait for the clock to catch up."""
     use_keys(settings, wrap())
     Safe.failure = ConnectionError()
     with travel(hours=1), pytest.raises(KeyServiceError):
@@ -130,7 +131,7 @@ def test_failure_is_forgotten_when_the_clock_is_put_back(settings: Settings) -> 
 
 
 def test_service_that_goes_away_later_harms_no_warm_process(settings: Settings) -> None:
-    """What was unwrapped is kept."""
+    """Unwrapped keys are kept."""
     use_keys(settings, wrap())
     assert use_token() == "token"
     Safe.failure = ConnectionError()
@@ -140,7 +141,7 @@ def test_service_that_goes_away_later_harms_no_warm_process(settings: Settings) 
 
 
 def test_failing_key_leaves_the_others_alone(settings: Settings) -> None:
-    """Each is asked for by itself."""
+    """Keys are unwrapped independently."""
     old = wrap()
     use_keys(settings, old)
     sealed = seal(Secret("token"), BINDING)
@@ -153,11 +154,11 @@ def test_failing_key_leaves_the_others_alone(settings: Settings) -> None:
 
 
 def test_slow_service_is_waited_for_as_long_as_the_settings_say(settings: Settings) -> None:
-    """By those who came first; its late answer is taken, and not asked for again."""
+    """The first callers wait; a late response is used, and not requested again."""
     use_keys(settings, wrap(), HTTP_TIMEOUT=0.1)
     Safe.is_open.clear()
 
-    assert all("gives no answer within 0.1 seconds" in text for text in count_problems(4))
+    assert all("did not respond within 0.1 seconds" in text for text in count_problems(4))
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 60}
     with pytest.raises(KeyServiceError):
         require_key()  # At once: it was waited for a moment ago.
@@ -169,7 +170,7 @@ def test_slow_service_is_waited_for_as_long_as_the_settings_say(settings: Settin
 
 @pytest.mark.slow
 def test_call_that_never_returns_is_made_again(settings: Settings) -> None:
-    """After a minute: a restart is not needed."""
+    """After a minute the call is repeated, without a restart."""
     use_keys(settings, wrap(), HTTP_TIMEOUT=0.1)
     Safe.is_open.clear()
     with pytest.raises(KeyServiceError):
@@ -185,7 +186,7 @@ def test_call_that_never_returns_is_made_again(settings: Settings) -> None:
 
 
 class Quitting(Safe):
-    """Ends the thread that asks it."""
+    """Ends the thread that calls it."""
 
     def unwrap(self, *args: Any, **kwargs: Any) -> bytes:
         """End it."""
@@ -193,14 +194,14 @@ class Quitting(Safe):
 
 
 class Unmade(Safe):
-    """Cannot be made."""
+    """Cannot be created."""
 
     def __init__(self) -> None:
         raise RuntimeError(HUSH)
 
 
 class Inarticulate(Safe):
-    """Cannot say what is wrong."""
+    """Cannot explain its errors."""
 
     def explain(self, error: Exception) -> tuple[str, str]:
         """Fail as well."""
@@ -217,7 +218,7 @@ class Inarticulate(Safe):
     ],
 )
 def test_service_that_is_no_good_is_told(settings: Settings, kind: str, said: str) -> None:
-    """As one that is away, without a word of its own."""
+    """It is reported like an unavailable one, without its own message."""
     use_keys(settings, wrap(), KEY_SERVICES={"safe": f"{__name__}.{kind}"})
     Safe.failure = ConnectionError(HUSH)
 
@@ -242,7 +243,7 @@ def test_service_that_is_no_good_is_told(settings: Settings, kind: str, said: st
 def test_key_that_was_wrapped_otherwise_stays_wrapped(
     settings: Settings, site: str, change: Callable[[str], str]
 ) -> None:
-    """What the site has told the service when it was wrapped has to be told again."""
+    """The context of wrapping is required for unwrapping."""
     use_keys(settings, change(wrap()), ENCRYPTION_SITE=site)
 
     with pytest.raises(KeyServiceError, match="which fails with InvalidTag"):
@@ -250,7 +251,7 @@ def test_key_that_was_wrapped_otherwise_stays_wrapped(
 
 
 def test_key_under_the_id_of_another_stays_wrapped(settings: Settings) -> None:
-    """Whoever exchanges what is wrapped does not exchange the key."""
+    """Exchanging the wrapped bytes of two keys is detected."""
     one, other = wrap(), wrap()
     use_keys(settings, ":".join([*one.split(":")[:3], other.split(":")[3]]))
 
@@ -260,16 +261,16 @@ def test_key_under_the_id_of_another_stays_wrapped(settings: Settings) -> None:
 
 @pytest.mark.parametrize("answer", [b"", b"short", b"x" * 32, "text", None.__class__, b"x" * 33])
 def test_answer_that_is_not_the_key_is_refused(settings: Settings, answer: Any) -> None:
-    """A service that binds nothing is checked all the same."""
+    """The result is checked even if the service does not bind the context."""
     use_keys(settings, wrap())
     Safe.answer = answer
 
-    with pytest.raises(KeyServiceError, match="which gives another key"):
+    with pytest.raises(KeyServiceError, match="which returned another key"):
         require_key()
 
 
 def test_wrapped_key_of_another_site_is_unwrapped_by_that_site(settings: Settings) -> None:
-    """Two sites of one process share no key, and no failure."""
+    """Sites in one process share neither keys nor failures."""
     text = wrap()
     use_keys(settings, text, ENCRYPTION_SITE="there")
     with pytest.raises(KeyServiceError):
@@ -298,7 +299,7 @@ def test_wrapped_key_of_another_site_is_unwrapped_by_that_site(settings: Setting
     ],
 )
 def test_text_that_is_no_wrapped_key_is_refused(settings: Settings, text: str, id: str) -> None:
-    """It is never taken for a plain one."""
+    """A malformed wrapped key is not taken for a plain one."""
     use_keys(settings, text)
 
     with pytest.raises(SettingsError) as caught:
@@ -327,7 +328,7 @@ def test_text_that_is_no_wrapped_key_is_refused(settings: Settings, text: str, i
 def test_settings_of_wrapped_keys_that_cannot_work_are_refused(
     settings: Settings, changes: dict[str, Any], id: str
 ) -> None:
-    """The site above all: without it two sites' keys would be alike."""
+    """Invalid settings are refused, above all a missing site."""
     use_keys(settings, wrap(), **changes)
 
     with pytest.raises(SettingsError) as caught:
@@ -340,7 +341,7 @@ def test_settings_of_wrapped_keys_that_cannot_work_are_refused(
 
 
 def test_nothing_shows_a_wrapped_key(settings: Settings) -> None:
-    """Neither what it is made of nor the key, to whoever prints, copies or reports it."""
+    """Printing, copying and error reports show neither the wrapped nor the bare key."""
     plain = make_key()
     text = wrap(plain)
     settings.DEBUG = True
@@ -361,7 +362,7 @@ def test_nothing_shows_a_wrapped_key(settings: Settings) -> None:
 def test_error_reports_show_nothing_of_what_was_unwrapped(
     settings: Settings, answer: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With Django's debug page, which shows the variables of every frame."""
+    """Django's debug page, with all local variables, does not show the key."""
     settings.DEBUG = True
     use_keys(settings, wrap())
     Safe.answer = answer
@@ -382,7 +383,7 @@ def test_error_reports_show_nothing_of_what_was_unwrapped(
 
 
 class Store:
-    """Where a site keeps its keys."""
+    """A store of a site's keys."""
 
     keys: list[str]
     reads: int
@@ -390,7 +391,7 @@ class Store:
 
 
 def read_store() -> list[str]:
-    """Return the keys, as a site may read them from where it keeps them."""
+    """Return the keys, as a function in the settings would."""
     Store.reads += 1
     if Store.failure:
         raise Store.failure
@@ -399,7 +400,7 @@ def read_store() -> list[str]:
 
 @pytest.fixture
 def store(settings: Settings) -> type[Store]:
-    """Keys that come from a function."""
+    """Keys returned by a function."""
     forget_key_functions()
     Store.keys, Store.reads, Store.failure = [wrap(), make_key()], 0, None
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": f"{__name__}.read_store"}
@@ -407,7 +408,7 @@ def store(settings: Settings) -> type[Store]:
 
 
 def seal_elsewhere(settings: Settings, *keys: str) -> str:
-    """Return a token that another worker has sealed, which knows these keys."""
+    """Return a token sealed by another worker with these keys."""
     before = settings.GOOGLE_LINK
     use_keys(settings, *keys)
     sealed = seal(Secret("token"), BINDING)
@@ -419,7 +420,7 @@ def seal_elsewhere(settings: Settings, *keys: str) -> str:
 def test_new_key_is_picked_up_by_a_running_worker(
     settings: Settings, store: type[Store], is_wrapped: bool
 ) -> None:
-    """As soon as it meets a token that another one has sealed; from then on it seals with it."""
+    """A token with an unknown key makes the worker read the keys again and use the new one."""
     assert use_token() == "token"
     new = wrap() if is_wrapped else make_key()
     store.keys = [new, *store.keys]
@@ -432,7 +433,7 @@ def test_new_key_is_picked_up_by_a_running_worker(
 
 
 def test_keys_are_read_again_at_a_limited_rate(settings: Settings, store: type[Store]) -> None:
-    """Whoever writes rows with made-up ids makes nobody ask for them each time."""
+    """Rows with invented key ids do not cause a call each time."""
     sealed = seal_elsewhere(settings, make_key())
     for _ in range(5):
         with pytest.raises(EncryptionKeyUnavailableError, match="not configured"):
@@ -446,7 +447,7 @@ def test_keys_are_read_again_at_a_limited_rate(settings: Settings, store: type[S
 
 
 def test_reading_again_that_fails_takes_no_key_away(settings: Settings, store: type[Store]) -> None:
-    """The token that nobody can open now says so, and all others are opened."""
+    """Only the token with the unknown key fails."""
     own = seal(Secret("own"), BINDING)
     sealed = seal_elsewhere(settings, make_key())
     store.failure = ConnectionError(HUSH)
@@ -464,7 +465,7 @@ def test_reading_again_that_fails_takes_no_key_away(settings: Settings, store: t
 def test_new_key_takes_over_when_it_can_be_unwrapped(
     settings: Settings, store: type[Store]
 ) -> None:
-    """Until then the former one seals: somebody may be about to store what comes only once."""
+    """Until then tokens are sealed with the previous key, so that none is lost."""
     own = seal(Secret("own"), BINDING)
     new = wrap()
     store.keys = [new, *store.keys]
@@ -486,7 +487,7 @@ def test_new_key_takes_over_when_it_can_be_unwrapped(
 def test_reading_again_what_is_no_key_changes_nothing(
     settings: Settings, store: type[Store], keys: Any
 ) -> None:
-    """One bad deployment must not take the keys from workers that have them."""
+    """Invalid new settings do not take the keys from running workers."""
     own = seal(Secret("own"), BINDING)
     sealed = seal_elsewhere(settings, make_key())
     store.keys = keys
@@ -498,7 +499,7 @@ def test_reading_again_what_is_no_key_changes_nothing(
 
 
 def test_function_that_fails_is_called_again_after_five_seconds(store: type[Store]) -> None:
-    """And not by every view until then."""
+    """It is not called by every view until then."""
     store.failure = ConnectionError(HUSH)
     for _ in range(5):
         with pytest.raises(KeyServiceError, match="fails with ConnectionError"):

@@ -281,7 +281,7 @@ def test_answer_at_another_address(
     response = front_end.complete(started["ticket"], back, redirect_uri=address)
 
     assert refusal(response) == (400, "redirect_uri_mismatch")
-    assert f"arrived at {address!r}, and was to arrive at {PAGE!r}." in caplog.text
+    assert f"arrived at {address!r} instead of {PAGE!r}." in caplog.text
     assert nothing_came_of_it(google)
     # Whoever knew the state has used it up.
     assert refusal(front_end.complete(started["ticket"], back)) == (409, "ticket_used")
@@ -418,7 +418,7 @@ def test_inside_a_transaction_nothing_is_spent(
     started = start_link(user, {}, host="testserver")
     answer = google.answer_link(started, user=alice)
 
-    with pytest.raises(RuntimeError, match="outside of atomic"), transaction.atomic():
+    with pytest.raises(RuntimeError, match="outside atomic"), transaction.atomic():
         complete_link(user, answer, host="testserver")
 
     assert nothing_came_of_it(google)
@@ -434,7 +434,7 @@ def test_without_autocommit_nothing_is_spent(
     answer = google.answer_link(started, user=alice)
     transaction.set_autocommit(False)
     try:
-        with pytest.raises(RuntimeError, match="outside of atomic"):
+        with pytest.raises(RuntimeError, match="outside atomic"):
             complete_link(user, answer, host="testserver")
     finally:
         transaction.rollback()

@@ -605,7 +605,7 @@ def test_request_in_the_middle_of_which_the_process_is_forked(
         pid[0] = 2
         yield b"the child's"
 
-    with pytest.raises((*FAILURES, HTTPError), match="belongs to the process"):
+    with pytest.raises((*FAILURES, HTTPError), match="belongs to the parent"):
         send_request("POST", f"{server.url}/1", body=read(), headers={}, timeout=5)
 
     assert process_pool().pid == 2

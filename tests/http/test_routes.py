@@ -414,10 +414,10 @@ def test_proxy_and_its_login_are_part_of_a_connection(
     ("address", "cause"),
     [
         ("http://operator:secret@127.0.0.1:1", "(?i)proxy.*refused|ProxyError"),
-        ("http://operator:secret@[::1", "address of the proxy makes no sense"),
-        ("http://operator:secret@host:port", "address of the proxy makes no sense"),
-        ("ftp://operator:secret@127.0.0.1", "address of the proxy makes no sense"),
-        ("http://größe:größe€@127.0.0.1:1", "address of the proxy makes no sense"),
+        ("http://operator:secret@[::1", "URL of the proxy is not valid"),
+        ("http://operator:secret@host:port", "URL of the proxy is not valid"),
+        ("ftp://operator:secret@127.0.0.1", "URL of the proxy is not valid"),
+        ("http://größe:größe€@127.0.0.1:1", "URL of the proxy is not valid"),
     ],
 )
 def test_proxy_that_cannot_be_used_is_told(
@@ -479,7 +479,7 @@ def test_socks_proxy_that_cannot_be_used_is_told(
     """Nobody knows that version, or where it is."""
     monkeypatch.setenv("HTTPS_PROXY", address)
 
-    with pytest.raises(RefreshUnavailableError, match="the proxy makes no sense"):
+    with pytest.raises(RefreshUnavailableError, match="the proxy is not valid"):
         request_endpoint("GET", "https://example.com/")
 
 

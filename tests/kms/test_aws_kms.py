@@ -112,10 +112,10 @@ def test_plain_key_may_be_wrapped_as_it_is(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("site", "answers InvalidCiphertextException"),
-        ("id", "answers InvalidCiphertextException"),
-        ("text", "answers InvalidCiphertextException"),
-        ("key", "answers AccessDeniedException"),  # AWS itself: IncorrectKeyException.
+        ("site", "responded with InvalidCiphertextException"),
+        ("id", "responded with InvalidCiphertextException"),
+        ("text", "responded with InvalidCiphertextException"),
+        ("key", "responded with AccessDeniedException"),  # AWS itself: IncorrectKeyException.
     ],
 )
 def test_key_that_was_wrapped_otherwise_stays_wrapped(
@@ -148,9 +148,9 @@ def test_key_that_was_wrapped_otherwise_stays_wrapped(
         (lambda: refuse("NotFoundException"), "Correct the name of the key"),
         (lambda: refuse("DisabledException"), "Enable the key"),
         (lambda: refuse("UnrecognizedClientException"), "credentials"),
-        (lambda: refuse("ThrottlingException"), "answers ThrottlingException"),
-        (lambda: refuse("KMSInternalException", 500), "answers KMSInternalException"),
-        (lambda: Response("<html>hush-hush</html>", 502), "answers 502"),
+        (lambda: refuse("ThrottlingException"), "responded with ThrottlingException"),
+        (lambda: refuse("KMSInternalException", 500), "responded with KMSInternalException"),
+        (lambda: Response("<html>hush-hush</html>", 502), "responded with 502"),
         (lambda: Response("<html>hush-hush</html>"), "fails with"),
         (lambda: Response("{}"), "fails with KeyError"),
         (lambda: Response("[]"), "fails with"),
@@ -171,7 +171,7 @@ def test_refusal_says_what_to_do(site: Settings, stand_in: StandIn, answer: Any,
 
 @pytest.mark.parametrize(
     ("arn_of_answer", "said"),
-    [(ARN, "which gives another key"), (f"{ARN}d", "has used another key than the one")],
+    [(ARN, "which returned another key"), (f"{ARN}d", "used a different key from the one")],
 )
 def test_answer_with_a_key_of_somebody_elses_is_refused(
     site: Settings, stand_in: StandIn, arn_of_answer: str, said: str
@@ -207,7 +207,7 @@ def test_slow_service_is_given_up(
     use_keys(site, text, HTTP_TIMEOUT=0.2)
     with monkeypatch.context() as patch, served(hang) as url:
         lead_to(url, patch)
-        with pytest.raises(KeyServiceError, match=r"gives no answer within 0.2 seconds"):
+        with pytest.raises(KeyServiceError, match=r"did not respond within 0.2 seconds"):
             require_key()
         assert is_asked.wait(20)
         is_over.set()
@@ -249,7 +249,7 @@ def test_machine_without_credentials_is_told(
     aws: str, site: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the command as well: first of the region, which an alias does not have."""
-    with pytest.raises(CommandError, match=r"knows no region. Name the key by its ARN"):
+    with pytest.raises(CommandError, match=r"has no region. Name the key by its ARN"):
         wrap("alias/google-link")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)

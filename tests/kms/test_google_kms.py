@@ -103,10 +103,10 @@ def nonsense() -> Response:
         (lambda: refuse(401, "UNAUTHENTICATED"), "default credentials"),
         (lambda: refuse(404, "NOT_FOUND"), "Correct the name of the key"),
         (lambda: refuse(400, "FAILED_PRECONDITION"), "enabled"),
-        (lambda: refuse(503, "UNAVAILABLE"), "answers ServiceUnavailable"),
+        (lambda: refuse(503, "UNAVAILABLE"), "responded with ServiceUnavailable"),
         (nonsense, "fails with"),
-        (lambda: Response("{}", content_type="application/json"), "gives another key"),
-        (lambda: Response('{"plaintext": "c2hvcnQ="}'), "gives another key"),
+        (lambda: Response("{}", content_type="application/json"), "returned another key"),
+        (lambda: Response('{"plaintext": "c2hvcnQ="}'), "returned another key"),
     ],
 )
 def test_refusal_says_what_to_do(
@@ -137,7 +137,9 @@ def test_key_that_was_wrapped_otherwise_stays_wrapped(
         ENCRYPTION_SITE="staging.example.com" if change == "site" else "www.example.com",
     )
 
-    with pytest.raises(KeyServiceError, match=r"answers (InvalidArgument|BadRequest)") as caught:
+    with pytest.raises(
+        KeyServiceError, match=r"responded with (InvalidArgument|BadRequest)"
+    ) as caught:
         require_key()
 
     assert "ENCRYPTION_SITE" in caught.value.hint
@@ -165,7 +167,7 @@ def test_service_that_is_slow_is_given_up(site: Settings, kms: GoogleKMSServer) 
 
     kms.answer = hang
 
-    with pytest.raises(KeyServiceError, match=r"gives no answer within 0.2 seconds"):
+    with pytest.raises(KeyServiceError, match=r"did not respond within 0.2 seconds"):
         require_key()
     assert is_asked.wait(20)
     is_over.set()
@@ -180,7 +182,7 @@ def test_service_that_is_slow_is_given_up(site: Settings, kms: GoogleKMSServer) 
 
 def test_key_that_is_not_there_is_told(kms: GoogleKMSServer) -> None:
     """By the command, before anything is printed."""
-    with pytest.raises(CommandError, match=r"wraps nothing.*Correct the name of the key"):
+    with pytest.raises(CommandError, match=r"cannot wrap keys.*Correct the name of the key"):
         wrap("three")
 
 

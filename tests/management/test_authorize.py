@@ -1,4 +1,4 @@
-"""``google_link_authorize``: linking from a terminal, with a browser that does what users do."""
+"""``google_link_authorize``: linking from a terminal, with a simulated browser."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def secrets_file(google: FakeGoogle, settings: Settings, tmp_path: Path) -> Callable[..., None]:
-    """Let the client have a secrets file of this type, with these redirect URIs."""
+    """Give the client a secrets file of this type, with these redirect URIs."""
     client = settings.GOOGLE_LINK["CLIENTS"]["default"]
 
     def write(kind: str, *redirect_uris: str) -> None:
@@ -68,7 +68,7 @@ def nobody(url: str) -> None:
 def test_authorize_links_as_the_web_flow_does(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """The account, its scopes, and tokens that Google honours; the code is shown nowhere."""
+    """The account, its scopes and valid tokens are stored; the code is not printed."""
     said = run_authorize(user.get_username(), allowing(google, alice), scopes=[DRIVE])
 
     account = GoogleAccount.objects.get()
@@ -84,7 +84,7 @@ def test_authorize_links_as_the_web_flow_does(
 def test_authorize_holds_nothing_of_a_former_client(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Google is asked for consent, and gives a token of the client that there is now."""
+    """With a new client id, Google is asked for consent and issues a token to the new client."""
     run_authorize(user.get_username(), allowing(google, alice))
     GoogleAccount.objects.update(client_id="former", sealed_access_token="")
 
@@ -97,7 +97,7 @@ def test_authorize_holds_nothing_of_a_former_client(
 def test_authorize_tells_what_was_not_granted(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Partial consent is a success with less."""
+    """Partial consent succeeds, and the missing scopes are printed."""
     said = run_authorize(
         user.get_username(), allowing(google, alice, grant=[CALENDAR]), scopes=[DRIVE]
     )
@@ -108,7 +108,7 @@ def test_authorize_tells_what_was_not_granted(
 
 @pytest.mark.usefixtures("desktop")
 def test_authorize_that_is_refused(google: FakeGoogle, alice: FakeUser, user: Any) -> None:
-    """It says so, and nothing changes."""
+    """The command says so, and nothing changes."""
     with pytest.raises(CommandError, match="refused at Google"):
         run_authorize(user.get_username(), allowing(google, alice, deny=True))
 
@@ -119,7 +119,7 @@ def test_authorize_that_is_refused(google: FakeGoogle, alice: FakeUser, user: An
 def test_authorize_again_keeps_the_refresh_token(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Google gives none where it has given one."""
+    """Google issues no second refresh token for the same grant."""
     account = linked(user, google, alice)
     before = token_of(account, "refresh_token")
 
@@ -133,20 +133,20 @@ def test_authorize_again_keeps_the_refresh_token(
 def test_authorize_of_a_further_account_asks_twice_if_need_be(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Google has given that account's refresh token to somebody who has lost it."""
+    """Google issued that account's refresh token before, so that a second consent is needed."""
     linked(user, google, google.add_user("first@gmail.com"))
     google.grant(alice, ["openid", "email", "profile", CALENDAR])
 
     said = run_authorize(user.get_username(), allowing(google, alice))
 
-    assert said.count("Open this address") == 2
+    assert said.count("Open this URL") == 2
     assert GoogleAccount.objects.get(sub=alice.sub).is_active
 
 
 def test_authorize_uses_what_the_file_of_a_web_client_lists(
     google: FakeGoogle, alice: FakeUser, user: Any, secrets_file: Callable[..., None]
 ) -> None:
-    """Its port, and its path."""
+    """The port and path of the listed redirect URI are used."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -164,17 +164,17 @@ def test_authorize_uses_what_the_file_of_a_web_client_lists(
 def test_authorize_without_a_redirect_uri_of_this_machine(
     google: FakeGoogle, user: Any, secrets_file: Callable[..., None], port: int | None
 ) -> None:
-    """It says which address to add."""
+    """The error names the redirect URI to add."""
     secrets_file("web", "https://a.example/cb/", "http://127.0.0.1:1234/")
     if port is None:
         secrets_file("web", "https://a.example/cb/")
 
-    with pytest.raises(CommandError, match=f"http://127.0.0.1:{port or 8765}/. Add that"):
+    with pytest.raises(CommandError, match=f"http://127.0.0.1:{port or 8765}/. Add it"):
         run_authorize(user.get_username(), nobody, port=port)
 
 
 def test_authorize_with_a_client_of_unknown_type(google: FakeGoogle, user: Any) -> None:
-    """Id and secret do not say what is listed: Google will, and the port is a fixed one."""
+    """Without a secrets file a fixed port is used, and Google checks the redirect URI."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -186,13 +186,13 @@ def test_authorize_with_a_client_of_unknown_type(google: FakeGoogle, user: Any) 
 
 @pytest.mark.usefixtures("desktop")
 def test_authorize_for_nobody(google: FakeGoogle) -> None:
-    """A misspelt name is told before anything is asked."""
+    """A misspelled username is reported before Google is asked."""
     with pytest.raises(CommandError, match="no user 'nobody'"):
         run_authorize("nobody", nobody)
 
 
 def test_authorize_with_broken_settings(user: Any, settings: Settings) -> None:
-    """Not a traceback."""
+    """The error is reported without a traceback."""
     with pytest.raises(CommandError, match="no client 'other'"):
         run_authorize(user.get_username(), nobody, client="other")
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": []}
@@ -203,7 +203,7 @@ def test_authorize_with_broken_settings(user: Any, settings: Settings) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("desktop")
 def test_authorize_that_nobody_answers(google: FakeGoogle, user: Any) -> None:
-    """It does not wait for ever, and a wrong state is nobody."""
+    """The command times out, and ignores responses with a wrong state."""
 
     def guess(url: str) -> None:
         [back] = re.findall(r"redirect_uri=http%3A%2F%2F127.0.0.1%3A(\d+)", url)
@@ -211,7 +211,7 @@ def test_authorize_that_nobody_answers(google: FakeGoogle, user: Any) -> None:
         assert answer.status_code == 404
 
     terminal = Terminal(guess)
-    with pytest.raises(CommandError, match=r"Nobody came back within 0\.5 seconds"):
+    with pytest.raises(CommandError, match=r"No response arrived within 0\.5 seconds"):
         call_command(
             "google_link_authorize",
             user.get_username(),
@@ -224,7 +224,7 @@ def test_authorize_that_nobody_answers(google: FakeGoogle, user: Any) -> None:
 
 @pytest.mark.usefixtures("desktop")
 def test_authorize_when_google_fails(google: FakeGoogle, alice: FakeUser, user: Any) -> None:
-    """What went wrong, in a line."""
+    """The failure is reported in one line."""
     google.fail_next(status=503)
 
     with pytest.raises(CommandError, match=r"HTTP 503\)\) Nothing has changed"):
@@ -235,7 +235,7 @@ def test_authorize_when_google_fails(google: FakeGoogle, alice: FakeUser, user: 
 def test_authorize_for_a_user_who_is_deleted_meanwhile(
     google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody else could end the grant that was just given."""
+    """The new grant is revoked, since nothing else would ever revoke it."""
     owner = new_user()
 
     def complete_late(*args: Any, **kwargs: Any) -> Any:
@@ -244,7 +244,7 @@ def test_authorize_for_a_user_who_is_deleted_meanwhile(
 
     monkeypatch.setattr(google_link_authorize, "complete_authorization", complete_late)
 
-    with pytest.raises(CommandError, match="The user is gone"):
+    with pytest.raises(CommandError, match="The user no longer exists"):
         run_authorize(owner.get_username(), allowing(google, alice))
 
     assert google.granted_scopes(alice) is None
@@ -256,7 +256,7 @@ def test_authorize_for_a_user_who_is_deleted_meanwhile(
 def test_authorize_opens_a_browser(
     google: FakeGoogle, alice: FakeUser, user: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """One that runs until its page is there is not waited for by what gives it the page."""
+    """A browser that runs until it gets its page does not block the command."""
     visit = allowing(google, alice)
     ended: list[str] = []
     is_left = threading.Event()
@@ -287,7 +287,7 @@ def test_authorize_without_a_browser(
     monkeypatch: pytest.MonkeyPatch,
     error: type[Exception],
 ) -> None:
-    """The address that is printed is opened by hand, whatever ``BROWSER`` says."""
+    """The printed URL can be opened by hand, whatever ``BROWSER`` says."""
     visit = allowing(google, alice)
 
     def refuse(url: str = "") -> Any:
@@ -306,7 +306,7 @@ def test_authorize_without_a_browser(
 def test_authorize_that_is_interrupted(
     google: FakeGoogle, user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C while it waits."""
+    """Ctrl-C cancels the waiting command."""
 
     def interrupt(*args: Any, **options: Any) -> None:
         raise KeyboardInterrupt
@@ -333,14 +333,14 @@ def test_authorize_without_lasting_access(
 
 @pytest.mark.usefixtures("desktop")
 def test_authorize_that_google_itself_refuses(google: FakeGoogle, user: Any) -> None:
-    """Nobody has declined anything."""
+    """The error is not reported as the user's refusal."""
 
     def refuse(url: str) -> None:
         query = query_of(url)
         answer = urlencode({"error": "admin_policy_enforced", "state": query["state"]})
         requests.get(f"{query['redirect_uri']}?{answer}")
 
-    with pytest.raises(CommandError, match="sent the browser back with 'admin_policy_enforced'"):
+    with pytest.raises(CommandError, match="responded with the error 'admin_policy_enforced'"):
         run_authorize(user.get_username(), refuse)
 
 
@@ -348,7 +348,7 @@ def test_authorize_that_google_itself_refuses(google: FakeGoogle, user: Any) -> 
 def test_authorize_with_another_account_at_the_second_consent(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Google has given Alice's refresh token already, and is asked for another."""
+    """If the second consent is for another account, the command fails."""
     linked(user, google, google.add_user("first@gmail.com"))
     google.grant(alice, [*OPENID, CALENDAR])
     visits = [allowing(google, google.add_user("bob@gmail.com")), allowing(google, alice)]
@@ -356,5 +356,5 @@ def test_authorize_with_another_account_at_the_second_consent(
     def visit(url: str) -> None:
         visits.pop()(url)
 
-    with pytest.raises(CommandError, match=r"bob@gmail\.com was chosen, which is not the account"):
+    with pytest.raises(CommandError, match=r"bob@gmail\.com was chosen, which is not the expected"):
         run_authorize(user.get_username(), visit)

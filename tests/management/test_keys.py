@@ -1,4 +1,4 @@
-"""The commands that make keys, and wrap them."""
+"""The commands that generate and wrap encryption keys."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ pytestmark = pytest.mark.usefixtures("key_service")
 
 
 def run(command: str, **options: Any) -> tuple[list[str], str]:
-    """Run a command, and return the lines and the words beside them."""
+    """Run a command; return the lines of its output and its messages."""
     out, err = io.StringIO(), io.StringIO()
     call_command(f"google_link_{command}", stdout=out, stderr=err, **options)
     return out.getvalue().splitlines(), err.getvalue()
 
 
 def test_generated_key_is_a_key(settings: Settings) -> None:
-    """Before there are any settings."""
+    """A key can be generated before the settings are complete."""
     settings.GOOGLE_LINK = None
 
     [key], words = run("generate_key")
@@ -38,7 +38,7 @@ def test_generated_key_is_a_key(settings: Settings) -> None:
 
 
 def test_generated_key_is_wrapped(settings: Settings) -> None:
-    """It has been unwrapped once, so that what is printed is known to work."""
+    """The printed key has been unwrapped once, to check that it works."""
     [text], words = run("generate_key", wrap_with="safe:one")
 
     assert len(Safe.asked) == 1
@@ -49,7 +49,7 @@ def test_generated_key_is_wrapped(settings: Settings) -> None:
 
 
 def test_keys_are_wrapped_anew(settings: Settings) -> None:
-    """All of them, in their order; whoever wraps a plain one is told what that is worth."""
+    """All keys are wrapped in their order, with a warning about those that were in plain text."""
     plain = make_key()
     use_keys(settings, wrap(), plain, wrap())
     before = key_ids()
@@ -74,7 +74,7 @@ def test_keys_are_wrapped_anew(settings: Settings) -> None:
         ("safe:", {}, "does not name a key service and its key. Use aws-kms:alias/"),
         (":one", {}, "does not name"),
         ("vault:one", {}, "There is no key service 'vault'. Use one of"),
-        ("safe:three", {}, "The key 'three' of safe wraps nothing: safe fails with KeyError."),
+        ("safe:three", {}, "The key 'three' of safe cannot wrap keys: safe fails with KeyError."),
         ("safe:one", {"ENCRYPTION_SITE": None}, "'www.example.com'|\"www.example.com\""),
         ("safe:one", {"KEY_SERVICES": {"safe": "no.such.Safe"}}, "cannot be imported from no"),
     ],
@@ -82,7 +82,7 @@ def test_keys_are_wrapped_anew(settings: Settings) -> None:
 def test_key_that_cannot_be_wrapped_is_told(
     settings: Settings, command: str, wrap_with: str, changes: dict[str, Any], said: str
 ) -> None:
-    """Nothing is printed that would not work."""
+    """A key that would not work is not printed."""
     use_keys(settings, wrap(), **changes)
 
     with pytest.raises(CommandError, match=said):
@@ -91,11 +91,13 @@ def test_key_that_cannot_be_wrapped_is_told(
 
 @pytest.mark.parametrize("command", ["generate_key", "rewrap_keys"])
 def test_key_that_does_not_unwrap_again_is_not_printed(settings: Settings, command: str) -> None:
-    """Whoever may wrap may not always unwrap."""
+    """Permission to wrap does not imply permission to unwrap."""
     use_keys(settings, wrap())
     Safe.failure = PermissionError(HUSH)
 
-    with pytest.raises(CommandError, match="is not unwrapped by safe, which fails with") as caught:
+    with pytest.raises(
+        CommandError, match="could not be unwrapped by safe, which fails with"
+    ) as caught:
         run(command, wrap_with="safe:one")
 
     assert HUSH not in str(caught.value)
@@ -105,7 +107,7 @@ def test_key_that_does_not_unwrap_again_is_not_printed(settings: Settings, comma
 def test_extra_that_is_not_installed_is_told(
     monkeypatch: pytest.MonkeyPatch, service: str, extra: str
 ) -> None:
-    """With what to type."""
+    """The error says which command to run."""
     module = f"django_google_link.contrib.{service.replace('-', '_')}"
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setitem(EXTRAS, service, ("not-installed", extra))

@@ -1,4 +1,4 @@
-"""``google_link_security_events``: registering at Google, and seeing how that is."""
+"""``google_link_security_events``: registering at Google, and showing the registration."""
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ def robot(
 
 
 def run(action: str, **options: Any) -> str:
-    """Run the command, and return what it says."""
+    """Run the command; return its output."""
     out = io.StringIO()
     call_command("google_link_security_events", action, stdout=out, **options)
     return out.getvalue()
 
 
 def refused(action: str, match: str, **options: Any) -> None:
-    """Run the command, which must fail so."""
+    """Run the command, and check that it fails with this error."""
     with pytest.raises(CommandError, match=match):
         run(action, **options)
 
 
 def test_register(google: FakeGoogle) -> None:
-    """For all events that are of use, under the address of the settings."""
-    assert run("register") == f"Google sends security events to {URL}. Now verify that they come.\n"
+    """All supported events are requested for the URL in the settings."""
+    assert run("register") == f"Google sends security events to {URL}. Run verify next.\n"
 
     stream = google.event_stream
     assert (stream["url"], stream["status"]) == (URL, "enabled")
@@ -73,7 +73,7 @@ def test_register(google: FakeGoogle) -> None:
 
 
 def test_register_again_after_unregistering(google: FakeGoogle) -> None:
-    """A stream that was stopped is resumed."""
+    """Registering again enables a disabled stream."""
     run("register")
     assert run("unregister") == "Google no longer sends security events.\n"
     assert google.event_stream["status"] == "disabled"
@@ -84,22 +84,24 @@ def test_register_again_after_unregistering(google: FakeGoogle) -> None:
 
 
 def test_status(google: FakeGoogle, configure_events: Callable[..., None]) -> None:
-    """Before and after, and when something does not fit."""
-    assert run("status").startswith("Nothing is registered at Google.\n       0 events have come\n")
+    """The status shows the registration, the events received, and a differing URL."""
+    assert run("status").startswith(
+        "No receiver is registered at Google.\n       0 events received\n"
+    )
     run("register")
     google.send_security_event(Client(), "verification")
 
     said = run("status")
     assert f"Google sends security events to {URL}\n" in said
-    assert "       1 events have come, the last at 20" in said
-    assert "       0 links are to be checked\n" in said
+    assert "       1 events received, the last at 20" in said
+    assert "       0 links to be checked\n" in said
     assert "another" not in said
 
     run("unregister")
     configure_events(SECURITY_EVENTS_URL="https://new.example.com/")
     said = run("status")
     assert "Google would send (it is disabled) security events to" in said
-    assert "SECURITY_EVENTS_URL is another: https://new.example.com/" in said
+    assert "SECURITY_EVENTS_URL differs: https://new.example.com/" in said
 
 
 @pytest.mark.slow
@@ -107,40 +109,40 @@ def test_status(google: FakeGoogle, configure_events: Callable[..., None]) -> No
 def test_verify(
     google: FakeGoogle, live_server: LiveServer, configure_events: Callable[..., None]
 ) -> None:
-    """Google pushes an event with a word, and the site has it."""
+    """Google sends an event with the given state, and the site receives it."""
     configure_events(SECURITY_EVENTS_URL=f"{live_server.url}/google/security-events/")
     run("register")
 
-    assert run("verify") == f"The event has come to {live_server.url}/google/security-events/.\n"
+    assert run("verify") == f"The event arrived at {live_server.url}/google/security-events/.\n"
 
     [request] = google.requests_to("stream_verify")
     assert SecurityEvent.objects.get().state == request.json["state"]
 
 
 def test_verify_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The address cannot be reached."""
+    """The command fails if the URL cannot be reached."""
     run("register")
     skip_pauses(monkeypatch)
 
-    refused("verify", f"No event has come to {URL} in 30 s")
+    refused("verify", f"No event arrived at {URL} within 30 s")
     refused("verify", "--timeout must be at least 1", timeout=0)
 
 
 @pytest.mark.parametrize("action", ["register", "verify"])
 def test_address_is_needed(configure_events: Callable[..., None], action: str) -> None:
-    """It says what to type."""
+    """The error says which setting is missing."""
     configure_events(SECURITY_EVENTS_URL=None)
 
-    refused(action, r'Set GOOGLE_LINK\["SECURITY_EVENTS_URL"\] to the public address')
+    refused(action, r'Set GOOGLE_LINK\["SECURITY_EVENTS_URL"\] to the public URL')
 
 
 def test_service_account_is_the_only_one(
     google: FakeGoogle, settings: Settings, configure_events: Callable[..., None]
 ) -> None:
-    """Or has to be named."""
+    """The only service account is the default; among several, one must be named."""
     [account] = settings.GOOGLE_LINK["SERVICE_ACCOUNTS"].values()
     configure_events(SERVICE_ACCOUNTS={"one": account, "two": account})
-    refused("register", "Name one with --service-account: SERVICE_ACCOUNTS has one, two.")
+    refused("register", "Pass --service-account: SERVICE_ACCOUNTS has one, two.")
     run("register", service_account="two")
 
     configure_events(SERVICE_ACCOUNTS={})
@@ -151,14 +153,14 @@ def test_service_account_is_the_only_one(
 def test_google_refuses_the_service_account(
     google: FakeGoogle, configure_events: Callable[..., None], settings: Settings
 ) -> None:
-    """Its key was deleted."""
+    """The error is reported if the account's key was deleted."""
     google.error_next("invalid_grant", description="Invalid JWT Signature.")
 
     refused("register", "Google refuses the service account: invalid_grant: Invalid JWT Signature")
 
 
 def test_role_is_missing(google: FakeGoogle) -> None:
-    """The text says what may be wrong."""
+    """The error lists the possible causes."""
     error = {"code": 403, "status": "PERMISSION_DENIED", "message": "No."}
     google.fail_next(endpoint="stream_update", status=403, body={"error": error})
 
@@ -166,22 +168,22 @@ def test_role_is_missing(google: FakeGoogle) -> None:
 
 
 def test_google_is_away(google: FakeGoogle) -> None:
-    """It may be tried again."""
+    """The error says to try again."""
     google.fail_next(endpoint="stream_update", status=503)
 
-    refused("register", "No usable answer at present.*Try again")
+    refused("register", "No usable response at present.*Try again")
 
 
 def test_answer_makes_no_sense(google: FakeGoogle) -> None:
-    """Whatever stands where the delivery should."""
+    """An unexpected value of ``delivery`` causes no traceback."""
     run("register")
     google.tamper_next_response("stream", fields={"delivery": 7})
 
-    assert run("status").startswith("Nothing is registered at Google.")
+    assert run("status").startswith("No receiver is registered at Google.")
 
 
 def test_fake_refuses_what_google_would(google: FakeGoogle) -> None:
-    """A stream that was not registered, and one that is stopped."""
+    """The fake refuses to verify a stream that is not registered or is disabled."""
     refused("verify", "The stream is not enabled")
     run("register")
     run("unregister")

@@ -342,7 +342,7 @@ def test_issuer_may_say_that_its_answers_name_it(google: FakeGoogle, issuer: str
 
     google.declares_iss = True
     with travel(days=3):
-        with pytest.raises(StateError, match="names no authorization server"):
+        with pytest.raises(StateError, match="has no iss"):
             check_issuer(client, None)
         check_issuer(client, issuer)
         with pytest.raises(StateError, match="another"):

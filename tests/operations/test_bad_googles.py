@@ -1,4 +1,4 @@
-"""A Google that is away, each in its way: what pages get, the command, and whoever looks on."""
+"""Unavailable providers of each kind: what pages, commands and operators see."""
 
 from __future__ import annotations
 
@@ -110,19 +110,19 @@ EXPECTED = {
 
 @pytest.fixture
 def impatient(google: FakeGoogle, settings: Settings, request: pytest.FixtureRequest) -> None:
-    """Wait for a moment only, for a Google that hangs. Any other may take its time."""
+    """Use a short time limit for providers that do not respond."""
     if request.node.callspec.params.get("kind") in HANGING:
         set_timeout(settings, SHORT_TIMEOUT)
     google.refresh_sends_id_token = False
 
 
 def set_timeout(settings: Settings, seconds: float) -> None:
-    """Wait for Google for so long."""
+    """Set ``HTTP_TIMEOUT`` to this number of seconds."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": seconds}
 
 
 def link_many(google: FakeGoogle, alice: FakeUser, count: int) -> list[GoogleAccount]:
-    """Link accounts, the first of which has a token that lives for two minutes."""
+    """Link accounts, the first of which has a token that is valid for two minutes."""
     user = new_user()
     return [
         linked(
@@ -137,7 +137,7 @@ def link_many(google: FakeGoogle, alice: FakeUser, count: int) -> list[GoogleAcc
 
 
 def visit(account: GoogleAccount) -> TokenEndpointError | str:
-    """Return what a page has that needs a token."""
+    """Return the response of a page that needs a token."""
     try:
         return access_token(GoogleAccount.objects.get(pk=account.pk))
     except TokenEndpointError as error:
@@ -145,7 +145,7 @@ def visit(account: GoogleAccount) -> TokenEndpointError | str:
 
 
 def run(command: str, **options: Any) -> tuple[str, int]:
-    """Run a command; return what it says, and its exit code."""
+    """Run a command; return its output and exit code."""
     out = io.StringIO()
     try:
         call_command(command, stdout=out, **options)
@@ -165,7 +165,7 @@ def test_bad_google_for_all(
     caplog: pytest.LogCaptureFixture,
     kind: str,
 ) -> None:
-    """Pages with a living token notice nothing, and all others learn when to come again."""
+    """Pages with a valid token are not affected; the others learn when to try again."""
     expected = EXPECTED[kind]
     living, *ended = link_many(google, alice, 8)
 
@@ -182,7 +182,7 @@ def test_bad_google_for_all(
 
     assert str(token).startswith("ya29.")
     assert requests == again == expected.requests
-    assert str(errors[0]) == f"No usable answer at present ({expected.said})"
+    assert str(errors[0]) == f"No usable response at present ({expected.said})"
     for error in errors:
         assert 0 < (error.retry_at - timezone.now()).total_seconds() <= 36
     assert {row.refresh_problem for row in failed} == {expected.problem}
@@ -194,7 +194,7 @@ def test_bad_google_for_all(
     assert [line for line in lines if expected.said in line]
     is_open = CircuitBreaker.objects.exclude(opened_at=None).exists()
     assert is_open is expected.is_everybodys
-    assert (f"No answer from {google.url} since" in status) is is_open
+    assert (f"No response from {google.url} since" in status) is is_open
     assert len([line for line in lines if "is unavailable" in line]) == (
         expected.problem != "throttled"
     )
@@ -210,7 +210,7 @@ def show(
     row: GoogleAccount,
     lines: list[str],
 ) -> None:
-    """Print what each of them sees: ``make long`` keeps it."""
+    """Print what each of them sees; ``make long`` keeps the output."""
     waits = [round((error.retry_at - timezone.now()).total_seconds()) for error in errors]
     texts = dict.fromkeys(str(error) for error in errors)
     looked_on = {
@@ -237,7 +237,7 @@ def test_bad_google_is_back(
     kind: str,
     settings: Settings,
 ) -> None:
-    """Half a minute later all work, but for those that wait for themselves."""
+    """Half a minute later all accounts work, except for those with a backoff of their own."""
     accounts = link_many(google, alice, 8)
     with bad_google(kind, google, configure, tmp_path):
         for account in accounts:
@@ -249,8 +249,8 @@ def test_bad_google_is_back(
         assert run("google_link_refresh", expiring_within=15) == ("Nothing is due.\n", 0)
     with travel(seconds=40):
         status, _ = run("google_link_status")
-    assert "Refreshes that fail: 0\n" in status
-    assert "No answer" not in status
+    assert "Failing refreshes: 0\n" in status
+    assert "No response" not in status
 
 
 @pytest.mark.usefixtures("impatient")
@@ -262,7 +262,7 @@ def test_bad_google_for_one_worker(
     tmp_path: Path,
     kind: str,
 ) -> None:
-    """Its proxy, its network, its certificates: all others go on, and it does not stop them."""
+    """A problem of one worker's network does not affect the others."""
     accounts = link_many(google, alice, 22)[1:]
     said = []
     for ours, other in zip(accounts[:10], accounts[10:20], strict=True):
@@ -283,7 +283,7 @@ def test_worker_without_a_network_stops_nobody(
     tmp_path: Path,
     kind: str,
 ) -> None:
-    """Though it fails as often as it likes, and no other has anything to say in between."""
+    """Its failures do not open the circuit for others, however many there are."""
     accounts = link_many(google, alice, 22)[1:]
     with bad_google(kind, google, configure, tmp_path):
         for account in accounts[:12]:
@@ -306,7 +306,7 @@ OF_ONE = {
 
 @pytest.mark.parametrize("kind", OF_ONE)
 def test_bad_google_for_one_account(google: FakeGoogle, kind: str, settings: Settings) -> None:
-    """It waits, and nobody else does: in views and in the command, whoever comes in between."""
+    """Only that account backs off, in views and in the command."""
     count = 1000 if WHOLE else 40
     google.refresh_sends_id_token = False
     set_timeout(settings, 3 * SHORT_TIMEOUT if kind == "hangs" else 10)
@@ -334,7 +334,7 @@ def test_bad_google_for_one_account(google: FakeGoogle, kind: str, settings: Set
 
 
 def test_bad_account_alone_is_never_everybodys(google: FakeGoogle) -> None:
-    """However often it fails, with nobody in between: the others are asked for at once."""
+    """Its failures do not open the circuit, however many there are."""
     google.refresh_sends_id_token = False
     tokens = google.grant(google.add_user("alice@gmail.com"), ["openid"])
     [key] = make_accounts(tokens.refresh_token, tokens.access_token, [-60])
@@ -352,7 +352,7 @@ def test_bad_account_alone_is_never_everybodys(google: FakeGoogle) -> None:
 
 @pytest.mark.parametrize("fault", [{"status": 503}, {"drop": True}])
 def test_google_that_flaps(google: FakeGoogle, fault: dict[str, Any]) -> None:
-    """Away for ten seconds, back for ten: whoever comes each second is refused for a minute."""
+    """An issuer that alternates every ten seconds refuses requests for at most a minute."""
     google.refresh_sends_id_token = False
     seconds = 600 if WHOLE else 80
     tokens = google.grant(google.add_user("alice@gmail.com"), ["openid"])

@@ -1,4 +1,4 @@
-"""``google_link_export``: all that is stored about a user, and nobody else, without a token."""
+"""``google_link_export``: everything stored about a user, without tokens or other users' data."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
 
 def export(user: str, **options: Any) -> Any:
-    """Run the command, and read what it prints."""
+    """Run the command; return its parsed output."""
     return json.loads(printed(user, **options))
 
 
 def printed(user: str, **options: Any) -> str:
-    """Run the command, and return what it prints."""
+    """Run the command; return its output."""
     out = io.StringIO()
     call_command("google_link_export", user, stdout=out, **options)
     return out.getvalue()
 
 
 def test_everything_about_a_user(google: FakeGoogle, alice: FakeUser) -> None:
-    """Links, what is left of others, the history, and that it was exported."""
+    """Links, rows of former links, the history, and the export itself."""
     user, other = new_user(), new_user("dora")
     gone = linked(user, google, alice, sub="1")
     google.fail_next(endpoint="revoke")
@@ -58,7 +58,7 @@ def test_everything_about_a_user(google: FakeGoogle, alice: FakeUser) -> None:
 
 
 def test_every_column_is_there_but_for_tokens(user: Any) -> None:
-    """A column that is added is exported, unless it is named as one of a token."""
+    """New columns are exported, unless they are listed as token columns."""
     account = save(new_user())
     account.unlink()
     save(get_user_model().objects.get(username="clara"))
@@ -73,7 +73,7 @@ def test_every_column_is_there_but_for_tokens(user: Any) -> None:
 
 
 def test_no_token_is_printed(google: FakeGoogle, alice: FakeUser) -> None:
-    """Neither bare nor sealed nor as a digest."""
+    """Neither bare nor sealed, nor as a digest."""
     account = linked(new_user(), google, alice)
     text = printed("clara")
 
@@ -85,7 +85,7 @@ def test_no_token_is_printed(google: FakeGoogle, alice: FakeUser) -> None:
 
 @pytest.mark.parametrize("by", [None, "pk"])
 def test_user_who_is_gone_is_found_by_the_key(by: str | None) -> None:
-    """The history is there, and pseudonymous."""
+    """The pseudonymous history of a deleted user is exported."""
     user = new_user()
     save(user)
     key = str(user.pk)
@@ -99,13 +99,15 @@ def test_user_who_is_gone_is_found_by_the_key(by: str | None) -> None:
 
 @pytest.mark.parametrize("user", ["nobody", "", "999999999999999999999999", "'; --"])
 def test_nobody_says_so(user: str) -> None:
-    """In words that say what was looked for."""
-    with pytest.raises(CommandError, match="is no name of a user, no primary key of a user"):
+    """The error says what was searched for."""
+    with pytest.raises(
+        CommandError, match="is not the name of a user, nor the primary key of a user"
+    ):
         export(user)
 
 
 def test_name_that_is_anothers_key_is_asked_about() -> None:
-    """Nothing is guessed, and no entry is written."""
+    """An ambiguous name is refused, and nothing is recorded."""
     user = new_user()
     save(user)
     new_user(str(user.pk))
@@ -116,13 +118,13 @@ def test_name_that_is_anothers_key_is_asked_about() -> None:
     assert events() == ["linked"]
     assert export(str(user.pk), by="name")["accounts"] == []
     assert len(export(str(user.pk), by="pk")["accounts"]) == 1
-    with pytest.raises(CommandError, match="it is no primary key of a user"):
+    with pytest.raises(CommandError, match="it is not the primary key of a user"):
         export("clara", by="pk")
 
 
 @pytest.mark.slow
 def test_a_thousand_links_take_a_few_statements() -> None:
-    """And come a row at a time."""
+    """They are printed row by row."""
     user = new_user()
     GoogleAccount.objects.bulk_create(
         GoogleAccount(user=user, client="default", sub=str(n)) for n in range(1000)
@@ -137,6 +139,6 @@ def test_a_thousand_links_take_a_few_statements() -> None:
 
 
 def test_empty_export_is_json() -> None:
-    """A user who has linked nothing."""
+    """A user without links."""
     new_user()
     assert export("clara")["accounts"] == []

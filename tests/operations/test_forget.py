@@ -1,4 +1,4 @@
-"""``google_link_forget``: what outlives links is removed, and nothing that is still of use."""
+"""``google_link_forget``: deleting what outlives links, and nothing still in use."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database", 
 
 
 def forget(subject: str, *options: str) -> str:
-    """Run the command, and return what it says."""
+    """Run the command; return its output."""
     out = io.StringIO()
     call_command("google_link_forget", subject, *options, stdout=out)
     return out.getvalue()
 
 
 def log(account: GoogleAccount) -> None:
-    """Let an operator have done something."""
+    """Add an operator's entry to the admin's log."""
     olga, _ = get_user_model().objects.get_or_create(username="olga")
     kind = ContentType.objects.get_for_model(GoogleAccount)
     LogEntry.objects.create(
@@ -42,13 +42,13 @@ def log(account: GoogleAccount) -> None:
 
 
 def subs() -> set[str]:
-    """Return whose history there is."""
+    """Return the subjects that have a history."""
     return set(HistoryEntry.objects.values_list("sub", flat=True))
 
 
 @pytest.mark.parametrize("is_there", [True, False])
 def test_user_is_forgotten(google: FakeGoogle, alice: FakeUser, is_there: bool) -> None:
-    """Also after they are gone; others' rows stay."""
+    """Current and deleted users' rows are deleted; other users' rows stay."""
     user, other = new_user(), new_user("dora")
     account, kept = linked(user, google, alice), save(other, "43")
     save(user, alice.sub)
@@ -69,13 +69,13 @@ def test_user_is_forgotten(google: FakeGoogle, alice: FakeUser, is_there: bool) 
     assert not SpentState.objects.exists()
     assert not EndedGrant.objects.exists()
     if not is_there:
-        with pytest.raises(CommandError, match="Nothing is known"):
+        with pytest.raises(CommandError, match="Nothing is stored about"):
             forget(name, "--noinput")
 
 
 @pytest.mark.slow
 def test_google_account_is_forgotten_whoever_has_linked_it() -> None:
-    """By its subject, to the letter."""
+    """By an exact match of its subject."""
     for name, sub in (("clara", "aBc"), ("dora", "aBc"), ("emil", "abc")):
         save(new_user(name), sub).unlink()
     SpentState.objects.create(digest="d", owner="1")
@@ -87,11 +87,11 @@ def test_google_account_is_forgotten_whoever_has_linked_it() -> None:
 
 
 def test_links_that_work_are_not_touched(google: FakeGoogle, alice: FakeUser) -> None:
-    """Not by mistake."""
+    """Active links are not deleted by mistake."""
     account = linked(new_user(), google, alice)
     account.make_default()
 
-    with pytest.raises(CommandError, match="what is linked goes first"):
+    with pytest.raises(CommandError, match="there are linked accounts"):
         forget("clara", "--noinput")
 
     assert GoogleAccount.objects.get() == account
@@ -100,12 +100,12 @@ def test_links_that_work_are_not_touched(google: FakeGoogle, alice: FakeUser) ->
 
 
 def test_links_are_ended_where_that_is_asked(google: FakeGoogle, alice: FakeUser) -> None:
-    """At Google as well, and then nothing is left."""
+    """With ``--unlink``, grants are revoked at Google and nothing is left."""
     linked(new_user(), google, alice)
 
     said = forget("clara", "--noinput", "--unlink")
 
-    assert "1 links, which are unlinked first" in said
+    assert "1 links, which will be unlinked first" in said
     assert google.granted_scopes(alice) is None
     for model in (GoogleAccount, PendingRevocation, HistoryEntry, EndedGrant):
         assert not model.objects.exists()
@@ -114,11 +114,11 @@ def test_links_are_ended_where_that_is_asked(google: FakeGoogle, alice: FakeUser
 def test_grant_that_google_has_not_ended_is_not_forgotten(
     google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Its tokens are the only way to end it."""
+    """Its tokens are needed to revoke it."""
     account = linked(new_user(), google, alice)
     with google.failing(endpoint="revoke", status=503):
         account.unlink()
-        with pytest.raises(CommandError, match="has not confirmed the end of 1 grants"):
+        with pytest.raises(CommandError, match="has not confirmed the revocation of 1 grants"):
             forget("clara", "--noinput")
         assert PendingRevocation.objects.exists()
         assert subs() == {alice.sub}
@@ -130,7 +130,7 @@ def test_grant_that_google_has_not_ended_is_not_forgotten(
 
 
 def test_dry_run_changes_nothing() -> None:
-    """It counts, also what is linked."""
+    """It counts everything, including active links."""
     save(new_user())
 
     said = forget("clara", "--dry-run")
@@ -145,7 +145,7 @@ def test_dry_run_changes_nothing() -> None:
 def test_question_comes_first(
     monkeypatch: pytest.MonkeyPatch, answer: str, is_removed: bool
 ) -> None:
-    """Nothing but a yes is one."""
+    """Only "yes" confirms."""
     save(new_user()).unlink()
     monkeypatch.setattr("builtins.input", lambda question: answer)
 
@@ -159,7 +159,7 @@ def test_question_comes_first(
 
 
 def test_number_that_may_be_two_things_is_asked_about() -> None:
-    """A subject and a primary key are both numbers, mostly."""
+    """Subjects and primary keys are mostly both numbers."""
     user, other = new_user(), new_user("dora")
     save(user, str(user.pk)).unlink()
     save(other, str(user.pk)).unlink()
@@ -172,13 +172,13 @@ def test_number_that_may_be_two_things_is_asked_about() -> None:
 
 
 def test_nobody_says_so() -> None:
-    """In words that say what was looked for."""
-    with pytest.raises(CommandError, match="no subject of a Google account"):
+    """The error says what was searched for."""
+    with pytest.raises(CommandError, match="nor the subject of a Google account"):
         forget("nobody", "--noinput")
 
 
 def test_site_without_the_admin(settings: Any) -> None:
-    """There is no log then."""
+    """The admin's log need not exist."""
     save(new_user()).unlink()
     apps = [app for app in settings.INSTALLED_APPS if app != "django.contrib.admin"]
     settings.INSTALLED_APPS = apps

@@ -1,4 +1,4 @@
-"""Files that other programs keep a token in: each is taken, or told what it is and what to do."""
+"""Token files of other programs: each is imported, or reported with what it is and what to do."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def anna(shared_database: None) -> Any:
 
 @pytest.fixture
 def refresh_token(google: FakeGoogle, alice: FakeUser) -> str:
-    """What Alice once granted to this site's client."""
+    """A token from an earlier grant to this site's client."""
     return google.grant(alice, ["openid", "email", CALENDAR]).refresh_token
 
 
 def run(*arguments: Any) -> tuple[int, str]:
-    """Run the command, and return its exit code and what it says."""
+    """Run the command; return its exit code and output."""
     out = io.StringIO()
     try:
         call_command("google_link_import", *map(str, arguments), stdout=out)
@@ -74,7 +74,7 @@ PLAIN: dict[str, dict[str, Any]] = {
 def test_answer_of_the_token_endpoint(
     google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str, tmp_path: Path, name: str
 ) -> None:
-    """It does not say to which client it was given: the operator does."""
+    """It does not state its client, so the operator names it."""
     path = tmp_path / "token.json"
     content = {"access_token": "ya29.old", "refresh_token": refresh_token, **PLAIN[name]}
     path.write_text(json.dumps(content))
@@ -88,7 +88,7 @@ def test_answer_of_the_token_endpoint(
 
 
 def write_gcloud(google: FakeGoogle, refresh_token: str) -> dict[str, Any]:
-    """Return what gcloud, gspread and Node's newer quickstart write."""
+    """Return what gcloud, gspread and the newer Node quickstart write."""
     client = google.client_settings()
     return {
         "type": "authorized_user",
@@ -124,7 +124,7 @@ def test_encodings(
     tmp_path: Path,
     encoding: str,
 ) -> None:
-    """Shells and editors choose them, and nobody sees which."""
+    """Shells and editors choose encodings that users do not notice."""
     path = tmp_path / "authorized_user.json"
     text = json.dumps(write_gcloud(google, refresh_token), indent=2)
     path.write_bytes(ENCODINGS[encoding](text))
@@ -143,36 +143,40 @@ DOCUMENT = '{"client_id": "x", "refresh_token": "1//secret"}'
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("token.pickle", pickle.dumps(PICKLED), "it is a pickle, which is never read"),
-        ("token.pickle", pickle.dumps(PICKLED, 0), "it is a pickle, which is never read"),
-        ("token.pkl", b"", "it is a pickle, which is never read"),
+        ("token.pickle", pickle.dumps(PICKLED), "it is a pickle, which is never loaded"),
+        ("token.pickle", pickle.dumps(PICKLED, 0), "it is a pickle, which is never loaded"),
+        ("token.pkl", b"", "it is a pickle, which is never loaded"),
         ("token", pickle.dumps(PICKLED), "print(credentials.to_json())"),
         ("token", base64.b64encode(pickle.dumps(PICKLED)), "it is a pickle"),
         ("StoredCredential", b"\xac\xed\x00\x05sr", "it is Java's StoredCredential"),
-        ("credentials.db", b"SQLite format 3\0", "name application_default_credentials.json"),
+        ("credentials.db", b"SQLite format 3\0", "pass application_default_credentials.json"),
         ("token.json", b"", "it is empty"),
         ("token.json", b" \r\n", "it is empty"),
         ("token.json", b"\xef\xbb\xbf", "it is empty"),
-        ("token.json", b"\xff\xff\xff", "it is no text"),
+        ("token.json", b"\xff\xff\xff", "it is not text"),
         ("token.json", b"token = 1//secret", "it is neither JSON nor base64"),
         ("token.json", b"1//secret", "it is neither JSON nor base64"),
         ("token.json", b"{'refresh_token': '1//secret'}", "it is not JSON"),
         ("token.json", DOCUMENT[:-1].encode(), "it is not JSON"),
         ("token.json", b"[" * 90_000, "it is not JSON"),
         ("token.json", b" " * 100_001, "more than 100,000 bytes"),
-        ("tokens.jsonl", f"{DOCUMENT}\n{DOCUMENT}\n".encode(), "it holds several JSON documents"),
-        ("tokens.json", f"[{DOCUMENT}]".encode(), "it holds several JSON documents"),
-        ("tokens.json", f'{{"data": [{DOCUMENT}]}}'.encode(), "it holds several JSON documents"),
-        ("tokens.json", b"[]", "it holds no credentials of a user"),
-        ("token.json", b'"3"', "it holds no credentials of a user"),
-        ("token.json", b'{"py/state": 3}', "it holds no credentials of a user"),
-        ("token.json", b'{"error": "invalid_grant"}', "it holds no credentials of a user"),
+        (
+            "tokens.jsonl",
+            f"{DOCUMENT}\n{DOCUMENT}\n".encode(),
+            "it contains several JSON documents",
+        ),
+        ("tokens.json", f"[{DOCUMENT}]".encode(), "it contains several JSON documents"),
+        ("tokens.json", f'{{"data": [{DOCUMENT}]}}'.encode(), "it contains several JSON documents"),
+        ("tokens.json", b"[]", "it contains no user credentials"),
+        ("token.json", b'"3"', "it contains no user credentials"),
+        ("token.json", b'{"py/state": 3}', "it contains no user credentials"),
+        ("token.json", b'{"error": "invalid_grant"}', "it contains no user credentials"),
         (
             "credentials.json",
             b'{"installed": {"client_id": "x"}}',
-            "CLIENT_SECRETS_FILE of a client",
+            "in a client's CLIENT_SECRETS_FILE",
         ),
-        ("client_secret.json", b'{"web": {"client_id": "x"}}', "CLIENT_SECRETS_FILE of a client"),
+        ("client_secret.json", b'{"web": {"client_id": "x"}}', "in a client's CLIENT_SECRETS_FILE"),
         ("key.json", b'{"type": "service_account"}', "belongs in SERVICE_ACCOUNTS"),
         ("adc.json", b'{"type": "external_account"}', "workload identity federation"),
         ("adc.json", b'{"type": "impersonated_service_account"}', "use IMPERSONATE"),
@@ -187,7 +191,7 @@ def test_file_that_is_something_else(
     content: bytes,
     said: str,
 ) -> None:
-    """It is told what it is and what to do, it stays, and the exit code tells."""
+    """The log says what it is and what to do; it is kept, and the exit code is 2."""
     path = tmp_path / name
     path.write_bytes(content)
 
@@ -209,32 +213,32 @@ def test_file_without_a_refresh_token(
     caplog: pytest.LogCaptureFixture,
     refresh_token: Any,
 ) -> None:
-    """The program that wrote it has not asked for one."""
+    """The program that wrote it did not request one."""
     path = tmp_path / "token.json"
     path.write_text(json.dumps({**write_gcloud(google, ""), "refresh_token": refresh_token}))
 
     code, said = import_file(path)
 
     assert (code, "1 skipped: no refresh token" in said) == (2, True)
-    assert "ask with access_type=offline and prompt=consent" in caplog.text
+    assert "request access_type=offline and prompt=consent" in caplog.text
 
 
 def test_token_of_gcloud_itself(
     google: FakeGoogle, anna: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It was given to another client, which nobody can have."""
+    """It was issued to gcloud's client, which cannot be configured here."""
     client_id = "764086051850-6qr4p6gpi6hn506pt8ejuq83di341hur.apps.googleusercontent.com"
     path = tmp_path / "application_default_credentials.json"
     path.write_text(json.dumps({**write_gcloud(google, "1//x"), "client_id": client_id}))
 
     assert import_file(path)[0] == 1
 
-    assert "it was given to gcloud itself" in caplog.text
+    assert "it was issued to gcloud itself" in caplog.text
     assert google.requests_to("token") == []
 
 
 def test_some_are_taken(google: FakeGoogle, anna: Any, refresh_token: str, tmp_path: Path) -> None:
-    """The exit code says that not all of them were."""
+    """The exit code says that some files were skipped."""
     good, bad = tmp_path / "good.json", tmp_path / "bad.json"
     good.write_text(json.dumps(write_gcloud(google, refresh_token)))
     bad.write_text("{}")
@@ -243,21 +247,21 @@ def test_some_are_taken(google: FakeGoogle, anna: Any, refresh_token: str, tmp_p
 
     assert code == 2
     assert "1 imported" in said
-    assert "1 were left out for good: see the log." in said
+    assert "1 were skipped permanently: see the log." in said
 
 
 def test_directory(google: FakeGoogle, anna: Any, tmp_path: Path) -> None:
-    """It is none of the files in it."""
+    """Files in a directory are not searched."""
     code, said = import_file(tmp_path)
 
-    assert (code, said) == (1, f"There is no file {tmp_path}: it is a directory.")
+    assert (code, said) == (1, f"The file {tmp_path} cannot be read: it is a directory.")
 
 
 # social-auth
 
 
 def in_social_auth(user: Any, uid: str, extra_data: Any) -> UserSocialAuth:
-    """Let social-auth hold this."""
+    """Store this in social-auth's table."""
     return UserSocialAuth.objects.create(
         user=user, provider="google-oauth2", uid=uid, extra_data=extra_data
     )
@@ -266,7 +270,7 @@ def in_social_auth(user: Any, uid: str, extra_data: Any) -> UserSocialAuth:
 def test_extra_data_as_text(
     google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str
 ) -> None:
-    """So it is where its column began as text; it stays text when its tokens go."""
+    """A text column stays text when its tokens are removed."""
     content = {"access_token": "ya29.old", "refresh_token": refresh_token, "id": 7}
     row = in_social_auth(anna, alice.email, json.dumps(content))
 
@@ -283,8 +287,8 @@ def test_extra_data_as_text(
     [
         ("{'refresh_token': '1//secret'}", 2, "its extra_data is text that is not JSON"),
         ("", 2, "its extra_data is text that is not JSON"),
-        ([1], 2, "its extra_data is no object"),
-        ("[1]", 2, "its extra_data is no object"),
+        ([1], 2, "its extra_data is not a JSON object"),
+        ("[1]", 2, "its extra_data is not a JSON object"),
         ({}, 0, ""),
         ("{}", 0, ""),
         ("null", 0, ""),
@@ -298,7 +302,7 @@ def test_extra_data_of_another_kind(
     code: int,
     said: str,
 ) -> None:
-    """It is told; what has no token is as most rows of a log-in are."""
+    """It is reported; rows without tokens are normal for logins."""
     in_social_auth(anna, "1", extra_data)
 
     assert run("social-auth", "--wipe-source")[0] == code

@@ -1,4 +1,4 @@
-"""``google_link_import`` with several providers: no token gets to one that has not issued it."""
+"""``google_link_import`` with several providers: tokens are sent only to their issuer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TOKEN = "1//found-somewhere"
 
 @pytest.fixture
 def office(google: FakeGoogle, settings: Settings) -> Iterator[HostileProvider]:
-    """Another provider, whose client is the default one and has the same id as Google's."""
+    """Another provider, whose default client has the same id as Google's."""
     with hostile_provider() as provider:
         google_client = settings.GOOGLE_LINK["CLIENTS"]["default"]
         office = provider.client_settings(CLIENT_ID=google_client["CLIENT_ID"])
@@ -47,7 +47,7 @@ def anna(shared_database: None) -> Any:
 
 @pytest.fixture
 def in_allauth(anna: Any, google: FakeGoogle) -> Callable[..., None]:
-    """Let django-allauth hold a token, with the app that it was given to or without."""
+    """Store a token in django-allauth's table, with or without its app."""
 
     def in_allauth(provider: str = "google", *, with_app: bool) -> None:
         client_id = google.client.client_id
@@ -60,7 +60,7 @@ def in_allauth(anna: Any, google: FakeGoogle) -> Callable[..., None]:
 
 @pytest.fixture
 def in_file(anna: Any, google: FakeGoogle, tmp_path: Path) -> Callable[..., Path]:
-    """Write a file with a token, and whatever else."""
+    """Write a file with a token and other keys."""
 
     def in_file(**content: Any) -> Path:
         path = tmp_path / "token.json"
@@ -72,7 +72,7 @@ def in_file(anna: Any, google: FakeGoogle, tmp_path: Path) -> Callable[..., Path
 
 
 def run(*arguments: Any) -> str:
-    """Run the command, and return what it says, whether it fails or not."""
+    """Run the command; return its output, even if it fails."""
     out = io.StringIO()
     try:
         call_command("google_link_import", *map(str, arguments), stdout=out)
@@ -82,7 +82,7 @@ def run(*arguments: Any) -> str:
 
 
 def asked(google: FakeGoogle, office: HostileProvider) -> tuple[bool, bool]:
-    """Return whether Google, and whether the other provider has seen the token."""
+    """Return whether Google, and whether the other provider received the token."""
     at_google = repr([dict(request.form) for request in google.requests_to("token")])
     return TOKEN in at_google, TOKEN in repr(office.received)
 
@@ -96,7 +96,7 @@ def test_token_of_googles_in_allauth(
     named: tuple[str, ...],
     with_app: bool,
 ) -> None:
-    """The default client may be another provider's, and its id the same."""
+    """The default client may be another provider's, with the same client id."""
     in_allauth(with_app=with_app)
 
     said = run("allauth", *named)
@@ -111,7 +111,7 @@ def test_token_of_googles_in_allauth(
 def test_token_of_googles_in_social_auth(
     google: FakeGoogle, office: HostileProvider, anna: Any, named: tuple[str, ...]
 ) -> None:
-    """It does not say to which client: another provider's is none."""
+    """It states no client; one of another provider does not match."""
     extra_data = {"refresh_token": TOKEN}
     UserSocialAuth.objects.create(
         user=anna, provider="google-oauth2", uid="42", extra_data=extra_data
@@ -131,7 +131,7 @@ def test_token_of_a_provider_that_nobody_knows(
     provider: str,
     with_app: bool,
 ) -> None:
-    """The operator has to say whose it is, whatever the project calls it."""
+    """The operator must name the client, whatever the provider is called."""
     in_allauth(provider, with_app=with_app)
     run("allauth", "--provider", provider)
     assert asked(google, office) == (False, False)
@@ -150,7 +150,7 @@ def test_token_in_a_file(
     named: tuple[str, ...],
     issued_by: str,
 ) -> None:
-    """Its ``token_uri`` says who has issued it; where there is none it is Google."""
+    """Its ``token_uri`` states the issuer; the default is Google."""
     addresses = {
         "Google": "https://accounts.google.com/o/oauth2/token",
         "office": f"{office.url}/token",
@@ -170,7 +170,7 @@ def test_token_in_a_file(
 def test_provider_without_openid_is_asked_whose_a_token_is(
     google: FakeGoogle, settings: Settings, in_file: Callable[..., Path]
 ) -> None:
-    """By its userinfo endpoint."""
+    """Its userinfo endpoint identifies the account."""
     fake = play_provider(google, settings, speaks_openid=False)
     alice = google.add_user("alice@example.com")
     tokens = google.grant(alice, ["read"], client=fake)
@@ -188,7 +188,7 @@ def test_source_that_says_otherwise_is_not_believed(
     settings: Settings,
     in_allauth: Callable[..., None],
 ) -> None:
-    """Of whom the provider says that it is somebody else nothing is stored."""
+    """If the provider reports another account, nothing is stored."""
     play_provider(google, settings, speaks_openid=False)
     in_allauth("office", with_app=True)
     alice = google.add_user("alice@example.com")
@@ -204,7 +204,7 @@ def test_source_that_says_otherwise_is_not_believed(
 def test_provider_of_which_nothing_is_known(
     google: FakeGoogle, settings: Settings, in_file: Callable[..., Path]
 ) -> None:
-    """Its token becomes the one link of its user, however often it is imported."""
+    """Its token becomes the user's only link, however often it is imported."""
     fake = play_provider(google, settings, speaks_openid=False, IDENTITY="none")
     without(settings, "USERINFO_ENDPOINT", "SUBJECT_MEMBER")
     tokens = google.grant(google.add_user("alice@example.com"), ["read"], client=fake)

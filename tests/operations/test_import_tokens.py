@@ -1,4 +1,4 @@
-"""``google_link_import``: from the real tables and files of the packages that people come from."""
+"""``google_link_import``, from the real tables and files of other packages."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from tests.support.signals import connected
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
 OPENID = ["openid", "email"]
-GOOD = "were left out for good"
+GOOD = "were skipped permanently"
 LEGACY = ("oauth2client", "legacy.CredentialsModel")
 
 
@@ -54,19 +54,19 @@ def anna(shared_database: None) -> Any:
 
 @pytest.fixture
 def refresh_token(google: FakeGoogle, alice: FakeUser) -> str:
-    """What Alice once granted to this site's client."""
+    """A token from an earlier grant to this site's client."""
     return google.grant(alice, [*OPENID, CALENDAR]).refresh_token
 
 
 def run(*arguments: Any, **options: Any) -> str:
-    """Run the command, and return what it says."""
+    """Run the command; return its output."""
     out = io.StringIO()
     call_command("google_link_import", *map(str, arguments), stdout=out, **options)
     return out.getvalue()
 
 
 def failed(match: str, *arguments: Any, **options: Any) -> str:
-    """Run the command, which must fail so, and return what it says before."""
+    """Run the command, and check that it fails with this error; return its output."""
     out = io.StringIO()
     with pytest.raises(CommandError, match=match):
         call_command("google_link_import", *map(str, arguments), stdout=out, **options)
@@ -74,14 +74,14 @@ def failed(match: str, *arguments: Any, **options: Any) -> str:
 
 
 def in_allauth(user: Any, sub: str, refresh_token: str, **changes: Any) -> SocialToken:
-    """Let django-allauth hold a refresh token, as it does after a login with ``offline``."""
+    """Store a refresh token in django-allauth's table, as a login with ``offline`` does."""
     account = SocialAccount.objects.create(user=user, provider="google", uid=sub)
     values = {"account": account, "token": "ya29.old", "token_secret": refresh_token, **changes}
     return SocialToken.objects.create(**values)
 
 
 def in_social_auth(user: Any, uid: str, **extra_data: Any) -> UserSocialAuth:
-    """Let social-auth hold a refresh token."""
+    """Store a refresh token in social-auth's table."""
     values = {"access_token": "ya29.old", "token_type": "Bearer", **extra_data}
     return UserSocialAuth.objects.create(
         user=user, provider="google-oauth2", uid=uid, extra_data=values
@@ -91,7 +91,7 @@ def in_social_auth(user: Any, uid: str, **extra_data: Any) -> UserSocialAuth:
 def oauth2client_credentials(
     google: FakeGoogle, refresh_token: str | None, **changes: Any
 ) -> OAuth2Credentials:
-    """Return what oauth2client holds in memory."""
+    """Return credentials as oauth2client holds them in memory."""
     values = {
         "access_token": "ya29.old",
         "client_id": google.client.client_id,
@@ -107,17 +107,17 @@ def oauth2client_credentials(
 
 
 def in_credentials_field(user: Any, value: bytes) -> CredentialsModel:
-    """Write the column as oauth2client's field did."""
+    """Write the column as oauth2client's field does."""
     return CredentialsModel.objects.create(pk=user.pk, credential=value)
 
 
 def encoded(credentials: OAuth2Credentials) -> bytes:
-    """Encode as oauth2client's ``CredentialsField.get_prep_value`` did."""
+    """Encode as oauth2client's ``CredentialsField.get_prep_value`` does."""
     return base64.b64encode(jsonpickle.encode(credentials, keys=True).encode())
 
 
 def stored_credential() -> Any:
-    """Return the column as it stands."""
+    """Return the raw column."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT credential FROM legacy_credentialsmodel")
         [[value]] = cursor.fetchall()
@@ -125,7 +125,7 @@ def stored_credential() -> Any:
 
 
 def assert_linked(user: Any, alice: FakeUser) -> None:
-    """Alice's account is linked for this user as the web flow would, with what Google said."""
+    """Check that Alice's account is linked as by the web flow, with what Google returned."""
     account = GoogleAccount.objects.get()
     assert (account.user_id, account.sub, account.email) == (user.pk, alice.sub, alice.email)
     assert set(account.granted_scopes) == {"openid", "email", CALENDAR}
@@ -134,7 +134,7 @@ def assert_linked(user: Any, alice: FakeUser) -> None:
 
 
 def test_allauth(google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str) -> None:
-    """The row becomes a link, and stays as it is."""
+    """The row becomes a link, and stays unchanged."""
     row = in_allauth(anna, alice.sub, refresh_token)
 
     said = run("allauth")
@@ -148,7 +148,7 @@ def test_allauth(google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: 
 def test_token_that_the_provider_has_replaced(
     google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str
 ) -> None:
-    """Some give a new refresh token at each use, and honour the one that was found no more."""
+    """Some providers rotate the refresh token at each use, and invalidate the old one."""
     in_allauth(anna, alice.sub, refresh_token)
     rotated = {"access_token": "ya29.next", "expires_in": 3599, "refresh_token": "1//rotated"}
     google.fail_next(status=200, body={**rotated, "scope": CALENDAR})
@@ -165,7 +165,7 @@ def test_token_that_was_replaced_outlives_a_worker_that_dies(
     refresh_token: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It waits in the outbox until it is stored: nobody else would have it."""
+    """A rotated token is in the outbox until it is stored."""
     in_allauth(anna, alice.sub, refresh_token)
     rotated = {"access_token": "ya29.next", "expires_in": 3599, "refresh_token": "1//rotated"}
     google.fail_next(status=200, body={**rotated, "scope": CALENDAR})
@@ -186,7 +186,7 @@ def test_token_that_was_replaced_outlives_a_worker_that_dies(
 def test_allauth_knows_its_client(
     google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str, settings: Settings
 ) -> None:
-    """The client id of the app says which of ours it is."""
+    """The app's client id selects the client."""
     clients = settings.GOOGLE_LINK["CLIENTS"]
     other = {**clients["default"], "CLIENT_ID": "other", "CLIENT_SECRET": "x"}
     settings.GOOGLE_LINK = {
@@ -202,7 +202,7 @@ def test_allauth_knows_its_client(
 
 
 def test_social_auth(google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str) -> None:
-    """Whether it keeps the address or the subject."""
+    """Whether it stores the e-mail address or the subject."""
     in_social_auth(anna, alice.email, refresh_token=refresh_token)
     ben = new_user("ben")
     in_social_auth(ben, alice.sub, refresh_token=refresh_token)
@@ -219,7 +219,7 @@ def test_social_auth(google: FakeGoogle, alice: FakeUser, anna: Any, refresh_tok
 def test_oauth2client(
     google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str, form: str
 ) -> None:
-    """A ``CredentialsField`` is read by its keys; nothing of it is ever unpickled."""
+    """A ``CredentialsField`` is parsed by its keys, and never unpickled."""
     credentials = oauth2client_credentials(google, refresh_token)
     value = encoded(credentials) if form == "pickle of JSON" else credentials.to_json().encode()
     in_credentials_field(anna, value)
@@ -232,13 +232,13 @@ def test_oauth2client(
 def test_oauth2client_pickles_are_never_read(
     google: FakeGoogle, anna: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What oauth2client before version 4 has written might run anything."""
+    """Pickles written by oauth2client before version 4 can run arbitrary code."""
     in_credentials_field(anna, base64.b64encode(pickle.dumps({"refresh_token": "x"})))
 
     said = failed(GOOD, *LEGACY)
 
     assert "1 skipped: cannot be read" in said
-    assert "it is a pickle, which is never read" in caplog.text
+    assert "it is a pickle, which is never loaded" in caplog.text
     with pytest.raises(AssertionError, match="unpickled"):
         CredentialsModel.objects.get()
 
@@ -253,7 +253,7 @@ def test_files(
     tmp_path: Path,
     write: str,
 ) -> None:
-    """token.json of the quickstarts, gcloud's authorized_user, and oauth2client's storage."""
+    """Files of the quickstarts, gcloud's authorized_user, and oauth2client's storage."""
     path = tmp_path / "token.json"
     client = google.client_settings()
     known = {"client_id": client["CLIENT_ID"], "client_secret": client["CLIENT_SECRET"]}
@@ -274,7 +274,7 @@ def test_files(
 def test_again_changes_nothing(
     google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str
 ) -> None:
-    """What is linked stays as it is; Google is asked only where a place knows no subject."""
+    """Existing links are unchanged; Google is asked only if the source states no subject."""
     in_allauth(anna, alice.sub, refresh_token)
     in_social_auth(anna, alice.email, refresh_token=refresh_token)
     run("allauth")
@@ -290,7 +290,7 @@ def test_again_changes_nothing(
 def test_newer_link_is_kept(
     google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str
 ) -> None:
-    """Google tells whose an unnamed token is; the link that its user has made since goes before."""
+    """A link made since then takes precedence."""
     newer = google.grant(alice, [DRIVE]).refresh_token
     account = make_google_account(anna, sub=alice.sub, email="", refresh_token=newer)
     in_social_auth(anna, alice.email, refresh_token=refresh_token)
@@ -305,7 +305,7 @@ def test_newer_link_is_kept(
 def test_link_of_a_former_client_is_made_anew(
     google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str
 ) -> None:
-    """Its token is of no use; the one that was found is not wiped before it is stored."""
+    """Its token is useless; the imported one is stored before the source is wiped."""
     in_allauth(anna, alice.sub, refresh_token)
     account = make_google_account(anna, sub=alice.sub)
     account.client_id = "former"
@@ -322,7 +322,7 @@ def test_link_of_a_former_client_is_made_anew(
 def test_link_that_was_lost_is_mended(
     google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str
 ) -> None:
-    """A token that works is better than one that does not."""
+    """A valid token replaces an invalid one."""
     make_google_account(anna, sub=alice.sub, status=Status.NEEDS_REAUTHORIZATION)
     in_allauth(anna, alice.sub, refresh_token)
 
@@ -334,7 +334,7 @@ def test_link_that_was_lost_is_mended(
 def test_dry_run_asks_nobody_and_writes_nothing(
     google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str
 ) -> None:
-    """It says what would be done."""
+    """It prints what would be done."""
     row = in_allauth(anna, alice.sub, refresh_token)
 
     said = run("allauth", "--dry-run", "--wipe-source")
@@ -350,7 +350,7 @@ def test_dry_run_asks_nobody_and_writes_nothing(
 def test_wipe_leaves_no_plain_text(
     google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str, tmp_path: Path
 ) -> None:
-    """Rows stay, tokens go, and the file is deleted; what was not linked is left alone."""
+    """Tokens are removed from rows, and files deleted, if they were linked."""
     row = in_allauth(anna, alice.sub, refresh_token)
     social = in_social_auth(anna, alice.email, refresh_token=refresh_token, id=7)
     other = in_social_auth(new_user("ben"), "ben@gmail.com", refresh_token="1//dead")
@@ -377,7 +377,7 @@ def test_wipe_leaves_no_plain_text(
 def test_wipe_spares_what_has_changed_since(
     google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str, source: str
 ) -> None:
-    """A login in that second has brought another token."""
+    """A token of a login during the import is kept."""
     in_allauth(anna, alice.sub, refresh_token)
     in_social_auth(anna, alice.sub, refresh_token=refresh_token)
     in_credentials_field(anna, encoded(oauth2client_credentials(google, refresh_token)))
@@ -399,7 +399,7 @@ def test_wipe_spares_what_has_changed_since(
 def test_file_that_cannot_be_removed(
     google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str, tmp_path: Path
 ) -> None:
-    """It is told, and the link is made."""
+    """The link is made, and the failure reported."""
     path = tmp_path / "token.json"
     path.write_text(oauth2client_credentials(google, refresh_token).to_json())
 
@@ -417,7 +417,7 @@ def test_file_that_cannot_be_removed(
 def test_tokens_that_are_dead_are_left_out(
     google: FakeGoogle, alice: FakeUser, anna: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Their users have to link again; nothing is shown of the token."""
+    """Their users have to link again; no part of the token is shown."""
     row = in_allauth(anna, alice.sub, "1//dead-for-long")
 
     said = failed(GOOD, "allauth", "--wipe-source")
@@ -430,7 +430,7 @@ def test_tokens_that_are_dead_are_left_out(
 
 
 def test_rows_without_a_refresh_token_are_left_out(google: FakeGoogle, anna: Any) -> None:
-    """Most of those of a login."""
+    """Most rows of logins have none."""
     in_allauth(anna, "1", "")
     in_social_auth(anna, "1")
     in_credentials_field(anna, encoded(oauth2client_credentials(google, None)))
@@ -440,7 +440,7 @@ def test_rows_without_a_refresh_token_are_left_out(google: FakeGoogle, anna: Any
 
 
 def test_rows_of_others_are_not_touched(google: FakeGoogle, anna: Any, refresh_token: str) -> None:
-    """Other providers have tokens, too."""
+    """Tokens of other providers are ignored."""
     account = SocialAccount.objects.create(user=anna, provider="github", uid="1")
     SocialToken.objects.create(account=account, token="x", token_secret="y")
     UserSocialAuth.objects.create(user=anna, provider="github", uid="1")
@@ -453,7 +453,7 @@ def test_rows_of_others_are_not_touched(google: FakeGoogle, anna: Any, refresh_t
 def test_token_of_another_client_is_no_use(
     google: FakeGoogle, anna: Any, refresh_token: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is told, and Google is not asked: it would refuse our client."""
+    """It is reported without asking Google, which would refuse our client."""
     credentials = oauth2client_credentials(google, refresh_token, client_id="of-old")
     in_credentials_field(anna, encoded(credentials))
 
@@ -467,7 +467,7 @@ def test_token_of_another_client_is_no_use(
 def test_account_that_google_contradicts(
     google: FakeGoogle, anna: Any, refresh_token: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Google's word counts."""
+    """Google's response takes precedence over the source."""
     in_allauth(anna, "12345", refresh_token)
 
     assert "1 skipped: the account they belong to" in failed(GOOD, "allauth")
@@ -478,7 +478,7 @@ def test_account_that_google_contradicts(
 def test_account_that_only_its_place_knows(
     google: FakeGoogle, alice: FakeUser, anna: Any, configure: Callable[..., None]
 ) -> None:
-    """Without the scope openid it is as at the login; where a domain is required, nobody knows."""
+    """Without the scope openid the source is trusted, unless a domain is required."""
     token = google.grant(alice, [CALENDAR]).refresh_token
     in_allauth(anna, alice.sub, token)
     in_social_auth(anna, alice.email, refresh_token=token)
@@ -508,7 +508,7 @@ def test_what_may_go_better_is_postponed(
     fault: dict[str, Any],
     said: str,
 ) -> None:
-    """The exit code says to run it again."""
+    """The exit code says to run the command again."""
     in_allauth(anna, alice.sub, refresh_token)
     google.fail_next(**fault)
 
@@ -524,11 +524,11 @@ def test_what_may_go_better_is_postponed(
     [
         (b"", "it is empty"),
         (b"\xff\xfe", "it is empty"),
-        (b"\xff\xfe\xff", "it is no text"),
+        (b"\xff\xfe\xff", "it is not text"),
         (b"{", "not JSON"),
-        (b"{}", "no credentials of a user"),
+        (b"{}", "no user credentials"),
         (b'{"type": "service_account", "client_id": 3}', "the key of a service account"),
-        (b"W10=", "no credentials of a user"),
+        (b"W10=", "no user credentials"),
     ],
 )
 def test_files_that_cannot_be_read(
@@ -539,7 +539,7 @@ def test_files_that_cannot_be_read(
     content: bytes,
     problem: str,
 ) -> None:
-    """Each says why."""
+    """Each is reported with the reason."""
     path = tmp_path / "token.json"
     path.write_bytes(content)
 
@@ -561,21 +561,21 @@ def test_files_that_cannot_be_read(
         ((*LEGACY, "--user-field", "nothing"), "there is: id"),
         ((*LEGACY, "--user-field", "credential"), "there is: id"),
         (("files", "--user", "anna", "nothing.json"), "no file nothing.json"),
-        ((*LEGACY, "--field", "kept"), "may not be NULL"),
+        ((*LEGACY, "--field", "kept"), "does not allow NULL"),
         (("allauth", "--workers", "0"), "--workers"),
     ],
 )
 def test_arguments_that_cannot_work(
     google: FakeGoogle, anna: Any, arguments: Any, problem: str
 ) -> None:
-    """They are told."""
+    """They are reported."""
     failed(problem, *arguments)
 
 
 def test_settings_that_cannot_work(
     google: FakeGoogle, anna: Any, refresh_token: str, settings: Settings
 ) -> None:
-    """A client that is not there, and no key."""
+    """A missing client, and a missing key."""
     in_allauth(anna, "1", refresh_token)
     failed("no client 'nothing'", "allauth", "--client", "nothing")
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": []}
@@ -583,7 +583,7 @@ def test_settings_that_cannot_work(
 
 
 def test_packages_that_are_not_installed(google: FakeGoogle, settings: Settings) -> None:
-    """The name of the app is told."""
+    """The error names the app."""
     settings.INSTALLED_APPS = [
         name for name in settings.INSTALLED_APPS if not name.startswith(("allauth", "social"))
     ]
@@ -593,13 +593,13 @@ def test_packages_that_are_not_installed(google: FakeGoogle, settings: Settings)
 
 
 def test_options_of_django_may_come_last(google: FakeGoogle) -> None:
-    """As people type them."""
+    """Django's options are accepted after the source."""
     assert run("allauth", "--dry-run", "--verbosity", "0", "--traceback", "--no-color")
 
 
 @pytest.mark.slow
 def test_thousands(google: FakeGoogle, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A chunk at a time, in several threads, each row once."""
+    """Rows are read in chunks by several threads, each row once."""
     users = [new_user(f"user{number}") for number in range(9)]
     for user in users:
         at_google = google.add_user(f"{user.username}@gmail.com")
@@ -628,7 +628,7 @@ def test_thousands(google: FakeGoogle, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_stopped_by_the_operator(
     google: FakeGoogle, anna: Any, refresh_token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was done is told."""
+    """The summary is printed."""
     in_allauth(anna, "1", refresh_token)
 
     def interrupt(things: Any, total: int) -> Any:
@@ -643,7 +643,7 @@ def test_stopped_by_the_operator(
 def test_row_is_not_mistaken_for_its_user(
     google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str
 ) -> None:
-    """The id of a row is not the id of a user: the relation is found by itself."""
+    """The relation to the user is used, not the row's primary key."""
     ben = new_user("ben")
     other = OtherCredentials.objects.create(
         user=anna, secret=oauth2client_credentials(google, refresh_token).to_json()
@@ -658,7 +658,7 @@ def test_row_is_not_mistaken_for_its_user(
 
 
 def test_column_of_another_kind(google: FakeGoogle, anna: Any) -> None:
-    """Neither text nor bytes."""
+    """A column that is neither text nor bytes is reported."""
     OtherCredentials.objects.create(user=anna, number=3)
 
     said = failed(GOOD, "oauth2client", "legacy.OtherCredentials", "--field", "number")
@@ -669,7 +669,7 @@ def test_column_of_another_kind(google: FakeGoogle, anna: Any) -> None:
 def test_rows_of_nobody(
     google: FakeGoogle, refresh_token: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What belongs to no user is nobody's link."""
+    """Rows without a user are skipped."""
     credentials = oauth2client_credentials(google, refresh_token).to_json()
     OtherCredentials.objects.create(secret=credentials)
 
@@ -682,7 +682,7 @@ def test_rows_of_nobody(
 def test_link_whose_token_cannot_be_read_is_mended(
     google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str
 ) -> None:
-    """A damaged token is no reason to wipe a whole one."""
+    """A damaged stored token is replaced by the imported one."""
     make_google_account(anna, sub=alice.sub)
     other = make_google_account(anna, sub="2")
     GoogleAccount.objects.filter(sub=alice.sub).update(
@@ -699,7 +699,7 @@ def test_link_whose_token_cannot_be_read_is_mended(
 def test_link_whose_key_is_missing_keeps_its_source(
     google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str, settings: Settings
 ) -> None:
-    """The operator's mistake: the plain text is the only one of use, for now."""
+    """The source is not wiped, since it has the only usable token at present."""
     make_google_account(anna, sub=alice.sub)
     row = in_allauth(anna, alice.sub, refresh_token)
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [make_key()]}
@@ -714,7 +714,7 @@ def test_link_whose_key_is_missing_keeps_its_source(
 def test_address_that_is_somebody_elses_by_now(
     google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str
 ) -> None:
-    """Addresses are given anew: only the subject says that it is linked."""
+    """E-mail addresses may be reassigned: only the subject identifies an account."""
     make_google_account(anna, sub="another", email=alice.email)
     in_social_auth(anna, alice.email, refresh_token=refresh_token)
 
@@ -725,7 +725,7 @@ def test_address_that_is_somebody_elses_by_now(
 def test_what_was_unlinked_here_is_not_linked_again(
     google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str
 ) -> None:
-    """Not while Google has yet to be told, and the revocation stays."""
+    """While its revocation is pending, it is skipped, and the revocation kept."""
     in_allauth(anna, alice.sub, refresh_token)
     run("allauth")
     google.fail_next(endpoint="revoke", status=503)
@@ -739,7 +739,7 @@ def test_what_was_unlinked_here_is_not_linked_again(
 def test_what_an_operator_wants_linked_again_waits_for_its_user(
     google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str
 ) -> None:
-    """Consent was asked for, and a command does not give it."""
+    """A requested consent cannot be given by a command."""
     make_google_account(
         anna, sub=alice.sub, status=Status.NEEDS_REAUTHORIZATION, status_reason=Reason.REQUESTED
     )
@@ -761,7 +761,7 @@ def test_user_who_links_in_that_second(
     had_a_row: bool,
     is_replaced: bool,
 ) -> None:
-    """What they have just granted is kept, and does not end with a token that came too late."""
+    """A concurrent link is kept, and not revoked with the imported token."""
     newer = google.grant(alice, [DRIVE]).refresh_token
     if is_replaced:
         late = google.grant(alice, [CALENDAR]).refresh_token
@@ -788,7 +788,7 @@ def test_user_who_links_in_that_second(
 def test_file_that_has_changed_since_is_kept(
     google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str, tmp_path: Path
 ) -> None:
-    """And of a symbolic link it is the file itself that goes."""
+    """For a symbolic link, its target is deleted."""
     real, link, changed = tmp_path / "real.json", tmp_path / "link.json", tmp_path / "new.json"
     for path in (real, changed):
         path.write_text(oauth2client_credentials(google, refresh_token).to_json())
@@ -807,7 +807,7 @@ def test_file_that_has_changed_since_is_kept(
 def test_wiping_shows_no_token_to_the_log_of_statements(
     google: FakeGoogle, alice: FakeUser, anna: Any, refresh_token: str
 ) -> None:
-    """What a statement compares stands in it."""
+    """No SQL statement has a token as a parameter."""
     in_allauth(anna, alice.sub, refresh_token)
     [candidate] = import_sources.read_allauth().candidates
 
@@ -819,7 +819,7 @@ def test_wiping_shows_no_token_to_the_log_of_statements(
 
 
 def test_file_that_goes_before_it_is_read(tmp_path: Path) -> None:
-    """It is told."""
+    """It is reported."""
     [candidate] = import_sources.read_files([tmp_path / "token.json"], user_id=1).candidates
 
     assert candidate.problem == "No such file or directory"

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
 
 def list_threads(*, workers: int = 3) -> set[str]:
-    """Return the names of the threads that work, without their numbers."""
+    """Return the names of the working threads, without their numbers."""
     names = in_parallel(
         lambda _: current_thread().name, iter(range(9)), workers=workers, stopped=Event()
     )
@@ -26,7 +26,7 @@ def list_threads(*, workers: int = 3) -> set[str]:
 
 
 def test_work_is_done_in_the_context_of_the_caller() -> None:
-    """A router that goes by the tenant of the moment finds the same database in every thread."""
+    """A router that depends on context selects the same database in every thread."""
     tenant = ContextVar("tenant", default="default")
     tenant.set("blue")
 
@@ -36,23 +36,38 @@ def test_work_is_done_in_the_context_of_the_caller() -> None:
 
 
 def test_threads_of_their_own_do_the_work() -> None:
-    """Where their connections see what the caller's does."""
+    """Threads are used if their connections see the same rows."""
     assert list_threads() == {"google-link"}
 
 
 def test_one_worker_is_the_caller() -> None:
-    """It has the caller's connection."""
+    """A single worker uses the caller's connection."""
     assert list_threads(workers=1) == {current_thread().name}
 
 
 def test_work_inside_a_transaction_stays_there() -> None:
-    """Other connections would not see what it has written."""
+    """Other connections would not see the caller's writes."""
     with transaction.atomic():
         assert list_threads() == {current_thread().name}
 
 
+@pytest.mark.parametrize("table", ["report", "google_link_googleaccount"])
+def test_temporary_tables_of_the_connection(table: str) -> None:
+    """They matter only under the name of a table of ours, which no other connection would see."""
+    if connection.vendor == "mysql" and table != "report":
+        pytest.skip("MySQL does not say which tables are temporary")
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE TEMPORARY TABLE {table} (n integer)")
+        try:
+            threads = list_threads()
+        finally:
+            cursor.execute(f"DROP TABLE {'temp.' * (connection.vendor == 'sqlite')}{table}")
+
+    assert threads == {"google-link" if table == "report" else current_thread().name}
+
+
 class ThreadRouter:
-    """Another thread means another database."""
+    """Selects the database by thread."""
 
     def db_for_write(self, model: Any, **hints: Any) -> str | None:
         """Return the alias, by the thread."""
@@ -65,14 +80,14 @@ MAIN = current_thread()
 
 
 def test_router_that_goes_by_the_thread(settings: Settings) -> None:
-    """Other threads would ask another database."""
+    """Other threads would use another database."""
     settings.DATABASE_ROUTERS = [ThreadRouter()]
 
     assert list_threads() == {current_thread().name}
 
 
 def test_router_of_the_guide(settings: Settings) -> None:
-    """It goes by the context, which other threads have as well."""
+    """It depends on the context, which threads share."""
     guide = run("howto/tenants", "class TenantRouter")
     settings.DATABASE_ROUTERS = [guide["TenantRouter"]()]
 
@@ -87,7 +102,7 @@ def test_router_of_the_guide(settings: Settings) -> None:
 
 
 def test_database_that_takes_no_other_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The caller has one."""
+    """The caller's connection is the only one."""
     connection.ensure_connection()
     monkeypatch.setitem(connections.settings["default"], "NAME", "/nowhere/at/all")
 
@@ -95,7 +110,7 @@ def test_database_that_takes_no_other_connection(monkeypatch: pytest.MonkeyPatch
 
 
 def test_table_that_is_a_view() -> None:
-    """What it shows may depend on what the caller has set on the connection."""
+    """A view may depend on the caller's session settings."""
     table = connection.ops.quote_name(GoogleAccount._meta.db_table)
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE {table} RENAME TO every_account")
@@ -109,7 +124,7 @@ def test_table_that_is_a_view() -> None:
 
 
 def test_error_ends_the_work() -> None:
-    """What is under way comes to its end, and the error is the caller's."""
+    """Work in progress finishes, and the error is raised to the caller."""
 
     def fail(number: int) -> int:
         raise ValueError(number)

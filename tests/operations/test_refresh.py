@@ -1,4 +1,4 @@
-"""``google_link_refresh``: which accounts are due, what becomes of each, and what is said of it."""
+"""``google_link_refresh``: which accounts are due, their outcomes, and the output."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def link_many(
 
 
 def run(**options: Any) -> str:
-    """Run the command, and return what it says."""
+    """Run the command; return its output."""
     out = io.StringIO()
     call_command("google_link_refresh", stdout=out, **options)
     return out.getvalue()
 
 
 def failed(match: str, **options: Any) -> str:
-    """Run the command, which must fail so, and return what it says before."""
+    """Run the command, and check that it fails with this error; return its output."""
     out = io.StringIO()
     with pytest.raises(CommandError, match=match):
         call_command("google_link_refresh", stdout=out, **options)
@@ -60,12 +60,12 @@ def failed(match: str, **options: Any) -> str:
 
 
 def asked(google: FakeGoogle) -> int:
-    """Return how often Google was asked for a token."""
+    """Return the number of token requests."""
     return len(google.requests_to("token"))
 
 
 def test_list_due_accounts_are_those_that_are_unused_or_about_to_expire() -> None:
-    """Lost ones are not, nor those that cannot be refreshed."""
+    """Lost accounts, and those without a refresh token, are not due."""
     user = new_user()
     now = timezone.now()
     make_google_account(user, sub="fresh")
@@ -92,7 +92,7 @@ def test_list_due_accounts_are_those_that_are_unused_or_about_to_expire() -> Non
 
 @pytest.mark.slow
 def test_command_refreshes_what_is_due(google: FakeGoogle, alice: FakeUser) -> None:
-    """Once each; afterwards there is nothing left to do."""
+    """Each account once; afterwards nothing is due."""
     link_many(7, google, alice)
 
     assert run(expiring_within=10) == "       7 refreshed\n"
@@ -102,7 +102,7 @@ def test_command_refreshes_what_is_due(google: FakeGoogle, alice: FakeUser) -> N
 
 
 def test_command_uses_what_google_would_drop(google: FakeGoogle, alice: FakeUser) -> None:
-    """Six months without use are the end of a refresh token."""
+    """Google invalidates refresh tokens after six months without use."""
     link_many(2, google, alice)
     GoogleAccount.objects.filter(sub="1").update(linked_at=timezone.now() - LONG_AGO)
 
@@ -114,7 +114,7 @@ def test_command_uses_what_google_would_drop(google: FakeGoogle, alice: FakeUser
 def test_command_goes_all_the_way_round(
     google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wherever it starts, and however many chunks it takes."""
+    """Every account is refreshed, whatever the starting point and number of chunks."""
     use_small_chunks(monkeypatch, refresh, 2)
     link_many(9, google, alice)
 
@@ -125,7 +125,7 @@ def test_command_goes_all_the_way_round(
 def test_command_tells_outcomes_apart(
     google: FakeGoogle, alice: FakeUser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What needs somebody's help makes it fail, a user who has revoked does not."""
+    """Problems for operators make it fail; users who revoke access do not."""
     link_many(4, google, alice)
     google.error_next("invalid_grant")
     google.error_next("invalid_grant", subtype="invalid_rapt")
@@ -138,7 +138,7 @@ def test_command_tells_outcomes_apart(
 def test_command_leaves_to_others_what_they_do(
     google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A lease is held, a token has come, a row has gone since the list was made."""
+    """Accounts that another process leased, refreshed or deleted meanwhile are skipped."""
     leased, fresh, gone, _ = link_many(4, google, alice)
     accounts = list(GoogleAccount.objects.all())
     GoogleAccount.objects.filter(pk=leased.pk).update(
@@ -161,7 +161,7 @@ def test_command_leaves_to_others_what_they_do(
 def test_command_asks_nothing_more_for_a_client_that_is_refused(
     google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """The log gets a line or two, and not a hundred thousand."""
+    """The log gets a line or two, rather than one per account."""
     link_many(20, google, alice)
     google.error_next("invalid_client", status=401, count=100)
     before = links()
@@ -177,7 +177,7 @@ def test_command_asks_nothing_more_for_a_client_that_is_refused(
 def test_command_goes_on_behind_a_link_of_the_former_client(
     google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Of the users of a client whose id has changed, those who have linked anew miss nothing."""
+    """After a change of the client id, the users who linked again are refreshed."""
     former, *_ = link_many(12, google, alice)
     GoogleAccount.objects.filter(pk=former.pk).update(client_id="former")
 
@@ -190,7 +190,7 @@ def test_command_goes_on_behind_a_link_of_the_former_client(
 def test_command_knows_a_client_that_is_not_configured(
     google: FakeGoogle, alice: FakeUser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Somebody has taken it out of the settings."""
+    """Accounts of a removed client are reported."""
     link_many(1, google, alice, client="gone")
 
     assert "1 skipped" in failed("1 of the accounts", expiring_within=0)
@@ -200,19 +200,19 @@ def test_command_knows_a_client_that_is_not_configured(
 def test_command_without_the_key_leaves_all_as_it_is(
     google: FakeGoogle, alice: FakeUser, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One bad deploy does not unlink everyone."""
+    """A missing key changes no account."""
     link_many(3, google, alice)
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [OTHER_KEY]}
     before = table()
 
     assert "3 skipped: their encryption key" in failed("3 of", expiring_within=0)
     assert table() == before
-    assert "Put that key back" in caplog.text
+    assert "Add that key to" in caplog.text
 
 
 @pytest.mark.slow
 def test_command_stops_when_google_is_down(google: FakeGoogle, alice: FakeUser) -> None:
-    """All are counted, few are asked for, and no account is lost."""
+    """All are counted, few are requested, and no account is lost."""
     link_many(20, google, alice)
     google.fail_next(count=100)
 
@@ -227,7 +227,7 @@ def test_command_stops_when_google_is_down(google: FakeGoogle, alice: FakeUser) 
 def test_command_goes_on_when_google_answers_in_between(
     google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """A success says that Google is there, and the count begins anew."""
+    """A success resets the count of failures."""
     link_many(20, google, alice)
     google.fail_next(2)
     google.fail_next(status=200, body={"access_token": "ya29.next", "token_type": "Bearer"})
@@ -242,7 +242,7 @@ def test_command_goes_on_when_google_answers_in_between(
 def test_command_that_is_interrupted_says_what_it_has_done(
     google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C: what is under way comes to its end, nothing else is begun, and no lease is left."""
+    """On Ctrl-C, requests in progress finish, no more are started, and no lease is left."""
     link_many(30, google, alice)
     google.delay = 0.05
     module = "django_google_link.management.outcomes"
@@ -264,7 +264,7 @@ def test_command_that_is_interrupted_says_what_it_has_done(
 def test_command_that_fails_in_a_thread_fails(
     google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is swallowed."""
+    """Exceptions of threads are raised."""
     link_many(3, google, alice)
 
     def broken(*args: Any, **kwargs: Any) -> None:
@@ -286,7 +286,7 @@ def test_command_that_fails_in_a_thread_fails(
     ],
 )
 def test_command_with_options_that_cannot_work(options: dict[str, int], match: str) -> None:
-    """A window longer than a token lives would refresh for ever."""
+    """A window longer than a token's lifetime would refresh every time."""
     failed(match, **options)
 
 
@@ -294,7 +294,7 @@ def test_command_with_options_that_cannot_work(options: dict[str, int], match: s
 def test_command_shows_a_bar_on_a_terminal(
     google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch, is_terminal: bool
 ) -> None:
-    """And nothing but the summary where nobody looks."""
+    """Elsewhere only the summary is printed."""
 
     class Stderr(io.StringIO):
         def isatty(self) -> bool:
@@ -309,7 +309,7 @@ def test_command_shows_a_bar_on_a_terminal(
 
 
 def test_check_of_one_account(google: FakeGoogle, alice: FakeUser) -> None:
-    """As the admin asks for it: with a word for each end."""
+    """The admin's check returns an outcome for each result."""
     [account] = link_many(1, google, alice)
 
     assert refresh.check_account(account) == RefreshOutcome.REFRESHED
@@ -323,7 +323,7 @@ def test_check_of_one_account(google: FakeGoogle, alice: FakeUser) -> None:
 
 @pytest.mark.slow
 def test_policy_of_one_organization_is_not_everybodys(google: FakeGoogle, alice: FakeUser) -> None:
-    """Google refuses one user's token; nothing is wrong with the client."""
+    """A policy that blocks one user does not count against the client."""
     link_many(9, google, alice)
     google.error_next("admin_policy_enforced")
 
@@ -333,7 +333,7 @@ def test_policy_of_one_organization_is_not_everybodys(google: FakeGoogle, alice:
 
 
 def test_command_does_not_ask_for_those_that_wait(google: FakeGoogle, alice: FakeUser) -> None:
-    """They are counted, and the exit code says that not all is well."""
+    """Accounts that are backing off are counted, and reflected in the exit code."""
     link_many(3, google, alice)
     GoogleAccount.objects.update(refresh_retry_at=in_seconds(60))
     text = failed("3 of the accounts", expiring_within=0)
@@ -345,7 +345,7 @@ def test_command_does_not_ask_for_those_that_wait(google: FakeGoogle, alice: Fak
 
 
 def test_what_has_failed_is_tried_again(google: FakeGoogle, alice: FakeUser) -> None:
-    """Nobody uses it, and so nobody else would find out that Google is back."""
+    """Unused accounts whose refresh failed are due, to find out when Google is back."""
     link_many(1, google, alice)
     GoogleAccount.objects.update(
         refresh_failing_since=in_seconds(-7200), refresh_retry_at=in_seconds(-60)

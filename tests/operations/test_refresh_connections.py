@@ -1,4 +1,4 @@
-"""What ``google_link_refresh`` costs in connections."""
+"""The number of connections that ``google_link_refresh`` opens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.times import in_seconds
 
 
 def answer(seen: Seen) -> bytes:
-    """Give a new token."""
+    """Return a new token."""
     return make_answer({"access_token": f"ya29.{len(seen.body)}", "expires_in": 3600})
 
 
@@ -24,7 +24,7 @@ def answer(seen: Seen) -> bytes:
 def test_refresh_opens_as_many_connections_as_there_are_workers(
     shared_database: None, google: FakeGoogle, configure: Callable[..., None]
 ) -> None:
-    """For two hundred accounts."""
+    """Even for two hundred accounts."""
     with hostile_server(answer=answer) as server:
         configure(TOKEN_ENDPOINT=f"{server.url}/token")
         user = new_user()

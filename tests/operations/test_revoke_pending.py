@@ -1,4 +1,4 @@
-"""The command ends many grants with few requests, and nobody waits for one that fails."""
+"""Revoking many grants with few requests, without failures delaying others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REFUSED = {"status": 400, "body": {"error": "unsupported_token_type"}}
 
 
 def unlink_from_many(google: FakeGoogle, alice: FakeUser, count: int) -> None:
-    """Let so many users link Alice's account, each a little later, and all be deleted at once."""
+    """Link Alice's account to this many users, one after the other, and delete them all."""
     for n in range(count):
         account = linked(new_user(f"user-{n}"), google, alice, access_token="")
         GoogleAccount.objects.filter(pk=account.pk).update(refreshed_at=in_seconds(n - 9999))
@@ -38,18 +38,18 @@ def unlink_from_many(google: FakeGoogle, alice: FakeUser, count: int) -> None:
 
 
 def run(workers: int = 4) -> Counter[RevocationOutcome]:
-    """Do what the command does, and count what became of it."""
+    """Run the operation; return the number of each outcome."""
     return Counter(revoke_pending(workers=workers))
 
 
 def asked(google: FakeGoogle) -> int:
-    """Return how often Google was asked to revoke something."""
+    """Return the number of revocation requests."""
     return len(google.requests_to("revoke"))
 
 
 @pytest.mark.slow
 def test_grant_of_many_links_takes_one_request(google: FakeGoogle, alice: FakeUser) -> None:
-    """Also where Google has let most of their tokens die: it keeps the newest."""
+    """Even if Google has invalidated most tokens: the newest one is tried first."""
     google.max_refresh_tokens = 5
     unlink_from_many(google, alice, 30)
 
@@ -63,7 +63,7 @@ def test_grant_of_many_links_takes_one_request(google: FakeGoogle, alice: FakeUs
 def test_chunks_of_a_long_outbox(
     google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is read of a grant when it is over already is no further request."""
+    """Rows of a grant that was settled in an earlier chunk cause no request."""
     unlink_from_many(google, alice, 600)
 
     assert run() == {REVOKED: 600}
@@ -74,7 +74,7 @@ def test_chunks_of_a_long_outbox(
 def test_token_that_google_does_not_know_settles_only_itself(
     google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """The next one is tried, and so on."""
+    """The next token is tried."""
     unlink_from_many(google, alice, 6)
     google.fail_next(3, endpoint="revoke", **INVALID)
 
@@ -88,7 +88,7 @@ def test_token_that_google_does_not_know_settles_only_itself(
 def test_tokens_that_google_knows_no_more_are_tried_each(
     google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """None of them says anything about another."""
+    """An unknown token says nothing about the others."""
     unlink_from_many(google, alice, 6)
     google.revoke(alice)
 
@@ -97,7 +97,7 @@ def test_tokens_that_google_knows_no_more_are_tried_each(
 
 
 def test_new_link_in_the_middle_calls_off_the_rest(google: FakeGoogle, alice: FakeUser) -> None:
-    """One token is known no more; before the next is tried, somebody links the account again."""
+    """A link made between two attempts cancels the remaining ones."""
     unlink_from_many(google, alice, 4)
     google.fail_next(endpoint="revoke", **INVALID)
     table = PendingRevocation._meta.db_table
@@ -112,7 +112,7 @@ def test_new_link_in_the_middle_calls_off_the_rest(google: FakeGoogle, alice: Fa
 
 
 def test_link_that_lives_cancels_them_all(google: FakeGoogle, alice: FakeUser) -> None:
-    """With one look."""
+    """An active link is looked up once."""
     unlink_from_many(google, alice, 4)
     linked(new_user(), google, alice)
 
@@ -123,7 +123,7 @@ def test_link_that_lives_cancels_them_all(google: FakeGoogle, alice: FakeUser) -
 
 @pytest.mark.slow
 def test_one_of_several_workers_takes_a_grant(google: FakeGoogle, alice: FakeUser) -> None:
-    """Commands on several machines, each with another of its rows in hand."""
+    """Of several workers with different rows of a grant, one claims all of them."""
     unlink_from_many(google, alice, 8)
     google.fail_next(endpoint="revoke", delay=0.3, status=200)
     keys = list(PendingRevocation.objects.values_list("pk", flat=True))
@@ -135,7 +135,7 @@ def test_one_of_several_workers_takes_a_grant(google: FakeGoogle, alice: FakeUse
 
 
 def test_outage_postpones_a_grant_with_one_request(google: FakeGoogle, alice: FakeUser) -> None:
-    """And all of it to the same time."""
+    """All rows of the grant get the same time."""
     unlink_from_many(google, alice, 5)
     google.fail_next(9, endpoint="revoke")
 
@@ -147,7 +147,7 @@ def test_outage_postpones_a_grant_with_one_request(google: FakeGoogle, alice: Fa
 
 @pytest.mark.slow
 def test_refusals_of_a_grant_are_bounded(google: FakeGoogle, alice: FakeUser) -> None:
-    """Those that were not tried are tried first the next time."""
+    """Tokens that were not tried come first the next time."""
     unlink_from_many(google, alice, 5)
     google.fail_next(3, endpoint="revoke", **REFUSED)
 
@@ -163,7 +163,7 @@ def test_refusals_of_a_grant_are_bounded(google: FakeGoogle, alice: FakeUser) ->
 def test_tokens_at_another_provider_are_each_revoked(
     google: FakeGoogle, alice: FakeUser, configure: Callable[..., None]
 ) -> None:
-    """There each is of a grant of its own."""
+    """There each token has its own grant."""
     configure(PROVIDER=None)
     unlink_from_many(google, alice, 5)
 
@@ -173,7 +173,7 @@ def test_tokens_at_another_provider_are_each_revoked(
 
 @pytest.mark.slow
 def test_one_that_always_fails_keeps_nobody_waiting(google: FakeGoogle) -> None:
-    """It comes first, and the others are revoked by the same run."""
+    """It comes first, and the others are revoked in the same run."""
     user = new_user()
     for n in range(40):
         linked(user, google, google.add_user(f"user-{n}@gmail.com"))
@@ -188,7 +188,7 @@ def test_one_that_always_fails_keeps_nobody_waiting(google: FakeGoogle) -> None:
 
 
 def test_google_that_is_down_is_left_alone(google: FakeGoogle) -> None:
-    """A few consecutive failures say that it is not the grants."""
+    """The run stops after a few consecutive failures."""
     user = new_user()
     for n in range(10):
         make_google_account(user, sub=str(n))
@@ -204,7 +204,7 @@ def test_google_that_is_down_is_left_alone(google: FakeGoogle) -> None:
 
 @pytest.mark.slow
 def test_failures_that_are_not_in_a_row_stop_nothing(google: FakeGoogle) -> None:
-    """In between one has worked."""
+    """A success resets the count."""
     user = new_user()
     for n in range(9):
         linked(user, google, google.add_user(f"user-{n}@gmail.com"))
@@ -216,7 +216,7 @@ def test_failures_that_are_not_in_a_row_stop_nothing(google: FakeGoogle) -> None
 
 
 def test_revocation_that_has_gone_takes_no_request(google: FakeGoogle, alice: FakeUser) -> None:
-    """The list was older than the outbox."""
+    """A row deleted since the outbox was read causes no request."""
     unlink_from_many(google, alice, 1)
     pending: Any = PendingRevocation.objects.get()
     with just_before("UPDATE", act=PendingRevocation.objects.all().delete):

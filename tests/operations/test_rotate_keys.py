@@ -1,4 +1,4 @@
-"""Changing the encryption key, as an operator does it, while the site runs."""
+"""Rotating the encryption key while the site is running."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OLD, NEW = make_key(), make_key()
 
 @pytest.fixture
 def use(settings: Settings) -> Callable[..., None]:
-    """Configure these keys, the first of which seals."""
+    """Configure these keys; the first one seals."""
 
     def use(*keys: str) -> None:
         settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": list(keys)}
@@ -47,14 +47,14 @@ def use(settings: Settings) -> Callable[..., None]:
 
 
 def run(**options: Any) -> str:
-    """Run the command, and return what it says."""
+    """Run the command; return its output."""
     out = io.StringIO()
     call_command("google_link_rotate_keys", stdout=out, **options)
     return out.getvalue()
 
 
 def failed(match: str, **options: Any) -> str:
-    """Run the command, which must fail so, and return what it says before."""
+    """Run the command, and check that it fails with this error; return its output."""
     out = io.StringIO()
     with pytest.raises(CommandError, match=match):
         call_command("google_link_rotate_keys", stdout=out, **options)
@@ -62,14 +62,14 @@ def failed(match: str, **options: Any) -> str:
 
 
 def tokens() -> set[tuple[str, str]]:
-    """Return all tokens of all tables, bare."""
+    """Return all bare tokens of all tables."""
     rows = [*GoogleAccount.objects.all(), *PendingRevocation.objects.all()]
     found = [(row.unseal_token("refresh_token"), row.unseal_token("access_token")) for row in rows]
     return {(one.reveal() if one else "", two.reveal() if two else "") for one, two in found}
 
 
 def make_many(count: int) -> None:
-    """Make linked accounts of one user, some without an access token."""
+    """Create linked accounts of one user, some without an access token."""
     user = new_user()
     for n in range(count):
         make_google_account(
@@ -78,7 +78,7 @@ def make_many(count: int) -> None:
 
 
 def test_generated_key_is_a_key(use: Callable[..., None]) -> None:
-    """Printed alone, so that a shell can take it; never the same twice."""
+    """Only the key is printed, for use in a shell; each one is different."""
     out = io.StringIO()
     call_command("google_link_generate_key", stdout=out)
 
@@ -89,7 +89,7 @@ def test_generated_key_is_a_key(use: Callable[..., None]) -> None:
 
 
 def test_whole_rotation(use: Callable[..., None], google: FakeGoogle) -> None:
-    """OLD → OLD, NEW everywhere → NEW, OLD → rotate → NEW; nothing is lost on the way."""
+    """OLD → OLD, NEW everywhere → NEW, OLD → rotate → NEW, without losing a token."""
     use(OLD)
     make_many(7)
     GoogleAccount.objects.filter(sealed_access_token="").delete()
@@ -109,7 +109,7 @@ def test_whole_rotation(use: Callable[..., None], google: FakeGoogle) -> None:
 
 
 def test_rotation_in_chunks(use: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of them, however many fit into a statement."""
+    """All rows are rotated, whatever the size of a chunk."""
     use_small_chunks(monkeypatch, rotate_keys, 3)
     make_many(10)
     before = tokens()
@@ -121,7 +121,7 @@ def test_rotation_in_chunks(use: Callable[..., None], monkeypatch: pytest.Monkey
 
 
 def test_dry_run_changes_nothing(use: Callable[..., None]) -> None:
-    """It counts."""
+    """It only counts."""
     make_many(2)
     use(NEW, OLD)
     before = table()
@@ -133,14 +133,14 @@ def test_dry_run_changes_nothing(use: Callable[..., None]) -> None:
 def test_key_that_is_gone_leaves_the_rows(
     use: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Put it back, and run again."""
+    """They are rotated once the key is configured again."""
     make_many(2)
     use(NEW)
     before = table()
 
     assert "2 left unchanged: their key is not configured" in failed("until 0 are left")
     assert table() == before
-    assert "Put that key back" in caplog.text
+    assert "Add that key to" in caplog.text
 
     use(NEW, OLD)
     assert run() == "       2 re-encrypted\n       0 left\n"
@@ -149,7 +149,7 @@ def test_key_that_is_gone_leaves_the_rows(
 def test_damaged_tokens_are_told_apart(
     use: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The others of the chunk are rotated all the same."""
+    """The other rows of the chunk are rotated."""
     make_many(3)
     damaged = GoogleAccount.objects.order_by("pk")[1]
     GoogleAccount.objects.filter(pk=damaged.pk).update(sealed_refresh_token="gl1.x.y")
@@ -163,7 +163,7 @@ def test_damaged_tokens_are_told_apart(
 
 
 def test_no_key_at_all(use: Callable[..., None]) -> None:
-    """As everywhere."""
+    """The error is that of every other command."""
     use()
     with pytest.raises(ImproperlyConfigured, match="ENCRYPTION_KEYS"):
         run()
@@ -172,7 +172,7 @@ def test_no_key_at_all(use: Callable[..., None]) -> None:
 def test_row_that_changes_in_the_same_moment_wins(
     use: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Read, then renewed by a new consent, then written: the new grant stays."""
+    """A consent between reading and writing takes precedence."""
     user = new_user()
     save(user, "42")
     save(user, "43")
@@ -195,7 +195,7 @@ def test_row_that_changes_in_the_same_moment_wins(
 def test_rotation_under_refreshes_and_links_loses_nothing(
     use: Callable[..., None], google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two rotations at once, while all tokens are refreshed and half of the grants renewed."""
+    """With two rotations, refreshes of all tokens, and new consents at the same time."""
     use_small_chunks(monkeypatch, rotate_keys, 5)
     user = new_user()
     accounts = [
@@ -229,7 +229,7 @@ def test_rotation_under_refreshes_and_links_loses_nothing(
 def test_command_that_is_interrupted(
     use: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C is safe: the rest is for the next run."""
+    """After Ctrl-C, the next run completes the rotation."""
     use_small_chunks(monkeypatch, rotate_keys, 1)
     make_many(3)
     use(NEW, OLD)
@@ -249,7 +249,7 @@ def test_command_that_is_interrupted(
 
 
 def test_access_tokens_that_have_expired_are_dropped(use: Callable[..., None]) -> None:
-    """Nobody needs them; most of what is stored is of this kind."""
+    """Expired access tokens are deleted rather than resealed."""
     user = new_user()
     expired = make_google_account(user, access_token_expires_at=in_seconds(-1))
     lives = make_google_account(user, access_token_expires_at=in_seconds(60))
@@ -264,7 +264,7 @@ def test_access_tokens_that_have_expired_are_dropped(use: Callable[..., None]) -
 
 
 def test_reseal_of_one_row(use: Callable[..., None]) -> None:
-    """With the newest key or again with the same one; a row that was changed meanwhile is left."""
+    """A row that was changed meanwhile is skipped."""
     make_many(1)
     stale, before = GoogleAccount.objects.get(), tokens()
     use(NEW, OLD)
@@ -279,7 +279,7 @@ def test_reseal_of_one_row(use: Callable[..., None]) -> None:
 def test_rotation_during_a_refresh_stays(
     use: Callable[..., None], google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Read under the old key, resealed while Google is asked: the answer leaves that alone."""
+    """The response to a refresh does not undo a concurrent resealing."""
     account = linked(new_user(), google, alice, access_token_expires_at=in_seconds(-60))
     use(NEW, OLD)
 
@@ -295,7 +295,7 @@ def test_rotation_during_a_refresh_stays(
 if os.environ.get("TEST_DATABASE"):
 
     def test_rotation_waits_for_nobody(use: Callable[..., None]) -> None:
-        """A row that somebody else has locked is left for the next run, and the others go on."""
+        """A locked row is left for the next run."""
         make_many(5)
         use(NEW, OLD)
         locked, done = Event(), Event()

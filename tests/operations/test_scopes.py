@@ -1,4 +1,4 @@
-"""``google_link_scopes``: what views require, who has granted it, and retiring what is unused."""
+"""``google_link_scopes``: what views require, what is granted, and retiring unused scopes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSet
 
 from django_google_link.accounts.authorize_links import AuthorizeRequest
-from django_google_link.accounts.grants import save_refresh
+from django_google_link.accounts.refreshed_tokens import save_refresh
 from django_google_link.contrib.rest_framework import GoogleAware, GoogleRequired
 from django_google_link.decorators import google_aware, google_required
 from django_google_link.mixins import GoogleAwareMixin, GoogleRequiredMixin
@@ -51,7 +51,7 @@ GMAIL = "https://mail.google.com/"
 
 
 def careless(view: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a view, and forget what it is."""
+    """A decorator without ``functools.wraps``."""
     return lambda request: (view, request)
 
 
@@ -184,20 +184,20 @@ urlpatterns = [
 
 
 class Few:
-    """A URLconf in which nothing is decided at each request."""
+    """A URLconf without views that decide per request."""
 
     urlpatterns = [path("google/", include("django_google_link.urls")), path("plain/", plain)]
 
 
 def run(**options: Any) -> str:
-    """Run the command, and return what it says."""
+    """Run the command; return its output."""
     out = io.StringIO()
     call_command("google_link_scopes", stdout=out, stderr=out, **options)
     return out.getvalue()
 
 
 def requirements() -> dict[str, list[tuple[tuple[str, ...], tuple[str, ...]]]]:
-    """Return what is found, by route."""
+    """Return the scopes found, by route."""
     found: dict[str, Any] = {}
     for view in list_view_scopes():
         found.setdefault(view.route, []).append((view.scopes, view.optional_scopes))
@@ -205,7 +205,7 @@ def requirements() -> dict[str, list[tuple[tuple[str, ...], tuple[str, ...]]]]:
 
 
 def test_finds_every_kind_of_view(google: FakeGoogle) -> None:
-    """Functions, classes, coroutines, permissions, whatever is wrapped around them."""
+    """Functions, classes, coroutines and permissions, with or without other decorators."""
     required = ((CALENDAR,), (CONTACTS,))
 
     assert requirements() == {
@@ -230,7 +230,7 @@ def test_finds_every_kind_of_view(google: FakeGoogle) -> None:
 
 
 def test_view_whose_client_is_resolved(google: FakeGoogle, settings: Settings) -> None:
-    """It may be any: what each of them asks for is used."""
+    """The scopes of every possible client count as used."""
     settings.GOOGLE_LINK = {
         **settings.GOOGLE_LINK,
         "CLIENT_RESOLVER": "tests.support.views.client_of",
@@ -244,7 +244,7 @@ def test_view_whose_client_is_resolved(google: FakeGoogle, settings: Settings) -
 
 
 def test_table(google: FakeGoogle, user: Any) -> None:
-    """Scopes, Google's class of each, the links that have granted it, and what uses it."""
+    """Scopes with Google's class, the number of links, and their uses."""
     for scopes in ([CALENDAR, DRIVE], [CALENDAR], [CALENDAR, "https://id.example.com/books"]):
         make_google_account(user, scopes=scopes)
     make_google_account(user, scopes=[DRIVE], status=Status.NEEDS_REAUTHORIZATION)
@@ -262,7 +262,7 @@ def test_table(google: FakeGoogle, user: Any) -> None:
 
 
 def test_table_for_programs(google: FakeGoogle, user: Any) -> None:
-    """The evidence that Google's verification asks for, as JSON."""
+    """The JSON contains the evidence needed for Google's verification."""
     make_google_account(user, scopes=[GMAIL], status=Status.NEEDS_REAUTHORIZATION)
 
     content = json.loads(run(json=True))
@@ -282,13 +282,13 @@ def test_table_for_programs(google: FakeGoogle, user: Any) -> None:
 
 
 def test_view_that_cannot_be_known_is_told(google: FakeGoogle) -> None:
-    """Before anything is retired, too."""
-    assert "What /dynamic/ needs is decided at each request" in run()
-    assert "What /dynamic/ needs is decided at each request" in run(retire="https://a.example/x")
+    """A warning is printed, also before a retirement."""
+    assert "The scopes of /dynamic/ are decided per request" in run()
+    assert "The scopes of /dynamic/ are decided per request" in run(retire="https://a.example/x")
 
 
 def test_empty_site(google: FakeGoogle, configure: Callable[..., None]) -> None:
-    """Nothing is used, and nothing granted."""
+    """No scopes are used or granted."""
     configure(SCOPES=[])
 
     class Nothing:
@@ -306,17 +306,17 @@ def test_empty_site(google: FakeGoogle, configure: Callable[..., None]) -> None:
         ({"retire": "https://www.googleapis.com/auth/userinfo.email"}, "cannot be retired"),
         ({"retire": f"{DRIVE} {TASKS}"}, "one scope"),
         ({"retire": " "}, "one scope"),
-        ({"dry_run": True}, "goes with --retire"),
+        ({"dry_run": True}, "requires --retire"),
     ],
 )
 def test_refusals(google: FakeGoogle, options: dict[str, Any], message: str) -> None:
-    """What is used stays, and so does who the user is."""
+    """Used scopes and identity scopes cannot be retired."""
     with pytest.raises(CommandError, match=message):
         run(urlconf=Few, **options)
 
 
 def test_broken_settings(google: FakeGoogle, settings: Settings) -> None:
-    """As a sentence, without a traceback."""
+    """The error is printed without a traceback."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": {}}
 
     with pytest.raises(CommandError, match="CLIENTS"):
@@ -324,7 +324,7 @@ def test_broken_settings(google: FakeGoogle, settings: Settings) -> None:
 
 
 def link_two(google: FakeGoogle, alice: FakeUser) -> tuple[GoogleAccount, GoogleAccount]:
-    """Let two users link one Google account, the second one without Drive."""
+    """Link one Google account to two users, to the second one without Drive."""
     first = linked(new_user(), google, alice, scopes=[ALL_CALENDARS, DRIVE])
     second = linked(new_user("ben"), google, alice, scopes=[CALENDAR])
     return first, second
@@ -332,7 +332,7 @@ def link_two(google: FakeGoogle, alice: FakeUser) -> tuple[GoogleAccount, Google
 
 @pytest.mark.usefixtures("shared_database")
 def test_dry_run_counts(google: FakeGoogle, alice: FakeUser) -> None:
-    """And changes nothing."""
+    """It changes nothing."""
     link_two(google, alice)
 
     said = run(urlconf=Few, retire=DRIVE, dry_run=True)
@@ -340,7 +340,7 @@ def test_dry_run_counts(google: FakeGoogle, alice: FakeUser) -> None:
 
     assert said == (
         f"       1 links have been granted {DRIVE}\n"
-        "       1 other links live on the same grants, and end with them\n"
+        "       1 other links share these grants, and end with them\n"
         "       2 users are asked for consent again\n"
     )
     assert GoogleAccount.objects.filter(status=Status.ACTIVE).count() == 2
@@ -349,7 +349,7 @@ def test_dry_run_counts(google: FakeGoogle, alice: FakeUser) -> None:
 
 @pytest.mark.usefixtures("shared_database")
 def test_retire(google: FakeGoogle, alice: FakeUser) -> None:
-    """The grant ends at Google, and with it all links; each remembers what is still used."""
+    """The grant is revoked with all its links, each of which remembers the scopes still used."""
     first, second = link_two(google, alice)
     ben = google.add_user("ben@gmail.com")
     third = linked(new_user("cleo"), google, ben, scopes=[CALENDAR])
@@ -379,7 +379,7 @@ def test_retire(google: FakeGoogle, alice: FakeUser) -> None:
 
 @pytest.mark.usefixtures("shared_database")
 def test_links_of_one_grant_are_retired_together(google: FakeGoogle, alice: FakeUser) -> None:
-    """Both have the scope: one of them is the other's."""
+    """If both have the scope, the second one is covered by the first."""
     for name in ("anna", "ben"):
         linked(new_user(name), google, alice, scopes=[DRIVE])
 
@@ -396,7 +396,7 @@ def test_links_of_one_grant_are_retired_together(google: FakeGoogle, alice: Fake
 def test_other_providers_revoke_one_by_one(
     google: FakeGoogle, alice: FakeUser, configure: Callable[..., None]
 ) -> None:
-    """There each token is its own: the other link lives on."""
+    """There each token has its own grant: the other link stays active."""
     configure(PROVIDER=None, ISSUER="https://id.example.com")
     _, second = link_two(google, alice)
 
@@ -411,7 +411,7 @@ def test_other_providers_revoke_one_by_one(
 def test_next_consent_asks_for_what_is_used(
     browser: Client, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Without what was granted before; afterwards all is as ever."""
+    """It is requested without incremental authorization; afterwards all is as usual."""
     link(browser, google, alice)
     google.grant(alice, [*OPENID, CALENDAR, DRIVE])
     GoogleAccount.objects.update(granted_scopes=sorted([*OPENID, CALENDAR, DRIVE]))
@@ -442,7 +442,7 @@ def test_next_consent_asks_for_what_is_used(
 @pytest.mark.slow
 @pytest.mark.usefixtures("shared_database")
 def test_google_is_down(browser: Client, google: FakeGoogle, alice: FakeUser) -> None:
-    """The revocation waits, and so does the next consent, which would end with it."""
+    """The revocation stays pending, and a consent has to wait for it."""
     link(browser, google, alice)
     GoogleAccount.objects.update(granted_scopes=sorted([*OPENID, DRIVE]))
     google.fail_next(2, status=503, endpoint="revoke")
@@ -466,7 +466,7 @@ def test_google_is_down(browser: Client, google: FakeGoogle, alice: FakeUser) ->
 def test_stopped_and_run_again(
     google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C after the first: the second is left for the next time."""
+    """After Ctrl-C, the next run retires the rest."""
     ben = google.add_user("ben@gmail.com")
     for who in (alice, ben):
         linked(new_user(who.email), google, who, scopes=[DRIVE])
@@ -483,7 +483,7 @@ def test_stopped_and_run_again(
 
 @pytest.mark.usefixtures("shared_database")
 def test_scope_that_was_given_up_meanwhile(google: FakeGoogle, alice: FakeUser) -> None:
-    """Its user has linked again with less, while the command ran."""
+    """A user who linked again without the scope meanwhile is skipped."""
     account = linked(new_user(), google, alice, scopes=[DRIVE])
     GoogleAccount.objects.update(granted_scopes=[*OPENID])
 
@@ -493,7 +493,7 @@ def test_scope_that_was_given_up_meanwhile(google: FakeGoogle, alice: FakeUser) 
 
 @pytest.mark.usefixtures("shared_database")
 def test_lost_links_are_retired_too(google: FakeGoogle, alice: FakeUser) -> None:
-    """Nobody is told again that they are lost, and nothing asks for the scope any more."""
+    """No second signal is sent, and the scope is not requested again."""
     account = linked(new_user(), google, alice, scopes=[DRIVE], status="needs_reauthorization")
 
     with heard() as news:
@@ -507,19 +507,19 @@ def test_lost_links_are_retired_too(google: FakeGoogle, alice: FakeUser) -> None
 
 @pytest.mark.usefixtures("shared_database")
 def test_terminal_waits_for_the_revocation(google: FakeGoogle, alice: FakeUser) -> None:
-    """As the page does."""
+    """Linking from a terminal has to wait as well."""
     linked(new_user("anna"), google, alice, scopes=[DRIVE])
     google.fail_next(2, status=503, endpoint="revoke")
     with pytest.raises(CommandError, match="google_link_revoke_pending"):
         run(urlconf=Few, retire=DRIVE)
 
-    with pytest.raises(CommandError, match="has to be revoked at Google first"):
+    with pytest.raises(CommandError, match="must be revoked at Google first"):
         call_command("google_link_authorize", "anna", no_browser=True, port=0)
 
 
 @pytest.mark.usefixtures("shared_database")
 def test_refresh_under_way_does_not_bring_tokens_back(google: FakeGoogle, alice: FakeUser) -> None:
-    """It has asked Google before, and stores its answer after."""
+    """A response that arrives after the retirement is discarded."""
     account = linked(new_user(), google, alice, scopes=[DRIVE])
     guard = GoogleAccount.objects.filter(pk=account.pk, grant_version=account.grant_version)
     run(urlconf=Few, retire=DRIVE)

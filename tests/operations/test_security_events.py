@@ -1,4 +1,4 @@
-"""``google_link_security_events check``: asking Google where it is not simply believed."""
+"""``google_link_security_events check``: checking grants after uncertain events."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ pytestmark = [
 
 @pytest.fixture
 def account(shared_database: None, google: FakeGoogle, alice: FakeUser) -> GoogleAccount:
-    """A link that was made just now."""
+    """A link that was just made."""
     return linked(new_user(), google, alice)
 
 
 @pytest.fixture
 def tell(google: FakeGoogle, alice: FakeUser) -> Callable[[str], None]:
-    """Let Google tell something of Alice's account."""
+    """Send a security event about Alice's account."""
 
     def tell(event: str) -> None:
         assert google.send_security_event(Client(), event, user=alice).status_code == 202
@@ -46,14 +46,14 @@ def tell(google: FakeGoogle, alice: FakeUser) -> Callable[[str], None]:
 
 
 def run(**options: Any) -> str:
-    """Run the command, and return what it says."""
+    """Run the command; return its output."""
     out = io.StringIO()
     call_command("google_link_security_events", "check", stdout=out, **options)
     return out.getvalue()
 
 
 def failed(match: str, **options: Any) -> str:
-    """Run the command, which must fail so, and return what it says before."""
+    """Run the command, and check that it fails with this error; return its output."""
     out = io.StringIO()
     with pytest.raises(CommandError, match=match):
         call_command("google_link_security_events", "check", stdout=out, **options)
@@ -69,7 +69,7 @@ def status_of(account: GoogleAccount) -> tuple[str, str]:
 def test_grant_that_lives(
     account: GoogleAccount, google: FakeGoogle, tell: Callable[[str], None]
 ) -> None:
-    """The event was about an older one: the link stays."""
+    """The event concerned an older grant: the link stays active."""
     tell("tokens-revoked")
 
     assert run() == "       1 still valid\n       0 left\n"
@@ -80,7 +80,7 @@ def test_grant_that_lives(
 def test_grant_that_is_dead(
     account: GoogleAccount, google: FakeGoogle, alice: FakeUser, tell: Callable[[str], None]
 ) -> None:
-    """It was about this one."""
+    """The event concerned this grant."""
     google.revoke(alice)
     tell("tokens-revoked")
 
@@ -96,7 +96,7 @@ def test_account_that_is_enabled_again(
     tell: Callable[[str], None],
     lives: bool,
 ) -> None:
-    """Its links work again, if their grants have lived through it."""
+    """Its links are active again if their grants are still valid."""
     with travel(hours=1):
         tell("account-disabled")
         assert status_of(account) == (Status.NEEDS_REAUTHORIZATION, "account_disabled")
@@ -114,7 +114,7 @@ def test_account_that_is_enabled_again(
 def test_google_is_asked_once_in_a_minute(
     account: GoogleAccount, google: FakeGoogle, tell: Callable[[str], None]
 ) -> None:
-    """However often an account is spoken of, and the command is run."""
+    """However many events arrive, and however often the command runs."""
     for _ in range(3):
         tell("tokens-revoked")
         run()
@@ -129,7 +129,7 @@ def test_google_is_asked_once_in_a_minute(
 def test_what_fails_is_tried_again(
     account: GoogleAccount, google: FakeGoogle, tell: Callable[[str], None]
 ) -> None:
-    """In a minute at the earliest; the link stays meanwhile."""
+    """After a minute at the earliest; the link stays active meanwhile."""
     tell("tokens-revoked")
     google.fail_next(status=503)
 
@@ -144,7 +144,7 @@ def test_what_fails_is_tried_again(
 def test_key_that_is_not_configured(
     account: GoogleAccount, tell: Callable[[str], None], settings: Settings
 ) -> None:
-    """It is put back, and nothing was lost."""
+    """The check is made once the key is configured again."""
     tell("tokens-revoked")
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [make_key()]}
 
@@ -153,7 +153,7 @@ def test_key_that_is_not_configured(
 
 
 def test_link_that_is_gone(account: GoogleAccount, tell: Callable[[str], None]) -> None:
-    """There is nobody to ask about."""
+    """The check of a deleted link is skipped."""
     tell("tokens-revoked")
     delete_rows()
 
@@ -163,7 +163,7 @@ def test_link_that_is_gone(account: GoogleAccount, tell: Callable[[str], None]) 
 def test_event_that_comes_while_google_is_asked(
     account: GoogleAccount, google: FakeGoogle, tell: Callable[[str], None]
 ) -> None:
-    """The answer may be of the moment before: Google is asked again, in a minute."""
+    """The response may predate the event, so the grant is checked again in a minute."""
     tell("tokens-revoked")
 
     with during_refresh(google, lambda: tell("tokens-revoked")):
@@ -174,7 +174,7 @@ def test_event_that_comes_while_google_is_asked(
 def test_several_commands_at_once(
     google: FakeGoogle, monkeypatch: pytest.MonkeyPatch, shared_database: None
 ) -> None:
-    """Google is asked once about each link."""
+    """Each link is checked once."""
     use_small_chunks(monkeypatch, security_events, 2)
     owner = new_user()
     for n in range(6):
@@ -194,7 +194,7 @@ def test_check_that_another_command_has_made(
     tell: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Between its being read and its being made."""
+    """Between reading and claiming it."""
     tell("tokens-revoked")
 
     def claim_first() -> None:
@@ -207,7 +207,7 @@ def test_check_that_another_command_has_made(
 
 
 def test_old_ones_are_forgotten(account: GoogleAccount, tell: Callable[[str], None]) -> None:
-    """Events after half a year, and the checks that were made after an hour."""
+    """Events are deleted after half a year, and completed checks after an hour."""
     tell("tokens-revoked")
     run()
     with travel(minutes=30):
@@ -223,11 +223,11 @@ def test_old_ones_are_forgotten(account: GoogleAccount, tell: Callable[[str], No
 
 
 def test_number_of_workers(shared_database: None) -> None:
-    """There is one at least."""
+    """At least one is required."""
     failed("--workers must be at least 1", workers=0)
 
 
 @pytest.mark.slow
 def test_nothing_is_due(shared_database: None) -> None:
-    """Most of the time."""
+    """The usual case."""
     assert run() == "       0 left\n"

@@ -1,4 +1,4 @@
-"""``google_link_status``: counted, for people, for programs and for monitoring."""
+"""``google_link_status``, for operators, programs and monitoring."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from django_google_link.accounts.access_tokens import fresh_access_token
-from django_google_link.accounts.grants import mark_lost
+from django_google_link.accounts.lost_grants import mark_lost
 from django_google_link.encryption.keyring import key_ids
 from django_google_link.exceptions import ClientMisconfiguredError
 from django_google_link.models import GoogleAccount, PendingRevocation
@@ -26,20 +26,20 @@ from tests.support.databases import new_user
 pytestmark = pytest.mark.django_db
 
 NOTHING_WAITS = (
-    "\nRefreshes that fail: 0\nPending revocations: 0\nGrants that end within a week: 0\n"
+    "\nFailing refreshes: 0\nPending revocations: 0\nGrants that expire within a week: 0\n"
     "No problems.\n"
 )
 
 
 def run(**options: Any) -> str:
-    """Run the command, and return what it says."""
+    """Run the command; return its output."""
     out = io.StringIO()
     call_command("google_link_status", stdout=out, **options)
     return out.getvalue()
 
 
 def problems() -> str:
-    """Return what ``--check`` complains of."""
+    """Return the problems that ``--check`` reports."""
     with pytest.raises(CommandError) as error:
         run(check=True)
     assert str(error.value) in run()
@@ -51,14 +51,14 @@ def ago(**time: float) -> Any:
 
 
 def test_status_of_an_empty_site() -> None:
-    """The first day."""
+    """Without links."""
     assert run(check=True) == "No accounts are linked.\n" + NOTHING_WAITS
 
 
 def test_status_counts_by_what_matters(
     user: Any, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    """By client, status, reason and key, in queries that do not grow."""
+    """By client, status, reason and key, with a constant number of queries."""
     for _ in range(3):
         make_google_account(user)
     mark_lost(make_google_account(user), "revoked")
@@ -80,7 +80,7 @@ def test_status_counts_by_what_matters(
 
 
 def test_status_for_programs(user: Any) -> None:
-    """The same as JSON, with nothing else on the line."""
+    """The output is JSON and nothing else."""
     make_google_account(user)
     GoogleAccount.objects.update(refresh_failing_since=ago(minutes=5))
 
@@ -96,7 +96,7 @@ def test_status_for_programs(user: Any) -> None:
 
 
 def test_status_for_programs_that_monitor(user: Any, settings: Settings) -> None:
-    """All is printed, and the exit code tells."""
+    """Everything is printed, and the exit code tells whether there are problems."""
     make_google_account(user, client="gone")
     out = io.StringIO()
 
@@ -107,7 +107,7 @@ def test_status_for_programs_that_monitor(user: Any, settings: Settings) -> None
 
 
 def test_status_knows_a_key_that_is_gone(user: Any, settings: Settings) -> None:
-    """Of an account and of what is left of another: both can wait for it."""
+    """Tokens of links and of pending revocations may need it."""
     [key] = key_ids()
     make_google_account(user)
     make_google_account(user).delete()
@@ -120,7 +120,7 @@ def test_status_knows_a_key_that_is_gone(user: Any, settings: Settings) -> None:
 
 
 def test_status_knows_a_client_that_is_gone(user: Any, settings: Settings) -> None:
-    """Its accounts cannot be refreshed, nor revoked."""
+    """Its accounts can be neither refreshed nor revoked."""
     make_google_account(user)
     make_google_account(user, client="gone")
 
@@ -131,26 +131,26 @@ def test_status_knows_a_client_that_is_gone(user: Any, settings: Settings) -> No
 
 
 def test_status_is_patient_with_google(user: Any) -> None:
-    """Half an hour is nobody's fault; two hours are worth a look at the log."""
+    """Half an hour of failures is not a problem; two hours are."""
     make_google_account(user)
     GoogleAccount.objects.update(refresh_failing_since=ago(minutes=30))
-    assert "Refreshes that fail: 1, the oldest since 20" in run(check=True)
+    assert "Failing refreshes: 1, the oldest since 20" in run(check=True)
 
     GoogleAccount.objects.update(refresh_failing_since=ago(hours=2))
-    assert problems().startswith("Refreshes that fail: 1, the oldest since 20")
+    assert problems().startswith("Failing refreshes: 1, the oldest since 20")
 
 
 def test_status_knows_when_nobody_revokes(user: Any) -> None:
-    """The command has to run, every few minutes."""
+    """The command has to run every few minutes."""
     make_google_account(user).delete()
     assert "Pending revocations: 1, the oldest since 20" in run(check=True)
 
     PendingRevocation.objects.update(created_at=ago(days=2))
-    assert "does google_link_revoke_pending run" in problems()
+    assert "check that google_link_revoke_pending runs" in problems()
 
 
 def test_status_does_not_mind_what_users_do(user: Any) -> None:
-    """That they revoke is their right, and no reason to wake anybody."""
+    """Users who revoke access are not a problem."""
     mark_lost(make_google_account(user), "revoked")
 
     assert "No problems." in run(check=True)
@@ -159,37 +159,37 @@ def test_status_does_not_mind_what_users_do(user: Any) -> None:
 def test_status_knows_that_google_refuses_the_client(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """No account changes, but nobody gets a token either."""
+    """The accounts do not change, but no tokens are issued."""
     account = linked(new_user(), google, alice, access_token_expires_at=ago(minutes=1))
     google.error_next("invalid_client", status=401, count=2)
     with pytest.raises(ClientMisconfiguredError):
         fresh_access_token(account)
-    assert "Refreshes that fail: 1" in run(check=True)
+    assert "Failing refreshes: 1" in run(check=True)
 
     GoogleAccount.objects.update(refresh_failing_since=ago(hours=2))
     with pytest.raises(ClientMisconfiguredError):
         fresh_access_token(account)
-    assert "Refreshes that fail: 1, the oldest since" in problems()
+    assert "Failing refreshes: 1, the oldest since" in problems()
 
     fresh_access_token(account)
-    assert "Refreshes that fail: 0" in run(check=True)
+    assert "Failing refreshes: 0" in run(check=True)
 
 
 def test_status_does_not_mind_the_policy_of_one_organization(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """It may last for years, and no operator can help."""
+    """A policy may last for years, and operators cannot change it."""
     account = linked(new_user(), google, alice, access_token_expires_at=ago(minutes=1))
     google.error_next("admin_policy_enforced")
     with pytest.raises(ClientMisconfiguredError):
         fresh_access_token(account)
 
-    assert "Refreshes that fail: 0" in run(check=True)
+    assert "Failing refreshes: 0" in run(check=True)
 
 
 def test_status_does_not_mind_a_lost_account_that_was_checked_in_vain(user: Any) -> None:
-    """Nobody refreshes it any more, and its user has to act anyway."""
+    """It is not refreshed any more, and its user has to act anyway."""
     mark_lost(make_google_account(user), "revoked")
     GoogleAccount.objects.update(refresh_failing_since=ago(hours=2))
 
-    assert "Refreshes that fail: 0" in run(check=True)
+    assert "Failing refreshes: 0" in run(check=True)

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 from tests.documentation.tutorial import follow
 from tests.package.front_ends import link_from_front_ends
+from tests.package.sites import REQUIREMENTS, link_from_sites
 
 PACKAGE = "django_google_link"
 ROOT = Path(__file__).parents[2]
@@ -60,10 +61,19 @@ def main() -> None:
         print(test_a_sample(python, wheel, home / "sample"))
         (home / "tutorial").mkdir()
         print(follow(python, home / "tutorial")[-1])
-        more = [f"{wheel}[api,drf,ninja,testing]", "djangorestframework-simplejwt"]
-        run(python, "-m", "pip", "install", "--quiet", *more, cwd=home)
-        (home / "front_ends").mkdir()
+        more = ["djangorestframework-simplejwt", *REQUIREMENTS]
+        run(
+            python,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            f"{wheel}[api,drf,ninja,testing]",
+            *more,
+            cwd=home,
+        )
         print("".join(link_from_front_ends(python, home / "front_ends")), end="")
+        print("".join(link_from_sites(python, home / "sites")), end="")
     print(f"{wheel.name}: complete, and works in a fresh project.")
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import re
 import sys
-import time
-from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -19,16 +17,6 @@ from django_google_link.testing.browser.consent import Answer, give_consent
 
 SITE, API, VIEW, TOKEN_URL = sys.argv[1:]
 PAGE = "https://app.example.com/linked/"
-
-
-def wait_for(url: str) -> None:
-    """Wait until a server listens."""
-    for _ in range(300):
-        with suppress(requests.ConnectionError):
-            requests.get(url, timeout=10)
-            return
-        time.sleep(0.1)
-    sys.exit(f"Nothing is at {url}.")
 
 
 def log_in() -> requests.Session:
@@ -54,7 +42,6 @@ def ask(session: requests.Session, path: str, data: Any = None) -> tuple[int, An
     return response.status_code, response.json()
 
 
-wait_for(SITE)
 app = log_in()
 status, refused = ask(app, VIEW)
 assert status == 403, (status, refused)
@@ -66,7 +53,6 @@ url = link["authorization_url"]
 asked = dict(parse_qsl(urlsplit(url).query))
 assert asked["redirect_uri"] == PAGE, asked
 assert asked["code_challenge_method"] == "S256", asked
-wait_for(f"http://{urlsplit(url).netloc}")
 
 [*_, chosen] = re.findall(r'value="(1\d{20})"', requests.get(url, timeout=10).text)
 anna = FakeUser(email="anna@example.org", sub=chosen)

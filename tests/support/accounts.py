@@ -1,4 +1,4 @@
-"""Linked accounts and their tokens, made by hand."""
+"""Linked accounts and their tokens, created directly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.times import in_seconds
 
 
 def token_response(**changes: Any) -> TokenResponse:
-    """Return a successful answer of the token endpoint."""
+    """Return a successful token response."""
     values: dict[str, Any] = {
         "access_token": Secret("ya29.new"),
         "access_token_expires_at": in_seconds(3599),
@@ -32,7 +32,7 @@ def token_response(**changes: Any) -> TokenResponse:
 
 
 def identity(sub: str = "42", **changes: Any) -> Identity:
-    """Return who the ID token speaks of."""
+    """Return the identity in an ID token."""
     values: dict[str, Any] = {
         "email": "alice@gmail.com",
         "email_verified": True,
@@ -65,7 +65,7 @@ def save(
 
 
 def linked(user: Any, google: FakeGoogle, alice: FakeUser, **changes: Any) -> GoogleAccount:
-    """Link Alice's account with tokens that FakeGoogle honours."""
+    """Link Alice's account with tokens that FakeGoogle accepts."""
     tokens = google.grant(alice, [*OPENID, CALENDAR])
     values: dict[str, Any] = {
         "sub": alice.sub,
@@ -87,6 +87,6 @@ def stale(user: Any, google: FakeGoogle, alice: FakeUser, **changes: Any) -> Goo
 
 
 def token_of(account: GoogleAccount, name: Any) -> str | None:
-    """Return a token as it stands in the database."""
+    """Return a token as stored in the database."""
     secret = GoogleAccount.objects.get(pk=account.pk).unseal_token(name)
     return secret.reveal() if secret else None

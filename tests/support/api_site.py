@@ -1,4 +1,4 @@
-"""A site with APIs of its own, with tokens for users, and the endpoints for front ends in them."""
+"""A site with APIs of its own, token authentication, and the front-end endpoints."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from tests.support.constants import CALENDAR
 
 
 def user_of(token: str) -> Any:
-    """Return the user whose token this is: it is their name."""
+    """Return the user of a token, which is the username."""
     return get_user_model().objects.filter(username=token.removeprefix("token-")).first()
 
 
 class TokenAuthentication(BaseAuthentication):
-    """Django REST framework's view of it."""
+    """Token authentication for Django REST framework."""
 
     def authenticate(self, request: Any) -> Any:
-        """Return the user, or nothing without a token."""
+        """Return the user; ``None`` without a token."""
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme != "Bearer":
             return None
@@ -45,12 +45,12 @@ class TokenAuthentication(BaseAuthentication):
         return user, token
 
     def authenticate_header(self, request: Any) -> str:
-        """Return what to ask for."""
+        """Return the ``WWW-Authenticate`` challenge."""
         return "Bearer"
 
 
 class TokenAuth(HttpBearer):
-    """django-ninja's view of it."""
+    """Token authentication for django-ninja."""
 
     def authenticate(self, request: HttpRequest, token: str) -> Any:
         """Return the user."""
@@ -58,7 +58,7 @@ class TokenAuth(HttpBearer):
 
 
 class KeyAuth(HttpBearer):
-    """A site whose ``auth`` returns something that is no user."""
+    """Authentication that returns something other than a user."""
 
     def authenticate(self, request: HttpRequest, token: str) -> Any:
         """Return the token."""
@@ -94,19 +94,19 @@ def decorated(request: HttpRequest) -> Any:
 @api.get("/home")
 @google_aware
 def home(request: HttpRequest) -> Any:
-    """Work for everybody."""
+    """Work for all users."""
     return {"status": request.google.status}  # type: ignore[attr-defined]
 
 
 @api.get("/task")
 def task(request: Any) -> Any:
-    """Find out inside that the user has to act."""
+    """Discover inside the view that the user must act."""
     return {"scopes": list(credentials_for(request.auth, scopes=[CALENDAR]).scopes)}
 
 
 @api.get("/shared/{id}")
 def shared(request: Any, id: str) -> Any:
-    """Find out inside that another user has to act."""
+    """Discover inside the view that another user must act."""
     return {"account": str(credentials_for(GoogleAccount.objects.get(pk=id)).account_id)}
 
 
@@ -115,7 +115,7 @@ plain = Router()
 
 @plain.get("/plain")
 def raising(request: HttpRequest) -> Any:
-    """Raise for nobody in particular."""
+    """Raise an error that names no user."""
     raise NotLinkedError
 
 
@@ -136,7 +136,7 @@ nobodys_api.add_router("/google", make_router(get_user=lambda request: None))
 @nobodys_api.get("/agenda")
 @google_required(scopes=[CALENDAR], get_user=lambda request: None)
 def nobodys_agenda(request: HttpRequest) -> Any:
-    """Need an account of nobody's."""
+    """Need an account of an anonymous user."""
 
 
 urlpatterns = [

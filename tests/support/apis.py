@@ -1,4 +1,4 @@
-"""Google's APIs, and accounts that may use them."""
+"""Google's APIs, and accounts with access to them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.constants import CALENDAR, DRIVE, EVENTS
 
 
 def serve_apis(google: FakeGoogle) -> None:
-    """Let Google have a Calendar with one event, and a Drive."""
+    """Serve a Calendar with one event, and a Drive."""
 
     @google.route("/calendar/v3/calendars/<id>/events", scopes=[CALENDAR])
     def events(request: Any, user: FakeUser, id: str) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def serve_apis(google: FakeGoogle) -> None:
 def link_account(
     google: FakeGoogle, owner: Any, who: FakeUser, *scopes: str, **values: Any
 ) -> GoogleAccount:
-    """Link an account with the scopes that its user has granted at Google, which has the APIs."""
+    """Link an account, with a grant for the same scopes at Google."""
     serve_apis(google)
     tokens = google.grant(who, [*IDENTITY_SCOPES, *scopes])
     return make_google_account(

@@ -1,7 +1,7 @@
-"""A site under uvicorn, in a process of its own, whose views call Google by httpx.
+"""A site under uvicorn, in a separate process, whose views call Google with httpx.
 
-The order is a JSON object in the first argument: ``databases`` and ``google_link`` are settings.
-The first line of the standard output is the port.
+The first argument is a JSON object with the settings ``databases`` and ``google_link``. The first
+line of standard output is the port.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ CLIENT = httpx.AsyncClient(timeout=30)
 
 
 async def alive(request: HttpRequest) -> HttpResponse:
-    """Answer at once."""
+    """Respond at once."""
     return HttpResponse("alive")
 
 
 async def call(request: Any) -> HttpResponse:
-    """Make all calls at once, and return the statuses of the answers."""
+    """Make all calls concurrently; return the statuses of the responses."""
     auths = [request.google.httpx_auth() for _ in range(CALLS)]
     answers = await asyncio.gather(*[CLIENT.get(EVENTS, auth=auth) for auth in auths])
     return JsonResponse({"statuses": [answer.status_code for answer in answers]})
 
 
 def main() -> None:
-    """Serve until the process is ended."""
+    """Serve until the process is terminated."""
     from tests import settings as base
 
     order = json.loads(sys.argv[1])

@@ -1,4 +1,4 @@
-"""Where boto3 looks for AWS."""
+"""Directing boto3 to a test server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 
 def lead_to(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lead boto3 to a server, with credentials that it does not look at."""
+    """Configure boto3 to use a server, with credentials that the server ignores."""
     for name in (
         "AWS_DEFAULT_REGION",
         "AWS_REGION",

@@ -1,4 +1,4 @@
-"""Googles that are away, each in its way, and how often they were asked."""
+"""Providers that are unavailable, each in its own way, with a count of the requests."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from django_google_link.testing import FakeGoogle
 from tests.support.https_servers import served_securely, write_certificate
 from tests.support.servers import served
 
-#: Seconds, for tests of a Google that hangs.
+#: Seconds; the time limit in tests of a provider that does not respond.
 SHORT_TIMEOUT = 0.3
 
 HTML = {"body": "<html><h1>Sorry</h1></html>", "content_type": "text/html"}
 
-#: What a FakeGoogle may answer, to all or to one user.
+#: Error responses of a FakeGoogle, for all users or for one.
 ANSWERS: dict[str, dict[str, Any]] = {
     "status 503": {"status": 503},
     "HTML, status 200": {"status": 200, **HTML},
@@ -27,7 +27,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "hangs": {"delay": 5 * SHORT_TIMEOUT},
 }
 
-#: Those that only a time limit ends.
+#: Kinds in which a request ends only with its time limit.
 HANGING = ("hangs", "a byte at a time")
 
 Counter = Callable[[], int]
@@ -35,11 +35,11 @@ Counter = Callable[[], int]
 
 @contextmanager
 def bad_google(kind: str, google: FakeGoogle, configure: Any, folder: Path) -> Iterator[Counter]:
-    """Let the token endpoint be so for everybody, and count the requests.
+    """Have the token endpoint fail in this way for all users, and count the requests.
 
     Args:
-        kind: a key of :data:`ANSWERS`, or of what no answer can show.
-        google: which all was granted by.
+        kind: a key of :data:`ANSWERS`, or a kind of connection failure.
+        google: the provider of all grants.
         configure: changes the client's settings.
         folder: for a certificate.
     """
@@ -56,7 +56,7 @@ def bad_google(kind: str, google: FakeGoogle, configure: Any, folder: Path) -> I
 
 @contextmanager
 def _dripping(folder: Path) -> Iterator[tuple[str, Counter]]:
-    """Send a whole answer, a byte at a time."""
+    """Send a whole response, one byte at a time."""
     asked: list[str] = []
 
     is_over = Event()
@@ -77,7 +77,7 @@ def _dripping(folder: Path) -> Iterator[tuple[str, Counter]]:
 
 @contextmanager
 def _untrusted(folder: Path) -> Iterator[tuple[str, Counter]]:
-    """Show a certificate that nobody knows."""
+    """Use a certificate that is not trusted."""
 
     def application(environ: Any, start_response: Any) -> Any:
         raise NotImplementedError
@@ -88,7 +88,7 @@ def _untrusted(folder: Path) -> Iterator[tuple[str, Counter]]:
 
 @contextmanager
 def _refusing(folder: Path) -> Iterator[tuple[str, Counter]]:
-    """Take no connection."""
+    """Refuse connections."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     yield f"http://127.0.0.1:{port}", lambda: 0

@@ -1,4 +1,4 @@
-"""Who calls: browsers, forms and programs, by the headers they send."""
+"""Browsers, forms and programs, by the headers that they send."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ PROGRAMS: dict[str, tuple[str, dict[str, str]]] = {
 
 
 def ask(client: Client, caller: tuple[str, dict[str, str]], url: str = "/agenda/?day=1") -> Any:
-    """Send a request as this caller does."""
+    """Send a request with this caller's headers."""
     method, headers = caller
     headers = dict(headers)
     content_type = headers.pop("content-type", "")

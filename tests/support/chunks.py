@@ -1,4 +1,4 @@
-"""Rows in smaller portions, so that a few of them are many."""
+"""Smaller chunks, so that a few rows fill several."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def use_small_chunks(
     *,
     after_reading: Callable[[], Any] = lambda: None,
 ) -> None:
-    """Let a module read so many rows at a time.
+    """Have a module read this many rows at a time.
 
     Args:
-        module: that imports ``in_chunks``.
+        module: a module that imports ``in_chunks``.
         size: the number of rows.
-        after_reading: what somebody else does before the module gets a chunk.
+        after_reading: called after each chunk was read, before the module gets it.
     """
 
     def read(rows: Any, **options: Any) -> Iterator[list[Any]]:

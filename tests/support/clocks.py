@@ -1,4 +1,4 @@
-"""A worker whose clock is wrong, while that of the database is right."""
+"""A worker with a wrong clock, next to a database with the right one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from django_google_link.conf import clock
 
 @contextmanager
 def clock_ahead(by: timedelta) -> Iterator[None]:
-    """Put the clock of this process ahead: the app's, and that of tests."""
+    """Put the clock of this process ahead, for the app and the tests."""
     right, seconds = timezone.now, by.total_seconds()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(timezone, "now", lambda: right() + by)

@@ -1,4 +1,4 @@
-"""Names that tests and the views under test share."""
+"""Names shared by the tests and the views under test."""
 
 CALENDAR = "https://www.googleapis.com/auth/calendar.readonly"
 DRIVE = "https://www.googleapis.com/auth/drive.file"

@@ -1,4 +1,4 @@
-"""Databases in which what is done is committed, so that other threads and processes see it."""
+"""Databases with real commits, visible to other threads and processes."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection, connections
+from pytest_django import Settings
 
 
 @contextmanager
 def file_database(path: Path, **options: Any) -> Iterator[None]:
-    """Work on an SQLite file: what is done there is committed, and threads may share it.
+    """Use an SQLite file: commits are real, and threads may share it.
 
-    Transactions begin as they do without any options: who reads first cannot write afterwards.
-    At its end a thread has to close its connections.
+    Transactions begin as without any options: a transaction that reads first cannot write later.
+    Threads have to close their connections when they end.
 
     Args:
-        path: of the file.
+        path: the path of the file.
         options: the ``OPTIONS`` of the database.
     """
     path.write_bytes(_tables())
@@ -36,7 +37,7 @@ def file_database(path: Path, **options: Any) -> Iterator[None]:
 
 @cache
 def _tables() -> bytes:
-    """Return a file with all tables and nothing in them: that takes longer than a test."""
+    """Return a file with empty tables, made once because that takes longer than a test."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "db.sqlite3"
         with _connected_to(path), connection.schema_editor() as editor:
@@ -66,7 +67,7 @@ def _connected_to(path: Path, **options: Any) -> Iterator[None]:
 
 
 def at_once(*calls: Callable[[], Any]) -> list[Any]:
-    """Make these calls in the same moment, each in its thread, and return their results."""
+    """Make these calls at the same moment, each in its own thread; return their results."""
     barrier = Barrier(len(calls))
 
     def run(call: Callable[[], Any]) -> Any:
@@ -82,9 +83,9 @@ def at_once(*calls: Callable[[], Any]) -> list[Any]:
 
 @asynccontextmanager
 async def thread_of_its_own() -> AsyncIterator[None]:
-    """Let ``sync_to_async`` use a thread of its own, as for a request, and close its connections.
+    """Have ``sync_to_async`` use a new thread, as for a request, and close its connections.
 
-    The one that all event loops share has the connections of an earlier test's database.
+    The thread shared by all event loops has connections to an earlier test's database.
     """
     async with ThreadSensitiveContext():
         try:
@@ -94,7 +95,7 @@ async def thread_of_its_own() -> AsyncIterator[None]:
 
 
 def new_user(name: str = "clara") -> Any:
-    """Make a user in whichever database is in use."""
+    """Create a user in the current database."""
     return get_user_model().objects.create_user(name, f"{name}@example.com", "pw")
 
 
@@ -107,7 +108,7 @@ _READ_ONLY = {
 
 @contextmanager
 def read_only() -> Iterator[None]:
-    """Let the database refuse to be written to on this thread's connection."""
+    """Make this thread's connection read-only."""
     on, off = _READ_ONLY[connection.vendor]
     with connection.cursor() as cursor:
         cursor.execute(on)
@@ -116,3 +117,20 @@ def read_only() -> Iterator[None]:
     finally:
         with connection.cursor() as cursor:
             cursor.execute(off)
+
+
+@contextmanager
+def second_connection(settings: Settings) -> Iterator[None]:
+    """Let ``REFRESH_USING`` name another connection to the same database."""
+    default = connections.settings["default"]
+    connections.settings["apart"] = default
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "REFRESH_USING": "apart"}
+    connections["apart"] = connections.create_connection("default")
+    # On SQLite it is refused, though it would do as long as the transaction has only read.
+    connections.settings["apart"] = {**default, "ENGINE": "another"}
+    try:
+        yield
+    finally:
+        connections["apart"].close()
+        del connections["apart"]
+        del connections.settings["apart"]

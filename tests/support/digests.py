@@ -1,4 +1,4 @@
-"""How Google's security events name a refresh token, and what is found by that."""
+"""Names of refresh tokens in Google's security events, and the rows found by them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django_google_link.models import GoogleAccount
 
 
 def double_hash(token: str) -> str:
-    """Return a token's double hash, as Google writes it."""
+    """Return a token's double hash, in Google's encoding."""
     return base64.b64encode(double_hash_bytes(token)).decode()
 
 
@@ -21,7 +21,7 @@ def double_hash_bytes(token: str) -> bytes:
 
 
 def found_by(token: str) -> list[Any]:
-    """Return the keys of the rows that are found by each of the two names of a token."""
+    """Return the primary keys of the rows found by each of a token's two names."""
     prefixes = list_digests("refresh_token.prefix", token[:16].encode())
     hashes = list_digests("refresh_token.double_hash", double_hash_bytes(token))
     by_prefix = GoogleAccount.objects.filter(refresh_token_prefix_digest__in=prefixes)
@@ -30,7 +30,7 @@ def found_by(token: str) -> list[Any]:
 
 
 def is_found_by_its_token(account: GoogleAccount) -> bool:
-    """Return whether both names of the stored token lead to this row, as it is stored."""
+    """Return whether both names of the stored token lead to this row, as stored."""
     row = GoogleAccount.objects.get(pk=account.pk)
     token = row.unseal_token("refresh_token")
     assert token is not None

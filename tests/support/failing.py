@@ -1,4 +1,4 @@
-"""Databases that refuse a statement, at the worst moment."""
+"""Databases in which a statement fails at the worst moment."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ FOR_EVER = 10**6
 
 
 class Failing:
-    """Raises an error in place of some statements, counted from when it is let loose.
+    """Raises an error in place of some statements, counted from its activation.
 
     Args:
-        error: what to raise.
+        error: the error to raise.
         first: the number of the first statement that fails, from 1.
-        count: how many of the statements from there on fail.
+        count: how many consecutive statements fail.
     """
 
     def __init__(self, error: BaseException, *, first: int, count: int) -> None:
@@ -28,7 +28,7 @@ class Failing:
 
     @property
     def has_failed(self) -> bool:
-        """Whether there were as many statements as that."""
+        """Whether the first failing statement was reached."""
         return self._seen >= self._first
 
     def __call__(self, execute: Any, *args: Any) -> Any:
@@ -40,7 +40,7 @@ class Failing:
 
 @contextmanager
 def failing(error: BaseException, *, first: int = 1, count: int = 1) -> Iterator[Failing]:
-    """Let statements of this thread fail."""
+    """Have statements of this thread fail."""
     wrapper = Failing(error, first=first, count=count)
     with connection.execute_wrapper(wrapper):
         yield wrapper
@@ -48,7 +48,7 @@ def failing(error: BaseException, *, first: int = 1, count: int = 1) -> Iterator
 
 @contextmanager
 def refusing(error: BaseException, *words: str, count: int = FOR_EVER) -> Iterator[None]:
-    """Let so many statements of this thread fail in which all of these words are."""
+    """Have the first statements of this thread that contain all of these words fail."""
     left = iter(range(count))
 
     def refuse(execute: Any, sql: str, *args: Any) -> Any:
@@ -61,7 +61,7 @@ def refusing(error: BaseException, *words: str, count: int = FOR_EVER) -> Iterat
 
 
 def lost_race() -> OperationalError:
-    """Return what Django makes of PostgreSQL's word that somebody else was faster."""
+    """Return the error that Django raises for a serialization failure of PostgreSQL."""
     error = OperationalError("deadlock detected")
     error.__cause__ = _Deadlock()
     return error

@@ -1,4 +1,4 @@
-"""The way through Google and back."""
+"""The authorization flow, through Google and back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.urls import local
 
 
 def arrive(browser: Client, back: str) -> Any:
-    """Bring back what Google has sent, and see where that leads on this site."""
+    """Bring back Google's response; return where that leads on this site."""
     response: Any = browser.get(local(back))
     if response.headers.get("Location") == "/google/failed/":
         return browser.get("/google/failed/")
@@ -25,14 +25,14 @@ def link(
     start: str = "/google/authorize/",
     **how: Any,
 ) -> Any:
-    """Go the whole way, and return the callback's response."""
+    """Complete the flow; return the callback's response."""
     to_google = browser.get(start)
     assert to_google.status_code == 302, to_google.content
     return browser.get(local(google.consent(to_google["Location"], user=alice, **how)))
 
 
 def visit(browser: Client, google: FakeGoogle, url: str, **how: Any) -> tuple[Any, int]:
-    """Go where the redirects lead, also through Google, and count how often it was there."""
+    """Follow the redirects, through Google as well; count the visits to Google."""
     response: Any = browser.get(url)
     hops = visits = 0
     while response.status_code == 302:

@@ -1,4 +1,4 @@
-"""A worker that is told to stop, and what its error then shows."""
+"""Interrupting a worker, and what its error then contains."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ STOPS = [SystemExit, KeyboardInterrupt, GeneratorExit, type("Timeout", (BaseExce
 
 
 class Interruption:
-    """Stops the thread of the test from another one, wherever it stands.
+    """Interrupts the thread of the test from another one, wherever it is.
 
     Args:
-        kind: what it is told by.
+        kind: the exception to raise in it.
     """
 
     def __init__(self, kind: type[BaseException]) -> None:
@@ -25,13 +25,13 @@ class Interruption:
         self._raised = threading.Event()
 
     def strike(self, *_: Any) -> None:
-        """Interrupt the test, and wait until that has been felt."""
+        """Interrupt the test, and wait until the exception was raised."""
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
         assert self._raised.wait(10)
 
     @contextmanager
     def expected(self) -> Iterator[pytest.ExceptionInfo[BaseException]]:
-        """Expect to be stopped."""
+        """Expect to be interrupted."""
         before = signal.signal(signal.SIGALRM, self._stop)
         try:
             with pytest.raises(self._kind) as caught:
@@ -45,9 +45,9 @@ class Interruption:
 
 
 def list_frames(error: BaseException) -> list[tuple[str, str]]:
-    """Return the name of each function in the tracebacks of an error, and its local variables.
+    """Return the function names and local variables of the frames in an error's tracebacks.
 
-    Also of what led to it, whether or not a report would show that.
+    Causes and contexts are included, whether or not an error report would show them.
     """
     seen: set[int] = set()
     pending: list[BaseException | None] = [error]
@@ -61,7 +61,7 @@ def list_frames(error: BaseException) -> list[tuple[str, str]]:
         traceback = one.__traceback__
         while traceback:
             frame = traceback.tb_frame
-            if not frame.f_code.co_name.startswith("test_"):  # They know what they look for.
+            if not frame.f_code.co_name.startswith("test_"):  # These hold the searched values.
                 frames.append((frame.f_code.co_name, repr(frame.f_locals)))
             traceback = traceback.tb_next
     return frames

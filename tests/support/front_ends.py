@@ -1,4 +1,4 @@
-"""A front end of the test site: it starts links, brings back what came, and reads the answers."""
+"""A front end of the test site: it starts links, brings back responses, and reads answers."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ API = "/google/api/"
 
 
 class FrontEnd:
-    """Calls the endpoints as a program does, with the client that it was given.
+    """Calls the endpoints as a program does.
 
     Args:
-        client: that is logged in, or not.
+        client: the test client, logged in or not.
         api: where the endpoints are mounted.
         headers: sent with every request.
     """
@@ -33,7 +33,7 @@ class FrontEnd:
         self.headers = {"accept": "application/json", **headers}
 
     def send(self, method: str, path: str, data: Any = None, **extra: Any) -> Any:
-        """Send a request, with JSON if there is any."""
+        """Send a request, with a JSON body if given."""
         body = "" if data is None else json.dumps(data)
         content_type = "" if data is None else "application/json"
         response = self.client.generic(
@@ -43,24 +43,24 @@ class FrontEnd:
         return response
 
     def start(self, **data: Any) -> Any:
-        """Start a link, and return the answer's content."""
+        """Start a link; return the content of the response."""
         response = self.send("POST", "links/", data)
         assert response.status_code == 200, response.content
         return response.json()
 
     def complete(self, ticket: str, back: str, **data: Any) -> Any:
-        """Bring back what has arrived at an address, and return the response."""
+        """Send the URL at which the authorization response arrived; return the response."""
         came = {**query_of(back), "redirect_uri": back.partition("?")[0], **data}
         return self.send("POST", "links/complete/", {"ticket": ticket, **came})
 
 
 def check_contract(method: str, path: str, response: Any) -> None:
-    """Check that an answer is one that the OpenAPI document knows."""
+    """Check that a response conforms to the OpenAPI document."""
     document = _read_document()
     place = re.sub(r"^accounts/[^/]+/$", "accounts/{id}/", path)
     known = document["paths"].get(f"/{place}", {}).get(method.lower())
     if known is None:
-        return  # Another method than the document has: that it is refused is looked at elsewhere.
+        return  # Methods that the document lacks are tested elsewhere.
     answer = known["responses"][str(response.status_code)]
     if "content" not in answer:
         assert response.content == b""
@@ -77,7 +77,7 @@ def _read_document() -> dict[str, Any]:
 
 
 def refusal(response: Any) -> tuple[int, str]:
-    """Return the status and the word of an answer that is an error, of the one shape."""
+    """Return the status and the error code of an error response."""
     content = response.json()
     assert isinstance(content["detail"], str)
     assert content["detail"]

@@ -1,4 +1,4 @@
-"""A Cloud KMS of the tests' own, which Google's client speaks to by HTTP."""
+"""A Cloud KMS for tests, called by Google's client over HTTP."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ LOCATION = "projects/diary/locations/europe/keyRings/web/cryptoKeys/"
 
 
 class GoogleKMSServer:
-    """Encrypts and decrypts with keys that do not leave it.
+    """Encrypts and decrypts with keys that it keeps to itself.
 
     See https://cloud.google.com/kms/docs/reference/rest/v1/projects.locations.keyRings.cryptoKeys.
     """
 
     def __init__(self) -> None:
         self.keys = {f"{LOCATION}{name}": os.urandom(32) for name in ("one", "two")}
-        #: The methods that it was asked for.
+        #: The methods that were called.
         self.asked: list[str] = []
-        #: What it answers to all that comes, when it has that.
+        #: The response to every request, if set.
         self.answer: Callable[[], Response] | None = None
         self._stack = ExitStack()
 
@@ -65,7 +65,7 @@ class GoogleKMSServer:
 
 
 def refuse(status: int, word: str, message: str = "hush-hush") -> Response:
-    """Return an error as Google's APIs have them."""
+    """Return an error in the format of Google's APIs."""
     content = {"error": {"code": status, "message": message, "status": word}}
     return _answer_json(content, status=status)
 

@@ -1,4 +1,4 @@
-"""Every Google that is possible, as far as Google's own pages leave it open."""
+"""Every behaviour of Google that its documentation leaves open."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import product
 
 from django_google_link.testing import FakeGoogle, travel
 
-#: What a second authorization and a refresh may bring.
+#: The behaviours of a second authorization and of a refresh.
 SWITCHES = (
     "always_sends_refresh_token",
     "prompt_consent_sends_refresh_token",
@@ -19,7 +19,7 @@ SWITCHES = (
 
 EVERY_GOOGLE = list(product([True, False], repeat=len(SWITCHES)))
 
-#: Each pair of switches in each of its four positions.
+#: Every pair of switches in all four combinations.
 SOME_GOOGLES = [
     (False, True, False, False, True),
     (False, False, False, True, True),
@@ -34,13 +34,13 @@ SOME_GOOGLES = [
 
 
 def behave(google: FakeGoogle, switches: tuple[bool, ...]) -> None:
-    """Let a fake behave so."""
+    """Have a fake behave in this way."""
     for name, value in zip(SWITCHES, switches, strict=True):
         setattr(google, name, value)
 
 
 def keeps_later_scopes(switches: tuple[bool, ...]) -> bool:
-    """Return whether there is any way to get a token that is known to carry a later scope."""
+    """Return whether a token that is known to cover a later scope can be obtained at all."""
     always, prompt, new_scopes, grows, tells = switches
     return always or prompt or new_scopes or (grows and tells)
 
@@ -51,7 +51,7 @@ def describe_google(switches: tuple[bool, ...]) -> str:
 
 
 def live_through(hours: int) -> Iterator[int]:
-    """Let hour after hour pass, each long enough for an access token to end in it."""
+    """Let hours pass, in each of which an access token expires."""
     with ExitStack() as passed:
         for hour in range(1, hours + 1):
             passed.enter_context(travel(hours=1, minutes=1))

@@ -1,4 +1,4 @@
-"""The link history, in a form to compare."""
+"""The link history, in a form that is easy to compare."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def told(**filters: Any) -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def events(**filters: Any) -> list[str]:
-    """Return what has happened, the oldest first."""
+    """Return the events, the oldest first."""
     return [event for event, _, _ in told(**filters)]

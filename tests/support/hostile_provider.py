@@ -1,4 +1,4 @@
-"""An authorization server that attacks the other ones of a site (RFC 9700 section 4.4)."""
+"""An authorization server that attacks a site's other ones (RFC 9700 section 4.4)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tests.support.servers import served
 
 
 class HostileProvider:
-    """Sends whoever comes to another server, and keeps whatever it is sent.
+    """Redirects users to another server, and records everything that it receives.
 
     Attributes:
-        forward: makes of the query of an authorization request the address to send the user to.
+        forward: returns the URL to redirect to for the query of an authorization request.
         received: the forms of all requests but the authorization requests, and their ``bearer``.
     """
 
@@ -28,7 +28,7 @@ class HostileProvider:
 
     @Request.application
     def application(self, request: Request) -> Response:
-        """Answer a request."""
+        """Respond to a request."""
         if request.path == "/authorize":
             return Response(status=302, headers={"Location": self.forward(request.args.to_dict())})
         bearer = request.headers.get("Authorization", "")
@@ -37,7 +37,7 @@ class HostileProvider:
         return Response(json.dumps(body), content_type="application/json")
 
     def client_settings(self, **keys: Any) -> dict[str, Any]:
-        """Return the settings of a client that is registered here."""
+        """Return the settings of a client registered at this provider."""
         return {
             "CLIENT_ID": "daybook",
             "CLIENT_SECRET": "hush-hush",
@@ -52,7 +52,7 @@ class HostileProvider:
 
 @contextmanager
 def hostile_provider() -> Iterator[HostileProvider]:
-    """Serve one on this machine."""
+    """Run such a provider on this machine."""
     provider = HostileProvider()
     with served(provider.application) as url:
         provider.url = url
@@ -60,5 +60,5 @@ def hostile_provider() -> Iterator[HostileProvider]:
 
 
 def forward_to(authorization_url: str, **params: str) -> Callable[[dict[str, str]], str]:
-    """Send users to this endpoint with the ``state`` that they bring, and all else as given."""
+    """Redirect users to this endpoint with their ``state`` and these parameters."""
     return lambda query: f"{authorization_url}?{urlencode({**params, 'state': query['state']})}"

@@ -1,4 +1,4 @@
-"""A server of HTTP/1.1 that keeps connections, and ends or spoils them in every way."""
+"""An HTTP/1.1 server with persistent connections that breaks them in every way."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """A request, as it came."""
+    """A request as it was received."""
 
     method: str
     path: str
@@ -31,12 +31,12 @@ class Seen:
 
     @property
     def id(self) -> str:
-        """What the caller calls it: the last part of the path."""
+        """The caller's name for it: the last part of the path."""
         return self.path.rpartition("/")[2]
 
     @property
     def answer(self) -> bytes:
-        """A whole answer that names the request."""
+        """A complete response that names the request."""
         return make_answer({"id": self.id})
 
 
@@ -44,7 +44,7 @@ Behaviour = Callable[[Any, Seen], bool]
 
 
 def make_answer(document: Any, status: str = "200 OK", **headers: str) -> bytes:
-    """Return an answer, with headers that are written with underscores."""
+    """Return a response; underscores in header names become hyphens."""
     body = json.dumps(document).encode()
     lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *lines]
@@ -52,7 +52,7 @@ def make_answer(document: Any, status: str = "200 OK", **headers: str) -> bytes:
 
 
 def answering(data: bytes | Callable[[Seen], bytes], *, keeps: bool = True) -> Behaviour:
-    """Send this, and keep the connection or close it."""
+    """Send this, and keep or close the connection."""
 
     def behave(peer: Any, seen: Seen) -> bool:
         peer.sendall(data if isinstance(data, bytes) else data(seen))
@@ -73,11 +73,11 @@ def resetting(data: bytes = b"") -> Behaviour:
 
 
 def in_half(seen: Seen) -> bytes:
-    """Return an answer that ends in the middle of its body."""
+    """Return a response that ends in the middle of its body."""
     return seen.answer[:-4]
 
 
-#: What it sends of the first answer before it closes the connection.
+#: The parts of the first response that it sends before it closes the connection.
 ENDINGS: dict[str, Behaviour] = {
     "before the headers": answering(b"", keeps=False),
     "with a reset": resetting(),
@@ -91,22 +91,22 @@ ENDINGS: dict[str, Behaviour] = {
 
 @dataclass
 class HostileServer:
-    """Answers each request with its id, or as it was told for this one.
+    """Responds to each request with its id, or as configured for it.
 
     Args:
-        context: to speak TLS.
-        answer: in place of the id.
+        context: for TLS.
+        answer: sent in place of the id.
     """
 
     context: ssl.SSLContext | None = None
     answer: Callable[[Seen], bytes] = lambda seen: seen.answer
-    #: What is done for the next requests, one by one.
+    #: The behaviours for the next requests.
     next: deque[Behaviour] = field(default_factory=deque)
     requests: list[Seen] = field(default_factory=list)
     connections: int = 0
-    #: The certificate that each connection has shown, by its number.
+    #: The client certificate of each connection, by number.
     certificates: dict[int, Any] = field(default_factory=dict)
-    #: Set when a caller has gone.
+    #: Set when a caller has disconnected.
     left: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -118,23 +118,23 @@ class HostileServer:
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """The URL of the server."""
         return f"{'https' if self.context else 'http'}://{HOST}:{self.port}"
 
     @property
     def open_connections(self) -> int:
-        """How many callers are there."""
+        """The number of open connections."""
         with self._lock:
             return len(self._peers)
 
     @property
     def counts(self) -> Counter[str]:
-        """How often each request came."""
+        """How often each request was received."""
         with self._lock:
             return Counter(f"{seen.method} {seen.id}" for seen in self.requests)
 
     def close_connections(self, *, with_reset: bool = False) -> None:
-        """Close all, in the middle of whatever, and wait until nothing is left of them."""
+        """Close all connections, whatever they are doing, and wait until they are closed."""
         with self._lock:
             peers = list(self._peers)
         for peer in peers:
@@ -145,7 +145,7 @@ class HostileServer:
         until(lambda: not self.open_connections)
 
     def stop(self) -> None:
-        """Accept nothing any more."""
+        """Accept no more connections."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -171,7 +171,7 @@ class HostileServer:
                 while (seen := self._read(file, number)) and self._behave(peer, seen):
                     pass
         except (OSError, ValueError):
-            pass  # The caller has gone, or sends what this server does not read.
+            pass  # The caller has disconnected, or sends what this server does not read.
         finally:
             self.left.set()
             peer.close()
@@ -203,7 +203,7 @@ class HostileServer:
 
 
 def _read_chunks(file: Any) -> Iterator[bytes]:
-    """Yield the pieces of a body (RFC 9112 section 7.1)."""
+    """Yield the chunks of a body (RFC 9112 section 7.1)."""
     while size := int(file.readline(), 16):
         yield file.read(size)
         file.readline()
@@ -211,7 +211,7 @@ def _read_chunks(file: Any) -> Iterator[bytes]:
 
 
 def dripping(start: bytes, drop: bytes = b"x") -> Behaviour:
-    """Send this, and then a little now and then, for as long as somebody listens."""
+    """Send this, and then a few bytes now and then, for as long as the caller reads."""
 
     def behave(peer: Any, seen: Seen) -> bool:
         peer.sendall(start)
@@ -226,7 +226,7 @@ def dripping(start: bytes, drop: bytes = b"x") -> Behaviour:
 def hostile_server(
     context: ssl.SSLContext | None = None, **options: Any
 ) -> Iterator[HostileServer]:
-    """Serve for the time of a ``with`` statement; see :class:`HostileServer`."""
+    """Run the server within a ``with`` block; see :class:`HostileServer`."""
     server = HostileServer(context=context, **options)
     try:
         yield server

@@ -1,4 +1,4 @@
-"""Servers that speak https, with a certificate that the caller trusts for the time of a test."""
+"""HTTPS servers, with a certificate that the caller trusts during a test."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ HOST = "127.0.0.1"
 
 
 def write_certificate(folder: Path, host: str = HOST) -> tuple[Path, Path]:
-    """Write a certificate for this machine, signed by itself, and its key; return their paths.
+    """Write a self-signed certificate for this machine, and its key; return their paths.
 
     Args:
-        folder: to write them to.
+        folder: where to write them.
         host: one of this machine's addresses.
     """
     key = ec.generate_private_key(ec.SECP256R1())
@@ -61,7 +61,7 @@ def write_certificate(folder: Path, host: str = HOST) -> tuple[Path, Path]:
 def served_securely(
     application: Any, certificate: Path, key: Path, host: str = HOST
 ) -> Iterator[str]:
-    """Serve a WSGI application by https on this machine, and return its address."""
+    """Serve a WSGI application over https on this machine; return its URL."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     server = make_server(host, 0, application, threaded=True, ssl_context=context)

@@ -1,4 +1,4 @@
-"""httpx's two clients, called alike."""
+"""httpx's two clients, called in the same way."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from asgiref.sync import async_to_sync
 
 
 def ask_synchronously(method: str, url: str, *, verify: Any = True, **how: Any) -> httpx.Response:
-    """Make a request by ``Client``."""
+    """Make a request with ``Client``."""
     with httpx.Client(follow_redirects=True, verify=verify) as client:
         return client.request(method, url, **how)
 
 
 def ask_asynchronously(method: str, url: str, *, verify: Any = True, **how: Any) -> httpx.Response:
-    """Make a request by ``AsyncClient``, in an event loop of its own."""
+    """Make a request with ``AsyncClient``, in a new event loop."""
 
     async def ask() -> httpx.Response:
         async with httpx.AsyncClient(follow_redirects=True, verify=verify) as client:
@@ -25,7 +25,7 @@ def ask_asynchronously(method: str, url: str, *, verify: Any = True, **how: Any)
     return async_to_sync(ask)()
 
 
-#: To make a request by either.
+#: Makes a request with either.
 HTTPX_CLIENTS: dict[str, Callable[..., httpx.Response]] = {
     "sync": ask_synchronously,
     "async": ask_asynchronously,
@@ -33,7 +33,7 @@ HTTPX_CLIENTS: dict[str, Callable[..., httpx.Response]] = {
 
 
 def stream_once(ask: Callable[..., httpx.Response], pieces: Iterable[bytes]) -> Any:
-    """Return a body for this client that can be read once."""
+    """Return a request body that can be read only once."""
 
     async def generate() -> AsyncIterator[bytes]:
         for piece in pieces:

@@ -1,4 +1,4 @@
-"""A run ends: at once by Ctrl-C, and in a minute where a thread hangs."""
+"""Ending a test run: at once on Ctrl-C, and within a minute if a thread hangs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _PATIENCE = 60  # seconds
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let a worker of pytest-xdist end where it stands.
+    """Terminate workers of pytest-xdist on Ctrl-C.
 
-    By itself it would raise KeyboardInterrupt into whatever runs, which may be a test that takes it
-    for its own, or a thread that must be waited for; the run then waits ten seconds for the worker.
+    By default KeyboardInterrupt is raised in whatever runs: a test that expects one itself, or a
+    thread that must be waited for; and the run waits ten seconds for the worker.
     """
     if hasattr(config, "workerinput"):
         signal.signal(signal.SIGINT, _end)
@@ -29,5 +29,5 @@ def _end(*_: object) -> NoReturn:
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure() -> None:
-    """Fail with all stacks where a thread that hangs keeps the process from its end."""
+    """Fail with all stacks if a hanging thread keeps the process from exiting."""
     faulthandler.dump_traceback_later(_PATIENCE, exit=True, file=sys.__stderr__)

@@ -1,4 +1,4 @@
-"""Sessions with another isolation level than Django's."""
+"""Connections with another isolation level than Django's default."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from django.db import connection
 
 @contextmanager
 def isolated(level: str) -> Iterator[None]:
-    """Let the transactions of this thread's connection have this isolation level."""
+    """Set the isolation level for transactions of this thread's connection."""
     connection.ensure_connection()
-    if connection.vendor == "sqlite":  # It has no other.
+    if connection.vendor == "sqlite":  # SQLite has no other.
         yield
         return
     if connection.vendor == "postgresql":
         from django.db.backends.postgresql.psycopg_any import IsolationLevel
 
-        # As Django does with its option: the driver names it where a transaction begins.
+        # As Django's option does: the driver sets the level when a transaction begins.
         connection.connection.isolation_level = IsolationLevel[level.replace(" ", "_")]
     else:
         with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""Callers of one server by each way that shares the connections of the process."""
+"""Callers of a server, by each way that shares the process's connections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django_google_link.models import GoogleAccount
 from django_google_link.oauth.transport import request as request_endpoint
 from django_google_link.services import authorized_http, authorized_session
 
-#: What a caller gets in place of an answer.
+#: What a caller gets in place of a response.
 FAILURES = (OSError, RequestException, RefreshUnavailableError)
 
 Caller = Callable[[str, str], str]

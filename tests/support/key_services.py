@@ -1,4 +1,4 @@
-"""A key service of the tests' own, in this process: it counts what it is asked, and can fail."""
+"""A key service for tests, in this process: it counts its calls, and can fail."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from django_google_link.encryption.keyring import make_key
 from django_google_link.encryption.wrapped_keys import wrap_key
 from django_google_link.secret import Secret
 
-#: What a service may say that nobody is to read.
+#: A service's error message that must not be shown.
 HUSH = "hush-hush"
 
 
 class Safe(KeyService):
-    """Wraps with AES-GCM, bound to the context."""
+    """Wraps keys with AES-GCM, bound to the context."""
 
     keys: ClassVar[dict[str, bytes]] = {"one": os.urandom(32), "two": os.urandom(32)}
-    #: The ids of the keys that it was asked for.
+    #: The ids of the keys that it was called for.
     asked: ClassVar[list[str]] = []
-    #: What it does instead of unwrapping.
+    #: The error raised instead of unwrapping.
     failure: ClassVar[Exception | None] = None
     answer: ClassVar[Any] = None
     is_open: ClassVar[Event] = Event()
@@ -38,7 +38,7 @@ class Safe(KeyService):
         return name, nonce + self._cipher(name).encrypt(nonce, key, _encode(context))
 
     def unwrap(self, wrapped: bytes, *, name: str, context: Mapping[str, str]) -> bytes:
-        """Decrypt a key, or what a test wants."""
+        """Decrypt a key, or raise the configured error."""
         self.asked.append(context["key_id"])
         self.is_open.wait()
         if self.failure:
@@ -55,7 +55,7 @@ def _encode(context: Mapping[str, str]) -> bytes:
 
 
 def wrap(text: str = "", *, service: str = "safe", name: str = "one", site: str = "here") -> str:
-    """Return a key, a new one unless one is given, as it stands wrapped in the settings."""
+    """Return a key, new by default, wrapped as in the settings."""
     key = Secret(text or make_key())
     wrapped = wrap_key(key, service=service, name=name, site=site)
     Safe.asked.clear()
@@ -63,10 +63,10 @@ def wrap(text: str = "", *, service: str = "safe", name: str = "one", site: str 
 
 
 def use_keys(settings: Settings, *keys: str, **changes: Any) -> None:
-    """Configure these keys, the first of which seals."""
+    """Configure these keys; the first one seals."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": list(keys), **changes}
 
 
 def make_up(service: str, name: str) -> str:
-    """Return what looks like a wrapped key, and is asked for once in these tests."""
+    """Return an invented wrapped key, unique among these tests."""
     return f"{service}:{name}:{secrets.token_urlsafe(6)}:{secrets.token_urlsafe(60)}"

@@ -1,4 +1,4 @@
-"""Where the test site has the endpoints."""
+"""The mounts of the endpoints in the test site."""
 
 from __future__ import annotations
 

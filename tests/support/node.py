@@ -1,4 +1,4 @@
-"""What comes from the npm registry."""
+"""Packages from the npm registry."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 
 def install(package: Path, folder: Path) -> Path:
-    """Install what a ``package.json`` asks for, and return the folder in which it is.
+    """Install the dependencies of a ``package.json``; return the folder they are in.
 
     Without npm the test is skipped.
     """

@@ -1,4 +1,4 @@
-"""Providers that are not Google, played by the testing kit."""
+"""Providers other than Google, played by the testing kit."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ START = "/google/authorize/"
 def play_provider(
     google: FakeGoogle, settings: Settings, *, name: str = "default", **traits: Any
 ) -> FakeClient:
-    """Let a client be served as by another provider, and the settings lead to it.
+    """Serve a client as by another provider, and configure it.
 
     Args:
-        google: plays it.
-        settings: whose ``GOOGLE_LINK`` gets the client, in place of one of that name.
-        name: of the client.
+        google: plays the provider.
+        settings: its ``GOOGLE_LINK`` gets the client, in place of one with the same name.
+        name: the name of the client.
         traits: attributes of the ``FakeClient``, and settings of the client in capitals.
     """
     keys = {key: value for key, value in traits.items() if key.isupper()}
@@ -36,7 +36,7 @@ def play_provider(
 
 
 def without(settings: Settings, *keys: str) -> None:
-    """Leave keys of the default client out."""
+    """Remove keys from the default client."""
     clients = settings.GOOGLE_LINK["CLIENTS"]
     own = {key: value for key, value in clients["default"].items() if key not in keys}
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": {**clients, "default": own}}

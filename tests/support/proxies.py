@@ -1,4 +1,4 @@
-"""A proxy that tunnels, and remembers where to."""
+"""A proxy that tunnels, and records the destinations."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any
 
 @dataclass
 class Proxy:
-    """Takes CONNECT requests.
+    """Accepts CONNECT requests.
 
     Args:
-        login: that it demands.
-        delay: seconds that it takes.
-        context: to speak TLS.
-        speaks_socks: in place of HTTP: version 5 (RFC 1928), without a login.
+        login: the credentials that it requires.
+        delay: how long it takes, in seconds.
+        context: for TLS.
+        speaks_socks: speaks SOCKS version 5 (RFC 1928) without a login, in place of HTTP.
     """
 
     login: str | None = None
@@ -30,7 +30,7 @@ class Proxy:
     context: ssl.SSLContext | None = None
     #: ``host:port`` of each tunnel.
     targets: list[str] = field(default_factory=list)
-    #: The login of each tunnel that had one.
+    #: The credentials of each tunnel that had some.
     logins: list[str] = field(default_factory=list)
     connections: int = 0
 
@@ -42,7 +42,7 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def stop(self) -> None:
-        """Accept nothing any more."""
+        """Accept no more connections."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -111,7 +111,7 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 
 @contextmanager
 def running_proxy(**options: Any) -> Iterator[Proxy]:
-    """Run a proxy for the time of a ``with`` statement; see :class:`Proxy`."""
+    """Run a proxy within a ``with`` block; see :class:`Proxy`."""
     proxy = Proxy(**options)
     try:
         yield proxy

@@ -1,4 +1,4 @@
-"""Workers that are stopped at a statement, seen to wait for one another, or hold a lock."""
+"""Workers that are stopped at a statement, observed while they wait, or hold a lock."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ _ASKS_WHETHER_IT_WAITS = {
 
 
 class Racer:
-    """A thread with a connection of its own, which may be stopped before one of its statements.
+    """A thread with its own connection, which may be stopped before one of its statements.
 
     Args:
-        act: what it does.
-        stops_before: parts of a statement, with PostgreSQL's quotes; it runs through without.
+        act: what the thread runs.
+        stops_before: parts of the statement, with PostgreSQL's quotes; by default it is not
+            stopped.
     """
 
     def __init__(self, act: Callable[[], Any], *, stops_before: tuple[str, ...] = ()) -> None:
@@ -47,16 +48,16 @@ class Racer:
         self._future: Future[Any] = self._pool.submit(self._run)
 
     def wait_until_stopped(self) -> None:
-        """Wait until it has come to the statement."""
+        """Wait until it has reached the statement."""
         until(lambda: self._stopped.is_set() or self._future.done(), _LONGEST)
         assert self._stopped.is_set(), self._future.result()
 
     def wait_until_done_or_waiting(self) -> None:
-        """Wait until it has come to its end, or waits for a lock that another one holds."""
-        until(lambda: self._future.done() or self._waits(), _LONGEST)
+        """Wait until it has stopped or finished, or waits for a lock of another transaction."""
+        until(lambda: self._stopped.is_set() or self._future.done() or self._waits(), _LONGEST)
 
     def result(self) -> Any:
-        """Let it go on, and return what came of it, or raise it."""
+        """Resume it, and return its result or raise its error."""
         self._may_go_on.set()
         try:
             return self._future.result(_LONGEST)
@@ -82,7 +83,7 @@ class Racer:
 
     def _waits(self) -> bool:
         if connection.vendor == "mysql":
-            time.sleep(0.15)  # Whoever asks again within 0.1 s is told the same as before.
+            time.sleep(0.15)  # A query within 0.1 s would return the same as before.
         with connection.cursor() as cursor:
             cursor.execute(_ASKS_WHETHER_IT_WAITS[connection.vendor], [self._id])
             return bool(cursor.fetchone()[0])

@@ -1,7 +1,8 @@
-"""Tenants in one PostgreSQL database: each with a schema of its own, or with rows of its own."""
+"""Tenants in one PostgreSQL database, each with its own schema or its own rows."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +15,7 @@ from django_google_link.models import GoogleAccount
 
 
 def execute(*statements: str) -> None:
-    """Run these on this thread's connection."""
+    """Run these statements on this thread's connection."""
     with connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
@@ -22,7 +23,7 @@ def execute(*statements: str) -> None:
 
 @contextmanager
 def schemas(*names: str) -> Iterator[None]:
-    """Let there be such schemas, each with tables of its own for users and their links."""
+    """Create such schemas, each with tables for users and their links."""
     models = [get_user_model(), *apps.get_app_config(GoogleAccount._meta.app_label).get_models()]
     tables = [model._meta.db_table for model in models]
     execute("SET search_path TO public")
@@ -38,7 +39,7 @@ def schemas(*names: str) -> Iterator[None]:
 
 @contextmanager
 def row_level_security() -> Iterator[None]:
-    """Let a session see the links of the user alone that its ``app.tenant`` names."""
+    """Restrict sessions to the links of the user in ``app.tenant``."""
     table = GoogleAccount._meta.db_table
     execute(
         f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
@@ -52,6 +53,32 @@ def row_level_security() -> Iterator[None]:
             f"DROP POLICY own ON {table}",
             f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY",
             f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY",
+        )
+        connection.close()
+
+
+@contextmanager
+def role() -> Iterator[str]:
+    """Let there be a role that sees all links, which its users see in no other role."""
+    table, name = GoogleAccount._meta.db_table, f"google_link_role_{os.getpid()}"
+    execute(
+        f"CREATE ROLE {name}",
+        f"GRANT {name} TO CURRENT_USER",
+        f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}",
+        f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
+        f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY",
+        f"CREATE POLICY own ON {table} USING (current_user = '{name}')",
+    )
+    try:
+        yield name
+    finally:
+        execute(
+            "RESET ROLE",
+            f"DROP POLICY own ON {table}",
+            f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY",
+            f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY",
+            f"DROP OWNED BY {name}",
+            f"DROP ROLE {name}",
         )
         connection.close()
 

@@ -1,4 +1,4 @@
-"""The tests' own URLconf, with a view of a client that the test has to configure."""
+"""The tests' URLconf, with a view for a client that the test has to configure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers of a test's own."""
+"""Servers for a single test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from werkzeug.serving import make_server
 
 @contextmanager
 def served(application: Any) -> Iterator[str]:
-    """Serve a WSGI application on this machine, and return its address."""
+    """Serve a WSGI application on this machine; return its URL."""
     server = make_server("127.0.0.1", 0, application, threaded=True)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()

@@ -1,4 +1,4 @@
-"""Signals of the app, as a project hears them."""
+"""The app's signals, as received by a project."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django_google_link.models import GoogleAccount
 
 @contextmanager
 def connected(signal: Signal, receiver: Callable[..., Any]) -> Iterator[None]:
-    """Let a receiver hear of a signal, and of nothing that comes later."""
+    """Connect a receiver to a signal within a ``with`` block."""
     signal.connect(receiver)
     try:
         yield
@@ -22,13 +22,13 @@ def connected(signal: Signal, receiver: Callable[..., Any]) -> Iterator[None]:
         signal.disconnect(receiver)
 
 
-#: They are sent at each request, by nobody.
+#: Sent with each request, without a sender.
 MEASUREMENTS = {"revocation_finished", "token_request_finished", "token_wait_finished"}
 
 
 @contextmanager
 def measured(signal: Signal) -> Iterator[list[dict[str, Any]]]:
-    """Note the arguments of a measurement, but for the seconds, which are some."""
+    """Record the arguments of a measurement, except for its duration."""
     found: list[dict[str, Any]] = []
 
     def listen(sender: Any, signal: Signal, **arguments: Any) -> None:
@@ -42,7 +42,7 @@ def measured(signal: Signal) -> Iterator[list[dict[str, Any]]]:
 
 @contextmanager
 def heard() -> Iterator[list[tuple[str, dict[str, Any]]]]:
-    """Listen to all signals but the measurements, and note the name and arguments of each."""
+    """Record the name and arguments of all signals except the measurements."""
     news: list[tuple[str, dict[str, Any]]] = []
     names = {
         id(value): name

@@ -1,4 +1,4 @@
-"""Servers that take longer than anybody should wait."""
+"""Servers that take longer than any caller should wait."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _HEAD = b"HTTP/1.1 200 OK\r\n"
 
 @contextmanager
 def silent() -> Iterator[str]:
-    """Take a request and say nothing; return the address.
+    """Accept a request and send no response; return the URL.
 
     Raises:
-        AssertionError: when the caller was still there after five seconds.
+        AssertionError: when the caller is still connected after five seconds.
     """
     with _serving(b"", b"") as url:
         yield url
@@ -24,13 +24,13 @@ def silent() -> Iterator[str]:
 
 @contextmanager
 def dripping(*, headers: bool = False) -> Iterator[str]:
-    """Serve an answer that comes a byte at a time, and return the address.
+    """Serve a response one byte at a time; return the URL.
 
     Args:
-        headers: whether it is in the headers that it comes so slowly, and not in the body.
+        headers: whether the headers are sent slowly, rather than the body.
 
     Raises:
-        AssertionError: when the caller was still there after five seconds.
+        AssertionError: when the caller is still connected after five seconds.
     """
     with _serving(_HEAD if headers else _HEAD + b"Content-Length: 9999\r\n\r\n", b"x") as url:
         yield url
@@ -41,7 +41,7 @@ def _serving(start: bytes, more: bytes) -> Iterator[str]:
     was_left = threading.Event()
 
     def serve(server: socket.socket) -> bool:
-        """Return whether the caller has left first."""
+        """Return whether the caller disconnected first."""
         has_left_first = True
         with closing(server.accept()[0]) as peer, suppress(ConnectionError):
             peer.recv(65_536)

@@ -1,4 +1,4 @@
-"""What a user has to do first, and the answers that say so."""
+"""States in which a user has to act first, and the responses that say so."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tests.support.urls import authorize_request_of, query_of
 
 
 def anonymous(user: Any) -> None:
-    """Nobody is logged in."""
+    """The user is not logged in."""
 
 
 def not_linked(user: Any) -> None:
-    """Nothing is linked."""
+    """No account is linked."""
 
 
 def scopes_missing(user: Any) -> None:
-    """What is linked is not enough."""
+    """The linked account lacks scopes."""
     make_google_account(user, scopes=[TASKS], sub="42")
 
 
 def grant_lost(user: Any) -> None:
-    """Google has ended the grant."""
+    """Google has revoked the grant."""
     make_google_account(
         user,
         scopes=[CALENDAR],
@@ -38,7 +38,7 @@ def grant_lost(user: Any) -> None:
 
 
 def choice_required(user: Any) -> None:
-    """Two would do, and neither is the default."""
+    """Two accounts would do, and neither is the default."""
     for _ in range(2):
         make_google_account(user, scopes=[CALENDAR])
     GoogleAccount.objects.update(is_default=False)
@@ -54,7 +54,7 @@ STATUSES = {
 
 
 def visitor(client: Client, status: str, user: Any) -> list[str]:
-    """Bring the user into this status, and return the scopes that are missing then."""
+    """Bring the user into this state; return the scopes that are missing then."""
     arrange, missing = STATUSES[status]
     arrange(user)
     if status != "anonymous":
@@ -63,7 +63,7 @@ def visitor(client: Client, status: str, user: Any) -> list[str]:
 
 
 def assert_leads_on(url: str, status: str, user: Any, *, back_to: str) -> None:
-    """Check that an address starts what this user has to do, and comes back to the page."""
+    """Check that a URL starts what this user has to do, and returns to the page."""
     url = url.removeprefix("http://testserver")
     if status == "anonymous":
         assert url.startswith("/login/?")
@@ -79,7 +79,7 @@ def assert_leads_on(url: str, status: str, user: Any, *, back_to: str) -> None:
 
 
 def assert_is_private(response: Any) -> None:
-    """Check that no cache keeps this, and that it would know what the answer depends on."""
+    """Check that no cache may store this response, and that ``Vary`` is complete."""
     assert "no-store" in response["Cache-Control"]
     assert "private" in response["Cache-Control"]
     vary = {name.strip() for name in response["Vary"].split(",")}
@@ -87,7 +87,7 @@ def assert_is_private(response: Any) -> None:
 
 
 def assert_stays_here(browser: Client, url: str, *missing: str) -> Any:
-    """Check that this page says what is missing however often it is visited, and return it."""
+    """Check that this page says what is missing, however often it is visited; return it."""
     for _ in range(3):
         page = browser.get(url, headers={"accept": HTML})
         assert page.status_code == 403

@@ -15,7 +15,7 @@ NAMES = ["blue", "red"]
 
 
 def site_environment(**order: Any) -> dict[str, str]:
-    """Return the environment of a process of the same site."""
+    """Return the environment for a process of the same site."""
     order |= {
         "DATABASE": {"NAME": connection.settings_dict["NAME"]},
         "GOOGLE_LINK": settings.GOOGLE_LINK,

@@ -1,4 +1,4 @@
-"""A terminal in which an account is linked, and the browser beside it."""
+"""A terminal in which an account is linked, with a browser next to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Visit = Callable[[str], None]
 
 
 class Terminal(io.StringIO):
-    """What the command prints; whoever reads it opens the addresses in a browser."""
+    """The command's output; every URL in it is opened in a browser."""
 
     def __init__(self, visit: Visit) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Terminal(io.StringIO):
 
 
 def allowing(google: FakeGoogle, alice: FakeUser, **how: Any) -> Visit:
-    """Return what Alice's browser does."""
+    """Return the actions of Alice's browser."""
 
     def visit(url: str) -> None:
         back = google.consent(url, user=alice, **how)
@@ -43,7 +43,7 @@ def allowing(google: FakeGoogle, alice: FakeUser, **how: Any) -> Visit:
 
 
 def run_authorize(user: Any, visit: Visit, **options: Any) -> str:
-    """Run ``google_link_authorize``, and return what it prints."""
+    """Run ``google_link_authorize``; return its output."""
     terminal = Terminal(visit)
     try:
         call_command(

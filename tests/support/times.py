@@ -1,4 +1,4 @@
-"""Moments as the database wants them, and waiting for what happens elsewhere."""
+"""Moments in the form that the database expects, and waiting for events elsewhere."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from django.utils import timezone
 
 
 def in_seconds(seconds: float) -> Any:
-    """Return a moment as the database wants it."""
+    """Return a moment in the form that the database expects."""
     return timezone.now() + timedelta(seconds=seconds)
 
 
 def deadline_in(seconds: float) -> float:
-    """Return a moment as those who wait have it."""
+    """Return a deadline in the form that waiting code uses."""
     return time.monotonic() + seconds
 
 
 def skip_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Let ``time.sleep`` return at once and ``time.monotonic`` move, and note by how much."""
+    """Make ``time.sleep`` advance ``time.monotonic`` instead, and record the pauses."""
     pauses: list[float] = []
     clock = time.monotonic
     monkeypatch.setattr(time, "sleep", pauses.append)
@@ -31,7 +31,7 @@ def skip_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def until(condition: Callable[[], Any], seconds: float = 20) -> None:
-    """Wait for something to happen elsewhere."""
+    """Wait until a condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -1,4 +1,4 @@
-"""A site whose addresses, this app's included, depend on the language."""
+"""A site whose URLs, including this app's, depend on the language."""
 
 from __future__ import annotations
 

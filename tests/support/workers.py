@@ -14,10 +14,10 @@ from django_google_link.testing import FakeGoogle
 
 @contextmanager
 def just_before(*sql_parts: str, act: Callable[[], Any]) -> Iterator[None]:
-    """Let another worker act in the moment before a statement.
+    """Let another worker act just before a statement.
 
     Args:
-        sql_parts: of statements that come in this order; the act is before the last one.
+        sql_parts: parts of consecutive statements; the act precedes the last one.
         act: what the other worker does.
     """
     parts = list(sql_parts)
@@ -36,7 +36,7 @@ def just_before(*sql_parts: str, act: Callable[[], Any]) -> Iterator[None]:
 
 @contextmanager
 def during_refresh(google: FakeGoogle, act: Callable[[], Any]) -> Iterator[None]:
-    """Let another worker act while the next token request is on its way."""
+    """Let another worker act during the next token request."""
     acted: list[bool] = []
 
     def now() -> float:

@@ -307,7 +307,7 @@ def test_form_without_a_ticket(app, alice):
 
 def test_foreign_url(app, alice):
     """consent() goes nowhere but to its own fake, and surely not to the real Google."""
-    with pytest.raises(FakeGoogleError, match="Not a URL of this fake"):
+    with pytest.raises(FakeGoogleError, match="not a URL of this FakeGoogle"):
         app.google.consent("https://accounts.google.com/o/oauth2/v2/auth?client_id=x")
 
 

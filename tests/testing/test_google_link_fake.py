@@ -144,8 +144,8 @@ def test_fake_serves_what_the_settings_lead_to(settings: Settings, port: int) ->
 
     assert answers[0].json()["items"][0]["summary"] == "Team meeting"
     assert printed == (
-        f"A fake Google is at http://127.0.0.1:{port} for anna@gmail.com, anna@example.org.\n"
-        "Stop it with Ctrl-C.\nStopped.\n"
+        f"A fake Google is running at http://127.0.0.1:{port} for anna@gmail.com, "
+        "anna@example.org.\nStop it with Ctrl-C.\nStopped.\n"
     )
 
 
@@ -189,8 +189,8 @@ def test_answers_of_ones_own(settings: Settings, port: int, tmp_path: Path) -> N
 
     assert answers == [{"files": [1]}, {"id": "2"}, 404]
     assert (
-        'No answer for GET /tasks/v1/lists: write one into a file, "GET /tasks/v1/lists": {...}, '
-        "and name it with --answers.\n" in printed
+        "There is no response for GET /tasks/v1/lists: write one into a file, "
+        '"GET /tasks/v1/lists": {...}, and pass the file with --answers.\n' in printed
     )
 
 
@@ -234,7 +234,7 @@ def test_pages_of_front_ends(settings: Settings, port: int, broken: Any) -> None
 def test_nothing_outside_development() -> None:
     """It lets anybody in as anybody."""
     assert refuse() == (
-        "A fake Google lets anybody in as anybody, so it only runs if DEBUG is True."
+        "A fake Google logs in anybody as anybody, so it only runs if DEBUG is True."
     )
 
 
@@ -243,7 +243,7 @@ def test_nothing_outside_development() -> None:
 def test_urls_that_are_missing(port: int) -> None:
     """Google has to know where to send people back to."""
     assert refuse(port=port) == (
-        'The URLs lack path("google/", include("django_google_link.urls")).'
+        'Add path("google/", include("django_google_link.urls")) to your URLconf first.'
     )
 
 
@@ -252,10 +252,10 @@ def test_urls_that_are_missing(port: int) -> None:
     ("content", "said"),
     [
         ("{", "is not JSON: Expecting property name enclosed in double quotes"),
-        ("[]", "holds no JSON object: it has to map paths to answers."),
+        ("[]", "is not a JSON object, which has to map paths to responses."),
         ('{"drive": {}}', "'drive' is neither a path, such as"),
         ('{"FETCH /drive": {}}', "'FETCH /drive' is neither a path, such as"),
-        ('{"/drive": 1}', "the answer of '/drive' is neither an object nor a list."),
+        ('{"/drive": 1}', "the response for '/drive' is not an object or a list."),
         (None, "No such file or directory."),
     ],
 )
@@ -287,7 +287,7 @@ def test_port_that_is_taken(port: int) -> None:
 @pytest.mark.usefixtures("debug")
 def test_port_that_does_not_exist() -> None:
     """There are 65,535 of them."""
-    assert refuse(port=70000) == "There is no port 70000: choose one up to 65535."
+    assert refuse(port=70000) == "70000 is not a valid port: choose one up to 65535."
 
 
 @pytest.mark.usefixtures("debug")

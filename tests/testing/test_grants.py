@@ -228,5 +228,5 @@ def test_set_scopes_of_one_grant(google, app, other_app, alice):
 
 def test_set_scopes_without_a_grant(google, alice):
     """There is nothing to change where nothing was granted."""
-    with pytest.raises(FakeGoogleError, match=r"alice@example\.com has granted nothing"):
+    with pytest.raises(FakeGoogleError, match=r"alice@example\.com has no grant"):
         google.set_scopes(alice, [DRIVE])

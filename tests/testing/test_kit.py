@@ -223,7 +223,7 @@ def test_delegation_works(fake_google: FakeGoogle, settings: Settings) -> None:
 def test_names_of_users_and_clients(fake_google: FakeGoogle) -> None:
     """A user is opened when first named; a client has to be there."""
     assert fake_google.user_with("a@gmail.com") is fake_google.user_with("a@gmail.com")
-    with pytest.raises(FakeGoogleError, match="No client"):
+    with pytest.raises(FakeGoogleError, match="There is no client"):
         fake_google.client_with("x")
 
 

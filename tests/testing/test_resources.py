@@ -89,7 +89,7 @@ def test_unknown_path(app, token):
 
     assert answer.status_code == 404
     assert answer.json()["error"]["message"] == (
-        "This fake knows no /nothing: register it with answer() or route()."
+        "/nothing is not registered at this fake: use answer() or route()."
     )
 
 
@@ -211,5 +211,5 @@ def test_account_that_changes(google, app, alice):
 
 def test_answer_at_an_address(google):
     """The path alone is wanted: somebody has pasted where Google has it."""
-    with pytest.raises(ValueError, match="leave out the host"):
+    with pytest.raises(ValueError, match="Omit the host"):
         google.answer("https://www.googleapis.com/drive/v3/files", {})

@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import translation
 from pytest_django import Settings
 
-from django_google_link.checks.site import check_installation
+from django_google_link.checks.installation import check_installation
 from django_google_link.testing import FakeGoogle, FakeUser
 from tests.support.urls import local, query_of
 
@@ -88,7 +88,7 @@ def test_check_names_the_one_address(configure: Callable[..., None]) -> None:
     [found] = check_installation()
 
     assert found.id == "django_google_link.W016"
-    assert "If /en/google/callback/ is what you have registered" in str(found.hint)
+    assert "If /en/google/callback/ is the redirect URI registered" in str(found.hint)
 
     configure(REDIRECT_URI="http://testserver/en/google/callback/")
     assert check_installation() == []
@@ -157,7 +157,7 @@ def test_other_name_of_the_site_is_told(
 
     there = urlsplit(registered).netloc
     assert page.status_code == 400
-    assert f"Open this site as {there}" in page.content.decode()
+    assert f"Open this site at {there}" in page.content.decode()
     assert f'href="{registered.removesuffix("callback/")}"' in page.content.decode()
     assert (
         f"A user at {host} was not sent to Google, because the redirect URI is at {there}"

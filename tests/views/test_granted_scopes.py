@@ -354,13 +354,13 @@ def test_terminal_asks_once_or_twice(
     """``--scopes`` adds to what is linked, and stays."""
     behave(google, switches)
     name, alices_browser = user.get_username(), allowing(google, alice)
-    assert run_authorize(name, alices_browser).count("Open this address") == 1
+    assert run_authorize(name, alices_browser).count("Open this URL") == 1
     account = GoogleAccount.objects.get()
 
     for _ in live_through(1):
         said = run_authorize(name, alices_browser, scopes=[DRIVE])
 
-        assert said.count("Open this address") <= 2
+        assert said.count("Open this URL") <= 2
         if keeps_later_scopes(switches):
             live_on(browser, google, account, hours=2, page="/files/")
         else:

@@ -406,11 +406,11 @@ def test_redirect_uri_on_the_local_network(
     path.write_text(json.dumps(google.client_secrets()))
     configure(CLIENT_SECRETS_FILE=path)
 
-    with pytest.raises(ImproperlyConfigured, match="Google takes http for this mach") as caught:
+    with pytest.raises(ImproperlyConfigured, match="Google accepts http on loop") as caught:
         browser.get("/google/authorize/", headers={"host": host})
 
-    assert f"http://{host}/google/callback/ is not among" in str(caught.value)
-    assert "The file has http://localhost:8000/google/callback/: open the site by" in (
+    assert f"http://{host}/google/callback/ is not a redirect URI of" in str(caught.value)
+    assert "The file has http://localhost:8000/google/callback/: open the site at" in (
         str(caught.value)
     )
     assert "Google console" not in str(caught.value)
@@ -909,7 +909,7 @@ def test_hosted_domain_is_checked_in_the_id_token(
     work = link(browser, google, worker)
 
     assert (private.status_code, work.status_code) == (403, 302)
-    assert b"Only Google accounts of example.com" in private.content
+    assert b"Only Google accounts at example.com" in private.content
     assert GoogleAccount.objects.get().hosted_domain == "example.com"
 
 
@@ -925,7 +925,7 @@ def test_any_workspace_will_do(
     private = browser.get(local(google.consent(to_google.replace("hd=%2A", ""), user=alice)))
 
     assert private.status_code == 403
-    assert b"an organization with Google Workspace" in private.content
+    assert b"Only Google Workspace accounts" in private.content
     assert link(browser, google, worker).status_code == 302
 
 

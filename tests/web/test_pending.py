@@ -54,7 +54,7 @@ def test_stashed_is_popped_once(session: SessionStore) -> None:
 
     assert pop_pending(session, value, user="1") == kept
     assert not holds_pending(session, value)
-    with pytest.raises(StateError, match="This state is unknown"):
+    with pytest.raises(StateError, match="The state is unknown"):
         pop_pending(session, value, user="1")
 
 
@@ -84,7 +84,7 @@ def test_another_users_state_is_refused_and_used_up(session: SessionStore, user:
     """Trying it as somebody else leaves nothing to try again."""
     value = stash_pending(session, pending())
 
-    with pytest.raises(StateError, match="Another user"):
+    with pytest.raises(StateError, match="created for another user"):
         pop_pending(session, value, user=user)
     assert not holds_pending(session, value)
 
@@ -216,7 +216,7 @@ def test_session_that_ends_meanwhile_is_a_state_error() -> None:
     session.save()
     DatabaseSession(session.session_key).delete()
 
-    with pytest.raises(StateError, match="ended"):
+    with pytest.raises(StateError, match="deleted"):
         pop_pending(session, value, user="1")
 
 

@@ -1,6 +1,6 @@
-"""Django REST framework: a permission, an exception handler, and endpoints for front ends.
+"""Django REST framework: permissions, an exception handler, and endpoints for front ends.
 
-Needs the extra ``drf``. The endpoints are ``urls``.
+Needs the extra ``drf``. The endpoints are in ``urls``.
 """
 
 from .permissions import (

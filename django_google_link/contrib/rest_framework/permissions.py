@@ -1,4 +1,4 @@
-"""A permission, and an exception handler."""
+"""Permissions, and an exception handler."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from ...web.transactions import find_transactions, reading_allowed
 
 
 class GoogleAuthorizationRequired(APIException):
-    """The user has to give consent at Google. ``detail`` says where."""
+    """The user has to give consent at Google; ``detail`` says where."""
 
     status_code = status.HTTP_403_FORBIDDEN
     default_code = "google_authorization_required"
 
 
 class GoogleRequired(BasePermission):
-    """Lets only users pass who have granted the scopes, and sets ``request.google`` for all.
+    """Allows only users who have granted the scopes, and sets ``request.google``.
 
     Others get a 403 with ``reason``, ``missing_scopes`` and ``authorize_url``. The view may have
     the attributes ``google_scopes``, ``google_optional_scopes``, ``google_client`` and
-    ``google_return_url``, and the method ``get_google_account(request)``, which mean what the
-    options of ``google_required`` do; so may a subclass of this one, for function views. Put
+    ``google_return_url`` and the method ``get_google_account(request)``, which correspond to the
+    options of ``google_required``. For function views, a subclass of this class may have them. Put
     ``IsAuthenticated`` before it.
     """
 
-    #: Tells ``google_link_scopes`` where to look.
+    #: For ``google_link_scopes``, which walks the URLconf.
     reads_google_options = True
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        """Say whether the user is ready.
+        """Return whether the requirement is met.
 
         Raises:
-            GoogleAuthorizationRequired: when the user is known, and has to act first.
+            GoogleAuthorizationRequired: if the user is authenticated, but must act first.
         """
         access = _attach_access(request, view, self)
         if access:
@@ -56,22 +56,23 @@ class GoogleRequired(BasePermission):
 
 
 class GoogleAware(BasePermission):
-    """Lets everybody pass, and sets ``request.google``."""
+    """Allows every user, and sets ``request.google``."""
 
-    #: Tells ``google_link_scopes`` where to look.
+    #: For ``google_link_scopes``, which walks the URLconf.
     reads_google_options = True
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        """Say yes."""
+        """Return ``True``."""
         _attach_access(request, view, self)
         return True
 
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
-    """Answer a ``ConsentRequiredError`` that a view has raised as :class:`GoogleRequired` does.
+    """Respond to a ``ConsentRequiredError`` of a view like :class:`GoogleRequired`.
 
-    For ``REST_FRAMEWORK["EXCEPTION_HANDLER"]``; call it from your own, if you have one. All else,
-    and what the user of this request cannot help, is left to DRF's.
+    For ``REST_FRAMEWORK["EXCEPTION_HANDLER"]``; call it from your own handler, if you have one.
+    Other exceptions, and errors that do not concern the user of the request, are passed to DRF's
+    handler.
     """
     if not isinstance(exc, ConsentRequiredError):
         return default_exception_handler(exc, context)
@@ -82,7 +83,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
         content = program_content(look_again(exc, access), exc)
         response = default_exception_handler(GoogleAuthorizationRequired(content), context)
         if response and transactions:
-            # DRF rolls them back, and renders its responses when they have ended.
+            # DRF marks them for rollback, and renders responses after they have ended.
             response.add_post_render_callback(lambda _: note_lost(exc))
         return response
     return default_exception_handler(exc, context)
@@ -116,6 +117,6 @@ def _find_transactions(context: dict[str, Any]) -> list[Any]:
 
 
 def get_django_request(request: Request) -> Any:
-    """Return Django's request, with the user as DRF knows them: by a token, perhaps."""
+    """Return Django's request, with the user whom DRF has authenticated."""
     request._request.user = request.user
     return request._request

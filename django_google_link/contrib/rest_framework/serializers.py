@@ -1,6 +1,6 @@
-"""What the endpoints take and give, for schemas and the forms of other tools.
+"""Serializers of requests and responses, for schemas and the browsable API.
 
-They validate nothing: ``headless`` does that, for every mount in the same way.
+They validate nothing: ``headless`` does, in the same way for all integrations.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from rest_framework import serializers
 
 
 class GrantedScopeSerializer(serializers.Serializer[Any]):
-    """One scope, with what it allows."""
+    """A scope with its description."""
 
     scope = serializers.CharField(read_only=True)
     description = serializers.CharField(read_only=True)
 
 
 class AccountSerializer(serializers.Serializer[Any]):
-    """One linked account; ``label`` and ``is_default`` may be changed."""
+    """A linked account; ``label`` and ``is_default`` can be changed."""
 
     id = serializers.UUIDField(read_only=True)
     email = serializers.CharField(read_only=True)
     name = serializers.CharField(read_only=True)
     picture = serializers.CharField(read_only=True)
-    # A field has an attribute of this name, which the class's own takes nothing from.
+    # Fields have an attribute with this name, but the serializer does not use it.
     label = serializers.CharField(  # type: ignore[assignment]
         required=False, allow_blank=True, max_length=60
     )
@@ -38,13 +38,13 @@ class AccountSerializer(serializers.Serializer[Any]):
 
 
 class AccountsSerializer(serializers.Serializer[Any]):
-    """All linked accounts of a user."""
+    """The linked accounts of a user."""
 
     accounts = AccountSerializer(many=True, read_only=True)
 
 
 class LinkSerializer(serializers.Serializer[Any]):
-    """What starts a link, and what is needed to send the user to Google."""
+    """The request that starts a link, and the response to it."""
 
     link_request = serializers.CharField(write_only=True, required=False)
     account = serializers.UUIDField(write_only=True, required=False)
@@ -65,7 +65,7 @@ class LinkSerializer(serializers.Serializer[Any]):
 
 
 class CompletionSerializer(serializers.Serializer[Any]):
-    """A ticket with what came back, and the account that it led to."""
+    """The request that completes a link, and the response to it."""
 
     ticket = serializers.CharField(write_only=True)
     code = serializers.CharField(write_only=True, required=False)

@@ -1,7 +1,7 @@
 """The endpoints of ``headless`` as views of Django REST framework.
 
-Authentication, throttling and versioning are the site's. What is taken and given is the contract's,
-whatever parsers, renderers and exception handler the site has for its own.
+Authentication, throttling and versioning are the site's. Requests and responses are as documented,
+whatever parsers, renderers and exception handler the site has configured.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from .serializers import (
 
 _NO_USER = (exceptions.AuthenticationFailed, exceptions.NotAuthenticated)
 
-# Other packages raise subclasses of them, with words of their own.
+# Other packages raise subclasses of these, with error codes of their own.
 _WORDS = (
     (_NO_USER, "login_required"),
     (exceptions.ParseError, "invalid_json"),
@@ -53,7 +53,7 @@ _WORDS = (
 
 
 class _ObjectParser(BaseParser):
-    """Reads one JSON object, and no more of it than there may be."""
+    """Parses a JSON object of limited length."""
 
     media_type = "application/json"
 
@@ -65,48 +65,48 @@ class _ObjectParser(BaseParser):
         try:
             body = stream.read(LONGEST_BODY + 1)
         except UnreadablePostError:
-            raise FrontEndError(400, "invalid_json", "The body did not arrive.") from None
+            raise FrontEndError(400, "invalid_json", "The body could not be read.") from None
         return parse_object(body)
 
 
 class FrontEndView(GenericAPIView[Any]):
-    """What the endpoints have in common.
+    """The base class of the endpoints.
 
-    What else their paths capture is the site's own, such as a version.
+    Additional arguments in their paths, such as a version, are ignored.
     """
 
     permission_classes = [IsAuthenticated]
-    # As the root of DRF's routers says it: there is no model whose permissions could be asked for.
+    # As in the root view of DRF's routers: no model permissions can be checked.
     _ignore_model_permissions = True
     parser_classes = [_ObjectParser]
     renderer_classes = [JSONRenderer]
-    # Nothing here is a queryset or a page of one.
+    # The responses are neither querysets nor paginated.
     pagination_class = None
     filter_backends = []
 
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Any:
-        """Return the view, around which Django opens no transaction."""
+        """Return the view, exempt from ``ATOMIC_REQUESTS``."""
         return outside_transactions(super().as_view(**initkwargs))
 
     def get_permissions(self) -> Sequence[Any]:
-        """Return those of all the site's views, behind that there is a user."""
+        """Return ``IsAuthenticated``, followed by the site's default permissions."""
         site: Sequence[Any] = api_settings.DEFAULT_PERMISSION_CLASSES
         return [*super().get_permissions(), *(permission() for permission in site)]
 
     def get_exception_handler(self) -> Callable[..., Response | None]:
-        """Return the handler that keeps to the one shape of errors."""
+        """Return the handler for the documented format of errors."""
         return _answer_exception
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        """Let no cache keep the answer."""
+        """Forbid caching."""
         response = super().finalize_response(request, response, *args, **kwargs)
         add_never_cache_headers(response)
         return response
 
     @sensitive_variables()
     def read_object(self, request: Request) -> dict[str, Any]:
-        """Return the JSON object that was sent, or raise a ``FrontEndError``."""
+        """Return the JSON object in the body, or raise a ``FrontEndError``."""
         check_content_type(request.content_type or "")
         check_length(request.META.get("CONTENT_LENGTH", ""))
         data = request.data if request.stream else parse_object(b"")
@@ -114,7 +114,7 @@ class FrontEndView(GenericAPIView[Any]):
 
 
 class AccountsView(FrontEndView):
-    """What the user has linked."""
+    """The user's linked accounts."""
 
     serializer_class = AccountsSerializer
 
@@ -124,29 +124,29 @@ class AccountsView(FrontEndView):
 
 
 class AccountView(FrontEndView):
-    """One linked account."""
+    """A linked account."""
 
     serializer_class = AccountSerializer
 
     def patch(self, request: Request, id: str, **captured: Any) -> Response:
-        """Label it, or make it the default."""
+        """Label the account, or make it the default."""
         return Response(change_account(request.user, id, self.read_object(request)))
 
     def delete(self, request: Request, id: str, **captured: Any) -> Response:
-        """Unlink it, and revoke its grant."""
+        """Unlink the account, and revoke its grant."""
         require_proof(get_django_request(request))
         unlink_account(request.user, id)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class LinksView(FrontEndView):
-    """A link that begins."""
+    """Links that are started."""
 
     serializer_class = LinkSerializer
 
     @sensitive_variables()
     def post(self, request: Request, **captured: Any) -> Response:
-        """Start a link, and say what is needed to send the user to Google."""
+        """Start a link, and return the data needed to send the user to Google."""
         data, known = self.read_object(request), get_django_request(request)
         require_proof(known)
         client = client_name(known)
@@ -154,25 +154,25 @@ class LinksView(FrontEndView):
 
 
 class CompletionView(FrontEndView):
-    """A link that comes back."""
+    """Links that are completed."""
 
     serializer_class = CompletionSerializer
 
     @sensitive_variables()
     def post(self, request: Request, **captured: Any) -> Response:
-        """Complete a link with what came back."""
+        """Complete a link with the authorization response."""
         data, known = self.read_object(request), get_django_request(request)
         host = known.get_host()
         return Response(complete_link(request.user, data, host=host, request=known))
 
 
 class OpenAPIView(FrontEndView):
-    """The contract, for anybody."""
+    """The OpenAPI document, which is public."""
 
     schema = None
 
     def get_permissions(self) -> Sequence[Any]:
-        """Return none."""
+        """Return no permissions."""
         return []
 
     def get(self, request: Request, **captured: Any) -> Response:
@@ -186,7 +186,7 @@ def _answer_exception(exc: Exception, context: dict[str, Any]) -> Response | Non
     response = default_exception_handler(exc, context)
     if response is None:
         return None
-    # Without a scheme of its own DRF says 403, and the contract 401.
+    # Without an authentication scheme DRF responds with 403, but the documented status is 401.
     if isinstance(exc, _NO_USER):
         response.status_code = status.HTTP_401_UNAUTHORIZED
     detail = _join_details(response.data)

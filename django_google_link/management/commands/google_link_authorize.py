@@ -40,17 +40,18 @@ from django_google_link.secret import Secret
 _PORT = 8765
 
 _INVITATION = """\
-Open this address in a browser, and allow the access:
+Open this URL in a browser, and grant access:
 
   {url}
 
-The browser is then sent to {redirect_uri}, which must be on this machine: from another
-one, forward the port first with "ssh -L {port}:127.0.0.1:{port}". Ctrl-C stops.
+The browser is then redirected to {redirect_uri}, which must be this machine. If the
+browser runs on another one, forward the port first: "ssh -L {port}:127.0.0.1:{port}". Ctrl-C
+cancels.
 """
 
 
 class Command(LinkCommand):
-    """Ask for consent in a browser, and store what comes of it as the web flow does."""
+    """Ask for consent in a browser, and store the result as the web flow does."""
 
     help = "Link a Google account for a user, with a browser on this machine."
 
@@ -59,15 +60,17 @@ class Command(LinkCommand):
         parser.add_argument("user", help="the username on this site")
         parser.add_argument("--client", default="default", help="default: %(default)s")
         parser.add_argument(
-            "--scopes", nargs="+", default=(), help="to ask for, besides the client's"
+            "--scopes", nargs="+", default=(), help="scopes to request, besides the client's"
         )
         parser.add_argument(
-            "--port", type=int, help="of this machine; by default what the client's file says"
+            "--port",
+            type=int,
+            help="local port to listen on; by default from the client's secrets file",
         )
         parser.add_argument(
             "--no-browser",
             action="store_true",
-            help="print the address instead of opening a browser",
+            help="print the URL instead of opening a browser",
         )
         parser.add_argument(
             "--timeout", type=int, default=300, metavar="SECONDS", help="default: %(default)s"
@@ -84,10 +87,10 @@ class Command(LinkCommand):
         timeout: int,
         **options: Any,
     ) -> None:
-        """Link it.
+        """Link an account.
 
         Raises:
-            CommandError: when it does not work out; nothing has changed then.
+            CommandError: when that failed; nothing has changed then.
         """
         owner = user_named(user)
         try:
@@ -119,12 +122,12 @@ class Command(LinkCommand):
             redirect_uri = f"http://{HOST}:{server.server_port}{server.path}"
             pending = start_authorization(owner, wanted, oauth_client, redirect_uri=redirect_uri)
             try:
-                # It is a further account that is asked for: there is always something to ask.
+                # A further account is requested, so that there always is an authorization.
                 account = flow.link(owner, cast("PendingAuthorization", pending))
             except GoogleLinkError as error:
                 raise CommandError(_explain_error(error, oauth_client.display_name)) from None
             except TimeoutError:
-                raise CommandError(f"Nobody came back within {timeout} seconds.") from None
+                raise CommandError(f"No response arrived within {timeout} seconds.") from None
             except KeyboardInterrupt:
                 raise CommandError("Stopped. Nothing has changed.", returncode=130) from None
         self.stdout.write(self.style.SUCCESS(f"{account} is linked to {user}."))
@@ -134,7 +137,7 @@ class Command(LinkCommand):
 
 
 class _Flow:
-    """One authorization, or two: Google may have to be asked for a refresh token again."""
+    """One authorization, or two if Google has to be asked for a refresh token again."""
 
     def __init__(
         self, command: BaseCommand, server: LoopbackServer, *, timeout: int, opens: bool
@@ -157,7 +160,7 @@ class _Flow:
         return outcome
 
     def _invite_user(self, pending: PendingAuthorization, url: str) -> Callable[[], object]:
-        """Show the address, and return what waits until the terminal is free again."""
+        """Show the URL; return a function that waits until the terminal is free again."""
         port = self._server.server_port
         text = _INVITATION.format(url=url, redirect_uri=pending.redirect_uri, port=port)
         self._command.stdout.write(text)
@@ -170,9 +173,9 @@ def _explain_error(error: GoogleLinkError, provider: str) -> str:
         case AuthorizationDeniedError(is_users=True):
             return f"Access was refused at {provider}. Nothing has changed."
         case AuthorizationDeniedError():
-            return f"{provider} sent the browser back with {error.error!r}."
+            return f"{provider} responded with the error {error.error!r}."
         case OtherAccountError():
-            return f"{error.name} was chosen, which is not the account that was asked for."
+            return f"{error.name} was chosen, which is not the expected account."
         case NoRefreshTokenError():
             return (
                 f"{provider} did not grant lasting access. In the security settings of the "
@@ -182,13 +185,13 @@ def _explain_error(error: GoogleLinkError, provider: str) -> str:
 
 
 def _choose_address(client: OAuthClient, port: int | None) -> tuple[int, str]:
-    """Return the port and the path to which Google may send the browser.
+    """Return the port and path of the redirect URI.
 
     A client of type *Desktop app* may use any port (RFC 8252 section 7.3), a *Web application* only
-    what is listed.
+    the listed URIs.
 
     Raises:
-        CommandError: when nothing of this machine is listed.
+        CommandError: when no loopback URI is listed.
     """
     if client.type == "installed":
         return port or 0, "/"
@@ -203,7 +206,7 @@ def _choose_address(client: OAuthClient, port: int | None) -> tuple[int, str]:
     if client.redirect_uris:
         raise CommandError(
             f"The client {client.name!r} is a web application, and its secrets file lists "
-            f"no redirect URI http://{HOST}:{port or _PORT}/. Add that to the client in the Google "
-            'console and download the file again, or name a client of type "Desktop app".'
+            f"no redirect URI http://{HOST}:{port or _PORT}/. Add it to the client in the Google "
+            'console and download the file again, or use a client of type "Desktop app".'
         )
     return port or _PORT, "/"

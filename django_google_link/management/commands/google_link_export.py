@@ -1,4 +1,4 @@
-"""``manage.py google_link_export``: the answer to whoever asks for their data."""
+"""``manage.py google_link_export``: everything stored about a user, as JSON."""
 
 from __future__ import annotations
 
@@ -17,16 +17,14 @@ class Command(LinkCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options."""
-        parser.add_argument("user", help="a user's name or primary key, also of one who is gone")
-        parser.add_argument(
-            "--by", choices=("name", "pk"), help="what USER is, where it may be both"
-        )
+        parser.add_argument("user", help="name or primary key of a user, who may have been deleted")
+        parser.add_argument("--by", choices=("name", "pk"), help="what USER is, if it is ambiguous")
 
     def handle(self, *, user: str, by: str | None, **options: Any) -> None:
-        """Print it, a row at a time.
+        """Print the JSON, row by row.
 
         Raises:
-            CommandError: when nothing is known of such a user.
+            CommandError: when nothing is stored about the user.
         """
         for part in export_subject(subject_named(user, ways=("name", "pk"), by=by)):
             self.stdout.write(part, ending="")

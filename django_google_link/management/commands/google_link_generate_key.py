@@ -1,4 +1,4 @@
-"""``manage.py google_link_generate_key``: a key for ``ENCRYPTION_KEYS``."""
+"""``manage.py google_link_generate_key``: generate a key for ``ENCRYPTION_KEYS``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Command(BaseCommand):
     """Print a new key, and nothing else."""
 
     help = "Print a new key for GOOGLE_LINK['ENCRYPTION_KEYS']. Keep it where you keep secrets."
-    # The first key is made before the settings are complete.
+    # The first key is generated before the settings are complete.
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -27,11 +27,11 @@ class Command(BaseCommand):
         add_wrap_with(
             parser,
             required=False,
-            help="print it wrapped with a key of a key service, such as aws-kms:alias/google-link",
+            help="wrap it with this key of a key service, such as aws-kms:alias/google-link",
         )
 
     def handle(self, *, wrap_with: str | None, **options: Any) -> None:
-        """Print it.
+        """Print the key.
 
         Raises:
             CommandError: when it cannot be wrapped.

@@ -1,4 +1,4 @@
-"""``manage.py google_link_import``: link what other packages hold in plain text."""
+"""``manage.py google_link_import``: link accounts whose tokens other packages store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from django_google_link.operations.import_tokens import (
 
 
 class Command(LinkCommand):
-    """Read another package's rows, and say what became of them."""
+    """Import another package's tokens, and print the outcomes."""
 
     help = (
         "Link the Google accounts whose refresh tokens are stored by another package. "
@@ -39,7 +39,7 @@ class Command(LinkCommand):
         allauth.add_argument("--provider", default="google", help="default: %(default)s")
         social = kinds.add_parser("social-auth", help="UserSocialAuth rows of social-auth")
         social.add_argument("--provider", default="google-oauth2", help="default: %(default)s")
-        model = kinds.add_parser("oauth2client", help="what a CredentialsField has stored")
+        model = kinds.add_parser("oauth2client", help="values of a CredentialsField")
         model.add_argument("model", help="app_label.Model")
         model.add_argument("--field", default="credential", help="default: %(default)s")
         model.add_argument("--user-field", help="the relation to the user, if there are several")
@@ -47,11 +47,11 @@ class Command(LinkCommand):
             "files", help="token.json of any quickstart, gcloud's files, files of oauth2client"
         )
         files.add_argument("paths", nargs="+", type=Path, metavar="FILE")
-        files.add_argument("--user", required=True, help="the name of the user whose they are")
+        files.add_argument("--user", required=True, help="name of the user they belong to")
         for kind in (allauth, social, model, files):
             _add_common_options(kind)
             kind.add_argument(
-                "--client", help="by default the one that has the client id of the token"
+                "--client", help="by default the client with the client id of the token"
             )
             kind.add_argument(
                 "--dry-run", action="store_true", help="only print what would be done"
@@ -59,7 +59,7 @@ class Command(LinkCommand):
             kind.add_argument(
                 "--wipe-source",
                 action="store_true",
-                help="remove the plain text of accounts that are linked here; files are deleted",
+                help="remove the plain text of linked accounts; files are deleted",
             )
             kind.add_argument(
                 "--workers",
@@ -77,11 +77,11 @@ class Command(LinkCommand):
         workers: int,
         **options: Any,
     ) -> None:
-        """Run, with an exit code for those who only look at that.
+        """Run the import; the exit code tells its result.
 
         Raises:
-            CommandError: when it cannot work, or when something may go better another time; with
-                the exit code 2 when something was left out for good.
+            CommandError: when it cannot run, or a later run may import more; with the exit code 2
+                when candidates were skipped permanently.
         """
         if workers < 1:
             raise CommandError("--workers must be at least 1.")
@@ -97,19 +97,18 @@ class Command(LinkCommand):
         except (ImproperlyConfigured, LookupError, ValueError) as error:
             raise CommandError(str(error)) from None
         if not counts:
-            self.stdout.write(
-                "Nothing was found: there is no such row, or none for this --provider."
-            )
+            self.stdout.write("Nothing was found: there are no rows, or none for this --provider.")
         fail_if_retryable(counts, RETRYABLE, "{count} were not imported: see the log.")
-        # Most rows of a log-in hold none; a file that is named is meant to.
+        # Most rows of a login have no refresh token; files named on the command line should have
+        # one.
         taken = TAKEN if options["source"] == "files" else {*TAKEN, ImportOutcome.TOKENLESS}
         left_out = sum(counts[kind] for kind in ImportOutcome if kind not in taken)
         if left_out:
-            raise CommandError(f"{left_out:,} were left out for good: see the log.", returncode=2)
+            raise CommandError(f"{left_out:,} were skipped permanently: see the log.", returncode=2)
 
 
 def _add_common_options(parser: ArgumentParser) -> None:
-    """Let Django's own options stand behind the source as well as before it."""
+    """Accept Django's own options after the source as well as before it."""
     hidden: dict[str, Any] = {"default": SUPPRESS, "help": SUPPRESS}
     parser.add_argument("-v", "--verbosity", type=int, **hidden)
     for name in ("--settings", "--pythonpath"):
@@ -132,6 +131,6 @@ def _read_source(options: dict[str, Any]) -> Source:
             user = user_named(options["user"])
             for path in options["paths"]:
                 if not path.is_file():
-                    what = "is a directory" if path.is_dir() else "is not there"
-                    raise CommandError(f"There is no file {path}: it {what}.")
+                    what = "is a directory" if path.is_dir() else "does not exist"
+                    raise CommandError(f"The file {path} cannot be read: it {what}.")
             return import_sources.read_files(options["paths"], user_id=user.pk)

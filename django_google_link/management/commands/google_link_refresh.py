@@ -1,4 +1,4 @@
-"""``manage.py google_link_refresh``: fresh tokens before anybody needs them."""
+"""``manage.py google_link_refresh``: refresh tokens before they are needed."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from django_google_link.operations.refresh import (
     split_waiting,
 )
 
-#: Google's access tokens live an hour: one that has just come must not be due again.
+#: Google's access tokens are valid for an hour: a new one must not be due again at once.
 _LONGEST_MINUTES = 50
 
 
 class Command(LinkCommand):
-    """Refresh what is due, and say what became of it."""
+    """Refresh the accounts that are due, and print the outcomes."""
 
     help = (
-        "Use refresh tokens before Google drops them as unused and, on request, "
+        "Use refresh tokens before Google invalidates them as unused and, on request, "
         "replace access tokens before they expire. Several instances can run at once, "
         "also on several machines. Ctrl-C is safe."
     )
@@ -42,15 +42,15 @@ class Command(LinkCommand):
             type=int,
             default=90,
             metavar="DAYS",
-            help="refresh accounts unused for so long; Google drops refresh tokens after six "
-            "months without use (default %(default)s)",
+            help="refresh accounts unused for this long; Google invalidates refresh tokens after "
+            "six months without use (default %(default)s)",
         )
         parser.add_argument(
             "--expiring-within",
             type=int,
             metavar="MINUTES",
-            help="refresh accounts too whose access token has expired or will have by then, "
-            f"at most {_LONGEST_MINUTES}",
+            help="also refresh accounts whose access token expires within this time, at most "
+            f"{_LONGEST_MINUTES}",
         )
         parser.add_argument(
             "--workers",
@@ -63,10 +63,10 @@ class Command(LinkCommand):
     def handle(
         self, *, unused_for: int, expiring_within: int | None, workers: int, **options: Any
     ) -> None:
-        """Run, with an exit code for those who only look at that.
+        """Run the refreshes; the exit code tells the result.
 
         Raises:
-            CommandError: when an option cannot work, or when accounts had to be left as they are.
+            CommandError: when an option is invalid, or accounts could not be refreshed.
         """
         if unused_for < 1 or workers < 1:
             raise CommandError("--unused-for and --workers must be at least 1.")
@@ -76,7 +76,7 @@ class Command(LinkCommand):
         delete_old_entries()
         ending = announce_endings()
         if ending:
-            self.stdout.write(f"{ending:>8,} end within a week: their users can link again")
+            self.stdout.write(f"{ending:>8,} expire within a week: their users can link again")
         window = None if expiring_within is None else timedelta(minutes=expiring_within)
         due = list_due_accounts(expiring_within=window, unused_for=timedelta(days=unused_for))
         accounts, waiting = split_waiting(due)

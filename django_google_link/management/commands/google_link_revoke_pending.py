@@ -1,4 +1,4 @@
-"""``manage.py google_link_revoke_pending``: end at Google what was unlinked here."""
+"""``manage.py google_link_revoke_pending``: revoke the grants of unlinked accounts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from django_google_link.operations.revoke_pending import due_revocations, revoke
 
 
 class Command(LinkCommand):
-    """Attempt what is due, and say what became of it."""
+    """Attempt the revocations that are due, and print the outcomes."""
 
     help = (
         "Revoke at Google the grants of unlinked accounts that could not be revoked "
@@ -36,10 +36,10 @@ class Command(LinkCommand):
         )
 
     def handle(self, *, workers: int, **options: Any) -> None:
-        """Run, with an exit code for those who only look at that.
+        """Run the revocations; the exit code tells the result.
 
         Raises:
-            CommandError: when an option cannot work, or when something is left to do.
+            CommandError: when an option is invalid, or revocations remain.
         """
         if workers < 1:
             raise CommandError("--workers must be at least 1.")

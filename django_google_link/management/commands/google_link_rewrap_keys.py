@@ -1,4 +1,4 @@
-"""``manage.py google_link_rewrap_keys``: the same keys, wrapped with another key of a service."""
+"""``manage.py google_link_rewrap_keys``: wrap the same keys with another key of a service."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from django_google_link.management.wrapping import add_wrap_with, split_wrap_wit
 
 
 class Command(LinkCommand):
-    """Print all keys wrapped anew, and nothing else."""
+    """Print all keys, wrapped again, and nothing else."""
 
     help = (
         "Print all of GOOGLE_LINK['ENCRYPTION_KEYS'], in their order, wrapped with another key of "
@@ -29,15 +29,15 @@ class Command(LinkCommand):
         add_wrap_with(
             parser,
             required=True,
-            help="the key that is to wrap them, such as aws-kms:alias/google-link",
+            help="the key to wrap them with, such as aws-kms:alias/google-link",
         )
-        parser.add_argument("--site", help="what ENCRYPTION_SITE is to be; by default what it is")
+        parser.add_argument("--site", help="the new value of ENCRYPTION_SITE; by default unchanged")
 
     def handle(self, *, wrap_with: str, site: str | None, **options: Any) -> None:
-        """Print them.
+        """Print the wrapped keys.
 
         Raises:
-            CommandError: when one cannot be unwrapped or wrapped.
+            CommandError: when a key cannot be unwrapped or wrapped.
         """
         service, name = split_wrap_with(wrap_with)
         try:
@@ -50,6 +50,6 @@ class Command(LinkCommand):
             self.stdout.write(text)
         for key in sorted(plain):
             self.stderr.write(
-                f"The key {key} was in plain text: whoever has read it still has it. A new one "
-                "comes from google_link_generate_key --wrap-with."
+                f"The key {key} was in plain text: anyone who has read it still has it. Generate "
+                "a new one with google_link_generate_key --wrap-with."
             )

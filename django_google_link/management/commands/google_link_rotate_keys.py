@@ -1,4 +1,4 @@
-"""``manage.py google_link_rotate_keys``: everything under the newest key."""
+"""``manage.py google_link_rotate_keys``: re-encrypt all tokens with the newest key."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Command(LinkCommand):
         parser.add_argument("--dry-run", action="store_true", help="only print how many are left")
 
     def handle(self, *, dry_run: bool, **options: Any) -> None:
-        """Run.
+        """Run the rotation.
 
         Raises:
-            CommandError: unless 0 are left.
+            CommandError: unless 0 rows are left.
         """
         if not dry_run:
             count_outcomes(
@@ -47,5 +47,5 @@ class Command(LinkCommand):
 
 
 def _count_rows_left() -> int:
-    """Count them, once all is done: for that every row has to be looked at."""
+    """Return the exact number of rows left, which takes a full table scan."""
     return sum(rows.count() for rows in rows_left())

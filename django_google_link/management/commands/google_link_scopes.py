@@ -1,4 +1,4 @@
-"""``manage.py google_link_scopes``: which scopes are used, and which are not any more."""
+"""``manage.py google_link_scopes``: list the scopes in use, or retire one."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from django_google_link.web.view_scopes import ViewScopes, list_view_scopes
 
 @dataclass(kw_only=True)
 class _Uses:
-    """Who uses a scope."""
+    """The views and clients that use a scope."""
 
     views: list[dict[str, Any]] = field(default_factory=list)
     clients: list[str] = field(default_factory=list)
 
     def describe(self) -> str:
-        """Return them on one line."""
+        """Return them in one line."""
         settings = [f'SCOPES of the client "{name}"' for name in self.clients]
         return ", ".join([*(f"/{view['route']}" for view in self.views), *settings])
 
 
 class Command(LinkCommand):
-    """Print scopes and who uses them, or retire one."""
+    """Print the scopes with their uses, or retire one."""
 
     help = (
         "List the scopes that views require, how Google classifies them, and how many "
@@ -51,15 +51,17 @@ class Command(LinkCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options."""
-        parser.add_argument("--json", action="store_true", help="for programs")
+        parser.add_argument("--json", action="store_true", help="print JSON")
         parser.add_argument(
-            "--urlconf", metavar="MODULE", help="to be walked in place of ROOT_URLCONF"
+            "--urlconf",
+            metavar="MODULE",
+            help="search the views of this URLconf instead of ROOT_URLCONF",
         )
         parser.add_argument(
             "--retire",
             metavar="SCOPE",
-            help="revoke the grants that have this scope, and have their users asked for what is "
-            "still used",
+            help="revoke the grants with this scope, and ask their users for consent to the "
+            "scopes still used",
         )
         parser.add_argument(
             "--dry-run", action="store_true", help="with --retire: only print what would be done"
@@ -74,13 +76,13 @@ class Command(LinkCommand):
         dry_run: bool,
         **options: Any,
     ) -> None:
-        """Print it, or do it.
+        """Print the list, or retire the scope.
 
         Raises:
-            CommandError: when the scope is still used, or revocations have to wait.
+            CommandError: when the scope is still used, or revocations are postponed.
         """
         if dry_run and not retire:
-            raise CommandError("--dry-run goes with --retire.")
+            raise CommandError("--dry-run requires --retire.")
         try:
             views = list_view_scopes(urlconf)
             uses = _list_uses(views)
@@ -105,7 +107,7 @@ class Command(LinkCommand):
         plan = plan_retirement(scope)
         self.stdout.write(
             f"{plan.links:>8,} links have been granted {scope}\n"
-            f"{plan.others:>8,} other links live on the same grants, and end with them\n"
+            f"{plan.others:>8,} other links share these grants, and end with them\n"
             f"{plan.users:>8,} users are asked for consent again"
         )
         if dry_run or not plan.links:
@@ -121,23 +123,23 @@ class Command(LinkCommand):
 
     def _warn(self, unknown: list[ViewScopes]) -> None:
         for view in unknown:
-            self.stderr.write(f"What /{view.route} needs is decided at each request: {view.view}")
+            self.stderr.write(f"The scopes of /{view.route} are decided per request: {view.view}")
 
 
 def _read_scope(name: str, uses: Collection[str]) -> str:
-    """Return the scope that is meant, by its whole name or as the table has it."""
+    """Return the scope that a full or shortened name stands for."""
     scopes = parse_scopes(name)
     if len(scopes) != 1:
         raise CommandError("--retire takes one scope.")
     scope = scopes[0]
     if scope in IDENTITY_SCOPES:
-        raise CommandError(f"{scope} says whose account it is, and cannot be retired.")
+        raise CommandError(f"{scope} identifies the account, and cannot be retired.")
     known = {*uses, *chain(*count_granted_scopes())}
     return PREFIX + scope if scope not in known and PREFIX + scope in known else scope
 
 
 def _list_uses(views: list[ViewScopes]) -> dict[str, _Uses]:
-    """Return who uses each scope: views, and the clients that ask for it at every link."""
+    """Return the uses of each scope: by views, and by clients that request it with every link."""
     uses: dict[str, _Uses] = defaultdict(_Uses)
     for view in views:
         for scope in dict.fromkeys((*view.scopes, *view.optional_scopes)):

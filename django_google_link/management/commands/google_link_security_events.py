@@ -1,4 +1,4 @@
-"""``manage.py google_link_security_events``: what Google tells of its accounts."""
+"""``manage.py google_link_security_events``: receive Google's security events (RISC)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PAUSE = 0.2  # seconds
 
 
 class Command(BaseCommand):
-    """Register for security events, see how that is, and ask Google where it has to be asked."""
+    """Register for security events, show the registration, and make due checks."""
 
     help = (
         "Register this site with Google for security events of its users "
@@ -43,7 +43,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add the actions, each with its options."""
+        """Add the actions with their options."""
         actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
         for action, text in (
             ("register", "have Google send its events to SECURITY_EVENTS_URL"),
@@ -55,8 +55,8 @@ class Command(BaseCommand):
             added.add_argument(
                 "--service-account",
                 metavar="NAME",
-                help="of SERVICE_ACCOUNTS, with the role roles/riscconfigs.admin in the project of "
-                "the client; by default the only one",
+                help="one of SERVICE_ACCOUNTS, with the role roles/riscconfigs.admin in the "
+                "client's project; by default the only one",
             )
             if action == "verify":
                 added.add_argument(
@@ -65,7 +65,7 @@ class Command(BaseCommand):
                     default=30,
                     help="seconds to wait for the event (default %(default)s)",
                 )
-        check = actions.add_parser("check", help="check the links that have to be checked")
+        check = actions.add_parser("check", help="check the links that an event may have ended")
         check.add_argument(
             "--workers",
             type=int,
@@ -75,10 +75,10 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, action: str, **options: Any) -> None:
-        """Do it.
+        """Run the action.
 
         Raises:
-            CommandError: when it cannot be done, with what to do about it.
+            CommandError: when it failed, with what to do about it.
         """
         if action == "check":
             self._check(workers=options["workers"])
@@ -93,9 +93,9 @@ class Command(BaseCommand):
             raise CommandError(f"Google refuses the service account: {error}.") from None
         except GoogleLinkError as error:
             raise CommandError(
-                f"Google refuses this: {error}. Is the RISC API enabled in the project, does the "
-                "service account have the role roles/riscconfigs.admin there, and is the domain of "
-                "SECURITY_EVENTS_URL among the authorized domains?"
+                f"Google refuses this: {error}. Check that the RISC API is enabled in the project, "
+                "that the service account has the role roles/riscconfigs.admin there, and that the "
+                "domain of SECURITY_EVENTS_URL is an authorized domain."
             ) from None
 
     def _configure(self, action: str, options: Any) -> None:
@@ -103,7 +103,7 @@ class Command(BaseCommand):
         if action == "register":
             url = _require_url()
             stream.register(url)
-            self.stdout.write(f"Google sends security events to {url}. Now verify that they come.")
+            self.stdout.write(f"Google sends security events to {url}. Run verify next.")
         elif action == "verify":
             self._verify(stream, timeout=options["timeout"])
         elif action == "status":
@@ -122,26 +122,26 @@ class Command(BaseCommand):
         while not find_verification(state):
             if time.monotonic() > until:
                 raise CommandError(
-                    f"No event has come to {url} in {timeout} s: can it be reached from outside, "
-                    "and what does its log say?"
+                    f"No event arrived at {url} within {timeout} s: check that it can be reached "
+                    "from the internet, and its log."
                 )
             time.sleep(_PAUSE)
-        self.stdout.write(f"The event has come to {url}.")
+        self.stdout.write(f"The event arrived at {url}.")
 
     def _show_status(self, stream: SecurityEventStream) -> None:
         delivery = stream.read().get("delivery")
         url = delivery.get("url") if isinstance(delivery, dict) else None
         if not url:
-            self.stdout.write("Nothing is registered at Google.")
+            self.stdout.write("No receiver is registered at Google.")
         else:
             state = "sends" if stream.is_enabled() else "would send (it is disabled)"
             self.stdout.write(f"Google {state} security events to {url}")
         if url and url != conf.security_events_url:
-            self.stdout.write(f"SECURITY_EVENTS_URL is another: {conf.security_events_url}")
+            self.stdout.write(f"SECURITY_EVENTS_URL differs: {conf.security_events_url}")
         last = list_events().first()
         when = f", the last at {last.received_at:%Y-%m-%d %H:%M}" if last else ""
-        self.stdout.write(f"{list_events().count():>8,} events have come{when}")
-        self.stdout.write(f"{list_requested_checks().count():>8,} links are to be checked")
+        self.stdout.write(f"{list_events().count():>8,} events received{when}")
+        self.stdout.write(f"{list_requested_checks().count():>8,} links to be checked")
 
     def _check(self, *, workers: int) -> None:
         if workers < 1:
@@ -167,7 +167,7 @@ def _choose_account(name: str | None) -> str:
     if len(accounts) == 1:
         return str(accounts[0])
     raise CommandError(
-        f"Name one with --service-account: SERVICE_ACCOUNTS has {', '.join(accounts) or 'none'}."
+        f"Pass --service-account: SERVICE_ACCOUNTS has {', '.join(accounts) or 'none'}."
     )
 
 
@@ -176,6 +176,6 @@ def _require_url() -> str:
     if url:
         return url
     raise CommandError(
-        'Set GOOGLE_LINK["SECURITY_EVENTS_URL"] to the public address of the receiver first, such '
+        'Set GOOGLE_LINK["SECURITY_EVENTS_URL"] to the public URL of the receiver first, such '
         'as "https://www.example.com/google/security-events/".'
     )

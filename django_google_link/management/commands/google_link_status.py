@@ -1,4 +1,4 @@
-"""``manage.py google_link_status``: how the links are."""
+"""``manage.py google_link_status``: the status of all links."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from django_google_link.operations.status import Backlog, Endings, Overview, rea
 
 
 class Command(BaseCommand):
-    """Count, and say what is wrong."""
+    """Print the numbers and the problems."""
 
     help = "Count the links by client, status, reason and key, and report what is pending."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options."""
-        parser.add_argument("--json", action="store_true", help="for programs")
+        parser.add_argument("--json", action="store_true", help="print JSON")
         parser.add_argument(
             "--check",
             action="store_true",
@@ -28,10 +28,10 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, json: bool, check: bool, **options: Any) -> None:
-        """Print it.
+        """Print the status.
 
         Raises:
-            CommandError: on ``--check``, when an operator has to do something.
+            CommandError: with ``--check``, when an operator has to act.
         """
         found = read_overview()
         problems = list(found.problems())
@@ -69,14 +69,14 @@ def _format_text(found: Overview) -> list[str]:
         *(table if found.groups else ["No accounts are linked."]),
         "",
         *(
-            f"No answer from {outage.issuer} since {outage.since:%Y-%m-%d %H:%M}, asked again at "
+            f"No response from {outage.issuer} since {outage.since:%Y-%m-%d %H:%M}, tried again at "
             f"{outage.retry_at:%H:%M}"
             for outage in found.outages
         ),
-        f"Refreshes that fail: {_format_backlog(found.failing_refreshes)}"
+        f"Failing refreshes: {_format_backlog(found.failing_refreshes)}"
         f"{_format_problems(found.failing_by_problem)}",
         f"Pending revocations: {_format_backlog(found.pending_revocations)}",
-        f"Grants that end within a week: {_format_endings(found.endings)}",
+        f"Grants that expire within a week: {_format_endings(found.endings)}",
     ]
 
 

@@ -1,24 +1,24 @@
 /**
- * Return the header that Django wants with a session: for `headers`, on the site's own origin.
+ * Return the CSRF header that Django requires with sessions: for `headers`, on the site's origin.
  *
- * @param {string} [cookie] What `CSRF_COOKIE_NAME` says.
+ * @param {string} [cookie] The value of `CSRF_COOKIE_NAME`.
  * @returns {Record<string, string>}
  */
 export function csrfHeaders(cookie?: string): Record<string, string>;
-/** What went wrong, with a word that stays as it is. */
+/** An error with a code, which does not change between versions. */
 export class GoogleLinkError extends Error {
     /**
-     * @param {string} error The word: of the endpoints, or of this file.
-     * @param {string} detail A sentence.
-     * @param {number} [status] Of the response; 0 where there is none.
-     * @param {Record<string, any>} [content] All of the response.
+     * @param {string} error The code: of the endpoints, or of this file.
+     * @param {string} detail A sentence for the user or the developer.
+     * @param {number} [status] The HTTP status; 0 without a response.
+     * @param {Record<string, any>} [content] The body of the response.
      */
     constructor(error: string, detail: string, status?: number, content?: Record<string, any>);
     error: string;
     status: number;
     content: Record<string, any>;
 }
-/** The endpoints, for one user. */
+/** The endpoints, called for the current user. */
 export class GoogleLink {
     /** @param {Options} options */
     constructor({ api, headers, credentials }: Options);
@@ -29,7 +29,7 @@ export class GoogleLink {
     /** @type {RequestCredentials} */
     credentials: RequestCredentials;
     /**
-     * Return what the user has linked.
+     * Return the user's linked accounts.
      *
      * @returns {Promise<Account[]>}
      */
@@ -46,17 +46,17 @@ export class GoogleLink {
         is_default?: true;
     }): Promise<Account>;
     /**
-     * Unlink an account, and end its grant at Google.
+     * Unlink an account, and revoke its grant at Google.
      *
      * @param {string} id
      * @returns {Promise<void>}
      */
     unlink(id: string): Promise<void>;
     /**
-     * Link an account. Call it where the user has just clicked: browsers block other popups.
+     * Link an account. Call it in a click handler: browsers block other popups.
      *
-     * By popup it returns the account when the popup has come back. By the whole page it does not
-     * return: the app's page at the redirect URI calls `complete()`.
+     * With a popup, it resolves when the popup has finished. In the same window, it does not resolve
+     * on success: the app's page at the redirect URI calls `complete()`.
      *
      * @param {Wanted & Way} [options]
      * @returns {Promise<Linked>}
@@ -64,17 +64,17 @@ export class GoogleLink {
      */
     link({ way, ifBlocked, signal, started, ...wanted }?: Wanted & Way): Promise<Linked>;
     /**
-     * Complete what has arrived at this page, which is the redirect URI.
+     * Complete the link whose authorization response this page, the redirect URI, has received.
      *
-     * What came by the whole page is completed. What came in a popup is handed to the page of the app
-     * that has opened it, and the popup closes.
+     * If the link was started in the same window, it is completed here. In a popup, the response is
+     * passed to the page that opened the popup, which is then closed.
      *
-     * @returns {Promise<Linked | null>} Nothing, in a popup.
+     * @returns {Promise<Linked | null>} `null` in a popup.
      * @throws {GoogleLinkError}
      */
     complete(): Promise<Linked | null>;
     /**
-     * Start a link by hand: for Google's script, whose answer `finish()` takes.
+     * Start a link for Google's script, whose response is passed to `finish()`.
      *
      * @param {Wanted & { mode?: string, origin?: string }} [wanted]
      * @returns {Promise<Started>}
@@ -84,11 +84,11 @@ export class GoogleLink {
         origin?: string;
     }): Promise<Started>;
     /**
-     * Complete a link that was started by hand.
+     * Complete a link that was started with `start()`.
      *
      * @param {string} ticket
-     * @param {Returned} returned What came back.
-     * @param {string} redirectUri Where: the address of the page, or its origin for Google's script.
+     * @param {Returned} returned The authorization response.
+     * @param {string} redirectUri The URL of the page, or its origin for Google's script.
      * @returns {Promise<Linked>}
      */
     finish(ticket: string, { code, state, iss, error }: Returned, redirectUri: string): Promise<Linked>;
@@ -113,7 +113,7 @@ export type Account = {
     ends_at: string | null;
 };
 /**
- * A link that has begun: the answer of `POST links/`.
+ * A link that was started: the response of `POST links/`.
  */
 export type Started = {
     ticket: string;
@@ -128,7 +128,7 @@ export type Started = {
     hd: string | null;
     include_granted_scopes: boolean;
     /**
-     * Seconds.
+     * In seconds.
      */
     expires_in: number;
 };
@@ -137,7 +137,7 @@ export type Linked = {
     missing_scopes: string[];
 };
 /**
- * What is to be linked: at most one of the first three.
+ * What to link: at most one of the first three.
  */
 export type Wanted = {
     /**
@@ -149,43 +149,43 @@ export type Wanted = {
      */
     account?: string | undefined;
     /**
-     * For a further account.
+     * Whether to link an additional account.
      */
     add?: boolean | undefined;
     /**
-     * Where the client has several.
+     * Required if the client has several.
      */
     redirectUri?: string | undefined;
 };
 /**
- * How the user is sent to Google.
+ * How to send the user to Google.
  */
 export type Way = {
     /**
-     * The whole page (if it is left out), or a popup.
+     * In the same window, which is the default, or in a popup.
      */
     way?: "page" | "popup" | undefined;
     /**
-     * What a blocked popup leads to; an error, if left out.
+     * What to do if the popup is blocked; `error` by default.
      */
     ifBlocked?: "error" | "page" | undefined;
     /**
-     * Ends the wait for a popup.
+     * Stops waiting for a popup.
      */
     signal?: AbortSignal | undefined;
     /**
-     * Goes on with this one, such as `error.content.link`.
+     * A link to continue, such as `error.content.link`.
      */
     started?: Started | undefined;
 };
 export type Options = {
     /**
-     * Where the endpoints are mounted, such as "/google/api/".
+     * The URL of the endpoints, such as "/google/api/".
      */
     api: string;
     /**
-     * Returns what authenticates a request. After a 401 it is called once more, with `refused`, and
-     * may get another token first.
+     * Returns the headers that authenticate a request. After a 401 it is called once more, with
+     * `refused`, and may fetch another token.
      */
     headers?: ((why: {
         refused: boolean;

@@ -1,8 +1,8 @@
 /**
- * Links Google accounts from a front end, by the JSON endpoints of django-google-link.
+ * Links Google accounts from a front end, with the JSON endpoints of django-google-link.
  *
  * One file without dependencies: import it from the site's static files, or copy it into the app.
- * It needs no inline script or style, so any Content-Security-Policy that allows the file will do.
+ * It uses no inline scripts or styles, so a Content-Security-Policy only has to allow the file.
  */
 
 /**
@@ -22,7 +22,7 @@
  * @property {string} linked_at
  * @property {string | null} ends_at
  *
- * @typedef {object} Started A link that has begun: the answer of `POST links/`.
+ * @typedef {object} Started A link that was started: the response of `POST links/`.
  * @property {string} ticket
  * @property {string} mode
  * @property {string | null} authorization_url
@@ -34,27 +34,27 @@
  * @property {string} prompt
  * @property {string | null} hd
  * @property {boolean} include_granted_scopes
- * @property {number} expires_in Seconds.
+ * @property {number} expires_in In seconds.
  *
  * @typedef {{ account: Account, missing_scopes: string[] }} Linked
  *
- * @typedef {object} Wanted What is to be linked: at most one of the first three.
+ * @typedef {object} Wanted What to link: at most one of the first three.
  * @property {string} [linkRequest] From a 403 of the site, or from an error.
  * @property {string} [account] The id of an account to link again.
- * @property {boolean} [add] For a further account.
- * @property {string} [redirectUri] Where the client has several.
+ * @property {boolean} [add] Whether to link an additional account.
+ * @property {string} [redirectUri] Required if the client has several.
  *
- * @typedef {object} Way How the user is sent to Google.
- * @property {"page" | "popup"} [way] The whole page (if it is left out), or a popup.
- * @property {"error" | "page"} [ifBlocked] What a blocked popup leads to; an error, if left out.
- * @property {AbortSignal} [signal] Ends the wait for a popup.
- * @property {Started} [started] Goes on with this one, such as `error.content.link`.
+ * @typedef {object} Way How to send the user to Google.
+ * @property {"page" | "popup"} [way] In the same window, which is the default, or in a popup.
+ * @property {"error" | "page"} [ifBlocked] What to do if the popup is blocked; `error` by default.
+ * @property {AbortSignal} [signal] Stops waiting for a popup.
+ * @property {Started} [started] A link to continue, such as `error.content.link`.
  *
  * @typedef {object} Options
- * @property {string} api Where the endpoints are mounted, such as "/google/api/".
+ * @property {string} api The URL of the endpoints, such as "/google/api/".
  * @property {(why: { refused: boolean }) => HeadersInit | Promise<HeadersInit>} [headers]
- *   Returns what authenticates a request. After a 401 it is called once more, with `refused`, and
- *   may get another token first.
+ *   Returns the headers that authenticate a request. After a 401 it is called once more, with
+ *   `refused`, and may fetch another token.
  * @property {RequestCredentials} [credentials] "include" for a session on another origin.
  *
  * @typedef {{ code?: string, state?: string, iss?: string, error?: string }} Returned
@@ -65,25 +65,26 @@
 
 const NAME = "django-google-link";
 const FEATURES = "popup,width=560,height=720";
-/** How long a page of the app waits for a sign of the one that has opened the popup. */
+/** Milliseconds that a popup waits for a reply of the page that opened it. */
 const NOBODY_ANSWERS = 3000;
-/** How long an answer may take that a popup has given before it was cut off, or was closed. */
+/** Milliseconds to wait for a response after a popup seems to be closed. */
 const LAST_WORDS = 3000;
-/** How long a popup waits for the app's page to complete what it has handed over. */
+/** Milliseconds that a popup waits for the page that opened it to complete the link. */
 const COMPLETED_BY = 60_000;
+/** Milliseconds between two checks whether a popup is closed. */
 const LOOK_EVERY = 100;
-/** So many looks have to find a popup on another origin, before one that finds it closed is believed. */
+/** How many checks must have found a popup on another origin before it is reported as closed. */
 const ENOUGH_LOOKS = 8;
-/** Browsers take a longer one for none. */
+/** Milliseconds. Browsers treat a longer timeout as zero. */
 const LONGEST_TIMEOUT = 2 ** 31 - 1;
 
-/** What went wrong, with a word that stays as it is. */
+/** An error with a code, which does not change between versions. */
 export class GoogleLinkError extends Error {
   /**
-   * @param {string} error The word: of the endpoints, or of this file.
-   * @param {string} detail A sentence.
-   * @param {number} [status] Of the response; 0 where there is none.
-   * @param {Record<string, any>} [content] All of the response.
+   * @param {string} error The code: of the endpoints, or of this file.
+   * @param {string} detail A sentence for the user or the developer.
+   * @param {number} [status] The HTTP status; 0 without a response.
+   * @param {Record<string, any>} [content] The body of the response.
    */
   constructor(error, detail, status = 0, content = {}) {
     super(detail);
@@ -95,9 +96,9 @@ export class GoogleLinkError extends Error {
 }
 
 /**
- * Return the header that Django wants with a session: for `headers`, on the site's own origin.
+ * Return the CSRF header that Django requires with sessions: for `headers`, on the site's origin.
  *
- * @param {string} [cookie] What `CSRF_COOKIE_NAME` says.
+ * @param {string} [cookie] The value of `CSRF_COOKIE_NAME`.
  * @returns {Record<string, string>}
  */
 export function csrfHeaders(cookie = "csrftoken") {
@@ -105,7 +106,7 @@ export function csrfHeaders(cookie = "csrftoken") {
   return found ? { "X-CSRFToken": decodeURIComponent(found.slice(cookie.length + 1)) } : {};
 }
 
-/** The endpoints, for one user. */
+/** The endpoints, called for the current user. */
 export class GoogleLink {
   /** @type {Promise<Linked | null> | undefined} */
   #completion;
@@ -119,7 +120,7 @@ export class GoogleLink {
   }
 
   /**
-   * Return what the user has linked.
+   * Return the user's linked accounts.
    *
    * @returns {Promise<Account[]>}
    */
@@ -139,7 +140,7 @@ export class GoogleLink {
   }
 
   /**
-   * Unlink an account, and end its grant at Google.
+   * Unlink an account, and revoke its grant at Google.
    *
    * @param {string} id
    * @returns {Promise<void>}
@@ -149,19 +150,21 @@ export class GoogleLink {
   }
 
   /**
-   * Link an account. Call it where the user has just clicked: browsers block other popups.
+   * Link an account. Call it in a click handler: browsers block other popups.
    *
-   * By popup it returns the account when the popup has come back. By the whole page it does not
-   * return: the app's page at the redirect URI calls `complete()`.
+   * With a popup, it resolves when the popup has finished. In the same window, it does not resolve
+   * on success: the app's page at the redirect URI calls `complete()`.
    *
    * @param {Wanted & Way} [options]
    * @returns {Promise<Linked>}
    * @throws {GoogleLinkError}
    */
   async link({ way = "page", ifBlocked = "error", signal, started, ...wanted } = {}) {
-    if (way !== "page" && way !== "popup") throw new TypeError(`There is no way "${way}".`);
+    if (way !== "page" && way !== "popup") {
+      throw new TypeError(`way must be "page" or "popup", not "${way}".`);
+    }
     signal?.throwIfAborted();
-    // Before anything is awaited: later it would be no answer to the click.
+    // Before the first await: afterwards browsers would not attribute the popup to the click.
     const popup = way === "popup" ? window.open("", "_blank", FEATURES) : null;
     if (way === "popup" && !popup && ifBlocked === "error") {
       throw new GoogleLinkError("popup_blocked", "The browser has blocked the popup.");
@@ -178,12 +181,12 @@ export class GoogleLink {
   }
 
   /**
-   * Complete what has arrived at this page, which is the redirect URI.
+   * Complete the link whose authorization response this page, the redirect URI, has received.
    *
-   * What came by the whole page is completed. What came in a popup is handed to the page of the app
-   * that has opened it, and the popup closes.
+   * If the link was started in the same window, it is completed here. In a popup, the response is
+   * passed to the page that opened the popup, which is then closed.
    *
-   * @returns {Promise<Linked | null>} Nothing, in a popup.
+   * @returns {Promise<Linked | null>} `null` in a popup.
    * @throws {GoogleLinkError}
    */
   complete() {
@@ -192,7 +195,7 @@ export class GoogleLink {
   }
 
   /**
-   * Start a link by hand: for Google's script, whose answer `finish()` takes.
+   * Start a link for Google's script, whose response is passed to `finish()`.
    *
    * @param {Wanted & { mode?: string, origin?: string }} [wanted]
    * @returns {Promise<Started>}
@@ -203,11 +206,11 @@ export class GoogleLink {
   }
 
   /**
-   * Complete a link that was started by hand.
+   * Complete a link that was started with `start()`.
    *
    * @param {string} ticket
-   * @param {Returned} returned What came back.
-   * @param {string} redirectUri Where: the address of the page, or its origin for Google's script.
+   * @param {Returned} returned The authorization response.
+   * @param {string} redirectUri The URL of the page, or its origin for Google's script.
    * @returns {Promise<Linked>}
    */
   finish(ticket, { code, state, iss, error }, redirectUri) {
@@ -245,7 +248,7 @@ export class GoogleLink {
   async #complete() {
     const returned = readReturned();
     const redirectUri = location.origin + location.pathname;
-    // Neither the history nor a link on the page may show the code.
+    // Neither the history nor the Referer header may contain the code.
     history.replaceState(history.state, "", location.pathname);
     const ticket = takeTicket(returned.state);
     if (ticket === null) {
@@ -273,7 +276,7 @@ export class GoogleLink {
     if (response.status === 204) return null;
     const content = await response.json().catch(() => null);
     if (content === null) {
-      throw new GoogleLinkError("no_json", "The site did not answer with JSON.", response.status);
+      throw new GoogleLinkError("no_json", "The site did not respond with JSON.", response.status);
     }
     if (response.ok) return content;
     const { error = "unknown", detail = response.statusText } = content;
@@ -310,13 +313,13 @@ function requireOwnPage(link) {
   if (link.authorization_url && origin === location.origin) return link;
   throw new GoogleLinkError(
     "redirect_uri_elsewhere",
-    `Google would not come back to ${location.origin}: send a redirectUri of this origin.`,
+    `Google would not redirect to ${location.origin}: use a redirectUri of this origin.`,
   );
 }
 
 /**
  * @param {unknown} error
- * @returns {Started | undefined} What to go on with, where Google has to ask once more.
+ * @returns {Started | undefined} The link to continue, if Google has to ask for consent again.
  */
 function findNext(error) {
   const isAsked = error instanceof GoogleLinkError && error.error === "consent_required";
@@ -329,12 +332,12 @@ function findNext(error) {
  */
 function leaveFor(link) {
   const { state, ticket } = link;
-  // For this tab alone, and sealed: it is good for nothing without the user's authentication.
+  // For this tab only. The ticket is encrypted, and useless without the user's authentication.
   sessionStorage.setItem(NAME, JSON.stringify({ state, ticket }));
   location.assign(String(link.authorization_url));
   return new Promise((_, reject) => {
     addEventListener("pageshow", ({ persisted }) => {
-      const detail = "The user has come back without an answer.";
+      const detail = "The user returned without a response.";
       if (persisted) reject(new GoogleLinkError("came_back", detail));
     });
   });
@@ -356,16 +359,16 @@ function readReturned() {
   const query = new URLSearchParams(location.search);
   const state = query.get("state");
   if (!state) {
-    throw new GoogleLinkError("nothing_returned", "Nothing has come back to this page.");
+    throw new GoogleLinkError("nothing_returned", "This page received no authorization response.");
   }
   const read = (/** @type {string} */ name) => query.get(name) ?? undefined;
   return { state, code: read("code"), iss: read("iss"), error: read("error") };
 }
 
 /**
- * Wait for the answer to one link, and say what the popup does next.
+ * Wait for the response to one link in a popup. The popup waits for a reply.
  *
- * Two that are open at once are told apart by their state.
+ * Links that are open at the same time are distinguished by their state.
  *
  * @param {Window} popup
  * @param {Started} link
@@ -402,7 +405,7 @@ function waitForPopup(popup, link, signal) {
   );
   signal?.addEventListener("abort", () => reject(signal.reason), options);
   const expiry = setTimeout(
-    () => fail("ticket_expired", "It took too long."),
+    () => fail("ticket_expired", "The link was not completed in time."),
     Math.min(link.expires_in * 1000, LONGEST_TIMEOUT),
   );
   const watch = watchPopup(popup, () => fail("popup_closed", "The popup was closed."));
@@ -415,11 +418,11 @@ function waitForPopup(popup, link, signal) {
 }
 
 /**
- * Call back when a popup was closed by hand.
+ * Call a function when the user has closed a popup.
  *
- * A Cross-Origin-Opener-Policy of this page cuts a popup off as soon as it gets to Google, or on a
- * busy machine a moment later: from then on it looks as if it were closed. So it counts only what
- * was seen open on another origin for a while.
+ * A Cross-Origin-Opener-Policy of this page severs the popup when it reaches Google, or a moment
+ * later on a busy machine: from then on it seems to be closed. It is therefore reported as closed
+ * only if it was seen open on another origin for a while.
  *
  * @param {Window} popup
  * @param {() => void} onClosed
@@ -434,7 +437,7 @@ function watchPopup(popup, onClosed) {
       return;
     }
     clearInterval(timer);
-    // The page that it came back to may have been cut off as well, and speaks yet.
+    // If it was severed, the page at the redirect URI may still send the response.
     if (timesElsewhere >= ENOUGH_LOOKS) lastWords = setTimeout(onClosed, LAST_WORDS);
   }, LOOK_EVERY);
   return {
@@ -455,18 +458,18 @@ function isElsewhere(popup) {
 }
 
 /**
- * In a popup: hand over what came back, and do as the app's page says.
+ * In a popup: pass the response to the page that opened it, and follow its replies.
  *
- * It is sent to this very origin alone. Whoever else has opened the popup gets nothing.
+ * The response is only sent to this origin, whatever page has opened the popup.
  *
  * @param {Answer} answer
- * @returns {Promise<void>} When all is done, and the popup closes.
+ * @returns {Promise<void>} Resolves when the popup is closed.
  */
 function handOver(answer) {
   const channel = new BroadcastChannel(NAME);
   const opener = /** @type {Window | null} */ (window.opener);
   const { promise, resolve, reject } = withResolvers();
-  const detail = "Nothing here waits for this answer. Start again.";
+  const detail = "No page waits for this response. Start again.";
   const giveUp = () => reject(new GoogleLinkError("not_awaited", detail));
   let patience = setTimeout(giveUp, NOBODY_ANSWERS);
 
@@ -482,10 +485,10 @@ function handOver(answer) {
     }
   }
 
-  // Also when it is late: a phone may have put the app's page to sleep.
+  // Replies may be late: a phone may have suspended the page.
   addEventListener("message", obey);
   channel.addEventListener("message", obey);
-  // A Cross-Origin-Opener-Policy takes the opener away.
+  // With a Cross-Origin-Opener-Policy there is no opener.
   if (opener) opener.postMessage(answer, location.origin);
   else channel.postMessage(answer);
   return promise;
@@ -498,7 +501,7 @@ function broadcast(reply) {
   channel.close();
 }
 
-/** Promise.withResolvers(), which browsers have since 2024. */
+/** Promise.withResolvers(), which browsers support since 2024. */
 function withResolvers() {
   /** @type {(value: any) => void} */
   let resolve = () => {};

@@ -1,1 +1,1 @@
-"""The browser: what a user does at the consent page."""
+"""A browser and its user, at the consent page."""

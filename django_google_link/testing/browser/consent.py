@@ -1,4 +1,4 @@
-"""What a user does in a browser, done over HTTP."""
+"""Acts as the user at the consent page, over HTTP."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ TIMEOUT = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the user will say.
+    """The user's choices.
 
     Attributes:
-        user: the account to choose; ``None`` leaves the one that is preselected.
-        grant: the scopes to leave ticked; ``None`` leaves all.
-        deny: press Cancel.
+        user: the account to choose; ``None`` for the one that is preselected.
+        grant: the scopes to leave ticked; ``None`` for all.
+        deny: whether to press Cancel.
     """
 
     user: FakeUser | None = None
@@ -35,13 +35,13 @@ class Answer:
 
 
 def give_consent(url: str, answer: Answer) -> str:
-    """Open an authorization URL, answer the page if there is one, and return where it leads.
+    """Open an authorization URL, submit the page if there is one, and return the redirect URL.
 
     Raises:
-        FakeGoogleError: if an error page is shown, or the page does not offer this answer.
+        FakeGoogleError: if an error page is shown, or the page does not offer these choices.
     """
     with requests.Session() as session:
-        # A proxy of the environment knows nothing of our loopback.
+        # A proxy in the environment cannot reach this machine's loopback.
         session.trust_env = False
         response = session.get(url, allow_redirects=False, timeout=TIMEOUT)
         if response.is_redirect:
@@ -79,7 +79,7 @@ def _fill_form(page: Page, answer: Answer) -> list[tuple[str, str]]:
 def _choose_account(page: Page, user: FakeUser | None) -> str:
     if user is None:
         if not page.radios:
-            raise FakeGoogleError('Nobody has an account here: add_user("anna@gmail.com").')
+            raise FakeGoogleError('There is no account: call add_user("anna@gmail.com") first.')
         if page.selected_radio is None:
             raise FakeGoogleError("No account is preselected: pass user=.")
         return page.selected_radio

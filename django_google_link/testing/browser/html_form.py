@@ -1,4 +1,4 @@
-"""Reads the one form of a page."""
+"""Parses a page with a single form."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from html.parser import HTMLParser
 
 @dataclass(kw_only=True)
 class Page:
-    """What a page shows and asks. Disabled inputs are left out, since browsers send none of them.
+    """The content of a page. Disabled inputs are omitted, since browsers do not send them.
 
     Attributes:
-        action: where the form goes; empty without a form.
+        action: the ``action`` of the form; empty without a form.
         hidden: names and values of hidden inputs.
         radios: values of the radio buttons.
-        selected_radio: the value of the one that is selected, if any.
+        selected_radio: the value of the selected one, if any.
         checkboxes: values of the ticked checkboxes.
-        text: what people read, of the page's main part if it has one.
-        relayed: what a popup hands over to the page that has opened it.
+        text: the visible text, of the main element if there is one.
+        relayed: the URL that a popup passes to the page that opened it.
     """
 
     action: str = ""
@@ -30,7 +30,7 @@ class Page:
 
 
 def parse_page(html: str) -> Page:
-    """Return what stands on a page."""
+    """Return the content of a page."""
     parser = _PageParser()
     parser.feed(html)
     parser.close()

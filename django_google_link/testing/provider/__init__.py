@@ -1,1 +1,1 @@
-"""The server: an OAuth 2.0 and OpenID provider."""
+"""The server of the fake Google: an OAuth 2.0 and OpenID Connect provider."""

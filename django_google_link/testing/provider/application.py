@@ -1,4 +1,4 @@
-"""The WSGI application: which endpoint a request goes to, and what happens to it before."""
+"""The WSGI application: routes requests, records them, and applies faults."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ _map_building = threading.Lock()
 
 
 class Application:
-    """Serves one provider.
+    """The application of one provider.
 
     Args:
-        provider: the state to work on.
+        provider: the state that the endpoints use.
     """
 
     def __init__(self, provider: Provider) -> None:
@@ -73,15 +73,15 @@ class Application:
         self._routes = _build_map(self._endpoints)
 
     def add(self, rule: str, method: str, endpoint: Endpoint) -> None:
-        """Serve an endpoint at a path. The last one added for a path and method answers.
+        """Add an endpoint. It replaces one that was added for the same path and method.
 
         Args:
-            rule: in werkzeug's syntax, such as ``"/calendar/v3/calendars/<id>/events"``.
+            rule: the path, in werkzeug's syntax, such as ``"/calendar/v3/calendars/<id>/events"``.
             method: the HTTP method.
-            endpoint: called with the provider, the request, and the path's arguments.
+            endpoint: called with the provider, the request, and the arguments in the path.
         """
         with self._provider.lock:
-            # Requests are being answered meanwhile: whatever the map leads to has to be there.
+            # In this order, since other threads use both: the map must not lead to nothing.
             endpoints = {**self._endpoints, (rule, method): endpoint}
             routes = _build_map(endpoints)
             self._endpoints = endpoints
@@ -120,7 +120,7 @@ class Application:
 
 
 def _find_fault(provider: Provider, request: Request) -> Fault | None:
-    """Return the fault that lasts for this request; of several, the one that came last."""
+    """Return the lasting fault for this request; the most recent one, if there are several."""
     if not provider.lasting_faults:
         return None
     fields = ("refresh_token", "code", "token")
@@ -142,11 +142,11 @@ def _tamper_response(provider: Provider, path: str, response: Response) -> None:
 
 
 def _build_map(endpoints: Iterable[tuple[str, str]]) -> Map:
-    """Return the map of these paths and methods, ready for use by many threads.
+    """Return the URL map for these paths and methods, ready to be used by several threads.
 
-    Never in two threads at once: werkzeug compiles each rule with ``ast.parse``, which fails in
-    Python 3.11 when two threads are in it. The rules are sorted at first use, under a lock of
-    werkzeug's.
+    It is built in one thread at a time: werkzeug compiles each rule with ``ast.parse()``, which
+    fails in Python 3.11 if two threads call it. On first use werkzeug sorts the rules, under its
+    own lock.
     """
     with _map_building:
         return _make_map(tuple(endpoints))
@@ -154,7 +154,7 @@ def _build_map(endpoints: Iterable[tuple[str, str]]) -> Map:
 
 @lru_cache(maxsize=64)
 def _make_map(endpoints: tuple[tuple[str, str], ...]) -> Map:
-    """Return the map of these paths and methods: to make one takes longer than many a test."""
+    """Return the URL map. Cached, since building it takes longer than many tests."""
     return Map(
         [Rule(path, methods=[method], endpoint=(path, method)) for path, method in endpoints]
     )

@@ -1,4 +1,4 @@
-"""The authorization request (RFC 6749 section 4.1.1) and what Google checks in it."""
+"""Parses and validates authorization requests (RFC 6749 section 4.1.1) like Google."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _S256_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 @dataclass(frozen=True, kw_only=True)
 class AuthorizationRequest:
-    """A request that passed all checks. Scopes are in their long form."""
+    """A valid request. Scopes are in their long form."""
 
     client: FakeClient
     redirect_uri: str
@@ -46,13 +46,13 @@ class AuthorizationRequest:
     hosted_domain: str | None
     offline: bool
     include_granted_scopes: bool
-    #: Whether Google's script asks, and the answer goes to a page of this origin.
+    #: Whether it is from Google's script, and the response is passed to a page of this origin.
     is_popup: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuthorizationCode:
-    """What the token endpoint has to know of a finished authorization."""
+    """A finished authorization, as the token endpoint needs to know it."""
 
     user: FakeUser
     client: FakeClient
@@ -64,10 +64,10 @@ class AuthorizationCode:
     is_popup: bool = False
 
     def is_exchanged_with(self, redirect_uri: str | None) -> bool:
-        """Return whether this is the redirect URI with which to exchange the code.
+        """Return whether the code can be exchanged with this redirect URI.
 
-        One from Google's script is taken with the page's origin, as Google documents, and with
-        ``postmessage``, as Google's own libraries send it. One from a mobile SDK has an empty one.
+        For a code from Google's script, that is the page's origin, as Google documents, or
+        ``postmessage``, as Google's own libraries send. For one from a mobile SDK, it is empty.
         """
         if self.is_popup and redirect_uri == "postmessage":
             return True
@@ -76,7 +76,7 @@ class AuthorizationCode:
 
 @dataclass(frozen=True, kw_only=True)
 class ConsentTicket:
-    """A consent page that was shown, and the accounts on it."""
+    """A consent page that was shown, with the accounts that it offered."""
 
     asked: AuthorizationRequest
     accounts: tuple[FakeUser, ...]
@@ -85,12 +85,12 @@ class ConsentTicket:
 def parse_authorization_request(
     args: MultiDict[str, str], directory: Directory
 ) -> AuthorizationRequest:
-    """Check the parameters one by one.
+    """Parse and validate the parameters of an authorization request.
 
     See https://developers.google.com/identity/protocols/oauth2/web-server#creatingclient.
 
     Raises:
-        OAuthError: to be shown to the user; nothing is sent to an address that is not registered.
+        OAuthError: to be shown to the user, since the redirect URI may not be registered.
     """
     for name, values in args.lists():
         if len(values) > 1:
@@ -122,7 +122,7 @@ def parse_authorization_request(
 
 
 def _parse_script_request(args: MultiDict[str, str], client: FakeClient) -> AuthorizationRequest:
-    """Check what Google's script sends: it has neither PKCE nor a nonce, and takes no prompt.
+    """Parse a request from Google's script, which supports no PKCE, ``nonce`` or ``prompt``.
 
     See https://developers.google.com/identity/oauth2/web/reference/js-reference#CodeClientConfig.
     """
@@ -157,7 +157,7 @@ def _require(args: MultiDict[str, str], name: str) -> str:
 
 
 def _refuse_unknown(client: FakeClient, args: MultiDict[str, str]) -> None:
-    """Refuse what the provider of this client does not understand, as strict ones do."""
+    """Reject parameters that the client's provider does not define, as strict providers do."""
     unknown = set() if client.speaks_google else set(_GOOGLES_PARAMS)
     if not client.speaks_openid:
         unknown |= _OPENIDS_PARAMS
@@ -210,7 +210,7 @@ def _parse_code_challenge(args: MultiDict[str, str]) -> str | None:
     challenge, method = args.get("code_challenge"), args.get("code_challenge_method")
     if challenge is None and method is None:
         return None
-    # RFC 7636 section 4.3 reads a missing method as "plain", which nobody should use.
+    # RFC 7636 section 4.3 treats a missing method as "plain", which nobody should use.
     if method != "S256" or challenge is None or not _S256_CHALLENGE.fullmatch(challenge):
         raise OAuthError("invalid_request", "code_challenge with code_challenge_method=S256 needed")
     return challenge

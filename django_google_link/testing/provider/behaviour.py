@@ -1,4 +1,4 @@
-"""How a fake Google behaves: plain attributes, read at each request."""
+"""How a fake Google behaves: attributes that are read for each request."""
 
 from __future__ import annotations
 
@@ -13,46 +13,47 @@ _HALF_A_YEAR = 182 * 86_400
 
 @dataclass(eq=False, repr=False)
 class Behaviour:
-    """How the fake behaves until told otherwise.
+    """How the fake Google behaves.
 
-    Each default is what Google is known to do. Where no page of Google's says, it is what asks
-    more of the application.
+    The defaults are Google's known behaviour. If no page of Google's documents it, the default is
+    the behaviour that demands more of the application.
 
     Attributes:
-        now: the clock, in seconds since the epoch. Tokens, codes and pages expire by it; by
-            default it is one that ``travel()`` moves.
-        delay: seconds that each token request takes longer.
-        access_token_lifetime: seconds; stands as ``expires_in`` in token responses.
-        refresh_token_lifetime: seconds, or ``None`` for no end. When set, token responses carry
-            ``refresh_token_expires_in``, as Google's do for time-limited access.
-        refresh_token_max_idle: seconds after which a refresh token that nobody uses dies, or
-            ``None`` for never. Google says six months.
-        max_refresh_tokens: how many of a user for a client are alive; with one more the oldest
-            dies silently.
+        now: returns the Unix time in seconds, by which tokens, codes and pages expire; by default
+            that of a clock that ``travel()`` moves.
+        delay: additional seconds for each token request.
+        access_token_lifetime: seconds, sent as ``expires_in`` in token responses.
+        refresh_token_lifetime: seconds, or ``None`` for no expiry. If set, token responses have
+            ``refresh_token_expires_in``, like Google's for time-limited access.
+        refresh_token_max_idle: seconds after which an unused refresh token expires, or ``None``
+            for never. Google's limit is six months.
+        max_refresh_tokens: the number of valid refresh tokens per user and client. Another one
+            silently invalidates the oldest.
         certs_max_age: seconds for which the signing keys may be cached.
-        sends_iss: whether authorization responses carry ``iss`` (RFC 9207). Google does at times.
-        declares_iss: whether the discovery document says that they do. Google's does not.
-        always_sends_refresh_token: whether each offline authorization gives a refresh token, and
-            not only the first one and those that the next two attributes let have one.
-        prompt_consent_sends_refresh_token: whether ``prompt=consent`` gives a further refresh
-            token. False is a fault that Google is not known for.
-        new_scopes_send_refresh_token: whether an authorization without ``prompt=consent`` gives a
-            further refresh token when scopes are granted that were not before. Google does not say.
-        old_refresh_tokens_grow: whether a refresh token stands for scopes too that the user grants
-            to the client later. Google does not say. If false, a refresh answers with the scopes
-            that the token was issued for.
-        refresh_sends_scope: whether answers to a refresh carry ``scope``.
-        refresh_sends_id_token: whether answers to a refresh carry an ID token, if ``openid`` is
+        sends_iss: whether authorization responses have ``iss`` (RFC 9207). Google's sometimes do.
+        declares_iss: whether the discovery document says so. Google's does not.
+        always_sends_refresh_token: whether every offline authorization results in a refresh token;
+            otherwise only the first one does, and those according to the next two attributes.
+        prompt_consent_sends_refresh_token: whether ``prompt=consent`` results in another refresh
+            token. False is a fault that Google is not known to have.
+        new_scopes_send_refresh_token: whether an authorization without ``prompt=consent`` results
+            in another refresh token if new scopes are granted. Google does not document it.
+        old_refresh_tokens_grow: whether a refresh token also covers scopes that the user grants to
+            the client later. Google does not document it. If false, the response to a refresh lists
+            the scopes that the token was issued for.
+        refresh_sends_scope: whether responses to a refresh have ``scope``.
+        refresh_sends_id_token: whether responses to a refresh have an ID token, if ``openid`` is
             among the scopes.
-        rotates_refresh_tokens: whether each refresh gives a new refresh token and kills the old
-            one (RFC 9700 section 4.14.2). Google does not; others do.
-        reuse_ends_family: whether the use of a refresh token that was so replaced kills all tokens
-            that came of the same authorization.
-        revocation_ends_grant: whether revoking any token ends the user's grant to the whole
-            project, as at Google. If false, a refresh token takes the tokens of its authorization
-            with it, an access token nothing, and what was granted stays granted.
-        metadata: what is published: ``"openid"`` (OpenID Connect Discovery), ``"oauth"`` (RFC
-            8414), or ``""`` for nothing. Google publishes the first.
+        rotates_refresh_tokens: whether each refresh replaces the refresh token (RFC 9700 section
+            4.14.2). Google does not; other providers do.
+        reuse_ends_family: whether using a replaced refresh token invalidates all tokens of the
+            same authorization.
+        revocation_ends_grant: whether revoking any token ends the user's grant for the whole
+            project, like at Google. If false, revoking a refresh token invalidates the tokens of
+            its authorization, revoking an access token only that token, and the scopes stay
+            granted.
+        metadata: the metadata that is published: ``"openid"`` (OpenID Connect Discovery, like
+            Google's), ``"oauth"`` (RFC 8414), or ``""`` for none.
     """
 
     now: Callable[[], float] = field(default=clock.timestamp)

@@ -1,4 +1,4 @@
-"""How a client proves who it is (RFC 6749 section 2.3.1)."""
+"""Client authentication (RFC 6749 section 2.3.1)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 
 def authenticate_client(request: Request, directory: Directory) -> FakeClient:
-    """Return the client whose id and secret stand in the HTTP Basic header, else in the body.
+    """Return the client whose id and secret are in the HTTP Basic header, or else in the body.
 
-    A client that has to show them in one way is refused in the other, and in both.
+    A client that has to use one of the two ways is rejected if it uses the other or both.
 
     Raises:
-        OAuthError: ``invalid_request`` without an id, ``invalid_client`` (401) for a wrong pair.
+        OAuthError: ``invalid_request`` without an id, ``invalid_client`` (401) for wrong
+            credentials.
     """
     client_id, client_secret = _read_credentials(request)
     if not client_id:
@@ -39,7 +40,7 @@ def authenticate_client(request: Request, directory: Directory) -> FakeClient:
         if is_used
     ]
     if client.authentication != "any" and ways != [client.authentication]:
-        raise OAuthError("invalid_client", f"Not by {client.authentication}.", 401)
+        raise OAuthError("invalid_client", f"Use {client.authentication}.", 401)
     return client
 
 

@@ -1,4 +1,4 @@
-"""The fake's own clock: it works without Django, and so without the app's."""
+"""The fake's clock, separate from the app's so that the fake works without Django."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ _moved = timedelta()
 
 
 def timestamp() -> float:
-    """Return the present, in seconds since the epoch."""
+    """Return the current Unix time in seconds."""
     return time.time() + moved_by()
 
 
 def moved_by() -> float:
-    """Return how many seconds this clock is ahead of the real one."""
+    """Return by how many seconds this clock has been moved."""
     return _moved.total_seconds()
 
 
 def move(by: timedelta) -> None:
-    """Move this clock of this process, forward or back."""
+    """Move the clock of this process, forward or back by a negative duration."""
     global _moved  # noqa: PLW0603
     _moved += by

@@ -1,4 +1,4 @@
-"""The authorization endpoint: the page with its question, and the way back to the client."""
+"""The authorization endpoint: shows the consent page, and redirects to the client."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def authorize(provider: Provider, request: Request) -> Response:
-    """Show the consent page, or redirect at once where Google has nothing left to ask."""
+    """Show the consent page, or redirect immediately if there is nothing to ask."""
     with provider.lock:
         try:
             asked = parse_authorization_request(request.args, provider.directory)
@@ -47,10 +47,10 @@ def authorize(provider: Provider, request: Request) -> Response:
 
 
 def decide(provider: Provider, request: Request) -> Response:
-    """Take the user's answer, and redirect to the client with a code or an error.
+    """Process the user's choices, and redirect to the client with a code or an error.
 
     The form sends ``ticket``, ``decision`` (``allow`` or ``cancel``), ``account`` (a ``sub``) and a
-    ``scope`` for each box left ticked.
+    ``scope`` for each ticked box.
     """
     with provider.lock:
         ticket = provider.tickets.pop(request.form.get("ticket", ""), provider.now())
@@ -94,7 +94,7 @@ def _grant_scopes(
     earlier = provider.grants.scopes(user, asked.client)
     provider.grants.add(user, asked.client, scopes)
     if asked.include_granted_scopes:
-        # Google's own word for it: the combined authorization, of all clients of the project.
+        # Google's "combined authorization" includes the scopes of all clients of the project.
         scopes = merge_scopes(scopes, earlier or ())
     code = AuthorizationCode(
         user=user,
@@ -145,7 +145,7 @@ def _send_back(provider: Provider, asked: AuthorizationRequest, params: dict[str
     state = {} if asked.state is None else {"state": asked.state}
     issuer = {"iss": provider.issuer} if provider.behaviour.sends_iss else {}
     if asked.is_popup:
-        # The script hands over what has come: RFC 9207's issuer is not among it.
+        # Google's script passes the response on, but without the iss of RFC 9207.
         return pages.relay_page(_add_query(asked.redirect_uri, [*state.items(), *params.items()]))
     location = _add_query(asked.redirect_uri, [*state.items(), *issuer.items(), *params.items()])
     return Response(status=302, headers={**NO_STORE, "Location": location})

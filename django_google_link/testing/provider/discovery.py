@@ -1,4 +1,4 @@
-"""What a client may look up: the endpoints and the signing keys."""
+"""Discovery: the metadata and the signing keys."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _CLAIMS = ("aud", "azp", "email", "email_verified", "exp", "hd", "iat", "iss", "
 
 
 def discovery(provider: Provider, request: Request) -> Response:
-    """Describe the provider (OpenID Connect Discovery section 4)."""
+    """Return the provider's metadata (OpenID Connect Discovery section 4)."""
     if provider.behaviour.metadata != "openid":
         return unknown_method(request)
     return _publish(_describe(provider))
 
 
 def oauth_metadata(provider: Provider, request: Request) -> Response:
-    """Describe the provider as one that knows no OpenID (RFC 8414 section 2)."""
+    """Return the metadata of a provider without OpenID Connect (RFC 8414 section 2)."""
     if provider.behaviour.metadata != "oauth":
         return unknown_method(request)
     document = _describe(provider)
@@ -69,7 +69,7 @@ def _publish(document: dict[str, Any]) -> Response:
 
 
 def certs(provider: Provider, request: Request) -> Response:
-    """Publish the signing keys (RFC 7517 section 5), for as long as ``certs_max_age`` says."""
+    """Return the signing keys (RFC 7517 section 5), cacheable for ``certs_max_age`` seconds."""
     with provider.lock:
         key_set = provider.keys.public_jwks()
     max_age = provider.behaviour.certs_max_age

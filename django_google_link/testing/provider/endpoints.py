@@ -1,4 +1,4 @@
-"""Where things are. The paths are Google's own, gathered on one host."""
+"""The paths of the endpoints. They are Google's, but all on one host."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ PATHS = {
 
 
 def client_endpoints(url: str) -> dict[str, str]:
-    """Return the settings of a client that lead to the fake at this address."""
+    """Return the settings that lead a client to the fake at this URL."""
     return {
-        # Only a fake on loopback says so.
+        # Accepted on loopback only.
         "PROVIDER": "google",
         "AUTHORIZATION_ENDPOINT": url + PATHS["authorize"],
         "TOKEN_ENDPOINT": url + PATHS["token"],

@@ -1,19 +1,19 @@
-"""Errors: one for the test that uses the fake, one for the client on the wire."""
+"""Exceptions: one for tests that use the fake, one for responses to clients."""
 
 from __future__ import annotations
 
 
 class FakeGoogleError(Exception):
-    """The fake showed an error page, or cannot do what the test asks of it."""
+    """The fake showed an error page, or cannot do what a test asks for."""
 
 
 class OAuthError(Exception):
-    """A request is refused with a code of RFC 6749 (sections 4.1.2.1 and 5.2) or of Google's own.
+    """A request is rejected, with an error code of RFC 6749 (sections 4.1.2.1, 5.2) or Google.
 
     Args:
-        error: the code, such as ``"invalid_grant"``.
-        description: a sentence for the developer; none if empty.
-        status: the HTTP status that goes with it.
+        error: the error code, such as ``"invalid_grant"``.
+        description: a sentence for the developer; may be empty.
+        status: the HTTP status of the response.
     """
 
     def __init__(self, error: str, description: str = "", status: int = 400) -> None:

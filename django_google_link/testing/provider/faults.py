@@ -1,4 +1,4 @@
-"""Answers that are decided beforehand: outages, nonsense, slowness, and wrong fields."""
+"""Faults: responses that are set in advance, and changes to responses."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What one request gets instead of its proper answer.
+    """A response that replaces the proper one.
 
     Attributes:
         status: the HTTP status.
-        body: text and bytes are sent as they are; anything else as JSON.
-        content_type: of the body.
-        delay: seconds before the answer.
-        headers: further headers.
-        drop: close the connection, halfway through the body, or at once if there is none.
-        takes_effect: do what was asked first, so that the proper answer is lost.
+        body: strings and bytes are sent unchanged, other values as JSON.
+        content_type: the content type of the body.
+        delay: the seconds before the response.
+        headers: additional headers.
+        drop: whether to close the connection halfway through the body, or immediately if there is
+            none.
+        takes_effect: whether to process the request first, so that the proper response is lost.
     """
 
     status: int
@@ -40,10 +41,10 @@ class Fault:
     takes_effect: bool
 
     def answer(self) -> Response:
-        """Wait if told to, and return the answer.
+        """Return the response, after the delay.
 
         Raises:
-            ConnectionAbortedError: to close the connection without an answer.
+            ConnectionAbortedError: to close the connection without a response.
         """
         time.sleep(self.delay)
         body = _encode_body(self.body)
@@ -68,18 +69,18 @@ def _yield_half(body: bytes) -> Iterator[bytes]:
 
 @dataclass(frozen=True, kw_only=True)
 class ResponseTampering:
-    """What is wrong with the next JSON answer.
+    """Changes to the next JSON response.
 
     Attributes:
-        fields: top-level fields to set, to any JSON value.
-        remove: fields to leave out.
+        fields: top-level members to set, to any JSON value.
+        remove: members to leave out.
     """
 
     fields: Mapping[str, Any]
     remove: tuple[str, ...]
 
     def apply(self, response: Response) -> None:
-        """Change the fields of an answer; a list or a page has none to change."""
+        """Change the members of a response, unless it is a list or a page."""
         document = response.get_json()
         if isinstance(document, dict):
             response.set_data(json.dumps(replace_fields(document, self.fields, self.remove)))
@@ -88,7 +89,7 @@ class ResponseTampering:
 def replace_fields(
     document: Mapping[str, Any], fields: Mapping[str, Any], remove: Iterable[str]
 ) -> dict[str, Any]:
-    """Return a JSON object with some fields set and others left out."""
+    """Return a JSON object with some members set and others left out."""
     unwanted = frozenset(remove)
     merged = {**document, **fields}
     return {name: value for name, value in merged.items() if name not in unwanted}
@@ -96,12 +97,12 @@ def replace_fields(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LastingFault:
-    """A fault that is there until it is taken away.
+    """A fault that lasts until it is removed.
 
     Attributes:
-        path: of the endpoint.
-        user: whose requests fail; ``None`` for everybody's.
-        fault: what they get.
+        path: the path of the endpoint.
+        user: the user whose requests fail; ``None`` for everybody's.
+        fault: the response to them.
     """
 
     path: str
@@ -109,21 +110,21 @@ class LastingFault:
     fault: Fault
 
     def meets(self, path: str, user: FakeUser | None) -> bool:
-        """Tell whether a request to this path fails, which speaks for this user."""
+        """Return whether a request to this path, on behalf of this user, fails."""
         return self.path == path and self.user in (None, user)
 
 
 class QueuesByPath(Generic[T]):
-    """What awaits the next requests to each path, first in first out. The caller holds the lock."""
+    """Queues of items for the next requests to each path. The caller holds the lock."""
 
     def __init__(self) -> None:
         self._queues: defaultdict[str, deque[T]] = defaultdict(deque)
 
     def add(self, path: str, item: T, count: int = 1) -> None:
-        """Let this await the next ``count`` requests to the path."""
+        """Queue an item for the next ``count`` requests to a path."""
         self._queues[path].extend([item] * count)
 
     def take(self, path: str) -> T | None:
-        """Return what awaits the next request to this path, if there is anything."""
+        """Return the item for the next request to this path, or ``None``."""
         queue = self._queues.get(path)
         return queue.popleft() if queue else None

@@ -1,4 +1,4 @@
-"""What users have given to projects, and the tokens that came of it."""
+"""Grants of users to projects, and their tokens."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Token:
     """An access or refresh token.
 
     Attributes:
-        value: what goes over the wire.
-        user: who gave it.
-        client: whom it was given to.
-        scopes: what it opens.
-        expires_at: in seconds since the epoch; ``None`` is never.
-        family: the same for all tokens that came of one authorization.
-        used_at: when a refresh token was last used, at first when it was issued.
+        value: the token itself.
+        user: the user who has authorized it.
+        client: the client to which it was issued.
+        scopes: the scopes that it covers.
+        expires_at: the Unix time in seconds; ``None`` for never.
+        family: the same for all tokens of one authorization.
+        used_at: when a refresh token was last used; at first, when it was issued.
     """
 
     value: str = field(repr=False)
@@ -37,11 +37,11 @@ class Token:
     used_at: float = 0.0
 
     def is_of(self, user: FakeUser, client: FakeClient) -> bool:
-        """Tell whether this user gave it to this client."""
+        """Return whether it was issued to this client for this user."""
         return self.user is user and self.client is client
 
     def is_of_grant(self, user: FakeUser, client: FakeClient) -> bool:
-        """Tell whether it is of this user's grant to the client's project."""
+        """Return whether it belongs to this user's grant for the client's project."""
         return self.user is user and self.client.project == client.project
 
 
@@ -55,15 +55,15 @@ class FakeGrantTokens:
 
 
 class Grants:
-    """The scopes of each user for each project, and the tokens. The caller holds the lock.
+    """The granted scopes of each user and project, and the tokens. The caller holds the lock.
 
-    A grant is the project's: what a user has granted to one client of it counts for the others,
-    and it ends for all of them at once. Tokens are a client's.
+    A grant is for the whole project: scopes granted to one of its clients count for the others, and
+    the grant ends for all of them at once. Tokens belong to a client.
 
     See https://developers.google.com/identity/protocols/oauth2/web-server#incrementalAuth.
 
     Args:
-        behaviour: how long tokens live, and what they become.
+        behaviour: determines the lifetime of tokens, among others.
     """
 
     def __init__(self, behaviour: Behaviour) -> None:
@@ -74,11 +74,11 @@ class Grants:
         self._replaced_tokens: dict[str, Token] = {}
 
     def scopes(self, user: FakeUser, client: FakeClient) -> tuple[str, ...] | None:
-        """Return all the scopes of the grant, or ``None`` if there is no grant."""
+        """Return the scopes of the grant, or ``None`` if there is no grant."""
         return self._scopes.get((user, client.project))
 
     def add(self, user: FakeUser, client: FakeClient, scopes: tuple[str, ...]) -> None:
-        """Make a grant, or let an existing one grow."""
+        """Add a grant, or add scopes to an existing one."""
         merged = merge_scopes(self.scopes(user, client) or (), scopes)
         self._scopes[user, client.project] = merged
         if self._behaviour.old_refresh_tokens_grow:
@@ -99,21 +99,21 @@ class Grants:
                 token.scopes = tuple(scope for scope in token.scopes if scope in scopes)
 
     def remove(self, user: FakeUser, client: FakeClient) -> None:
-        """Forget the grant with all its tokens, those of the project's other clients too."""
+        """Remove the grant with all its tokens, including those of the project's other clients."""
         self._scopes.pop((user, client.project), None)
         self._drop_tokens(lambda token: token.is_of_grant(user, client))
 
     def remove_user(self, user: FakeUser) -> None:
-        """Forget everything that this user has granted."""
+        """Remove all grants of a user."""
         self._scopes = {key: scopes for key, scopes in self._scopes.items() if key[0] is not user}
         self._drop_tokens(lambda token: token.user is user)
 
     def remove_family(self, family: str) -> None:
-        """Forget the tokens that came of one authorization. What was granted stays granted."""
+        """Remove the tokens of one authorization. The scopes stay granted."""
         self._drop_tokens(lambda token: token.family == family)
 
     def drop_access_tokens(self, is_unwanted: Callable[[Token], bool]) -> None:
-        """Forget the access tokens that ``is_unwanted`` picks."""
+        """Remove the access tokens for which ``is_unwanted`` is true."""
         _drop_from(self._access_tokens, is_unwanted)
 
     def add_access_token(
@@ -125,14 +125,14 @@ class Grants:
         expires_at: float | None = None,
         family: str = "",
     ) -> Token:
-        """Mint an access token.
+        """Issue an access token.
 
         Args:
-            user: who gave it.
-            client: whom it is for.
-            scopes: what it opens.
-            expires_at: in seconds since the epoch; as ``access_token_lifetime`` says if not given.
-            family: of the refresh token that it came of or came with.
+            user: the user who has authorized it.
+            client: the client to which it is issued.
+            scopes: the scopes that it covers.
+            expires_at: the Unix time in seconds; by default after ``access_token_lifetime``.
+            family: that of the refresh token it was issued with or for.
         """
         now, lifetime = self._behaviour.now(), self._behaviour.access_token_lifetime
         token = Token(
@@ -149,7 +149,7 @@ class Grants:
     def add_refresh_token(
         self, user: FakeUser, client: FakeClient, scopes: tuple[str, ...]
     ) -> Token:
-        """Mint a refresh token. Beyond ``max_refresh_tokens`` the oldest one dies."""
+        """Issue a refresh token. Beyond ``max_refresh_tokens`` the oldest one is removed."""
         now, lifetime = self._behaviour.now(), self._behaviour.refresh_token_lifetime
         token = Token(
             value=_make_refresh_token_value(),
@@ -168,7 +168,7 @@ class Grants:
         return token
 
     def replace_refresh_token(self, old: Token) -> Token:
-        """Mint the token that takes the place of another, which is dead from now on."""
+        """Issue a refresh token that replaces another one, which becomes invalid."""
         token = Token(
             value=_make_refresh_token_value(),
             user=old.user,
@@ -183,17 +183,17 @@ class Grants:
         return token
 
     def access_token(self, value: str) -> Token | None:
-        """Return the live access token of this value, if there is one."""
+        """Return the valid access token with this value, if there is one."""
         token = self._access_tokens.get(value)
         return token if token and self._is_alive(token) else None
 
     def refresh_token(self, value: str) -> Token | None:
-        """Return the live refresh token of this value, if there is one."""
+        """Return the valid refresh token with this value, if there is one."""
         token = self._refresh_tokens.get(value)
         return token if token and self._is_alive(token) else None
 
     def replaced_token(self, value: str) -> Token | None:
-        """Return the refresh token of this value that another has taken the place of."""
+        """Return the refresh token with this value if it has been replaced."""
         return self._replaced_tokens.get(value)
 
     def _is_alive(self, token: Token) -> bool:

@@ -1,4 +1,4 @@
-"""ID tokens (OpenID Connect Core section 2), signed for real, and tampered with on request."""
+"""Signs ID tokens (OpenID Connect Core section 2), and tampers with them on request."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ ALGORITHMS = RSA_ALGORITHMS | {"HS256", "none"}
 
 @dataclass(frozen=True, kw_only=True)
 class IDTokenTampering:
-    """What is wrong with the next ID token.
+    """Changes to the next ID token.
 
     Attributes:
         claims: claims to set, to any JSON value.
         remove: claims to leave out.
         header: header parameters to set, to any JSON value.
         remove_header: header parameters to leave out.
-        payload: signed in place of the claims: bytes as they are, anything else as JSON. ``...``
-            stands for the claims.
-        foreign_key: sign with an unpublished key, under the name of the published one.
-        alg: another algorithm: ``"none"`` leaves the signature out; ``"HS256"`` takes the published
-            key for a shared secret (RFC 8725 section 2.1).
-        raw: sent instead of any token.
+        payload: signed instead of the claims: bytes unchanged, other values as JSON. ``...`` stands
+            for the claims.
+        foreign_key: sign with an unpublished key, using the id of the published one.
+        alg: another algorithm: ``"none"`` omits the signature; ``"HS256"`` uses the published key
+            as a shared secret (RFC 8725 section 2.1).
+        raw: sent instead of a token.
     """
 
     claims: Mapping[str, Any] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class IDTokenTampering:
 
 
 def user_claims(token: Token) -> dict[str, Any]:
-    """Return what the token's scopes let its client know about the user."""
+    """Return the claims about the user that the token's scopes allow."""
     user = token.user
     claims: dict[str, Any] = {"sub": user.sub}
     if EMAIL in token.scopes:
@@ -63,7 +63,7 @@ def user_claims(token: Token) -> dict[str, Any]:
 
 
 def id_token_claims(token: Token, *, issuer: str, now: float, nonce: str | None) -> dict[str, Any]:
-    """Return the claims of the ID token that is given out with an access token.
+    """Return the claims of the ID token that is issued with an access token.
 
     See https://developers.google.com/identity/openid-connect/openid-connect#an-id-tokens-payload.
     """
@@ -80,7 +80,7 @@ def id_token_claims(token: Token, *, issuer: str, now: float, nonce: str | None)
 
 
 def sign_id_token(claims: dict[str, Any], key: RSAKey, tampering: IDTokenTampering) -> str:
-    """Return the token in compact form, with whatever ``tampering`` says is wrong."""
+    """Return the token in compact serialization, with the changes in ``tampering``."""
     if tampering.raw is not None:
         return tampering.raw
     header = replace_fields(
@@ -101,7 +101,7 @@ def _encode_part(part: Any) -> bytes:
 
 
 def _sign(message: bytes, key: RSAKey, algorithm: str) -> bytes:
-    # Without joserfc's jws, which refuses to sign what no client should accept.
+    # Without joserfc's jws module, which refuses insecure algorithms.
     if algorithm == "none":
         return b""
     if algorithm == "HS256":

@@ -1,4 +1,4 @@
-"""Who there is: users with Google accounts, and clients registered in Google's console."""
+"""Google accounts, and clients registered in Google's console."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _SUFFIX = ".apps.googleusercontent.com"
 
 
 def random_client_id(project: str | None = None) -> str:
-    """Return a client id in the form of Google's.
+    """Return a client id in Google's format.
 
     Args:
-        project: the number of its project; made up if not given.
+        project: the number of its project; random by default.
     """
     return f"{project or _pick_random(string.digits, 12)}-{_pick_random(_LOWER, 32)}{_SUFFIX}"
 
 
 def random_client_secret() -> str:
-    """Return a client secret in the form of Google's."""
+    """Return a client secret in Google's format."""
     return f"GOCSPX-{_pick_random(string.ascii_letters + string.digits, 28)}"
 
 
 def random_sub() -> str:
-    """Return a ``sub`` in the form of Google's: a number too long for any integer column."""
+    """Return a ``sub`` in Google's format: a number too large for any integer column."""
     return f"1{_pick_random(string.digits, 20)}"
 
 
@@ -42,7 +42,7 @@ def _pick_random(alphabet: str, length: int) -> str:
 
 @dataclass(eq=False, kw_only=True)
 class FakeUser:
-    """A Google account. Its ``sub`` stays; every other attribute may be changed at any time."""
+    """A Google account. All attributes except ``sub`` may be changed at any time."""
 
     email: str
     sub: str
@@ -54,28 +54,28 @@ class FakeUser:
 
 @dataclass(eq=False, kw_only=True)
 class FakeClient:
-    """An OAuth client. Add to ``redirect_uris`` whenever an address becomes known.
+    """An OAuth client. Its attributes may be changed at any time.
 
-    Pages that run Google's script are of one of its ``javascript_origins``.
+    A client of type ``"installed"`` may use any port and path on loopback as its redirect URI (RFC
+    8252 section 7.3); a ``"web"`` client only its ``redirect_uris``, exactly. With ``any_host``
+    only their paths are compared, unlike at Google, since a test site has several host names.
 
-    A client of type ``"installed"`` may come back to any port and path on loopback
-    (RFC 8252 section 7.3); a ``"web"`` client only to its ``redirect_uris``, exactly. With
-    ``any_host`` their paths alone count, unlike at Google: a test site has many names.
+    Pages that run Google's script have one of its ``javascript_origins``.
 
     Clients whose ids begin with the same project number share the grants of users.
 
-    One that is not Google's is served as by a provider that is strict and knows nothing of Google:
-    what Google alone understands is refused, and each client shows its secret to revoke as well.
+    A client that is not Google's is treated like by a strict provider that is not Google:
+    parameters that only Google defines are rejected, and revocation requires authentication.
 
     Attributes:
-        is_googles: whether it is served as Google does.
-        speaks_openid: if false, there are no ID tokens for it, and what OpenID alone understands is
-            refused too. It then is not Google's either.
-        authentication: how it has to show its secret (RFC 6749 section 2.3.1): in the body by
-            ``"client_secret_post"``, in the header by ``"client_secret_basic"``, or by ``"any"``.
-        scope_separator: what stands between scopes, in requests and in answers.
-        gives_refresh_tokens: whether it gets any.
-        subject_member: where its userinfo answers have the subject, such as ``"data.id"``.
+        is_googles: whether it is treated like by Google.
+        speaks_openid: if false, it gets no ID tokens, and parameters that only OpenID Connect
+            defines are rejected too. It is then not treated like by Google, either.
+        authentication: how it has to authenticate (RFC 6749 section 2.3.1): in the body with
+            ``"client_secret_post"``, in the header with ``"client_secret_basic"``, or ``"any"``.
+        scope_separator: the separator of scopes in requests and responses.
+        gives_refresh_tokens: whether it is issued refresh tokens.
+        subject_member: the member with the subject in userinfo responses, such as ``"data.id"``.
     """
 
     client_id: str
@@ -93,21 +93,21 @@ class FakeClient:
 
     @property
     def speaks_google(self) -> bool:
-        """Whether it is served as Google does."""
+        """Whether it is treated like by Google."""
         return self.is_googles and self.speaks_openid
 
     @property
     def project(self) -> str:
-        """The number of the project, with which a client id of Google's begins.
+        """The project number at the beginning of a client id in Google's format.
 
-        A client with any other id is a project of its own, which is called as the client is.
+        A client with any other id is its own project, named like the client.
         """
         number, _, rest = self.client_id.partition("-")
         return number if number.isdecimal() and rest.endswith(_SUFFIX) else self.client_id
 
 
 class Directory:
-    """The registered users and clients. The caller holds the provider's lock."""
+    """The registered accounts and clients. The caller holds the provider's lock."""
 
     def __init__(self) -> None:
         self.users: dict[str, FakeUser] = {}
@@ -115,7 +115,7 @@ class Directory:
         self.service_accounts: dict[str, FakeServiceAccount] = {}
 
     def add_user(self, user: FakeUser) -> None:
-        """Register an account.
+        """Add an account.
 
         Raises:
             ValueError: if another account has this ``sub`` or e-mail address.
@@ -135,13 +135,13 @@ class Directory:
         self.clients[client.client_id] = client
 
     def find_user(self, hint: str) -> FakeUser | None:
-        """Return the user with this ``sub`` or e-mail address, if there is one."""
+        """Return the account with this ``sub`` or e-mail address, if there is one."""
         hint = hint.casefold()
         users = self.users.values()
         return next((user for user in users if hint in (user.sub, user.email.casefold())), None)
 
     def users_in(self, hosted_domain: str | None) -> list[FakeUser]:
-        """Return the accounts that an ``hd`` parameter leaves: ``"*"`` is any Workspace domain."""
+        """Return the accounts that match an ``hd`` parameter; ``"*"`` is any Workspace domain."""
         return list(_filter_by_domain(self.users.values(), hosted_domain))
 
 

@@ -12,7 +12,7 @@ _made: dict[str, RSAKey] = {}
 
 
 def rsa_key(name: str) -> RSAKey:
-    """Return the key of this name, made once per process since that takes a tenth of a second."""
+    """Return the key with this name. It is generated once per process, since that is slow."""
     with _lock:
         if name not in _made:
             _made[name] = RSAKey.generate_key(2048, auto_kid=True)
@@ -20,21 +20,21 @@ def rsa_key(name: str) -> RSAKey:
 
 
 class SigningKeys:
-    """The keys of one provider: all are published, the newest one signs."""
+    """The keys of one provider: all are published, and the newest one signs."""
 
     def __init__(self) -> None:
         self._first = self._last = 0
 
     @property
     def current(self) -> RSAKey:
-        """The key that signs."""
+        """The signing key."""
         return self._find_key(self._last)
 
     def rotate(self, *, drop_old: bool) -> None:
         """Sign with a new key from now on.
 
         Args:
-            drop_old: stop publishing the earlier keys too, as when a key is withdrawn.
+            drop_old: whether to stop publishing the previous keys.
         """
         self._last += 1
         if drop_old:
@@ -50,5 +50,5 @@ class SigningKeys:
 
 
 def _publish_key(key: RSAKey) -> dict[str, Any]:
-    # The key itself has no "alg", so that a token may be signed by another algorithm on purpose.
+    # The key itself has no "alg", so that tests can sign with another algorithm.
     return key.as_dict(private=False, use="sig", alg="RS256")

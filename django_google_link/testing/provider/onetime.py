@@ -1,4 +1,4 @@
-"""Things that may be used once and for a short while: codes and consent pages."""
+"""Stores values that can be used once and for a short time: codes and consent pages."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ T = TypeVar("T")
 
 
 class OneTimeStore(Generic[T]):
-    """Values under unguessable keys, each given out once. The caller holds the provider's lock.
+    """Values with unguessable keys, each returned once. The caller holds the provider's lock.
 
     Args:
-        prefix: what each key starts with.
-        lifetime: seconds after which a value is gone.
+        prefix: the beginning of each key.
+        lifetime: the seconds after which a value expires.
     """
 
     def __init__(self, *, prefix: str = "", lifetime: float = 600.0) -> None:
@@ -23,25 +23,25 @@ class OneTimeStore(Generic[T]):
         self._values: dict[str, tuple[T, float]] = {}
 
     def put(self, value: T, now: float) -> str:
-        """Keep a value, and return the key to it."""
+        """Store a value, and return its key."""
         self.discard(lambda _: False, now)
         key = self.prefix + secrets.token_urlsafe(48)
         self._values[key] = (value, now + self.lifetime)
         return key
 
     def get(self, key: str, now: float) -> T | None:
-        """Return the value and leave it here, or ``None`` if there is none."""
+        """Return the value without removing it, or ``None`` if there is none."""
         value, expires_at = self._values.get(key, (None, now))
         return value if now < expires_at else None
 
     def pop(self, key: str, now: float) -> T | None:
-        """Return the value and forget it, or ``None`` if there is none."""
+        """Remove and return the value, or return ``None`` if there is none."""
         value = self.get(key, now)
         self._values.pop(key, None)
         return value
 
     def discard(self, unwanted: Callable[[T], bool], now: float) -> None:
-        """Forget what has expired, and what ``unwanted`` picks."""
+        """Remove expired values, and those for which ``unwanted`` is true."""
         self._values = {
             key: (value, expires_at)
             for key, (value, expires_at) in self._values.items()

@@ -1,4 +1,4 @@
-"""What people see: the consent page and the error page."""
+"""The pages of the fake Google, such as the consent page and the error page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _TEMPLATES = Path(__file__).parent / "templates"
 _HEADERS = {
     **NO_STORE,
-    # No form-action: browsers apply it to the redirect that follows the form too.
+    # Without form-action, which browsers also apply to the redirect after the form.
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src data:; "
     "base-uri 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
@@ -47,7 +47,7 @@ def consent_page(
     selected: FakeUser | None,
     ticket: str,
 ) -> Response:
-    """Ask which account to use, and which scopes to grant."""
+    """Return the page that asks which account to use and which scopes to grant."""
     return _render_page(
         "consent.html",
         200,
@@ -60,10 +60,10 @@ def consent_page(
 
 
 def relay_page(answer: str) -> Response:
-    """Hand an answer over to the page that has opened this popup, and close.
+    """Return the page that passes a response to the page that opened this popup, and closes.
 
     Args:
-        answer: the origin of that page, and the answer as its query.
+        answer: the origin of that page, with the response as its query.
     """
     response = _render_page("relay.html", 200, answer=answer)
     policy = response.headers["Content-Security-Policy"]
@@ -72,22 +72,22 @@ def relay_page(answer: str) -> Response:
 
 
 def script(name: str) -> Response:
-    """Return a script: the stand-in for Google's, or that of its popup."""
+    """Return a script: the substitute for Google's, or that of its popup."""
     return Response((_TEMPLATES / name).read_bytes(), mimetype="text/javascript")
 
 
 def start_page(accounts: Sequence[FakeUser]) -> Response:
-    """Say what this is, to those who open its address."""
+    """Return the page that explains what this server is."""
     return _render_page("start.html", 200, accounts=accounts)
 
 
 def error_page(error: OAuthError) -> Response:
-    """Say what is wrong with the request, to the user and not to the client, as Google does."""
+    """Return the page with an error for the user. Like at Google, the client is not told."""
     return _render_page("error.html", error.status, error=error)
 
 
 def stylesheet() -> Response:
-    """Return the style of the pages."""
+    """Return the style sheet of the pages."""
     return Response((_TEMPLATES / "fake-google.css").read_bytes(), mimetype="text/css")
 
 
@@ -97,6 +97,6 @@ def _render_page(template: str, status: int, **context: object) -> Response:
 
 
 def _load_template(name: str) -> Template:
-    # One at a time: the first that asks compiles it, and the others wait instead of doing so too.
+    # One thread at a time: the first one compiles the template, the others wait for it.
     with _template_loading:
         return _environment.get_template(name)

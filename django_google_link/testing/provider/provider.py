@@ -1,4 +1,4 @@
-"""All the state of one fake Google, behind one lock."""
+"""The state of a fake Google, behind one lock."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class Provider:
-    """What the endpoints work on. Whoever touches a part of it holds ``lock``, and never sleeps.
+    """The state that the endpoints share. Hold ``lock`` while using it, and do not sleep.
 
     Args:
-        behaviour: how it behaves, read at each request.
+        behaviour: how the fake behaves, read for each request.
     """
 
     def __init__(self, behaviour: Behaviour) -> None:
@@ -48,15 +48,15 @@ class Provider:
         self.stream = EventStream()
 
     def now(self) -> float:
-        """Return the time, in seconds since the epoch, by the fake's clock."""
+        """Return the Unix time in seconds, by the fake's clock."""
         return self.behaviour.now()
 
     def library_now(self) -> float:
-        """Return the time by which Google's libraries sign and read, which ``travel`` leaves."""
+        """Return the time that Google's libraries use, which ``travel()`` does not move."""
         return self.now() - clock.moved_by()
 
     def find_holder(self, value: str) -> FakeUser | None:
-        """Return the user of this refresh token, access token or code, if it is alive."""
+        """Return the user of this refresh token, access token or code, if it is valid."""
         held = (
             self.grants.refresh_token(value)
             or self.grants.access_token(value)
@@ -65,9 +65,9 @@ class Provider:
         return held.user if held else None
 
     def end_grant(self, user: FakeUser, client: FakeClient) -> None:
-        """Take back what a user has granted to a client's project.
+        """End a user's grant for a client's project.
 
-        All tokens of it end, and codes that are still on their way.
+        Its tokens and unused codes become invalid.
         """
         self.grants.remove(user, client)
         self.codes.discard(
@@ -75,7 +75,7 @@ class Provider:
         )
 
     def remove_user(self, user: FakeUser) -> None:
-        """Close an account: all that it has granted ends, and no page offers it any more."""
+        """Remove an account with its grants, tokens and unused codes. Pages no longer offer it."""
         self.directory.users.pop(user.sub, None)
         self.grants.remove_user(user)
         self.codes.discard(lambda code: code.user is user, self.now())

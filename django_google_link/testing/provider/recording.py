@@ -1,4 +1,4 @@
-"""What the fake was asked, for tests to look at."""
+"""Records the requests to the fake, for tests."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedRequest:
-    """One request to the fake.
+    """A request to the fake.
 
     Attributes:
         method: ``"GET"``, ``"POST"``, …
         path: the path, decoded.
-        query: the parameters in the address; of a repeated one the first.
-        form: the parameters in an urlencoded body; of a repeated one the first.
-        json: what a JSON body says, or ``None``.
-        headers: case-insensitive.
-        at: when it came, by the fake's clock.
+        query: the parameters in the URL; the first value, if one is repeated.
+        form: the parameters in a form body; the first value, if one is repeated.
+        json: the data of a JSON body, or ``None``.
+        headers: the headers, case-insensitive.
+        at: when it was received, by the fake's clock.
     """
 
     method: str
@@ -36,7 +36,7 @@ class RecordedRequest:
 
 
 def record(request: Request, at: float) -> RecordedRequest:
-    """Return what is worth keeping of a request. Reads the body, so no lock may be held."""
+    """Return the record of a request. It reads the body, so do not hold a lock."""
     return RecordedRequest(
         method=request.method,
         path=request.path,
@@ -49,17 +49,17 @@ def record(request: Request, at: float) -> RecordedRequest:
 
 
 class RequestLog:
-    """The last requests. The caller holds the provider's lock.
+    """The most recent requests. The caller holds the provider's lock.
 
     Args:
-        size: how many are kept, so that a demonstration may run for weeks.
+        size: how many are kept; limited for demonstrations that run for weeks.
     """
 
     def __init__(self, size: int = 10_000) -> None:
         self._requests: deque[RecordedRequest] = deque(maxlen=size)
 
     def add(self, request: RecordedRequest) -> None:
-        """Keep a request."""
+        """Add a request."""
         self._requests.append(request)
 
     def all(self) -> list[RecordedRequest]:
@@ -67,5 +67,5 @@ class RequestLog:
         return list(self._requests)
 
     def clear(self) -> None:
-        """Forget the recorded requests."""
+        """Delete the recorded requests."""
         self._requests.clear()

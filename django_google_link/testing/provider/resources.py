@@ -1,4 +1,4 @@
-"""What an access token opens: userinfo, and the API routes that a test registers."""
+"""The resources that access tokens give access to: userinfo, and API methods of tests."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _REALM = 'Bearer realm="https://accounts.google.com/"'
 
 
 def protected(handler: Handler, scopes: Sequence[str]) -> Endpoint:
-    """Return an endpoint that lets the handler answer those with a live and sufficient token.
+    """Return an endpoint that calls the handler for requests with a valid, sufficient token.
 
-    The token stands in the Authorization header (RFC 6750 section 2.1), and has any of the scopes.
-    Other requests get an error in the shape of https://cloud.google.com/apis/design/errors.
+    The token is in the Authorization header (RFC 6750 section 2.1), and has any of the scopes.
+    Other requests get an error as in https://cloud.google.com/apis/design/errors.
     """
     sufficient = frozenset(normalize_scopes(scopes))
 
@@ -41,7 +41,7 @@ def protected(handler: Handler, scopes: Sequence[str]) -> Endpoint:
 
 
 def userinfo(provider: Provider, request: Request) -> Response:
-    """Tell who the token's user is (OpenID Connect Core section 5.3)."""
+    """Return the claims about the token's user (OpenID Connect Core section 5.3)."""
     token = _find_presented_token(provider, request)
     if token is None:
         return _refuse_unauthenticated(request)
@@ -53,7 +53,7 @@ def userinfo(provider: Provider, request: Request) -> Response:
 
 
 def _describe_user(token: Token) -> dict[str, Any]:
-    """Say all of a user in the shape of a provider that knows no OpenID."""
+    """Return the data about a user in the format of a provider without OpenID Connect."""
     user = token.user
     described: dict[str, Any] = {"email": user.email, "name": user.name, "picture": user.picture}
     *parents, last = token.client.subject_member.split(".")
@@ -65,7 +65,7 @@ def _describe_user(token: Token) -> dict[str, Any]:
 
 
 def read_bearer_token(request: Request) -> str:
-    """Return the access token that a request presents, or nothing."""
+    """Return the access token in a request, or an empty string."""
     authorization = request.authorization
     if authorization is None or authorization.type != "bearer":
         return ""
@@ -73,8 +73,8 @@ def read_bearer_token(request: Request) -> str:
 
 
 def unknown_method(request: Request) -> Response:
-    """Answer a call of an API method that nobody has registered."""
-    message = f"This fake knows no {request.path}: register it with answer() or route()."
+    """Return the response to a call of an API method that is not registered."""
+    message = f"{request.path} is not registered at this fake: use answer() or route()."
     return json_response({"error": {"code": 404, "message": message, "status": "NOT_FOUND"}}, 404)
 
 

@@ -1,4 +1,4 @@
-"""The revocation endpoint (RFC 7009), as Google has it."""
+"""The revocation endpoint (RFC 7009), like Google's."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def revoke(provider: Provider, request: Request) -> Response:
-    """End an access or refresh token, and its whole grant.
+    """Revoke an access or refresh token, and its whole grant.
 
-    Google asks for no client authentication; other providers do.
+    Google requires no client authentication; other providers do.
 
     See https://developers.google.com/identity/protocols/oauth2/web-server#tokenrevoke.
     """
@@ -38,10 +38,10 @@ def revoke(provider: Provider, request: Request) -> Response:
 
 
 def _check_owner(provider: Provider, request: Request, value: str) -> None:
-    """Have a client that is not Google's prove who it is (RFC 7009 section 2.1).
+    """Authenticate the client, unless it is Google's (RFC 7009 section 2.1).
 
     Raises:
-        OAuthError: when it does not, or when the token is another client's.
+        OAuthError: if authentication fails, or the token is another client's.
     """
     token = _find_token(provider, value)
     if token is None or token.client.speaks_google:
@@ -56,9 +56,9 @@ def _find_token(provider: Provider, value: str) -> Token | None:
 
 
 def _end_token(provider: Provider, value: str) -> bool:
-    """End a token and what goes with it; tell whether there was anything to end.
+    """Revoke a token and what depends on it. Return whether there was anything to revoke.
 
-    A refresh token that was replaced by rotation still names its grant, and ends it.
+    A refresh token that was replaced by rotation still identifies its grant.
     """
     grants = provider.grants
     refresh_token = grants.refresh_token(value) or grants.replaced_token(value)

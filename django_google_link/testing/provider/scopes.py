@@ -1,4 +1,4 @@
-"""Scopes the way Google's token responses spell them."""
+"""Scopes, in the form that Google's token responses use."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ OPENID = "openid"
 EMAIL = "https://www.googleapis.com/auth/userinfo.email"
 PROFILE = "https://www.googleapis.com/auth/userinfo.profile"
 IDENTITY = frozenset({OPENID, EMAIL, PROFILE})
-"""What signing in is made of: shown on the consent page, never to be unticked."""
+"""The scopes for identification: shown on the consent page, but cannot be unticked."""
 
 _ALIASES = {"email": EMAIL, "profile": PROFILE}
 
 
 def normalize_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
-    """Return the scopes in their long form and first order, each once.
+    """Return the scopes in their long form, in order and without duplicates.
 
     Args:
-        scopes: scope names. A bare string is refused: it would fall apart into letters.
+        scopes: the scopes; not a string, which would be split into characters.
 
     Raises:
         TypeError: for a string.
@@ -28,10 +28,10 @@ def normalize_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
 
 
 def merge_scopes(*groups: Iterable[str]) -> tuple[str, ...]:
-    """Return all the scopes of the groups, each once, in order."""
+    """Return the scopes of all groups, in order and without duplicates."""
     return tuple(dict.fromkeys(scope for group in groups for scope in group))
 
 
 def scope_label(scope: str) -> str:
-    """Return the end of a scope that people recognise, such as ``calendar.readonly``."""
+    """Return the last part of a scope, such as ``calendar.readonly``."""
     return scope.rstrip("/").rpartition("/")[2]

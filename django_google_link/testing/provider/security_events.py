@@ -1,4 +1,4 @@
-"""Cross-Account Protection: signed security events (RFC 8417), and the API that registers for them.
+"""Cross-Account Protection: signed security events (RFC 8417), and the API for receivers.
 
 See https://developers.google.com/identity/protocols/risc.
 """
@@ -38,7 +38,7 @@ _SCOPES = (
 _TIMEOUT = 10  # seconds
 _LOOPBACK = {"127.0.0.1", "localhost"}
 
-#: The events that Google sends, by the last part of their URIs.
+#: The types of events that Google sends, by the last part of their URIs.
 EVENT_TYPES = {
     **{name: f"{_OAUTH}{name}" for name in ("tokens-revoked", "token-revoked")},
     **{
@@ -56,7 +56,7 @@ EVENT_TYPES = {
 
 @dataclass(kw_only=True)
 class EventStream:
-    """What a project has registered for."""
+    """The receiver that a project has registered."""
 
     url: str = ""
     events_requested: list[str] = field(default_factory=list)
@@ -64,10 +64,10 @@ class EventStream:
 
 
 def name_token(token: str, algorithm: str) -> dict[str, str]:
-    """Return the subject of an event that is about one refresh token.
+    """Return the subject of an event about a refresh token.
 
     Args:
-        token: as it was issued.
+        token: the refresh token.
         algorithm: ``"prefix"`` or ``"hash_base64_sha512_sha512"``.
     """
     value = token[:16]
@@ -105,7 +105,7 @@ def sign_events(
 
 
 def risc_configuration(provider: Provider, request: Request) -> Response:
-    """Say who sends security events, and by which keys they are verified."""
+    """Return the configuration of the transmitter: its issuer, keys and endpoints."""
     issuer = provider.issuer
     document = {
         "issuer": f"{issuer}/",
@@ -119,7 +119,7 @@ def risc_configuration(provider: Provider, request: Request) -> Response:
 
 
 def read_stream(provider: Provider) -> Endpoint:
-    """Return the method that says what is registered."""
+    """Return the API method that describes the stream."""
 
     def handler(request: Request, caller: FakeUser) -> dict[str, Any]:
         with provider.lock:
@@ -129,7 +129,7 @@ def read_stream(provider: Provider) -> Endpoint:
 
 
 def update_stream(provider: Provider) -> Endpoint:
-    """Return the method that registers a receiver."""
+    """Return the API method that registers a receiver."""
 
     def handler(request: Request, caller: FakeUser) -> dict[str, Any] | Response:
         content = request.get_json()
@@ -146,7 +146,7 @@ def update_stream(provider: Provider) -> Endpoint:
 
 
 def read_status(provider: Provider) -> Endpoint:
-    """Return the method that says whether events are sent."""
+    """Return the API method that says whether the stream is enabled."""
 
     def handler(request: Request, caller: FakeUser) -> dict[str, Any]:
         with provider.lock:
@@ -156,7 +156,7 @@ def read_status(provider: Provider) -> Endpoint:
 
 
 def update_status(provider: Provider) -> Endpoint:
-    """Return the method that stops and resumes the events."""
+    """Return the API method that enables or disables the stream."""
 
     def handler(request: Request, caller: FakeUser) -> dict[str, Any] | Response:
         status = request.get_json().get("status")
@@ -170,7 +170,7 @@ def update_status(provider: Provider) -> Endpoint:
 
 
 def verify_stream(provider: Provider) -> Endpoint:
-    """Return the method that has a verification event sent, to a receiver on this machine."""
+    """Return the API method that sends a verification event, if the receiver is on loopback."""
 
     def handler(request: Request, caller: FakeUser) -> dict[str, Any] | Response:
         with provider.lock:
@@ -197,7 +197,7 @@ def _push(url: str, token: str) -> None:
     pushed = urllib.request.Request(  # noqa: S310  loopback
         url, data=token.encode(), headers={"Content-Type": CONTENT_TYPE}, method="POST"
     )
-    # What becomes of it the receiver says: nobody else waits for it.
+    # The response is of no interest, like to Google's caller.
     with suppress(OSError), urllib.request.urlopen(pushed, timeout=_TIMEOUT):  # noqa: S310
         pass
 

@@ -1,4 +1,4 @@
-"""An HTTP server on loopback, in threads of its own."""
+"""An HTTP server on loopback, in threads of this process."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ class _QuietHandler(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Say nothing: what was asked is in the request log."""
+        """Log nothing: requests are recorded in the request log."""
 
     def connection_dropped(self, error: BaseException, environ: Any = None) -> None:
-        """Close the connection; otherwise one without an answer would stay open for another."""
+        """Close the connection, which would otherwise stay open after an aborted response."""
         self.close_connection = True
 
 
 class LoopbackServer:
-    """Serves a WSGI application on 127.0.0.1, a thread for each request.
+    """Serves a WSGI application on 127.0.0.1, with a thread for each request.
 
     Args:
         app: the application.
-        port: where to listen; 0 picks a free port.
+        port: the port; 0 chooses a free one.
 
     Raises:
-        OSError: if the port is taken.
+        OSError: if the port is in use.
     """
 
     def __init__(self, app: WSGIApplication, port: int) -> None:
-        # Given a bare port, werkzeug ends the process when it is taken.
+        # Without a listener, werkzeug exits the process if the port is in use.
         with socket.create_server((HOST, port)) as listener:
             self._server = make_server(
                 HOST,
@@ -54,6 +54,6 @@ class LoopbackServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop listening. Requests that are being answered are left to end by themselves."""
+        """Stop listening. Running requests are finished by their threads."""
         self._server.shutdown()
         self._thread.join()

@@ -1,4 +1,4 @@
-"""Service accounts at the fake: the JWT-bearer grant (RFC 7523), and the IAM Credentials API."""
+"""Service accounts: the JWT bearer grant (RFC 7523), and the IAM Credentials API."""
 
 from __future__ import annotations
 
@@ -31,17 +31,18 @@ _IAM_SCOPES = (
     "https://www.googleapis.com/auth/cloud-platform",
     "https://www.googleapis.com/auth/iam",
 )
-_LIFETIME = 3600  # seconds: of an assertion at most, and of an access token
+_LIFETIME = 3600  # seconds: the maximum for an assertion, and that of an access token
 _SKEW = 300
 
 
 @dataclass(eq=False, kw_only=True)
 class FakeServiceAccount(FakeUser):
-    """A service account, with one key. Its lists may be changed at any time.
+    """A service account with one key. Its lists may be changed at any time.
 
     Attributes:
-        delegated_scopes: what the Workspace lets it do for any of its users; ``"*"`` is anything.
-        impersonators: the service accounts that may get tokens for this one.
+        delegated_scopes: the scopes with which it may impersonate users of Google Workspace;
+            ``"*"`` allows any.
+        impersonators: the service accounts that may request tokens for this one.
     """
 
     number: int
@@ -55,11 +56,11 @@ class FakeServiceAccount(FakeUser):
 
     @property
     def client(self) -> FakeClient:
-        """Whom its tokens were given to."""
+        """The client to which its tokens are issued."""
         return FakeClient(client_id=self.sub, client_secret="")
 
     def info(self, token_uri: str) -> dict[str, Any]:
-        """Return the content of the key file that Google's console lets one download."""
+        """Return the content of the key file that Google's console offers for download."""
         return {
             "type": "service_account",
             "project_id": "fake-google",
@@ -73,12 +74,12 @@ class FakeServiceAccount(FakeUser):
 
 
 def exchange_assertion(provider: Provider, form: MultiDict[str, str]) -> dict[str, Any]:
-    """Give an access token for an assertion that a service account has signed.
+    """Issue an access token for an assertion that a service account has signed.
 
     See https://developers.google.com/identity/protocols/oauth2/service-account#httprest.
 
     Raises:
-        OAuthError: in Google's words.
+        OAuthError: with Google's error codes and descriptions.
     """
     account, claims = _verify_assertion(provider, form.get("assertion", ""))
     scopes = normalize_scopes(str(claims.get("scope", "")).split())
@@ -110,7 +111,7 @@ def _verify_assertion(
 
 
 def _read_claims(assertion: str) -> Mapping[str, Any]:
-    """Return what stands in an assertion, whoever signed it."""
+    """Return the claims of an assertion, without verifying it."""
     try:
         claims = json.loads(jws.extract_compact(assertion.encode()).payload)
     except (JoseError, ValueError):
@@ -138,7 +139,7 @@ def _check_times(claims: Mapping[str, Any], now: float) -> None:
 def _find_subject(
     provider: Provider, account: FakeServiceAccount, subject: Any, scopes: tuple[str, ...]
 ) -> FakeUser:
-    """Return whom the token is for: the account itself, or a user of the Workspace."""
+    """Return the subject of the token: the account itself, or a user of Google Workspace."""
     if not subject or subject == account.email:
         return account
     delegated = set(normalize_scopes(account.delegated_scopes))
@@ -165,7 +166,7 @@ def _mint_access_token(
 
 
 def generate_access_token(provider: Provider) -> Endpoint:
-    """Return the IAM method that gives a token of one service account to another.
+    """Return the IAM method that issues a token of one service account to another.
 
     See https://cloud.google.com/iam/docs/reference/credentials/rest.
     """
@@ -186,7 +187,7 @@ def generate_access_token(provider: Provider) -> Endpoint:
 
 
 def sign_jwt(provider: Provider) -> Endpoint:
-    """Return the IAM method that signs an assertion with the key of another service account."""
+    """Return the IAM method that signs an assertion with another service account's key."""
 
     def handler(request: Request, caller: FakeUser, email: str) -> Response:
         with provider.lock:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def token(provider: Provider, request: Request) -> Response:
-    """Answer a token request with tokens, or with an error in Google's words."""
+    """Respond to a token request with tokens, or with an error in Google's words."""
     with provider.lock:
         try:
             if request.form.get("grant_type") == JWT_BEARER:
@@ -99,7 +99,7 @@ def _refresh_token(
 
 
 def _note_reuse(provider: Provider, client: FakeClient, value: str) -> None:
-    """Take a replaced refresh token that comes again for a stolen one, if told to."""
+    """Treat the reuse of a replaced refresh token as theft, if the behaviour says so."""
     replaced = provider.grants.replaced_token(value)
     if replaced and replaced.client is client and provider.behaviour.reuse_ends_family:
         provider.grants.remove_family(replaced.family)

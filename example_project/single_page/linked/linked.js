@@ -1,4 +1,4 @@
-// The page that Google comes back to: it is registered there, and named in the site's settings.
+// The page at the redirect URI, which is registered at Google and named in the site's settings.
 
 import { google } from "/session.js";
 import { explain, keepNotice } from "/texts.js";
@@ -8,7 +8,7 @@ const progress = document.querySelector("#progress");
 try {
   const linked = await google.complete();
   if (linked) {
-    // The whole page was away. In a popup there is nothing left to do: it closes.
+    // This was a full-page redirect. A popup closes by itself.
     keepNotice(`${linked.account.email} is linked.`);
     location.replace("/");
   } else {

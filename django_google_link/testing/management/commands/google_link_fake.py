@@ -1,4 +1,4 @@
-"""``manage.py google_link_fake``: a Google on this machine, beside ``runserver``."""
+"""``manage.py google_link_fake``: a fake Google for development."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _USERS = ("anna@gmail.com", "anna@example.org")
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _LAST_PORT = 65535
 _PASTE = """\
-Your settings do not lead here yet. Put this at their end:
+Your settings do not lead here yet. Add this at their end:
 
     if DEBUG:
         from django_google_link.testing import fake_google_settings
@@ -38,47 +38,47 @@ Your settings do not lead here yet. Put this at their end:
 
 
 class Command(BaseCommand):
-    """Run a fake Google until Ctrl-C."""
+    """Run a fake Google until it is stopped with Ctrl-C."""
 
     help = (
-        "Run a fake Google on this machine until Ctrl-C, for development without "
-        "Google. It forgets all grants when it stops."
+        "Run a fake Google on this machine, for development without Google, until it is stopped "
+        "with Ctrl-C. It then forgets all grants."
     )
-    # It is there for settings that are not complete.
+    # The settings need not be complete yet.
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Take a port, the people that it knows, and what its APIs answer."""
+        """Add the options for the port, the accounts and the responses of the APIs."""
         parser.add_argument(
             "--port",
             type=int,
             default=development.DEFAULT_PORT,
-            help="where to listen on 127.0.0.1 (default %(default)s)",
+            help="the port on 127.0.0.1 (default %(default)s)",
         )
         parser.add_argument(
             "--user",
             action="append",
             metavar="EMAIL",
-            help=f"an account at this Google; may be repeated (default {' and '.join(_USERS)})",
+            help=f"an account at the fake Google; repeatable (default {' and '.join(_USERS)})",
         )
         parser.add_argument(
             "--answers",
             metavar="FILE",
-            help='what its APIs answer: JSON such as {"/drive/v3/files": {"files": []}, '
+            help='the responses of its APIs: JSON such as {"/drive/v3/files": {"files": []}, '
             '"POST /drive/v3/files": {"id": "1"}}',
         )
 
     def handle(
         self, *, port: int, user: list[str] | None, answers: str | None, **options: Any
     ) -> None:
-        """Serve."""
+        """Serve until Ctrl-C or SIGTERM."""
         if not settings.DEBUG:
             raise CommandError(
-                "A fake Google lets anybody in as anybody, so it only runs if DEBUG is True."
+                "A fake Google logs in anybody as anybody, so it only runs if DEBUG is True."
             )
         given = _read_answers(answers)
         google = _start(port)
-        # A terminal sends SIGINT, whoever runs several processes at once SIGTERM.
+        # A terminal sends SIGINT; tools that run several processes send SIGTERM.
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             self._set_up(google, user or list(_USERS), given)
@@ -100,7 +100,7 @@ class Command(BaseCommand):
             method, _, path = rule.rpartition(" ")
             google.answer(path, answer, method=method or "GET")
 
-        self.stdout.write(f"A fake Google is at {google.url} for {', '.join(users)}.")
+        self.stdout.write(f"A fake Google is running at {google.url} for {', '.join(users)}.")
         if not leads_here:
             port = int(google.url.rpartition(":")[2])
             argument = "" if port == development.DEFAULT_PORT else f", port={port}"
@@ -112,8 +112,8 @@ class Command(BaseCommand):
         from django_google_link.testing.provider.resources import unknown_method
 
         self.stdout.write(
-            f'No answer for {request.method} {request.path}: write one into a file, "'
-            f'{request.method} {request.path}": {{...}}, and name it with --answers.'
+            f'There is no response for {request.method} {request.path}: write one into a file, "'
+            f'{request.method} {request.path}": {{...}}, and pass the file with --answers.'
         )
         self.stdout.flush()
         return unknown_method(request)
@@ -121,7 +121,7 @@ class Command(BaseCommand):
 
 def _start(port: int) -> FakeGoogle:
     if not 0 <= port <= _LAST_PORT:
-        raise CommandError(f"There is no port {port}: choose one up to {_LAST_PORT}.")
+        raise CommandError(f"{port} is not a valid port: choose one up to {_LAST_PORT}.")
     try:
         from django_google_link.testing import FakeGoogle
 
@@ -138,7 +138,7 @@ def _start(port: int) -> FakeGoogle:
 
 
 def _add_account(google: FakeGoogle, email: str) -> None:
-    """Open an account, whose subject is the same at each start."""
+    """Add an account, whose ``sub`` is the same in every run."""
     name, _, domain = email.partition("@")
     if not name or not domain:
         raise CommandError(f"--user {email!r} is not an e-mail address.")
@@ -152,7 +152,7 @@ def _add_account(google: FakeGoogle, email: str) -> None:
 
 
 def _add_clients(google: FakeGoogle) -> bool:
-    """Register the clients of the settings. Return whether the settings lead here already."""
+    """Register the clients in the settings. Return whether the settings already lead here."""
     configured = getattr(settings, "GOOGLE_LINK", {})
     port = int(google.url.rpartition(":")[2])
     clients = development.fake_google_settings(configured, port=port)["CLIENTS"]
@@ -161,7 +161,7 @@ def _add_clients(google: FakeGoogle) -> bool:
         if client.get("ISSUER") == google.url:
             pages = client.get("FRONT_END_REDIRECT_URIS", ())
             if not isinstance(pages, list | tuple):
-                pages = ()  # A check says so.
+                pages = ()  # A system check reports this.
             google.add_client(
                 client_id=client["CLIENT_ID"],
                 client_secret=client["CLIENT_SECRET"],
@@ -175,7 +175,7 @@ def _find_callback() -> str:
         return reverse("google_link:callback")
     except NoReverseMatch:
         raise CommandError(
-            'The URLs lack path("google/", include("django_google_link.urls")).'
+            'Add path("google/", include("django_google_link.urls")) to your URLconf first.'
         ) from None
 
 
@@ -189,7 +189,7 @@ def _read_answers(name: str | None) -> dict[str, Any]:
     except ValueError as error:
         raise CommandError(f"{name} is not JSON: {error}.") from None
     if not isinstance(answers, dict):
-        raise CommandError(f"{name} holds no JSON object: it has to map paths to answers.")
+        raise CommandError(f"{name} is not a JSON object, which has to map paths to responses.")
     for rule, answer in answers.items():
         method, _, path = rule.rpartition(" ")
         if method not in ("", *_METHODS) or not path.startswith("/"):
@@ -198,5 +198,5 @@ def _read_answers(name: str | None) -> dict[str, Any]:
                 'and a path, such as "POST /drive/v3/files".'
             )
         if not isinstance(answer, dict | list):
-            raise CommandError(f"{name}: the answer of {rule!r} is neither an object nor a list.")
+            raise CommandError(f"{name}: the response for {rule!r} is not an object or a list.")
     return answers

@@ -1,5 +1,5 @@
-// A stand-in for https://accounts.google.com/gsi/client: what Google documents of initCodeClient,
-// and nothing else. See
+// A substitute for https://accounts.google.com/gsi/client, limited to what Google documents of
+// initCodeClient. See
 // https://developers.google.com/identity/oauth2/web/reference/js-reference#CodeClientConfig
 (() => {
   const google = new URL(document.currentScript.src).origin;
@@ -24,17 +24,17 @@
   function check(config) {
     for (const [name, value] of Object.entries(config)) {
       if (!Object.hasOwn(DOCUMENTED, name)) {
-        throw new Error(`Google documents no ${name} of CodeClientConfig.`);
+        throw new Error(`${name} is not a documented property of CodeClientConfig.`);
       }
       if (value !== undefined && typeof value !== DOCUMENTED[name]) {
-        throw new TypeError(`${name} is a ${DOCUMENTED[name]}, not ${typeof value}.`);
+        throw new TypeError(`${name} must be a ${DOCUMENTED[name]}, not a ${typeof value}.`);
       }
     }
     if (!config.client_id) throw new Error("Missing required parameter client_id.");
     if (!config.scope) throw new Error("Missing required parameter scope.");
     const mode = config.ux_mode ?? "popup";
     if (mode !== "popup") {
-      throw new Error(`This stand-in has ux_mode "popup" alone, not ${JSON.stringify(mode)}.`);
+      throw new Error(`Only ux_mode "popup" is supported here, not ${JSON.stringify(mode)}.`);
     }
     if (!config.callback) throw new Error("Missing required parameter callback.");
   }

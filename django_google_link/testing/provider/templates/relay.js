@@ -1,4 +1,4 @@
-// The popup of the stand-in for Google's script: hands over what has come, and closes.
+// The popup of the substitute for Google's script: passes the response on, and closes.
 const answer = new URL(document.querySelector("meta[name=google-answer]").content);
 window.opener?.postMessage(
   { fakeGoogleAnswer: Object.fromEntries(answer.searchParams) },

@@ -1,4 +1,4 @@
-"""``manage.py demo``: the site, its single-page app and a Google of its own, in one process."""
+"""``manage.py demo``: the site, its single-page app and a fake Google, in one process."""
 
 import json
 import os
@@ -35,40 +35,43 @@ WELCOME = """\
 Daybook, the example site of django-google-link
 
   Open    {site}/
-  App     {app}/ is the same as a single-page app, which asks the site for JSON
+  App     {app}/ is a single-page app that uses the site's JSON API
   Log in  {users}, with the password {password}
-          {operator}, with the same password, looks after the links under /admin/
-  Google  {google} stands in for the real one: no account and no network are needed.
-          It knows {accounts}.
+          {operator}, with the same password, manages the links under /admin/
+  Google  {google} replaces the real one: you need no Google account and no network.
+          Its accounts are {accounts}.
 
 Stop with Ctrl-C.
 """
 
 
 class Command(BaseCommand):
-    help = "Run this site with a Google of its own, until Ctrl-C."
+    help = "Run this site with a fake Google, until Ctrl-C."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--port", type=int, default=settings.DEMO_PORT, help="of the site (default %(default)s)"
+            "--port",
+            type=int,
+            default=settings.DEMO_PORT,
+            help="port of the site (default %(default)s)",
         )
         parser.add_argument(
             "--app-port",
             type=int,
             default=settings.DEMO_APP_PORT,
-            help="of the single-page app (default %(default)s)",
+            help="port of the single-page app (default %(default)s)",
         )
         parser.add_argument(
             "--google-port",
             type=int,
             default=settings.DEMO_GOOGLE_PORT,
-            help="of the demo's Google (default %(default)s)",
+            help="port of the fake Google (default %(default)s)",
         )
         parser.add_argument(
             "--keep",
             action="store_true",
-            help="keep the users and links of the last run; the new Google, on the same port, "
-            "does not know these links, so they are as dead as if they had been revoked",
+            help="keep the users and links of the last run; the fake Google forgets their grants, "
+            "so they are lost, as if they had been revoked",
         )
 
     def handle(
@@ -84,7 +87,7 @@ class Command(BaseCommand):
                 stack.callback(app.server_close)
                 google = self._google(google_port)
                 stack.callback(google.stop)
-                self._tell("Preparing the database, and a Google for this machine")
+                self._tell("Preparing the database and the fake Google")
                 self._set_up(site, app, google, keep=keep)
                 threading.Thread(target=app.serve_forever, daemon=True).start()
                 stack.callback(app.shutdown)
@@ -151,7 +154,7 @@ class Command(BaseCommand):
 
 
 def _add_service_account(google: FakeGoogle) -> None:
-    """Make the site's own account at Google, and download its key."""
+    """Create the site's service account at the fake Google, and write its key file."""
     key = google.service_account_info(google.add_service_account("reports"))
     file = settings.DATA_DIR / "service_account.json"
     file.unlink(missing_ok=True)
@@ -159,7 +162,7 @@ def _add_service_account(google: FakeGoogle) -> None:
 
 
 def _add_accounts(google: FakeGoogle) -> list[str]:
-    """Open accounts at Google. Their ids are the same in every run, as ``--keep`` needs."""
+    """Add accounts to the fake Google. ``--keep`` requires the same ids in every run."""
     accounts = [
         google.add_user("anna@example.com", name="Anna Example", sub="104300000000000000001"),
         google.add_user(

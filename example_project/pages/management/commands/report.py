@@ -17,7 +17,7 @@ class Command(BaseCommand):
     help = "Add a row to a spreadsheet that is shared with the site's own service account."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("sheet", help="the long part of the spreadsheet's address")
+        parser.add_argument("sheet", help="the id of the spreadsheet, which is part of its URL")
 
     def handle(self, *, sheet: str, **options: Any) -> None:
         row = [timezone.localdate().isoformat(), GoogleAccount.objects.count()]

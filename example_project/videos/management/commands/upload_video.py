@@ -16,7 +16,7 @@ from ...uploads import YOUTUBE_UPLOAD, upload
 
 
 class Command(BaseCommand):
-    help = "Upload a video. What was interrupted goes on where it stopped when it is run again."
+    help = "Upload a video. Run it again to resume an interrupted upload."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("user")
@@ -38,11 +38,11 @@ class Command(BaseCommand):
                 f"manage.py google_link_authorize {user} --scopes {YOUTUBE_UPLOAD}"
             ) from None
         except HttpError as error:
-            raise CommandError(f"YouTube does not take it: {error.reason}") from None
+            raise CommandError(f"YouTube has rejected it: {error.reason}") from None
         except (RefreshUnavailableError, OSError) as error:
-            raise CommandError(f"{error}. Run it again to go on.") from None
+            raise CommandError(f"{error}. Run it again to continue.") from None
         except KeyboardInterrupt:
-            raise CommandError("Stopped. Run it again to go on.", returncode=130) from None
+            raise CommandError("Stopped. Run it again to continue.", returncode=130) from None
         self.stdout.write(f"https://www.youtube.com/watch?v={video.youtube_id}")
 
     def _upload(self, video: Video) -> None:

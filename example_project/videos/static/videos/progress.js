@@ -1,4 +1,4 @@
-// Shows how far the videos have come, and leaves the form beside them as it is.
+// Updates the progress of the uploads, without touching the form.
 
 const PAUSE = 2000; // milliseconds
 
@@ -6,7 +6,7 @@ const findList = () => document.querySelector("#videos");
 
 async function update() {
   const response = await fetch(location.href, { headers: { Accept: "text/html" } });
-  // Their user has to let us again, which is asked where the page leads.
+  // The user has to give consent again: the page redirects there.
   if (response.status === 403) location.reload();
   if (!response.ok || response.redirected) return;
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
@@ -15,7 +15,7 @@ async function update() {
 
 async function watch() {
   if (!("underWay" in findList().dataset)) return;
-  await update().catch(() => {}); // The next attempt may find the network again.
+  await update().catch(() => {}); // The network may be available again at the next attempt.
   setTimeout(watch, PAUSE);
 }
 

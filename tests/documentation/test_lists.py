@@ -1,0 +1,55 @@
+"""The lists for those who read all that people are told leave nothing out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from babel.messages.pofile import read_po
+
+from tests.documentation.pages import ROOT
+
+pytestmark = pytest.mark.slow
+
+CATALOG = ROOT / "django_google_link" / "locale" / "de" / "LC_MESSAGES" / "django.po"
+
+#: One of each kind that no catalogue has.
+OTHERS = {
+    "a check": "Did you mean {close[0]}?",
+    "a command": "Nobody came back within {timeout} seconds.",
+    "a log line": "The account %s was linked.",
+    "a script": "The popup was closed.",
+    "the fake Google": "An app wants access to your account",
+    "the example": "Daybook reads your Google Calendar",
+}
+
+
+def run_tool(name: str) -> str:
+    """Return what one of the tools prints."""
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    for key in ("TEST_DATABASE", "TEST_ISOLATION"):
+        environment.pop(key, None)
+    command = [sys.executable, f"tools/{name}.py"]
+    return subprocess.check_output(command, cwd=ROOT, env=environment, text=True)
+
+
+def test_sentences() -> None:
+    """Each that can be translated, and those that cannot."""
+    printed = run_tool("list_sentences")
+
+    with CATALOG.open("rb") as file:
+        ids = [message.id for message in read_po(file) if message.id]
+    texts = [text for id in ids for text in ([id] if isinstance(id, str) else id)]
+    assert [text for text in texts if f"\n- {text}\n" not in printed] == []
+    assert [kind for kind, text in OTHERS.items() if text not in printed] == []
+    assert "for somebody who reads them all" not in printed  # That is a docstring.
+
+
+def test_mistakes() -> None:
+    """Something is said of each."""
+    printed = run_tool("list_mistakes")
+
+    assert printed.count("\n| ") > 70
+    assert [line for line in printed.splitlines() if line.endswith("| nothing |")] == []
