@@ -1,12 +1,12 @@
-# The short way in: make and Python 3.11 or newer are all it takes. Each target works alone.
+# These commands need only make and Python 3.11 or newer. Each target works on its own.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-# The tests are compiled once, not at each run.
+# Keep the compiled tests between runs.
 unexport PYTHONDONTWRITEBYTECODE
 
-# What is printed is kept as well, a failure is a failure all the same, and whole runs take their time.
+# The output is also written to files, a failing command fails the pipeline, and there is no time limit.
 long interleavings: export PYTEST_TIMEOUT = 0
 long interleavings: SHELL := bash
 long interleavings: .SHELLFLAGS := -o pipefail -c
@@ -19,7 +19,7 @@ long interleavings: .SHELLFLAGS := -o pipefail -c
 test: .venv/test.stamp
 	$(BIN)/pytest --numprocesses auto --dist worksteal -m "not browser and not clients and not fuzz and not kms and not node and not processes and not providers and not slow"
 
-# Show the example project, with a Google of its own: make demo [PORT=8001] [APP_PORT=8003] [GOOGLE_PORT=8766]
+# Run the example project with a fake Google: make demo [PORT=8001] [APP_PORT=8003] [GOOGLE_PORT=8766]
 demo: .venv/example.stamp
 	$(BIN)/python example_project/manage.py demo $(PORT:%=--port %) $(APP_PORT:%=--app-port %) $(GOOGLE_PORT:%=--google-port %)
 
@@ -37,7 +37,7 @@ docs: .venv/docs.stamp
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --builder html docs docs/_build/html
 	echo "Open docs/_build/html/index.html"
 
-# List every sentence that people are told, and what is said of each mistake, for those who read all.
+# List every text that users and operators read, and the message for each mistake, to review them.
 lists: .venv/test.stamp
 	mkdir -p docs/_build
 	$(BIN)/python tools/list_sentences.py > docs/_build/sentences.md
@@ -46,12 +46,12 @@ lists: .venv/test.stamp
 
 check-all: lint types test
 
-# Measure speed and memory beside the peers, into benchmarks/results.md. Needs PostgreSQL.
+# Measure speed and memory, compared with other packages, into benchmarks/results.md. Needs PostgreSQL.
 bench: .venv/bench.stamp
 	$(BIN)/python -m benchmarks
 
-# What CI runs a part of: killed workers, lost connections, a week of refreshes, and everything at once
-# on each database and under each isolation level. Needs PostgreSQL and MariaDB.
+# The long tests, a part of which CI runs: killed workers, lost connections, a week of refreshes, and
+# concurrent operations on each database and isolation level. Needs PostgreSQL and MariaDB.
 long: export LONG = whole
 long: RUN := $(BIN)/pytest --capture=no --quiet --no-header -p no:randomly -m processes
 long: RESULTS := tests/long/results.txt
@@ -64,8 +64,8 @@ long: .venv/long.stamp
 	$(BIN)/pytest --capture=no --quiet --no-header -p no:randomly tests/operations/test_bad_googles.py | tee --append $(RESULTS)
 	$(BIN)/pytest --capture=no --quiet --no-header -p no:randomly tests/views/test_hostile_security_events.py | tee --append $(RESULTS)
 
-# Two operations at once, in every order of their steps with two switches, alone and in a transaction
-# of the caller's. Needs PostgreSQL. One that failed: make interleavings ONLY="same,link,unlink,3,5"
+# Two concurrent operations in every order of their steps with two switches, with and without a
+# transaction of the caller. Needs PostgreSQL. To repeat one: make interleavings ONLY="same,link,unlink,3,5"
 interleavings: export LONG = whole
 interleavings: export TEST_DATABASE = postgresql
 interleavings: RUN := $(BIN)/pytest --quiet --no-header -p no:randomly tests/interleavings
@@ -79,11 +79,11 @@ else
 	ATOMIC=yes $(RUN) -k harm --numprocesses auto --dist worksteal | tee --append tests/long/interleavings.txt
 endif
 
-# What CI runs: every Python and Django, coverage, PostgreSQL, MariaDB, a browser, and the wheel.
+# Everything that CI runs: each Python and Django, coverage, PostgreSQL, MariaDB, a browser, the wheel.
 matrix: .venv/tox.stamp
 	$(BIN)/tox run-parallel --parallel 2 --parallel-no-spinner
 
-# Look for tests that fail now and then: make repeat [N=20] [ENV=py313-django61-postgresql]
+# Repeat tests to find those that fail sometimes: make repeat [N=20] [ENV=py313-django61-postgresql]
 repeat: N ?= 20
 repeat: ENV ?= py311-django52-processes,py313-django61-processes
 repeat: .venv/tox.stamp
@@ -93,9 +93,9 @@ repeat: .venv/tox.stamp
 .venv/%.stamp: pyproject.toml setup.cfg | $(BIN)/python
 	echo "Installing what '$*' needs into .venv:"
 	rm -f $@
-	# Older versions of pip do not know dependency groups.
+	# Older versions of pip do not support dependency groups.
 	$(BIN)/python -m pip install --quiet --quiet --upgrade pip
-	# Of what pip says, the names as they come, and all that follows an error. The stamp says that it has gone well.
+	# Of pip's output, print the names of packages, and everything after an error. The stamp marks success.
 	{ $(BIN)/python -m pip install --editable '.[api,testing]' --group $* && touch $@; } 2>&1 | awk ' \
 	/^Collecting / {sub(/[^A-Za-z0-9._-].*/, "", $$2); printf " %s", $$2} \
 	/^Installing / {print "; unpacking"} \

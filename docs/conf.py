@@ -33,8 +33,8 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 
-# Nothing of a page may lead nowhere. What other projects document is not looked up, and what is
-# imported for types alone is known by its bare name.
+# Every reference has to resolve, except those to other projects, which are not looked up, and those
+# to names that are only imported for type checking.
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(collections|datetime|django|google|requests|rest_framework|uuid|werkzeug)\..*"),
@@ -58,7 +58,7 @@ html_css_files = ["docs.css"]
 html_theme_options = {"top_of_page_buttons": []}
 
 graphviz_output_format = "svg"
-# On white in dark mode as well: a picture does not know which it is.
+# White in dark mode too, because an image does not know the mode of the page.
 graphviz_dot_args = [
     "-Gbgcolor=white",
     "-Gpad=0.2",
@@ -101,5 +101,5 @@ def _digraph(rows: list[list[str]]) -> str:
 
 
 def setup(app: Sphinx) -> None:
-    """Add what only these pages need."""
+    """Add the directives of these pages."""
     app.add_directive("layers", Layers)

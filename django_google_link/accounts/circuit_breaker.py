@@ -184,8 +184,8 @@ class Circuit:
         except DatabaseError as error:
             if not is_lost_race(error):
                 raise
-            # Whoever has locked the row must not keep everybody from finding out: each process
-            # does so by itself.
+            # A transaction that keeps the row locked must not prevent all probes: each process
+            # makes its own.
             return True
 
     def _give_probe_back(self) -> None:

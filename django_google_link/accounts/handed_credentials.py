@@ -140,7 +140,9 @@ def _require_credentials(credentials: object) -> None:
     if credentials is None:
         advice = "Call flow.fetch_token() first, and pass flow.credentials."
     elif isinstance(credentials, ServiceAccountCredentials):
-        advice = 'Service accounts are not linked: configure it in GOOGLE_LINK["SERVICE_ACCOUNTS"].'
+        advice = (
+            'A service account cannot be linked: configure it in GOOGLE_LINK["SERVICE_ACCOUNTS"].'
+        )
     elif isinstance(credentials, str):
         advice = "A bare token does not state its client: pass flow.credentials."
     else:

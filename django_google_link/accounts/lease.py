@@ -32,9 +32,9 @@ FORCED_REFRESH_INTERVAL = timedelta(minutes=1)
 # Seconds: the first wait and the longest. The longer values stay above an hour after jitter.
 _FAILURE_BACKOFF = (30, 3600)
 _REFUSAL_BACKOFF = (4500, 4500)
-#: Seconds: what is noted here is never worth a caller's wait.
+#: Seconds to wait for a locked row, before the change is given up.
 _PATIENCE = 1
-# Of a worker whose HTTP_TIMEOUT is another one: nobody is at work for longer.
+# At least this, since another worker may have a longer HTTP_TIMEOUT.
 _LONGEST_LEASE = timedelta(minutes=5)
 
 #: The columns of a row that is not being refreshed and whose last refresh succeeded.
@@ -75,8 +75,7 @@ def read_state(rows: GoogleAccountQuerySet, pk: uuid.UUID) -> RefreshState | Non
 
     lease_ends_at, retry_at = account.refresh_lease_expires_at, account.refresh_retry_at
     is_leased = not is_past(lease_ends_at) and lease_ends_at <= account.now + longest_lease()
-    # What has happened later than now was noted by a clock that was put back since: then nobody
-    # knows for how long it still holds.
+    # A failure in the future dates from before the clock was set back: ignore the waiting time.
     has_to_wait = not is_past(retry_at) and is_past(account.refresh_failed_at)
     forced_at = account.refresh_forced_at
     return RefreshState(
@@ -90,7 +89,7 @@ def read_state(rows: GoogleAccountQuerySet, pk: uuid.UUID) -> RefreshState | Non
 
 
 def longest_lease() -> timedelta:
-    """Return for how long anybody has a row; what is longer was left behind by a clock put back."""
+    """Return the longest time that a lease can have left, unless the clock was set back."""
     return max(lease_duration(), _LONGEST_LEASE)
 
 
@@ -187,7 +186,7 @@ def back_off(
 
 
 def _write_down(ours: GoogleAccountQuerySet, values: dict[str, Any]) -> None:
-    """Write into a row that nobody has locked for long: no caller waits for a note."""
+    """Write to the row, but do not let the caller wait long for another transaction's lock."""
     run_durably(
         lambda: write_unless_locked(ours, lambda: ours.update(**values)),
         using=ours.db,

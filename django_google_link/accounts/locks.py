@@ -132,16 +132,16 @@ def is_locked(rows: QuerySet[Any], key: Any) -> bool:
 
 
 def write_unless_locked(rows: QuerySet[Any], write: Callable[[], Result]) -> Result:
-    """Write to rows in a transaction of their own, and wait for nobody who has locked one.
+    """Write to rows in a transaction, without waiting for another transaction's lock.
 
-    Where the database cannot tell, it waits.
+    Databases without ``NOWAIT`` do wait.
 
     Args:
-        rows: that are written, as far as they are there.
-        write: is what writes them.
+        rows: the rows to write to.
+        write: writes to them.
 
     Raises:
-        DatabaseError: a race that was lost, where one is locked.
+        DatabaseError: if another transaction has locked one of them.
     """
     features = connections[rows.db].features
     if not features.has_select_for_update_nowait:

@@ -181,7 +181,7 @@ class AccountCredentials(_HelperCredentials):
 
     @property
     def tenants(self) -> Tenants:
-        """The tenants for which they were made."""
+        """The tenants for which these credentials were made."""
         return self._tenants
 
     def declared_scopes(self, account: GoogleAccount) -> tuple[str, ...]:

@@ -86,7 +86,7 @@ def refuse_insufficient_scope(
         return
     if not says_insufficient_scope(status, headers, read_body()):
         return
-    # Other people's clients call from any thread, an event loop's among them.
+    # Some clients make requests in the thread of an event loop.
     account = run_outside_event_loop(partial(_find_account, credentials))
     if account is None:
         return

@@ -237,7 +237,7 @@ def _load_key(key_id: str) -> Key:
         return _open(key)
     raise EncryptionKeyUnavailableError(
         f"A token was encrypted with the key {key_id[:20]!r}, which is not configured. "
-        'Add that key to GOOGLE_LINK["ENCRYPTION_KEYS"] again.'
+        'Add that key back to GOOGLE_LINK["ENCRYPTION_KEYS"].'
     )
 
 

@@ -100,16 +100,16 @@ class _SocketReader(io.RawIOBase):
     beyond the end of a response.
 
     Args:
-        raw: that reads.
-        sock: what it reads from.
-        deadline: by ``time.monotonic()``, if there is one.
+        raw: the unbuffered reader of the socket.
+        sock: the socket.
+        deadline: by ``time.monotonic()``; ``None`` for no limit.
     """
 
     def __init__(self, raw: io.RawIOBase, sock: Any, deadline: float | None) -> None:
         self._raw = raw
         self._sock = sock
         self._deadline = deadline
-        #: Whether no more is to be read.
+        #: Set at the end of the response: nothing more is read.
         self.is_over = False
 
     def readable(self) -> bool:
@@ -145,7 +145,7 @@ class _Answer(HTTPResponse):
         raw: Any = self.fp.detach()
         self._socket_reader = _SocketReader(raw, sock, deadline)
         self.fp = _AnswerReader(self._socket_reader)
-        #: Whether more has come than the answer, or may come: it would answer the next request.
+        #: Whether more data has arrived or may arrive: it would be taken for the next response.
         self.has_rest = False
 
     def begin(self) -> None:
@@ -166,7 +166,7 @@ class _Answer(HTTPResponse):
         raise BadStatusLine("no final answer")
 
     def _contradicts_itself(self) -> bool:
-        """Return whether nobody can tell where the answer ends (RFC 9112 section 6)."""
+        """Return whether the headers disagree on the end of the response (RFC 9112 section 6)."""
         length, coding = map(self.headers.get, ("content-length", "transfer-encoding"))
         if self.status == 204:
             return bool(coding) or length not in {None, "0"}

@@ -113,7 +113,7 @@ def _get_metadata(issuer: str) -> Metadata:
 def _look_again(issuer: str, known: _Known | None, now: float) -> _Known:
     """Return the issuer's present metadata, or the previous one if it cannot be fetched."""
     try:
-        # Whoever needs it asks the issuer for something else afterwards, and that takes its time.
+        # Leave time for the request for which the metadata is needed.
         with limited(conf.http_timeout / 2):
             metadata, age = _fetch_metadata(issuer)
     except TokenEndpointError as problem:

@@ -55,7 +55,7 @@ class _Cached:
     expires_at: float
 
     def holds(self, now: float) -> bool:
-        """Return whether it is still what is published; not, if the clock was put back since."""
+        """Return whether it is still fresh; if the clock was set back since, it is not."""
         return self.fetched_at <= now < self.expires_at
 
 

@@ -33,7 +33,7 @@ from ..secret import Secret, cut_frames
 _MAX_BYTES = 1_000_000
 _SHORTEST_TIMEOUT = 0.001  # seconds
 
-#: By ``time.monotonic()``: when whatever is asked has to be over.
+#: The time by which all requests have to end, by ``time.monotonic()``.
 _deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
 
 
@@ -53,10 +53,10 @@ Headers = Mapping[str, "str | Secret"]
 
 @contextmanager
 def limited(seconds: float | None) -> Iterator[None]:
-    """Let all requests that are made meanwhile take no longer than this, together.
+    """Limit the total time of all requests within this block.
 
     Args:
-        seconds: ``None`` for ``HTTP_TIMEOUT`` for each.
+        seconds: the limit; ``None`` for none but the ``HTTP_TIMEOUT`` of each request.
     """
     until = float("inf") if seconds is None else time.monotonic() + seconds
     before = _deadline.set(min(until, _deadline.get()))

@@ -84,7 +84,7 @@ class Overview:
         for key, count in self.unknown_keys.items():
             yield (
                 f"The key {key}, which is not configured, is needed for {count:,} of the stored "
-                "tokens: put it back into ENCRYPTION_KEYS."
+                "tokens: add it back to ENCRYPTION_KEYS."
             )
         for client in sorted(
             {group.client for group in self.groups}.difference(list_configured_clients())

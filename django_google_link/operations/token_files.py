@@ -36,11 +36,11 @@ _BINARIES = (
         "it is a gcloud database: pass application_default_credentials.json instead",
     ),
 )
-_CLIENT = "it is an OAuth client's secrets file, which belongs in a client's CLIENT_SECRETS_FILE"
+_CLIENT = "it is the JSON file of an OAuth client, which belongs in a client's CLIENT_SECRETS_FILE"
 #: Documents that are not a user's credentials, by "type".
 _TYPES = {
     "service_account": "it is the key of a service account, which belongs in SERVICE_ACCOUNTS",
-    "external_account": "it is for workload identity federation, not a user's",
+    "external_account": "it is for workload identity federation, and contains no user credentials",
     "impersonated_service_account": "it impersonates a service account: use IMPERSONATE in "
     "SERVICE_ACCOUNTS",
 }

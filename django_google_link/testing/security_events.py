@@ -20,7 +20,7 @@ class SecurityEvents(Console):
 
     @property
     def event_stream(self) -> dict[str, Any]:
-        """The registered stream: ``url``, ``events_requested`` and ``status``."""
+        """The registered stream, with ``url``, ``events_requested`` and ``status``."""
         with self._provider.lock:
             return dict(vars(self._provider.stream))
 

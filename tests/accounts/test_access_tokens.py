@@ -1,4 +1,4 @@
-"""Access tokens that are always fresh: taken from the database, from Google, or refused."""
+"""Fresh access tokens: from the database, from Google, or an error."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_fresh_access_token_that_lives_is_not_refreshed(
     user: Any,
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
-    """One query, and nothing else."""
+    """A valid stored token takes one query."""
     expires_at = in_seconds(3599)
     account = linked(user, google, alice, access_token_expires_at=expires_at)
 
@@ -104,7 +104,7 @@ def test_fresh_access_token_that_lives_is_not_refreshed(
 def test_fresh_access_token_adopts_what_another_worker_stored(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """What counts is the row, not the object at hand."""
+    """The row is read again, whatever the object contains."""
     account = stale(user, google, alice)
     save(user, alice.sub, access_token=Secret("ya29.newer"))
 
@@ -115,7 +115,7 @@ def test_fresh_access_token_adopts_what_another_worker_stored(
 def test_fresh_access_token_adopts_one_that_was_not_rejected(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """The API refused an old token; the stored one is another."""
+    """A stored token other than the rejected one is returned."""
     account = linked(user, google, alice)
 
     assert fresh(account, rejected="ya29.old") == token_of(account, "access_token")
@@ -135,7 +135,7 @@ def test_fresh_access_token_near_its_end_is_refreshed_first(
     life: int,
     is_fresh: bool,
 ) -> None:
-    """REFRESH_LEEWAY before the end, so that no API ever sees it expired."""
+    """It is refreshed ``REFRESH_LEEWAY`` before its expiry."""
     if leeway:
         settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "REFRESH_LEEWAY": leeway}
     account = linked(user, google, alice, access_token_expires_at=in_seconds(life))
@@ -150,7 +150,7 @@ def test_fresh_access_token_near_its_end_is_refreshed_first(
 def test_fresh_access_token_without_expiry_serves_until_it_is_rejected(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Nobody said when it ends."""
+    """A token without a known expiry is not refreshed by itself."""
     account = linked(user, google, alice, access_token_expires_at=None)
     stored = token_of(account, "access_token")
 
@@ -164,7 +164,7 @@ def test_stored_access_token_never_asks_anybody(
     user: Any,
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
-    """It looks at the object at hand only."""
+    """It makes no query and no request."""
     account = make_google_account(user, access_token="ya29.stored")
     without = make_google_account(user, access_token="")
 
@@ -184,7 +184,7 @@ def test_stored_access_token_never_asks_anybody(
 def test_fresh_access_token_when_the_newer_one_has_expired_too_is_refreshed_once(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """What another worker stored is no longer of use."""
+    """An expired token stored by another worker is refreshed."""
     account = stale(user, google, alice)
     save(
         user,
@@ -207,7 +207,7 @@ def test_fresh_access_token_refreshes_and_stores(
     user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """Token, expiry and time; one request; one signal, after the commit."""
+    """Token, expiry and time are stored, with one request and one signal after the commit."""
     account = stale(user, google, alice)
     before = timezone.now()
 
@@ -230,7 +230,7 @@ def test_fresh_access_token_refreshes_and_stores(
 def test_fresh_access_token_sends_the_refresh_token_in_the_body_and_no_scope(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Asking for scopes has led to invalid_scope."""
+    """A scope parameter could cause invalid_scope."""
     account = stale(user, google, alice)
 
     fresh(account)
@@ -248,7 +248,7 @@ def test_fresh_access_token_sends_the_refresh_token_in_the_body_and_no_scope(
 def test_fresh_access_token_that_was_rejected_is_refreshed(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """It looks fresh, but the API said no to it."""
+    """A rejected token is replaced although it has not expired."""
     account = linked(user, google, alice)
     stored = token_of(account, "access_token")
 
@@ -262,7 +262,7 @@ def test_fresh_access_token_that_was_rejected_is_refreshed(
 def test_fresh_access_token_keeps_the_refresh_token(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Google names none at a refresh."""
+    """A response without a refresh token keeps the stored one."""
     account = stale(user, google, alice)
     before = token_of(account, "refresh_token")
 
@@ -274,7 +274,7 @@ def test_fresh_access_token_keeps_the_refresh_token(
 def test_fresh_access_token_takes_a_rotated_refresh_token(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Where a provider sends a new one, the old one is worth nothing."""
+    """A rotated refresh token replaces the stored one."""
     account = stale(user, google, alice)
     rotated = {
         "access_token": "ya29.next",
@@ -295,7 +295,7 @@ def test_fresh_access_token_takes_a_rotated_refresh_token(
 def test_rotated_refresh_token_of_a_link_that_is_gone_is_revoked(
     google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """The old one, which the outbox has, would end nothing any more."""
+    """The one in the outbox has been rotated out, and could not revoke the grant."""
     account = stale(new_user(), google, alice)
     rotated = {"access_token": "ya29.next", "expires_in": 3599, "refresh_token": "1//rotated"}
     google.fail_next(status=200, body=rotated)
@@ -310,7 +310,7 @@ def test_rotated_refresh_token_of_a_link_that_is_gone_is_revoked(
 def test_fresh_access_token_from_an_answer_without_expiry(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Accepted, and not asked for again."""
+    """It is stored, and not refreshed by itself."""
     account = stale(user, google, alice)
     google.fail_next(status=200, body={"access_token": "ya29.next", "token_type": "Bearer"})
 
@@ -327,7 +327,7 @@ def test_fresh_access_token_notes_scopes_that_were_cut(
     user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """An administrator took a scope away: the row says so, and so does the signal."""
+    """Scopes that an administrator removed are removed from the row, and a signal is sent."""
     account = stale(user, google, alice)
     google.set_scopes(alice, [*OPENID, DRIVE])
 
@@ -344,7 +344,7 @@ def test_fresh_access_token_notes_scopes_that_were_cut(
 def test_fresh_access_token_from_an_answer_without_scopes_keeps_them(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """RFC 6749 section 6: left out, they are the same."""
+    """RFC 6749 section 6: omitted scopes are unchanged."""
     account = stale(user, google, alice)
     google.fail_next(status=200, body={"access_token": "ya29.next", "token_type": "Bearer"})
 
@@ -357,7 +357,7 @@ def test_fresh_access_token_from_an_answer_without_scopes_keeps_them(
 def test_fresh_access_token_does_not_touch_who_the_account_is(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Not even when nobody sends an ID token, or the name has changed."""
+    """A response without an ID token leaves the profile unchanged."""
     account = stale(user, google, alice)
     alice.email = "renamed@gmail.com"
     google.tamper_next_id_token(raw="nonsense")
@@ -372,7 +372,7 @@ def test_fresh_access_token_does_not_touch_who_the_account_is(
 def test_fresh_access_token_when_the_stored_one_is_damaged_is_refreshed(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """The refresh token can still give another one."""
+    """The refresh token still works."""
     account = linked(user, google, alice)
     GoogleAccount.objects.update(sealed_access_token="gl1.damaged")
 
@@ -386,7 +386,7 @@ def test_fresh_access_token_when_the_stored_one_is_damaged_is_refreshed(
 
 
 def test_fresh_access_token_of_a_row_that_is_gone(google: FakeGoogle, user: Any) -> None:
-    """Unlinked in another tab."""
+    """The account was unlinked meanwhile."""
     account = make_google_account(user)
     GoogleAccount.objects.all().delete()
 
@@ -399,7 +399,7 @@ def test_fresh_access_token_of_a_row_that_is_gone(google: FakeGoogle, user: Any)
 def test_fresh_access_token_of_a_lost_grant_is_refused_without_asking(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """It is known to be dead, and why."""
+    """The error states the stored reason."""
     account = linked(
         user, google, alice, status=Status.NEEDS_REAUTHORIZATION, status_reason="session_policy"
     )
@@ -416,7 +416,7 @@ def test_fresh_access_token_of_a_lost_grant_is_refused_without_asking(
 def test_fresh_access_token_without_a_refresh_token(
     google: FakeGoogle, user: Any, access_token: str
 ) -> None:
-    """Nothing to refresh with is no link."""
+    """Without a refresh token the account has to be linked again."""
     account = make_google_account(user, refresh_token="", access_token=access_token)
 
     with pytest.raises(GrantLostError):
@@ -444,7 +444,7 @@ def test_fresh_access_token_of_a_dead_grant_marks_the_account_once(
     subtype: str | None,
     reason: str,
 ) -> None:
-    """Status, reason and signal once; nothing is deleted and nothing revoked."""
+    """Status, reason and signal are set once; nothing is deleted or revoked."""
     account = stale(user, google, alice)
     refresh_token = token_of(account, "refresh_token")
     google.error_next("invalid_grant", subtype=subtype, count=2)
@@ -470,7 +470,7 @@ def test_fresh_access_token_of_a_dead_grant_marks_the_account_once(
 def test_fresh_access_token_of_a_revoked_grant_asks_once(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """The user took it back at myaccount.google.com; the token that still looks alive goes too."""
+    """The user revoked access at Google; the unexpired token is deleted as well."""
     account = linked(user, google, alice)
     google.revoke(alice)
 
@@ -486,7 +486,7 @@ def test_fresh_access_token_of_a_revoked_grant_asks_once(
 def test_fresh_access_token_after_a_new_link_works_again(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """A lost grant is no dead end."""
+    """A lost grant can be renewed."""
     account = stale(user, google, alice)
     google.revoke(alice)
     with pytest.raises(GrantLostError):
@@ -501,7 +501,7 @@ def test_fresh_access_token_after_a_new_link_works_again(
 def test_fresh_access_token_that_is_lost_in_a_rollback_is_not_told(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Row and signal go together."""
+    """If the change is rolled back, no signal is sent."""
     account = stale(user, google, alice)
     google.revoke(alice)
 
@@ -528,7 +528,7 @@ def test_fresh_access_token_when_google_refuses_the_client_leaves_the_account(
     error: str,
     status: int,
 ) -> None:
-    """The operator's fault never costs a user the link."""
+    """A misconfigured client does not change accounts."""
     account = stale(user, google, alice)
     before = table()
     google.error_next(error, description="The text.", status=status)
@@ -558,7 +558,7 @@ def test_fresh_access_token_when_google_is_out_of_order_leaves_the_account(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
     fault: dict[str, Any],
 ) -> None:
-    """What passes by itself marks nobody, and the next attempt works."""
+    """Transient errors do not change the status, and the next attempt works."""
     account = stale(user, google, alice)
     before = table()
     google.fail_next(**fault)
@@ -578,7 +578,7 @@ def test_fresh_access_token_when_google_is_out_of_order_leaves_the_account(
 def test_fresh_access_token_when_nobody_listens_leaves_the_account(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Nor does a dead network."""
+    """Connection errors do not change the status."""
     account = stale(user, google, alice)
     before = table()
     google.stop()
@@ -593,7 +593,7 @@ def test_fresh_access_token_when_nobody_listens_leaves_the_account(
 def test_fresh_access_token_in_an_outage_serves_what_still_lives(
     google: FakeGoogle, alice: FakeUser, user: Any, fault: dict[str, Any]
 ) -> None:
-    """A token near its end is better than none."""
+    """A token that is about to expire is returned."""
     expires_at = in_seconds(100)
     account = linked(user, google, alice, access_token_expires_at=expires_at)
     stored = token_of(account, "access_token")
@@ -608,7 +608,7 @@ def test_fresh_access_token_in_an_outage_serves_what_still_lives(
 def test_fresh_access_token_when_the_client_is_refused_serves_what_still_lives(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """The operator has until the end of the hour."""
+    """A valid token is returned until it expires."""
     account = linked(user, google, alice, access_token_expires_at=in_seconds(100))
     google.error_next("deleted_client", status=401)
 
@@ -618,7 +618,7 @@ def test_fresh_access_token_when_the_client_is_refused_serves_what_still_lives(
 def test_fresh_access_token_in_an_outage_never_serves_what_was_rejected(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """The API has said no to it: it would only say so again."""
+    """A rejected token is not returned again."""
     account = linked(user, google, alice)
     google.fail_next()
 
@@ -630,7 +630,7 @@ def test_fresh_access_token_in_an_outage_never_serves_what_was_rejected(
 def test_fresh_access_token_without_the_key_leaves_the_row(
     google: FakeGoogle, alice: FakeUser, user: Any, settings: Settings, column: str
 ) -> None:
-    """One bad deploy does not unlink everyone."""
+    """A missing key does not change accounts."""
     account = linked(user, google, alice)
     if column == "sealed_refresh_token":
         GoogleAccount.objects.update(sealed_access_token="")
@@ -650,7 +650,7 @@ def test_fresh_access_token_without_the_key_leaves_the_row(
 def test_fresh_access_token_without_the_client_leaves_the_row(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """A client that is no longer in the settings is the operator's fault too."""
+    """A client missing from the settings does not change accounts."""
     account = stale(user, google, alice, client="gone")
     before = table()
 
@@ -666,7 +666,7 @@ def test_fresh_access_token_with_a_damaged_refresh_token_needs_a_new_link(
     user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """This row's fault, and known from now on; Google is not asked."""
+    """The account is marked as lost without asking Google."""
     account = stale(user, google, alice)
     GoogleAccount.objects.update(sealed_refresh_token=account.sealed_access_token)
 
@@ -690,7 +690,7 @@ def test_fresh_access_token_with_a_damaged_refresh_token_needs_a_new_link(
 def test_refresh_while_the_grant_is_renewed_keeps_the_new_grant(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """The answer belongs to the grant that was, and is not written."""
+    """The response belongs to the old grant, and is discarded."""
     user = new_user()
     account = stale(user, google, alice)
     google.fail_next(
@@ -708,7 +708,7 @@ def test_refresh_while_the_grant_is_renewed_keeps_the_new_grant(
 def test_refresh_of_a_dead_grant_while_it_is_renewed_loses_nothing(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """The old grant is dead; the new one is not."""
+    """invalid_grant for the old grant does not mark the new one as lost."""
     user = new_user()
     account = stale(user, google, alice)
     google.error_next("invalid_grant")
@@ -724,7 +724,7 @@ def test_refresh_of_a_dead_grant_while_it_is_renewed_loses_nothing(
 def test_refresh_of_a_dead_grant_that_another_worker_has_noted_is_not_told_again(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """One signal for one transition, however many learn of it at once."""
+    """One signal is sent, however many workers get the error."""
     account = stale(new_user(), google, alice)
     google.error_next("invalid_grant")
     lost = {"status": Status.NEEDS_REAUTHORIZATION, "status_reason": "session_policy"}
@@ -744,7 +744,7 @@ def test_refresh_of_a_dead_grant_that_another_worker_has_noted_is_not_told_again
 def test_refresh_while_the_account_is_unlinked_brings_nothing_back(
     shared_database: None, google: FakeGoogle, alice: FakeUser, answer: str
 ) -> None:
-    """No row, no token, no news of one, and no other error than that."""
+    """No row, token or signal results; the error is ``NotLinkedError``."""
     account = stale(new_user(), google, alice)
     if answer == "invalid_grant":
         google.error_next("invalid_grant")
@@ -763,7 +763,7 @@ def test_refresh_while_the_account_is_unlinked_brings_nothing_back(
 def test_refresh_while_the_user_is_deleted_brings_nothing_back(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """The row goes with its user."""
+    """The account is deleted with its user."""
     user = new_user()
     account = stale(user, google, alice)
 
@@ -778,7 +778,7 @@ def test_refresh_while_the_user_is_deleted_brings_nothing_back(
 def test_refresh_holds_no_transaction_open_over_the_request(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Another worker can write while Google takes its time: SQLite would say "locked"."""
+    """Another worker can write meanwhile, even on SQLite."""
     user = new_user()
     account = stale(user, google, alice)
 
@@ -791,7 +791,7 @@ def test_refresh_holds_no_transaction_open_over_the_request(
 def test_client_id_that_was_changed_costs_no_link(
     google: FakeGoogle, alice: FakeUser, user: Any, configure: Callable[..., None]
 ) -> None:
-    """Google would say invalid_grant of every account: so it is not asked."""
+    """Google is not asked, since it would answer invalid_grant for every account."""
     account = stale(user, google, alice)
     mine = get_client().client_id
     configure(CLIENT_ID="another")
@@ -806,7 +806,7 @@ def test_client_id_that_was_changed_costs_no_link(
 
 
 def test_client_id_is_that_of_the_last_consent(user: Any, configure: Callable[..., None]) -> None:
-    """Whoever links anew through another one can go on, but not with the former one's token."""
+    """After a new consent the new client is used, but not with the former one's token."""
     assert save(user).client_id == get_client().client_id
 
     configure(CLIENT_ID="another")
@@ -826,7 +826,7 @@ def test_client_id_is_that_of_the_last_consent(user: Any, configure: Callable[..
 def test_token_is_not_taken_to_another_provider(
     google: FakeGoogle, alice: FakeUser, user: Any, settings: Settings, helper: Any
 ) -> None:
-    """Whoever can write to the table points a row to a client whose endpoints are their own."""
+    """A row changed to name another client does not send its token there."""
     linked(user, google, alice)
     clients = settings.GOOGLE_LINK["CLIENTS"]
     endpoints = {"CLIENT_ID": "of the office", "REVOCATION_ENDPOINT": f"{google.url}/office"}

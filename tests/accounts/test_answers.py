@@ -1,4 +1,4 @@
-"""An answer of Google's is never lost: stored, or its grant is ended, or waits to be ended."""
+"""Responses of the token endpoint are stored, or their grants revoked or queued for revocation."""
 
 from __future__ import annotations
 
@@ -92,13 +92,13 @@ failures = pytest.mark.parametrize(
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Nothing here waits."""
+    """Skip pauses between attempts."""
     return skip_pauses(monkeypatch)
 
 
 @pytest.fixture
 def user(shared_database: None) -> Any:
-    """A user of this site, in the database that is shared."""
+    """A user in a database with real commits."""
     return new_user()
 
 
@@ -108,7 +108,7 @@ Authorization = tuple[PendingAuthorization, dict[str, str], Secret]
 def authorized(
     user: Any, google: FakeGoogle, alice: FakeUser, *scopes: str, **changes: Any
 ) -> Authorization:
-    """Return what a user brings back from Google."""
+    """Return an authorization response."""
     values: dict[str, Any] = {
         "user": str(user.pk),
         "host": "",
@@ -127,21 +127,21 @@ def authorized(
 
 
 def complete(user: Any, authorization: Authorization) -> GoogleAccount:
-    """Link, and expect that one authorization is enough."""
+    """Link, and check that one authorization is enough."""
     account = complete_authorization(user, *authorization)
     assert isinstance(account, GoogleAccount)
     return account
 
 
 def assert_works(user: Any, *scopes: str) -> None:
-    """The link works in this hour and in the next two."""
+    """Check that the link works now and for two hours."""
     for hours in range(3):
         with travel(hours=hours, minutes=2):  # By then no worker that has died has the row.
             assert access_token(user, scopes=[CALENDAR, *scopes])
 
 
 def assert_not_lost(google: FakeGoogle, alice: FakeUser, user: Any) -> bool:
-    """The link works, or what was granted has ended, or it ends with what waits in the outbox.
+    """Check that the link works, or the grant was revoked or is in the outbox.
 
     Returns:
         Whether it works.
@@ -167,13 +167,13 @@ def at_every_statement(
     count: str,
     arrange: Callable[[Any, FakeUser], Callable[[], object]],
 ) -> int:
-    """Fail at the first statement, at the second one, and so on, each with a user of its own.
+    """Fail at the first statement, at the second one, and so on, each with a new user.
 
     Args:
-        arrange: returns what is done while the database fails.
+        arrange: returns what to run while the database fails.
 
     Returns:
-        How many of them did not end with a link that works.
+        How many runs did not result in a working link.
     """
     broken = number = 0
     while True:
@@ -193,13 +193,13 @@ def at_every_statement(
 
 
 def passes(kind: str, count: str) -> bool:
-    """Return whether it is over before anybody's patience is."""
+    """Return whether the failure ends within the time of the retries."""
     return kind in {"deadlock", "lost connection", "read-only"} and count != "for ever"
 
 
 @failures
 def test_first_link(google: FakeGoogle, kind: str, count: str) -> None:
-    """Whatever the database does at any of the statements."""
+    """Whichever statement fails, in whichever way."""
 
     def arrange(user: Any, alice: FakeUser) -> Callable[[], object]:
         authorization = authorized(user, google, alice)
@@ -213,7 +213,7 @@ def test_first_link(google: FakeGoogle, kind: str, count: str) -> None:
 
 @failures
 def test_second_link_of_the_same(google: FakeGoogle, kind: str, count: str) -> None:
-    """A link that worked before still works."""
+    """An existing link keeps working."""
 
     def arrange(user: Any, alice: FakeUser) -> Callable[[], object]:
         linked(user, google, alice)
@@ -232,7 +232,7 @@ def test_refresh_that_replaces_the_refresh_token(
     count: str,
     provider: str | None,
 ) -> None:
-    """The stored one is dead by then."""
+    """The stored refresh token has been rotated out."""
     configure(PROVIDER=provider)
     google.rotates_refresh_tokens = True
 
@@ -248,7 +248,7 @@ def test_refresh_that_replaces_the_refresh_token(
 
 @failures
 def test_refresh_that_keeps_the_refresh_token(google: FakeGoogle, kind: str, count: str) -> None:
-    """Nothing is lost whatever happens, and nothing is ended."""
+    """Nothing is lost, and nothing revoked."""
 
     def arrange(user: Any, alice: FakeUser) -> Callable[[], object]:
         account = stale(user, google, alice)
@@ -286,7 +286,7 @@ bad_identities = pytest.mark.parametrize("kind", BAD_IDENTITIES)
 def test_grant_that_cannot_be_verified_is_ended(
     google: FakeGoogle, alice: FakeUser, user: Any, kind: str
 ) -> None:
-    """It was exchanged, and nobody but us could ever end it."""
+    """Otherwise it would stay valid with no way to revoke it."""
     authorization = authorized(user, google, alice)
     BAD_IDENTITIES[kind](google)
 
@@ -302,7 +302,7 @@ def test_grant_that_cannot_be_verified_is_ended(
 def test_link_does_not_end_with_a_grant_that_cannot_be_verified(
     google: FakeGoogle, alice: FakeUser, user: Any, kind: str
 ) -> None:
-    """At Google it is the same grant."""
+    """At Google it is the same grant as the existing link's."""
     linked(user, google, alice)
     authorization = authorized(user, google, alice, DRIVE)
     BAD_IDENTITIES[kind](google)
@@ -316,7 +316,7 @@ def test_link_does_not_end_with_a_grant_that_cannot_be_verified(
 def test_grant_of_nobody_beside_another_link_is_told(
     google: FakeGoogle, alice: FakeUser, user: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It may be the grant of the link: then nothing can be ended, and an operator can read it."""
+    """It may be the existing link's grant, so it is not revoked, but logged."""
     linked(user, google, google.add_user("first@gmail.com"))
     authorization = authorized(user, google, alice, add=True)
     google.tamper_next_response(endpoint="token", remove=["id_token"])
@@ -331,7 +331,7 @@ def test_grant_of_nobody_beside_another_link_is_told(
 def test_grant_of_another_domain_is_ended(
     google: FakeGoogle, alice: FakeUser, user: Any, configure: Callable[..., None]
 ) -> None:
-    """The organization wants nothing of it."""
+    """An account outside ``HOSTED_DOMAIN`` is not stored."""
     authorization = authorized(user, google, alice)
     configure(HOSTED_DOMAIN="example.com")
 
@@ -344,7 +344,7 @@ def test_grant_of_another_domain_is_ended(
 def test_other_account_is_ended_unless_the_user_takes_it(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """They have a while to decide; then it ends, and the account that was expected does not."""
+    """It is revoked after a while, but not the expected account's grant."""
     linked(user, google, alice)
     ben = google.add_user("ben@gmail.com")
     authorization = authorized(user, google, ben, DRIVE, account=alice.sub)
@@ -364,7 +364,7 @@ def test_other_account_is_ended_unless_the_user_takes_it(
 def test_other_account_that_brings_no_refresh_token_is_ended_too(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """What it had granted before is not known here either."""
+    """Its earlier grant is not stored here either."""
     linked(user, google, alice)
     ben = google.add_user("ben@gmail.com")
     google.grant(ben, [*OPENID])
@@ -382,7 +382,7 @@ def test_other_account_that_brings_no_refresh_token_is_ended_too(
 def test_user_who_does_not_come_back_for_a_refresh_token(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """The first round brought none: what was granted in it ends, if there is no second one."""
+    """The grant of the first round is revoked if there is no second one."""
     google.grant(alice, [*OPENID])
     google.prompt_consent_sends_refresh_token = False
 
@@ -397,7 +397,7 @@ def test_user_who_does_not_come_back_for_a_refresh_token(
 def test_user_who_comes_back_for_a_refresh_token(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Then nothing is ended."""
+    """After the second round nothing is revoked."""
     google.grant(alice, [*OPENID])
     google.prompt_consent_sends_refresh_token = False
     outcome = complete_authorization(user, *authorized(user, google, alice))
@@ -417,7 +417,7 @@ def test_user_who_comes_back_for_a_refresh_token(
 def test_second_attempt_has_its_own_time_and_secrets(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """It begins when it begins, and shows nothing of what binds it."""
+    """It has a new time, nonce and verifier, and does not show them."""
     google.grant(alice, [*OPENID])
     google.prompt_consent_sends_refresh_token = False
     first = authorized(user, google, alice)
@@ -445,7 +445,7 @@ def test_second_attempt_has_its_own_time_and_secrets(
 def test_attempt_that_is_repeated_tells_the_same(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """A refresh that is stored at the second attempt has lost a scope, and says so."""
+    """A refresh stored at the second attempt sends the same signals."""
     account = stale(user, google, alice)
     google.set_scopes(alice, [*OPENID])
 
@@ -459,7 +459,7 @@ def test_attempt_that_is_repeated_tells_the_same(
 
 
 def test_user_who_is_gone_is_told_apart(google: FakeGoogle, alice: FakeUser, user: Any) -> None:
-    """Nobody else is told that they are gone, whatever constraint it was."""
+    """Other integrity errors are not reported as a deleted user."""
     authorization = authorized(user, google, alice)
     with failing(ERRORS["integrity"], first=3, count=FOR_EVER), pytest.raises(GrantNotStoredError):
         complete_authorization(user, *authorization)
@@ -490,7 +490,7 @@ def test_grant_on_which_a_link_lives_outlives_an_outbox_that_cannot_be_written(
 def test_grant_that_can_neither_be_noted_nor_ended_is_told(
     google: FakeGoogle, alice: FakeUser, user: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An operator has to know that it lives."""
+    """The log says that the grant is still valid."""
     token = Secret(google.grant(alice, [*OPENID]).access_token)
     google.fail_next(10, endpoint="revoke", status=503)
 
@@ -505,7 +505,7 @@ def test_grant_that_can_neither_be_noted_nor_ended_is_told(
 def test_grant_that_is_noted_and_not_ended_waits(
     google: FakeGoogle, alice: FakeUser, user: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The command sees to it."""
+    """google_link_revoke_pending revokes it."""
     token = Secret(google.grant(alice, [*OPENID]).refresh_token)
 
     with refusing(ERRORS["deadlock"], "UPDATE", "pendingrevocation"):
@@ -520,7 +520,7 @@ def test_grant_that_is_noted_and_not_ended_waits(
 def test_what_is_stored_falls_short_and_cannot_be_tried(
     google: FakeGoogle, alice: FakeUser, user: Any, settings: Settings
 ) -> None:
-    """Consent brings a token that is sure to carry it all."""
+    """A new consent brings a token that covers all scopes."""
     linked(user, google, alice, scopes=[CALENDAR, DRIVE])
     authorization = authorized(user, google, alice, DRIVE, add=True)
     GoogleAccount.objects.update(refresh_token_scopes=[*OPENID])
@@ -535,7 +535,7 @@ def test_what_is_stored_falls_short_and_cannot_be_tried(
 def test_stop_while_the_id_token_is_verified_ends_the_grant(
     google: FakeGoogle, alice: FakeUser, user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker that is told to stop loses nothing."""
+    """An interrupted worker revokes the grant."""
     authorization = authorized(user, google, alice)
 
     def stop(*args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a site has signed is for that site: one process may serve many, each for other people."""
+"""Signed requests are valid for one site, even if a process serves several."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ OTHER = [
 
 @pytest.fixture(autouse=True)
 def any_host(settings: Settings) -> None:
-    """The site serves whatever host is asked for."""
+    """Allow any host."""
     settings.ALLOWED_HOSTS = ["*"]
 
 
 def sign(user: Any, host: str) -> str:
-    """Return the signed address of a request that was made on this host."""
+    """Return the URL with a request signed on this host."""
     return AuthorizeRequest(
         user=str(user.pk),
         host=host,
@@ -59,7 +59,7 @@ def sign(user: Any, host: str) -> str:
 def test_one_host_has_many_spellings(
     browser: Client, google: FakeGoogle, user: Any, signed: str, asked: str
 ) -> None:
-    """Browsers write it in one way, and proxies in several."""
+    """Browsers and proxies write hosts differently."""
     response = browser.get(sign(user, signed), headers={"host": asked})
 
     assert response.status_code == 302
@@ -71,7 +71,7 @@ def test_one_host_has_many_spellings(
 def test_request_signed_on_another_host_is_refused(
     browser: Client, google: FakeGoogle, user: Any, signed: str, asked: str
 ) -> None:
-    """Another tenant's page, or another port of this machine."""
+    """Such as another tenant's, or another port of this machine."""
     response = browser.get(sign(user, signed), headers={"host": asked})
 
     assert response.status_code == 400
@@ -82,7 +82,7 @@ def test_request_signed_on_another_host_is_refused(
 def test_forwarded_host_counts_where_django_heeds_it(
     browser: Client, google: FakeGoogle, user: Any, settings: Settings, is_heeded: bool
 ) -> None:
-    """It is the host as Django sees it, and no visitor can claim another one."""
+    """The host is what Django determines, and cannot be forged."""
     settings.USE_X_FORWARDED_HOST = is_heeded
     behind = {"host": "internal", "x-forwarded-host": "blue.example"}
     seen = "blue.example" if is_heeded else "internal"
@@ -95,7 +95,7 @@ def test_forwarded_host_counts_where_django_heeds_it(
 
 
 def test_pages_sign_for_the_host_that_they_were_asked_on(browser: Client, user: Any) -> None:
-    """And what starts the same again after a failure does, too."""
+    """Retrying after a failure signs for it as well."""
     location = browser.get("/agenda/", headers={"host": "blue.example:8000"})["Location"]
 
     request = authorize_request_of(location, user, host="blue.example:8000")
@@ -105,7 +105,7 @@ def test_pages_sign_for_the_host_that_they_were_asked_on(browser: Client, user: 
 
 
 def test_trying_again_is_for_the_same_host(browser: Client, google: FakeGoogle, user: Any) -> None:
-    """The page after a refusal has an address in it that was signed there."""
+    """The failure page contains a URL signed for the current host."""
     google.client.any_host = True
     headers = {"host": "blue.example"}
     to_google = browser.get("/google/authorize/", headers=headers)["Location"]

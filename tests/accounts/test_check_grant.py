@@ -1,4 +1,4 @@
-"""Asking Google whether it honours a grant, whatever is known of it."""
+"""Checking at Google whether a grant is valid, whatever is stored."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
 @pytest.fixture
 def account(shared_database: None, google: FakeGoogle, alice: FakeUser) -> GoogleAccount:
-    """Alice's account, with an access token that lives."""
+    """Alice's account, with a valid access token."""
     return linked(new_user(), google, alice)
 
 
 def row() -> GoogleAccount:
-    """Return the account as it stands in the database."""
+    """Return the account as stored."""
     return GoogleAccount.objects.get()
 
 
 def test_check_brings_a_new_token_though_the_old_one_lives(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """A stored access token proves nothing: only Google knows."""
+    """A valid stored access token does not show that the grant is valid."""
     before = token_of(account, "access_token")
 
     check_grant(account)
@@ -52,7 +52,7 @@ def test_check_brings_a_new_token_though_the_old_one_lives(
 def test_check_brings_a_token_that_is_served_though_it_is_rejected(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """It is new: an API that says 401 to it will say so to the next one, for a minute."""
+    """A token that is new is returned again within a minute, even if an API rejects it."""
     check_grant(account)
     token = Secret(str(token_of(account, "access_token")))
 
@@ -61,7 +61,7 @@ def test_check_brings_a_token_that_is_served_though_it_is_rejected(
 
 
 def test_check_recovers_what_was_lost(google: FakeGoogle, account: GoogleAccount) -> None:
-    """A policy that has ended the grant was changed, or we had asked for consent for nothing."""
+    """A policy was changed, or consent was requested without need."""
     mark_lost(account, "session_policy")
 
     with heard() as news:
@@ -75,7 +75,7 @@ def test_check_recovers_what_was_lost(google: FakeGoogle, account: GoogleAccount
 def test_check_of_what_google_does_not_honour(
     google: FakeGoogle, alice: FakeUser, account: GoogleAccount, was_lost: bool
 ) -> None:
-    """It is told once, and nobody is kept from asking again."""
+    """The loss is signalled once, and checking again is possible."""
     if was_lost:
         mark_lost(account, "revoked")
     google.revoke(alice)
@@ -89,7 +89,7 @@ def test_check_of_what_google_does_not_honour(
 
 
 def test_check_does_not_wait_for_the_backoff(google: FakeGoogle, account: GoogleAccount) -> None:
-    """Whoever asks for it has seen that Google is back."""
+    """An operator may know that Google is back."""
     GoogleAccount.objects.update(
         refresh_failures=8, refresh_failing_since=in_seconds(-9), refresh_retry_at=in_seconds(3000)
     )
@@ -101,7 +101,7 @@ def test_check_does_not_wait_for_the_backoff(google: FakeGoogle, account: Google
 
 
 def test_check_while_google_is_down(google: FakeGoogle, account: GoogleAccount) -> None:
-    """Nothing is known, so nothing changes; since when it fails is kept."""
+    """The status is unchanged; the time of the first failure is stored."""
     google.fail_next(status=503, count=2)
 
     with pytest.raises(RefreshUnavailableError):
@@ -116,7 +116,7 @@ def test_check_while_google_is_down(google: FakeGoogle, account: GoogleAccount) 
 
 
 def test_check_while_another_worker_asks(google: FakeGoogle, account: GoogleAccount) -> None:
-    """One request at a time, for whatever reason."""
+    """Only one request is made at a time."""
     stale_copy = row()
     GoogleAccount.objects.update(refresh_lease_expires_at=in_seconds(10))
 
@@ -127,7 +127,7 @@ def test_check_while_another_worker_asks(google: FakeGoogle, account: GoogleAcco
 
 
 def test_check_when_another_worker_is_faster(google: FakeGoogle, account: GoogleAccount) -> None:
-    """Between the look and the lease."""
+    """Another worker takes the lease after the row was read."""
 
     def take() -> None:
         GoogleAccount.objects.update(refresh_lease_expires_at=in_seconds(10))
@@ -144,7 +144,7 @@ def test_check_when_another_worker_is_faster(google: FakeGoogle, account: Google
 def test_check_of_a_refused_client_changes_nothing(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """It is not the account's fault."""
+    """A misconfigured client does not change the account."""
     google.fail_next(status=401, body={"error": "invalid_client"})
 
     with pytest.raises(ClientMisconfiguredError):
@@ -155,7 +155,7 @@ def test_check_of_a_refused_client_changes_nothing(
 
 
 def test_check_in_a_transaction(google: FakeGoogle, account: GoogleAccount) -> None:
-    """Nobody would see a lease there, so none is taken."""
+    """No lease is taken, since other workers would not see it."""
     mark_lost(account, "revoked")
 
     with transaction.atomic():
@@ -167,7 +167,7 @@ def test_check_in_a_transaction(google: FakeGoogle, account: GoogleAccount) -> N
 def test_check_in_a_transaction_while_another_worker_asks(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """None is taken there, but those of others are heeded."""
+    """Leases of other workers are respected."""
     GoogleAccount.objects.update(refresh_lease_expires_at=in_seconds(10))
 
     with (
@@ -182,7 +182,7 @@ def test_check_in_a_transaction_while_another_worker_asks(
 def test_check_in_a_transaction_of_what_is_dead(
     google: FakeGoogle, alice: FakeUser, account: GoogleAccount
 ) -> None:
-    """There is no lease to give back."""
+    """The account is marked as lost without a lease."""
     mark_lost(account, "revoked")
     google.revoke(alice)
 
@@ -191,7 +191,7 @@ def test_check_in_a_transaction_of_what_is_dead(
 
 
 def test_check_while_the_grant_is_renewed(google: FakeGoogle, account: GoogleAccount) -> None:
-    """The answer belongs to the old grant and is dropped; the new one is as good as checked."""
+    """The response for the old grant is discarded."""
     with during_refresh(google, lambda: save(account.user, account.sub)):
         check_grant(account)
 
@@ -210,7 +210,7 @@ def test_check_without_a_refresh_token(google: FakeGoogle, account: GoogleAccoun
 
 
 def test_check_of_what_is_gone(google: FakeGoogle, account: GoogleAccount) -> None:
-    """Somebody was faster."""
+    """The account was unlinked meanwhile."""
     GoogleAccount.objects.all().delete()
 
     with pytest.raises(NotLinkedError):
@@ -220,7 +220,7 @@ def test_check_of_what_is_gone(google: FakeGoogle, account: GoogleAccount) -> No
 def test_check_finds_out_why_it_is_lost_by_now(
     google: FakeGoogle, alice: FakeUser, account: GoogleAccount
 ) -> None:
-    """An operator had asked for consent, and then the user revoked: that is the reason now."""
+    """If the user revoked access, that replaces the reason "requested"."""
     mark_lost(account, Reason.REQUESTED)
     google.revoke(alice)
 

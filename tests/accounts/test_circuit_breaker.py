@@ -1,4 +1,4 @@
-"""The circuit breaker: while Google is away, one request at a time finds out, for all workers."""
+"""The circuit breaker: while an issuer is unavailable, one request at a time probes it."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
 @pytest.fixture
 def accounts(shared_database: None, google: FakeGoogle, alice: FakeUser) -> list[GoogleAccount]:
-    """Eight accounts, whose access tokens have expired."""
+    """Eight accounts with expired access tokens."""
     return link_many(google, alice, 8)
 
 
 def link_many(google: FakeGoogle, alice: FakeUser, count: int) -> list[GoogleAccount]:
-    """Link accounts whose access tokens have expired."""
+    """Link accounts with expired access tokens."""
     user, google.refresh_sends_id_token = new_user(), False
     return [
         linked(user, google, alice, sub=str(n), access_token_expires_at=in_seconds(-60))
@@ -49,7 +49,7 @@ def link_many(google: FakeGoogle, alice: FakeUser, count: int) -> list[GoogleAcc
 
 
 def attempt(account: GoogleAccount) -> str:
-    """Return what a caller gets: a token, or an error."""
+    """Return a caller's token or error."""
     try:
         fresh_access_token(account)
     except TokenEndpointError as error:
@@ -58,12 +58,12 @@ def attempt(account: GoogleAccount) -> str:
 
 
 def attempt_each(accounts: list[GoogleAccount]) -> list[str]:
-    """Return what one caller after the other gets."""
+    """Return the results of one caller after the other."""
     return [attempt(account) for account in accounts]
 
 
 def asked(google: FakeGoogle) -> int:
-    """Return how often Google was asked for a token."""
+    """Return the number of token requests."""
     return len(google.requests_to("token"))
 
 
@@ -80,7 +80,7 @@ def open_circuit(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
 def test_outage_is_found_by_five_failures_in_a_row(
     google: FakeGoogle, accounts: list[GoogleAccount], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody else asks: each is told at once, and when it makes sense to come again."""
+    """Other callers fail at once, and learn when to try again."""
     google.fail_next(100)
 
     assert attempt_each(accounts) == ["no_answer"] * 5 + ["provider_unavailable"] * 3
@@ -99,7 +99,7 @@ def test_outage_is_found_by_five_failures_in_a_row(
 def test_outage_is_everybodys_whoever_found_it(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """Another worker has it from the database."""
+    """Other workers read it from the database."""
     open_circuit(google, accounts)
 
     assert not process_breaker.is_open(google.url)
@@ -108,7 +108,7 @@ def test_outage_is_everybodys_whoever_found_it(
 
 @pytest.mark.slow
 def test_one_bad_account_is_no_outage(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
-    """However often it fails, nobody else waits."""
+    """Failures of a single account do not open the circuit."""
     google.fail_next(9)
     for _ in range(9):
         assert attempt(accounts[0]) == "no_answer"
@@ -119,7 +119,7 @@ def test_one_bad_account_is_no_outage(google: FakeGoogle, accounts: list[GoogleA
 
 @pytest.mark.slow
 def test_success_in_between_is_no_outage(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
-    """Four failures, a success, four failures: Google answers now and then."""
+    """A success resets the count of failures."""
     more = accounts[4:]
     google.fail_next(4)
     assert attempt_each(accounts[:4]) == ["no_answer"] * 4
@@ -146,7 +146,7 @@ def test_success_in_between_is_no_outage(google: FakeGoogle, accounts: list[Goog
 def test_what_is_one_accounts_own_is_no_outage(
     google: FakeGoogle, accounts: list[GoogleAccount], fault: dict[str, Any]
 ) -> None:
-    """Google answers, and the next account may be served."""
+    """Throttling and refusals do not count."""
     google.fail_next(7, **fault)
     for account in accounts[:7]:
         with pytest.raises(GoogleLinkError):
@@ -171,7 +171,7 @@ def test_what_is_one_accounts_own_is_no_outage(
 def test_whatever_makes_no_sense_is_an_outage(
     google: FakeGoogle, accounts: list[GoogleAccount], fault: dict[str, Any], settings: Settings
 ) -> None:
-    """A captive portal, a proxy that has lost its way, and a server that hangs."""
+    """Captive portals, misconfigured proxies and servers that do not respond count."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 0.2}
     google.fail_next(5, **fault)
     for account in accounts[:5]:
@@ -184,7 +184,7 @@ def test_whatever_makes_no_sense_is_an_outage(
 def test_token_that_lives_serves_meanwhile(
     google: FakeGoogle, alice: FakeUser, accounts: list[GoogleAccount]
 ) -> None:
-    """Nobody is asked, and whoever counts sees why no other came."""
+    """A valid token is returned without a request, with the reason for not refreshing it."""
     open_circuit(google, accounts)
     GoogleAccount.objects.filter(pk=accounts[6].pk).update(access_token_expires_at=in_seconds(60))
 
@@ -202,7 +202,7 @@ def test_token_that_lives_serves_meanwhile(
 def test_one_probe_in_half_a_minute_finds_out(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """Of all accounts and callers, as long as Google is away."""
+    """Of all accounts and callers, while the issuer is unavailable."""
     google.fail_next(100)
     attempt_each(accounts)
 
@@ -215,7 +215,7 @@ def test_one_probe_in_half_a_minute_finds_out(
 
 @pytest.mark.slow
 def test_probe_is_one_callers_turn(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
-    """Others do not wait for it: they learn at once that Google is away."""
+    """Other callers fail at once instead of waiting for it."""
     open_circuit(google, accounts)
     outcomes: list[str] = []
 
@@ -233,7 +233,7 @@ def test_probe_is_one_callers_turn(google: FakeGoogle, accounts: list[GoogleAcco
 def test_probe_of_another_worker_is_left_to_it(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """Whoever comes too late for the turn goes away with nothing changed."""
+    """A caller that is too late changes nothing."""
     open_circuit(google, accounts)
     with travel(seconds=31):
         circuit = read_circuit(google.url, using="default")
@@ -251,7 +251,7 @@ def test_probe_of_another_worker_is_left_to_it(
 def test_answer_ends_the_waits_that_began_meanwhile(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """All work at once; what waits for itself goes on waiting."""
+    """All accounts work at once, except those with a backoff of their own."""
     google.fail_next(status=429)
     assert attempt(accounts[0]) == "no_answer"
     google.error_next("access_denied")
@@ -277,7 +277,7 @@ def test_answer_ends_the_waits_that_began_meanwhile(
 def test_account_that_waits_may_be_the_one_to_find_out(
     google: FakeGoogle, alice: FakeUser, accounts: list[GoogleAccount]
 ) -> None:
-    """There may be no other: its own wait, which grows, is no reason to find out late."""
+    """An account's own growing backoff does not delay the probe."""
     open_circuit(google, accounts)
     GoogleAccount.objects.update(refresh_retry_at=in_seconds(3000))
 
@@ -289,7 +289,7 @@ def test_account_that_waits_may_be_the_one_to_find_out(
 def test_account_that_was_failing_before_finds_out_nothing(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """It fails by itself: if it were to find out for all, nobody would get on."""
+    """An account that fails for its own reasons is not used as a probe."""
     GoogleAccount.objects.filter(pk=accounts[7].pk).update(
         refresh_failing_since=in_seconds(-3600),
         refresh_retry_at=in_seconds(3000),
@@ -308,7 +308,7 @@ def test_account_that_was_failing_before_finds_out_nothing(
 def test_failure_after_the_outage_is_waited_out(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """What began later did not end with it."""
+    """A backoff that began after the outage is kept."""
     open_circuit(google, accounts)
 
     with travel(seconds=31):
@@ -330,7 +330,7 @@ def test_failure_after_the_outage_is_waited_out(
 def test_any_answer_that_makes_sense_says_that_google_is_back(
     google: FakeGoogle, accounts: list[GoogleAccount], fault: dict[str, Any], is_closed: bool
 ) -> None:
-    """Whatever it says of the account."""
+    """Whatever it says about the account."""
     open_circuit(google, accounts)
     google.fail_next(**fault)
 
@@ -343,7 +343,7 @@ def test_any_answer_that_makes_sense_says_that_google_is_back(
 def test_probe_that_is_interrupted_is_the_next_callers(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """A worker that is told to stop has found out nothing."""
+    """An interrupted probe has no result."""
     open_circuit(google, accounts)
 
     with travel(seconds=31):
@@ -358,7 +358,7 @@ def test_probe_that_is_interrupted_is_the_next_callers(
 def test_account_that_cannot_ask_takes_no_probe(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """Its client has another id by now: it would keep the turn from those who can ask."""
+    """An account of a former client id does not use up the probe."""
     open_circuit(google, accounts)
     GoogleAccount.objects.filter(pk=accounts[6].pk).update(client_id="former")
 
@@ -371,7 +371,7 @@ def test_account_that_cannot_ask_takes_no_probe(
 def test_interruption_of_what_is_no_probe_changes_nothing(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """There is no turn to give back."""
+    """There is no probe to release."""
     circuit = read_circuit(google.url, using="default")
     circuit.enter()
     with pytest.raises(KeyboardInterrupt), circuit.watch("account"):
@@ -382,7 +382,7 @@ def test_interruption_of_what_is_no_probe_changes_nothing(
 
 @pytest.mark.slow
 def test_late_success_closes_it(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
-    """It was on its way when the others failed, and has come: Google is there."""
+    """A success of a request sent before the failures closes the circuit."""
     google.fail_next()
     assert attempt(accounts[0]) == "no_answer"
     circuit = read_circuit(google.url, using="default")
@@ -399,7 +399,7 @@ def test_late_success_closes_it(google: FakeGoogle, accounts: list[GoogleAccount
 def test_operator_who_checks_is_no_exception(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """A hundred checks in the admin would hang as well."""
+    """Checks in the admin would hang as well."""
     open_circuit(google, accounts)
 
     with pytest.raises(TokenEndpointError, match="provider_unavailable"):
@@ -417,7 +417,7 @@ def test_operator_who_checks_is_no_exception(
 def test_worker_that_cannot_connect_may_be_alone_with_it(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """It leaves Google alone; the others are not kept from it."""
+    """Its circuit opens for its own process only."""
     google.stop()
     outcomes = attempt_each(accounts)
     google.start()
@@ -434,7 +434,7 @@ def test_worker_that_cannot_connect_may_be_alone_with_it(
 def test_second_worker_that_cannot_connect_makes_it_everybodys(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """Then it is not the one's network."""
+    """The issuer rather than one worker's network is at fault."""
     google.stop()
     attempt_each(accounts)
     CircuitBreaker.objects.update(worker="another:1")
@@ -456,7 +456,7 @@ def test_second_worker_that_cannot_connect_makes_it_everybodys(
 def test_worker_that_cannot_connect_leaves_the_probe_to_another(
     google: FakeGoogle, accounts: list[GoogleAccount], worker: str
 ) -> None:
-    """Where all were answered with 503, not where others cannot connect either."""
+    """If the circuit opened because of 503 responses."""
     open_circuit(google, accounts)
     CircuitBreaker.objects.update(worker=worker)
 
@@ -472,7 +472,7 @@ def test_worker_that_cannot_connect_leaves_the_probe_to_another(
 def test_worker_that_can_connect_again_tells_the_others(
     google: FakeGoogle, accounts: list[GoogleAccount], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What waited for its network waits no longer."""
+    """Accounts that failed to connect need not wait any longer."""
     google.stop()
     attempt_each(accounts)
     google.start()
@@ -489,7 +489,7 @@ def test_worker_that_can_connect_again_tells_the_others(
 
 @pytest.mark.slow
 def test_worker_asks_once_as_well(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
-    """Its threads have one turn among them."""
+    """The threads of a process share one probe."""
     google.stop()
     attempt_each(accounts)
 
@@ -502,7 +502,7 @@ def test_worker_asks_once_as_well(google: FakeGoogle, accounts: list[GoogleAccou
 
 
 def test_probe_of_a_process_is_one_threads_turn(google: FakeGoogle) -> None:
-    """Until it is given back, or as long as a request takes."""
+    """Until it is released, or for as long as a request can take."""
     assert process_breaker.take_probe(google.url)
     assert not process_breaker.take_probe(google.url)
     process_breaker.give_probe_back(google.url)
@@ -510,14 +510,14 @@ def test_probe_of_a_process_is_one_threads_turn(google: FakeGoogle) -> None:
 
 
 def test_circuit_is_known_by_its_issuer() -> None:
-    """In the admin's history and in a shell."""
+    """``str()`` returns the issuer."""
     assert str(CircuitBreaker(issuer="https://issuer.example")) == "https://issuer.example"
 
 
 def test_transaction_of_the_callers_writes_nothing(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """A roll-back would lose it: what fails in there counts for this worker."""
+    """Failures are counted in memory, since a rollback would lose them."""
     google.fail_next(6)
     with transaction.atomic():
         assert attempt_each(accounts) == ["no_answer"] * 5 + ["provider_unavailable"] * 3
@@ -533,7 +533,7 @@ def test_transaction_of_the_callers_writes_nothing(
 def test_transaction_of_the_callers_heeds_what_others_know(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """It is read there, and one caller of the worker's finds out."""
+    """The shared state is read, and one caller of the process probes."""
     open_circuit(google, accounts)
     before = CircuitBreaker.objects.values().get()
 
@@ -549,7 +549,7 @@ def test_transaction_of_the_callers_heeds_what_others_know(
 def test_database_that_takes_no_notes_keeps_nobody_from_the_answer(
     google: FakeGoogle, accounts: list[GoogleAccount], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each caller hears what Google has said; and this worker finds out by itself."""
+    """If the state cannot be saved, callers get the response, and the worker counts by itself."""
     google.fail_next(6)
 
     with refusing(DatabaseError("no"), "google_link_circuitbreaker", "INSERT"):
@@ -565,7 +565,7 @@ def test_wait_that_cannot_be_saved_keeps_nobody_from_the_answer(
     caplog: pytest.LogCaptureFixture,
     error: Exception,
 ) -> None:
-    """The lease ends by itself."""
+    """The lease expires by itself."""
     google.fail_next()
 
     with refusing(error, "UPDATE", "refresh_failures"):
@@ -578,7 +578,7 @@ def test_wait_that_cannot_be_saved_keeps_nobody_from_the_answer(
 
 
 def wait_of(**values: Any) -> dict[str, Any]:
-    """Return the columns of an account that waits."""
+    """Return the backoff columns of an account."""
     return {
         "refresh_retry_at": in_seconds(3000),
         "refresh_problem": "unavailable",
@@ -608,7 +608,7 @@ WAITS: list[dict[str, Any]] = [
 def test_query_for_many_agrees_with_the_judgement_of_one(
     google: FakeGoogle, alice: FakeUser, shared_database: None, state: str
 ) -> None:
-    """Who waits, whatever is known of the issuer."""
+    """Whatever is known about the issuer."""
     accounts = link_many(google, alice, len(WAITS))
     for account, values in zip(accounts, WAITS, strict=True):
         times = {

@@ -291,7 +291,7 @@ def robot(google: FakeGoogle) -> Any:
         (lambda google: "1//secret", r"are a str\. A bare token does not state its client"),
         (
             robot,
-            r'Service accounts are not linked: configure it in GOOGLE_LINK\["SERVICE_ACCOUNTS"\]',
+            r'A service account cannot be linked: configure it in GOOGLE_LINK\["SERVICE_ACC',
         ),
         (
             lambda google: Flow.from_client_config(google.client_secrets(), SCOPES),

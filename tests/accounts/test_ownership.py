@@ -1,4 +1,4 @@
-"""Moving a link to another user of the site."""
+"""Reassigning a link to another user, and the choice of a default."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db
 def test_reassign_seals_the_tokens_for_the_new_owner(
     google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any
 ) -> None:
-    """They open for the new owner, and work; nothing is revoked."""
+    """They work for the new owner, and nothing is revoked."""
     account = linked(user, google, alice)
     before = token_of(account, "refresh_token")
 
@@ -51,7 +51,7 @@ def test_reassign_tells_both_sides_after_the_commit(
     other_user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """One user has it no more, another one has it now."""
+    """``account_unlinked`` for one user, and ``account_linked`` for the other."""
     account = linked(user, google, alice)
 
     with heard() as news, django_capture_on_commit_callbacks(execute=True):
@@ -67,7 +67,7 @@ def test_reassign_tells_both_sides_after_the_commit(
 def test_reassign_leaves_one_default_on_each_side(
     google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any
 ) -> None:
-    """Who is left with one account uses that; who had one keeps using it."""
+    """A remaining single account becomes the default; an existing default stays."""
     moved = linked(user, google, alice)
     left = linked(user, google, alice, sub="2")
     theirs = linked(other_user, google, alice, sub="3")
@@ -81,7 +81,7 @@ def test_reassign_leaves_one_default_on_each_side(
 def test_reassign_to_whom_has_linked_it_already(
     google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any
 ) -> None:
-    """It says what to do, and changes nothing."""
+    """The error says what to do, and nothing changes."""
     account = linked(user, google, alice)
     linked(other_user, google, alice)
     before = table()
@@ -108,7 +108,7 @@ def test_reassign_to_the_owner_changes_nothing_that_matters(
 def test_reassign_what_is_gone(
     google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any
 ) -> None:
-    """A row that somebody deleted does not come back."""
+    """A deleted row is not restored."""
     account = linked(user, google, alice)
     GoogleAccount.objects.all().delete()
 
@@ -119,7 +119,7 @@ def test_reassign_what_is_gone(
 def test_reassign_without_the_key(
     google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any, settings: Settings
 ) -> None:
-    """It waits until the key is back."""
+    """It fails until the key is configured again."""
     account = linked(user, google, alice)
     before = table()
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [OTHER_KEY]}
@@ -133,7 +133,7 @@ def test_reassign_without_the_key(
 def test_reassign_with_a_damaged_token(
     google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any
 ) -> None:
-    """The next refresh replaces a damaged access token, but nothing a refresh token."""
+    """A damaged access token is dropped; a damaged refresh token is an error."""
     account = linked(user, google, alice)
     rows = GoogleAccount.objects.filter(pk=account.pk)
 
@@ -147,7 +147,7 @@ def test_reassign_with_a_damaged_token(
 
 
 def test_reassign_without_tokens(user: Any, other_user: Any) -> None:
-    """A link that was never completed, or that a fixture has made."""
+    """Links without tokens can be reassigned."""
     account = GoogleAccount.objects.create(user=user, client="default", sub="42")
 
     account.reassign(other_user)
@@ -158,7 +158,7 @@ def test_reassign_without_tokens(user: Any, other_user: Any) -> None:
 
 @pytest.mark.usefixtures("shared_database")
 def test_reassign_during_a_refresh(google: FakeGoogle, alice: FakeUser) -> None:
-    """The answer was sealed for the former owner: it is dropped, and the next caller asks again."""
+    """The response was sealed for the former owner, and is discarded."""
     anna, ben = new_user("anna"), new_user("ben")
     account = stale(anna, google, alice)
 
@@ -173,7 +173,7 @@ def test_reassign_during_a_refresh(google: FakeGoogle, alice: FakeUser) -> None:
 def test_reassign_to_the_owner_keeps_the_default(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """A script that runs twice changes nothing the second time."""
+    """Repeating a reassignment changes nothing."""
     account = linked(user, google, alice)
     linked(user, google, alice, sub="2")
 
@@ -187,7 +187,7 @@ def test_reassign_to_the_owner_keeps_the_default(
 def test_reassign_touches_no_other_account(
     google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any
 ) -> None:
-    """Not those of other users, nor those that the two have through other clients."""
+    """Neither other users' accounts, nor those through other clients."""
     moved = linked(user, google, alice)
     kept = [
         linked(user, google, alice, client="second"),
@@ -211,7 +211,7 @@ def test_reassign_touches_no_other_account(
 def test_reassign_of_one_of_several_to_who_has_none(
     google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any
 ) -> None:
-    """It is all that they have, and so their default; what was going on with it is over."""
+    """It becomes the new owner's default, and the state of its refreshes is reset."""
     moved = linked(user, google, alice)
     linked(user, google, alice, sub="2")
     GoogleAccount.objects.filter(pk=moved.pk).update(
@@ -231,7 +231,7 @@ def test_reassign_of_one_of_several_to_who_has_none(
 def test_reassign_to_who_has_it_through_another_client(
     google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any
 ) -> None:
-    """That is another link, and not in the way."""
+    """A link through another client does not conflict."""
     moved = linked(user, google, alice)
     theirs = linked(other_user, google, alice, client="second")
 
@@ -243,7 +243,7 @@ def test_reassign_to_who_has_it_through_another_client(
 def test_reassign_to_who_has_other_accounts(
     google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any
 ) -> None:
-    """The one that comes is not their default, nor is one chosen where there was none."""
+    """It does not become their default, and no default is chosen."""
     moved = linked(user, google, alice)
     left = [linked(user, google, alice, sub=sub) for sub in ("2", "3")]
     theirs = linked(other_user, google, alice, sub="4")
@@ -257,13 +257,13 @@ def test_reassign_to_who_has_other_accounts(
 
 
 def flags() -> dict[str, tuple[bool, bool]]:
-    """Return of each account whether it is the default one, and whether somebody has chosen it."""
+    """Return for each account whether it is the default, and whether it was chosen."""
     rows = GoogleAccount.objects.values_list("sub", "is_default", "is_chosen_default")
     return {sub: (is_default, is_chosen) for sub, is_default, is_chosen in rows}
 
 
 def test_default_by_being_first_is_nobodys_choice(user: Any) -> None:
-    """Until somebody makes it."""
+    """It counts as chosen only when the user chooses it."""
     first = make_google_account(user, sub="1")
     make_google_account(user, sub="2")
     assert flags() == {"1": (True, False), "2": (False, False)}
@@ -275,7 +275,7 @@ def test_default_by_being_first_is_nobodys_choice(user: Any) -> None:
 
 
 def test_last_account_that_is_left_is_nobodys_choice(user: Any) -> None:
-    """It becomes the default one, though the user had chosen another."""
+    """It becomes the default, although the user had chosen another."""
     make_google_account(user, sub="1")
     chosen = make_google_account(user, sub="2", is_chosen_default=True)
 
@@ -285,7 +285,7 @@ def test_last_account_that_is_left_is_nobodys_choice(user: Any) -> None:
 
 
 def test_last_account_that_is_left_stays_its_users_choice(user: Any) -> None:
-    """Where it was that before."""
+    """If it was the chosen default before."""
     other = make_google_account(user, sub="1")
     make_google_account(user, sub="2", is_chosen_default=True)
 
@@ -295,7 +295,7 @@ def test_last_account_that_is_left_stays_its_users_choice(user: Any) -> None:
 
 
 def test_account_that_was_once_chosen_is_not_chosen_again_by_itself(user: Any) -> None:
-    """What was chosen before the last choice is forgotten, also when the other one goes."""
+    """Earlier choices are forgotten, even if the chosen account is unlinked."""
     make_google_account(user, sub="1", is_chosen_default=True)
     later = make_google_account(user, sub="2", is_chosen_default=True)
 
@@ -305,7 +305,7 @@ def test_account_that_was_once_chosen_is_not_chosen_again_by_itself(user: Any) -
 
 
 def test_last_account_that_is_left_was_once_chosen(user: Any) -> None:
-    """And somebody has taken that back by hand: it is the default one, and no more."""
+    """After the choice was removed by SQL, it becomes the default without being chosen."""
     make_google_account(user, sub="1", is_chosen_default=True)
     other = make_google_account(user, sub="2")
     GoogleAccount.objects.update(is_default=False)
@@ -316,7 +316,7 @@ def test_last_account_that_is_left_was_once_chosen(user: Any) -> None:
 
 
 def test_reassign_takes_no_choice_along(user: Any, other_user: Any) -> None:
-    """The new owner has chosen nothing, and who is left with one account has not either."""
+    """Neither the new owner's nor the former owner's default counts as chosen."""
     moved = make_google_account(user, sub="1", is_chosen_default=True)
     make_google_account(user, sub="2")
 
@@ -326,7 +326,7 @@ def test_reassign_takes_no_choice_along(user: Any, other_user: Any) -> None:
 
 
 def test_reassign_leaves_the_new_owners_choice(user: Any, other_user: Any) -> None:
-    """What comes beside it is not the default one."""
+    """The reassigned account does not become the default."""
     moved = make_google_account(user, sub="1", is_chosen_default=True)
     make_google_account(other_user, sub="2", is_chosen_default=True)
 
@@ -336,7 +336,7 @@ def test_reassign_leaves_the_new_owners_choice(user: Any, other_user: Any) -> No
 
 
 def test_linking_again_changes_no_choice(user: Any) -> None:
-    """Neither the chosen one nor another becomes more or less of a default by it."""
+    """Neither for the chosen account nor for another."""
     make_google_account(user, sub="1")
     make_google_account(user, sub="2", is_chosen_default=True)
     before = flags()
@@ -351,7 +351,7 @@ def test_linking_again_changes_no_choice(user: Any) -> None:
 def test_reassign_to_a_user_who_is_gone(
     google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any
 ) -> None:
-    """They were deleted meanwhile: it is said so, and the link stays whose it was."""
+    """If the user was deleted meanwhile, the error says so, and nothing changes."""
     account = linked(user, google, alice)
     before = links()
     gone = get_user_model().objects.get(pk=other_user.pk)
@@ -368,7 +368,7 @@ def test_reassign_to_a_user_who_is_gone(
 def test_reassign_against_a_rule_of_the_projects_own(
     google: FakeGoogle, alice: FakeUser, user: Any, other_user: Any
 ) -> None:
-    """What the database says is not put down to the user, who is there."""
+    """Other integrity errors are not attributed to a deleted user."""
     account = linked(user, google, alice)
 
     with (

@@ -48,19 +48,19 @@ def account(shared_database: None, google: FakeGoogle, alice: FakeUser) -> Googl
 
 
 def run(**options: Any) -> str:
-    """Run the command, and return what it says."""
+    """Run the command; return its output."""
     out = io.StringIO()
     call_command("google_link_revoke_pending", stdout=out, **options)
     return out.getvalue()
 
 
 def asked(google: FakeGoogle) -> int:
-    """Return how often Google was asked to revoke something."""
+    """Return the number of revocation requests."""
     return len(google.requests_to("revoke"))
 
 
 def make_due() -> None:
-    """Let all waiting be over."""
+    """Make all pending revocations due."""
     PendingRevocation.objects.update(retry_at=in_seconds(-1))
 
 
@@ -107,7 +107,7 @@ def test_deletion_revokes_at_once(
     alice: FakeUser,
     delete: Callable[[GoogleAccount], None],
 ) -> None:
-    """By the refresh token, in the body of a POST."""
+    """With the refresh token, in the body of a POST."""
     token = account.unseal_token("refresh_token")
 
     with heard() as news:
@@ -130,7 +130,7 @@ def test_deletion_in_bulk_is_left_to_the_command(
     alice: FakeUser,
     delete: Callable[[GoogleAccount], None],
 ) -> None:
-    """A thousand requests to Google have no place in one of ours."""
+    """A request cannot wait for a thousand revocations."""
     delete(account)
     assert (GoogleAccount.objects.count(), asked(google)) == (0, 0)
 
@@ -147,7 +147,7 @@ def test_deletion_that_is_rolled_back_revokes_nothing(
     alice: FakeUser,
     delete: Callable[[GoogleAccount], None],
 ) -> None:
-    """The row, the outbox and the signal are one."""
+    """The row, the outbox and the signal are one transaction."""
     with heard() as news, transaction.atomic():
         delete(account)
         transaction.set_rollback(True)
@@ -161,7 +161,7 @@ def test_deletion_that_is_rolled_back_revokes_nothing(
 def test_deletion_by_a_stale_object_revokes_what_is_there(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser
 ) -> None:
-    """The grant was renewed since it was read: the new token counts."""
+    """If the grant was renewed since, its new token is revoked."""
     save(account.user, alice.sub)
 
     account.delete()
@@ -170,7 +170,7 @@ def test_deletion_by_a_stale_object_revokes_what_is_there(
 
 
 def test_deletion_of_what_is_gone(google: FakeGoogle, account: GoogleAccount) -> None:
-    """Two tabs: the second one finds nothing, and says nothing."""
+    """A second deletion does nothing."""
     delete_rows()
 
     with heard() as news:
@@ -181,7 +181,7 @@ def test_deletion_of_what_is_gone(google: FakeGoogle, account: GoogleAccount) ->
 
 
 def test_deletion_without_tokens_leaves_nothing_to_do(google: FakeGoogle) -> None:
-    """There is nothing to tell Google."""
+    """The outbox stays empty."""
     make_google_account(new_user(), refresh_token="", access_token="").delete()
 
     assert not PendingRevocation.objects.exists()
@@ -190,12 +190,12 @@ def test_deletion_without_tokens_leaves_nothing_to_do(google: FakeGoogle) -> Non
 def test_deletion_without_the_key_is_no_obstacle(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser, settings: Settings
 ) -> None:
-    """The tokens move as they are sealed, and open when the key is back."""
+    """The tokens are moved sealed, and can be unsealed when the key is back."""
     right = settings.GOOGLE_LINK
     settings.GOOGLE_LINK = {**right, "ENCRYPTION_KEYS": [OTHER_KEY]}
     account.unlink()
     pending = PendingRevocation.objects.get()
-    assert "Add that key to" in pending.last_error
+    assert "Add that key back" in pending.last_error
 
     settings.GOOGLE_LINK = right
     make_due()
@@ -205,7 +205,7 @@ def test_deletion_without_the_key_is_no_obstacle(
 
 
 def test_outbox_shows_no_token(google: FakeGoogle, account: GoogleAccount) -> None:
-    """Sealed as ever, and only for the account that it was."""
+    """The tokens stay sealed for the account."""
     google.fail_next(endpoint="revoke")
     token = account.unseal_token("refresh_token")
     account.unlink()
@@ -242,7 +242,7 @@ def test_outbox_shows_no_token(google: FakeGoogle, account: GoogleAccount) -> No
 def test_failure_is_waited_out(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser, fault: dict[str, Any]
 ) -> None:
-    """The link is gone all the same, and Google hears of it in the end."""
+    """The link is deleted, and its grant revoked later."""
     google.fail_next(2, endpoint="revoke", **fault)
 
     account.unlink()
@@ -268,7 +268,7 @@ def test_failure_is_waited_out(
 def test_grant_that_is_dead_already_is_done(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser
 ) -> None:
-    """The user was faster, at Google. Either token might have been replaced, so both are tried."""
+    """The user revoked it at Google; both tokens are tried, since one may have been rotated."""
     google.revoke(alice)
 
     account.unlink()
@@ -278,7 +278,7 @@ def test_grant_that_is_dead_already_is_done(
 
 
 def test_waiting_grows_to_a_day(google: FakeGoogle, account: GoogleAccount) -> None:
-    """A minute, two, four; and no longer than from one day to the next."""
+    """It doubles from a minute, up to a day."""
     google.fail_next(20, endpoint="revoke")
     account.unlink()
 
@@ -294,7 +294,7 @@ def test_waiting_grows_to_a_day(google: FakeGoogle, account: GoogleAccount) -> N
 def test_revocation_is_given_up_when_google_has_forgotten(
     google: FakeGoogle, account: GoogleAccount, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After six months without use the refresh token is dead anyway."""
+    """After six months without use, the refresh token is invalid anyway."""
     google.fail_next(endpoint="revoke")
     account.unlink()
     PendingRevocation.objects.update(created_at=timezone.now() - timedelta(days=191))
@@ -307,7 +307,7 @@ def test_revocation_is_given_up_when_google_has_forgotten(
 
 
 def test_revocation_is_not_given_up_before(google: FakeGoogle, account: GoogleAccount) -> None:
-    """A day less than half a year, and the grant may live yet."""
+    """A day less than half a year, and the grant may still be valid."""
     google.fail_next(2, endpoint="revoke")
     account.unlink()
     PendingRevocation.objects.update(created_at=timezone.now() - timedelta(days=189))
@@ -321,7 +321,7 @@ def test_revocation_is_not_given_up_before(google: FakeGoogle, account: GoogleAc
 def test_damaged_token_leaves_the_other(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser, column: str
 ) -> None:
-    """Either of them ends the whole grant."""
+    """Either token revokes the whole grant."""
     GoogleAccount.objects.update(**{column: "gl1.unknown"})
 
     account.unlink()
@@ -332,7 +332,7 @@ def test_damaged_token_leaves_the_other(
 def test_damaged_tokens_are_given_up(
     google: FakeGoogle, account: GoogleAccount, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody will ever read them; the log says so once."""
+    """The log reports it once."""
     GoogleAccount.objects.update(sealed_refresh_token="gl1.x", sealed_access_token="")
 
     account.unlink()
@@ -344,7 +344,7 @@ def test_damaged_tokens_are_given_up(
 def test_access_token_whose_hour_is_over_ends_nothing(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Google knows it no more, which is no word about the grant: nobody is told that it ended."""
+    """An unknown access token says nothing about the grant, so no success is reported."""
     GoogleAccount.objects.update(sealed_refresh_token="gl1.x")
     google.expire_access_tokens(alice)
 
@@ -361,7 +361,7 @@ def test_access_token_whose_hour_is_over_ends_nothing(
 def test_shared_grant_is_spared_until_the_last_link_goes(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser
 ) -> None:
-    """Two users of this site, one Google account."""
+    """Two users of this site have linked one Google account."""
     other = linked(new_user("dora"), google, alice)
 
     account.unlink()
@@ -379,7 +379,7 @@ def test_shared_grant_whose_links_go_together_is_revoked(
     alice: FakeUser,
     delete: Callable[[GoogleAccount], None],
 ) -> None:
-    """None of them is left to spare it for."""
+    """No link is left that uses it."""
     other = linked(new_user("dora"), google, alice)
 
     delete(account)
@@ -404,7 +404,7 @@ def test_dead_link_does_not_spare_a_grant(
 def test_link_without_a_refresh_token_does_not_spare_a_grant(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser
 ) -> None:
-    """It ends within the hour anyway."""
+    """It expires within the hour anyway."""
     linked(new_user("dora"), google, alice, refresh_token="")
 
     account.unlink()
@@ -415,7 +415,7 @@ def test_link_without_a_refresh_token_does_not_spare_a_grant(
 def test_new_link_cancels_the_revocation(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser
 ) -> None:
-    """It would end the new grant; another account's is no concern of it."""
+    """It would end the new grant; revocations of other accounts are kept."""
     user = account.user
     google.fail_next(2, endpoint="revoke")
     account.unlink()
@@ -431,7 +431,7 @@ def test_new_link_cancels_the_revocation(
 
 
 def test_attempts_at_the_same_time_ask_once(google: FakeGoogle, account: GoogleAccount) -> None:
-    """Commands on several machines, and the worker that has just deleted."""
+    """Commands on several machines, and the worker that deleted the link."""
     google.fail_next(endpoint="revoke")
     account.unlink()
     make_due()
@@ -446,7 +446,7 @@ def test_attempts_at_the_same_time_ask_once(google: FakeGoogle, account: GoogleA
 def test_attempt_of_what_was_cancelled_in_between(
     google: FakeGoogle, account: GoogleAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Claimed, and gone before it was read."""
+    """It is deleted after it was claimed."""
     google.fail_next(endpoint="revoke")
     account.unlink()
     make_due()
@@ -469,7 +469,7 @@ def test_attempt_of_what_was_cancelled_in_between(
 def test_worker_that_dies_in_the_middle_loses_nothing(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser
 ) -> None:
-    """Killed between the claim and the answer: the next one follows after the time-out."""
+    """The revocation is due again after the claim expires."""
     google.fail_next(endpoint="revoke")
     account.unlink()
     make_due()
@@ -495,7 +495,7 @@ def test_worker_that_dies_in_the_middle_loses_nothing(
 def test_no_transaction_is_open_while_google_is_asked(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """SQLite would say "locked"."""
+    """SQLite would report a locked database."""
 
     def now() -> float:
         GoogleAccount.objects.update(name="x")
@@ -511,7 +511,7 @@ def test_no_transaction_is_open_while_google_is_asked(
 
 @pytest.mark.slow
 def test_command_takes_many(google: FakeGoogle, account: GoogleAccount, alice: FakeUser) -> None:
-    """And asks for each once."""
+    """Each grant takes one request."""
     for n in range(20):
         linked(account.user, google, google.add_user(f"user-{n}@gmail.com"))
     GoogleAccount.objects.all().delete()
@@ -524,7 +524,7 @@ def test_command_takes_many(google: FakeGoogle, account: GoogleAccount, alice: F
 def test_command_that_is_interrupted(
     google: FakeGoogle, account: GoogleAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C is safe."""
+    """Ctrl-C loses nothing."""
     GoogleAccount.objects.all().delete()
 
     def interrupted(outcomes: Any, total: int) -> Any:
@@ -539,7 +539,7 @@ def test_command_that_is_interrupted(
 
 
 def test_command_with_options_that_cannot_work() -> None:
-    """Nobody is no worker."""
+    """At least one worker is required."""
     with pytest.raises(CommandError, match="--workers"):
         run(workers=0)
 
@@ -550,7 +550,7 @@ def test_command_with_options_that_cannot_work() -> None:
 def test_failure_after_the_commit_is_not_the_users(
     google: FakeGoogle, account: GoogleAccount, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The link is gone; the outbox has it, and what others wanted to do then is done."""
+    """The link is deleted, the revocation pending, and other commit hooks run."""
     done: list[bool] = []
 
     def break_down() -> None:
@@ -569,7 +569,7 @@ def test_failure_after_the_commit_is_not_the_users(
 def test_user_who_is_deleted_while_they_link_leaves_no_grant(
     google: FakeGoogle, alice: FakeUser, client: Client
 ) -> None:
-    """Google has granted it, and nobody else could ever end it."""
+    """The new grant is revoked, since nothing else would ever revoke it."""
     user = new_user()
     google.client.redirect_uris.append(CALLBACK)
     client.force_login(user)
@@ -588,7 +588,7 @@ def test_user_who_is_deleted_while_they_link_leaves_no_grant(
 def test_replica_is_never_written_to(
     google: FakeGoogle, account: GoogleAccount, settings: Settings
 ) -> None:
-    """What is pending is read where it is written, and counted there."""
+    """Pending revocations are read and counted in the database that is written to."""
     account_pk = account.pk
     # There is no such database.
     settings.DATABASE_ROUTERS = [SimpleNamespace(db_for_read=lambda model, **hints: "replica")]
@@ -605,7 +605,7 @@ def test_replica_is_never_written_to(
 def test_link_that_an_operator_wants_renewed_spares_the_grant(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser
 ) -> None:
-    """A check would bring it back: somebody else's unlinking must not end it."""
+    """A check could restore it, so another user's unlinking must not revoke it."""
     mark_lost(account, Reason.REQUESTED)
 
     linked(new_user("dora"), google, alice).unlink()
@@ -617,7 +617,7 @@ def test_link_that_an_operator_wants_renewed_spares_the_grant(
 def test_token_that_the_provider_repeats_is_not_kept(
     google: FakeGoogle, account: GoogleAccount, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its text stands in the log, and in the outbox for operators to see."""
+    """A provider's message is logged and stored without the token."""
     token = token_of(account, "refresh_token")
     said = f"Invalid token: {token} / {quote(str(token), safe='')}"
     google.fail_next(
@@ -634,7 +634,7 @@ def test_token_that_the_provider_repeats_is_not_kept(
 def test_provider_that_wants_to_know_who_asks_is_told(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser, error: str
 ) -> None:
-    """RFC 7009 section 2.1: Google does not, others do."""
+    """RFC 7009 section 2.1: Google requires no client authentication, others do."""
     google.fail_next(endpoint="revoke", status=401, body={"error": error})
 
     account.unlink()
@@ -655,7 +655,7 @@ ANOTHER = "123456789012-another.apps.googleusercontent.com"
 def changed(
     google: FakeGoogle, account: GoogleAccount, configure: Callable[..., None]
 ) -> FakeClient:
-    """The client that is configured now; Google itself stands where it always does."""
+    """A changed client, with Google's real endpoints."""
     client = google.add_client(client_id=ANOTHER)
     configure(CLIENT_ID=client.client_id, CLIENT_SECRET=client.client_secret)
     return client
@@ -664,7 +664,7 @@ def changed(
 def test_link_of_the_former_client_is_revoked(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser, changed: FakeClient
 ) -> None:
-    """Google asks for no client: so the operator need not put the former one back."""
+    """Google requires no client authentication, so the former client is not needed."""
     account.unlink()
 
     assert google.granted_scopes(alice) is None
@@ -674,7 +674,7 @@ def test_link_of_the_former_client_is_revoked(
 def test_link_of_a_former_client_elsewhere_waits(
     google: FakeGoogle, account: GoogleAccount, configure: Callable[..., None]
 ) -> None:
-    """Other providers' client ids say nothing of where they are known."""
+    """Other providers' endpoints for the former client are unknown."""
     GoogleAccount.objects.all().delete()
     configure(CLIENT_ID="daybook", PROVIDER=None)
     account = save(account.user)
@@ -689,7 +689,7 @@ def test_link_of_a_former_client_elsewhere_waits(
 def test_link_at_another_provider_is_of_another_grant(
     google: FakeGoogle, alice: FakeUser, configure: Callable[..., None], settings: Settings
 ) -> None:
-    """Its client id and subject are the same by chance: it neither cancels nor spares."""
+    """With the same client id and subject, it neither cancels nor spares."""
     client = google.add_client(client_id="daybook")
     configure(CLIENT_ID=client.client_id, CLIENT_SECRET=client.client_secret, PROVIDER=None)
     default = settings.GOOGLE_LINK["CLIENTS"]["default"]
@@ -713,7 +713,7 @@ def test_link_at_another_provider_is_of_another_grant(
 def test_new_link_ends_the_former_clients_grant(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser, changed: FakeClient
 ) -> None:
-    """Nothing else would: the row has forgotten its token."""
+    """Its token is replaced in the row, so nothing else would revoke it."""
     tokens = google.grant(alice, [*OPENID], client=changed)
 
     save(account.user, alice.sub, refresh_token=Secret(tokens.refresh_token))
@@ -726,7 +726,7 @@ def test_new_link_ends_the_former_clients_grant(
 def test_new_link_leaves_the_former_clients_revocation(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser, changed: FakeClient
 ) -> None:
-    """It is another grant, whose end does the new one no harm."""
+    """It is another grant, whose revocation does not end the new one."""
     google.fail_next(endpoint="revoke")
     account.unlink()
     tokens = google.grant(alice, [*OPENID], client=changed)
@@ -746,7 +746,7 @@ def test_new_link_leaves_the_former_clients_revocation(
 def test_elsewhere_each_token_is_revoked(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser, configure: Callable[..., None]
 ) -> None:
-    """Neither another link spares it, nor a new one; its access token ends with it."""
+    """No other link spares or cancels it; the access token is revoked as well."""
     GoogleAccount.objects.all().delete()
     PendingRevocation.objects.all().delete()
     configure(PROVIDER=None)
@@ -769,7 +769,7 @@ def test_elsewhere_each_token_is_revoked(
 def test_one_yes_settles_what_waited_before_it(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser
 ) -> None:
-    """At Google it has ended the grant of them all."""
+    """At Google it ends the grant of all of them."""
     other = linked(new_user("dora"), google, alice)
     GoogleAccount.objects.filter(pk__in=[account.pk, other.pk]).delete()
     assert PendingRevocation.objects.count() == 2
@@ -783,7 +783,7 @@ def test_one_yes_settles_what_waited_before_it(
 def test_a_token_that_is_unknown_settles_only_itself(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser
 ) -> None:
-    """The next one may still be good."""
+    """The next one is tried."""
     dead = linked(new_user("dora"), google, alice, refresh_token="1//x", access_token="ya29.x")
     GoogleAccount.objects.filter(pk__in=[account.pk, dead.pk]).delete()
 
@@ -796,7 +796,7 @@ def test_a_token_that_is_unknown_settles_only_itself(
 
 
 def test_row_of_a_client_that_is_gone_is_revoked_at_google_itself(google: FakeGoogle) -> None:
-    """Google asks for no client to revoke."""
+    """Google requires no client authentication."""
     row = PendingRevocation(client="former", client_id="former.id", issuer=GOOGLE_ISSUER)
 
     client = get_revoking_client(row)

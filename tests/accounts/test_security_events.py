@@ -1,4 +1,4 @@
-"""What becomes of links when Google tells of their accounts."""
+"""What becomes of links when Google sends security events."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Capture = DjangoCaptureOnCommitCallbacks
 
 @pytest.fixture
 def tell(client: Client, google: FakeGoogle) -> Callable[..., None]:
-    """Let Google tell something, which is accepted."""
+    """Send a security event, and check that it is accepted."""
 
     def tell(event: str = "", **options: Any) -> None:
         assert google.send_security_event(client, event, **options).status_code == 202
@@ -55,7 +55,7 @@ def tell(client: Client, google: FakeGoogle) -> Callable[..., None]:
 
 
 def of_last_year(account: GoogleAccount) -> GoogleAccount:
-    """Let a link be one that was made a year ago."""
+    """Date a link back by a year."""
     GoogleAccount.objects.filter(pk=account.pk).update(granted_at=in_seconds(-365 * 86_400))
     return account
 
@@ -67,7 +67,7 @@ def state_of(account: GoogleAccount) -> tuple[str, str]:
 
 
 def to_be_asked() -> set[Any]:
-    """Return the keys of the links about which Google is to be asked."""
+    """Return the primary keys of the links with requested checks."""
     rows = GrantCheck.objects.filter(requested_at__isnull=False)
     return set(rows.values_list("pk", flat=True))
 
@@ -77,7 +77,7 @@ def to_be_asked() -> set[Any]:
 def test_token_revoked_ends_its_link_and_no_other(
     tell: Callable[..., None], user: Any, other_user: Any, algorithm: str
 ) -> None:
-    """By its first characters, or by its hash; the refresh token stays, and nothing is revoked."""
+    """By its prefix or its hash; the refresh token is kept, and nothing is revoked."""
     account = of_last_year(make_google_account(user, sub="42", refresh_token=TOKEN))
     others = [
         of_last_year(make_google_account(user, sub="43", refresh_token="1//another-of-anna")),
@@ -104,7 +104,7 @@ def test_token_revoked_ends_its_link_and_no_other(
 def test_lost_link_asks_for_consent(
     tell: Callable[..., None], google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Google is asked nothing more for it."""
+    """Google is not asked for a token."""
     account = of_last_year(linked(user, google, alice))
     tell("tokens-revoked", user=alice)
 
@@ -116,7 +116,7 @@ def test_lost_link_asks_for_consent(
 
 
 def test_prefix_of_several_tokens_is_asked_about(tell: Callable[..., None], user: Any) -> None:
-    """It may be either of them."""
+    """Any of them may be meant."""
     accounts = [
         of_last_year(make_google_account(user, refresh_token=TOKEN[:16] + str(n))) for n in range(2)
     ]
@@ -130,7 +130,7 @@ def test_prefix_of_several_tokens_is_asked_about(tell: Callable[..., None], user
 def test_hash_of_a_token_that_several_rows_hold(
     tell: Callable[..., None], user: Any, other_user: Any
 ) -> None:
-    """It is dead in all of them."""
+    """All of them are lost."""
     accounts = [
         of_last_year(make_google_account(owner, sub="42", refresh_token=TOKEN))
         for owner in (user, other_user)
@@ -146,7 +146,7 @@ def test_hash_of_a_token_that_several_rows_hold(
 def test_hash_in_another_spelling(
     tell: Callable[..., None], google: FakeGoogle, user: Any, spelling: str
 ) -> None:
-    """Base64 has several."""
+    """Base64 has several spellings."""
     # A token whose hash has a character in which the alphabets differ.
     token = next(
         token
@@ -187,7 +187,7 @@ def subject_of(google: FakeGoogle, token: str) -> dict[str, Any]:
 def test_token_that_is_named_in_another_way(
     tell: Callable[..., None], google: FakeGoogle, user: Any, changes: dict[str, Any]
 ) -> None:
-    """It is recorded, and nothing is done."""
+    """The event is recorded without effect."""
     account = of_last_year(make_google_account(user, refresh_token=TOKEN))
 
     tell("token-revoked", details={"subject": {**subject_of(google, TOKEN), **changes}})
@@ -199,7 +199,7 @@ def test_token_that_is_named_in_another_way(
 def test_token_revoked_of_an_account_alone(
     tell: Callable[..., None], google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Which token it was is not said: Google is asked about each."""
+    """The token is not identified, so each link is checked."""
     account = of_last_year(linked(user, google, alice))
 
     tell("token-revoked", user=alice)
@@ -211,7 +211,7 @@ def test_token_revoked_of_an_account_alone(
 def test_token_and_account_have_to_agree(
     tell: Callable[..., None], google: FakeGoogle, user: Any
 ) -> None:
-    """Where both are named."""
+    """If the event names both."""
     account = of_last_year(make_google_account(user, sub="42", refresh_token=TOKEN))
     subject = subject_of(google, TOKEN)
 
@@ -222,7 +222,7 @@ def test_token_and_account_have_to_agree(
 
 
 def test_token_under_an_older_key(tell: Callable[..., None], user: Any, settings: Settings) -> None:
-    """It is found as long as that key is configured."""
+    """It is found while that key is configured."""
     account = of_last_year(make_google_account(user, refresh_token=TOKEN))
     keys = [make_key(), *settings.GOOGLE_LINK["ENCRYPTION_KEYS"]]
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": keys}
@@ -254,7 +254,7 @@ def test_links_through_the_clients_of_the_projects_that_it_is_for(
     projects: dict[str, Any],
     event: str,
 ) -> None:
-    """All of them end, whoever's they are, and those of other projects and accounts do not."""
+    """All users' links end, but not those of other projects or accounts."""
     ended = [
         of_last_year(make_google_account(owner, sub=alice.sub, client=client))
         for owner in (user, other_user)
@@ -277,7 +277,7 @@ def test_links_through_the_clients_of_the_projects_that_it_is_for(
 def test_token_of_another_project(
     tell: Callable[..., None], user: Any, projects: dict[str, Any], algorithm: str
 ) -> None:
-    """What one project is told concerns no other."""
+    """An event for one project does not concern another."""
     account = of_last_year(make_google_account(user, client="stranger", refresh_token=TOKEN))
 
     tell("token-revoked", refresh_token=TOKEN, algorithm=algorithm)
@@ -290,7 +290,7 @@ def test_token_of_another_project(
 def test_subject_is_compared_to_the_letter(
     tell: Callable[..., None], google: FakeGoogle, user: Any
 ) -> None:
-    """On MySQL as well."""
+    """Also on MySQL."""
     accounts = [of_last_year(make_google_account(user, sub=sub)) for sub in ("abc", "ABC")]
     subject = {"subject_type": "id_token_claims", "sub": "ABC", "email": "alice@gmail.com"}
 
@@ -319,7 +319,7 @@ def test_account_disabled_makes_links_unusable_at_once(
     reason: str,
     django_capture_on_commit_callbacks: Capture,
 ) -> None:
-    """For the reason that Google gives; the access token goes."""
+    """The reason is Google's, and the access token is deleted."""
     account = of_last_year(linked(user, google, alice))
 
     with heard() as news, django_capture_on_commit_callbacks(execute=True):
@@ -340,7 +340,7 @@ def test_account_disabled_makes_links_unusable_at_once(
 def test_account_enabled_has_the_grant_checked(
     tell: Callable[..., None], google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Nothing is believed: whether the grant has lived through it Google says when it is asked."""
+    """Whether the grant is still valid is checked at Google."""
     account = of_last_year(linked(user, google, alice))
     tell("account-disabled", user=alice)
 
@@ -356,7 +356,7 @@ def test_account_enabled_has_the_grant_checked(
 def test_account_enabled_restores_nothing_that_was_ended_here(
     tell: Callable[..., None], alice: FakeUser, user: Any, reason: Reason
 ) -> None:
-    """A check would take back what an operator wants."""
+    """Links ended by an operator are not checked."""
     lost = {"status": Status.NEEDS_REAUTHORIZATION, "status_reason": reason}
     account = of_last_year(make_google_account(user, sub=alice.sub, **lost))
 
@@ -377,7 +377,7 @@ def test_event_that_concerns_the_site(
     event: str,
     django_capture_on_commit_callbacks: Capture,
 ) -> None:
-    """Its links stay, and a signal names them: the site's login may be Google's."""
+    """The links stay active, and a signal names them."""
     account = of_last_year(linked(user, google, alice))
 
     with heard() as news, django_capture_on_commit_callbacks(execute=True):
@@ -395,7 +395,7 @@ def test_event_that_concerns_the_site(
 def test_signal_comes_for_accounts_that_are_not_linked(
     tell: Callable[..., None], alice: FakeUser, django_capture_on_commit_callbacks: Capture
 ) -> None:
-    """Whoever logs in with it may have linked nothing."""
+    """Users may log in with an account that is not linked."""
     with heard() as news, django_capture_on_commit_callbacks(execute=True):
         tell("sessions-revoked", user=alice)
 
@@ -406,7 +406,7 @@ def test_signal_comes_for_accounts_that_are_not_linked(
 def test_unknown_event(
     tell: Callable[..., None], alice: FakeUser, django_capture_on_commit_callbacks: Capture
 ) -> None:
-    """It is recorded, and told with all that is in it."""
+    """It is recorded, and the signal has its payload."""
     purged = "https://schemas.openid.net/secevent/risc/event-type/account-purged"
     with heard() as news, django_capture_on_commit_callbacks(execute=True):
         tell(purged, user=alice, details={"since": 7})
@@ -420,7 +420,7 @@ def test_unknown_event(
 @pytest.mark.matrix
 @pytest.mark.parametrize("payload", [{}, {"subject": 7}, {"subject": {"sub": "\x00"}}])
 def test_unknown_event_about_nobody(tell: Callable[..., None], payload: dict[str, Any]) -> None:
-    """Whatever stands in it."""
+    """An event without a subject is recorded."""
     tell(events={"https://example.com/event": payload})
 
     assert SecurityEvent.objects.get().sub == ""
@@ -431,7 +431,7 @@ def test_unknown_event_about_nobody(tell: Callable[..., None], payload: dict[str
 def test_subject_of_another_kind(
     tell: Callable[..., None], event: str, django_capture_on_commit_callbacks: Capture
 ) -> None:
-    """An address names no account of ours."""
+    """An e-mail address does not identify an account."""
     subject = {"subject_type": "email", "email": "alice@gmail.com"}
     with heard() as news, django_capture_on_commit_callbacks(execute=True):
         tell(event, details={"subject": subject})
@@ -443,7 +443,7 @@ def test_subject_of_another_kind(
 def test_signal_names_no_token(
     tell: Callable[..., None], user: Any, django_capture_on_commit_callbacks: Capture
 ) -> None:
-    """Nor its first characters."""
+    """Not even by its prefix."""
     of_last_year(make_google_account(user, refresh_token=TOKEN))
     with heard() as news, django_capture_on_commit_callbacks(execute=True):
         tell("token-revoked", refresh_token=TOKEN, algorithm="prefix")
@@ -459,7 +459,7 @@ def test_several_events_in_one_token(
     user: Any,
     django_capture_on_commit_callbacks: Capture,
 ) -> None:
-    """Each has its effect and its signal."""
+    """Each has its own effect and signal."""
     bob = google.add_user("bob@gmail.com")
     first, second = (of_last_year(linked(user, google, who)) for who in (alice, bob))
     base = "https://schemas.openid.net/secevent/"
@@ -485,7 +485,7 @@ def test_several_events_in_one_token(
 def test_event_about_a_token_ends_no_link_of_the_event_beside_it(
     tell: Callable[..., None], google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Though both come in one token."""
+    """Events in one token do not affect each other."""
     account = of_last_year(make_google_account(user, refresh_token=TOKEN))
     beside = of_last_year(make_google_account(user, sub=alice.sub, refresh_token="1//beside"))
     base = "https://schemas.openid.net/secevent/"
@@ -504,7 +504,7 @@ def test_event_about_a_token_ends_no_link_of_the_event_beside_it(
 def test_event_about_an_older_grant_harms_no_newer_one(
     tell: Callable[..., None], alice: FakeUser, user: Any, event: str
 ) -> None:
-    """It was issued before the last link, and came late."""
+    """It was issued before the last link, and delivered late."""
     account = make_google_account(user, sub=alice.sub)
 
     tell(event, user=alice, issued_at=time.time() - 120)
@@ -516,7 +516,7 @@ def test_event_about_an_older_grant_harms_no_newer_one(
 def test_event_about_an_older_grant_of_a_link_that_was_renewed(
     tell: Callable[..., None], user: Any
 ) -> None:
-    """Not when the link was first made counts, but when it was made last."""
+    """The time of the last consent counts, not that of the first link."""
     of_last_year(save(user, "42"))
     account = save(user, "42")
 
@@ -531,7 +531,7 @@ def test_event_about_an_older_grant_of_a_link_that_was_renewed(
 def test_token_that_was_revoked_before_the_last_link_is_asked_about(
     tell: Callable[..., None], user: Any, algorithm: str
 ) -> None:
-    """It is the one that is stored, by its name: only Google can tell."""
+    """It names the stored token, so the grant is checked."""
     account = make_google_account(user, refresh_token=TOKEN)
 
     tell("token-revoked", refresh_token=TOKEN, algorithm=algorithm, issued_at=time.time() - 3600)
@@ -546,7 +546,7 @@ def test_token_that_was_revoked_before_the_last_link_is_asked_about(
 def test_event_about_as_old_as_the_link_is_asked_about(
     tell: Callable[..., None], alice: FakeUser, user: Any, event: str, seconds: int
 ) -> None:
-    """Clocks differ by a minute."""
+    """Clocks may differ by a minute."""
     account = make_google_account(user, sub=alice.sub)
 
     tell(event, user=alice, issued_at=time.time() + seconds)
@@ -560,7 +560,7 @@ def test_event_about_as_old_as_the_link_is_asked_about(
 def test_event_that_google_has_refuted_since_is_asked_about(
     tell: Callable[..., None], google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """It came late, and Google has honoured the grant meanwhile."""
+    """Google has issued a token for the grant since."""
     account = of_last_year(linked(user, google, alice))
     GoogleAccount.objects.update(refreshed_at=in_seconds(0))
 
@@ -575,7 +575,7 @@ def test_event_that_google_has_refuted_since_is_asked_about(
 def test_event_that_is_older_than_what_is_remembered_is_asked_about(
     tell: Callable[..., None], google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """It may have been acted on before."""
+    """It may have been applied before."""
     account = of_last_year(linked(user, google, alice))
     GoogleAccount.objects.update(refreshed_at=None)
 
@@ -608,7 +608,7 @@ def test_link_is_lost_once(
 def test_link_that_is_lost_is_not_asked_about(
     tell: Callable[..., None], alice: FakeUser, user: Any
 ) -> None:
-    """There is nothing to be found out."""
+    """A lost link needs no check."""
     make_google_account(
         user, sub=alice.sub, status=Status.NEEDS_REAUTHORIZATION, status_reason="revoked"
     )
@@ -621,7 +621,7 @@ def test_link_that_is_lost_is_not_asked_about(
 def test_events_are_forgotten_when_they_cannot_come_again(
     tell: Callable[..., None], alice: FakeUser
 ) -> None:
-    """Half a year later."""
+    """After half a year."""
     tell("sessions-revoked", user=alice)
     with travel(days=REMEMBERED.days - 1):
         assert delete_old_events() == 0
@@ -639,7 +639,7 @@ def test_grant_of_a_disabled_account_is_not_ended_with_another_link(
     other_user: Any,
     django_capture_on_commit_callbacks: Capture,
 ) -> None:
-    """It may come back; with the last link it ends."""
+    """It may become valid again; it is revoked with the last link."""
     accounts = [of_last_year(linked(owner, google, alice)) for owner in (user, other_user)]
     tell("account-disabled", user=alice)
 
@@ -656,7 +656,7 @@ def test_grant_of_a_disabled_account_is_not_ended_with_another_link(
 def test_same_token_twice_in_the_same_moment(
     google: FakeGoogle, alice: FakeUser, receiver: None
 ) -> None:
-    """Both are accepted, and one is acted on."""
+    """Both are accepted, and one is applied."""
     account = of_last_year(linked(new_user(), google, alice))
     token = google.security_event_token("tokens-revoked", user=alice)
 
@@ -675,7 +675,7 @@ def test_same_token_twice_in_the_same_moment(
 def test_answer_to_a_refresh_that_is_under_way_is_dropped(
     google: FakeGoogle, alice: FakeUser, receiver: None
 ) -> None:
-    """It was on its way when the account was disabled."""
+    """It was requested before the account was disabled."""
     account = of_last_year(
         linked(new_user(), google, alice, access_token_expires_at=in_seconds(-60))
     )
@@ -697,7 +697,7 @@ if os.environ.get("TEST_DATABASE"):
     def test_answer_to_a_refresh_in_a_transaction_is_dropped(
         google: FakeGoogle, alice: FakeUser, receiver: None
     ) -> None:
-        """Where nobody sees a lease."""
+        """Also without a lease."""
         account = of_last_year(
             linked(new_user(), google, alice, access_token_expires_at=in_seconds(-60))
         )
@@ -714,7 +714,7 @@ if os.environ.get("TEST_DATABASE"):
 
 
 def test_check_is_called_after_its_link() -> None:
-    """In a shell, and wherever somebody looks."""
+    """``str()`` returns the account's id."""
     key = uuid.uuid4()
 
     assert str(GrantCheck(account_id=key)) == str(key)

@@ -1,4 +1,4 @@
-"""States that have come back: spent once, waited for in bounds, and forgotten in time."""
+"""Spent states: used once, waited for within limits, and deleted in time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
 
 def spend(n: int, *, age: timedelta = timedelta()) -> None:
-    """Let many states have come back so long ago."""
+    """Mark states as spent at this time in the past."""
     SpentState.objects.bulk_create(
         SpentState(digest=f"{age.total_seconds()} {i}", owner="1", spent_at=clock.now() - age)
         for i in range(n)
@@ -35,7 +35,7 @@ def spend(n: int, *, age: timedelta = timedelta()) -> None:
 
 
 def test_state_is_spent_once_among_many() -> None:
-    """Whoever is first has it; the others do not."""
+    """Only the first caller succeeds."""
     taken = at_once(*[lambda: spend_state("abc", owner="1")] * 6)
 
     assert sorted(taken) == [False] * 5 + [True]
@@ -45,7 +45,7 @@ def test_state_is_spent_once_among_many() -> None:
 
 
 def test_location_is_for_its_owner() -> None:
-    """Nobody else is led there, and nobody is led to what is not known."""
+    """It is not returned to other users, or for unknown states."""
     spend_state("abc", owner="1")
     finish_state("abc", location="/there/")
 
@@ -55,7 +55,7 @@ def test_location_is_for_its_owner() -> None:
 
 
 def test_repeat_waits_no_longer_than_a_request_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first one seems to be under way for ever."""
+    """Even if the first exchange does not finish."""
     spend_state("abc", owner="1")
     pauses = skip_pauses(monkeypatch)
 
@@ -65,7 +65,7 @@ def test_repeat_waits_no_longer_than_a_request_may_take(monkeypatch: pytest.Monk
 
 
 def test_repeat_does_not_wait_for_a_worker_that_has_died(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However often it is repeated: no worker can be tied up by a state that leads nowhere."""
+    """Repeating a state cannot tie up workers."""
     spend_state("abc", owner="1")
     pauses = skip_pauses(monkeypatch)
 
@@ -78,7 +78,7 @@ def test_repeat_does_not_wait_for_a_worker_that_has_died(monkeypatch: pytest.Mon
 def test_outcome_that_cannot_be_noted_is_told(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What the user is to see is not in the way of a database that has just failed."""
+    """A database failure is logged, and the user sees the outcome."""
     spend_state("abc", owner="1")
     skip_pauses(monkeypatch)
 
@@ -89,7 +89,7 @@ def test_outcome_that_cannot_be_noted_is_told(
 
 
 def test_state_is_spent_after_a_moment_of_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A deadlock is nobody's first attempt."""
+    """It is retried after a deadlock."""
     skip_pauses(monkeypatch)
 
     with failing(OperationalError("deadlock"), count=2):
@@ -97,7 +97,7 @@ def test_state_is_spent_after_a_moment_of_trouble(monkeypatch: pytest.MonkeyPatc
 
 
 def test_old_states_are_forgotten(settings: Settings) -> None:
-    """Those that might come back stay."""
+    """States that may still be used are kept."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "STATE_MAX_AGE": 60}
     spend(3, age=timedelta(seconds=121))
     spend(2, age=timedelta(seconds=119))
@@ -108,7 +108,7 @@ def test_old_states_are_forgotten(settings: Settings) -> None:
 
 
 def test_very_many_old_states_are_forgotten_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than one statement would take."""
+    """More than one statement can delete."""
     spend(1001, age=timedelta(days=1))
 
     assert delete_old_states() == 1001
@@ -117,7 +117,7 @@ def test_very_many_old_states_are_forgotten_some_at_a_time(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("command", ["google_link_revoke_pending", "google_link_refresh"])
 def test_commands_that_run_regularly_forget_old_states(command: str) -> None:
-    """Also where nothing else is due."""
+    """Even if nothing else is due."""
     spend(1, age=timedelta(days=1))
 
     call_command(command, stdout=io.StringIO())

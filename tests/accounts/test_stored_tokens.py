@@ -1,4 +1,4 @@
-"""When the next access token is due, and what serves until it is there."""
+"""When an access token is due for a refresh, and which token is used until then."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
 @pytest.fixture
 def account(shared_database: None, google: FakeGoogle, alice: FakeUser) -> GoogleAccount:
-    """Alice's account, whose access token has expired."""
+    """Alice's account, with an expired access token."""
     return linked(new_user(), google, alice, access_token_expires_at=in_seconds(-60))
 
 
 def asked(google: FakeGoogle) -> int:
-    """Return how often Google was asked for a token."""
+    """Return the number of token requests."""
     return len(google.requests_to("token"))
 
 
 def with_lifetime(seconds: float, pk: uuid.UUID | None = None) -> GoogleAccount:
-    """Return a row whose access token has just come."""
+    """Return a row with a new access token of this lifetime."""
     now = timezone.now()
     return GoogleAccount(
         pk=pk or uuid.uuid4(),
@@ -54,7 +54,7 @@ def with_lifetime(seconds: float, pk: uuid.UUID | None = None) -> GoogleAccount:
 def test_token_that_lives_for_minutes_is_used_for_half_of_them(
     google: FakeGoogle, account: GoogleAccount, lifetime: int
 ) -> None:
-    """Twenty calls, one request; and in its second half another one is fetched."""
+    """Twenty calls cause one request; in the second half of its lifetime it is refreshed."""
     google.access_token_lifetime = lifetime
 
     for _ in range(20):
@@ -72,7 +72,7 @@ def test_token_that_lives_for_minutes_is_used_for_half_of_them(
 def test_token_that_lives_for_minutes_is_fresh_for_google_auth(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """Which would else ask for another at each call: its own limit is 225 seconds."""
+    """google-auth's own threshold of 225 seconds would refresh it at each call."""
     google.access_token_lifetime = 200
 
     credentials = credentials_for(account)
@@ -101,7 +101,7 @@ def test_token_that_lives_for_minutes_is_fresh_for_google_auth(
 def test_token_of_an_hour_is_fresh_for_google_auth_as_ever(
     google: FakeGoogle, account: GoogleAccount, left: int | None, state: TokenState
 ) -> None:
-    """225 seconds before its end it is about to expire."""
+    """It becomes stale 225 seconds before its expiry."""
     credentials = credentials_for(account)
     assert credentials.token_state is TokenState.INVALID
     credentials.refresh(None)
@@ -117,7 +117,7 @@ def test_token_of_an_hour_is_fresh_for_google_auth_as_ever(
 
 
 def test_tokens_that_came_together_do_not_end_together() -> None:
-    """Of an hour's, five to eleven minutes before its end; of one account always the same."""
+    """They are due five to eleven minutes before expiry, at a constant offset per account."""
     rows = [with_lifetime(3600) for _ in range(1000)]
 
     leeways = [choose_leeway(row).total_seconds() for row in rows]
@@ -129,7 +129,7 @@ def test_tokens_that_came_together_do_not_end_together() -> None:
 
 
 def test_tokens_without_a_known_lifetime_go_by_the_setting() -> None:
-    """Nothing is known that could be spread."""
+    """Without a lifetime there is no spread."""
     unknown = [
         GoogleAccount(access_token_expires_at=in_seconds(3600)),
         GoogleAccount(refreshed_at=in_seconds(0)),
@@ -140,7 +140,7 @@ def test_tokens_without_a_known_lifetime_go_by_the_setting() -> None:
 
 
 def test_leeway_is_never_below_what_google_auth_calls_expired() -> None:
-    """Or every use of the token that we hand out would ask for another one."""
+    """Otherwise each use of the token would refresh it."""
     for lifetime in (500, 900, 3600, 86_400):
         leeway = choose_leeway(with_lifetime(lifetime))
         assert leeway >= min(timedelta(seconds=225), timedelta(seconds=lifetime / 2))
@@ -152,7 +152,7 @@ def test_leeway_is_never_below_what_google_auth_calls_expired() -> None:
 def test_token_serves_while_the_database_is_read_only(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """Google is not asked for what could not be stored."""
+    """Google is not asked for a token that could not be stored."""
     GoogleAccount.objects.update(access_token_expires_at=in_seconds(60))
 
     with read_only():
@@ -166,7 +166,7 @@ def test_token_serves_while_the_database_is_read_only(
 def test_nothing_is_asked_while_the_database_is_read_only(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """An answer with another refresh token could not be stored, and the link would be lost."""
+    """A rotated refresh token could not be stored, and the link would be lost."""
     with (
         read_only(),
         pytest.raises(RefreshUnavailableError, match="database_unavailable"),
@@ -179,7 +179,7 @@ def test_nothing_is_asked_while_the_database_is_read_only(
 def test_what_a_read_only_database_hides_is_counted(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """That the old token serves is no success, in the command and in the admin."""
+    """The command and the admin do not report it as a success."""
     GoogleAccount.objects.update(access_token_expires_at=in_seconds(60))
 
     with read_only():
@@ -196,7 +196,7 @@ def test_what_a_read_only_database_hides_is_counted(
 def test_full_database_is_no_500(
     google: FakeGoogle, account: GoogleAccount, words: tuple[str, ...], error: Exception
 ) -> None:
-    """Whichever statement it refuses, what lives serves."""
+    """A valid token is returned, whichever statement fails."""
     GoogleAccount.objects.update(access_token_expires_at=in_seconds(60))
     stored = token_of(account, "access_token")
 
@@ -207,7 +207,7 @@ def test_full_database_is_no_500(
 def test_new_token_that_could_not_be_stored_serves_its_caller(
     google: FakeGoogle, account: GoogleAccount, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And is counted as what it is: the next caller has to ask again."""
+    """It is reported as not stored: the next caller has to request another."""
     with refusing(DatabaseError("read only"), "UPDATE", "refreshed_at"):
         token = fresh_access_token(account)
 
@@ -220,7 +220,7 @@ def test_new_token_that_could_not_be_stored_serves_its_caller(
 def test_loss_that_could_not_be_saved_is_told_all_the_same(
     google: FakeGoogle, account: GoogleAccount, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The user is sent to consent, and the next caller finds it out again."""
+    """The user is sent to consent, and the next caller gets the same error from Google."""
     google.error_next("invalid_grant", count=2)
 
     with (

@@ -1,4 +1,4 @@
-"""Subjects are compared to the letter (OpenID Connect Core section 2), on every database."""
+"""Subjects are compared case-sensitively (OpenID Connect Core 1.0 section 2) on every database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.accounts import save, token_of
 @pytest.mark.django_db
 @pytest.mark.parametrize("other", ["aBC", "Abc"])
 def test_subjects_that_are_nearly_the_same_are_two_accounts(user: Any, other: str) -> None:
-    """A link to the one overwrites nothing of the other's, and cancels no revocation of it."""
+    """Linking one neither changes the other nor cancels its revocation."""
     first = save(user, "abc")
     second = save(user, other)
 

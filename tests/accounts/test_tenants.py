@@ -1,4 +1,4 @@
-"""Tenants that share a database: what is done in other threads is done for the same one."""
+"""Tenants that share a database: work in other threads is done for the caller's tenant."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ pytestmark = pytest.mark.usefixtures("shared_database")
 
 
 def refresh_all() -> str:
-    """Run the command, and return what it says."""
+    """Run the command; return its output."""
     output = io.StringIO()
     call_command("google_link_refresh", "--expiring-within=10", stdout=output)
     return output.getvalue()
 
 
 def in_thread(work: Any) -> Any:
-    """Do something in another thread, which closes its connections."""
+    """Run a function in another thread, and close its connections."""
 
     def run() -> Any:
         try:
@@ -65,29 +65,29 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
 
     @pytest.fixture
     def tenants() -> Iterator[None]:
-        """Two tenants with schemas of their own."""
+        """Two tenants with their own schemas."""
         with schemas("blue", "red"):
             yield
 
     @pytest.fixture
     def connection(tenants: None) -> Iterator[Any]:
-        """This thread's connection, as it is under django-tenants."""
+        """This thread's connection under django-tenants."""
         with django_tenants() as connection:
             yield connection
 
     def add_stale_accounts(google: FakeGoogle, alice: FakeUser) -> GoogleAccount:
-        """Link three accounts, and return one."""
+        """Link three accounts; return one of them."""
         user = new_user()
         for name in ("work", "home"):
             stale(user, google, google.add_user(f"{name}.{alice.email}"))
         return stale(user, google, alice)
 
     def count_fresh() -> int:
-        """Return how many accounts have an access token that lives."""
+        """Return the number of accounts with a valid access token."""
         return GoogleAccount.objects.filter(access_token_expires_at__gt=in_seconds(0)).count()
 
     def test_search_path_of_the_caller(tenants: None, google: FakeGoogle, alice: FakeUser) -> None:
-        """Whoever has set one has the work done there."""
+        """Work is done in the caller's schema."""
         execute("SET search_path TO blue")
         add_stale_accounts(google, alice)
 
@@ -98,7 +98,7 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
     def test_connections_that_are_told_the_tenant(
         tenants: None, google: FakeGoogle, alice: FakeUser, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """As the guide does, so that those of other threads see the same."""
+        """Connections prepared as in the guide see the same rows in every thread."""
         guide = run("howto/tenants", "set_config")
         try:
             guide["set_tenant"]("blue")
@@ -113,7 +113,7 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
             connection_created.disconnect(guide["prepare"])
 
     def test_rows_of_the_caller(google: FakeGoogle, alice: FakeUser) -> None:
-        """What the policies of the database show depends on what a session has set."""
+        """Row-level security may depend on session settings."""
         account = add_stale_accounts(google, alice)
 
         with row_level_security():
@@ -124,7 +124,7 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
     def test_schema_of_django_tenants(
         connection: Any, google: FakeGoogle, alice: FakeUser, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The threads of a command work for the tenant for whom it was called."""
+        """The command's threads use the caller's tenant."""
         connection.set_schema("blue")
         add_stale_accounts(google, alice)
         connection.set_schema("red")
@@ -142,7 +142,7 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
     def test_credentials_stay_with_their_tenant(
         connection: Any, google: FakeGoogle, alice: FakeUser, is_async: bool
     ) -> None:
-        """They refresh in threads that know of no tenant, and while another's turn has come."""
+        """They refresh in threads without a tenant, and while another tenant is selected."""
         connection.set_schema("blue")
         account = add_stale_accounts(google, alice)
         credentials = services.credentials_for(account)
@@ -167,7 +167,7 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
     def test_httpx_asks_for_the_user_of_the_tenant(
         connection: Any, google: FakeGoogle, alice: FakeUser
     ) -> None:
-        """Two tenants may have users of the same number."""
+        """Users of two tenants may have the same primary key."""
         connection.set_schema("red")
         stale(new_user(), google, google.add_user("red@gmail.com"))
         connection.set_schema("blue")
@@ -203,7 +203,7 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
     def test_use_is_noted_where_it_was(
         connection: Any, google: FakeGoogle, alice: FakeUser
     ) -> None:
-        """A request of another tenant's that ends meanwhile in another thread changes nothing."""
+        """The end of another tenant's request in another thread does not write it."""
         connection.set_schema("blue")
         account = add_stale_accounts(google, alice)
 
@@ -224,7 +224,7 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
         assert account.last_used_at is not None
 
     def test_search_path_outlives_a_race_that_was_lost(tenants: None) -> None:
-        """What is done once more is done in the same schema."""
+        """The retry uses the same schema."""
         execute("SET search_path TO blue")
         attempts: list[Any] = []
 
@@ -239,7 +239,7 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
         assert list(type(attempts[1]).objects.values_list("username", flat=True)) == ["user1"]
 
     def test_role_outlives_a_race_that_was_lost(shared_database: None) -> None:
-        """What is done once more is done in the same role."""
+        """The retry uses the same role."""
         seen: list[str] = []
 
         def look() -> None:
@@ -256,7 +256,7 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
         assert seen == [name, name]
 
     def assert_is_kept(account: GoogleAccount) -> None:
-        """Assert that a token outlives the transaction in which it was fetched."""
+        """Check that a token outlives the transaction in which it was requested."""
         with transaction.atomic():
             token = services.access_token(account)
             transaction.set_rollback(True)
@@ -267,7 +267,7 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
     def test_second_connection_has_the_role(
         google: FakeGoogle, alice: FakeUser, settings: Settings
     ) -> None:
-        """Policies show it what they show to the caller, who may have another one next."""
+        """Policies show it the caller's rows."""
         user = new_user()
         with role() as name, second_connection(settings):
             execute(f"SET ROLE {name}")
@@ -281,7 +281,7 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
     def test_second_connection_has_the_search_path(
         tenants: None, google: FakeGoogle, alice: FakeUser, settings: Settings
     ) -> None:
-        """And finds the account in the schema of the caller."""
+        """It finds the account in the caller's schema."""
         execute("SET search_path TO blue")
         account = add_stale_accounts(google, alice)
 
@@ -291,7 +291,7 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
     def test_second_connection_has_the_tenant(
         connection: Any, google: FakeGoogle, alice: FakeUser, settings: Settings
     ) -> None:
-        """That of django-tenants, whose middleware tells the first connection alone."""
+        """django-tenants' middleware sets the tenant on the first connection only."""
         connection.set_schema("blue")
         account = add_stale_accounts(google, alice)
 
@@ -300,7 +300,7 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
             assert connections["apart"].schema_name == "blue"
 
     def test_ticket_of_another_tenant(connection: Any, google: FakeGoogle) -> None:
-        """It is as one of another user, though the two have the same number."""
+        """It is refused, although the users have the same primary key."""
         connection.set_schema("blue")
         pending = PendingAuthorization(
             user="1", client="default", scopes=[], required=[], return_url="/", redirect_uri="/"
@@ -314,9 +314,9 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
 
     @pytest.mark.parametrize("is_async", [False, True])
     def test_link_of_another_tenant(connection: Any, is_async: bool) -> None:
-        """Where tenants share a host, it is the schema that tells their users apart.
+        """If tenants share a host, the schema tells their users apart.
 
-        An event loop has no connection that would say whose link it is.
+        An event loop has no connection from which the tenant could be read.
         """
         request = AuthorizeRequest(
             user="1", host="site", client="default", scopes=(), required=(), return_url="/"
@@ -337,7 +337,7 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
                 AuthorizeRequest.unsign(signed, user="1", host="site")
 
     def test_connection_that_was_lost_is_opened_anew(shared_database: None) -> None:
-        """The next attempt has a new one."""
+        """The next attempt uses a new connection."""
         attempts: list[int] = []
 
         def work() -> int:

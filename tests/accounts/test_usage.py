@@ -1,4 +1,4 @@
-"""When a link was last used: to the hour, and nobody waits for it to be written."""
+"""When a link was last used: recorded once per hour, without delaying anyone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database", 
 
 @google_required
 def view(request: Any) -> HttpResponse:
-    """Use the account in two ways, and say what is known of that by then."""
+    """Use the account twice, and return what is recorded by then."""
     services.access_token(request.user)
     assert request.google.session()
     return HttpResponse(str(last_used()))
@@ -37,21 +37,21 @@ def view(request: Any) -> HttpResponse:
 
 @google_required
 async def async_view(request: Any) -> HttpResponse:
-    """The same in an event loop."""
+    """Use the account twice in an event loop."""
     assert request.google.session()
     await services.aaccess_token(request.user)
     return HttpResponse()
 
 
 def view_without_decorator(request: HttpRequest) -> HttpResponse:
-    """A project's own way."""
+    """Use the account without our decorators."""
     services.authorized_session(request.user)
     return HttpResponse(str(last_used()))
 
 
 @pytest.fixture(autouse=True)
 def no_request() -> None:
-    """Django's asynchronous client ends its requests in another thread than it begins them in."""
+    """Mark the end of a request, which Django's async client signals in another thread."""
     usage.finish_request()
 
 
@@ -63,12 +63,12 @@ urlpatterns = [
 
 
 def last_used() -> datetime | None:
-    """Return what the database has."""
+    """Return the stored time."""
     return GoogleAccount.objects.values_list("last_used_at", flat=True).get()
 
 
 def unused(user: Any = None) -> GoogleAccount:
-    """Return an account that has just been linked."""
+    """Return an account that was just linked."""
     account = save(user or new_user())
     assert last_used() is None
     return account
@@ -77,7 +77,7 @@ def unused(user: Any = None) -> GoogleAccount:
 @pytest.mark.urls(__name__)
 @pytest.mark.parametrize("url", ["/view/", "/plain/"])
 def test_view_writes_it_after_the_response(client: Client, url: str) -> None:
-    """Whatever the view does, and with one statement."""
+    """With one statement."""
     account = unused()
     client.force_login(account.user)
 
@@ -90,7 +90,7 @@ def test_view_writes_it_after_the_response(client: Client, url: str) -> None:
 
 @pytest.mark.urls(__name__)
 def test_async_view_writes_it_after_the_response(async_client: AsyncClient) -> None:
-    """The event loop asks no database."""
+    """The event loop makes no query."""
     account = unused()
     async_to_sync(async_client.aforce_login)(account.user)
 
@@ -101,7 +101,7 @@ def test_async_view_writes_it_after_the_response(async_client: AsyncClient) -> N
 
 
 def test_written_once_an_hour(django_assert_num_queries: DjangoAssertNumQueries) -> None:
-    """By a task that keeps the row, and asks a thousand times; later again."""
+    """However often a task uses the account."""
     account = unused()
     for _ in range(1000):
         services.access_token(account)
@@ -120,7 +120,7 @@ def test_written_once_an_hour(django_assert_num_queries: DjangoAssertNumQueries)
 
 
 def test_another_process_has_written_it() -> None:
-    """The row says so to whoever has read it long ago."""
+    """An object that was read long ago does not overwrite it."""
     account = unused()
     now = timezone.now()
     GoogleAccount.objects.update(last_used_at=now)
@@ -131,7 +131,7 @@ def test_another_process_has_written_it() -> None:
 
 
 def test_in_a_transaction_it_waits_for_the_commit() -> None:
-    """A row lock of ours would hold others up."""
+    """Otherwise the row lock would block others."""
     account = unused()
     with transaction.atomic():
         services.access_token(account)
@@ -141,7 +141,7 @@ def test_in_a_transaction_it_waits_for_the_commit() -> None:
 
 
 def test_without_autocommit_nothing_is_written() -> None:
-    """Nobody knows when that ends."""
+    """The end of the transaction is unknown."""
     account = unused()
     transaction.set_autocommit(False)
     try:
@@ -153,7 +153,7 @@ def test_without_autocommit_nothing_is_written() -> None:
 
 
 def test_database_that_is_read_only_does_no_harm() -> None:
-    """The token is there all the same."""
+    """The token is returned all the same."""
     account = unused()
     with read_only():
         assert services.access_token(account)
@@ -162,7 +162,7 @@ def test_database_that_is_read_only_does_no_harm() -> None:
 
 
 def test_credentials_that_refresh_themselves(google: FakeGoogle, alice: FakeUser) -> None:
-    """A task may keep them for days."""
+    """A task may keep credentials for days."""
     account = stale(new_user(), google, alice)
     GoogleAccount.objects.update(last_used_at=None)
     credentials = services.credentials_for(account)
@@ -174,7 +174,7 @@ def test_credentials_that_refresh_themselves(google: FakeGoogle, alice: FakeUser
 
 
 def test_upkeep_is_no_use(google: FakeGoogle, alice: FakeUser) -> None:
-    """A link that nobody uses is refreshed for years."""
+    """google_link_refresh does not count as use."""
     linked(new_user(), google, alice)
     GoogleAccount.objects.update(last_used_at=None)
 
@@ -187,7 +187,7 @@ def test_upkeep_is_no_use(google: FakeGoogle, alice: FakeUser) -> None:
 
 
 def test_process_remembers_some_links_and_not_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its memory does not grow with the number of users."""
+    """Its memory is bounded."""
     monkeypatch.setattr(usage, "MOST_REMEMBERED", 2)
     user = new_user()
     accounts = [save(user, str(n)) for n in range(5)]
@@ -201,7 +201,7 @@ def test_process_remembers_some_links_and_not_all(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.slow
 def test_users_and_operators_see_it(client: Client, admin_client: Client) -> None:
-    """On the connections page as a date."""
+    """The connections page and the admin show the date."""
     account = unused()
     client.force_login(account.user)
     assert b"Last used" not in client.get("/google/").content

@@ -18,7 +18,7 @@ CATALOG = ROOT / "django_google_link" / "locale" / "de" / "LC_MESSAGES" / "djang
 #: One of each kind that no catalogue has.
 OTHERS = {
     "a check": "Did you mean {close[0]}?",
-    "a command": "Nobody came back within {timeout} seconds.",
+    "a command": "No response arrived within {timeout} seconds.",
     "a log line": "The account %s was linked.",
     "a script": "The popup was closed.",
     "the fake Google": "An app wants access to your account",

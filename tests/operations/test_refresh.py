@@ -207,7 +207,7 @@ def test_command_without_the_key_leaves_all_as_it_is(
 
     assert "3 skipped: their encryption key" in failed("3 of", expiring_within=0)
     assert table() == before
-    assert "Add that key to" in caplog.text
+    assert "Add that key back" in caplog.text
 
 
 @pytest.mark.slow

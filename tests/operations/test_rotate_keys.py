@@ -140,7 +140,7 @@ def test_key_that_is_gone_leaves_the_rows(
 
     assert "2 left unchanged: their key is not configured" in failed("until 0 are left")
     assert table() == before
-    assert "Add that key to" in caplog.text
+    assert "Add that key back" in caplog.text
 
     use(NEW, OLD)
     assert run() == "       2 re-encrypted\n       0 left\n"

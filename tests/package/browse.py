@@ -10,7 +10,7 @@ import re
 import sys
 from dataclasses import dataclass
 from html import unescape
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import parse_qs, urljoin, urlsplit
 
 import requests
 
@@ -73,7 +73,8 @@ class Browser:
             return self.submit(page, username="anna", password="pw")
         [link] = re.findall(rf'href="({VISIT["login_link"]}[^"]*)"', page.text)
         asked = self.submit(self.open(unescape(link)))
-        assert "scope=openid+email+profile&" in asked.url, asked
+        scopes = parse_qs(urlsplit(asked.url).query)["scope"][0].split()
+        assert set(scopes) == {"openid", "email", "profile"}, asked
         return self.consent(asked, choose=True)
 
     def consent(self, page: Page, *, choose: bool) -> Page:

@@ -72,8 +72,9 @@ def main() -> None:
             *more,
             cwd=home,
         )
-        print("".join(link_from_front_ends(python, home / "front_ends")), end="")
-        print("".join(link_from_sites(python, home / "sites")), end="")
+        for link in link_from_front_ends, link_from_sites:
+            for said in link(python, home / link.__name__):
+                print(said, end="", flush=True)
     print(f"{wheel.name}: complete, and works in a fresh project.")
 
 

@@ -6,6 +6,7 @@ Each runs beside the fake Google of the kit, and is used over HTTP by ``link.py`
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,15 +81,15 @@ SITES = {
 }
 
 
-def link_from_front_ends(python: str, home: Path) -> list[str]:
-    """Make each site, run it, and link from a front end; return what was printed.
+def link_from_front_ends(python: str, home: Path) -> Iterator[str]:
+    """Make each site, run it, and link from a front end; yield what was printed.
 
     Args:
         python: an interpreter that has the package with ``api``, ``drf``, ``ninja`` and
             ``testing``, and SimpleJWT.
-        home: an empty folder.
+        home: a folder to be made.
     """
-    return [_link(python, home / name, site) for name, site in SITES.items()]
+    return (_link(python, home / name, site) for name, site in SITES.items())
 
 
 def _link(python: str, folder: Path, site: Site) -> str:

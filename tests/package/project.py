@@ -19,8 +19,9 @@ from tests.documentation.pages import block_with
 #: How to find a block of the documentation: the page, and a text in it.
 Block = tuple[str, str]
 
-#: The blocks that every project has in its settings.
-APP: Block = ("README", '"django_google_link",')
+#: The blocks that every project has in its settings. The first is that of the README, which says in
+#: words to add the app.
+APP: Block = ("README", '"CLIENT_SECRETS_FILE": BASE_DIR')
 PROXY: Block = ("howto/deploying", "SECURE_PROXY_SSL_HEADER")
 FAKE: Block = ("howto/developing", "fake_google_settings")
 
@@ -85,6 +86,8 @@ class Project:
         """Add blocks of the documentation to files."""
         for name, found in blocks.items():
             for page, text in found:
+                if (page, text) == APP:
+                    self.write(name, 'INSTALLED_APPS += ["django_google_link"]\n')
                 self.write(name, block_with(page, text))
 
     def manage(self, *words: str) -> str:

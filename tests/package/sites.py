@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -40,18 +42,17 @@ _CREDENTIALS = {
     "GOOGLE_CLIENT_SECRET": "GOCSPX-abcdefghijklmnopqrstuvwxyz12",
     "GOOGLE_LINK_ENCRYPTION_KEYS": "kY3hQ0yJmWc1V7r8b2NnDq5sTz4uXe9fAg6LiPoRwEI=",
 }
-_DATABASE = "google_link_package"
+_DATABASE = f"google_link_package_{os.getpid()}"
 # What libpq reads: the role of the tests, which may make databases.
 _POSTGRESQL = {
     "PGHOST": os.environ.get("PGHOST", "127.0.0.1"),
     "PGUSER": os.environ.get("PGUSER", "google_link"),
     "PGPASSWORD": os.environ.get("PGPASSWORD", "google_link"),
 }
-_RECREATE = f"""
-import psycopg
-with psycopg.connect(dbname="google_link", autocommit=True) as connection:
-    connection.execute("DROP DATABASE IF EXISTS {_DATABASE} WITH (FORCE)")
-    connection.execute("CREATE DATABASE {_DATABASE}")
+_SQL = """
+import sys, psycopg
+with psycopg.connect(dbname="postgres", autocommit=True) as connection:
+    connection.execute(sys.argv[1])
 """
 
 
@@ -231,14 +232,14 @@ INSTALLED_APPS = ["unfold", *INSTALLED_APPS]
 }
 
 
-def link_from_sites(python: str, home: Path) -> list[str]:
-    """Make each site, run it, and link in it; return what was printed.
+def link_from_sites(python: str, home: Path) -> Iterator[str]:
+    """Make each site, run it, and link in it; yield what was printed.
 
     Args:
         python: an interpreter that has the package with ``api`` and ``testing``, and REQUIREMENTS.
-        home: an empty folder.
+        home: a folder to be made.
     """
-    return [_link(name, python, home / name, site) for name, site in SITES.items()]
+    return (_link(name, python, home / name, site) for name, site in SITES.items())
 
 
 def _link(name: str, python: str, folder: Path, site: Site) -> str:
@@ -253,8 +254,24 @@ def _link(name: str, python: str, folder: Path, site: Site) -> str:
         project.write(file, text)
     for file, (page, text) in site.templates.items():
         project.write(file, block_with(page, text, "html"))
-    if "PGHOST" in site.environment:
-        project.run(python, "-c", _RECREATE)
+    with _database(project):
+        return _run(name, project, site)
+
+
+@contextmanager
+def _database(project: Project) -> Iterator[None]:
+    """Make a database for it, if it is to have one on a server."""
+    if "PGHOST" not in project.environment:
+        yield
+        return
+    project.run(project.python, "-c", _SQL, f"CREATE DATABASE {_DATABASE}")
+    try:
+        yield
+    finally:
+        project.run(project.python, "-c", _SQL, f"DROP DATABASE {_DATABASE} WITH (FORCE)")
+
+
+def _run(name: str, project: Project, site: Site) -> str:
     for command in (*site.before, ("migrate", "--verbosity", "0")):
         project.manage(*command)
     project.check()
@@ -262,12 +279,8 @@ def _link(name: str, python: str, folder: Path, site: Site) -> str:
         project.manage(*command)
     port, google_port = pick_port(), pick_port()
     project.lead_to_fake(google_port, settings=site.development, block=site.fake)
-    shutil.copy(BROWSE, folder)
+    shutil.copy(BROWSE, project.folder)
     hosts = [f"{host}:{port}" for host in site.visit.hosts]
-    visit = asdict(site.visit) | {
-        "name": name,
-        "address": f"http://127.0.0.1:{port}",
-        "hosts": hosts,
-    }
+    visit = {"name": name, "address": f"http://127.0.0.1:{port}", **asdict(site.visit)}
     with project.running(port, google_port):
-        return project.run(python, "browse.py", json.dumps(visit))
+        return project.run(project.python, "browse.py", json.dumps(visit | {"hosts": hosts}))

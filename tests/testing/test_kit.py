@@ -194,7 +194,7 @@ urlpatterns = [
 
 @pytest.mark.urls(__name__)
 @pytest.mark.parametrize(
-    ("path", "problem"), [("/circle/", "for ever"), ("/elsewhere/", "another site")]
+    ("path", "problem"), [("/circle/", "endlessly"), ("/elsewhere/", "another site")]
 )
 def test_browse_ends(client: Client, fake_google: FakeGoogle, path: str, problem: str) -> None:
     """A page that never comes is an error."""

@@ -360,7 +360,7 @@ def test_redirect_uri_that_google_does_not_know_is_a_configuration_error(
     path.write_text(json.dumps(google.client_secrets()))
     configure(CLIENT_SECRETS_FILE=path)
 
-    with pytest.raises(ImproperlyConfigured, match="redirect URIs"):
+    with pytest.raises(ImproperlyConfigured, match="not a redirect URI of"):
         browser.get("/google/authorize/")
 
 
