@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import DatabaseError
 from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce, NullIf
 
@@ -181,9 +180,7 @@ class Circuit:
                 patience=_PATIENCE,
                 may_repeat=is_lost_race,
             )
-        except DatabaseError as error:
-            if not is_lost_race(error):
-                raise
+        except DATABASE_FAILURES:
             # A transaction that keeps the row locked must not prevent all probes: each process
             # makes its own.
             return True
