@@ -111,7 +111,7 @@ class Reader:
         with timed(line):
             name = line.rpartition(" ")[2]
             self.stack.enter_context(running(python, self.folder, name, *arguments))
-            until(lambda: answers(f"http://127.0.0.1:{port}{path}"))
+            until(lambda: answers(f"http://127.0.0.1:{port}{path}"), seconds=120)
 
     def open_page(self, site: str) -> None:
         """Look at the agenda; with a client of Google's, see that Google would be asked."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from django.core.checks import CheckMessage, Tags, register
 from django.db import DatabaseError, connections, router
+from django.utils.timezone import get_default_timezone
 
 from ..accounts.transactions import SNAPSHOT_LEVELS, read_isolation_level
+from ..conf import clock
+from ..conf.django import django_conf
 from ..conf.settings import conf
 from ..conf.validators import read_or_default
 from ..models import GoogleAccount
@@ -21,6 +25,39 @@ _READ_COMMITTED = 'Set "isolation_level" to read committed in the OPTIONS of the
 def check_isolation(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Check that a transaction sees the tokens that other workers store."""
     return [message for alias in databases or () for message in _check_database(alias)]
+
+
+@register(Tags.database)
+def check_driver(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check that times come from the database with all that they say.
+
+    Without ``USE_TZ`` psycopg2 leaves out which of the two hours of the same name is meant.
+    """
+    is_well = django_conf.use_tz or all(_tells_hours_apart(alias) for alias in databases or ())
+    if is_well or not _puts_clocks_back():
+        return []
+    return [
+        warning(
+            "W039",
+            "When clocks are put back, an hour comes twice, and without USE_TZ psycopg2 does not "
+            "tell the one from the other: access tokens expire an hour too early or too late.",
+            hint="Install psycopg 3, or set USE_TZ.",
+        )
+    ]
+
+
+def _tells_hours_apart(alias: str) -> bool:
+    if connections[alias].vendor != "postgresql":
+        return True
+    from django.db.backends.postgresql import psycopg_any
+
+    return bool(psycopg_any.is_psycopg3)
+
+
+def _puts_clocks_back() -> bool:
+    zone, year = get_default_timezone(), clock.now().year
+    months = (datetime(year, month, 1, tzinfo=zone) for month in range(1, 13))
+    return len({month.utcoffset() for month in months}) > 1
 
 
 def _check_database(alias: str) -> Iterator[CheckMessage]:

@@ -4,9 +4,9 @@
 const TEXTS = {
   popup_blocked: "Your browser has blocked the window. Use “Link in this window”.",
   popup_closed: "The window was closed before Google had responded. Nothing was linked.",
-  ticket_expired: "That took too long, and nothing was linked. Start again.",
-  not_awaited: "Nothing here waits for this answer of Google’s. Nothing was linked.",
-  nothing_returned: "Nothing has come back from Google.",
+  ticket_expired: "The link was not completed in time. Start again.",
+  not_awaited: "No page is waiting for this response from Google. Nothing was linked.",
+  nothing_returned: "This page was opened without a response from Google.",
   came_back: "You returned from Google without an answer. Nothing was linked.",
   no_connection: "The site cannot be reached. Try again later.",
 };

@@ -151,7 +151,7 @@ def test_single_page_app(visitor: Visitor, demo: Demo) -> None:
     look(f"Unlink {WORK}?")
     page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
     allow(open_popup(page, f"Link again {ANNA}"), account=WORK)
-    expect_notice(page, f"you chose {WORK}")
+    expect_notice(page, f"You chose {WORK}")
     look("Accounts and agenda")
     page.goto(f"{demo.app}/linked/")
     expect_notice(page, "without a response from Google")

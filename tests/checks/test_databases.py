@@ -1,4 +1,4 @@
-"""System checks of how a database isolates transactions."""
+"""System checks of how a database isolates transactions, and of its driver."""
 
 from __future__ import annotations
 
@@ -97,3 +97,30 @@ if os.environ.get("TEST_DATABASE"):
         """No check fails."""
         with isolated("SERIALIZABLE"), failing(OperationalError("gone"), count=FOR_EVER):
             assert find_messages() == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("use_tz", "zone", "is_psycopg3", "is_well"),
+    [
+        (False, "Europe/Berlin", False, False),
+        (False, "Europe/Berlin", True, True),
+        (False, "Asia/Tokyo", False, True),
+        (True, "Europe/Berlin", False, True),
+    ],
+)
+def test_driver_that_does_not_tell_hours_apart(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    use_tz: bool,
+    zone: str,
+    is_psycopg3: bool,
+    is_well: bool,
+) -> None:
+    """psycopg2 has no mark for the second of two hours of the same name."""
+    monkeypatch.setattr("django.db.backends.postgresql.psycopg_any.is_psycopg3", is_psycopg3)
+    settings.USE_TZ, settings.TIME_ZONE = use_tz, zone
+
+    found = "W039" in find_messages()
+
+    assert found == (not is_well and connection.vendor == "postgresql")

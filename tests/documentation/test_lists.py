@@ -15,15 +15,15 @@ pytestmark = pytest.mark.slow
 
 CATALOG = ROOT / "django_google_link" / "locale" / "de" / "LC_MESSAGES" / "django.po"
 
-#: One of each kind that no catalogue has.
-OTHERS = {
-    "a check": "Did you mean {close[0]}?",
-    "a command": "No response arrived within {timeout} seconds.",
-    "a log line": "The account %s was linked.",
-    "a script": "The popup was closed.",
-    "the fake Google": "An app wants access to your account",
-    "the example": "Daybook reads your Google Calendar",
-}
+#: Files whose texts are in no catalogue, one of each kind.
+OTHERS = (
+    "django_google_link/checks/mistakes.py",
+    "django_google_link/management/commands/google_link_authorize.py",
+    "django_google_link/accounts/linking.py",
+    "django_google_link/static/django_google_link/google_link.js",
+    "django_google_link/testing/provider/templates/consent.html",
+    "example_project/pages/templates/pages/home.html",
+)
 
 
 def run_tool(name: str) -> str:
@@ -43,7 +43,7 @@ def test_sentences() -> None:
         ids = [message.id for message in read_po(file) if message.id]
     texts = [text for id in ids for text in ([id] if isinstance(id, str) else id)]
     assert [text for text in texts if f"\n- {text}\n" not in printed] == []
-    assert [kind for kind, text in OTHERS.items() if text not in printed] == []
+    assert [name for name in OTHERS if f"\n## {name}\n\n- " not in printed] == []
     assert "for somebody who reads them all" not in printed  # That is a docstring.
 
 

@@ -144,7 +144,7 @@ def test_key_that_was_wrapped_otherwise_stays_wrapped(
     ("answer", "said"),
     [
         (lambda: refuse("AccessDeniedException"), "kms:Decrypt"),
-        (lambda: refuse("com.amazonaws.kms#IncorrectKeyException"), "wrapped with another key"),
+        (lambda: refuse("com.amazonaws.kms#IncorrectKeyException"), "wrapped with a different key"),
         (lambda: refuse("NotFoundException"), "Correct the name of the key"),
         (lambda: refuse("DisabledException"), "Enable the key"),
         (lambda: refuse("UnrecognizedClientException"), "credentials"),

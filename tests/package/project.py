@@ -141,7 +141,7 @@ class Project:
 
     def _wait_for(self, process: subprocess.Popen[bytes], port: int) -> None:
         """Wait until a process listens, and give up when it has ended."""
-        for _ in range(300):
+        for _ in range(1200):
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                 return
             if process.poll() is not None:

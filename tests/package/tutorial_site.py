@@ -46,30 +46,30 @@ def pick_port() -> int:
 def answers(url: str) -> bool:
     """Return whether a server listens."""
     with suppress(requests.ConnectionError):
-        return bool(requests.get(url, timeout=5))
+        return bool(requests.get(url, timeout=60))
     return False
 
 
 def log_in(browser: requests.Session, site: str) -> None:
     """Log in as the tutorial's user."""
-    form = browser.get(f"{site}/admin/login/", timeout=5)
+    form = browser.get(f"{site}/admin/login/", timeout=60)
     token = re.findall(r'name="csrfmiddlewaretoken" value="(.+?)"', form.text)[0]
     data = {"username": "anna", "password": "pw", "csrfmiddlewaretoken": token}
-    browser.post(f"{site}/admin/login/?next=/admin/", data=data, timeout=5)
+    browser.post(f"{site}/admin/login/?next=/admin/", data=data, timeout=60)
 
 
 def visit_agenda(site: str, google: str) -> str:
     """Log in, agree at the fake Google, and return the page with the agenda."""
     with requests.Session() as browser:
         browser.headers["Accept"] = "text/html"
-        page = browser.get(f"{site}/agenda/", timeout=5)
+        page = browser.get(f"{site}/agenda/", timeout=60)
         assert page.url == f"{site}/admin/login/?next=/agenda/"
         log_in(browser, site)
-        authorize = browser.get(f"{site}/agenda/", timeout=5)
+        authorize = browser.get(f"{site}/agenda/", timeout=60)
         assert authorize.url.startswith(f"{google}/o/oauth2/v2/auth?")
         offered = re.findall(r'value="(1\d{20})"', authorize.text)
         anna = FakeUser(email="anna@example.org", sub=offered[-1])
         callback = give_consent(authorize.url, Answer(user=anna))
-        page = browser.get(callback, timeout=5)
+        page = browser.get(callback, timeout=60)
         assert page.url == f"{site}/agenda/"
         return page.text
