@@ -26,6 +26,7 @@ from tests.support.constants import CALENDAR
 from tests.support.databases import new_user
 from tests.support.flow import link
 from tests.support.signals import connected, measured
+from tests.support.times import in_seconds
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
@@ -134,7 +135,7 @@ def test_waits_of_callers(google: FakeGoogle, alice: FakeUser, settings: Any) ->
         GoogleAccount.objects.update(
             sealed_access_token="",
             refresh_lease=account.pk,
-            refresh_lease_expires_at=account.linked_at.replace(year=2090),
+            refresh_lease_expires_at=in_seconds(60),
         )
         settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "REFRESH_WAIT": 0.1}
         with pytest.raises(RefreshUnavailableError):

@@ -23,6 +23,7 @@ from ..conf.settings import conf
 from ..exceptions import GoogleLinkError, GrantNotStoredError
 from ..models import GoogleAccount, PendingRevocation
 from ..oauth import endpoints
+from ..oauth.transport import limited
 from ..secret import Secret
 from . import outbox, revocations
 from .transactions import run_durably
@@ -203,7 +204,8 @@ def _end_now(client: OAuthClient, sub: str, token: Secret, *, owner: str, is_lin
             _tell_that_it_lives(client, "a link may still use it, and the database cannot be read")
             return
     try:
-        endpoints.revoke(client, token=token, timeout=revocations.SHORT_TIMEOUT)
+        with limited(revocations.SHORT_TIMEOUT):
+            endpoints.revoke(client, token=token)
     except GoogleLinkError as error:
         _tell_that_it_lives(client, error)
 

@@ -29,7 +29,9 @@ from ..models import CircuitBreaker, GoogleAccount, RefreshProblem
 from . import process_breaker
 from .answers import DATABASE_FAILURES
 from .database import database_now, database_now_expression, lease_duration
+from .database_errors import is_lost_race
 from .failures import OUTAGES, judge_failure
+from .locks import write_unless_locked
 from .process_breaker import FAILURES_TO_OPEN, PROBE_INTERVAL, is_plausible_wait, longest_wait
 from .transactions import is_in_callers_transaction, run_alone, run_durably
 
@@ -167,8 +169,21 @@ class Circuit:
         # A time beyond the longest wait dates from before the database's clock was set back.
         is_due = Q(retry_at__lte=now) | Q(retry_at__gt=now + longest_wait())
         due = self._rows.filter(is_due, opened_at__isnull=False)
-        taken = run_alone(lambda: due.update(retry_at=now + lease_duration()), using=due.db)
-        return bool(taken)
+
+        def take() -> bool:
+            return bool(due.update(retry_at=now + lease_duration()))
+
+        try:
+            return run_durably(
+                lambda: write_unless_locked(due, take),
+                using=due.db,
+                patience=_PATIENCE,
+                may_repeat=is_lost_race,
+            )
+        except DATABASE_FAILURES:
+            # A transaction that keeps the row locked must not prevent all probes: each process
+            # makes its own.
+            return True
 
     def _give_probe_back(self) -> None:
         if not self._is_probe:
@@ -199,13 +214,12 @@ class Circuit:
 
     def _record_failure(self, account: str, problem: RefreshProblem) -> None:
         is_ours = problem == RefreshProblem.UNREACHABLE
-        if is_ours or not self._may_write:
+        if not is_ours and self._write(lambda: self._count_failure(account)):
+            process_breaker.give_probe_back(self._issuer)
+        else:
             is_open_here = process_breaker.record_failure(self._issuer, account)
             if is_open_here and is_ours:
                 self._write(self._report_worker)
-        else:
-            self._write(lambda: self._count_failure(account))
-            process_breaker.give_probe_back(self._issuer)
         if self._is_probe:
             # If only this worker cannot connect, another one should probe soon.
             is_everybodys = not is_ours or bool(self._row and self._row.worker)
@@ -247,18 +261,30 @@ class Circuit:
         if self._row is None and not self._rows.exists():
             self._rows.get_or_create(pk=_digest(self._issuer), defaults={"issuer": self._issuer})
 
-    def _write(self, work: Callable[[], None]) -> None:
-        """Write shared state as far as possible: a failure here must not fail the caller."""
+    def _write(self, work: Callable[[], None]) -> bool:
+        """Write shared state as far as possible: a failure here must not fail the caller.
+
+        Nor may a transaction that has locked the row make the caller wait.
+
+        Returns:
+            Whether it was written.
+        """
         if not self._may_write:
-            return
+            return False
         try:
-            run_durably(work, using=self._rows.db, patience=_PATIENCE)
+            run_durably(
+                lambda: write_unless_locked(self._rows, work),
+                using=self._rows.db,
+                patience=_PATIENCE,
+            )
         except DATABASE_FAILURES as error:
             logger.warning(
                 "The state of the issuer %s could not be saved: %s",
                 self._issuer,
                 type(error).__name__,
             )
+            return False
+        return True
 
 
 def read_circuit(issuer: str, *, using: str) -> Circuit:
@@ -285,7 +311,11 @@ def match_waiting(*, using: str) -> Q:
     It is :meth:`Circuit.heeds_wait` as a query.
     """
     rows = _query_rows(using)
-    waiting = Q(refresh_retry_at__gt=database_now(rows))
+    now = database_now(rows)
+    # As for one account: see lease.read_state.
+    waiting = Q(refresh_retry_at__gt=now) & (
+        Q(refresh_failed_at=None) | Q(refresh_failed_at__lte=now)
+    )
     known = rows.annotate(now=database_now_expression(rows))
     for circuit in known.exclude(opened_at=None, closed_at=None):
         # MySQL's "=" ignores case; Django's endswith is case-sensitive there as well.

@@ -20,9 +20,10 @@ from ..conf.settings import conf
 from ..exceptions import TokenEndpointError
 from ..models import GoogleAccount, GoogleAccountQuerySet, RefreshProblem
 from .database import backoff, database_now, database_now_expression, lease_duration
+from .database_errors import is_lost_race
 from .failures import describe_failure, judge_failure
-from .locks import is_locked
-from .transactions import run_alone, run_in_transaction
+from .locks import is_locked, write_unless_locked
+from .transactions import run_alone, run_durably, run_in_transaction
 
 #: The shortest time between two refreshes of an account's token that has not expired, so that an
 #: API that answers every request with 401 does not cause a refresh each time.
@@ -31,7 +32,10 @@ FORCED_REFRESH_INTERVAL = timedelta(minutes=1)
 # Seconds: the first wait and the longest. The longer values stay above an hour after jitter.
 _FAILURE_BACKOFF = (30, 3600)
 _REFUSAL_BACKOFF = (4500, 4500)
-_NO_TIME = timedelta()
+#: Seconds to wait for a locked row, before the change is given up.
+_PATIENCE = 1
+# At least this, since another worker may have a longer HTTP_TIMEOUT.
+_LONGEST_LEASE = timedelta(minutes=5)
 
 #: The columns of a row that is not being refreshed and whose last refresh succeeded.
 AT_REST: dict[str, Any] = {
@@ -66,17 +70,27 @@ def read_state(rows: GoogleAccountQuerySet, pk: uuid.UUID) -> RefreshState | Non
     if account is None:
         return None
 
-    def time_left(until: datetime | None) -> timedelta:
-        return max(until - account.now, _NO_TIME) if until else _NO_TIME
+    def is_past(moment: datetime | None) -> bool:
+        return moment is None or moment <= account.now
 
-    left_alone = time_left(account.refresh_retry_at)
+    lease_ends_at, retry_at = account.refresh_lease_expires_at, account.refresh_retry_at
+    is_leased = not is_past(lease_ends_at) and lease_ends_at <= account.now + longest_lease()
+    # A failure in the future dates from before the clock was set back: ignore the waiting time.
+    has_to_wait = not is_past(retry_at) and is_past(account.refresh_failed_at)
     forced_at = account.refresh_forced_at
     return RefreshState(
         account=account,
-        is_leased=bool(time_left(account.refresh_lease_expires_at)),
-        retry_at=clock.now() + left_alone if left_alone else None,
-        was_forced=bool(time_left(forced_at and forced_at + FORCED_REFRESH_INTERVAL)),
+        is_leased=is_leased,
+        retry_at=clock.now() + (retry_at - account.now) if has_to_wait else None,
+        was_forced=bool(
+            forced_at and is_past(forced_at) and not is_past(forced_at + FORCED_REFRESH_INTERVAL)
+        ),
     )
+
+
+def longest_lease() -> timedelta:
+    """Return the longest time that a lease can have left, unless the clock was set back."""
+    return max(lease_duration(), _LONGEST_LEASE)
 
 
 def take(rows: GoogleAccountQuerySet, account: GoogleAccount) -> uuid.UUID | None:
@@ -89,7 +103,9 @@ def take(rows: GoogleAccountQuerySet, account: GoogleAccount) -> uuid.UUID | Non
     """
     owner, now = uuid.uuid4(), database_now(rows)
     free = rows.filter(
-        Q(refresh_lease_expires_at=None) | Q(refresh_lease_expires_at__lte=now),
+        Q(refresh_lease_expires_at=None)
+        | Q(refresh_lease_expires_at__lte=now)
+        | Q(refresh_lease_expires_at__gt=now + longest_lease()),
         pk=account.pk,
         grant_version=account.grant_version,
         sealed_access_token=account.sealed_access_token,
@@ -133,8 +149,7 @@ def give_back(
         "refresh_lease_expires_at": None,
         "refresh_failing_since": since,
     }
-    ours = rows.filter(pk=account.pk, refresh_lease=owner)
-    run_alone(lambda: ours.update(**values), using=rows.db)
+    _write_down(rows.filter(pk=account.pk, refresh_lease=owner), values)
 
 
 def back_off(
@@ -166,9 +181,18 @@ def back_off(
         "refresh_error": describe_failure(error),
         "refresh_failed_at": database_now(rows),
     }
-    ours = rows.filter(pk=account.pk, refresh_lease=owner)
-    run_alone(lambda: ours.update(**values), using=rows.db)
+    _write_down(rows.filter(pk=account.pk, refresh_lease=owner), values)
     return delay
+
+
+def _write_down(ours: GoogleAccountQuerySet, values: dict[str, Any]) -> None:
+    """Write to the row, but do not let the caller wait long for another transaction's lock."""
+    run_durably(
+        lambda: write_unless_locked(ours, lambda: ours.update(**values)),
+        using=ours.db,
+        patience=_PATIENCE,
+        may_repeat=is_lost_race,
+    )
 
 
 def longest_wait() -> float:

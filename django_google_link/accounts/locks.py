@@ -20,15 +20,17 @@ locks the rows it scans in another index. A transaction that still loses a race 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from django.contrib.auth import get_user_model
 from django.db import connections, router
 from django.db.models import QuerySet
 
 from ..models import GoogleAccount, GoogleAccountQuerySet
-from .transactions import run_in_transaction
+from .transactions import open_transaction, run_in_transaction
+
+Result = TypeVar("Result")
 
 
 def lock_in_one_order(rows: GoogleAccountQuerySet) -> list[GoogleAccount]:
@@ -127,3 +129,23 @@ def is_locked(rows: QuerySet[Any], key: Any) -> bool:
     """
     features = connections[rows.db].features
     return features.has_select_for_update_skip_locked and not lock_free_rows(rows, [key])
+
+
+def write_unless_locked(rows: QuerySet[Any], write: Callable[[], Result]) -> Result:
+    """Write to rows in a transaction, without waiting for another transaction's lock.
+
+    Databases without ``NOWAIT`` do wait.
+
+    Args:
+        rows: the rows to write to.
+        write: writes to them.
+
+    Raises:
+        DatabaseError: if another transaction has locked one of them.
+    """
+    features = connections[rows.db].features
+    if not features.has_select_for_update_nowait:
+        return write()
+    with open_transaction(rows.db):
+        list(rows.select_for_update(nowait=True).values_list("pk"))
+        return write()

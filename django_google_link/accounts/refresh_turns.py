@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from ..conf import clock
 from ..conf.clients import get_issuing_client
+from ..conf.settings import conf
 from ..encryption import keyring
 from ..exceptions import (
     ClientMisconfiguredError,
@@ -23,16 +25,21 @@ from ..exceptions import (
 )
 from ..models import GoogleAccount, GoogleAccountQuerySet
 from ..oauth import endpoints
+from ..oauth.transport import limited
 from ..secret import Secret
 from . import lease
 from .answers import DATABASE_FAILURES
 from .circuit_breaker import Circuit
+from .database import lease_duration
 from .lost_grants import mark_lost
 from .refreshed_tokens import follow_identity, store_refresh
 from .stored_tokens import AccessToken
 from .transactions import is_in_callers_transaction
 
 logger = logging.getLogger("django_google_link")
+
+#: Seconds: the least for a request that begins late, and what is left for storing its response.
+_LEAST_TIME, _TIME_TO_STORE = 1, 2
 
 
 def take_turn(rows: GoogleAccountQuerySet, row: GoogleAccount) -> RefreshTurn | None:
@@ -44,10 +51,11 @@ def take_turn(rows: GoogleAccountQuerySet, row: GoogleAccount) -> RefreshTurn | 
         rows: all accounts, on the connection to write to.
         row: as it was just read.
     """
+    taken_at = time.monotonic()
     if is_in_callers_transaction(rows.db):
-        return RefreshTurn(rows=rows, row=row, owner=None)
+        return RefreshTurn(rows=rows, row=row, owner=None, taken_at=taken_at)
     owner = lease.take(rows, row)
-    return RefreshTurn(rows=rows, row=row, owner=owner) if owner else None
+    return RefreshTurn(rows=rows, row=row, owner=owner, taken_at=taken_at) if owner else None
 
 
 def note_loss(row: GoogleAccount, reason: str, *, guard: GoogleAccountQuerySet) -> bool:
@@ -70,11 +78,13 @@ class RefreshTurn:
         rows: all accounts, on the connection to write to.
         row: as it was read before the lease was taken.
         owner: of the lease; ``None`` inside the caller's own transaction.
+        taken_at: when the lease was taken, by ``time.monotonic()``.
     """
 
     rows: GoogleAccountQuerySet
     row: GoogleAccount
     owner: uuid.UUID | None
+    taken_at: float
 
     @sensitive_variables()
     def refresh(self, circuit: Circuit, *, is_forced: bool, kind: str) -> AccessToken | None:
@@ -123,7 +133,8 @@ class RefreshTurn:
             # A response that could not be encrypted might rotate the stored refresh token.
             keyring.require_key()
             circuit.enter()
-            with circuit.watch(str(row.pk)):
+            started = time.monotonic()
+            with circuit.watch(str(row.pk)), limited(self._find_time_limit(started)):
                 response = endpoints.refresh(client, refresh_token=refresh_token, kind=kind)
         except (GrantLostError, TokenUndecryptableError) as error:
             if not note_loss(row, error.reason, guard=guard):
@@ -142,7 +153,8 @@ class RefreshTurn:
             problem = error
             self.give_back()
         if response.id_token and client.identity == "id_token" and not problem:
-            follow_identity(client, row, response.id_token)
+            with limited(max(started + conf.http_timeout - time.monotonic(), _LEAST_TIME)):
+                follow_identity(client, row, response.id_token)
         expires_at = response.access_token_expires_at
         return AccessToken(
             value=response.access_token,
@@ -151,6 +163,11 @@ class RefreshTurn:
             is_new=True,
             problem=problem,
         )
+
+    def _find_time_limit(self, now: float) -> float:
+        """Return the seconds that the request may take: after the lease another worker asks."""
+        until = self.taken_at + lease_duration().total_seconds() - _TIME_TO_STORE
+        return min(conf.http_timeout, max(until - now, _LEAST_TIME))
 
     def _back_off(self, error: TokenEndpointError) -> None:
         row = self.row

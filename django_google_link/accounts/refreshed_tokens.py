@@ -39,10 +39,11 @@ from .answers import (
 from .database import database_now
 from .grants import is_held
 from .identities import has_identity, save_identity
+from .locks import write_unless_locked
 from .lost_grants import mark_lost
 from .news import announce_ending, record_news, send_news
 from .token_fields import TOKEN_FIELDS, apply_refresh
-from .transactions import open_transaction
+from .transactions import is_in_callers_transaction, open_transaction
 
 logger = logging.getLogger("django_google_link")
 
@@ -150,9 +151,15 @@ def _store_access_token(
     guard: GoogleAccountQuerySet,
     is_forced: bool,
 ) -> bool:
-    """Store a response without a new refresh token; return whether the row was ours to write."""
+    """Store a response without a new refresh token; return whether the row was ours to write.
+
+    The access token is valid even if it is not stored, so a locked row is not waited for.
+    """
+    store = partial(save_refresh, row, response, guard=guard, is_forced=is_forced)
+    if not is_in_callers_transaction(guard.db):
+        store = partial(write_unless_locked, guard, store)
     return store_answer(
-        partial(save_refresh, row, response, guard=guard, is_forced=is_forced),
+        store,
         client=client,
         sub=row.sub,
         owner=row.owner,

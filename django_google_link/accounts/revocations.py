@@ -7,7 +7,6 @@ them there; ``google_link_revoke_pending`` makes the others, until Google has co
 from __future__ import annotations
 
 import logging
-import time
 import uuid
 from collections.abc import Iterable
 from contextlib import suppress
@@ -35,6 +34,7 @@ from ..models import (
 )
 from ..oauth import endpoints
 from ..oauth.metadata import with_endpoints
+from ..oauth.transport import limited
 from ..secret import Secret
 from . import history
 from .database import backoff, database_now, lease_duration, split_keys
@@ -320,6 +320,14 @@ def _revoke_grant(
     ]
     if not tokens:
         raise TokenUndecryptableError
+    with limited(timeout):
+        return _revoke_tokens(pending, tokens, has_refresh_token=refresh_token is not None)
+
+
+@sensitive_variables()
+def _revoke_tokens(
+    pending: PendingRevocation, tokens: list[Secret], *, has_refresh_token: bool
+) -> tuple[RevocationOutcome, bool]:
     client = with_endpoints(get_revoking_client(pending))
     if client.revocation_endpoint is None:
         logger.error(
@@ -329,19 +337,16 @@ def _revoke_grant(
             pending.issuer,
         )
         return RevocationOutcome.ABANDONED, False
-    patience = _Patience(timeout)
     with announced_end(pending, sub=pending.sub, using=read_outbox(pending._state.db).db):
         # A link stored before the announcement may not have seen it; every later one does.
         if _lives_on(pending):
             return RevocationOutcome.CANCELLED, True
         # If Google does not know the refresh token, it may have been rotated: the grant may still
         # be valid.
-        was_alive = any(
-            endpoints.revoke(client, token=token, timeout=patience.left()) for token in tokens
-        )
+        was_alive = any(endpoints.revoke(client, token=token) for token in tokens)
     if was_alive and len(tokens) > 1 and not is_google_issuer(pending.issuer):
-        _revoke_access_token(client, tokens[-1], timeout=patience.left())
-    if not was_alive and refresh_token is None:
+        _revoke_access_token(client, tokens[-1])
+    if not was_alive and not has_refresh_token:
         raise TokenUndecryptableError  # An unknown access token may just have expired.
     logger.info("The unlinked account %s was revoked at %s.", pending.account_id, pending.provider)
     return RevocationOutcome.REVOKED, was_alive
@@ -355,24 +360,14 @@ def _lives_on(pending: PendingRevocation) -> bool:
     )
 
 
-class _Patience:
-    """The time left for several requests; ``None`` for no limit."""
-
-    def __init__(self, seconds: float | None) -> None:
-        self._until = None if seconds is None else time.monotonic() + seconds
-
-    def left(self) -> float | None:
-        return None if self._until is None else max(self._until - time.monotonic(), 0.01)
-
-
 @sensitive_variables()
-def _revoke_access_token(client: OAuthClient, token: Secret, *, timeout: float | None) -> None:
+def _revoke_access_token(client: OAuthClient, token: Secret) -> None:
     """Revoke the access token as well, if the provider supports it.
 
     Revoking the refresh token should invalidate it, but need not (RFC 7009 section 2.1).
     """
     with suppress(GoogleLinkError):
-        endpoints.revoke(client, token=token, timeout=timeout)
+        endpoints.revoke(client, token=token)
 
 
 def has_living_link(issued: Issued, *, sub: str, owner: str, using: str | None = None) -> bool:

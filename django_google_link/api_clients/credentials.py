@@ -179,6 +179,11 @@ class AccountCredentials(_HelperCredentials):
         account_id: uuid.UUID = self._owner
         return account_id
 
+    @property
+    def tenants(self) -> Tenants:
+        """The tenants for which these credentials were made."""
+        return self._tenants
+
     def declared_scopes(self, account: GoogleAccount) -> tuple[str, ...]:
         """Return the scopes declared when these credentials were made, and by the running code."""
         return list_declared_scopes(account, (*self._declarations, current_declaration()))

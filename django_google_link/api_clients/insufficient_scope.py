@@ -7,11 +7,14 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from django.db import connections, router
 
 from ..accounts.answers import DATABASE_FAILURES
+from ..accounts.tenants import acting_for
+from ..accounts.threads import run_outside_event_loop
 from ..exceptions import MissingScopesError
 from ..models import GoogleAccount
 
@@ -83,7 +86,8 @@ def refuse_insufficient_scope(
         return
     if not says_insufficient_scope(status, headers, read_body()):
         return
-    account = _find_account(credentials)
+    # Some clients make requests in the thread of an event loop.
+    account = run_outside_event_loop(partial(_find_account, credentials))
     if account is None:
         return
     missing = account.missing_scopes(*credentials.declared_scopes(account))
@@ -130,7 +134,11 @@ def _is_scope_error(error: Any) -> bool:
 def _find_account(credentials: AccountCredentials) -> GoogleAccount | None:
     """Return the account as it is stored now: more may have been granted since."""
     rows = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
-    with _closing_new_connection(rows.db), suppress(*DATABASE_FAILURES):
+    with (
+        _closing_new_connection(rows.db),
+        acting_for(credentials.tenants),
+        suppress(*DATABASE_FAILURES),
+    ):
         return rows.filter(pk=credentials.account_id).first()
     return None
 

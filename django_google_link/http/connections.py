@@ -34,6 +34,8 @@ _MOST_HEADER_LINES = 10_000
 #: The most that is read at once, since Python allocates the memory in advance.
 _MOST_READ_AT_ONCE = 2**28
 
+_WITHOUT_BODY = frozenset({204, 304})
+
 # RFC 9110 section 9.2.2.
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 
@@ -68,20 +70,20 @@ class _AnswerReader(io.BufferedReader):
     """Reads a response from a socket, with limits on the sizes that it declares."""
 
     last_line = b""
-    #: How many more lines are accepted; ``None`` after the headers: any number.
-    lines_left: int | None = _MOST_HEADER_LINES
+    #: How many more lines are accepted before something else is read.
+    lines_left = _MOST_HEADER_LINES
 
     def readline(self, size: int | None = -1) -> bytes:
         """Read a line, and remember it."""
-        if self.lines_left is not None:
-            self.lines_left -= 1
-            if self.lines_left < 0:
-                raise HTTPException("There are too many header lines.")
+        self.lines_left -= 1
+        if self.lines_left < 0:
+            raise HTTPException("There are too many header lines.")
         self.last_line = super().readline(size)
         return self.last_line
 
     def read(self, size: int | None = -1) -> bytes:
         """Read the number of bytes that a header or chunk declares, or as many as there are."""
+        self.lines_left = _MOST_HEADER_LINES
         if size is None or -1 <= size <= _MOST_READ_AT_ONCE:
             return super().read(size)
         if size < 0:
@@ -93,22 +95,34 @@ class _AnswerReader(io.BufferedReader):
         return b"".join(pieces)
 
 
-class _TimedReader(io.RawIOBase):
-    """Reads from a socket until a deadline, even if the data arrives in small pieces."""
+class _SocketReader(io.RawIOBase):
+    """Reads from a socket until a deadline, even if the data arrives in small pieces, and not
+    beyond the end of a response.
 
-    def __init__(self, raw: io.RawIOBase, sock: Any, deadline: float) -> None:
+    Args:
+        raw: the unbuffered reader of the socket.
+        sock: the socket.
+        deadline: by ``time.monotonic()``; ``None`` for no limit.
+    """
+
+    def __init__(self, raw: io.RawIOBase, sock: Any, deadline: float | None) -> None:
         self._raw = raw
         self._sock = sock
         self._deadline = deadline
+        #: Set at the end of the response: nothing more is read.
+        self.is_over = False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("The request has exceeded its time limit.")
-        self._sock.settimeout(left)
+        if self.is_over:
+            return None
+        if self._deadline is not None:
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("The request has exceeded its time limit.")
+            self._sock.settimeout(left)
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
@@ -120,7 +134,8 @@ class _Answer(HTTPResponse):
     """A complete final response (RFC 9110 section 15), received before its deadline.
 
     ``http.client`` takes 102 and 103 for the final response, which would then be taken for the
-    response to the next request on this connection. It also accepts headers that are cut off.
+    response to the next request on this connection. It also accepts headers that are cut off, and
+    waits for chunks of a response that has no body (RFC 9112 section 6.3).
     """
 
     fp: _AnswerReader
@@ -128,7 +143,10 @@ class _Answer(HTTPResponse):
     def __init__(self, sock: Any, *args: Any, deadline: float | None = None, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         raw: Any = self.fp.detach()
-        self.fp = _AnswerReader(raw if deadline is None else _TimedReader(raw, sock, deadline))
+        self._socket_reader = _SocketReader(raw, sock, deadline)
+        self.fp = _AnswerReader(self._socket_reader)
+        #: Whether more data has arrived or may arrive: it would be taken for the next response.
+        self.has_rest = False
 
     def begin(self) -> None:
         """Read the status and the headers."""
@@ -137,12 +155,27 @@ class _Answer(HTTPResponse):
             if not self.fp.last_line:
                 raise RemoteDisconnected("The connection was closed within the headers.")
             if self.status >= 200:
-                self.fp.lines_left = None
+                self.has_rest = self._contradicts_itself()
+                if self.status in _WITHOUT_BODY:
+                    self.chunked = False
+                    del self.headers["transfer-encoding"]
                 return
             if self.status == 101:
                 break  # The request did not ask for another protocol.
             self.headers = self.msg = None  # type: ignore[assignment]
         raise BadStatusLine("no final answer")
+
+    def _contradicts_itself(self) -> bool:
+        """Return whether the headers disagree on the end of the response (RFC 9112 section 6)."""
+        length, coding = map(self.headers.get, ("content-length", "transfer-encoding"))
+        if self.status == 204:
+            return bool(coding) or length not in {None, "0"}
+        return bool(coding and length)
+
+    def _close_conn(self) -> None:
+        self._socket_reader.is_over = True
+        self.has_rest = self.has_rest or bool(self.fp.peek())
+        super()._close_conn()  # type: ignore[misc]
 
 
 class _Kept:
@@ -344,7 +377,8 @@ class KeepingPool(HTTPConnectionPool):
         if conn is None or conn.is_closed:
             return
         conn.idle_since = time.monotonic()
-        is_read = conn.answer is None or conn.answer.isclosed()
+        answer = conn.answer
+        is_read = answer is None or (answer.isclosed() and not answer.has_rest)
         excess = conn
         if is_read and conn.is_ours:
             with self._lock:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -168,7 +167,7 @@ def refresh(client: OAuthClient, *, refresh_token: Secret, kind: str = "refresh"
 
 
 @sensitive_variables()
-def revoke(client: OAuthClient, *, token: Secret, timeout: float | None = None) -> bool:
+def revoke(client: OAuthClient, *, token: Secret) -> bool:
     """Revoke a grant (RFC 7009 section 2.1). An invalid token counts as revoked.
 
     Google does not require client authentication; if it asks for it, the request is repeated with
@@ -178,7 +177,6 @@ def revoke(client: OAuthClient, *, token: Secret, timeout: float | None = None) 
     Args:
         client: the client to which the token was issued.
         token: the refresh token or the access token.
-        timeout: the seconds for both attempts together; by default ``HTTP_TIMEOUT`` for each.
 
     Returns:
         Whether the token was valid until now, as far as the provider says.
@@ -194,12 +192,10 @@ def revoke(client: OAuthClient, *, token: Secret, timeout: float | None = None) 
     plain: Form = {"token": token}
     form, headers = (plain, {}) if client.is_google else authenticate(client, plain)
     with measured("revoke", client.name) as measurement:
-        started = time.monotonic()
-        answer = fetch(url, form=form, headers=headers, timeout=timeout)
+        answer = fetch(url, form=form, headers=headers)
         if client.is_google and answer.document.get("error") in _UNAUTHENTICATED:
             form, headers = authenticate(client, plain)
-            rest = timeout and max(timeout - (time.monotonic() - started), 0.01)
-            answer = fetch(url, form=form, headers=headers, timeout=rest)
+            answer = fetch(url, form=form, headers=headers)
         if answer.status == 200:
             return True
         if answer.document.get("error") == INVALID_TOKEN:

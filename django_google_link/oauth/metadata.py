@@ -15,11 +15,12 @@ from ..conf import clock
 from ..conf.clients import OAuthClient
 from ..conf.provider_values import AuthMethod
 from ..conf.providers import is_at_google
+from ..conf.settings import conf
 from ..conf.validators import is_endpoint, is_loopback
 from ..exceptions import ClientMisconfiguredError, RefreshUnavailableError, TokenEndpointError
 from .caching import read_max_age
 from .measurements import measured
-from .transport import Answer, fetch
+from .transport import Answer, fetch, limited
 
 logger = logging.getLogger("django_google_link")
 
@@ -49,10 +50,14 @@ class Metadata:
 
 @dataclass(frozen=True, kw_only=True)
 class _Known:
-    """Metadata, or why it could not be fetched; ``ask_at`` is the time of the next attempt."""
+    """Metadata, or why it could not be fetched; ``ask_at`` is the time of the next attempt.
+
+    An ``asked_at`` in the future dates from before the clock was set back.
+    """
 
     metadata: Metadata | None
     problem: TokenEndpointError | None
+    asked_at: float
     ask_at: float
     stale_at: float
 
@@ -94,7 +99,7 @@ def forget_metadata() -> None:
 
 def _get_metadata(issuer: str) -> Metadata:
     known, now = _cache.get(issuer), clock.timestamp()
-    if known is None or now >= known.ask_at:
+    if known is None or not known.asked_at <= now < known.ask_at:
         known = _look_again(issuer, known, now)
         with _cache_lock:
             if len(_cache) >= _MOST:
@@ -108,17 +113,24 @@ def _get_metadata(issuer: str) -> Metadata:
 def _look_again(issuer: str, known: _Known | None, now: float) -> _Known:
     """Return the issuer's present metadata, or the previous one if it cannot be fetched."""
     try:
-        metadata, age = _fetch_metadata(issuer)
+        # Leave time for the request for which the metadata is needed.
+        with limited(conf.http_timeout / 2):
+            metadata, age = _fetch_metadata(issuer)
     except TokenEndpointError as problem:
         logger.warning("The metadata of %s cannot be used: %s", issuer, problem)
         return _Known(
             metadata=known.metadata if known else None,
             problem=problem,
+            asked_at=now,
             ask_at=now + _PAUSE,
             stale_at=known.stale_at if known else now,
         )
     return _Known(
-        metadata=metadata, problem=None, ask_at=now + age, stale_at=now + age + _LONGEST_STALE
+        metadata=metadata,
+        problem=None,
+        asked_at=now,
+        ask_at=now + age,
+        stale_at=now + age + _LONGEST_STALE,
     )
 
 

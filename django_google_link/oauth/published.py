@@ -54,6 +54,10 @@ class _Cached:
     fetched_at: float
     expires_at: float
 
+    def holds(self, now: float) -> bool:
+        """Return whether it is still fresh; if the clock was set back since, it is not."""
+        return self.fetched_at <= now < self.expires_at
+
 
 _cache: dict[str, _Cached] = {}
 _failed_at: dict[str, float] = {}
@@ -94,7 +98,7 @@ def read_document(url: str, *, rests: bool = False) -> Mapping[str, Any]:
         RefreshUnavailableError: if it cannot be fetched.
     """
     cached = _cache.get(url)
-    if cached and clock.timestamp() < cached.expires_at:
+    if cached and cached.holds(clock.timestamp()):
         return cast("Mapping[str, Any]", cached.content)
     content = _fetch_and_keep(url, "document_unavailable", _read_object, rests=rests)
     return cast("Mapping[str, Any]", content)
@@ -109,7 +113,7 @@ def forget_published() -> None:
 def _get_keys(jwks_uri: str, *, must_hold: object, rests: bool) -> _Keys:
     """Return the issuer's keys; fetch them if the cached ones are too old or lack the one named."""
     cached, now = _cache.get(jwks_uri), clock.timestamp()
-    if cached and now < cached.expires_at:
+    if cached and cached.holds(now):
         is_held = any(key.get("kid") == must_hold for key in cached.content)
         if must_hold is None or is_held or now < cached.fetched_at + _MIN_REFETCH:
             return cast("_Keys", cached.content)

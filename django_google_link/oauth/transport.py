@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from threading import Thread
 from typing import Any
@@ -31,6 +33,9 @@ from ..secret import Secret, cut_frames
 _MAX_BYTES = 1_000_000
 _SHORTEST_TIMEOUT = 0.001  # seconds
 
+#: The time by which all requests have to end, by ``time.monotonic()``.
+_deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
@@ -46,13 +51,27 @@ Body = Mapping[str, "str | Secret"] | bytes | None
 Headers = Mapping[str, "str | Secret"]
 
 
+@contextmanager
+def limited(seconds: float | None) -> Iterator[None]:
+    """Limit the total time of all requests within this block.
+
+    Args:
+        seconds: the limit; ``None`` for none but the ``HTTP_TIMEOUT`` of each request.
+    """
+    until = float("inf") if seconds is None else time.monotonic() + seconds
+    before = _deadline.set(min(until, _deadline.get()))
+    try:
+        yield
+    finally:
+        _deadline.reset(before)
+
+
 @sensitive_variables()
 def fetch(
     url: str,
     *,
     form: Mapping[str, str | Secret] | None = None,
     headers: Headers | None = None,
-    timeout: float | None = None,
 ) -> Answer:
     """POST a form, or GET without one, and expect JSON. Raises as :func:`request`.
 
@@ -60,11 +79,10 @@ def fetch(
         url: the address of the endpoint.
         form: the parameters in the body.
         headers: additional headers.
-        timeout: in seconds, at most ``HTTP_TIMEOUT``.
     """
     method = "GET" if form is None else "POST"
     headers = {"Accept": "application/json", **(headers or {})}
-    return request(method, url, body=form, headers=headers, timeout=timeout)
+    return request(method, url, body=form, headers=headers)
 
 
 @sensitive_variables()
@@ -88,8 +106,10 @@ def request(
     Raises:
         RefreshUnavailableError: if no complete response arrived within the time limit.
     """
-    seconds = min(timeout or conf.http_timeout, conf.http_timeout)
-    deadline = time.monotonic() + seconds
+    now = time.monotonic()
+    seconds = min(timeout or conf.http_timeout, conf.http_timeout, _deadline.get() - now)
+    seconds = max(seconds, _SHORTEST_TIMEOUT)
+    deadline = now + seconds
     answer: Future[Answer] = Future()
     arguments = (answer, method, url, body, headers, deadline)
     try:

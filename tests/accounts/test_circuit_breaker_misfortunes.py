@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -27,6 +28,7 @@ from django_google_link.testing import FakeGoogle, FakeUser, travel
 from tests.support.accounts import linked
 from tests.support.clocks import clock_ahead
 from tests.support.databases import new_user, second_connection
+from tests.support.races import locked_elsewhere
 from tests.support.times import in_seconds
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
@@ -253,6 +255,43 @@ def test_connection_of_its_own_notes_what_is_found_out_in_a_transaction(
                 assert attempt(account) == "no_answer"
                 transaction.set_rollback(True)
         assert CircuitBreaker.objects.exclude(opened_at=None).exists()
+
+
+if os.environ.get("TEST_DATABASE"):
+
+    @pytest.mark.slow
+    def test_row_that_somebody_has_locked_is_not_waited_for(
+        accounts: list[GoogleAccount], google: FakeGoogle, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Each process finds out by itself, and counts by itself: the outage stays small."""
+        CircuitBreaker.objects.update(opened_at=None, failures=1, retry_at=None)
+        GoogleAccount.objects.update(refresh_retry_at=None)
+
+        with locked_elsewhere(CircuitBreaker.objects.all()), google.failing():
+            assert [attempt(account) for account in accounts[:6]] == [
+                *["no_answer"] * 5,
+                "provider_unavailable",
+            ]
+            with travel(seconds=31):
+                assert [attempt(account) for account in accounts[6:8]] == [
+                    "no_answer",
+                    "provider_unavailable",
+                ]
+
+        assert "could not be saved: OperationalError" in caplog.text
+
+    @pytest.mark.slow
+    def test_probe_of_a_row_that_somebody_has_locked(
+        accounts: list[GoogleAccount], google: FakeGoogle
+    ) -> None:
+        """Whoever has locked it keeps nobody from finding out that Google is back."""
+        with travel(seconds=31), locked_elsewhere(CircuitBreaker.objects.all()):
+            assert attempt(accounts[6]) == "token"
+
+        assert asked(google) == 1
+        with travel(seconds=62):
+            assert attempt(accounts[7]) == "token"
+        assert not CircuitBreaker.objects.exclude(opened_at=None).exists()
 
 
 # Issuers

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
@@ -19,7 +17,6 @@ from django.db import (
     OperationalError,
     ProgrammingError,
     connection,
-    connections,
     transaction,
 )
 
@@ -37,6 +34,7 @@ from django_google_link.models import GoogleAccount
 from django_google_link.testing.accounts import make_google_account
 from tests.support.databases import at_once, new_user
 from tests.support.isolation import isolated
+from tests.support.races import locked_elsewhere
 from tests.support.times import skip_pauses
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
@@ -228,31 +226,6 @@ if os.environ.get("TEST_DATABASE"):
                 at_once(lambda: GoogleAccount.objects.filter(pk=row.pk).update(label="new"))
                 assert (list(labels.all()) == ["new"]) is is_seen
 
-    @contextmanager
-    def locked_elsewhere(row: GoogleAccount) -> Iterator[None]:
-        """Let another transaction have locked this row, for twenty seconds at most."""
-        is_taken, may_end = threading.Event(), threading.Event()
-
-        def hold() -> None:
-            try:
-                with transaction.atomic():
-                    GoogleAccount.objects.select_for_update().get(pk=row.pk)
-                    is_taken.set()
-                    may_end.wait(20)
-            finally:
-                connections.close_all()
-
-        with ThreadPoolExecutor(1) as pool:
-            holding = pool.submit(hold)
-            assert is_taken.wait(20)
-            try:
-                yield
-                # Whoever has waited for it has waited for its end.
-                assert not holding.done()
-            finally:
-                may_end.set()
-            holding.result()
-
     def is_free(row: GoogleAccount) -> bool:
         """Return whether another transaction could lock this row at once."""
 
@@ -280,7 +253,7 @@ if os.environ.get("TEST_DATABASE"):
         """They are left out, and the free ones are ours then."""
         first, second = rows_of(2)
 
-        with locked_elsewhere(first), transaction.atomic():
+        with locked_elsewhere(GoogleAccount.objects.filter(pk=first.pk)), transaction.atomic():
             assert lock_free_rows(GoogleAccount.objects.all(), [first.pk, second.pk]) == {second.pk}
             assert is_locked(GoogleAccount.objects.all(), first.pk)
             assert not is_free(second)
@@ -289,7 +262,7 @@ if os.environ.get("TEST_DATABASE"):
         """It might be our own caller, on another connection."""
         [row] = rows_of(1)
 
-        with locked_elsewhere(row):
+        with locked_elsewhere(GoogleAccount.objects.filter(pk=row.pk)):
             assert lease.take(GoogleAccount.objects.all(), row) is None
 
         assert lease.take(GoogleAccount.objects.all(), row)

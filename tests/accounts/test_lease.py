@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter
+from contextlib import ExitStack, nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +18,7 @@ from pytest_django import Settings
 
 from django_google_link.accounts import database, lease
 from django_google_link.accounts.access_tokens import fresh_access_token
+from django_google_link.conf.clients import get_client
 from django_google_link.exceptions import (
     ClientMisconfiguredError,
     EncryptionKeyUnavailableError,
@@ -31,6 +34,7 @@ from tests.support.accounts import linked, save, token_of
 from tests.support.constants import OTHER_KEY
 from tests.support.databases import at_once, new_user, second_connection
 from tests.support.isolation import isolated
+from tests.support.races import locked_elsewhere
 from tests.support.signals import heard
 from tests.support.slow_servers import dripping
 from tests.support.tables import links, table
@@ -101,7 +105,7 @@ def test_caller_without_a_token_gives_up_when_the_lease_never_ends(
     google: FakeGoogle, account: GoogleAccount, no_waiting: list[float]
 ) -> None:
     """A specific error that says "try again", and no deadlock."""
-    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(3600))
+    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(200))
 
     with pytest.raises(RefreshUnavailableError, match="refresh_under_way"):
         fresh_access_token(account)
@@ -115,7 +119,7 @@ def test_callers_of_one_process_wait_in_a_queue(
     google: FakeGoogle, account: GoogleAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One of them looks for all; the others are not in its way, nor in the database's."""
-    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(3600))
+    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(200))
     looks: list[int] = []
     look = lease.read_state
 
@@ -145,7 +149,7 @@ def test_callers_of_one_process_give_up_in_time(
     no_waiting: list[float],
 ) -> None:
     """The queue is no longer than the wait for a lease."""
-    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(3600))
+    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(200))
     together = threading.Barrier(4, timeout=20)
 
     def longest_wait() -> float:
@@ -198,6 +202,45 @@ def test_caller_takes_a_lease_that_has_ended(google: FakeGoogle, account: Google
     assert row().refresh_lease is None
 
 
+def test_clock_that_is_put_back_keeps_no_lease(google: FakeGoogle, account: GoogleAccount) -> None:
+    """Of a worker that has died: nobody is at work for an hour."""
+    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(3610))
+
+    fresh_access_token(account)
+
+    assert asked(google) == 1
+    assert row().refresh_lease is None
+
+
+def test_clock_that_is_put_back_lengthens_no_wait(
+    google: FakeGoogle, account: GoogleAccount
+) -> None:
+    """Half a minute would be an hour and a half."""
+    change(
+        refresh_failures=1,
+        refresh_problem="unavailable",
+        refresh_failed_at=in_seconds(3600),
+        refresh_retry_at=in_seconds(3630),
+    )
+
+    fresh_access_token(account)
+
+    assert asked(google) == 1
+
+
+def test_clock_that_is_put_back_hides_no_rejected_token(
+    google: FakeGoogle, alice: FakeUser
+) -> None:
+    """It would count as new for an hour."""
+    account = linked(new_user(), google, alice)
+    rejected = fresh_access_token(account).value
+    change(refresh_forced_at=in_seconds(3600))
+
+    assert fresh_access_token(account, rejected=rejected).value != rejected
+
+    assert asked(google) == 1
+
+
 def test_caller_whose_token_lives_never_waits(
     google: FakeGoogle, account: GoogleAccount, no_waiting: list[float]
 ) -> None:
@@ -210,6 +253,68 @@ def test_caller_whose_token_lives_never_waits(
 
     assert fresh_access_token(account).value == account.unseal_token("access_token")
     assert (asked(google), no_waiting) == (0, [])
+
+
+@pytest.mark.slow
+def test_request_is_over_before_its_lease(
+    google: FakeGoogle, account: GoogleAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though something else took long: another worker would send the same refresh token."""
+    moved, right = [0.0], time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: right() + moved[0])
+    google.delay = 1.3
+
+    with (
+        just_before("UPDATE", act=lambda: moved.append(moved.pop() + 14)),
+        pytest.raises(RefreshUnavailableError, match="timeout"),
+    ):
+        fresh_access_token(account)
+
+
+@pytest.mark.slow
+def test_caller_does_not_wait_for_a_name(
+    google: FakeGoogle, alice: FakeUser, account: GoogleAccount, settings: Settings
+) -> None:
+    """With the token in its hands: that Google's keys are not to be had in time is noted."""
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 1.5}
+    keys = transport.fetch(str(get_client().jwks_uri)).document
+    alice.name, google.delay = "Alice Married", 0.7
+    google.fail_next(endpoint="certs", status=200, body=keys, delay=1.2)
+
+    assert fresh_access_token(account).is_new
+
+    assert row().name != alice.name
+    google.delay = 0
+    change(access_token_expires_at=in_seconds(-60))
+    assert fresh_access_token(account).is_new
+    assert row().name == alice.name
+
+
+if os.environ.get("TEST_DATABASE"):
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("is_answered", [True, False])
+    def test_row_that_is_locked_meanwhile_is_not_waited_for(
+        google: FakeGoogle, account: GoogleAccount, is_answered: bool
+    ) -> None:
+        """The caller has the token, or knows why not: the others are told when it is free."""
+        google.fail_next(0 if is_answered else 1)
+        with ExitStack() as undo:
+
+            def lock() -> None:
+                undo.enter_context(locked_elsewhere(GoogleAccount.objects.all()))
+
+            # The circuit is read, and written again where Google has failed.
+            failure = just_before("circuitbreaker", "circuitbreaker", act=lock)
+            caught: Any = pytest.raises(RefreshUnavailableError, match="no_answer")
+            with (
+                during_refresh(google, lock) if is_answered else failure,
+                nullcontext() if is_answered else caught,
+            ):
+                assert fresh_access_token(account).is_new
+
+        assert row().refresh_lease is not None
+        assert not row().refresh_retry_at
 
 
 def test_lease_that_was_lost_to_another_is_not_written_over(
@@ -632,7 +737,7 @@ def test_in_a_transaction_that_sees_nothing_new_nobody_waits(
     google: FakeGoogle, account: GoogleAccount, level: str, no_waiting: list[float]
 ) -> None:
     """What another worker fetches would never arrive there: the caller is told why."""
-    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(3600))
+    change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(200))
     hint = "try again after it, or set REFRESH_USING"
 
     with (

@@ -22,12 +22,12 @@ from django_google_link.accounts.authorization_requests import PendingAuthorizat
 from django_google_link.accounts.authorize_links import AuthorizeRequest
 from django_google_link.accounts.tickets import issue_ticket, open_ticket
 from django_google_link.accounts.transactions import run_durably, run_in_transaction
-from django_google_link.exceptions import NotLinkedError, StateError
+from django_google_link.exceptions import MissingScopesError, NotLinkedError, StateError
 from django_google_link.models import GoogleAccount
 from django_google_link.testing import FakeGoogle, FakeUser
 from tests.documentation.pages import run
 from tests.support.accounts import stale
-from tests.support.constants import CALENDAR
+from tests.support.constants import CALENDAR, TASKS
 from tests.support.databases import new_user, second_connection
 from tests.support.schemas import (
     django_tenants,
@@ -181,6 +181,24 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
         connection.set_schema("blue")
         token = services.access_token(user)
         assert asked.headers["Authorization"] == f"Bearer {token}"
+
+    def test_scope_that_is_missing_is_the_tenants(
+        connection: Any, google: FakeGoogle, alice: FakeUser, configure: Any
+    ) -> None:
+        """The account is looked up where it was linked, in whatever thread."""
+        configure(API_ENDPOINT=google.url)
+        connection.set_schema("blue")
+        account = stale(new_user(), google, alice, scopes=[CALENDAR, TASKS])
+        session = services.authorized_session(account, scopes=[TASKS])
+        GoogleAccount.objects.update(granted_scopes=[CALENDAR])
+        connection.set_schema("red")
+        body = {"error": {"code": 403, "errors": [{"reason": "insufficientPermissions"}]}}
+        google.fail_next(endpoint="/tasks/v1/lists", status=403, body=body)
+
+        with pytest.raises(MissingScopesError):
+            in_thread(lambda: session.get("https://tasks.googleapis.com/tasks/v1/lists"))
+
+        assert connection.schema_name == "red"
 
     def test_use_is_noted_where_it_was(
         connection: Any, google: FakeGoogle, alice: FakeUser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import logging
@@ -520,3 +521,17 @@ def test_thread_of_its_own_keeps_no_connection(
 
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(work).result() == (403, True)
+
+
+@pytest.mark.usefixtures("shared_database")
+def test_event_loop_is_told_as_well(google: FakeGoogle, alice: FakeUser, tasks_api: None) -> None:
+    """Other people's clients call from there, where Django's database may not be asked."""
+    account = linked(new_user(), google, alice, scopes=[CALENDAR, TASKS])
+    session = authorized_session(account, scopes=[TASKS])
+    GoogleAccount.objects.update(granted_scopes=[*OPENID, CALENDAR])
+
+    async def call() -> None:
+        session.get(TASKS_URL)
+
+    with pytest.raises(MissingScopesError):
+        asyncio.run(call())

@@ -85,6 +85,7 @@ ANSWERS = {
     "empty": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
     "204": b"HTTP/1.1 204 No Content\r\n\r\n",
     "304": b"HTTP/1.1 304 Not Modified\r\nContent-Length: 500\r\n\r\n",
+    "304 of chunks": b"HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n",
     "in chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     b"3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nX: trailer\r\n\r\n",
     "401": make_answer({}, "401 Unauthorized"),
@@ -107,6 +108,28 @@ def test_connection_is_kept_after_an_answer_of_any_kind(
     send_request("POST", url, body=b"x", headers={}, timeout=5)
 
     assert server.connections == 1
+
+
+CONTRADICTIONS = {
+    "204 with a body": b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
+    "204 of chunks": b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "chunks and a length": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+}
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("data", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_connection_is_not_kept_after_an_answer_without_a_clear_end(
+    server: HostileServer, data: bytes
+) -> None:
+    """What comes late of it would be somebody else's answer."""
+    server.next.append(answering(data))
+
+    assert send_request("GET", f"{server.url}/1", body=None, headers={}, timeout=5).data == b""
+    send_request("GET", f"{server.url}/2", body=None, headers={}, timeout=5)
+
+    assert server.connections == 2
 
 
 def test_cookies_are_nobody_s(call: Any, server: HostileServer) -> None:
@@ -341,8 +364,15 @@ def test_what_is_no_answer_fails(call: Any, server: HostileServer, interim: byte
         b"Content-Length: 1000000000000000000000000000000\r\n\r\nabc",
         b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nabc",
         b"Transfer-Encoding: chunked\r\n\r\n-3\r\nabc\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n" + b"X: y\r\n" * 10_000 + b"\r\n",
     ],
-    ids=["more than memory", "more than addresses", "a chunk of that size", "negative"],
+    ids=[
+        "more than memory",
+        "more than addresses",
+        "a chunk of that size",
+        "negative",
+        "trailers without end",
+    ],
 )
 def test_size_that_makes_no_sense_fails(call: Any, server: HostileServer, answer: bytes) -> None:
     """No room is made for what is not there."""
@@ -422,6 +452,7 @@ def test_answer_that_nobody_asked_for(call: Any, server: HostileServer, size: in
     assert call("GET", "first") == "first"
     assert call("POST", "second") == "second"
     assert server.counts["POST second"] == 1
+    assert server.connections == 2
 
 
 @pytest.mark.matrix

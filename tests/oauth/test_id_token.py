@@ -21,6 +21,7 @@ from django_google_link.exceptions import (
     RefreshUnavailableError,
 )
 from django_google_link.oauth.id_token import Identity, verify_id_token
+from django_google_link.oauth.published import find_signing_key
 from django_google_link.secret import Secret
 from django_google_link.testing import FakeGoogle
 from django_google_link.testing.clock import travel
@@ -321,6 +322,17 @@ def test_new_key_is_fetched_when_a_token_names_it(
 
     with travel(minutes=2):
         assert verify(new, {"alg": "RS256", "kid": "two"}).sub == "42"
+
+
+def test_new_key_is_fetched_though_the_clock_was_put_back(
+    verify: Callable[..., Identity], certs: Callable[..., None], key: RSAKey
+) -> None:
+    """The last time would be a moment ago for an hour."""
+    verify()
+    certs(key, RSAKey.generate_key(2048, {"kid": "two", "use": "sig", "alg": "RS256"}))
+
+    with travel(hours=-1):
+        assert find_signing_key(str(get_client().jwks_uri), "two")
 
 
 def test_made_up_key_ids_do_not_hammer_the_issuer(

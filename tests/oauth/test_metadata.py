@@ -260,6 +260,61 @@ def test_what_was_known_serves_while_the_issuer_is_away(
             with_endpoints(get_client())
 
 
+def test_clock_that_is_put_back_keeps_nothing(google: FakeGoogle, issuer: str) -> None:
+    """What could not be read a moment ago would be asked for in an hour."""
+    google.metadata = ""
+    with pytest.raises(ClientMisconfiguredError):
+        with_endpoints(get_client())
+    google.metadata = "openid"
+
+    with travel(hours=-1):
+        assert with_endpoints(get_client()).token_endpoint == f"{issuer}/token"
+
+
+@pytest.mark.slow
+@pytest.mark.django_db
+def test_refresh_takes_no_longer_than_its_turn(
+    browser: Client, google: FakeGoogle, alice: FakeUser, issuer: str, settings: Settings
+) -> None:
+    """Where the metadata hangs as well: another worker would ask with the same refresh token."""
+    link(browser, google, alice)
+    account = GoogleAccount.objects.get()
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 0.6}
+
+    with travel(hours=2):
+        google.fail_next(endpoint="discovery", delay=0.7)
+        google.delay = 0.4
+        with pytest.raises(RefreshUnavailableError, match="timeout"):
+            fresh_access_token(account)
+        google.delay = 0
+        with travel(seconds=40):
+            google.fail_next(endpoint="discovery", delay=0.7)
+            assert fresh_access_token(account).value
+
+
+@pytest.mark.slow
+@pytest.mark.django_db
+def test_user_who_unlinks_does_not_wait_for_the_metadata(
+    browser: Client,
+    google: FakeGoogle,
+    alice: FakeUser,
+    issuer: str,
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    """It is a part of the one short attempt."""
+    link(browser, google, alice)
+    monkeypatch.setattr("django_google_link.accounts.revocations.SHORT_TIMEOUT", 0.2)
+
+    with travel(hours=30):
+        google.fail_next(endpoint="discovery", status=200, body=document(google), delay=0.5)
+        with django_capture_on_commit_callbacks(execute=True):
+            GoogleAccount.objects.get().unlink()
+
+    assert PendingRevocation.objects.exists()
+    assert google.requests_to("revoke") == []
+
+
 @pytest.mark.matrix
 @pytest.mark.parametrize(
     ("cache_control", "seconds"), [("max-age=60", 60), ("", 3600), ("max-age=999999999", 86_400)]

@@ -1,14 +1,16 @@
-"""Workers that are stopped at a statement, and observed while they wait for each other."""
+"""Workers that are stopped at a statement, observed while they wait, or hold a lock."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
-from django.db import connection, connections
+from django.db import connection, connections, transaction
+from django.db.models import QuerySet
 
 from tests.support.times import until
 
@@ -85,3 +87,32 @@ class Racer:
         with connection.cursor() as cursor:
             cursor.execute(_ASKS_WHETHER_IT_WAITS[connection.vendor], [self._id])
             return bool(cursor.fetchone()[0])
+
+
+@contextmanager
+def locked_elsewhere(rows: QuerySet[Any]) -> Iterator[None]:
+    """Let another transaction have locked these rows, for twenty seconds at most.
+
+    Raises:
+        AssertionError: when that was over at the end: somebody has waited for it.
+    """
+    is_taken, may_end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        try:
+            with transaction.atomic():
+                assert list(rows.all().select_for_update())
+                is_taken.set()
+                may_end.wait(20)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(hold)
+        assert is_taken.wait(20)
+        try:
+            yield
+            assert not holding.done()
+        finally:
+            may_end.set()
+        holding.result()
