@@ -211,7 +211,7 @@ def test_command_goes_on_where_it_stopped(
     for error in (KeyboardInterrupt, RefreshUnavailableError("unreachable")):
         with monkeypatch.context() as patch:
             patch.setattr(HttpRequest, "next_chunk", raising(error))
-            with pytest.raises(CommandError, match="again to go on"):
+            with pytest.raises(CommandError, match="again to continue"):
                 call_command("upload_video", "anna", str(path))
 
     call_command("upload_video", "anna", str(path), stdout=io.StringIO())
