@@ -138,6 +138,7 @@ class Operator:
                 if self.folder:  # Some themes look once at what the visitor prefers.
                     self.page.emulate_media(color_scheme=system)
                     self.page.reload()
+                self.page.wait_for_load_state("networkidle")  # Scripts of a theme add roles.
                 self.page.add_script_tag(path=str(self.axe))
                 problems = self.page.evaluate(RUN_AXE)
                 problems += [("cramped", cell) for cell in self.page.evaluate(FIND_CRAMPED)]
@@ -179,11 +180,13 @@ def test_pages_are_as_readable_as_those_of_the_theme(
         operator.visit(f"google_link/{name}/")
     page.goto("/admin/google_link/googleaccount/")
     page.get_by_role("link", name=ANNA).first.click()
+    page.wait_for_url("**/change/**")
     operator.look("google_link_googleaccount_1")
     page.goto(page.url.replace("/change/", "/delete/"))
     operator.look("google_link_googleaccount_1_delete")
     page.goto("/admin/google_link/pendingrevocation/")
     page.get_by_role("link", name="1" * 21).first.click()
+    page.wait_for_url("**/change/**")
     operator.look("google_link_pendingrevocation_1")
 
     if folder:
