@@ -27,9 +27,9 @@ def find_queue(account_id: uuid.UUID) -> Lock:
     return _Process.queues.find(account_id)
 
 
-def _reset_after_fork() -> None:
+def _start_anew() -> None:
     """Start with empty queues: the threads that held the old locks do not exist in the child."""
     _Process.queues = _Queues()
 
 
-os.register_at_fork(after_in_child=_reset_after_fork)
+os.register_at_fork(after_in_child=_start_anew)
