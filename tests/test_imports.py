@@ -70,6 +70,11 @@ def loaded(code: str) -> set[str]:
     return set(result.stdout.split())
 
 
+def test_start_does_not_look_for_installed_packages() -> None:
+    """It would take as long as all other imports of ours together."""
+    assert "importlib.metadata" not in loaded(SETUP)
+
+
 @pytest.mark.matrix
 @pytest.mark.parametrize("code", [SETUP, SETUP + EVERYTHING], ids=["setup", "every module"])
 def test_libraries_are_imported_late(code: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 
 from django.utils.module_loading import import_string
 
@@ -129,6 +128,9 @@ def lacks_extra(service: str) -> bool:
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when the service does not exist.
     """
+    # Every process imports this module when it starts, and few need this.
+    from importlib.metadata import PackageNotFoundError, version
+
     if find_key_service(service) != KEY_SERVICES.get(service):
         return False  # A service of the project's own.
     distribution, _extra = EXTRAS[service]
