@@ -92,13 +92,15 @@ def fresh_access_token(
 
 
 @sensitive_variables()
-def check_grant(account: GoogleAccount) -> None:
+def check_grant(account: GoogleAccount, *, wait: bool = False) -> None:
     """Ask the provider now whether it honours a grant, whatever the row says.
 
     The answer is stored as after any refresh: a lost grant that works again is recovered.
 
     Args:
         account: the linked account; its row is read again.
+        wait: whether to wait up to ``REFRESH_WAIT`` seconds for another worker that is asking the
+            provider.
 
     Raises:
         NotLinkedError: when the row no longer exists.
@@ -108,7 +110,16 @@ def check_grant(account: GoogleAccount) -> None:
 
     Other errors are those of :func:`fresh_access_token`.
     """
-    _AccessTokenRequest(account, leeway=None, rejected=None).check_grant()
+    started = time.monotonic()
+    while True:
+        try:
+            return _AccessTokenRequest(account, leeway=None, rejected=None).check_grant()
+        except RefreshUnavailableError as error:
+            waited = time.monotonic() - started
+            is_leased = error.error == "refresh_under_way"
+            if not (wait and is_leased) or waited > lease.longest_wait():
+                raise
+        time.sleep(_choose_pause(waited))
 
 
 class _AccessTokenRequest:

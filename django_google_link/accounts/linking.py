@@ -393,7 +393,7 @@ def is_alive(client: OAuthClient, account: GoogleAccount, *, started: float) -> 
     """
     try:
         if has_ended_since(client, sub=account.sub, started=started):
-            check_grant(account)
+            check_grant(account, wait=True)
     except GrantLostError:
         return False
     except (GoogleLinkError, *DATABASE_FAILURES) as error:

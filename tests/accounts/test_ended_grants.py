@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -28,7 +29,7 @@ from tests.support.accounts import linked
 from tests.support.databases import new_user
 from tests.support.failing import refusing
 from tests.support.flow import link
-from tests.support.times import skip_pauses
+from tests.support.times import in_seconds, skip_pauses
 from tests.support.urls import local
 from tests.support.workers import just_before
 
@@ -118,6 +119,27 @@ def test_grant_that_outlives_a_revocation_is_linked(
     assert response["Location"] == "/google/"
     assert GoogleAccount.objects.get().is_active
     assert len(google.requests_to("token")) == 2
+
+
+def test_grant_that_another_worker_refreshes_is_checked_after_it(
+    google: FakeGoogle, browser: Client, alice: FakeUser, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That refresh may have been answered before the revocation."""
+
+    def take_lease() -> None:
+        GoogleAccount.objects.update(
+            refresh_lease=uuid.uuid4(), refresh_lease_expires_at=in_seconds(0.3)
+        )
+
+    with (
+        just_before('FROM "google_link_endedgrant"', act=take_lease),
+        just_before(HELD, act=lambda: announce(alice.sub)),
+    ):
+        response = link(browser, google, alice)
+
+    assert response["Location"] == "/google/"
+    assert len(google.requests_to("token")) == 2
+    assert "is unknown" not in caplog.text
 
 
 def test_link_stays_where_google_does_not_tell(
