@@ -165,7 +165,7 @@ class RefreshTurn:
         )
 
     def _find_time_limit(self, now: float) -> float:
-        """Return the seconds that the request may take: after the lease another worker asks."""
+        """Return the seconds for the request: another worker may ask once the lease expires."""
         until = self.taken_at + lease_duration().total_seconds() - _TIME_TO_STORE
         return min(conf.http_timeout, max(until - now, _LEAST_TIME))
 

@@ -91,13 +91,13 @@ def acting_for(tenants: Tenants) -> Iterator[None]:
 
 
 def bring_tenant(*, using: str, to: str) -> None:
-    """Let another connection of this thread to the same database be for the same tenant.
+    """Select the tenant of one connection on another connection to the same database.
 
-    On PostgreSQL it has the same role and search path as well, however they were set. Whatever else
-    a session may have set for policies to ask for has a name that is not known.
+    On PostgreSQL the role and the search path are copied as well, however they were set. Other
+    session settings, on which policies may depend, have names that are not known here.
 
     Args:
-        using: the alias of the database whose connection says which tenant is meant.
+        using: the database alias of the connection on which the tenant is selected.
         to: the alias of the other connection.
     """
     source, target = connections[using], connections[to]
