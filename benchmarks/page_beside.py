@@ -45,7 +45,6 @@ class Report:
         opened_after: the time from the first user until the circuit breaker opened.
         first: delays of the page in the first 30 seconds.
         afterwards: the same, after that.
-        once_open: the same, once the users who were waiting when it opened had been served.
         users: the number of users who needed a token, by result.
         failed: the number of pages without a response.
     """
@@ -53,7 +52,6 @@ class Report:
     opened_after: float | None
     first: Delays | None
     afterwards: Delays | None
-    once_open: Delays | None
     users: dict[str, int] = field(default_factory=dict)
     failed: int = 0
 
@@ -116,17 +114,11 @@ def _report(started: float, users: list[_Visit], pages: list[_Visit]) -> Report:
 
     circuit = CircuitBreaker.objects.exclude(opened_at=None).first()
     opened_at = circuit.opened_at.timestamp() if circuit and circuit.opened_at else None
-    once_open = []
-    if opened_at:
-        waiting = [page.ended_at for page in (*users, *pages) if page.started_at < opened_at]
-        settled = max(waiting, default=opened_at)
-        once_open = [page for page in pages if page.started_at > settled]
     onset = started + _ONSET
     return Report(
         opened_after=opened_at - started if opened_at else None,
         first=_summarize([page for page in pages if page.started_at < onset]),
         afterwards=_summarize([page for page in pages if page.started_at >= onset]),
-        once_open=_summarize(once_open),
         users=dict(Counter(visit.said for visit in users)),
         failed=sum(page.said == "" for page in pages),
     )

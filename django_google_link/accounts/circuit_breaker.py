@@ -2,11 +2,13 @@
 
 All accounts and all workers share it through the database. Otherwise an issuer that does not
 respond would hold up each worker, one account after the other. Five consecutive failures, of at
-least two accounts, open the circuit; one success closes it. The time of closing is stored, and
+least two accounts, open the circuit; one success closes it. A request that is slow counts as three
+failures before it times out, because it keeps its worker busy. The time of closing is stored, and
 compared with each account's own wait.
 
 A worker that cannot connect at all may be the only one. Such failures open the circuit for its
-process, and for all once a second process reports them.
+process, and for all once a second process reports them. A process also reports a connection that
+is slow: it may have only one thread, and then no second one to try.
 """
 
 from __future__ import annotations
@@ -24,8 +26,10 @@ from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce, NullIf
 
 from ..conf import clock
+from ..conf.settings import conf
 from ..exceptions import GoogleLinkError, RefreshUnavailableError
 from ..models import CircuitBreaker, GoogleAccount, RefreshProblem
+from ..oauth.transport import reporting_slowness
 from . import process_breaker
 from .answers import DATABASE_FAILURES
 from .database import database_now, database_now_expression, lease_duration
@@ -40,6 +44,11 @@ logger = logging.getLogger("django_google_link")
 #: An account that had been failing for this long before the outage keeps its own wait, and is not
 #: used as a probe.
 _OWN_TROUBLE = timedelta(minutes=10)
+
+#: A request is slow after a second without a response, or a tenth of HTTP_TIMEOUT, whichever is
+#: longer. Two slow requests open the circuit.
+_SLOW_AFTER, _SLOW_SHARE = 1, 10
+_WEIGHT_IF_SLOW = 3
 
 #: Seconds. Short: recording the state of a circuit is not worth a caller's wait.
 _PATIENCE = 1
@@ -69,6 +78,8 @@ class Circuit:
         self._rows = _query_rows(using).filter(pk=_digest(issuer))
         self._row = row
         self._is_probe = False
+        #: What a slow request has been counted as.
+        self._counted_as: RefreshProblem | None = None
         #: Whether a request to the issuer was admitted.
         self.is_entered = False
 
@@ -129,8 +140,10 @@ class Circuit:
         Args:
             account: the account it is made for, as text.
         """
+        after = max(_SLOW_AFTER, conf.http_timeout / _SLOW_SHARE)
         try:
-            yield
+            with reporting_slowness(after, lambda is_sent: self._record_slowness(account, is_sent)):
+                yield
         except RefreshUnavailableError as error:
             problem = judge_failure(error)
             if problem in OUTAGES:
@@ -198,7 +211,8 @@ class Circuit:
     def _record_success(self) -> None:
         was_open_here = process_breaker.record_success(self._issuer)
         row = self._row
-        if was_open_here or (row and (row.failures or row.opened_at or row.worker)):
+        is_known = row and (row.failures or row.opened_at or row.worker)
+        if was_open_here or self._counted_as or is_known:
             self._write(lambda: self._close(is_certain=was_open_here))
 
     def _close(self, *, is_certain: bool) -> None:
@@ -212,21 +226,34 @@ class Circuit:
         else:
             self._rows.filter(opened_at=None).update(**_CLOSED)
 
+    def _record_slowness(self, account: str, is_sent: bool) -> None:
+        """Count a request before it has failed, so that others do not begin to wait as well."""
+        if self._is_probe or self._counted_as:
+            return
+        self._counted_as = RefreshProblem.UNAVAILABLE if is_sent else RefreshProblem.UNREACHABLE
+        self._count_failure(account, self._counted_as, weight=_WEIGHT_IF_SLOW)
+
     def _record_failure(self, account: str, problem: RefreshProblem) -> None:
-        is_ours = problem == RefreshProblem.UNREACHABLE
-        if not is_ours and self._write(lambda: self._count_failure(account)):
-            process_breaker.give_probe_back(self._issuer)
-        else:
-            is_open_here = process_breaker.record_failure(self._issuer, account)
-            if is_open_here and is_ours:
-                self._write(self._report_worker)
+        if problem != self._counted_as:
+            self._count_failure(account, problem)
         if self._is_probe:
             # If only this worker cannot connect, another one should probe soon.
-            is_everybodys = not is_ours or bool(self._row and self._row.worker)
+            is_everybodys = problem != RefreshProblem.UNREACHABLE or bool(
+                self._row and self._row.worker
+            )
             interval = PROBE_INTERVAL if is_everybodys else timedelta()
             self._write(lambda: self._postpone_probe(interval))
 
-    def _count_failure(self, account: str) -> None:
+    def _count_failure(self, account: str, problem: RefreshProblem, *, weight: int = 1) -> None:
+        is_ours = problem == RefreshProblem.UNREACHABLE
+        if not is_ours and self._write(lambda: self._count_shared_failure(account, weight)):
+            process_breaker.give_probe_back(self._issuer)
+            return
+        is_open_here = process_breaker.record_failure(self._issuer, account, weight=weight)
+        if is_ours and (is_open_here or self._counted_as):
+            self._write(self._report_worker)
+
+    def _count_shared_failure(self, account: str, weight: int) -> None:
         self._make_row()
         is_first = Q(account="") | Q(account=account)
         self._rows.update(
@@ -235,7 +262,7 @@ class Circuit:
                 When(is_first, then=F("has_several_accounts")), default=Value(True)
             ),
             account=Coalesce(NullIf(F("account"), Value("")), Value(account)),
-            failures=F("failures") + 1,
+            failures=F("failures") + weight,
         )
         self._open(Q(failures__gte=FAILURES_TO_OPEN, has_several_accounts=True))
 

@@ -95,16 +95,17 @@ def give_probe_back(issuer: str) -> None:
             breaker.retry_at = None
 
 
-def record_failure(issuer: str, account: str) -> bool:
+def record_failure(issuer: str, account: str, *, weight: int = 1) -> bool:
     """Count a failure; return whether the circuit is open now.
 
     Args:
         issuer: the issuer that was asked.
         account: the account for which it was asked.
+        weight: the number of failures that it counts as.
     """
     with _Process.lock:
         breaker = _breakers.setdefault(issuer, _Breaker())
-        breaker.failures += 1
+        breaker.failures += weight
         if len(breaker.accounts) < 2:
             breaker.accounts.add(account)
         was_open = breaker.is_open

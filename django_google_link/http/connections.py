@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.client import BadStatusLine, HTTPException, HTTPResponse, RemoteDisconnected
 from typing import Any
 from urllib.parse import unquote
@@ -47,18 +47,32 @@ class Attempt:
 
     Args:
         deadline: for the whole request, by ``time.monotonic()``.
+        on_sent: called once some of the request has been sent.
         needs_new: whether a new connection is required.
     """
 
-    __slots__ = ("deadline", "has_written", "needs_new", "was_kept")
+    __slots__ = ("_on_sent", "deadline", "has_written", "needs_new", "was_kept")
 
-    def __init__(self, deadline: float | None = None, *, needs_new: bool = False) -> None:
+    def __init__(
+        self,
+        deadline: float | None = None,
+        *,
+        on_sent: Callable[[], None] | None = None,
+        needs_new: bool = False,
+    ) -> None:
         self.deadline = deadline
+        self._on_sent = on_sent
         self.needs_new = needs_new
         #: Whether the connection was used for another request before.
         self.was_kept = False
         #: Whether any part of the request has been sent.
         self.has_written = False
+
+    def note_sent(self) -> None:
+        """Record that some of the request has been sent."""
+        self.has_written = True
+        if self._on_sent:
+            self._on_sent()
 
     def require_time(self) -> None:
         """Raise if the deadline has passed: the caller no longer expects the request."""
@@ -250,7 +264,7 @@ class _Kept:
             self._body_left -= len(data)
         if not self.attempt.has_written:
             count = self.sock.send(data)
-            self.attempt.has_written = True
+            self.attempt.note_sent()
             data = data[count:]
         if data:
             super().send(data)  # type: ignore[misc]
@@ -296,6 +310,7 @@ class KeepingPool(HTTPConnectionPool):
         headers: Mapping[str, str] | None = None,
         *,
         deadline: float | None = None,
+        on_sent: Callable[[], None] | None = None,
         may_repeat: bool = True,
         **kwargs: Any,
     ) -> Any:
@@ -310,10 +325,11 @@ class KeepingPool(HTTPConnectionPool):
             body: the body.
             headers: the headers.
             deadline: for the whole request, by ``time.monotonic()``.
+            on_sent: called once some of the request has been sent.
             may_repeat: whether the request may be sent twice at all.
             kwargs: urllib3's arguments.
         """
-        attempt = Attempt(deadline)
+        attempt = Attempt(deadline, on_sent=on_sent)
         start = find_position(body)
         try:
             return self._send(attempt, method, url, body, headers, **kwargs)
@@ -324,7 +340,7 @@ class KeepingPool(HTTPConnectionPool):
                 raise
         if start is not None:
             body.seek(start)
-        attempt = Attempt(deadline, needs_new=True)
+        attempt = Attempt(deadline, on_sent=on_sent, needs_new=True)
         return self._send(attempt, method, url, body, headers, **kwargs)
 
     def close(self) -> None:

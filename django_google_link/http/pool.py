@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +130,7 @@ def send_request(
     headers: Mapping[str, str],
     timeout: Timeout | float,
     deadline: float | None = None,
+    on_sent: Callable[[], None] | None = None,
     may_repeat: bool = True,
     is_streamed: bool = False,
 ) -> BaseHTTPResponse:
@@ -143,6 +144,7 @@ def send_request(
         timeout: in seconds, for each step.
         deadline: for the whole request including the body of the response, by
             ``time.monotonic()``.
+        on_sent: called in this thread once some of the request has been sent.
         may_repeat: whether the request may be sent again on a new connection if a kept one turns
             out to be closed. It is only if that is safe.
         is_streamed: whether the caller reads the body of the response; otherwise it is read here.
@@ -166,6 +168,7 @@ def send_request(
         timeout=timeout,
         preload_content=not is_streamed,
         deadline=deadline,
+        on_sent=on_sent,
         may_repeat=may_repeat,
     )
     return answer

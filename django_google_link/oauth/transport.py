@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from threading import Thread
+from functools import partial
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import urlencode
 
@@ -35,6 +36,10 @@ _SHORTEST_TIMEOUT = 0.001  # seconds
 
 #: The time by which all requests have to end, by ``time.monotonic()``.
 _deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
+
+#: What to do about a slow request: after how many seconds, and a function.
+_reaction: ContextVar[tuple[float, Callable[[bool], None]] | None]
+_reaction = ContextVar("reaction", default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +69,22 @@ def limited(seconds: float | None) -> Iterator[None]:
         yield
     finally:
         _deadline.reset(before)
+
+
+@contextmanager
+def reporting_slowness(after: float, report: Callable[[bool], None]) -> Iterator[None]:
+    """Report each request within this block that has had no response for some time.
+
+    Args:
+        after: the time in seconds.
+        report: called in the thread of the caller, while the request goes on, with whether the
+            request has been sent; it has not if no connection could be made so far.
+    """
+    before = _reaction.set((after, report))
+    try:
+        yield
+    finally:
+        _reaction.reset(before)
 
 
 @sensitive_variables()
@@ -111,22 +132,39 @@ def request(
     seconds = max(seconds, _SHORTEST_TIMEOUT)
     deadline = now + seconds
     answer: Future[Answer] = Future()
-    arguments = (answer, method, url, body, headers, deadline)
+    sent = Event()
+    send = partial(_send_request, method, url, body, headers, deadline=deadline, on_sent=sent.set)
+    arguments = (answer, send)
     try:
         # Resolving a name cannot be interrupted, so the caller does not wait for the thread.
         Thread(target=_settle_answer, args=arguments, name="google-link-http", daemon=True).start()
     except RuntimeError:  # No thread can be started, or the interpreter is shutting down.
         _settle_answer(*arguments)
+    _report_slowness(answer, sent, deadline)
     try:
-        return answer.result(seconds)
+        return answer.result(max(deadline - time.monotonic(), 0))
     except TimeoutError:
         raise RefreshUnavailableError("timeout") from None
 
 
 @sensitive_variables()
-def _settle_answer(answer: Future[Answer], *arguments: Any) -> None:
+def _report_slowness(answer: Future[Answer], sent: Event, deadline: float) -> None:
+    """Wait until a request is slow, and report it, unless it ends earlier."""
+    reaction = _reaction.get()
+    if reaction is None:
+        return
+    after, report = reaction
+    if time.monotonic() + after >= deadline:
+        return
+    wait([answer], after)
+    if not answer.done():
+        report(sent.is_set())
+
+
+@sensitive_variables()
+def _settle_answer(answer: Future[Answer], send: Callable[[], Answer]) -> None:
     try:
-        answer.set_result(_send_request(*arguments))
+        answer.set_result(send())
     except BaseException as error:
         # The caller raises it again; the frames of this thread contain the form in plain text.
         answer.set_exception(cut_frames(error))
@@ -134,7 +172,13 @@ def _settle_answer(answer: Future[Answer], *arguments: Any) -> None:
 
 @sensitive_variables()
 def _send_request(
-    method: str, url: str, body: Body, headers: Headers | None, deadline: float
+    method: str,
+    url: str,
+    body: Body,
+    headers: Headers | None,
+    *,
+    deadline: float,
+    on_sent: Callable[[], None],
 ) -> Answer:
     failures: tuple[type[BaseException], ...] = (*list_failures(), ValueError)
     status = None
@@ -146,6 +190,7 @@ def _send_request(
             headers=_complete_headers(headers, is_form=isinstance(body, Mapping)),
             timeout=_make_timeout(max(deadline - time.monotonic(), _SHORTEST_TIMEOUT)),
             deadline=deadline,
+            on_sent=on_sent,
             # After an error it is not known whether the endpoint has acted on the request.
             may_repeat=method == "GET",
             is_streamed=True,

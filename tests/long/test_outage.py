@@ -70,17 +70,17 @@ def test_page_beside_is_served_meanwhile(
         http_timeout=HTTP_TIMEOUT,
     )
 
-    once_open: Any = report.once_open
+    first: Any = report.first
     with capsys.disabled():
         print(
             f"\nGoogle hangs, four workers, HTTP_TIMEOUT {HTTP_TIMEOUT:.0f} s: the breaker opened"
             f" after {report.opened_after:.1f} s; the page beside took, in the first half minute,"
-            f" {report.first}; afterwards {report.afterwards}; since it was open {once_open};"
+            f" {first}; afterwards {report.afterwards};"
             f" users {report.users}, {len(google.requests_to('token'))} token requests"
         )
     assert report.failed == 0
-    assert report.opened_after < 5 + 3 * HTTP_TIMEOUT
-    # Two of the four are never waiting for Google at the same time.
-    assert once_open.median < HTTP_TIMEOUT / 10
-    assert once_open.p95 < HTTP_TIMEOUT / 2
+    # Two slow requests are enough, long before they time out.
+    assert report.opened_after < 8
+    assert first.median < HTTP_TIMEOUT / 10
+    assert first.p95 < HTTP_TIMEOUT / 2
     assert set(report.users) <= {"timeout", "provider_unavailable"}

@@ -10,7 +10,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,12 @@ from werkzeug.wrappers import Request, Response
 from django_google_link.exceptions import RefreshUnavailableError
 from django_google_link.http.failures import list_failures
 from django_google_link.http.pool import send_request
-from django_google_link.oauth.transport import fetch
+from django_google_link.oauth.transport import fetch, reporting_slowness
 from django_google_link.testing import FakeGoogle
 from tests.support.hostile_servers import HostileServer, dripping, hostile_server
 from tests.support.https_servers import served_securely, write_certificate
 from tests.support.proxies import running_proxy
+from tests.support.slow_servers import silent
 from tests.support.times import deadline_in
 
 LONG = json.dumps({"access_token": "ya29.x", "padding": "x" * 1_000_000}).encode()
@@ -202,6 +203,37 @@ def test_answer_that_drips_ends_at_the_deadline(
 
     assert server.left.wait(10)
     assert_nothing_goes_on()
+
+
+@pytest.mark.parametrize(("scheme", "is_sent"), [("http", True), ("https", False)])
+def test_slow_request_is_reported_while_it_goes_on(
+    settings: Settings, scheme: str, is_sent: bool
+) -> None:
+    """With whether it has been sent: the TLS handshake is not answered either."""
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 0.6}
+    reports: list[bool] = []
+
+    with (
+        silent() as url,
+        reporting_slowness(0.1, reports.append),
+        pytest.raises(RefreshUnavailableError),
+    ):
+        fetch(url.replace("http:", f"{scheme}:"), form={})
+
+    assert reports == [is_sent]
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(("delay", "after"), [(0, 0.15), (10, 0.5)])
+def test_other_requests_are_not_reported(google: FakeGoogle, delay: float, after: float) -> None:
+    """Those that are answered in time, and those that time out before they are slow."""
+    reports: list[bool] = []
+    google.fail_next(delay=delay)
+
+    with reporting_slowness(after, reports.append), suppress(RefreshUnavailableError):
+        fetch(f"{google.url}/token", form={})
+
+    assert not reports
 
 
 @pytest.mark.slow

@@ -54,6 +54,7 @@ def _serving(start: bytes, more: bytes) -> Iterator[str]:
         return was_left.wait(0.05)
 
     with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        server.settimeout(20)
         served = pool.submit(serve, server)
         try:
             yield f"http://127.0.0.1:{server.getsockname()[1]}/"

@@ -1,0 +1,242 @@
+"""An issuer that does not respond: the requests that wait for it open the circuit."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
+from typing import Any
+
+import pytest
+from django.db import connections, transaction
+from pytest_django import Settings
+
+from django_google_link.accounts import process_breaker
+from django_google_link.accounts.access_tokens import fresh_access_token
+from django_google_link.exceptions import TokenEndpointError
+from django_google_link.models import CircuitBreaker, GoogleAccount
+from django_google_link.testing import FakeGoogle, FakeUser, travel
+from tests.support.accounts import linked
+from tests.support.databases import new_user
+from tests.support.slow_servers import silent
+from tests.support.times import in_seconds
+
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.slow,
+    pytest.mark.usefixtures("shared_database"),
+]
+
+
+@pytest.fixture
+def accounts(shared_database: None, google: FakeGoogle, alice: FakeUser) -> list[GoogleAccount]:
+    """Four accounts with expired access tokens."""
+    user, google.refresh_sends_id_token = new_user(), False
+    return [
+        linked(user, google, alice, sub=str(n), access_token_expires_at=in_seconds(-60))
+        for n in range(4)
+    ]
+
+
+@contextmanager
+def hanging(google: FakeGoogle) -> Iterator[None]:
+    """Let no token request be answered within this block."""
+    may_answer = Event()
+
+    def now() -> float:
+        assert may_answer.wait(30)
+        return time.time()
+
+    google.now = now
+    try:
+        yield
+    finally:
+        google.now = time.time
+        may_answer.set()
+
+
+@contextmanager
+def workers() -> Iterator[Callable[[GoogleAccount], Future[str]]]:
+    """Ask for tokens in the background."""
+    with ThreadPoolExecutor() as pool:
+
+        def run(account: GoogleAccount) -> str:
+            try:
+                return attempt(account)
+            finally:
+                connections.close_all()
+
+        yield lambda account: pool.submit(run, account)
+
+
+def attempt(account: GoogleAccount) -> str:
+    """Return a caller's token or error."""
+    try:
+        fresh_access_token(account)
+    except TokenEndpointError as error:
+        return error.error
+    return "token"
+
+
+def wait_until(condition: Callable[[], Any]) -> None:
+    """Wait at most ten seconds."""
+    until = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def read_failures() -> int:
+    """Return the consecutive failures."""
+    circuit = CircuitBreaker.objects.first()
+    return circuit.failures if circuit else 0
+
+
+def is_open() -> bool:
+    """Return whether the circuit is open for all workers."""
+    return CircuitBreaker.objects.exclude(opened_at=None).exists()
+
+
+def test_two_slow_requests_open_the_circuit_before_they_time_out(
+    google: FakeGoogle, accounts: list[GoogleAccount], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Other workers stay free; and the first response closes it."""
+    with workers() as ask:
+        with hanging(google):
+            waiting = [ask(accounts[0]), ask(accounts[1])]
+            wait_until(is_open)
+            assert attempt(accounts[2]) == "provider_unavailable"
+            assert not any(request.done() for request in waiting)
+        assert [request.result() for request in waiting] == ["token", "token"]
+
+    assert not is_open()
+    assert attempt(accounts[2]) == "token"
+    assert len(google.requests_to("token")) == 3
+    assert caplog.text.count("is unavailable: one request in 30 s until it responds.") == 1
+    assert caplog.text.count("is available again.") == 1
+
+
+def test_slow_request_counts_until_it_is_answered(
+    google: FakeGoogle, accounts: list[GoogleAccount]
+) -> None:
+    """One alone does not open the circuit, and its answer ends the count."""
+    with workers() as ask:
+        with hanging(google):
+            waiting = ask(accounts[0])
+            wait_until(lambda: read_failures() == 3)
+            assert not is_open()
+        assert waiting.result() == "token"
+
+    assert read_failures() == 0
+    assert not GoogleAccount.objects.exclude(refresh_lease=None).exists()
+
+
+def test_slow_request_that_times_out_is_not_counted_again(
+    google: FakeGoogle, accounts: list[GoogleAccount], settings: Settings
+) -> None:
+    """However often one account is slow, it is no outage."""
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 1.5}
+    with hanging(google):
+        assert attempt(accounts[0]) == "timeout"
+        assert read_failures() == 3
+        GoogleAccount.objects.update(refresh_retry_at=None)
+        assert attempt(accounts[0]) == "timeout"
+
+    assert read_failures() == 6
+    assert not is_open()
+    assert attempt(accounts[1]) == "token"
+
+
+def test_probe_that_is_slow_is_still_the_only_one(
+    google: FakeGoogle, accounts: list[GoogleAccount], settings: Settings
+) -> None:
+    """When it times out, the next one is due after half a minute."""
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 1.5}
+    with workers() as ask, hanging(google):
+        waiting = [ask(accounts[0]), ask(accounts[1])]
+        assert [request.result() for request in waiting] == ["timeout", "timeout"]
+        assert is_open()
+        with travel(seconds=31):
+            assert attempt(accounts[2]) == "timeout"
+            assert attempt(accounts[3]) == "provider_unavailable"
+
+    wait_until(lambda: len(google.requests_to("token")) == 3)
+    with travel(seconds=63):
+        assert attempt(accounts[3]) == "token"
+
+
+def test_caller_in_a_transaction_counts_for_its_process(
+    google: FakeGoogle, accounts: list[GoogleAccount], settings: Settings
+) -> None:
+    """Nothing may be written there."""
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 1.5}
+    with hanging(google), transaction.atomic():
+        assert attempt(accounts[0]) == "timeout"
+        assert attempt(accounts[1]) == "timeout"
+        assert process_breaker.is_open(google.url)
+
+    assert not CircuitBreaker.objects.exists()
+
+
+def test_slow_probe_of_a_process_is_the_only_one(
+    google: FakeGoogle, accounts: list[GoogleAccount], settings: Settings
+) -> None:
+    """Also once it is slow."""
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 3}
+    with hanging(google), workers() as ask:
+        with transaction.atomic():
+            assert [attempt(account) for account in accounts[:2]] == ["timeout", "timeout"]
+        with travel(seconds=31):
+            probe = ask(accounts[2])
+            wait_until(lambda: process_breaker.find_retry_time(google.url))
+            time.sleep(1.2)
+            assert attempt(accounts[3]) == "provider_unavailable"
+            assert not probe.done()
+            assert probe.result() == "timeout"
+
+
+@pytest.fixture
+def handshake(accounts: list[GoogleAccount], settings: Settings) -> Iterator[None]:
+    """A token endpoint that accepts a connection, and does not answer the TLS handshake."""
+    client = settings.GOOGLE_LINK["CLIENTS"]["default"]
+    with silent() as url:
+        there = {**client, "TOKEN_ENDPOINT": url.replace("http:", "https:") + "token"}
+        settings.GOOGLE_LINK = {
+            **settings.GOOGLE_LINK,
+            "CLIENTS": {"default": there},
+            "HTTP_TIMEOUT": 3,
+        }
+        yield
+
+
+@pytest.mark.usefixtures("handshake")
+def test_connection_that_is_slow_may_be_one_workers_own(
+    google: FakeGoogle, accounts: list[GoogleAccount]
+) -> None:
+    """Its failures count for its process, which reports them."""
+    with workers() as ask:
+        waiting = ask(accounts[0])
+        wait_until(lambda: CircuitBreaker.objects.exclude(worker="").exists())
+        assert not is_open()
+        assert not process_breaker.is_open(google.url)
+        assert waiting.result() == "timeout"
+
+    assert not is_open()
+
+
+@pytest.mark.usefixtures("handshake")
+def test_connection_that_is_slow_for_two_workers_is_an_outage(
+    google: FakeGoogle, accounts: list[GoogleAccount]
+) -> None:
+    """The second one reports it before the request times out."""
+    digest = hashlib.sha256(google.url.encode()).hexdigest()
+    CircuitBreaker.objects.create(digest=digest, issuer=google.url, worker="another:1")
+    with workers() as ask:
+        waiting = ask(accounts[0])
+        wait_until(is_open)
+        assert attempt(accounts[1]) == "provider_unavailable"
+        assert not waiting.done()
+        assert waiting.result() == "timeout"
