@@ -57,14 +57,15 @@ def enqueue_deleted(
     if instance.moves_with_user or instance.pk in getattr(origin, "moved", ()):
         return
     _write_first(using)
-    _move_tokens([instance.pk], using=using, attempts_now=isinstance(origin, models.Model))
+    known = _lock_all([instance.pk], using=using)
+    _move_tokens(known, using=using, attempts_now=isinstance(origin, models.Model))
 
 
 def move_queryset(rows: GoogleAccountQuerySet) -> Collection[uuid.UUID]:
     """Move the tokens of all these accounts to the outbox; return the accounts' primary keys."""
     _write_first(rows.db)
-    keys = list(rows.values_list("pk", flat=True))
-    return frozenset(_move_tokens(keys, using=rows.db, attempts_now=False))
+    known = _lock_all(list(rows.values_list("pk", flat=True)), using=rows.db)
+    return frozenset(_move_tokens(known, using=rows.db, attempts_now=False))
 
 
 def delete_with_user(collector: Collector, field: Any, sub_objs: Any, using: str) -> None:
@@ -96,10 +97,10 @@ class _Going:
         """Move the tokens; return the number of rows deleted here rather than by the collector."""
         _write_first(using)
         if self._is_read:
-            keys = [account.pk for account in self._accounts]
+            known = _lock_all([account.pk for account in self._accounts], using=using)
         else:
-            keys = list(self._accounts.values_list("pk", flat=True))
-        found = _move_tokens(keys, using=using, attempts_now=self._attempts_now, is_with_user=True)
+            known = _lock(self._accounts)
+        found = _move_tokens(known, using=using, attempts_now=self._attempts_now, is_with_user=True)
         if self._is_read:
             return 0
         rows: Any = GoogleAccount.objects.using(using)
@@ -126,12 +127,12 @@ def _has_to_read_rows(collector: Collector) -> bool:
 
 
 def _move_tokens(
-    keys: list[uuid.UUID], *, using: str, attempts_now: bool, is_with_user: bool = False
+    known: list[Any], *, using: str, attempts_now: bool, is_with_user: bool = False
 ) -> list[uuid.UUID]:
-    """Move the tokens of accounts to the outbox; return the primary keys of the existing accounts.
+    """Move the tokens of accounts to the outbox; return the accounts' primary keys.
 
     Args:
-        keys: the primary keys of the accounts, in any order.
+        known: what :func:`_lock` has returned for the accounts.
         using: the database alias, with an open transaction.
         attempts_now: whether one attempt to revoke follows the commit.
         is_with_user: whether the users are deleted as well.
@@ -139,24 +140,17 @@ def _move_tokens(
     # Imported late: it loads the HTTP client, and every process imports this module at startup.
     from .revocations import attempt_after_commit
 
-    found: list[uuid.UUID] = []
-    for part in split_keys(sorted(keys)):
-        rows = GoogleAccount.objects.using(using).filter(pk__in=part)
-        known = _lock(rows)
-        record_selected(
-            rows.filter(pk__in=[pk for pk, *_ in known]),
-            HistoryEvent.UNLINKED,
-            known=known,
-            with_user=is_with_user,
-        )
-        found += (pk for pk, *_ in known)
+    found = [pk for pk, *_ in known]
+    for part in split_keys(known):
+        rows = GoogleAccount.objects.using(using).filter(pk__in=[pk for pk, *_ in part])
+        record_selected(rows, HistoryEvent.UNLINKED, known=part, with_user=is_with_user)
         # The row to be attempted must have a known primary key.
-        copied = _copy_tokens(rows, known[1:] if attempts_now else known)
-        left = [pk for pk, *_ in known if pk not in copied]
+        copied = _copy_tokens(rows, part, but_first=attempts_now)
+        left = [pk for pk, *_ in part if pk not in copied]
         pending = enqueue_accounts(rows.filter(pk__in=left)) if left else []
         if attempts_now and pending:
             attempt_after_commit(pending[0].pk, using=using)
-        transaction.on_commit(partial(_announce, known), using=using)
+        transaction.on_commit(partial(_announce, part), using=using)
     transaction.on_commit(partial(_log_unlinked, found), using=using)
     return found
 
@@ -170,6 +164,14 @@ def _write_first(using: str) -> None:
         GoogleAccount.objects.using(using).filter(pk=uuid.UUID(int=0)).update(grant_version=0)
 
 
+def _lock_all(keys: list[uuid.UUID], *, using: str) -> list[Any]:
+    """Lock the accounts with these primary keys, as far as they still exist."""
+    rows = GoogleAccount.objects.using(using)
+    return [
+        known for part in split_keys(sorted(keys)) for known in _lock(rows.filter(pk__in=part))
+    ]
+
+
 def _lock(rows: GoogleAccountQuerySet) -> list[Any]:
     """Lock rows until the transaction ends, in the usual order: by primary key.
 
@@ -179,7 +181,9 @@ def _lock(rows: GoogleAccountQuerySet) -> list[Any]:
     return list(rows.select_for_update().order_by("pk").values_list(*_COLUMNS, owner))
 
 
-def _copy_tokens(rows: GoogleAccountQuerySet, known: Sequence[Any]) -> Collection[uuid.UUID]:
+def _copy_tokens(
+    rows: GoogleAccountQuerySet, known: Sequence[Any], *, but_first: bool
+) -> Collection[uuid.UUID]:
     """Have the database copy the tokens of many accounts; return the primary keys of those copied.
 
     The database must be able to generate primary keys, and to format the owner's primary key as
@@ -187,9 +191,11 @@ def _copy_tokens(rows: GoogleAccountQuerySet, known: Sequence[Any]) -> Collectio
     """
     if connections[rows.db].vendor != "postgresql" or len(known) < _MANY:
         return ()
-    same = list_same_owners(known)
+    same = list_same_owners(known[1:] if but_first else known)
     if not same:
         return ()
+    if len(same) < len(known):
+        rows = rows.filter(pk__in=same)
     values: dict[str, Any] = {
         "id": Func(function="gen_random_uuid", output_field=UUIDField()),
         "account_id": F("pk"),
@@ -201,7 +207,7 @@ def _copy_tokens(rows: GoogleAccountQuerySet, known: Sequence[Any]) -> Collectio
         "last_error": Value(""),
         "created_at": Value(clock.now(), output_field=MomentField()),
     }
-    accounts = rows.filter(pk__in=same).exclude(sealed_refresh_token="", sealed_access_token="")
+    accounts = rows.exclude(sealed_refresh_token="", sealed_access_token="")
     insert_selected(PendingRevocation, values, accounts)
     return set(same)
 

@@ -166,7 +166,7 @@ def _record_in_database(
     same = list_same_owners(known) if len(known) >= _MANY else []
     if not same:
         return None
-    accounts: QuerySet[Any] = GoogleAccount.objects.using(rows.db).filter(pk__in=same)
+    accounts: QuerySet[Any] = rows if len(same) == len(known) else rows.filter(pk__in=same)
     values = {
         "account_id": F("pk"),
         "owner": owner,
