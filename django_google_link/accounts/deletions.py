@@ -167,9 +167,7 @@ def _write_first(using: str) -> None:
 def _lock_all(keys: list[uuid.UUID], *, using: str) -> list[Any]:
     """Lock the accounts with these primary keys, as far as they still exist."""
     rows = GoogleAccount.objects.using(using)
-    return [
-        known for part in split_keys(sorted(keys)) for known in _lock(rows.filter(pk__in=part))
-    ]
+    return [known for part in split_keys(sorted(keys)) for known in _lock(rows.filter(pk__in=part))]
 
 
 def _lock(rows: GoogleAccountQuerySet) -> list[Any]:

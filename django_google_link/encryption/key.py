@@ -123,5 +123,4 @@ def _derive_bytes(key: bytes, length: int, *info: str) -> bytes:
 
 def _join_framed(*parts: str) -> bytes:
     """Join strings, each preceded by its length, so that different lists give different bytes."""
-    encoded = [part.encode() for part in parts]
-    return b"".join([len(part).to_bytes(4, "big") + part for part in encoded])
+    return b"".join([len(encoded := part.encode()).to_bytes(4, "big") + encoded for part in parts])

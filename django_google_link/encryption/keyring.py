@@ -68,7 +68,7 @@ def require_key() -> None:
 class Resealer:
     """Reseals tokens with the first of ``ENCRYPTION_KEYS``.
 
-    The settings are read once, when it is created.
+    Each key is looked up once.
 
     Raises:
         SettingsError: (an ``ImproperlyConfigured``) when no usable key is configured.
@@ -76,6 +76,7 @@ class Resealer:
 
     def __init__(self) -> None:
         self._newest = _load_newest_key()
+        self._others: dict[str, Key] = {}
 
     @sensitive_variables()
     def reseal(self, sealed: str, binding: Binding) -> tuple[str, Secret | None]:
@@ -86,7 +87,9 @@ class Resealer:
         key_id, data = parse_sealed(sealed)
         if key_id == self._newest.id:
             return sealed, None
-        token = _load_key(key_id).unseal(data, binding)
+        if key_id not in self._others:
+            self._others[key_id] = _load_key(key_id)
+        token = self._others[key_id].unseal(data, binding)
         return self._newest.seal(token, binding), token
 
     @sensitive_variables()

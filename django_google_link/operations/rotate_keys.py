@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Generator, Hashable, Iterator
@@ -168,35 +169,60 @@ def _write_unchanged(resealed: _Resealed) -> int:
 
 
 def _write_rows(rows: Any, resealed: _Resealed) -> int:
-    model, connection = rows.model, connections[rows.db]
-    with connection.cursor() as cursor:
-        # Locked rows are skipped: a rotation never waits for a lock while it holds others.
-        free = lock_free_rows(rows, [row.pk for row, _ in resealed])
+    # Locked rows are skipped: a rotation never waits for a lock while it holds others.
+    free = lock_free_rows(rows, [row.pk for row, _ in resealed])
+    changes = [(row, new) for row, new in resealed if row.pk in free]
+    if not changes:
+        return 0
+    is_postgresql = connections[rows.db].vendor == "postgresql"
+    written = (_update_together if is_postgresql else _update_each)(rows, changes)
+    if written:
+        _record_rotation(rows.filter(pk__in=written))
+    return len(written)
+
+
+@sensitive_variables()
+def _update_together(rows: Any, changes: _Resealed) -> set[Any]:
+    """Update the rows whose tokens have not changed, by one statement; return their primary keys.
+
+    The values are passed as JSON, which is written and read faster than arrays.
+    """
+    sql = _build_joint_update(cast("Hashable", rows.model), rows.db, tuple(changes[0][1]))
+    given = [
+        {f"new_{column}": value for column, value in new.items()}
+        | {f"old_{column}": getattr(row, column) for column in _COLUMNS.values()}
+        | {"key": str(row.pk)}
+        for row, new in changes
+    ]
+    with connections[rows.db].cursor() as cursor:
+        cursor.execute(sql, [json.dumps(given)])
+        return {pk for (pk,) in cursor.fetchall()}
+
+
+@sensitive_variables()
+def _update_each(rows: Any, changes: _Resealed) -> set[Any]:
+    """Update the rows whose tokens have not changed; return their primary keys."""
+    sql = _build_update(cast("Hashable", rows.model), rows.db, tuple(changes[0][1]))
+    with connections[rows.db].cursor() as cursor:
         cursor.executemany(
-            _build_update(cast("Hashable", model), rows.db, tuple(resealed[0][1])),
+            sql,
             [
                 [
                     *new.values(),
-                    row._meta.pk.get_db_prep_value(row.pk, connection),
+                    row._meta.pk.get_db_prep_value(row.pk, cursor.db),
                     *(getattr(row, column) for column in _COLUMNS.values()),
                 ]
-                for row, new in resealed
-                if row.pk in free
+                for row, new in changes
             ],
         )
         count = max(0, int(cursor.rowcount))
-    if not count:
-        return 0
-    written = free
-    if count < len(free):  # Some have changed meanwhile.
-        as_sealed = rows.filter(pk__in=free).in_bulk()
-        written = {
-            row.pk
-            for row, new in resealed
-            if row.pk in as_sealed and _holds(as_sealed[row.pk], new)
-        }
-    _record_rotation(rows.filter(pk__in=written))
-    return count
+    keys = {row.pk for row, _ in changes}
+    if count == len(keys):
+        return keys
+    as_sealed = rows.in_bulk(keys)
+    return {
+        row.pk for row, new in changes if row.pk in as_sealed and _holds(as_sealed[row.pk], new)
+    }
 
 
 def _record_rotation(rows: Any) -> None:
@@ -223,3 +249,20 @@ def _build_update(model: Any, using: str, columns: tuple[str, ...]) -> str:
     as_read = " AND ".join(f"{quote(column)} = %s" for column in _COLUMNS.values())
     table, key = quote(model._meta.db_table), quote(model._meta.pk.column)
     return f"UPDATE {table} SET {values} WHERE {key} = %s AND {as_read}"  # noqa: S608
+
+
+@cache
+def _build_joint_update(model: Any, using: str, columns: tuple[str, ...]) -> str:
+    """Return the statement that updates many rows, on PostgreSQL; its parameter is a JSON array."""
+    quote, key = connections[using].ops.quote_name, model._meta.pk.column
+    table = quote(model._meta.db_table)
+    values = ", ".join(f"{quote(column)} = given.{quote(f'new_{column}')}" for column in columns)
+    as_read = " AND ".join(
+        f"{table}.{quote(column)} = given.{quote(f'old_{column}')}" for column in _COLUMNS.values()
+    )
+    names = [f"new_{column}" for column in columns] + [f"old_{name}" for name in _COLUMNS.values()]
+    given = ", ".join(f"{quote(name)} text" for name in names)
+    return (
+        f"UPDATE {table} SET {values} FROM json_to_recordset(%s) AS given (key uuid, {given}) "  # noqa: S608
+        f"WHERE {table}.{quote(key)} = given.key AND {as_read} RETURNING {table}.{quote(key)}"
+    )
