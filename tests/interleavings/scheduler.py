@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from typing import Any
 
 from django.db import connection, connections
@@ -85,7 +85,7 @@ class Worker(threading.Thread):
         tables: a statement that names none of them is nothing that the other worker could notice.
     """
 
-    def __init__(self, number: int, events: SimpleQueue[Any], tables: tuple[str, ...]) -> None:
+    def __init__(self, number: int, events: Queue[Any], tables: tuple[str, ...]) -> None:
         super().__init__(name=f"worker {number + 1}", daemon=True)
         self.number = number
         self.turn = threading.Semaphore(0)
@@ -95,7 +95,7 @@ class Worker(threading.Thread):
         self.pid = 0
         self._events = events
         self._tables = tables
-        self._orders: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
+        self._orders: Queue[Callable[[], Any] | None] = Queue()
 
     def order(self, operation: Callable[[], Any] | None) -> None:
         """Give it an operation, which it begins when it is its turn; ``None`` is the end of all."""
@@ -168,7 +168,7 @@ class Scheduler:
     """
 
     def __init__(self, *, tables: tuple[str, ...]) -> None:
-        self._events: SimpleQueue[Any] = SimpleQueue()
+        self._events: Queue[Any] = Queue()
         self._workers = [Worker(number, self._events, tables) for number in (0, 1)]
         self._moving: Worker | None = None
         self._sleep = time.sleep
