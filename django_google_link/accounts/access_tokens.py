@@ -230,10 +230,13 @@ class _AccessTokenRequest:
         """
         started, longest = time.monotonic(), lease.longest_wait()
         queue = find_queue(self._account.pk)
-        if not queue.acquire(timeout=longest):
+        # Without a queue, the row was read just now, and is written only if it has not changed.
+        is_first = queue.acquire(blocking=False)
+        if not is_first and not queue.acquire(timeout=longest):
             return None
         try:
-            while not (token := self.attempt()):
+            token = self.refresh_in_turn() if is_first else None
+            while not (token := token or self.attempt()):
                 if self._state.is_leased and not sees_other_commits(self._rows.db):
                     raise RefreshUnavailableError(
                         "refresh_under_way",

@@ -113,6 +113,8 @@ def save_refresh(
 ) -> bool:
     """Store the response to a refresh, unless the grant was renewed or the row deleted since.
 
+    To be called in a transaction, which a database error ends.
+
     Args:
         row: as it was read before the attempt.
         response: the token response.
@@ -133,12 +135,11 @@ def save_refresh(
         values["ending_announced_at"] = None
     if is_forced:
         values["refresh_forced_at"] = database_now(guard)
-    with transaction.atomic(using=guard.db):
-        stored = guard.update(**values, **lease.AT_REST)
-        if stored:
-            record_news(row, news, using=guard.db, actor=history.PROVIDER)
-            send_news(row, [(signals.token_refreshed, {}), *news], using=guard.db)
-            announce_ending(row, using=guard.db)
+    stored = guard.update(**values, **lease.AT_REST)
+    if stored:
+        record_news(row, news, using=guard.db, actor=history.PROVIDER)
+        send_news(row, [(signals.token_refreshed, {}), *news], using=guard.db)
+        announce_ending(row, using=guard.db)
     return bool(stored)
 
 
@@ -155,11 +156,15 @@ def _store_access_token(
 
     The access token is valid even if it is not stored, so a locked row is not waited for.
     """
-    store = partial(save_refresh, row, response, guard=guard, is_forced=is_forced)
-    if not is_in_callers_transaction(guard.db):
-        store = partial(write_unless_locked, guard, store)
+    is_callers = is_in_callers_transaction(guard.db)
+
+    def save() -> bool:
+        # Only a transaction of the caller's has to survive an error.
+        with transaction.atomic(using=guard.db, savepoint=is_callers):
+            return save_refresh(row, response, guard=guard, is_forced=is_forced)
+
     return store_answer(
-        store,
+        save if is_callers else partial(write_unless_locked, guard, save),
         client=client,
         sub=row.sub,
         owner=row.owner,

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -140,25 +140,25 @@ def request(
         Thread(target=_settle_answer, args=arguments, name="google-link-http", daemon=True).start()
     except RuntimeError:  # No thread can be started, or the interpreter is shutting down.
         _settle_answer(*arguments)
-    _report_slowness(answer, sent, deadline)
     try:
-        return answer.result(max(deadline - time.monotonic(), 0))
+        return _await_answer(answer, sent, deadline)
     except TimeoutError:
         raise RefreshUnavailableError("timeout") from None
 
 
 @sensitive_variables()
-def _report_slowness(answer: Future[Answer], sent: Event, deadline: float) -> None:
-    """Wait until a request is slow, and report it, unless it ends earlier."""
-    reaction = _reaction.get()
-    if reaction is None:
-        return
-    after, report = reaction
-    if time.monotonic() + after >= deadline:
-        return
-    wait([answer], after)
-    if not answer.done():
+def _await_answer(answer: Future[Answer], sent: Event, deadline: float) -> Answer:
+    """Return the response, and report it if the request is slow.
+
+    Raises:
+        TimeoutError: at the deadline.
+    """
+    after, report = _reaction.get() or (float("inf"), None)
+    if report and time.monotonic() + after < deadline:
+        with suppress(TimeoutError):
+            return answer.result(after)
         report(sent.is_set())
+    return answer.result(max(deadline - time.monotonic(), 0))
 
 
 @sensitive_variables()

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event
-from typing import Any
 
 import pytest
 from django.db import connections, transaction
@@ -22,7 +21,7 @@ from django_google_link.testing import FakeGoogle, FakeUser, travel
 from tests.support.accounts import linked
 from tests.support.databases import new_user
 from tests.support.slow_servers import silent
-from tests.support.times import in_seconds
+from tests.support.times import in_seconds, until
 
 pytestmark = [
     pytest.mark.django_db,
@@ -81,14 +80,6 @@ def attempt(account: GoogleAccount) -> str:
     return "token"
 
 
-def wait_until(condition: Callable[[], Any]) -> None:
-    """Wait at most ten seconds."""
-    until = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
 def read_failures() -> int:
     """Return the consecutive failures."""
     circuit = CircuitBreaker.objects.first()
@@ -107,7 +98,7 @@ def test_two_slow_requests_open_the_circuit_before_they_time_out(
     with workers() as ask:
         with hanging(google):
             waiting = [ask(accounts[0]), ask(accounts[1])]
-            wait_until(is_open)
+            until(is_open)
             assert attempt(accounts[2]) == "provider_unavailable"
             assert not any(request.done() for request in waiting)
         assert [request.result() for request in waiting] == ["token", "token"]
@@ -126,7 +117,7 @@ def test_slow_request_counts_until_it_is_answered(
     with workers() as ask:
         with hanging(google):
             waiting = ask(accounts[0])
-            wait_until(lambda: read_failures() == 3)
+            until(lambda: read_failures() == 3)
             assert not is_open()
         assert waiting.result() == "token"
 
@@ -163,7 +154,7 @@ def test_probe_that_is_slow_is_still_the_only_one(
             assert attempt(accounts[2]) == "timeout"
             assert attempt(accounts[3]) == "provider_unavailable"
 
-    wait_until(lambda: len(google.requests_to("token")) == 3)
+    until(lambda: len(google.requests_to("token")) == 3)
     with travel(seconds=63):
         assert attempt(accounts[3]) == "token"
 
@@ -191,7 +182,7 @@ def test_slow_probe_of_a_process_is_the_only_one(
             assert [attempt(account) for account in accounts[:2]] == ["timeout", "timeout"]
         with travel(seconds=31):
             probe = ask(accounts[2])
-            wait_until(lambda: process_breaker.find_retry_time(google.url))
+            until(lambda: process_breaker.find_retry_time(google.url))
             time.sleep(1.2)
             assert attempt(accounts[3]) == "provider_unavailable"
             assert not probe.done()
@@ -219,7 +210,7 @@ def test_connection_that_is_slow_may_be_one_workers_own(
     """Its failures count for its process, which reports them."""
     with workers() as ask:
         waiting = ask(accounts[0])
-        wait_until(lambda: CircuitBreaker.objects.exclude(worker="").exists())
+        until(lambda: CircuitBreaker.objects.exclude(worker="").exists())
         assert not is_open()
         assert not process_breaker.is_open(google.url)
         assert waiting.result() == "timeout"
@@ -236,7 +227,7 @@ def test_connection_that_is_slow_for_two_workers_is_an_outage(
     CircuitBreaker.objects.create(digest=digest, issuer=google.url, worker="another:1")
     with workers() as ask:
         waiting = ask(accounts[0])
-        wait_until(is_open)
+        until(is_open)
         assert attempt(accounts[1]) == "provider_unavailable"
         assert not waiting.done()
         assert waiting.result() == "timeout"
