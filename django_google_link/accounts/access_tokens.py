@@ -24,9 +24,10 @@ from ..exceptions import (
 from ..models import GoogleAccount, GoogleAccountQuerySet, Reason, RefreshProblem, Status
 from ..secret import Secret
 from . import lease
-from .answers import DATABASE_FAILURES
 from .circuit_breaker import Circuit, read_circuit
-from .refresh_turns import RefreshTurn, note_loss, take_turn
+from .database_errors import DATABASE_FAILURES
+from .lost_grants import note_loss
+from .refresh_turns import RefreshTurn, take_turn
 from .stored_tokens import AccessToken, choose_leeway, stored_access_token
 from .tenants import bring_tenant
 from .transactions import is_in_callers_transaction, sees_other_commits

@@ -14,8 +14,8 @@ from datetime import timedelta
 from typing import TypeVar
 
 from django.contrib.auth import get_user_model
-from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist
-from django.db import DatabaseError, IntegrityError, InterfaceError, router
+from django.core.exceptions import ImproperlyConfigured
+from django.db import IntegrityError, router
 from django.views.decorators.debug import sensitive_variables
 
 from ..conf.clients import OAuthClient
@@ -26,14 +26,12 @@ from ..oauth import endpoints
 from ..oauth.transport import limited
 from ..secret import Secret
 from . import outbox, revocations
+from .database_errors import DATABASE_FAILURES
 from .transactions import run_durably
 
 logger = logging.getLogger("django_google_link")
 
 Result = TypeVar("Result")
-
-#: Errors that the database or its driver may raise while a grant is stored or looked up.
-DATABASE_FAILURES = (DatabaseError, InterfaceError, ObjectDoesNotExist, UnicodeEncodeError)
 
 #: Seconds. Short, because the database has been waited for already and a user waits for the page.
 _OUTBOX_PATIENCE = 1

@@ -31,9 +31,8 @@ from ..exceptions import GoogleLinkError, RefreshUnavailableError
 from ..models import CircuitBreaker, GoogleAccount, RefreshProblem
 from ..oauth.transport import reporting_slowness
 from . import process_breaker
-from .answers import DATABASE_FAILURES
 from .database import database_now, database_now_expression, lease_duration
-from .database_errors import is_lost_race
+from .database_errors import DATABASE_FAILURES, is_lost_race
 from .failures import OUTAGES, judge_failure
 from .locks import write_unless_locked
 from .process_breaker import FAILURES_TO_OPEN, PROBE_INTERVAL, is_plausible_wait, longest_wait

@@ -11,6 +11,9 @@ from django.db import DatabaseError, DataError, InterfaceError, InternalError, O
 Form = TypeVar("Form")
 Result = TypeVar("Result")
 
+#: Errors that the database or its driver may raise while a grant is stored or looked up.
+DATABASE_FAILURES = (DatabaseError, InterfaceError, ObjectDoesNotExist, UnicodeEncodeError)
+
 # PostgreSQL's SQLSTATEs: serialization failure, deadlock detected, lock not available.
 _LOST_RACE_STATES = frozenset({"40001", "40P01", "55P03"})
 # MariaDB: record has changed since the snapshot. Both: lock wait timeout, deadlock. MySQL: rolled

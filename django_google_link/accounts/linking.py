@@ -36,7 +36,6 @@ from ..oauth.authorization_response import check_issuer, exchange_code, identify
 from ..secret import Secret
 from .access_tokens import check_grant
 from .answers import (
-    DATABASE_FAILURES,
     end_grant,
     end_grant_on_failure,
     hold_grant,
@@ -45,6 +44,7 @@ from .answers import (
     store_answer,
 )
 from .authorization_requests import PendingAuthorization
+from .database_errors import DATABASE_FAILURES
 from .ended_grants import has_ended_since, note_moment
 from .grants import save_grant
 from .history import acting_as

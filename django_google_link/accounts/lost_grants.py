@@ -18,6 +18,7 @@ from ..models import (
     Status,
 )
 from . import history, lease
+from .database_errors import DATABASE_FAILURES
 from .news import send_news
 from .transactions import PATIENCE, run_in_transaction
 
@@ -70,6 +71,18 @@ def mark_lost(
         return bool(changed)
 
     return run_in_transaction(mark, using=rows.db, patience=patience)
+
+
+def note_loss(row: GoogleAccount, reason: str, *, guard: GoogleAccountQuerySet) -> bool:
+    """Mark a grant as lost; return whether the row was still this caller's to write.
+
+    If the database fails, the caller is told all the same, and the next caller finds it out again.
+    """
+    try:
+        return mark_lost(row, reason, guard=guard)
+    except DATABASE_FAILURES as error:
+        logger.warning("The loss of a grant could not be saved: %s", type(error).__name__)
+        return True
 
 
 def _record_loss(account: GoogleAccount, reason: str, *, using: str) -> None:

@@ -28,10 +28,10 @@ from ..oauth import endpoints
 from ..oauth.transport import limited
 from ..secret import Secret
 from . import lease
-from .answers import DATABASE_FAILURES
 from .circuit_breaker import Circuit
 from .database import lease_duration
-from .lost_grants import mark_lost
+from .database_errors import DATABASE_FAILURES
+from .lost_grants import note_loss
 from .refreshed_tokens import follow_identity, store_refresh
 from .stored_tokens import AccessToken
 from .transactions import is_in_callers_transaction
@@ -56,18 +56,6 @@ def take_turn(rows: GoogleAccountQuerySet, row: GoogleAccount) -> RefreshTurn | 
         return RefreshTurn(rows=rows, row=row, owner=None, taken_at=taken_at)
     owner = lease.take(rows, row)
     return RefreshTurn(rows=rows, row=row, owner=owner, taken_at=taken_at) if owner else None
-
-
-def note_loss(row: GoogleAccount, reason: str, *, guard: GoogleAccountQuerySet) -> bool:
-    """Mark a grant as lost; return whether the row was still this caller's to write.
-
-    If the database fails, the caller is told all the same, and the next caller finds it out again.
-    """
-    try:
-        return mark_lost(row, reason, guard=guard)
-    except DATABASE_FAILURES as error:
-        logger.warning("The loss of a grant could not be saved: %s", type(error).__name__)
-        return True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,6 @@ from ..oauth.id_token import read_unverified_identity, verify_id_token
 from ..secret import Secret
 from . import history, lease
 from .answers import (
-    DATABASE_FAILURES,
     end_grant,
     hold_grant,
     release_grant,
@@ -37,6 +36,7 @@ from .answers import (
     store_answer,
 )
 from .database import database_now
+from .database_errors import DATABASE_FAILURES
 from .grants import is_held
 from .identities import has_identity, save_identity
 from .locks import write_unless_locked

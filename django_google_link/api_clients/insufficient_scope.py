@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from django.db import connections, router
 
-from ..accounts.answers import DATABASE_FAILURES
+from ..accounts.database_errors import DATABASE_FAILURES
 from ..accounts.tenants import acting_for
 from ..accounts.threads import run_outside_event_loop
 from ..exceptions import MissingScopesError
