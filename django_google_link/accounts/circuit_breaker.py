@@ -147,7 +147,7 @@ class Circuit:
             problem = judge_failure(error)
             if problem in OUTAGES:
                 self._record_failure(account, problem)
-            elif self._is_probe:
+            elif self._is_probe or self._counted_as:
                 self._record_success()
             raise
         except GoogleLinkError:  # The issuer has responded.

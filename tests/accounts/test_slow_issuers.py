@@ -189,6 +189,19 @@ def test_slow_probe_of_a_process_is_the_only_one(
             assert probe.result() == "timeout"
 
 
+def test_slow_refusal_is_a_response(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
+    """One that concerns the account, and leaves the circuit closed."""
+    google.delay = 1.3
+    google.fail_next(2, status=429)
+    with workers() as ask:
+        asked = [ask(account) for account in accounts[:2]]
+        assert [request.result() for request in asked] == ["no_answer"] * 2
+
+    assert not is_open()
+    google.delay = 0
+    assert attempt(accounts[2]) == "token"
+
+
 @pytest.fixture
 def handshake(accounts: list[GoogleAccount], settings: Settings) -> Iterator[None]:
     """A token endpoint that accepts a connection, and does not answer the TLS handshake."""
