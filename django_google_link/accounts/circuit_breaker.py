@@ -3,8 +3,9 @@
 All accounts and all workers share it through the database. Otherwise an issuer that does not
 respond would hold up each worker, one account after the other. Five consecutive failures, of at
 least two accounts, open the circuit; one success closes it. A request that is slow counts as three
-failures before it times out, because it keeps its worker busy. The time of closing is stored, and
-compared with each account's own wait.
+failures before it times out, because it keeps its worker busy; if it is answered after all, such a
+time counts as slow no longer. The time of closing is stored, and compared with each account's own
+wait.
 
 A worker that cannot connect at all may be the only one. Such failures open the circuit for its
 process, and for all once a second process reports them. A process also reports a connection that
@@ -17,9 +18,11 @@ import hashlib
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.db.models import Case, F, Q, QuerySet, Value, When
@@ -44,9 +47,9 @@ logger = logging.getLogger("django_google_link")
 #: used as a probe.
 _OWN_TROUBLE = timedelta(minutes=10)
 
-#: A request is slow after a second without a response, or a tenth of HTTP_TIMEOUT, whichever is
-#: longer. Two slow requests open the circuit.
-_SLOW_AFTER, _SLOW_SHARE = 1, 10
+#: A request is slow after a second without a response, a tenth of HTTP_TIMEOUT, or twice the time
+#: of a recent slow answer, whichever is the longest. Two slow requests open the circuit.
+_SLOW_AFTER, _SLOW_SHARE, _SLOWER = 1, 10, 2
 _WEIGHT_IF_SLOW = 3
 
 #: Seconds. Short: recording the state of a circuit is not worth a caller's wait.
@@ -79,6 +82,8 @@ class Circuit:
         self._is_probe = False
         #: What a slow request has been counted as.
         self._counted_as: RefreshProblem | None = None
+        #: When the request was made, by ``time.monotonic()``.
+        self._started_at = 0.0
         #: Whether a request to the issuer was admitted.
         self.is_entered = False
 
@@ -139,9 +144,10 @@ class Circuit:
         Args:
             account: the account it is made for, as text.
         """
-        after = max(_SLOW_AFTER, conf.http_timeout / _SLOW_SHARE)
+        self._started_at = time.monotonic()
+        report = partial(self._record_slowness, account)
         try:
-            with reporting_slowness(after, lambda is_sent: self._record_slowness(account, is_sent)):
+            with reporting_slowness(self._find_slow_limit, report):
                 yield
         except RefreshUnavailableError as error:
             problem = judge_failure(error)
@@ -207,7 +213,15 @@ class Circuit:
         now = database_now(self._rows)
         self._rows.filter(opened_at__isnull=False).update(retry_at=now + interval)
 
+    def _find_slow_limit(self) -> float:
+        """Return after how many seconds a request is slow."""
+        slowest = process_breaker.find_slow_answer(self._issuer)
+        return max(_find_least_limit(), _SLOWER * slowest)
+
     def _record_success(self) -> None:
+        seconds = time.monotonic() - self._started_at
+        if seconds >= _find_least_limit():
+            process_breaker.record_slow_answer(self._issuer, seconds)
         was_open_here = process_breaker.record_success(self._issuer)
         row = self._row
         is_known = row and (row.failures or row.opened_at or row.worker)
@@ -311,6 +325,11 @@ class Circuit:
             )
             return False
         return True
+
+
+def _find_least_limit() -> float:
+    """Return after how many seconds a request is slow at the earliest."""
+    return max(_SLOW_AFTER, conf.http_timeout / _SLOW_SHARE)
 
 
 def read_circuit(issuer: str, *, using: str) -> Circuit:

@@ -22,6 +22,9 @@ FAILURES_TO_OPEN = 5
 #: The time between two probes of an unavailable issuer.
 PROBE_INTERVAL = timedelta(seconds=30)
 
+#: How long an issuer is known to answer slowly.
+_REMEMBERED = timedelta(minutes=10)
+
 
 @dataclass
 class _Breaker:
@@ -29,6 +32,21 @@ class _Breaker:
     accounts: set[str] = field(default_factory=set)
     is_open: bool = False
     retry_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class _SlowAnswer:
+    seconds: float
+    came_at: datetime
+
+    @property
+    def age(self) -> timedelta:
+        return clock.now() - self.came_at
+
+    @property
+    def is_recent(self) -> bool:
+        """Whether it still counts. A negative age means that the clock was set back."""
+        return timedelta() <= self.age < _REMEMBERED
 
 
 class _Process:
@@ -43,6 +61,7 @@ def _start_anew() -> None:
 os.register_at_fork(after_in_child=_start_anew)
 
 _breakers: dict[str, _Breaker] = {}
+_slow_answers: dict[str, _SlowAnswer] = {}
 
 
 def longest_wait() -> timedelta:
@@ -132,7 +151,29 @@ def record_success(issuer: str) -> bool:
     return was_open
 
 
+def record_slow_answer(issuer: str, seconds: float) -> None:
+    """Remember that an issuer has answered, though slowly.
+
+    Args:
+        issuer: the issuer.
+        seconds: the time that it took.
+    """
+    with _Process.lock:
+        known = _slow_answers.get(issuer)
+        # While the issuer remains slow, the slowest one is replaced before it is forgotten.
+        is_current = known and known.is_recent and known.age < _REMEMBERED / 2
+        if not known or not is_current or known.seconds < seconds:
+            _slow_answers[issuer] = _SlowAnswer(seconds, clock.now())
+
+
+def find_slow_answer(issuer: str) -> float:
+    """Return the seconds that the issuer's slowest answer took lately; 0 if none was slow."""
+    known = _slow_answers.get(issuer)
+    return known.seconds if known and known.is_recent else 0
+
+
 def forget_failures() -> None:
-    """Close all circuits of this process. For tests, where providers may share an address."""
+    """Forget all issuers' failures. For tests, where providers may share an address."""
     with _Process.lock:
         _breakers.clear()
+        _slow_answers.clear()

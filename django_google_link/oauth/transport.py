@@ -37,8 +37,8 @@ _SHORTEST_TIMEOUT = 0.001  # seconds
 #: The time by which all requests have to end, by ``time.monotonic()``.
 _deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
 
-#: What to do about a slow request: after how many seconds, and a function.
-_reaction: ContextVar[tuple[float, Callable[[bool], None]] | None]
+#: What to do about a slow request: a function that returns after how many seconds, and another.
+_reaction: ContextVar[tuple[Callable[[], float], Callable[[bool], None]] | None]
 _reaction = ContextVar("reaction", default=None)
 
 
@@ -72,15 +72,18 @@ def limited(seconds: float | None) -> Iterator[None]:
 
 
 @contextmanager
-def reporting_slowness(after: float, report: Callable[[bool], None]) -> Iterator[None]:
+def reporting_slowness(
+    find_limit: Callable[[], float], report: Callable[[bool], None]
+) -> Iterator[None]:
     """Report each request within this block that has had no response for some time.
 
     Args:
-        after: the time in seconds.
+        find_limit: returns the time in seconds. When it has passed, it is asked once more, since
+            other requests may have been answered meanwhile.
         report: called in the thread of the caller, while the request goes on, with whether the
             request has been sent; it has not if no connection could be made so far.
     """
-    before = _reaction.set((after, report))
+    before = _reaction.set((find_limit, report))
     try:
         yield
     finally:
@@ -153,11 +156,15 @@ def _await_answer(answer: Future[Answer], sent: Event, deadline: float) -> Answe
     Raises:
         TimeoutError: at the deadline.
     """
-    after, report = _reaction.get() or (float("inf"), None)
-    if report and time.monotonic() + after < deadline:
-        with suppress(TimeoutError):
-            return answer.result(after)
-        report(sent.is_set())
+    if reaction := _reaction.get():
+        find_limit, report = reaction
+        started, waited = time.monotonic(), 0.0
+        while (limit := find_limit()) > waited and started + limit < deadline:
+            with suppress(TimeoutError):
+                return answer.result(max(started + limit - time.monotonic(), 0))
+            waited = limit
+        if waited >= limit:
+            report(sent.is_set())
     return answer.result(max(deadline - time.monotonic(), 0))
 
 

@@ -501,6 +501,23 @@ def test_worker_asks_once_as_well(google: FakeGoogle, accounts: list[GoogleAccou
         assert attempt(accounts[7]) == "provider_unavailable"
 
 
+def test_slowest_answer_is_remembered_for_ten_minutes() -> None:
+    """Unless the issuer remains slow: then what it takes lately counts."""
+    issuer = "https://slow.example"
+    with travel(minutes=0):
+        process_breaker.record_slow_answer(issuer, 3)
+        process_breaker.record_slow_answer(issuer, 2)
+        assert process_breaker.find_slow_answer(issuer) == 3
+    with travel(minutes=9):
+        assert process_breaker.find_slow_answer(issuer) == 3
+        process_breaker.record_slow_answer(issuer, 2)
+    with travel(minutes=18):
+        assert process_breaker.find_slow_answer(issuer) == 2
+    with travel(minutes=20):
+        assert process_breaker.find_slow_answer(issuer) == 0
+    assert process_breaker.find_slow_answer(issuer) == 0  # The clock was set back.
+
+
 def test_probe_of_a_process_is_one_threads_turn(google: FakeGoogle) -> None:
     """Until it is released, or for as long as a request can take."""
     assert process_breaker.take_probe(google.url)

@@ -189,6 +189,35 @@ def test_slow_probe_of_a_process_is_the_only_one(
             assert probe.result() == "timeout"
 
 
+def test_issuer_that_answers_slowly_is_stopped_once(
+    google: FakeGoogle, accounts: list[GoogleAccount], caplog: pytest.LogCaptureFixture
+) -> None:
+    """After its first answers, it is known to work."""
+    google.delay = 1.3
+    with workers() as ask:
+        for _ in range(3):
+            asked = [ask(account) for account in accounts[:3]]
+            assert [request.result() for request in asked] == ["token"] * 3
+            GoogleAccount.objects.update(access_token_expires_at=in_seconds(-60))
+
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+    assert not is_open()
+
+
+def test_issuer_that_answered_slowly_is_stopped_once_it_hangs(
+    google: FakeGoogle, accounts: list[GoogleAccount]
+) -> None:
+    """Its requests are slow after twice the time of that answer."""
+    google.delay = 1.1
+    assert attempt(accounts[0]) == "token"
+    google.delay = 0
+
+    with workers() as ask, hanging(google):
+        waiting = [ask(account) for account in accounts[1:3]]
+        until(is_open)
+        assert not any(request.done() for request in waiting)
+
+
 def test_slow_refusal_is_a_response(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
     """One that concerns the account, and leaves the circuit closed."""
     google.delay = 1.3

@@ -215,7 +215,7 @@ def test_slow_request_is_reported_while_it_goes_on(
 
     with (
         silent() as url,
-        reporting_slowness(0.1, reports.append),
+        reporting_slowness(lambda: 0.1, reports.append),
         pytest.raises(RefreshUnavailableError),
     ):
         fetch(url.replace("http:", f"{scheme}:"), form={})
@@ -230,10 +230,23 @@ def test_other_requests_are_not_reported(google: FakeGoogle, delay: float, after
     reports: list[bool] = []
     google.fail_next(delay=delay)
 
-    with reporting_slowness(after, reports.append), suppress(RefreshUnavailableError):
+    with reporting_slowness(lambda: after, reports.append), suppress(RefreshUnavailableError):
         fetch(f"{google.url}/token", form={})
 
     assert not reports
+
+
+def test_limit_may_grow_while_a_request_waits(google: FakeGoogle) -> None:
+    """What is slow is decided when the limit has passed."""
+    reports: list[bool] = []
+    limits = iter([0.05, 10])
+    google.fail_next(delay=0.2)
+
+    with reporting_slowness(lambda: next(limits), reports.append):
+        fetch(f"{google.url}/token", form={})
+
+    assert not reports
+    assert not list(limits)
 
 
 @pytest.mark.slow
