@@ -99,7 +99,7 @@ class _Going:
         if self._is_read:
             known = _lock_all([account.pk for account in self._accounts], using=using)
         else:
-            known = _lock(self._accounts)
+            known = _lock_selected(self._accounts)
         found = _move_tokens(known, using=using, attempts_now=self._attempts_now, is_with_user=True)
         if self._is_read:
             return 0
@@ -162,6 +162,13 @@ def _write_first(using: str) -> None:
     """
     if not connections[using].features.has_select_for_update:
         GoogleAccount.objects.using(using).filter(pk=uuid.UUID(int=0)).update(grant_version=0)
+
+
+def _lock_selected(rows: GoogleAccountQuerySet) -> list[Any]:
+    """Lock accounts that are not selected by primary key."""
+    if connections[rows.db].vendor == "mysql":  # It locks in the order of the index it uses.
+        return _lock_all(list(rows.values_list("pk", flat=True)), using=rows.db)
+    return _lock(rows)
 
 
 def _lock_all(keys: list[uuid.UUID], *, using: str) -> list[Any]:

@@ -203,6 +203,30 @@ def test_deleting_a_user_who_links() -> None:
     assert PendingRevocation.objects.count() == 1
 
 
+def test_deleting_a_user_whose_accounts_another_one_locks() -> None:
+    """Both lock them by primary key, not in the order of an index by subject."""
+    user = new_user()
+    last = make_last(make_google_account(user, sub="1"))
+    first = make_google_account(user, sub="2")
+    for other in range(10):  # A small table would be read as a whole.
+        make_google_account(new_user(f"other-{other}"))
+
+    def write_both() -> None:
+        with transaction.atomic():  # Here a deadlock would not be repeated.
+            GoogleAccount.objects.select_for_update().get(pk=first.pk)
+            GoogleAccount.objects.filter(pk=last.pk).update(label="written")
+
+    writing = Racer(write_both, stops_before=("UPDATE", '"label" = '))
+    writing.wait_until_stopped()
+    deleting = Racer(user.delete)
+    deleting.wait_until_done_or_waiting()
+
+    writing.result()
+    deleting.result()
+
+    assert GoogleAccount.objects.count() == 10
+
+
 def hold(account: GoogleAccount) -> None:
     """Lock a row, and write it then."""
     with transaction.atomic():
