@@ -128,7 +128,7 @@ def test_slow_request_counts_until_it_is_answered(
 def test_slow_request_that_times_out_is_not_counted_again(
     google: FakeGoogle, accounts: list[GoogleAccount], settings: Settings
 ) -> None:
-    """However often one account is slow, it is no outage."""
+    """Timeouts of a single account do not open the circuit."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 1.5}
     with hanging(google):
         assert attempt(accounts[0]) == "timeout"
@@ -162,7 +162,7 @@ def test_probe_that_is_slow_is_still_the_only_one(
 def test_caller_in_a_transaction_counts_for_its_process(
     google: FakeGoogle, accounts: list[GoogleAccount], settings: Settings
 ) -> None:
-    """Nothing may be written there."""
+    """In a transaction, the circuit that all workers share is not written."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 1.5}
     with hanging(google), transaction.atomic():
         assert attempt(accounts[0]) == "timeout"
@@ -175,7 +175,7 @@ def test_caller_in_a_transaction_counts_for_its_process(
 def test_slow_probe_of_a_process_is_the_only_one(
     google: FakeGoogle, accounts: list[GoogleAccount], settings: Settings
 ) -> None:
-    """Also once it is slow."""
+    """Other callers do not ask the issuer, even after a second without a response."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 3}
     with hanging(google), workers() as ask:
         with transaction.atomic():
