@@ -229,7 +229,7 @@ def test_unlinking_waits_for_nothing_that_was_not_there() -> None:
 
 @pytest.mark.skipif(
     os.environ.get("TEST_DATABASE") != "postgresql",
-    reason="Elsewhere nobody refers to a user who is locked.",
+    reason="PostgreSQL only",
 )
 @pytest.mark.skipif("TEST_ISOLATION" in os.environ, reason="A snapshot does not see the new row.")
 def test_link_that_was_added_without_a_lock_is_renewed() -> None:

@@ -56,7 +56,7 @@ def interleavings(google: FakeGoogle, settings: Settings) -> Iterator[Interleavi
             scheduler.close()
 
 
-@pytest.mark.skipif(bool(ONLY), reason="One is asked for.")
+@pytest.mark.skipif(bool(ONLY), reason="ONLY names one.")
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_no_order_of_two_operations_does_harm(
@@ -79,7 +79,7 @@ def test_no_order_of_two_operations_does_harm(
     assert interleavings.tally.describe_faults() == []
 
 
-@pytest.mark.skipif(not ONLY, reason="All are asked for.")
+@pytest.mark.skipif(not ONLY, reason="ONLY names none.")
 def test_what_is_asked_for(
     interleavings: Interleavings, capsys: pytest.CaptureFixture[str]
 ) -> None:
