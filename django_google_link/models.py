@@ -650,6 +650,8 @@ class CircuitBreaker(models.Model):
     opened_at = MomentField(_("since"), null=True, blank=True, editable=False)
     retry_at = MomentField(_("next attempt"), null=True, blank=True, editable=False)
     closed_at = MomentField(null=True, blank=True, editable=False)
+    # The last response after a failure or to a slow request.
+    answered_at = MomentField(null=True, blank=True, editable=False)
 
     def __str__(self) -> str:
         return self.issuer

@@ -3,7 +3,8 @@
 All accounts and all workers share it through the database. Otherwise an issuer that does not
 respond would hold up each worker, one account after the other. Five consecutive failures, of at
 least two accounts, open the circuit; one success closes it. A request that is slow counts as three
-failures before it times out, because it keeps its worker busy. The time of closing is stored, and
+failures before it times out, because it keeps its worker busy, unless the issuer has responded to
+another one meanwhile. The time of closing is stored, and
 compared with each account's own wait.
 
 A worker that cannot connect at all may be the only one. Such failures open the circuit for its
@@ -77,7 +78,8 @@ class Circuit:
         self._rows = _query_rows(using).filter(pk=_digest(issuer))
         self._row = row
         self._is_probe = False
-        #: What a slow request has been counted as.
+        self._is_slow = False
+        #: What the request has been counted as because it is slow.
         self._counted_as: RefreshProblem | None = None
         #: Whether a request to the issuer was admitted.
         self.is_entered = False
@@ -140,8 +142,12 @@ class Circuit:
             account: the account it is made for, as text.
         """
         after = max(_SLOW_AFTER, conf.http_timeout / _SLOW_SHARE)
+
+        def report(is_sent: bool) -> None:
+            self._record_slowness(account, is_sent=is_sent, after=timedelta(seconds=after))
+
         try:
-            with reporting_slowness(after, lambda is_sent: self._record_slowness(account, is_sent)):
+            with reporting_slowness(after, report):
                 yield
         except RefreshUnavailableError as error:
             problem = judge_failure(error)
@@ -211,26 +217,39 @@ class Circuit:
         was_open_here = process_breaker.record_success(self._issuer)
         row = self._row
         is_known = row and (row.failures or row.opened_at or row.worker)
-        if was_open_here or self._counted_as or is_known:
-            self._write(lambda: self._close(is_certain=was_open_here))
+        if was_open_here or self._is_slow or is_known:
+            self._write(lambda: self._close(was_open_here=was_open_here))
 
-    def _close(self, *, is_certain: bool) -> None:
+    def _close(self, *, was_open_here: bool) -> None:
         now = database_now(self._rows)
         was_open = self._rows.filter(opened_at__isnull=False)
-        if was_open.update(closed_at=now, **_CLOSED):
+        closed: dict[str, Any] = {**_CLOSED, "answered_at": now}
+        if was_open.update(closed_at=now, **closed):
             logger.warning("The issuer %s is available again.", self._issuer)
-        elif is_certain:
+        elif was_open_here:
             self._make_row()
-            self._rows.update(closed_at=now, **_CLOSED)
+            self._rows.update(closed_at=now, **closed)
         else:
-            self._rows.filter(opened_at=None).update(**_CLOSED)
+            self._rows.filter(opened_at=None).update(**closed)
 
-    def _record_slowness(self, account: str, is_sent: bool) -> None:
+    def _record_slowness(self, account: str, *, is_sent: bool, after: timedelta) -> None:
         """Count a request before it has failed, so that others do not begin to wait as well."""
-        if self._is_probe or self._counted_as:
+        if self._is_probe or self._is_slow:
+            return
+        self._is_slow = True
+        if self._has_answered_since(after):
             return
         self._counted_as = RefreshProblem.UNAVAILABLE if is_sent else RefreshProblem.UNREACHABLE
         self._count_failure(account, self._counted_as, weight=_WEIGHT_IF_SLOW)
+
+    def _has_answered_since(self, ago: timedelta) -> bool:
+        """Return whether another slow request was answered: the issuer is slow but available."""
+        now = database_now(self._rows)
+        answered = self._rows.filter(answered_at__gt=now - ago, answered_at__lte=now)
+        try:
+            return run_alone(answered.exists, using=self._rows.db)
+        except DATABASE_FAILURES:
+            return False
 
     def _record_failure(self, account: str, problem: RefreshProblem) -> None:
         if problem != self._counted_as:

@@ -49,6 +49,7 @@ class Migration(migrations.Migration):
                 ('opened_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='since')),
                 ('retry_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='next attempt')),
                 ('closed_at', models.DateTimeField(blank=True, editable=False, null=True)),
+                ('answered_at', models.DateTimeField(blank=True, editable=False, null=True)),
             ],
         ),
         migrations.CreateModel(

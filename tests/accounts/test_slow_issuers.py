@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Event
+from threading import Event, get_ident
 
 import pytest
 from django.db import connections, transaction
@@ -41,20 +41,22 @@ def accounts(shared_database: None, google: FakeGoogle, alice: FakeUser) -> list
 
 
 @contextmanager
-def hanging(google: FakeGoogle) -> Iterator[None]:
-    """Let no token request be answered within this block."""
-    may_answer = Event()
+def hanging(google: FakeGoogle) -> Iterator[Callable[[], None]]:
+    """Answer no token request within this block; yield a function that answers the first."""
+    # By thread of the server, which serves a connection.
+    may_answer: dict[int, Event] = {}
 
     def now() -> float:
-        assert may_answer.wait(30)
+        assert may_answer.setdefault(get_ident(), Event()).wait(30)
         return time.time()
 
     google.now = now
     try:
-        yield
+        yield lambda: next(iter(may_answer.values())).set()
     finally:
         google.now = time.time
-        may_answer.set()
+        for event in may_answer.values():
+            event.set()
 
 
 @contextmanager
@@ -139,6 +141,43 @@ def test_slow_request_that_times_out_is_not_counted_again(
     assert read_failures() == 6
     assert not is_open()
     assert attempt(accounts[1]) == "token"
+
+
+def test_issuer_that_is_slow_but_responds_stays_available(
+    google: FakeGoogle, accounts: list[GoogleAccount]
+) -> None:
+    """Slow requests do not count if another one was answered during the last second."""
+    with workers() as ask:
+        with hanging(google) as answer_first:
+            first = ask(accounts[0])
+            time.sleep(0.7)
+            waiting = [ask(accounts[1]), ask(accounts[2])]
+            until(lambda: read_failures() == 3)
+            answer_first()
+            assert first.result() == "token"
+            time.sleep(1)
+            assert read_failures() == 0
+            assert not is_open()
+            assert not any(request.done() for request in waiting)
+        before = CircuitBreaker.objects.get().answered_at
+        assert [request.result() for request in waiting] == ["token", "token"]
+
+    after = CircuitBreaker.objects.get().answered_at
+    assert before and after and before < after
+
+
+@pytest.mark.parametrize("seconds", [-60, 3600])
+def test_answer_at_another_time_does_not_matter(
+    google: FakeGoogle, accounts: list[GoogleAccount], seconds: float
+) -> None:
+    """An answer of a minute ago, or by a clock that has been put back since."""
+    digest = hashlib.sha256(google.url.encode()).hexdigest()
+    CircuitBreaker.objects.create(digest=digest, issuer=google.url, answered_at=in_seconds(seconds))
+    with workers() as ask, hanging(google):
+        waiting = [ask(accounts[0]), ask(accounts[1])]
+        until(is_open)
+
+    assert [request.result() for request in waiting] == ["token", "token"]
 
 
 def test_probe_that_is_slow_is_still_the_only_one(
