@@ -75,7 +75,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 
 def fresh(account: GoogleAccount, rejected: str | None = None) -> str:
-    """Return a fresh access token, bare."""
+    """Return a fresh access token as a plain string."""
     token = fresh_access_token(account, rejected=Secret(rejected) if rejected else None)
     return token.value.reveal()
 
@@ -104,7 +104,7 @@ def test_fresh_access_token_that_lives_is_not_refreshed(
 def test_fresh_access_token_adopts_what_another_worker_stored(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """The row is read again, whatever the object contains."""
+    """The row is read again: a token that another worker has stored is returned."""
     account = stale(user, google, alice)
     save(user, alice.sub, access_token=Secret("ya29.newer"))
 
@@ -135,7 +135,7 @@ def test_fresh_access_token_near_its_end_is_refreshed_first(
     life: int,
     is_fresh: bool,
 ) -> None:
-    """It is refreshed ``REFRESH_LEEWAY`` before its expiry."""
+    """A token is refreshed ``REFRESH_LEEWAY`` before its expiry."""
     if leeway:
         settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "REFRESH_LEEWAY": leeway}
     account = linked(user, google, alice, access_token_expires_at=in_seconds(life))
@@ -164,7 +164,7 @@ def test_stored_access_token_never_asks_anybody(
     user: Any,
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
-    """It makes no query and no request."""
+    """Reading a stored token makes no query and no request."""
     account = make_google_account(user, access_token="ya29.stored")
     without = make_google_account(user, access_token="")
 
@@ -207,7 +207,7 @@ def test_fresh_access_token_refreshes_and_stores(
     user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """Token, expiry and time are stored, with one request and one signal after the commit."""
+    """A refresh stores token, expiry and time, and sends one signal after the commit."""
     account = stale(user, google, alice)
     before = timezone.now()
 
@@ -230,7 +230,7 @@ def test_fresh_access_token_refreshes_and_stores(
 def test_fresh_access_token_sends_the_refresh_token_in_the_body_and_no_scope(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """A scope parameter could cause invalid_scope."""
+    """The request has no scope parameter, which could cause invalid_scope."""
     account = stale(user, google, alice)
 
     fresh(account)
@@ -295,7 +295,7 @@ def test_fresh_access_token_takes_a_rotated_refresh_token(
 def test_rotated_refresh_token_of_a_link_that_is_gone_is_revoked(
     google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """The one in the outbox has been rotated out, and could not revoke the grant."""
+    """If the account is unlinked during a refresh, the rotated refresh token is revoked."""
     account = stale(new_user(), google, alice)
     rotated = {"access_token": "ya29.next", "expires_in": 3599, "refresh_token": "1//rotated"}
     google.fail_next(status=200, body=rotated)
@@ -310,7 +310,7 @@ def test_rotated_refresh_token_of_a_link_that_is_gone_is_revoked(
 def test_fresh_access_token_from_an_answer_without_expiry(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """It is stored, and not refreshed by itself."""
+    """A token without ``expires_in`` is stored, and returned again without a refresh."""
     account = stale(user, google, alice)
     google.fail_next(status=200, body={"access_token": "ya29.next", "token_type": "Bearer"})
 
@@ -327,7 +327,7 @@ def test_fresh_access_token_notes_scopes_that_were_cut(
     user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """Scopes that an administrator removed are removed from the row, and a signal is sent."""
+    """A refresh that states other scopes changes those in the row, and a signal is sent."""
     account = stale(user, google, alice)
     google.set_scopes(alice, [*OPENID, DRIVE])
 
@@ -357,7 +357,7 @@ def test_fresh_access_token_from_an_answer_without_scopes_keeps_them(
 def test_fresh_access_token_does_not_touch_who_the_account_is(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """A response without an ID token leaves the profile unchanged."""
+    """A refresh with an invalid ID token leaves the profile unchanged."""
     account = stale(user, google, alice)
     alice.email = "renamed@gmail.com"
     google.tamper_next_id_token(raw="nonsense")
@@ -372,7 +372,7 @@ def test_fresh_access_token_does_not_touch_who_the_account_is(
 def test_fresh_access_token_when_the_stored_one_is_damaged_is_refreshed(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """The refresh token still works."""
+    """A stored access token that cannot be decrypted is refreshed."""
     account = linked(user, google, alice)
     GoogleAccount.objects.update(sealed_access_token="gl1.damaged")
 
@@ -386,7 +386,7 @@ def test_fresh_access_token_when_the_stored_one_is_damaged_is_refreshed(
 
 
 def test_fresh_access_token_of_a_row_that_is_gone(google: FakeGoogle, user: Any) -> None:
-    """The account was unlinked meanwhile."""
+    """If the account was unlinked meanwhile, Google is not asked."""
     account = make_google_account(user)
     GoogleAccount.objects.all().delete()
 
@@ -399,7 +399,7 @@ def test_fresh_access_token_of_a_row_that_is_gone(google: FakeGoogle, user: Any)
 def test_fresh_access_token_of_a_lost_grant_is_refused_without_asking(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """The error states the stored reason."""
+    """A lost grant raises an error with the stored reason, without a request."""
     account = linked(
         user, google, alice, status=Status.NEEDS_REAUTHORIZATION, status_reason="session_policy"
     )
@@ -444,7 +444,7 @@ def test_fresh_access_token_of_a_dead_grant_marks_the_account_once(
     subtype: str | None,
     reason: str,
 ) -> None:
-    """Status, reason and signal are set once; nothing is deleted or revoked."""
+    """invalid_grant marks the account as lost and is signalled once; nothing is revoked."""
     account = stale(user, google, alice)
     refresh_token = token_of(account, "refresh_token")
     google.error_next("invalid_grant", subtype=subtype, count=2)
@@ -470,7 +470,7 @@ def test_fresh_access_token_of_a_dead_grant_marks_the_account_once(
 def test_fresh_access_token_of_a_revoked_grant_asks_once(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """The user revoked access at Google; the unexpired token is deleted as well."""
+    """If the user revoked access at Google, the unexpired access token is deleted as well."""
     account = linked(user, google, alice)
     google.revoke(alice)
 
@@ -486,7 +486,7 @@ def test_fresh_access_token_of_a_revoked_grant_asks_once(
 def test_fresh_access_token_after_a_new_link_works_again(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """A lost grant can be renewed."""
+    """After a grant was lost, linking the account again makes it work."""
     account = stale(user, google, alice)
     google.revoke(alice)
     with pytest.raises(GrantLostError):
@@ -501,7 +501,7 @@ def test_fresh_access_token_after_a_new_link_works_again(
 def test_fresh_access_token_that_is_lost_in_a_rollback_is_not_told(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """If the change is rolled back, no signal is sent."""
+    """If the loss is rolled back, no signal is sent."""
     account = stale(user, google, alice)
     google.revoke(alice)
 
@@ -593,7 +593,7 @@ def test_fresh_access_token_when_nobody_listens_leaves_the_account(
 def test_fresh_access_token_in_an_outage_serves_what_still_lives(
     google: FakeGoogle, alice: FakeUser, user: Any, fault: dict[str, Any]
 ) -> None:
-    """A token that is about to expire is returned."""
+    """If a refresh fails, a token that has not expired yet is returned."""
     expires_at = in_seconds(100)
     account = linked(user, google, alice, access_token_expires_at=expires_at)
     stored = token_of(account, "access_token")
@@ -608,7 +608,7 @@ def test_fresh_access_token_in_an_outage_serves_what_still_lives(
 def test_fresh_access_token_when_the_client_is_refused_serves_what_still_lives(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """A valid token is returned until it expires."""
+    """If Google refuses the client, a token that has not expired yet is returned."""
     account = linked(user, google, alice, access_token_expires_at=in_seconds(100))
     google.error_next("deleted_client", status=401)
 
@@ -618,7 +618,7 @@ def test_fresh_access_token_when_the_client_is_refused_serves_what_still_lives(
 def test_fresh_access_token_in_an_outage_never_serves_what_was_rejected(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """A rejected token is not returned again."""
+    """If a refresh fails, a token that an API has rejected is not returned."""
     account = linked(user, google, alice)
     google.fail_next()
 
@@ -630,7 +630,7 @@ def test_fresh_access_token_in_an_outage_never_serves_what_was_rejected(
 def test_fresh_access_token_without_the_key_leaves_the_row(
     google: FakeGoogle, alice: FakeUser, user: Any, settings: Settings, column: str
 ) -> None:
-    """A missing key does not change accounts."""
+    """A missing encryption key does not change accounts."""
     account = linked(user, google, alice)
     if column == "sealed_refresh_token":
         GoogleAccount.objects.update(sealed_access_token="")
@@ -666,7 +666,7 @@ def test_fresh_access_token_with_a_damaged_refresh_token_needs_a_new_link(
     user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """The account is marked as lost without asking Google."""
+    """A refresh token that cannot be decrypted marks the account as lost, without a request."""
     account = stale(user, google, alice)
     GoogleAccount.objects.update(sealed_refresh_token=account.sealed_access_token)
 
@@ -690,7 +690,7 @@ def test_fresh_access_token_with_a_damaged_refresh_token_needs_a_new_link(
 def test_refresh_while_the_grant_is_renewed_keeps_the_new_grant(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """The response belongs to the old grant, and is discarded."""
+    """If the account is linked again during a refresh, the response is discarded."""
     user = new_user()
     account = stale(user, google, alice)
     google.fail_next(
@@ -724,7 +724,7 @@ def test_refresh_of_a_dead_grant_while_it_is_renewed_loses_nothing(
 def test_refresh_of_a_dead_grant_that_another_worker_has_noted_is_not_told_again(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """One signal is sent, however many workers get the error."""
+    """A loss that another worker has recorded during the refresh is not signalled again."""
     account = stale(new_user(), google, alice)
     google.error_next("invalid_grant")
     lost = {"status": Status.NEEDS_REAUTHORIZATION, "status_reason": "session_policy"}
@@ -744,7 +744,7 @@ def test_refresh_of_a_dead_grant_that_another_worker_has_noted_is_not_told_again
 def test_refresh_while_the_account_is_unlinked_brings_nothing_back(
     shared_database: None, google: FakeGoogle, alice: FakeUser, answer: str
 ) -> None:
-    """No row, token or signal results; the error is ``NotLinkedError``."""
+    """If the account is unlinked during a refresh, the response does not restore it."""
     account = stale(new_user(), google, alice)
     if answer == "invalid_grant":
         google.error_next("invalid_grant")
@@ -763,7 +763,7 @@ def test_refresh_while_the_account_is_unlinked_brings_nothing_back(
 def test_refresh_while_the_user_is_deleted_brings_nothing_back(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """The account is deleted with its user."""
+    """If the user is deleted during a refresh, the response does not restore the account."""
     user = new_user()
     account = stale(user, google, alice)
 
@@ -778,7 +778,7 @@ def test_refresh_while_the_user_is_deleted_brings_nothing_back(
 def test_refresh_holds_no_transaction_open_over_the_request(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Another worker can write meanwhile, even on SQLite."""
+    """During the request to Google another worker can write, even on SQLite."""
     user = new_user()
     account = stale(user, google, alice)
 
@@ -791,7 +791,7 @@ def test_refresh_holds_no_transaction_open_over_the_request(
 def test_client_id_that_was_changed_costs_no_link(
     google: FakeGoogle, alice: FakeUser, user: Any, configure: Callable[..., None]
 ) -> None:
-    """Google is not asked, since it would answer invalid_grant for every account."""
+    """After CLIENT_ID has changed Google is not asked: it would answer invalid_grant."""
     account = stale(user, google, alice)
     mine = get_client().client_id
     configure(CLIENT_ID="another")
@@ -826,7 +826,7 @@ def test_client_id_is_that_of_the_last_consent(user: Any, configure: Callable[..
 def test_token_is_not_taken_to_another_provider(
     google: FakeGoogle, alice: FakeUser, user: Any, settings: Settings, helper: Any
 ) -> None:
-    """A row changed to name another client does not send its token there."""
+    """The token of a row that was changed to name another client is not sent there."""
     linked(user, google, alice)
     clients = settings.GOOGLE_LINK["CLIENTS"]
     endpoints = {"CLIENT_ID": "of the office", "REVOCATION_ENDPOINT": f"{google.url}/office"}

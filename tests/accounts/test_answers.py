@@ -53,7 +53,7 @@ pytestmark = [
     pytest.mark.usefixtures("shared_database"),
 ]
 
-#: What a database says, by the kinds that Django has for it.
+#: Errors that a statement can raise, and the signal to stop a worker.
 ERRORS: dict[str, BaseException] = {
     "deadlock": OperationalError("deadlock detected"),
     "lost connection": InterfaceError("connection already closed"),
@@ -67,7 +67,7 @@ ERRORS: dict[str, BaseException] = {
 
 COUNTS = {"once": 1, "for a while": 12, "for ever": FOR_EVER}
 
-#: The rest is like one of these, and takes its time.
+#: Run by default; the other combinations are similar, and marked ``processes``.
 TELLING = {
     ("deadlock", "once"),
     ("deadlock", "for a while"),
@@ -85,7 +85,7 @@ failures = pytest.mark.parametrize(
         )
         for kind in ERRORS
         for count in COUNTS
-        if kind != "stop" or count == "once"  # Nobody is told to stop again and again.
+        if kind != "stop" or count == "once"  # A worker is stopped only once.
     ],
 )
 
@@ -136,7 +136,7 @@ def complete(user: Any, authorization: Authorization) -> GoogleAccount:
 def assert_works(user: Any, *scopes: str) -> None:
     """Check that the link works now and for two hours."""
     for hours in range(3):
-        with travel(hours=hours, minutes=2):  # By then no worker that has died has the row.
+        with travel(hours=hours, minutes=2):  # By then a dead worker's lease has expired.
             assert access_token(user, scopes=[CALENDAR, *scopes])
 
 
@@ -199,7 +199,7 @@ def passes(kind: str, count: str) -> bool:
 
 @failures
 def test_first_link(google: FakeGoogle, kind: str, count: str) -> None:
-    """Whichever statement fails, in whichever way."""
+    """Whichever statement fails, the account is linked or the grant is revoked."""
 
     def arrange(user: Any, alice: FakeUser) -> Callable[[], object]:
         authorization = authorized(user, google, alice)
@@ -213,7 +213,7 @@ def test_first_link(google: FakeGoogle, kind: str, count: str) -> None:
 
 @failures
 def test_second_link_of_the_same(google: FakeGoogle, kind: str, count: str) -> None:
-    """An existing link keeps working."""
+    """Whichever statement fails while an account is linked again, the link keeps working."""
 
     def arrange(user: Any, alice: FakeUser) -> Callable[[], object]:
         linked(user, google, alice)
@@ -232,7 +232,7 @@ def test_refresh_that_replaces_the_refresh_token(
     count: str,
     provider: str | None,
 ) -> None:
-    """The stored refresh token has been rotated out."""
+    """Whichever statement fails, a rotated refresh token is stored or its grant revoked."""
     configure(PROVIDER=provider)
     google.rotates_refresh_tokens = True
 
@@ -248,7 +248,7 @@ def test_refresh_that_replaces_the_refresh_token(
 
 @failures
 def test_refresh_that_keeps_the_refresh_token(google: FakeGoogle, kind: str, count: str) -> None:
-    """Nothing is lost, and nothing revoked."""
+    """If the refresh token is not rotated, no failing statement costs the link."""
 
     def arrange(user: Any, alice: FakeUser) -> Callable[[], object]:
         account = stale(user, google, alice)
@@ -257,7 +257,7 @@ def test_refresh_that_keeps_the_refresh_token(google: FakeGoogle, kind: str, cou
     assert at_every_statement(google, kind, count, arrange) == 0
 
 
-# Answers of which nobody can say whose they are
+# Responses that cannot be attributed to an account
 
 
 BAD_IDENTITIES: dict[str, Callable[[FakeGoogle], object]] = {
@@ -286,7 +286,7 @@ bad_identities = pytest.mark.parametrize("kind", BAD_IDENTITIES)
 def test_grant_that_cannot_be_verified_is_ended(
     google: FakeGoogle, alice: FakeUser, user: Any, kind: str
 ) -> None:
-    """Otherwise it would stay valid with no way to revoke it."""
+    """A grant whose ID token cannot be verified is revoked, and nothing is stored."""
     authorization = authorized(user, google, alice)
     BAD_IDENTITIES[kind](google)
 
@@ -302,7 +302,7 @@ def test_grant_that_cannot_be_verified_is_ended(
 def test_link_does_not_end_with_a_grant_that_cannot_be_verified(
     google: FakeGoogle, alice: FakeUser, user: Any, kind: str
 ) -> None:
-    """At Google it is the same grant as the existing link's."""
+    """An unverified response does not revoke a grant that an existing link uses."""
     linked(user, google, alice)
     authorization = authorized(user, google, alice, DRIVE)
     BAD_IDENTITIES[kind](google)
@@ -316,7 +316,7 @@ def test_link_does_not_end_with_a_grant_that_cannot_be_verified(
 def test_grant_of_nobody_beside_another_link_is_told(
     google: FakeGoogle, alice: FakeUser, user: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It may be the existing link's grant, so it is not revoked, but logged."""
+    """If the user has another link, an unverified grant is logged instead of revoked."""
     linked(user, google, google.add_user("first@gmail.com"))
     authorization = authorized(user, google, alice, add=True)
     google.tamper_next_response(endpoint="token", remove=["id_token"])
@@ -331,7 +331,7 @@ def test_grant_of_nobody_beside_another_link_is_told(
 def test_grant_of_another_domain_is_ended(
     google: FakeGoogle, alice: FakeUser, user: Any, configure: Callable[..., None]
 ) -> None:
-    """An account outside ``HOSTED_DOMAIN`` is not stored."""
+    """The grant of an account outside ``HOSTED_DOMAIN`` is revoked."""
     authorization = authorized(user, google, alice)
     configure(HOSTED_DOMAIN="example.com")
 
@@ -344,7 +344,7 @@ def test_grant_of_another_domain_is_ended(
 def test_other_account_is_ended_unless_the_user_takes_it(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """It is revoked after a while, but not the expected account's grant."""
+    """The grant of an unexpected account is revoked after 20 minutes; the link is kept."""
     linked(user, google, alice)
     ben = google.add_user("ben@gmail.com")
     authorization = authorized(user, google, ben, DRIVE, account=alice.sub)
@@ -364,7 +364,7 @@ def test_other_account_is_ended_unless_the_user_takes_it(
 def test_other_account_that_brings_no_refresh_token_is_ended_too(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Its earlier grant is not stored here either."""
+    """The grant of an unexpected account is revoked even if it has no refresh token."""
     linked(user, google, alice)
     ben = google.add_user("ben@gmail.com")
     google.grant(ben, [*OPENID])
@@ -382,7 +382,7 @@ def test_other_account_that_brings_no_refresh_token_is_ended_too(
 def test_user_who_does_not_come_back_for_a_refresh_token(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """The grant of the first round is revoked if there is no second one."""
+    """If the user does not give the repeated consent, the first grant is revoked."""
     google.grant(alice, [*OPENID])
     google.prompt_consent_sends_refresh_token = False
 
@@ -397,7 +397,7 @@ def test_user_who_does_not_come_back_for_a_refresh_token(
 def test_user_who_comes_back_for_a_refresh_token(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """After the second round nothing is revoked."""
+    """After the repeated consent the account is linked, and nothing is revoked."""
     google.grant(alice, [*OPENID])
     google.prompt_consent_sends_refresh_token = False
     outcome = complete_authorization(user, *authorized(user, google, alice))
@@ -411,13 +411,13 @@ def test_user_who_comes_back_for_a_refresh_token(
     assert_works(user)
 
 
-# Second attempts
+# Repeated authorizations
 
 
 def test_second_attempt_has_its_own_time_and_secrets(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """It has a new time, nonce and verifier, and does not show them."""
+    """A repeated authorization has its own time, nonce and verifier, hidden in repr()."""
     google.grant(alice, [*OPENID])
     google.prompt_consent_sends_refresh_token = False
     first = authorized(user, google, alice)
@@ -439,13 +439,13 @@ def test_second_attempt_has_its_own_time_and_secrets(
     assert second.prompt == "consent"
 
 
-# What is told
+# Signals, errors and the log
 
 
 def test_attempt_that_is_repeated_tells_the_same(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """A refresh stored at the second attempt sends the same signals."""
+    """A response that is stored at the second attempt, after a deadlock, sends its signals."""
     account = stale(user, google, alice)
     google.set_scopes(alice, [*OPENID])
 
@@ -459,7 +459,7 @@ def test_attempt_that_is_repeated_tells_the_same(
 
 
 def test_user_who_is_gone_is_told_apart(google: FakeGoogle, alice: FakeUser, user: Any) -> None:
-    """Other integrity errors are not reported as a deleted user."""
+    """StateError is for a deleted user; other integrity errors raise GrantNotStoredError."""
     authorization = authorized(user, google, alice)
     with failing(ERRORS["integrity"], first=3, count=FOR_EVER), pytest.raises(GrantNotStoredError):
         complete_authorization(user, *authorization)
@@ -477,7 +477,7 @@ def test_user_who_is_gone_is_told_apart(google: FakeGoogle, alice: FakeUser, use
 def test_grant_on_which_a_link_lives_outlives_an_outbox_that_cannot_be_written(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """At Google both have the same grant."""
+    """If the outbox cannot be written, a grant that an active link uses is not revoked."""
     linked(user, google, alice)
     token = Secret(google.grant(alice, [*OPENID]).access_token)
 
@@ -490,7 +490,7 @@ def test_grant_on_which_a_link_lives_outlives_an_outbox_that_cannot_be_written(
 def test_grant_that_can_neither_be_noted_nor_ended_is_told(
     google: FakeGoogle, alice: FakeUser, user: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log says that the grant is still valid."""
+    """If neither the outbox nor Google accepts a revocation, an error is logged."""
     token = Secret(google.grant(alice, [*OPENID]).access_token)
     google.fail_next(10, endpoint="revoke", status=503)
 
@@ -505,7 +505,7 @@ def test_grant_that_can_neither_be_noted_nor_ended_is_told(
 def test_grant_that_is_noted_and_not_ended_waits(
     google: FakeGoogle, alice: FakeUser, user: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """google_link_revoke_pending revokes it."""
+    """A grant in the outbox that cannot be revoked immediately is revoked later."""
     token = Secret(google.grant(alice, [*OPENID]).refresh_token)
 
     with refusing(ERRORS["deadlock"], "UPDATE", "pendingrevocation"):
@@ -520,7 +520,7 @@ def test_grant_that_is_noted_and_not_ended_waits(
 def test_what_is_stored_falls_short_and_cannot_be_tried(
     google: FakeGoogle, alice: FakeUser, user: Any, settings: Settings
 ) -> None:
-    """A new consent brings a token that covers all scopes."""
+    """If the stored token lacks scopes and its key is missing, consent is requested again."""
     linked(user, google, alice, scopes=[CALENDAR, DRIVE])
     authorization = authorized(user, google, alice, DRIVE, add=True)
     GoogleAccount.objects.update(refresh_token_scopes=[*OPENID])
@@ -535,7 +535,7 @@ def test_what_is_stored_falls_short_and_cannot_be_tried(
 def test_stop_while_the_id_token_is_verified_ends_the_grant(
     google: FakeGoogle, alice: FakeUser, user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An interrupted worker revokes the grant."""
+    """A worker that is stopped while it verifies the ID token revokes the grant."""
     authorization = authorized(user, google, alice)
 
     def stop(*args: Any, **kwargs: Any) -> None:

@@ -59,7 +59,7 @@ def sign(user: Any, host: str) -> str:
 def test_one_host_has_many_spellings(
     browser: Client, google: FakeGoogle, user: Any, signed: str, asked: str
 ) -> None:
-    """Browsers and proxies write hosts differently."""
+    """Case, a default port and a trailing dot make no difference to the host."""
     response = browser.get(sign(user, signed), headers={"host": asked})
 
     assert response.status_code == 302
@@ -71,7 +71,7 @@ def test_one_host_has_many_spellings(
 def test_request_signed_on_another_host_is_refused(
     browser: Client, google: FakeGoogle, user: Any, signed: str, asked: str
 ) -> None:
-    """Such as another tenant's, or another port of this machine."""
+    """A request signed for another host or port is refused with 400."""
     response = browser.get(sign(user, signed), headers={"host": asked})
 
     assert response.status_code == 400
@@ -82,7 +82,7 @@ def test_request_signed_on_another_host_is_refused(
 def test_forwarded_host_counts_where_django_heeds_it(
     browser: Client, google: FakeGoogle, user: Any, settings: Settings, is_heeded: bool
 ) -> None:
-    """The host is what Django determines, and cannot be forged."""
+    """X-Forwarded-Host counts only with ``USE_X_FORWARDED_HOST``."""
     settings.USE_X_FORWARDED_HOST = is_heeded
     behind = {"host": "internal", "x-forwarded-host": "blue.example"}
     seen = "blue.example" if is_heeded else "internal"
@@ -95,7 +95,7 @@ def test_forwarded_host_counts_where_django_heeds_it(
 
 
 def test_pages_sign_for_the_host_that_they_were_asked_on(browser: Client, user: Any) -> None:
-    """Retrying after a failure signs for it as well."""
+    """A view signs the request for the host that it was called on."""
     location = browser.get("/agenda/", headers={"host": "blue.example:8000"})["Location"]
 
     request = authorize_request_of(location, user, host="blue.example:8000")

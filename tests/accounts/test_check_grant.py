@@ -39,7 +39,7 @@ def row() -> GoogleAccount:
 def test_check_brings_a_new_token_though_the_old_one_lives(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """A valid stored access token does not show that the grant is valid."""
+    """A check refreshes even if the stored access token is valid."""
     before = token_of(account, "access_token")
 
     check_grant(account)
@@ -52,7 +52,7 @@ def test_check_brings_a_new_token_though_the_old_one_lives(
 def test_check_brings_a_token_that_is_served_though_it_is_rejected(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """A token that is new is returned again within a minute, even if an API rejects it."""
+    """A token that a check has just obtained is returned even if an API rejects it."""
     check_grant(account)
     token = Secret(str(token_of(account, "access_token")))
 
@@ -61,7 +61,7 @@ def test_check_brings_a_token_that_is_served_though_it_is_rejected(
 
 
 def test_check_recovers_what_was_lost(google: FakeGoogle, account: GoogleAccount) -> None:
-    """A policy was changed, or consent was requested without need."""
+    """A check makes a lost account active again if Google still honours its grant."""
     mark_lost(account, "session_policy")
 
     with heard() as news:
@@ -75,7 +75,7 @@ def test_check_recovers_what_was_lost(google: FakeGoogle, account: GoogleAccount
 def test_check_of_what_google_does_not_honour(
     google: FakeGoogle, alice: FakeUser, account: GoogleAccount, was_lost: bool
 ) -> None:
-    """The loss is signalled once, and checking again is possible."""
+    """A revoked grant is signalled as lost once, and the lease is released."""
     if was_lost:
         mark_lost(account, "revoked")
     google.revoke(alice)
@@ -89,7 +89,7 @@ def test_check_of_what_google_does_not_honour(
 
 
 def test_check_does_not_wait_for_the_backoff(google: FakeGoogle, account: GoogleAccount) -> None:
-    """An operator may know that Google is back."""
+    """A check does not wait for the account's waiting time, and its success ends it."""
     GoogleAccount.objects.update(
         refresh_failures=8, refresh_failing_since=in_seconds(-9), refresh_retry_at=in_seconds(3000)
     )
@@ -101,7 +101,7 @@ def test_check_does_not_wait_for_the_backoff(google: FakeGoogle, account: Google
 
 
 def test_check_while_google_is_down(google: FakeGoogle, account: GoogleAccount) -> None:
-    """The status is unchanged; the time of the first failure is stored."""
+    """If Google is unavailable, the status is kept and the first failure's time stored."""
     google.fail_next(status=503, count=2)
 
     with pytest.raises(RefreshUnavailableError):
@@ -116,7 +116,7 @@ def test_check_while_google_is_down(google: FakeGoogle, account: GoogleAccount) 
 
 
 def test_check_while_another_worker_asks(google: FakeGoogle, account: GoogleAccount) -> None:
-    """Only one request is made at a time."""
+    """While another worker has the lease, a check fails without a request."""
     stale_copy = row()
     GoogleAccount.objects.update(refresh_lease_expires_at=in_seconds(10))
 
@@ -127,7 +127,7 @@ def test_check_while_another_worker_asks(google: FakeGoogle, account: GoogleAcco
 
 
 def test_check_when_another_worker_is_faster(google: FakeGoogle, account: GoogleAccount) -> None:
-    """Another worker takes the lease after the row was read."""
+    """If another worker takes the lease first, a check fails without a request."""
 
     def take() -> None:
         GoogleAccount.objects.update(refresh_lease_expires_at=in_seconds(10))
@@ -144,7 +144,7 @@ def test_check_when_another_worker_is_faster(google: FakeGoogle, account: Google
 def test_check_of_a_refused_client_changes_nothing(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """A misconfigured client does not change the account."""
+    """If Google refuses the client, the account stays active and the lease is released."""
     google.fail_next(status=401, body={"error": "invalid_client"})
 
     with pytest.raises(ClientMisconfiguredError):
@@ -155,7 +155,7 @@ def test_check_of_a_refused_client_changes_nothing(
 
 
 def test_check_in_a_transaction(google: FakeGoogle, account: GoogleAccount) -> None:
-    """No lease is taken, since other workers would not see it."""
+    """In a transaction, which takes no lease, a check recovers a lost account."""
     mark_lost(account, "revoked")
 
     with transaction.atomic():
@@ -167,7 +167,7 @@ def test_check_in_a_transaction(google: FakeGoogle, account: GoogleAccount) -> N
 def test_check_in_a_transaction_while_another_worker_asks(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """Leases of other workers are respected."""
+    """In a transaction another worker's lease is respected."""
     GoogleAccount.objects.update(refresh_lease_expires_at=in_seconds(10))
 
     with (
@@ -182,7 +182,7 @@ def test_check_in_a_transaction_while_another_worker_asks(
 def test_check_in_a_transaction_of_what_is_dead(
     google: FakeGoogle, alice: FakeUser, account: GoogleAccount
 ) -> None:
-    """The account is marked as lost without a lease."""
+    """In a transaction a check of a revoked grant raises GrantLostError."""
     mark_lost(account, "revoked")
     google.revoke(alice)
 
@@ -191,7 +191,7 @@ def test_check_in_a_transaction_of_what_is_dead(
 
 
 def test_check_while_the_grant_is_renewed(google: FakeGoogle, account: GoogleAccount) -> None:
-    """The response for the old grant is discarded."""
+    """If the account is linked again during a check, the response is discarded."""
     with during_refresh(google, lambda: save(account.user, account.sub)):
         check_grant(account)
 
@@ -199,7 +199,7 @@ def test_check_while_the_grant_is_renewed(google: FakeGoogle, account: GoogleAcc
 
 
 def test_check_without_a_refresh_token(google: FakeGoogle, account: GoogleAccount) -> None:
-    """There is nothing to ask Google with."""
+    """Without a refresh token a check raises GrantLostError without a request."""
     GoogleAccount.objects.update(sealed_refresh_token="")
 
     with pytest.raises(GrantLostError) as lost:
@@ -210,7 +210,7 @@ def test_check_without_a_refresh_token(google: FakeGoogle, account: GoogleAccoun
 
 
 def test_check_of_what_is_gone(google: FakeGoogle, account: GoogleAccount) -> None:
-    """The account was unlinked meanwhile."""
+    """A check of an account that was unlinked meanwhile raises NotLinkedError."""
     GoogleAccount.objects.all().delete()
 
     with pytest.raises(NotLinkedError):
@@ -220,7 +220,7 @@ def test_check_of_what_is_gone(google: FakeGoogle, account: GoogleAccount) -> No
 def test_check_finds_out_why_it_is_lost_by_now(
     google: FakeGoogle, alice: FakeUser, account: GoogleAccount
 ) -> None:
-    """If the user revoked access, that replaces the reason "requested"."""
+    """If the user revoked access, the reason "requested" becomes "revoked", with no signal."""
     mark_lost(account, Reason.REQUESTED)
     google.revoke(alice)
 

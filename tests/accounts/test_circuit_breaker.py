@@ -80,7 +80,7 @@ def open_circuit(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
 def test_outage_is_found_by_five_failures_in_a_row(
     google: FakeGoogle, accounts: list[GoogleAccount], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Other callers fail at once, and learn when to try again."""
+    """After five failures other callers fail immediately, and learn when to try again."""
     google.fail_next(100)
 
     assert attempt_each(accounts) == ["no_answer"] * 5 + ["provider_unavailable"] * 3
@@ -99,7 +99,7 @@ def test_outage_is_found_by_five_failures_in_a_row(
 def test_outage_is_everybodys_whoever_found_it(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """Other workers read it from the database."""
+    """A circuit that one worker has opened is open for the others, through the database."""
     open_circuit(google, accounts)
 
     assert not process_breaker.is_open(google.url)
@@ -146,7 +146,7 @@ def test_success_in_between_is_no_outage(google: FakeGoogle, accounts: list[Goog
 def test_what_is_one_accounts_own_is_no_outage(
     google: FakeGoogle, accounts: list[GoogleAccount], fault: dict[str, Any]
 ) -> None:
-    """Throttling and refusals do not count."""
+    """Throttling and refusals do not open the circuit."""
     google.fail_next(7, **fault)
     for account in accounts[:7]:
         with pytest.raises(GoogleLinkError):
@@ -171,7 +171,7 @@ def test_what_is_one_accounts_own_is_no_outage(
 def test_whatever_makes_no_sense_is_an_outage(
     google: FakeGoogle, accounts: list[GoogleAccount], fault: dict[str, Any], settings: Settings
 ) -> None:
-    """Captive portals, misconfigured proxies and servers that do not respond count."""
+    """5xx, 408, HTML, incomplete responses, redirects and timeouts open the circuit."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 0.2}
     google.fail_next(5, **fault)
     for account in accounts[:5]:
@@ -202,7 +202,7 @@ def test_token_that_lives_serves_meanwhile(
 def test_one_probe_in_half_a_minute_finds_out(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """Of all accounts and callers, while the issuer is unavailable."""
+    """While the circuit is open, all accounts together get one request every 30 seconds."""
     google.fail_next(100)
     attempt_each(accounts)
 
@@ -215,7 +215,7 @@ def test_one_probe_in_half_a_minute_finds_out(
 
 @pytest.mark.slow
 def test_probe_is_one_callers_turn(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
-    """Other callers fail at once instead of waiting for it."""
+    """During a probe other callers fail immediately instead of waiting for it."""
     open_circuit(google, accounts)
     outcomes: list[str] = []
 
@@ -233,12 +233,12 @@ def test_probe_is_one_callers_turn(google: FakeGoogle, accounts: list[GoogleAcco
 def test_probe_of_another_worker_is_left_to_it(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """A caller that is too late changes nothing."""
+    """A caller fails if another worker has just taken the probe."""
     open_circuit(google, accounts)
     with travel(seconds=31):
         circuit = read_circuit(google.url, using="default")
         assert circuit.retry_at is None
-        # Another worker takes the turn in this moment.
+        # Another worker takes the probe now.
         CircuitBreaker.objects.update(retry_at=in_seconds(31 + 15))
         with pytest.raises(TokenEndpointError, match="provider_unavailable"):
             circuit.enter()
@@ -251,7 +251,7 @@ def test_probe_of_another_worker_is_left_to_it(
 def test_answer_ends_the_waits_that_began_meanwhile(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """All accounts work at once, except those with a backoff of their own."""
+    """Closing the circuit ends the waiting times of the outage, but no other ones."""
     google.fail_next(status=429)
     assert attempt(accounts[0]) == "no_answer"
     google.error_next("access_denied")
@@ -277,7 +277,7 @@ def test_answer_ends_the_waits_that_began_meanwhile(
 def test_account_that_waits_may_be_the_one_to_find_out(
     google: FakeGoogle, alice: FakeUser, accounts: list[GoogleAccount]
 ) -> None:
-    """An account's own growing backoff does not delay the probe."""
+    """An account that failed in the outage can probe, however long its waiting time is."""
     open_circuit(google, accounts)
     GoogleAccount.objects.update(refresh_retry_at=in_seconds(3000))
 
@@ -289,7 +289,7 @@ def test_account_that_waits_may_be_the_one_to_find_out(
 def test_account_that_was_failing_before_finds_out_nothing(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """An account that fails for its own reasons is not used as a probe."""
+    """An account that was failing before the outage is not used as a probe."""
     GoogleAccount.objects.filter(pk=accounts[7].pk).update(
         refresh_failing_since=in_seconds(-3600),
         refresh_retry_at=in_seconds(3000),
@@ -308,7 +308,7 @@ def test_account_that_was_failing_before_finds_out_nothing(
 def test_failure_after_the_outage_is_waited_out(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """A backoff that began after the outage is kept."""
+    """A waiting time that begins after the outage is kept."""
     open_circuit(google, accounts)
 
     with travel(seconds=31):
@@ -330,7 +330,7 @@ def test_failure_after_the_outage_is_waited_out(
 def test_any_answer_that_makes_sense_says_that_google_is_back(
     google: FakeGoogle, accounts: list[GoogleAccount], fault: dict[str, Any], is_closed: bool
 ) -> None:
-    """Whatever it says about the account."""
+    """A probe that is refused or throttled closes the circuit; a 503 does not."""
     open_circuit(google, accounts)
     google.fail_next(**fault)
 
@@ -343,7 +343,7 @@ def test_any_answer_that_makes_sense_says_that_google_is_back(
 def test_probe_that_is_interrupted_is_the_next_callers(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """An interrupted probe has no result."""
+    """If a probe is interrupted, the next caller may probe."""
     open_circuit(google, accounts)
 
     with travel(seconds=31):
@@ -371,7 +371,7 @@ def test_account_that_cannot_ask_takes_no_probe(
 def test_interruption_of_what_is_no_probe_changes_nothing(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """There is no probe to release."""
+    """An interrupted request that is not a probe writes nothing."""
     circuit = read_circuit(google.url, using="default")
     circuit.enter()
     with pytest.raises(KeyboardInterrupt), circuit.watch("account"):
@@ -399,7 +399,7 @@ def test_late_success_closes_it(google: FakeGoogle, accounts: list[GoogleAccount
 def test_operator_who_checks_is_no_exception(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """Checks in the admin would hang as well."""
+    """``check_grant()`` respects the open circuit, and releases its lease."""
     open_circuit(google, accounts)
 
     with pytest.raises(TokenEndpointError, match="provider_unavailable"):
@@ -410,14 +410,14 @@ def test_operator_who_checks_is_no_exception(
         check_grant(accounts[6])
 
 
-# What one worker alone has
+# Failures of one process
 
 
 @pytest.mark.slow
 def test_worker_that_cannot_connect_may_be_alone_with_it(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """Its circuit opens for its own process only."""
+    """Connection errors open the circuit of their own process only."""
     google.stop()
     outcomes = attempt_each(accounts)
     google.start()
@@ -434,7 +434,7 @@ def test_worker_that_cannot_connect_may_be_alone_with_it(
 def test_second_worker_that_cannot_connect_makes_it_everybodys(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """The issuer rather than one worker's network is at fault."""
+    """If a second process cannot connect either, the circuit opens for all workers."""
     google.stop()
     attempt_each(accounts)
     CircuitBreaker.objects.update(worker="another:1")
@@ -456,7 +456,7 @@ def test_second_worker_that_cannot_connect_makes_it_everybodys(
 def test_worker_that_cannot_connect_leaves_the_probe_to_another(
     google: FakeGoogle, accounts: list[GoogleAccount], worker: str
 ) -> None:
-    """If the circuit opened because of 503 responses."""
+    """If a probe cannot connect, another process may probe now, unless it failed as well."""
     open_circuit(google, accounts)
     CircuitBreaker.objects.update(worker=worker)
 
@@ -472,7 +472,7 @@ def test_worker_that_cannot_connect_leaves_the_probe_to_another(
 def test_worker_that_can_connect_again_tells_the_others(
     google: FakeGoogle, accounts: list[GoogleAccount], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Accounts that failed to connect need not wait any longer."""
+    """When a process can connect again, the waiting times of connection errors end."""
     google.stop()
     attempt_each(accounts)
     google.start()
@@ -489,7 +489,7 @@ def test_worker_that_can_connect_again_tells_the_others(
 
 @pytest.mark.slow
 def test_worker_asks_once_as_well(google: FakeGoogle, accounts: list[GoogleAccount]) -> None:
-    """The threads of a process share one probe."""
+    """The threads of a process that cannot connect share one probe."""
     google.stop()
     attempt_each(accounts)
 
@@ -519,7 +519,7 @@ def test_slowest_answer_is_remembered_for_ten_minutes() -> None:
 
 
 def test_probe_of_a_process_is_one_threads_turn(google: FakeGoogle) -> None:
-    """Until it is released, or for as long as a request can take."""
+    """One caller in a process has the probe, until it gives it back."""
     assert process_breaker.take_probe(google.url)
     assert not process_breaker.take_probe(google.url)
     process_breaker.give_probe_back(google.url)
@@ -534,7 +534,7 @@ def test_circuit_is_known_by_its_issuer() -> None:
 def test_transaction_of_the_callers_writes_nothing(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """Failures are counted in memory, since a rollback would lose them."""
+    """In a caller's transaction failures are counted in memory: a rollback would undo them."""
     google.fail_next(6)
     with transaction.atomic():
         assert attempt_each(accounts) == ["no_answer"] * 5 + ["provider_unavailable"] * 3
@@ -550,7 +550,7 @@ def test_transaction_of_the_callers_writes_nothing(
 def test_transaction_of_the_callers_heeds_what_others_know(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """The shared state is read, and one caller of the process probes."""
+    """In a caller's transaction the shared state is read, but not written."""
     open_circuit(google, accounts)
     before = CircuitBreaker.objects.values().get()
 
@@ -566,7 +566,7 @@ def test_transaction_of_the_callers_heeds_what_others_know(
 def test_database_that_takes_no_notes_keeps_nobody_from_the_answer(
     google: FakeGoogle, accounts: list[GoogleAccount], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If the state cannot be saved, callers get the response, and the worker counts by itself."""
+    """If the shared state cannot be saved, the process counts failures by itself."""
     google.fail_next(6)
 
     with refusing(DatabaseError("no"), "google_link_circuitbreaker", "INSERT"):
@@ -582,7 +582,7 @@ def test_wait_that_cannot_be_saved_keeps_nobody_from_the_answer(
     caplog: pytest.LogCaptureFixture,
     error: Exception,
 ) -> None:
-    """The lease expires by itself."""
+    """If the waiting time cannot be saved, the caller gets Google's error all the same."""
     google.fail_next()
 
     with refusing(error, "UPDATE", "refresh_failures"):
@@ -591,11 +591,11 @@ def test_wait_that_cannot_be_saved_keeps_nobody_from_the_answer(
     assert f"could not be saved: {type(error).__name__}" in caplog.text
 
 
-# Many at once
+# Many accounts
 
 
 def wait_of(**values: Any) -> dict[str, Any]:
-    """Return the backoff columns of an account."""
+    """Return the columns of an account's waiting time."""
     return {
         "refresh_retry_at": in_seconds(3000),
         "refresh_problem": "unavailable",
@@ -625,7 +625,7 @@ WAITS: list[dict[str, Any]] = [
 def test_query_for_many_agrees_with_the_judgement_of_one(
     google: FakeGoogle, alice: FakeUser, shared_database: None, state: str
 ) -> None:
-    """Whatever is known about the issuer."""
+    """``match_waiting()`` as a query agrees with ``heeds_wait()`` for each account."""
     accounts = link_many(google, alice, len(WAITS))
     for account, values in zip(accounts, WAITS, strict=True):
         times = {
@@ -665,7 +665,7 @@ def run_refresh() -> str:
 def test_command_in_an_outage_says_so_each_time(
     google: FakeGoogle, alice: FakeUser, shared_database: None
 ) -> None:
-    """Sixty accounts, some requests, and exit code 1; later one request a run."""
+    """google_link_refresh makes five requests for 60 accounts in an outage, later one a run."""
     link_many(google, alice, 60)
     google.fail_next(100)
 
@@ -681,7 +681,7 @@ def test_command_in_an_outage_says_so_each_time(
 def test_command_in_an_outage_counts_what_a_living_token_hides(
     google: FakeGoogle, alice: FakeUser, shared_database: None
 ) -> None:
-    """That the old one serves is no success."""
+    """An account that could not be refreshed counts as postponed, though its token is valid."""
     link_many(google, alice, 8)
     GoogleAccount.objects.update(access_token_expires_at=in_seconds(60))
     google.fail_next(100)
@@ -697,7 +697,7 @@ def test_command_in_an_outage_counts_what_a_living_token_hides(
 def test_status_names_the_outage_and_what_fails(
     google: FakeGoogle, accounts: list[GoogleAccount]
 ) -> None:
-    """Since when, when Google is asked again, and how many accounts fail for which reason."""
+    """google_link_status shows an outage and failing accounts; after an hour --check fails."""
     google.error_next("access_denied")
     attempt(accounts[7])
     open_circuit(google, accounts)

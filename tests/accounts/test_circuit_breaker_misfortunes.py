@@ -1,4 +1,4 @@
-"""The circuit breaker, when more goes wrong than Google: clocks, settings, transactions, deaths."""
+"""The circuit breaker with wrong clocks, broken settings, transactions and dead processes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
 @pytest.fixture
 def accounts(shared_database: None, google: FakeGoogle, alice: FakeUser) -> list[GoogleAccount]:
-    """Nine accounts, whose access tokens have expired, and a Google that five have found away."""
+    """Nine accounts with expired access tokens, five of which have opened the circuit."""
     user, google.refresh_sends_id_token = new_user(), False
     accounts = [
         linked(user, google, alice, sub=str(n), access_token_expires_at=in_seconds(-9000))
@@ -49,7 +49,7 @@ def accounts(shared_database: None, google: FakeGoogle, alice: FakeUser) -> list
 
 
 def attempt(account: GoogleAccount) -> str:
-    """Return what a caller gets: a token, or an error."""
+    """Return a caller's token or error."""
     try:
         fresh_access_token(account)
     except TokenEndpointError as error:
@@ -58,7 +58,7 @@ def attempt(account: GoogleAccount) -> str:
 
 
 def asked(google: FakeGoogle) -> int:
-    """Return how often Google was asked for a token."""
+    """Return the number of token requests."""
     return len(google.requests_to("token"))
 
 
@@ -66,7 +66,7 @@ def asked(google: FakeGoogle) -> int:
 
 
 def clock_of_this_worker(**ahead: float) -> AbstractContextManager[None]:
-    """Let this worker's clock be wrong, and the database's right."""
+    """Let the clock of this worker be wrong by this time, but not the database's."""
     if connection.vendor == "sqlite":
         pytest.skip("SQLite has the clock of this worker.")
     return clock_ahead(timedelta(**ahead))
@@ -76,7 +76,7 @@ def clock_of_this_worker(**ahead: float) -> AbstractContextManager[None]:
 def test_worker_whose_clock_is_wrong_waits_as_long_as_the_others(
     accounts: list[GoogleAccount], hours: int
 ) -> None:
-    """By the database's clock; and what it says is right by its own."""
+    """A worker with a wrong clock waits 30 seconds, and states ``retry_at`` by that clock."""
     with clock_of_this_worker(hours=hours):
         with pytest.raises(TokenEndpointError) as caught:
             fresh_access_token(accounts[6])
@@ -89,7 +89,7 @@ def test_worker_whose_clock_is_wrong_waits_as_long_as_the_others(
 def test_worker_whose_clock_is_slow_takes_no_outage_for_an_accounts_own(
     accounts: list[GoogleAccount], google: FakeGoogle
 ) -> None:
-    """Since when it fails is noted by the workers' clocks, and the outage by the database's."""
+    """With a slow clock, accounts that fail in the outage do not count as failing before it."""
     CircuitBreaker.objects.all().delete()
     GoogleAccount.objects.update(refresh_retry_at=None, refresh_failing_since=None)
     with clock_of_this_worker(hours=-1):
@@ -106,7 +106,7 @@ def test_worker_whose_clock_is_slow_takes_no_outage_for_an_accounts_own(
 def test_clock_that_is_put_back_stops_nobody(
     accounts: list[GoogleAccount], google: FakeGoogle
 ) -> None:
-    """No wait of this kind is longer than a request: what looks like an hour is not heeded."""
+    """If the clock is set back, a wait that seems to last an hour is ignored."""
     with travel(hours=-1):
         assert attempt(accounts[6]) == "token"
     assert asked(google) == 1
@@ -116,7 +116,7 @@ def test_clock_that_is_put_back_stops_nobody(
 def test_clock_that_is_put_back_stops_no_process(
     accounts: list[GoogleAccount], google: FakeGoogle
 ) -> None:
-    """What one process alone knows goes by its own clock."""
+    """If the clock is set back, a process ignores its own wait that seems to last an hour."""
     CircuitBreaker.objects.all().delete()
     google.stop()
     with travel(hours=1):
@@ -131,14 +131,14 @@ def test_clock_that_is_put_back_stops_no_process(
 def test_whoever_is_refused_writes_nothing(
     accounts: list[GoogleAccount], google: FakeGoogle
 ) -> None:
-    """In an outage they are many: the account and the breaker are read, and that is all."""
+    """A caller that the open circuit refuses writes nothing to the database."""
     with CaptureQueriesContext(connection) as queries:
         assert attempt(accounts[6]) == "provider_unavailable"
 
     assert all(query["sql"].startswith("SELECT") for query in queries.captured_queries)
 
 
-# A probe that comes to nothing
+# Probes without a result
 
 
 @pytest.mark.matrix
@@ -150,7 +150,7 @@ def test_probe_that_never_asks_is_the_next_callers(
     configure: Callable[..., None],
     misfortune: str,
 ) -> None:
-    """An account that cannot ask has found out nothing, and keeps nobody else from it."""
+    """An account that fails before its request does not use up the probe."""
     right = settings.GOOGLE_LINK
     with travel(seconds=31):
         if misfortune == "client":
@@ -174,7 +174,7 @@ def test_probe_that_never_asks_is_the_next_callers(
 def test_setting_that_breaks_in_the_middle_opens_and_closes_nothing(
     accounts: list[GoogleAccount], google: FakeGoogle, settings: Settings
 ) -> None:
-    """It says nothing of the issuer."""
+    """An error in the settings during a probe leaves the circuit open, and the probe free."""
     right = settings.GOOGLE_LINK
     with travel(seconds=31):
         settings.GOOGLE_LINK = {**right, "CLIENTS": {"default": {"CLIENT_ID": 7}}}
@@ -189,10 +189,10 @@ def test_setting_that_breaks_in_the_middle_opens_and_closes_nothing(
 def test_process_that_dies_in_a_probe_is_not_waited_for(
     accounts: list[GoogleAccount], google: FakeGoogle
 ) -> None:
-    """Its turn ends a little after its request would have."""
+    """The probe of a process that has died expires when its request would have timed out."""
     with travel(seconds=31):
         read_circuit(google.url, using="default").enter()
-        process_breaker.forget_failures()  # It is dead.
+        process_breaker.forget_failures()  # The process has died.
         assert attempt(accounts[6]) == "provider_unavailable"
         with travel(seconds=16):
             assert attempt(accounts[6]) == "token"
@@ -203,7 +203,7 @@ def test_process_that_dies_in_a_probe_is_not_waited_for(
 def test_probe_that_takes_longer_than_its_turn(
     accounts: list[GoogleAccount], google: FakeGoogle, is_answered: bool
 ) -> None:
-    """Whatever it finds out late is as good: a second one was on its way, not a third."""
+    """An expired probe that succeeds closes the circuit; only one other is made meanwhile."""
     with travel(seconds=31):
         late = read_circuit(google.url, using="default")
         late.enter()
@@ -222,7 +222,7 @@ def test_probe_that_takes_longer_than_its_turn(
 def test_transaction_without_autocommit_writes_nothing(
     accounts: list[GoogleAccount], google: FakeGoogle
 ) -> None:
-    """It would lock the row that all workers write, for as long as it lasts, and may be lost."""
+    """Without autocommit nothing is written: it would lock the shared row until the commit."""
     before = CircuitBreaker.objects.values().get()
     connection.set_autocommit(False)
     try:
@@ -242,7 +242,7 @@ def test_transaction_without_autocommit_writes_nothing(
 def test_connection_of_its_own_notes_what_is_found_out_in_a_transaction(
     accounts: list[GoogleAccount], google: FakeGoogle, settings: Settings
 ) -> None:
-    """A roll-back of the caller's does not undo it: that it is back, and that it is away."""
+    """With ``REFRESH_USING`` a caller's rollback does not undo changes of the circuit."""
     with second_connection(settings):
         with travel(seconds=31), transaction.atomic():
             assert attempt(accounts[6]) == "token"
@@ -263,7 +263,7 @@ if os.environ.get("TEST_DATABASE"):
     def test_row_that_somebody_has_locked_is_not_waited_for(
         accounts: list[GoogleAccount], google: FakeGoogle, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Each process finds out by itself, and counts by itself: the outage stays small."""
+        """If another transaction has locked the row, a process counts and probes by itself."""
         CircuitBreaker.objects.update(opened_at=None, failures=1, retry_at=None)
         GoogleAccount.objects.update(refresh_retry_at=None)
 
@@ -284,7 +284,7 @@ if os.environ.get("TEST_DATABASE"):
     def test_probe_of_a_row_that_somebody_has_locked(
         accounts: list[GoogleAccount], google: FakeGoogle
     ) -> None:
-        """Whoever has locked it keeps nobody from finding out that Google is back."""
+        """A transaction that keeps the row locked does not prevent a probe."""
         with travel(seconds=31), locked_elsewhere(CircuitBreaker.objects.all()):
             assert attempt(accounts[6]) == "token"
 
@@ -301,7 +301,7 @@ if os.environ.get("TEST_DATABASE"):
 def test_other_issuer_never_waits(
     accounts: list[GoogleAccount], google: FakeGoogle, settings: Settings
 ) -> None:
-    """One is away, and nobody who needs the other learns of it."""
+    """The open circuit of one issuer does not affect accounts of another."""
     with FakeGoogle() as other:
         clients = settings.GOOGLE_LINK["CLIENTS"]
         clients = {**clients, "other": {**other.client_settings(), "SCOPES": ["openid"]}}
@@ -325,7 +325,7 @@ def test_other_issuer_never_waits(
 def test_issuers_are_told_apart_to_the_letter(
     accounts: list[GoogleAccount], google: FakeGoogle
 ) -> None:
-    """Another case, a blank at the end: MySQL takes them for the same, and nobody else does."""
+    """Issuers that differ in case or a trailing space are distinct, on MySQL too."""
     GoogleAccount.objects.filter(pk=accounts[0].pk).update(issuer=google.url.upper())
     GoogleAccount.objects.filter(pk=accounts[1].pk).update(issuer=f"{google.url} ")
     GoogleAccount.objects.filter(pk__in=[row.pk for row in accounts[:3]]).update(
@@ -340,7 +340,7 @@ def test_issuers_are_told_apart_to_the_letter(
 
 
 def test_issuer_may_be_as_long_as_its_column(google: FakeGoogle) -> None:
-    """Those that differ in the last letter only are two."""
+    """Two issuers as long as the column that differ in the last letter are distinct."""
     issuers = [f"https://{'a' * 246}{letter}" for letter in "bB"]
     for issuer in issuers:
         circuit = read_circuit(issuer, using="default")
@@ -355,7 +355,7 @@ def test_issuer_may_be_as_long_as_its_column(google: FakeGoogle) -> None:
 
 
 def fail(circuit: Any, account: str) -> TokenEndpointError:
-    """Let a request fail for which an account was asked."""
+    """Let a request for an account fail, and return its error."""
     with pytest.raises(RefreshUnavailableError) as caught, circuit.watch(account):
         raise RefreshUnavailableError("no_answer", status=503)
     return caught.value

@@ -1,4 +1,4 @@
-"""What the databases have in common: who waits for whom, and what is tried again."""
+"""Locks, retries and isolation levels on each database."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
 
 def rows_of(count: int) -> list[GoogleAccount]:
-    """Make so many accounts of one user, and return them by their keys, as the database has it."""
+    """Create accounts of one user, and return them by primary key."""
     user = new_user()
     for _ in range(count):
         make_google_account(user)
@@ -67,7 +67,7 @@ LASTING = [
 
 @pytest.mark.parametrize("error", PASSING, ids=str)
 def test_what_may_pass_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    """Until it works, with pauses that grow to half a second."""
+    """A transient error is retried until it works, with pauses of up to half a second."""
     pauses = skip_pauses(monkeypatch)
     failures = [error] * 8
 
@@ -87,7 +87,7 @@ def test_what_may_pass_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: Ex
 def test_what_does_not_pass_is_tried_once(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """It would be the same again."""
+    """A permanent error is raised after one attempt."""
     pauses = skip_pauses(monkeypatch)
     attempts = []
 
@@ -105,7 +105,7 @@ def test_what_does_not_pass_is_tried_once(
 
 
 def test_what_does_not_pass_in_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request has other limits: after some seconds its error is the last one."""
+    """If a transient error lasts, it is raised after five to six seconds of retries."""
     pauses = skip_pauses(monkeypatch)
 
     def work() -> None:
@@ -120,7 +120,7 @@ def test_what_does_not_pass_in_time_is_given_up(monkeypatch: pytest.MonkeyPatch)
 def test_what_fails_in_the_callers_transaction_is_tried_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """All of that would have to be done again."""
+    """In a caller's transaction nothing is retried, since all of it would have to be."""
     attempts = []
 
     def work() -> None:
@@ -144,12 +144,12 @@ def test_what_fails_in_the_callers_transaction_is_tried_once(
     ids=str,
 )
 def test_refused_text_is_told_from_other_errors(error: Exception, is_refused: bool) -> None:
-    """By its kind, or by the number that MySQL gives it."""
+    """Text that a database refuses is recognized by DataError, or by MySQL's error number."""
     assert is_refused_text(error) is is_refused
 
 
 def test_rows_are_locked_and_returned_by_their_keys() -> None:
-    """Whatever the order in which a query would find them."""
+    """Rows are locked and returned by primary key, whatever the order of the query."""
     rows = rows_of(5)
 
     with transaction.atomic():
@@ -157,7 +157,7 @@ def test_rows_are_locked_and_returned_by_their_keys() -> None:
 
 
 def test_free_rows_are_those_that_were_asked_for() -> None:
-    """And are there."""
+    """Free rows are among those asked for, and an unlocked row counts as free."""
     first, second, _ = rows_of(3)
     second.delete()
 
@@ -170,7 +170,7 @@ def test_free_rows_are_those_that_were_asked_for() -> None:
 
 
 def test_chunks_hold_all_rows_once() -> None:
-    """In the order of their keys, also where only values are read."""
+    """Chunks contain each row once, by primary key, with ``values()`` as well."""
     rows = rows_of(5)
     every = GoogleAccount.objects.all()
 
@@ -184,7 +184,7 @@ def test_chunks_hold_all_rows_once() -> None:
     ("failures", "seconds"), [(0, 30), (1, 60), (2, 120), (6, 1920), (7, 3600), (10**6, 3600)]
 )
 def test_backoff_doubles_up_to_its_limit(failures: int, seconds: int) -> None:
-    """Give or take a fifth, so that not all come back at once."""
+    """The delay doubles up to its limit, and varies by a fifth to spread the retries."""
     delays = {backoff(failures, first=30, longest=3600) for _ in range(50)}
 
     assert all(0.8 * seconds <= delay.total_seconds() <= 1.2 * seconds for delay in delays)
@@ -192,12 +192,12 @@ def test_backoff_doubles_up_to_its_limit(failures: int, seconds: int) -> None:
 
 
 def test_what_others_commit_is_seen_outside_of_transactions() -> None:
-    """On every database, with any isolation level."""
+    """Outside a transaction the commits of others are visible, on every database."""
     assert sees_other_commits("default")
 
 
 def test_isolation_level_of_a_database_that_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is taken for what most have."""
+    """An unknown database is assumed to show the commits of others in a transaction."""
     with transaction.atomic():
         monkeypatch.setattr(connection, "vendor", "oracle", raising=False)
         level, is_seen = read_isolation_level("default"), sees_other_commits("default")
@@ -214,7 +214,7 @@ if os.environ.get("TEST_DATABASE"):
         [("READ COMMITTED", True), ("REPEATABLE READ", False), ("SERIALIZABLE", False)],
     )
     def test_what_others_commit_is_seen_by_the_isolation_level(level: str, is_seen: bool) -> None:
-        """The one that the transaction has, wherever that was set."""
+        """Only READ COMMITTED transactions see what others commit while they are open."""
         [row] = rows_of(1)
 
         with isolated(level), transaction.atomic():
@@ -222,12 +222,12 @@ if os.environ.get("TEST_DATABASE"):
             assert read_isolation_level("default") == level.lower()
             labels = GoogleAccount.objects.values_list("label", flat=True)
             assert list(labels) == [""]
-            if connection.vendor == "postgresql":  # MariaDB locks what is read, where it must.
+            if connection.vendor == "postgresql":  # MariaDB's SERIALIZABLE locks what is read.
                 at_once(lambda: GoogleAccount.objects.filter(pk=row.pk).update(label="new"))
                 assert (list(labels.all()) == ["new"]) is is_seen
 
     def is_free(row: GoogleAccount) -> bool:
-        """Return whether another transaction could lock this row at once."""
+        """Return whether another transaction could lock this row immediately."""
 
         def lock() -> bool:
             try:
@@ -240,7 +240,7 @@ if os.environ.get("TEST_DATABASE"):
         return bool(at_once(lock)[0])
 
     def test_rows_that_are_locked_in_one_order_are_locked_until_the_end() -> None:
-        """All of them and no others."""
+        """The rows of the query, and no others, are locked until the commit."""
         first, second, third = rows_of(3)
 
         with transaction.atomic():
@@ -250,7 +250,7 @@ if os.environ.get("TEST_DATABASE"):
         assert is_free(first)
 
     def test_rows_that_others_have_locked_are_not_waited_for() -> None:
-        """They are left out, and the free ones are ours then."""
+        """Rows that another transaction has locked are skipped, and the others locked."""
         first, second = rows_of(2)
 
         with locked_elsewhere(GoogleAccount.objects.filter(pk=first.pk)), transaction.atomic():
@@ -259,7 +259,7 @@ if os.environ.get("TEST_DATABASE"):
             assert not is_free(second)
 
     def test_lease_of_a_row_that_somebody_has_locked_is_not_waited_for() -> None:
-        """It might be our own caller, on another connection."""
+        """No lease is taken, without waiting, while another transaction locks the row."""
         [row] = rows_of(1)
 
         with locked_elsewhere(GoogleAccount.objects.filter(pk=row.pk)):
@@ -268,7 +268,7 @@ if os.environ.get("TEST_DATABASE"):
         assert lease.take(GoogleAccount.objects.all(), row)
 
     def test_deadlock_is_got_over() -> None:
-        """Two lock the same rows, each in its order: the one that is sent away comes again."""
+        """Of two transactions in a deadlock, the one that is rolled back is repeated."""
         first, second = rows_of(2)
         is_locked_by_both = threading.Barrier(2, timeout=20)
         attempts: list[str] = []
@@ -294,7 +294,7 @@ if os.environ.get("TEST_DATABASE"):
 
     @pytest.mark.parametrize("is_atomic", [True, False])
     def test_connection_that_was_lost_is_made_anew(is_atomic: bool) -> None:
-        """The server ends it in the middle: the same is done once more on another."""
+        """If the server ends the connection, the work is repeated on a new one."""
         [row] = rows_of(1)
         end = {
             "postgresql": "SELECT pg_terminate_backend(%s)",
@@ -328,7 +328,7 @@ if os.environ.get("TEST_DATABASE"):
 else:
 
     def test_nothing_that_others_commit_is_seen_in_a_transaction() -> None:
-        """SQLite has one writer at a time, and readers that see what was there before."""
+        """In SQLite a transaction does not see what others commit while it is open."""
         with transaction.atomic():
             assert not sees_other_commits("default")
 
@@ -339,7 +339,7 @@ if os.environ.get("TEST_DATABASE") == "postgresql":
     def test_transactions_of_ours_go_back_to_read_committed(
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """The caller's keep the level that the project has chosen."""
+        """Our own transactions are READ COMMITTED; a caller's keeps the project's level."""
         from django.db.backends.postgresql.psycopg_any import IsolationLevel
 
         level = IsolationLevel.SERIALIZABLE

@@ -1,4 +1,4 @@
-"""Many accounts are deleted with a few statements, and none of their tokens is lost on the way."""
+"""Deleting many accounts takes few statements, and moves all their tokens to the outbox."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MANY = 130
 
 
 def make_many(count: int = MANY) -> list[GoogleAccount]:
-    """Make users with an account each; of the last one no token is stored."""
+    """Create users with an account each; the last account has no tokens."""
     users = [new_user(f"user-{n}") for n in range(count)]
     accounts = [make_google_account(user, sub=f"1{n}") for n, user in enumerate(users)]
     GoogleAccount.objects.filter(pk=accounts[-1].pk).update(
@@ -47,7 +47,7 @@ def by_a_queryset() -> Any:
 
 
 def by_hand() -> Any:
-    """As some libraries do."""
+    """Delete with a collector, as some libraries do."""
     collector = Collector(using="default")
     collector.collect(list(GoogleAccount.objects.all()))
     return collector.delete()
@@ -58,7 +58,7 @@ WAYS = [by_a_queryset_of_users, by_a_queryset, by_hand]
 
 @contextmanager
 def listening(signal: Signal) -> Iterator[list[Any]]:
-    """Note the instances of which a project's receiver hears."""
+    """Collect the rows that a project's receiver gets."""
     instances: list[Any] = []
 
     def listen(sender: Any, instance: Any, **arguments: Any) -> None:
@@ -71,7 +71,7 @@ def listening(signal: Signal) -> Iterator[list[Any]]:
 
 @contextmanager
 def with_a_model_that_refers_to_accounts() -> Iterator[Any]:
-    """Let a project have notes about accounts."""
+    """Give the project a model with a foreign key to accounts."""
 
     class Note(models.Model):  # noqa: DJ008
         account = models.ForeignKey(GoogleAccount, models.CASCADE)
@@ -95,7 +95,7 @@ def with_a_model_that_refers_to_accounts() -> Iterator[Any]:
 def test_tokens_of_many_move_whole(
     delete: Callable[[], Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What opened for the account opens in the outbox; each is told of once."""
+    """All tokens can be decrypted in the outbox, and each account is signalled once."""
     accounts = make_many()
     names = ("client", "issuer", "client_id", "sub", "owner")
     before = {
@@ -132,7 +132,7 @@ def test_tokens_of_many_move_whole(
 @pytest.mark.matrix
 @pytest.mark.parametrize("delete", [by_a_queryset_of_users, by_a_queryset])
 def test_number_of_statements_does_not_follow_that_of_accounts(delete: Callable[[], Any]) -> None:
-    """Django itself deletes a hundred rows with a statement, and SQLite takes less at once."""
+    """Deleting 190 accounts takes at most two statements more than deleting 110."""
     numbers = []
     for count in (110, 190):
         get_user_model().objects.all().delete()
@@ -146,7 +146,7 @@ def test_number_of_statements_does_not_follow_that_of_accounts(delete: Callable[
 
 
 def test_migrations_see_a_plain_foreign_key() -> None:
-    """What happens before the rows go is no matter of the database's."""
+    """In migrations ``user`` is a plain ForeignKey with CASCADE."""
     field = GoogleAccount._meta.get_field("user")
 
     name, path, _, options = field.deconstruct()
@@ -165,7 +165,7 @@ def test_log_names_a_few_and_counts_the_others(
     caplog: pytest.LogCaptureFixture,
     django_capture_on_commit_callbacks: Any,
 ) -> None:
-    """Fifty thousand lines tell nobody anything."""
+    """The log names the first ten accounts, and states the number of the others."""
     make_many(count)
     caplog.set_level(logging.INFO, "django_google_link")
 
@@ -182,7 +182,7 @@ def test_log_names_a_few_and_counts_the_others(
 @pytest.mark.parametrize("signal", [pre_delete, post_delete], ids=["pre_delete", "post_delete"])
 @pytest.mark.parametrize("delete", WAYS)
 def test_receivers_of_a_project_see_each_row(delete: Callable[[], Any], signal: Signal) -> None:
-    """Whole, as without us; and the tokens move once."""
+    """Receivers of pre_delete and post_delete get each row, and the tokens move once."""
     accounts = make_many(5)
     expected = GoogleAccount.objects.values_list("pk", "email", "sealed_refresh_token")
     rows = sorted(expected)
@@ -198,7 +198,7 @@ def test_receivers_of_a_project_see_each_row(delete: Callable[[], Any], signal: 
 @pytest.mark.usefixtures("shared_database")
 @pytest.mark.parametrize("delete", WAYS)
 def test_models_that_refer_to_accounts_are_deleted_as_well(delete: Callable[[], Any]) -> None:
-    """By Django, which has to see the accounts for it."""
+    """Rows of other models that refer to accounts are deleted by Django's cascade."""
     with with_a_model_that_refers_to_accounts() as note:
         for account in make_many(5):
             note.objects.create(account=account)
@@ -216,7 +216,7 @@ def by_deleting_one() -> Any:
 
 @pytest.mark.parametrize("delete", [*WAYS, by_deleting_one])
 def test_nothing_is_read_in_the_transaction_before_it_is_locked(delete: Callable[[], Any]) -> None:
-    """SQLite cannot write after another has, if it has read before; others would read twice."""
+    """Accounts are locked, on SQLite by an UPDATE, before the transaction reads them."""
     make_many(1)
     with CaptureQueriesContext(connection) as captured:
         delete()
@@ -233,7 +233,7 @@ def test_nothing_is_read_in_the_transaction_before_it_is_locked(delete: Callable
 
 @pytest.mark.parametrize("delete", [by_a_queryset_of_users, by_a_queryset])
 def test_receiver_that_refuses_the_deletion_keeps_all(delete: Callable[[], Any]) -> None:
-    """Nothing has moved, and nothing is told."""
+    """If a receiver raises, the accounts stay, no token moves and no signal is sent."""
     make_many(5)
 
     def refuse(**arguments: Any) -> None:
@@ -252,7 +252,7 @@ def test_receiver_that_refuses_the_deletion_keeps_all(delete: Callable[[], Any])
 
 
 def test_what_a_queryset_cannot_delete_is_left_alone() -> None:
-    """Django says so, and nothing has moved."""
+    """A queryset that Django cannot delete raises its error, and no token moves."""
     make_many(3)
     for rows in (
         GoogleAccount.objects.all()[:2],
@@ -267,7 +267,7 @@ def test_what_a_queryset_cannot_delete_is_left_alone() -> None:
 
 @pytest.mark.parametrize("kind", [Collector, NestedObjects])
 def test_collecting_is_no_deletion(kind: type[Collector]) -> None:
-    """The admin collects what it would delete, to ask before it does: it shows the accounts."""
+    """Collecting what a deletion would affect, as the admin does, moves no token."""
     accounts = make_many(3)
 
     collector = kind(using="default")
@@ -281,10 +281,10 @@ def test_collecting_is_no_deletion(kind: type[Collector]) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif("TEST_USER_MODEL" in os.environ, reason="Another user's key is a UUID.")
 def test_owner_that_the_database_writes_otherwise_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some projects' keys are numbers in the database and something else in Python."""
+    """The outbox has each owner's key as Python shows it, which the database may not."""
 
     class Key(str):
-        """A key as it is shown."""
+        """A primary key as Python shows it."""
 
     key: Any = get_user_model()._meta.pk
     to_python = key.to_python
@@ -301,7 +301,7 @@ def test_owner_that_the_database_writes_otherwise_is_kept(monkeypatch: pytest.Mo
 
 @pytest.mark.slow
 def test_deletion_of_a_user_with_many_links_has_an_attempt(google: Any) -> None:
-    """One, and its row is known though the database has copied the others."""
+    """Deleting a user with many links makes one attempt to revoke, of two requests at most."""
     user = new_user()
     for n in range(MANY):
         make_google_account(user, sub=f"1{n}")

@@ -1,4 +1,4 @@
-"""A grant that is revoked in the moment in which somebody links the same account once more."""
+"""A grant that is revoked while the same Google account is being linked again."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.support.times import in_seconds, skip_pauses
 from tests.support.urls import local
 from tests.support.workers import just_before
 
-# The threads of the command leave a database in memory open, which Django closes for nobody.
+# Django never closes an in-memory database, and the command's threads would leave it open.
 pytestmark = pytest.mark.usefixtures("shared_database", "google")
 
 HELD = 'INSERT INTO "google_link_pendingrevocation"'
@@ -43,17 +43,17 @@ FINISHED = ("UPDATE", "google_link_endedgrant")
 
 @pytest.fixture
 def account(google: FakeGoogle, alice: FakeUser) -> GoogleAccount:
-    """The only link to Alice's account, which another user has."""
+    """The only link to Alice's account; it belongs to another user."""
     return linked(new_user(), google, alice)
 
 
 def unlink(account: GoogleAccount) -> Callable[[], None]:
-    """Return what the other user does; Google is told at once."""
+    """Return a function that unlinks the account, which revokes the grant at once."""
     return lambda: GoogleAccount.objects.get(pk=account.pk).unlink()
 
 
 def announce(sub: str, act: Callable[[], Any] = lambda: None) -> None:
-    """End a grant of which nothing is left here."""
+    """Announce the revocation of a grant without a link, and act during it."""
     with announced_end(get_client(), sub=sub, using="default"):
         act()
 
@@ -62,7 +62,7 @@ def announce(sub: str, act: Callable[[], Any] = lambda: None) -> None:
 def test_grant_that_was_ended_meanwhile_is_asked_for_again(
     google: FakeGoogle, browser: Client, alice: FakeUser, account: GoogleAccount
 ) -> None:
-    """Its answer has come and is not yet written down: no dead grant is called active."""
+    """If the grant is revoked before it is stored, the user is asked for consent again."""
     with just_before(HELD, act=unlink(account)):
         response = link(browser, google, alice)
 
@@ -85,11 +85,11 @@ def test_whoever_links_waits_for_a_revocation_under_way(
     account: GoogleAccount,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It was announced before the link was stored, and reaches Google after that."""
+    """Linking waits for a revocation that is in progress, and then finds the grant lost."""
     pauses: list[float] = []
 
     def reach_google(seconds: float) -> None:
-        # The fake's threads sleep as well, and nobody would close their connections.
+        # Not the fake's threads, which sleep as well: their connections would stay open.
         if seconds and threading.current_thread() is threading.main_thread():
             pauses.append(seconds)
             google.revoke(alice)
@@ -112,7 +112,7 @@ def test_whoever_links_waits_for_a_revocation_under_way(
 def test_grant_that_outlives_a_revocation_is_linked(
     google: FakeGoogle, browser: Client, alice: FakeUser
 ) -> None:
-    """Google is asked, and says that it lives."""
+    """If Google still honours the grant after a revocation, the account is linked."""
     with just_before(HELD, act=lambda: announce(alice.sub)):
         response = link(browser, google, alice)
 
@@ -124,7 +124,7 @@ def test_grant_that_outlives_a_revocation_is_linked(
 def test_grant_that_another_worker_refreshes_is_checked_after_it(
     google: FakeGoogle, browser: Client, alice: FakeUser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """That refresh may have been answered before the revocation."""
+    """If another worker has the lease, the grant is checked when that has ended."""
 
     def take_lease() -> None:
         GoogleAccount.objects.update(
@@ -145,7 +145,7 @@ def test_grant_that_another_worker_refreshes_is_checked_after_it(
 def test_link_stays_where_google_does_not_tell(
     google: FakeGoogle, browser: Client, alice: FakeUser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The next refresh tells it."""
+    """If Google does not respond to the check, the link stays and a warning is logged."""
 
     def act() -> None:
         announce(alice.sub)
@@ -163,7 +163,7 @@ def test_link_stays_where_google_does_not_tell(
 def test_link_after_a_revocation_costs_no_request(
     google: FakeGoogle, browser: Client, alice: FakeUser, account: GoogleAccount
 ) -> None:
-    """What was over before, the end of another, and one that died long ago, are no matter."""
+    """Earlier, abandoned and other accounts' revocations cost no request."""
     account.unlink()
     EndedGrant.objects.update(finished_at=EndedGrant.objects.get().begun_at - timedelta(seconds=1))
     announce("another")
@@ -179,7 +179,7 @@ def test_link_after_a_revocation_costs_no_request(
 def test_link_that_is_made_before_the_announcement_calls_the_revocation_off(
     google: FakeGoogle, alice: FakeUser, account: GoogleAccount
 ) -> None:
-    """Whoever linked then has not seen it; whoever revokes looks once more."""
+    """An account that is linked just before the announcement cancels the revocation."""
     other = new_user("other")
 
     with just_before(ANNOUNCED, act=lambda: linked(other, google, alice)):
@@ -192,7 +192,7 @@ def test_link_that_is_made_before_the_announcement_calls_the_revocation_off(
 
 @pytest.mark.slow
 def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that has died leaves its announcement open: Google is asked after a while."""
+    """If a worker dies during a revocation, linking waits for 10 to 20 seconds only."""
     with refusing(OperationalError("lost"), *FINISHED):
         announce("42")
     started, pauses = note_moment(), skip_pauses(monkeypatch)
@@ -203,7 +203,7 @@ def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ends_are_forgotten(google: FakeGoogle) -> None:
-    """By the command, after an hour, when nobody who links can have met them."""
+    """google_link_revoke_pending deletes announcements that are over an hour old."""
     announce("42")
     call_command("google_link_revoke_pending", stdout=io.StringIO())
     row = EndedGrant.objects.get()
@@ -218,14 +218,14 @@ def test_ends_are_forgotten(google: FakeGoogle) -> None:
 
 
 def test_nothing_is_announced_of_a_grant_that_nobody_knows() -> None:
-    """It could not be found by whose it is."""
+    """A revocation of an unknown account is not announced, since it could not be found."""
     announce("")
 
     assert not EndedGrant.objects.exists()
 
 
 def test_other_providers_end_each_token_by_itself() -> None:
-    """What was revoked there says nothing of a new one."""
+    """At other providers than Google, a revocation does not affect new grants."""
     elsewhere = GoogleAccount(issuer="https://another.example", client_id="daybook")
 
     assert not has_ended_since(elsewhere, sub="1", started=note_moment())

@@ -1,4 +1,4 @@
-"""Grants that were given for a limited time: what says so, where, and how often."""
+"""Grants that expire: the signal, the pages and the commands that announce it."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ DAY = 24 * 3600
 
 
 def end_in(account: GoogleAccount, **time: float) -> GoogleAccount:
-    """Let a grant end so long from now."""
+    """Let a grant expire after this time."""
     ends_at = timezone.now() + timedelta(**time)
     GoogleAccount.objects.filter(pk=account.pk).update(refresh_token_expires_at=ends_at)
     return GoogleAccount.objects.get(pk=account.pk)
 
 
 def run(command: str, **options: Any) -> str:
-    """Run a command, and return what it says."""
+    """Run a command, and return its output."""
     out = io.StringIO()
     call_command(command, stdout=out, **options)
     return out.getvalue()
 
 
 def endings(news: list[tuple[str, dict[str, Any]]]) -> list[Any]:
-    """Return the accounts that were said to end."""
+    """Return the accounts for which ``authorization_ending`` was sent."""
     return [arguments["account"].pk for name, arguments in news if name == "authorization_ending"]
 
 
 @pytest.mark.usefixtures("shared_database")
 def test_ending_is_said_once_by_the_command(google: FakeGoogle) -> None:
-    """Of those that end within a week, and have not ended."""
+    """google_link_refresh sends the signal once, for valid grants that expire within a week."""
     user = new_user()
     soon = end_in(make_google_account(user), days=6)
     for time in ({"days": 8}, {"hours": -1}):
@@ -74,7 +74,7 @@ def test_ending_is_said_once_by_the_command(google: FakeGoogle) -> None:
 
 @pytest.mark.usefixtures("shared_database")
 def test_ending_is_said_once_by_refreshes(google: FakeGoogle, alice: FakeUser) -> None:
-    """Google says with each refresh when it ends; the signal comes in the last week."""
+    """Refreshes in the last week of a grant send the signal once."""
     google.refresh_token_lifetime = 10 * DAY
     account = linked(new_user(), google, alice)
 
@@ -94,7 +94,7 @@ def test_ending_is_said_once_by_refreshes(google: FakeGoogle, alice: FakeUser) -
 
 @pytest.mark.usefixtures("shared_database")
 def test_ending_that_was_announced_meanwhile(google: FakeGoogle) -> None:
-    """Whoever has read the row before does not say it again."""
+    """A worker with an outdated row does not send the signal again."""
     account = end_in(make_google_account(new_user()), days=1)
 
     with heard() as news, transaction.atomic():
@@ -105,7 +105,7 @@ def test_ending_that_was_announced_meanwhile(google: FakeGoogle) -> None:
 
 
 def test_ending_is_not_said_of_what_has_ended(user: Any) -> None:
-    """The next refresh says what has become of it."""
+    """No signal is sent for a grant that has expired."""
     account = end_in(make_google_account(user), hours=-1)
 
     assert not announce_ending(account, using="default")
@@ -113,7 +113,7 @@ def test_ending_is_not_said_of_what_has_ended(user: Any) -> None:
 
 @pytest.mark.usefixtures("shared_database")
 def test_end_that_moves_away_is_said_again(google: FakeGoogle, alice: FakeUser) -> None:
-    """It was put off at Google, and comes near once more."""
+    """If Google postpones the expiry, the signal is sent again before the new one."""
     google.refresh_token_lifetime = 30 * DAY
     account = end_in(linked(new_user(), google, alice), days=5)
 
@@ -128,7 +128,7 @@ def test_end_that_moves_away_is_said_again(google: FakeGoogle, alice: FakeUser) 
 
 @pytest.mark.usefixtures("shared_database")
 def test_new_grant_is_said_to_end_as_well(user: Any) -> None:
-    """Linked again, for a week."""
+    """The signal is sent again for a new grant that expires within a week."""
     ends_at = timezone.now() + timedelta(days=6)
 
     with heard() as news:
@@ -141,7 +141,7 @@ def test_new_grant_is_said_to_end_as_well(user: Any) -> None:
 
 
 def test_grant_without_an_end(user: Any, browser: Client) -> None:
-    """Most have none, and nothing is said."""
+    """For a grant without an expiry the page shows none."""
     account = make_google_account(user, scopes=[CALENDAR])
 
     assert account.ends_at is None
@@ -151,7 +151,7 @@ def test_grant_without_an_end(user: Any, browser: Client) -> None:
 
 
 def test_lost_grant_ends_no_more(user: Any) -> None:
-    """It is over already."""
+    """A lost grant has no ``ends_at``."""
     account = end_in(make_google_account(user, status=Status.NEEDS_REAUTHORIZATION), days=3)
 
     assert account.ends_at is None
@@ -159,7 +159,7 @@ def test_lost_grant_ends_no_more(user: Any) -> None:
 
 @pytest.mark.parametrize(("days", "offered"), [(6, True), (8, False)])
 def test_page_says_when(browser: Client, user: Any, days: int, offered: bool) -> None:
-    """And offers to link again in the last week."""
+    """The page shows the expiry, and offers to link again in the last week."""
     account = end_in(make_google_account(user, scopes=[CALENDAR]), days=days)
 
     text = browser.get("/google/").content.decode()
@@ -170,7 +170,7 @@ def test_page_says_when(browser: Client, user: Any, days: int, offered: bool) ->
 
 
 def test_page_says_that_it_has_ended(browser: Client, user: Any) -> None:
-    """As of any link that does not work."""
+    """The page shows an expired grant as a link that no longer works."""
     end_in(make_google_account(user, scopes=[CALENDAR]), hours=-1)
 
     text = browser.get("/google/").content.decode()
@@ -182,7 +182,7 @@ def test_page_says_that_it_has_ended(browser: Client, user: Any) -> None:
 def test_link_again_before_it_ends(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Consent is asked though nothing is missing, and brings another grant."""
+    """Linking again before the expiry asks for consent, and stores the new grant."""
     google.refresh_token_lifetime = 3 * DAY
     link(browser, google, alice)
     before = GoogleAccount.objects.get()
@@ -199,7 +199,7 @@ def test_link_again_before_it_ends(
 
 
 def test_request_and_json_say_when(browser: Client, user: Any) -> None:
-    """What a program gets that lacks a scope, and a page of the project's."""
+    """The JSON and the template context of a refused request contain ``ends_at``."""
     account = end_in(make_google_account(user, scopes=[CALENDAR]), days=3)
     assert account.ends_at
 
@@ -212,14 +212,14 @@ def test_request_and_json_say_when(browser: Client, user: Any) -> None:
 
 
 def test_request_without_an_account(browser: Client, user: Any) -> None:
-    """There is no grant to end."""
+    """Without an account the JSON of a refused request has no ``ends_at``."""
     refused = browser.get("/files/", headers={"sec-fetch-mode": "cors"})
 
     assert "ends_at" not in refused.json()
 
 
 def test_status_counts(user: Any, configure: Callable[..., None]) -> None:
-    """Those that end within a week, and when the first does."""
+    """google_link_status counts grants that expire within a week, and names the first date."""
     first = end_in(make_google_account(user), days=2)
     for days in (5, 8, -1):
         end_in(make_google_account(user), days=days)
@@ -237,7 +237,7 @@ def test_status_counts(user: Any, configure: Callable[..., None]) -> None:
 def test_rotated_refresh_token_that_ends_soon_each_time(
     google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """A provider whose tokens live for days, and are replaced each time: it is said once."""
+    """If short-lived refresh tokens are rotated at each refresh, the signal is sent once."""
     google.refresh_token_lifetime = 3 * DAY
     google.rotates_refresh_tokens = True
     linked(new_user(), google, alice, access_token_expires_at=timezone.now())

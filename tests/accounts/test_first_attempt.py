@@ -1,4 +1,4 @@
-"""However much goes in one transaction, nobody waits for more than one short attempt at Google."""
+"""However many accounts a transaction unlinks, only one short attempt to revoke follows it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def link_several(google: FakeGoogle, count: int = 3) -> list[GoogleAccount]:
 
 
 def asked(google: FakeGoogle) -> int:
-    """Return how often Google was asked to revoke something."""
+    """Return the number of revocation requests."""
     return len(google.requests_to("revoke"))
 
 
@@ -79,7 +79,7 @@ WAYS = [
 def test_one_attempt_follows_the_commit(
     google: FakeGoogle, delete: Callable[[list[GoogleAccount]], None]
 ) -> None:
-    """The others wait for the command, which finds them due."""
+    """After the commit one grant is revoked; the others are due for the command."""
     delete(link_several(google))
 
     assert asked(google) == 1
@@ -92,7 +92,7 @@ def test_one_attempt_follows_the_commit(
 def test_nobody_waits_long_for_a_google_that_hangs(
     google: FakeGoogle, configure: Callable[..., None], serve: Any
 ) -> None:
-    """The server says so if the caller is there after five seconds; ``HTTP_TIMEOUT`` is ten."""
+    """If Google hangs, the caller waits less than five seconds, not ``HTTP_TIMEOUT``."""
     [first, *_] = link_several(google)
     with serve() as url:
         configure(REVOCATION_ENDPOINT=url)
@@ -117,7 +117,7 @@ def test_time_limit_is_for_all_requests_of_an_attempt(
 
 
 def test_attempt_of_a_savepoint_that_is_taken_back_is_none(google: FakeGoogle) -> None:
-    """What is unlinked after it has the attempt."""
+    """If a savepoint is rolled back, the next account that is unlinked has the attempt."""
     first, second, third = link_several(google)
 
     with transaction.atomic():
@@ -133,7 +133,7 @@ def test_attempt_of_a_savepoint_that_is_taken_back_is_none(google: FakeGoogle) -
 
 
 def test_each_transaction_has_an_attempt(google: FakeGoogle) -> None:
-    """Also where a project's test runs by itself what follows the commit."""
+    """Each transaction has an attempt, also if a test runs the on_commit functions itself."""
     first, second, third = link_several(google)
     first.unlink()
     with transaction.atomic():
@@ -151,7 +151,7 @@ def test_each_transaction_has_an_attempt(google: FakeGoogle) -> None:
 def test_grant_that_is_not_stored_is_ended_in_as_short_a_time(
     google: FakeGoogle, configure: Callable[..., None], alice: FakeUser, serve: Any
 ) -> None:
-    """A user waits for the page that says so."""
+    """The attempt to revoke a grant that is not stored is as short, since a user waits."""
     user = new_user()
     with serve() as url:
         configure(REVOCATION_ENDPOINT=url)

@@ -1,4 +1,4 @@
-"""What happens to a grant: saved, renewed, shared, given back."""
+"""Grants are stored, renewed, shared by several links, lost and revoked."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from tests.support.workers import just_before
 
 pytestmark = pytest.mark.django_db
 
-# MySQL knows no constraints with a condition. Of two defaults the older one is used.
+# MySQL has no conditional constraints. Of two defaults the older one is used.
 MAY_HAVE_TWO_DEFAULTS = connection.vendor == "mysql"
 
 
-# Losing
+# Lost grants
 
 
 def test_loss_of_a_grant_that_was_renewed_since_is_not_noted(user: Any) -> None:
-    """Whoever has read the row before the user came back has old news."""
+    """A loss that was found with an outdated row does not mark a renewed grant."""
     before = save(user)
     save(user)
 
@@ -53,7 +53,7 @@ def test_loss_of_a_grant_that_was_renewed_since_is_not_noted(user: Any) -> None:
 
 
 def test_loss_is_noted_once(user: Any) -> None:
-    """The second who finds it out changes nothing."""
+    """Marking a lost account as lost again changes nothing."""
     account = save(user)
     assert mark_lost(account, "revoked") is True
     noted = table()
@@ -66,7 +66,7 @@ def test_loss_is_noted_once(user: Any) -> None:
 
 
 def test_loss_that_an_operator_asked_for_is_told_from_one_at_google(user: Any) -> None:
-    """A grant that was to be linked again and is dead by now is dead."""
+    """The reason "requested" becomes "revoked" when Google no longer honours the grant."""
     account = save(user)
     assert mark_lost(account, Reason.REQUESTED) is True
     assert mark_lost(account, Reason.REQUESTED) is False
@@ -80,7 +80,7 @@ def test_loss_that_an_operator_asked_for_is_told_from_one_at_google(user: Any) -
 
 
 def test_save_grant_first_time_stores_what_was_granted(user: Any) -> None:
-    """Put, then get."""
+    """The first link stores tokens, expiry times, scopes and profile."""
     expires_at, dies_at = in_seconds(3599), in_seconds(86_400)
 
     returned = save(user, access_token_expires_at=expires_at, refresh_token_expires_at=dies_at)
@@ -104,16 +104,16 @@ def test_save_grant_first_time_stores_what_was_granted(user: Any) -> None:
 
 
 def test_save_grant_leaves_no_plaintext_in_the_row(user: Any) -> None:
-    """The database sees ciphertext only."""
+    """The row contains only encrypted tokens."""
     save(user, access_token=Secret("ya29.bare"), refresh_token=Secret("1//bare"))
 
     row = str(table())
     assert "bare" not in row
-    assert row.count("gl1.") == 3  # two tokens, and what is kept of one of them to count keys
+    assert row.count("gl1.") == 3  # two tokens, and the key id in ``sealed_by``
 
 
 def test_save_grant_again_updates_the_same_row(user: Any) -> None:
-    """Put twice is one row; its history stays."""
+    """Linking an account again updates its row, and keeps ``linked_at``."""
     first = save(user)
 
     save(user, access_token=Secret("ya29.second"))
@@ -127,7 +127,7 @@ def test_save_grant_again_updates_the_same_row(user: Any) -> None:
 
 
 def test_save_grant_without_a_refresh_token_keeps_the_stored_one(user: Any) -> None:
-    """Nothing never overwrites something, nor its expiry."""
+    """A response without a refresh token keeps the stored one and its expiry."""
     dies_at = in_seconds(86_400)
     save(user, refresh_token=Secret("1//first"), refresh_token_expires_at=dies_at)
 
@@ -139,7 +139,7 @@ def test_save_grant_without_a_refresh_token_keeps_the_stored_one(user: Any) -> N
 
 
 def test_save_grant_with_a_refresh_token_replaces_the_stored_one(user: Any) -> None:
-    """And the new one's expiry, which may be none."""
+    """A new refresh token replaces the stored one, and its expiry even if it has none."""
     save(user, refresh_token=Secret("1//first"), refresh_token_expires_at=in_seconds(86_400))
 
     account = save(user, refresh_token=Secret("1//second"))
@@ -150,7 +150,7 @@ def test_save_grant_with_a_refresh_token_replaces_the_stored_one(user: Any) -> N
 
 
 def test_save_grant_replaces_the_scopes(user: Any) -> None:
-    """What is granted now counts, in both directions."""
+    """The granted scopes replace the stored ones: some are added, others removed."""
     save(user, scopes=(*OPENID, CALENDAR))
 
     account = save(user, scopes=(*OPENID, DRIVE), requested_scopes=[CALENDAR, DRIVE])
@@ -160,7 +160,7 @@ def test_save_grant_replaces_the_scopes(user: Any) -> None:
 
 
 def test_save_grant_without_scopes_takes_the_requested_ones(user: Any) -> None:
-    """RFC 6749 section 5.1; aliases in their normal form."""
+    """RFC 6749 section 5.1: without scopes, those requested are granted; aliases resolved."""
     requested = ["openid", f"{PREFIX}userinfo.email", CALENDAR]
 
     account = save(user, scopes=None, requested_scopes=requested)
@@ -170,7 +170,7 @@ def test_save_grant_without_scopes_takes_the_requested_ones(user: Any) -> None:
 
 
 def test_save_grant_without_expiry_is_accepted(user: Any) -> None:
-    """An answer without expires_in."""
+    """An access token without ``expires_in`` is stored without an expiry."""
     save(user)
 
     account = save(user, access_token_expires_at=None)
@@ -181,7 +181,7 @@ def test_save_grant_without_expiry_is_accepted(user: Any) -> None:
 
 
 def test_save_grant_follows_who_the_account_is_now(user: Any) -> None:
-    """The sub stays; address, name and picture may change, and may vanish."""
+    """Address, name and picture are replaced by those of the ID token, even by none."""
     save(user)
     changed = identity("42", email="new@gmail.com", email_verified=False, name="", picture="")
 
@@ -193,7 +193,7 @@ def test_save_grant_follows_who_the_account_is_now(user: Any) -> None:
 
 
 def test_save_grant_touches_only_its_own_columns(user: Any) -> None:
-    """What another worker wrote in between stays."""
+    """A column that another worker changes meanwhile is not overwritten."""
     save(user)
     save(user, "43")
     long_ago = in_seconds(-86_400)
@@ -209,7 +209,7 @@ def test_save_grant_touches_only_its_own_columns(user: Any) -> None:
 
 
 def test_save_grant_makes_only_the_first_account_the_default(user: Any) -> None:
-    """A further account never takes over by itself."""
+    """A user's second account does not become the default."""
     first = save(user, "42")
     second = save(user, "43")
 
@@ -220,7 +220,7 @@ def test_save_grant_makes_only_the_first_account_the_default(user: Any) -> None:
 
 
 def test_save_grant_of_another_client_has_its_own_default(user: Any) -> None:
-    """The same Google account through two clients is two links."""
+    """The same Google account through two clients is two links, each a default."""
     save(user)
     save(user, client="other")
 
@@ -229,7 +229,7 @@ def test_save_grant_of_another_client_has_its_own_default(user: Any) -> None:
 
 
 def test_save_grant_of_an_only_account_makes_it_the_default_again(user: Any) -> None:
-    """Linked again, the only account becomes the default, though it was not."""
+    """Linking a user's only account again makes it the default."""
     save(user)
     GoogleAccount.objects.update(is_default=False)
 
@@ -241,7 +241,7 @@ def test_save_grant_of_an_only_account_makes_it_the_default_again(user: Any) -> 
 def test_save_grant_of_one_google_account_by_two_users_is_two_links(
     user: Any, other_user: Any
 ) -> None:
-    """A link never moves to another user."""
+    """A Google account that two users link is two links, with a refresh token each."""
     first = save(user, refresh_token=Secret("1//anna"))
     second = save(other_user, refresh_token=Secret("1//ben"))
 
@@ -252,7 +252,7 @@ def test_save_grant_of_one_google_account_by_two_users_is_two_links(
 
 
 def test_save_grant_while_another_first_link_becomes_the_default(user: Any) -> None:
-    """Two first links in one moment: both are there, one is the default."""
+    """Of two first links that are stored at the same time, one is the default."""
 
     def link_another() -> None:
         make_google_account(user, sub="43")
@@ -269,7 +269,7 @@ def test_save_grant_while_another_first_link_becomes_the_default(user: Any) -> N
 def test_save_grant_while_the_same_account_is_linked(
     user: Any, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
-    """The same first link twice, in two tabs: one row, created once."""
+    """If another worker links the same account first, its row is updated."""
     with (
         heard() as news,
         django_capture_on_commit_callbacks(execute=True),
@@ -285,11 +285,11 @@ def test_save_grant_while_the_same_account_is_linked(
 
 @pytest.mark.slow
 def test_save_grant_in_many_threads_at_once(shared_database: None) -> None:
-    """Two tabs come back at once, for the same account and for others."""
+    """Links that are stored at the same time have a row for each account, and one default."""
     user = new_user()
 
     def save_durably(sub: str) -> GoogleAccount:
-        # As the flow does: MariaDB may let one of them start again.
+        # As the flow does: MariaDB may roll one of them back.
         return run_durably(lambda: save(user, sub), using="default")
 
     saved = at_once(*[partial(save_durably, sub) for sub in ("42", "43", "44") * 4])
@@ -299,13 +299,13 @@ def test_save_grant_in_many_threads_at_once(shared_database: None) -> None:
     assert GoogleAccount.objects.filter(is_default=True).count() == 1 or MAY_HAVE_TWO_DEFAULTS
 
 
-# The news of a grant
+# Signals
 
 
 def test_save_grant_speaks_after_the_commit_only(
     user: Any, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
-    """Receivers find the link in the database."""
+    """account_linked is sent after the commit, with the request."""
     request = object()
 
     with heard() as news, django_capture_on_commit_callbacks(execute=True):
@@ -318,7 +318,7 @@ def test_save_grant_speaks_after_the_commit_only(
 
 
 def test_save_grant_that_rolls_back_says_nothing(user: Any) -> None:
-    """Neither a link nor its signal."""
+    """After a rollback there is neither a link nor a signal."""
     with heard() as news, transaction.atomic():
         save(user)
         transaction.set_rollback(True)
@@ -333,7 +333,7 @@ def test_save_grant_with_a_receiver_that_raises(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The link stays, the other receivers hear of it, and nothing is raised."""
+    """If a receiver raises, the error is logged, the link stays and other receivers run."""
 
     def fail(**arguments: Any) -> None:
         raise RuntimeError("A receiver of the project's own.")
@@ -353,7 +353,7 @@ def test_save_grant_with_a_receiver_that_raises(
 def test_save_grant_again_tells_what_changed(
     user: Any, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
-    """Linked again is not created; scopes that came and went are named."""
+    """Linking again sends ``created=False``, and scopes_changed with the differences."""
     save(user, scopes=(*OPENID, CALENDAR))
 
     with heard() as news, django_capture_on_commit_callbacks(execute=True):
@@ -371,7 +371,7 @@ def test_save_grant_again_tells_what_changed(
 def test_save_grant_with_the_same_scopes_does_not_call_that_a_change(
     user: Any, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
-    """The order of scopes means nothing."""
+    """The same scopes in another order do not send scopes_changed."""
     save(user, scopes=(*OPENID, CALENDAR))
 
     with heard() as news, django_capture_on_commit_callbacks(execute=True):
@@ -383,7 +383,7 @@ def test_save_grant_with_the_same_scopes_does_not_call_that_a_change(
 def test_save_grant_of_a_lost_account_recovers_it(
     user: Any, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
-    """Said once, and not again by the next link."""
+    """Linking a lost account again sends authorization_recovered once."""
     account = make_google_account(
         user,
         sub="42",
@@ -416,7 +416,7 @@ def test_unlink_deletes_and_revokes_after_the_commit(
     user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """The refresh token, in the body of a POST, and nowhere else."""
+    """After the commit the refresh token is sent for revocation in the body of a POST."""
     account = linked(user, google, alice)
     refresh_token = token_of(account, "refresh_token")
 
@@ -435,7 +435,7 @@ def test_unlink_deletes_and_revokes_after_the_commit(
 def test_unlink_that_rolls_back_revokes_nothing(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """The link is still there, and so is the grant."""
+    """After a rollback the link is still there, and nothing was revoked or signalled."""
     account = linked(user, google, alice)
 
     with heard() as news, transaction.atomic():
@@ -453,7 +453,7 @@ def test_unlink_is_told_without_a_secret(
     user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """The signal says whose link is gone."""
+    """account_unlinked is sent after the commit, with user and account but no token."""
     account = linked(user, google, alice)
 
     with heard() as news, django_capture_on_commit_callbacks(execute=True):
@@ -470,7 +470,7 @@ def test_unlink_twice_is_harmless(
     user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """One revocation, one signal."""
+    """Unlinking an account twice makes one revocation and sends one signal."""
     account = linked(user, google, alice)
     same = GoogleAccount.objects.get()
 
@@ -489,7 +489,7 @@ def test_unlink_leaves_everything_else(
     user: Any,
     other_user: Any,
 ) -> None:
-    """Neither users nor other links."""
+    """Unlinking deletes neither users nor other links."""
     account = linked(user, google, alice)
     others = [make_google_account(user), make_google_account(other_user)]
 
@@ -505,7 +505,7 @@ def test_unlink_without_a_refresh_token_revokes_the_access_token(
     user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """Either of them ends the grant."""
+    """Without a refresh token, the access token is used to revoke the grant."""
     account = linked(user, google, alice, refresh_token="")
 
     with django_capture_on_commit_callbacks(execute=True):
@@ -519,7 +519,7 @@ def test_unlink_without_any_token_asks_nothing_of_google(
     user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """There is nothing to revoke."""
+    """An account without tokens is unlinked without a request."""
     account = make_google_account(user, refresh_token="", access_token="")
 
     with django_capture_on_commit_callbacks(execute=True):
@@ -535,7 +535,7 @@ def test_unlink_of_a_stale_object_revokes_what_is_stored_now(
     user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """A link renewed since the row was read is revoked by its new token: the old one is dead."""
+    """Unlinking with an outdated object revokes the token that is stored now."""
     stale = linked(user, google, alice)
     google.revoke(alice)
     again = google.grant(alice, [*OPENID, CALENDAR])
@@ -554,7 +554,7 @@ def test_unlink_of_a_shared_grant_revokes_with_the_last_link(
     other_user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """Revoking ends them all, so it waits until nobody needs them."""
+    """A grant that two links share is revoked with the second one."""
     first = linked(user, google, alice)
     second = linked(other_user, google, alice)
 
@@ -578,7 +578,7 @@ def test_unlink_heeds_only_the_same_google_account_and_client(
     other_user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """Links of another client, or to another account, do not keep a grant alive."""
+    """Links of another client or Google account do not prevent the revocation."""
     account = linked(user, google, alice)
     make_google_account(other_user, sub=alice.sub, client="other")
     make_google_account(other_user, sub="43")
@@ -596,7 +596,7 @@ def test_unlink_of_a_grant_that_is_dead_already_is_done(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """An invalid_token is as good as success."""
+    """A grant that Google no longer knows counts as revoked, without a warning."""
     account = linked(user, google, alice)
     google.revoke(alice)
 
@@ -627,7 +627,7 @@ def test_unlink_when_google_fails_forgets_the_link_all_the_same(
     caplog: pytest.LogCaptureFixture,
     fault: dict[str, Any],
 ) -> None:
-    """What the user wanted gone is gone; the log says so, without a token."""
+    """If the revocation fails, the account is unlinked, and a warning without tokens logged."""
     account = linked(user, google, alice)
     tokens = [token_of(account, "refresh_token"), token_of(account, "access_token")]
     google.fail_next(endpoint="revoke", **fault)
@@ -671,7 +671,7 @@ def test_unlink_what_cannot_be_revoked_forgets_the_link_all_the_same(
     caplog: pytest.LogCaptureFixture,
     mishap: Callable[[Settings], None],
 ) -> None:
-    """Neither a damaged row nor a mistaken setting holds a user here."""
+    """With damaged tokens or without key or client, the account is unlinked all the same."""
     linked(user, google, alice)
     mishap(settings)
 
@@ -689,7 +689,7 @@ def test_unlink_with_a_damaged_refresh_token_revokes_by_the_other(
     user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """Either token ends the whole grant."""
+    """If the refresh token is damaged, the access token is used to revoke the grant."""
     linked(user, google, alice)
     GoogleAccount.objects.update(sealed_refresh_token="gl1.unknown")
 
@@ -709,7 +709,7 @@ def test_unlink_keeps_a_grant_that_another_name_of_the_client_shares(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
     is_project: bool,
 ) -> None:
-    """Google knows the project, and not what we call its clients."""
+    """A grant is kept for a link of another client of the same Google project."""
     clients = settings.GOOGLE_LINK["CLIENTS"]
     project = {**clients["default"], "CLIENT_ID": "123-web.apps.googleusercontent.com"}
     settings.GOOGLE_LINK = {
@@ -740,7 +740,7 @@ def test_unlink_revokes_though_a_dead_link_is_left(
     other_user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """Whoever has to link again anyway loses nothing."""
+    """A lost link to the same account does not prevent the revocation."""
     account = linked(user, google, alice)
     linked(other_user, google, alice, status=Status.NEEDS_REAUTHORIZATION)
 
@@ -757,7 +757,7 @@ def test_unlink_spares_a_grant_that_is_linked_in_between(
     other_user: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """After the commit, and before Google is told."""
+    """If the account is linked again before the request, the grant is not revoked."""
     account = linked(user, google, alice)
 
     with django_capture_on_commit_callbacks(execute=True):
@@ -768,7 +768,7 @@ def test_unlink_spares_a_grant_that_is_linked_in_between(
 
 
 def test_unlink_promotes_the_account_that_is_left(user: Any) -> None:
-    """With one account nobody has to choose."""
+    """If the default is unlinked, a single account that is left becomes the default."""
     first, second = make_google_account(user), make_google_account(user)
 
     unlink(first)
@@ -778,7 +778,7 @@ def test_unlink_promotes_the_account_that_is_left(user: Any) -> None:
 
 
 def test_unlink_leaves_the_choice_among_several(user: Any, other_user: Any) -> None:
-    """Never by guessing; another user's or client's accounts do not count."""
+    """If the default is unlinked and several accounts are left, none becomes the default."""
     first, second, third = (make_google_account(user) for _ in range(3))
     foreign = make_google_account(other_user)
     elsewhere = make_google_account(user, client="other")
@@ -793,7 +793,7 @@ def test_unlink_leaves_the_choice_among_several(user: Any, other_user: Any) -> N
 
 
 def test_unlink_of_an_account_that_is_not_the_default_keeps_it(user: Any) -> None:
-    """The default stays what it is."""
+    """Unlinking another account leaves the default unchanged."""
     first, second = make_google_account(user), make_google_account(user)
 
     unlink(second)
@@ -805,7 +805,7 @@ def test_unlink_of_an_account_that_is_not_the_default_keeps_it(user: Any) -> Non
 
 
 def test_make_default_takes_over(user: Any, other_user: Any) -> None:
-    """One default for each user and client."""
+    """The new default replaces that of the same user and client only."""
     first, second = make_google_account(user), make_google_account(user)
     foreign = make_google_account(other_user)
     elsewhere = make_google_account(user, client="other")
@@ -820,7 +820,7 @@ def test_make_default_takes_over(user: Any, other_user: Any) -> None:
 
 
 def test_make_default_of_an_account_that_is_gone_changes_nothing(user: Any) -> None:
-    """Unlinked in another tab: the default stays."""
+    """Making an account that was unlinked meanwhile the default changes nothing."""
     first, second = make_google_account(user), make_google_account(user)
     GoogleAccount.objects.filter(pk=second.pk).delete()
 
@@ -832,7 +832,7 @@ def test_make_default_of_an_account_that_is_gone_changes_nothing(user: Any) -> N
 
 @pytest.mark.slow
 def test_make_default_in_many_threads_leaves_one(shared_database: None) -> None:
-    """Whoever comes last wins; never two, never none, and nobody waits in a circle."""
+    """Changing the default in many threads leaves exactly one, without a deadlock."""
     user = new_user()
     accounts = [make_google_account(user) for _ in range(4)]
 
@@ -846,7 +846,7 @@ def test_make_default_in_many_threads_leaves_one(shared_database: None) -> None:
 def test_unlink_in_many_threads_revokes_what_is_shared(
     shared_database: None, google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """Of two that go at once one is the last, and nobody waits in a circle."""
+    """Unlinking all links of a grant at the same time revokes it, without a deadlock."""
     users = [new_user(), new_user("dora")]
 
     for _ in range(10):
@@ -860,7 +860,7 @@ def test_unlink_in_many_threads_revokes_what_is_shared(
 
 
 def test_save_grant_of_a_lost_account_without_a_refresh_token_changes_nothing(user: Any) -> None:
-    """Its access token would be all that there is."""
+    """A response without a refresh token does not recover a lost account."""
     mark_lost(save(user), "revoked")
     before = table()
 
@@ -871,7 +871,7 @@ def test_save_grant_of_a_lost_account_without_a_refresh_token_changes_nothing(us
 
 
 def test_save_grant_keeps_no_access_token_of_less_than_the_grant(user: Any) -> None:
-    """Calls that need the rest would be refused until it expires."""
+    """An access token with fewer scopes than the grant is not stored."""
     account = save(user, scopes=(*OPENID, CALENDAR, DRIVE))
 
     save(user, refresh_token=None, scopes=(*OPENID, CALENDAR), requested_scopes=[*OPENID, CALENDAR])
@@ -882,7 +882,7 @@ def test_save_grant_keeps_no_access_token_of_less_than_the_grant(user: Any) -> N
 
 
 def test_token_that_cannot_be_read_is_held_by_no_row(user: Any, settings: Settings) -> None:
-    """With the key gone nobody can say that it is the same."""
+    """A stored token whose key is missing does not count as the same token."""
     save(user)
     assert is_held(Secret("1//new"), GoogleAccount.objects.all())
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [OTHER_KEY]}

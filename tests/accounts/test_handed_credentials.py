@@ -1,4 +1,4 @@
-"""``link_credentials()``: what a project's own flow has obtained becomes a link."""
+"""``link_credentials()`` links the credentials that a project's own flow has obtained."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ STORED = ("INSERT INTO", "google_link_googleaccount")
 
 @pytest.fixture(autouse=True)
 def _oauthlib(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let oauthlib speak http, and bear with scopes that were not granted."""
+    """Let oauthlib use http, and accept fewer scopes than were requested."""
     monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
     monkeypatch.setenv("OAUTHLIB_RELAX_TOKEN_SCOPE", "1")
 
@@ -75,12 +75,12 @@ def obtain(
     scopes: list[str] | None = None,
     **consent: Any,
 ) -> Credentials:
-    """Go through a flow of the project's own, and return what it ends with."""
+    """Complete a flow of the project's own, and return its credentials."""
     redirect_uri = google.client.redirect_uris[-1]
     flow = flow_class.from_client_config(
         google.client_secrets(), scopes or SCOPES, redirect_uri=redirect_uri
     )
-    # Other providers refuse what Google alone understands.
+    # Other providers refuse parameters of Google's own.
     params = {"access_type": "offline", "prompt": "consent"}
     params = params if google.client.is_googles else {"access_type": ""}
     url, _ = flow.authorization_url(**params)
@@ -90,14 +90,14 @@ def obtain(
 
 
 def assert_ended(google: FakeGoogle, who: FakeUser) -> None:
-    """Nothing is stored here, and nothing lives on at Google."""
+    """Check that nothing is stored here, and the grant is revoked."""
     assert not GoogleAccount.objects.exists()
     assert not PendingRevocation.objects.exists()
     assert not google.granted_scopes(who)
 
 
 def assert_untouched(google: FakeGoogle, credentials: Credentials) -> None:
-    """Nothing is stored here, and the refresh token works as before."""
+    """Check that nothing is stored here, and the refresh token still works."""
     assert not GoogleAccount.objects.exists()
     assert not PendingRevocation.objects.exists()
     assert not google.requests_to("revoke")
@@ -109,7 +109,7 @@ def assert_untouched(google: FakeGoogle, credentials: Credentials) -> None:
 def test_credentials_become_a_link(
     google: FakeGoogle, alice: FakeUser, anna: Any, flow_class: type[Flow]
 ) -> None:
-    """As at the end of our own flow, with the same signals."""
+    """Credentials are linked as at the end of our own flow, with the same signals."""
     credentials = obtain(google, alice, flow_class=flow_class)
 
     with heard() as news:
@@ -131,7 +131,7 @@ def test_credentials_become_a_link(
 def test_credentials_become_a_link_asynchronously(
     google: FakeGoogle, alice: FakeUser, anna: Any
 ) -> None:
-    """In an event loop."""
+    """``alink_credentials()`` does the same in an event loop."""
     credentials = obtain(google, alice)
 
     account = async_to_sync(alink_credentials)(anna, credentials, client="default", label="Work")
@@ -140,7 +140,7 @@ def test_credentials_become_a_link_asynchronously(
 
 
 def test_scopes_are_those_that_were_granted(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
-    """Whatever was asked for; the flow's own credentials name both."""
+    """The scopes are the granted ones, not the requested ones."""
     credentials = obtain(google, alice, grant=[CALENDAR])
 
     account = link_credentials(anna, credentials)
@@ -154,7 +154,7 @@ def test_scopes_are_those_that_were_granted(google: FakeGoogle, alice: FakeUser,
 def test_scopes_where_the_refresh_names_none(
     google: FakeGoogle, alice: FakeUser, anna: Any, has_granted_scopes: bool
 ) -> None:
-    """They are those of the flow's token response, or else all that was asked for."""
+    """If the refresh states no scopes, the flow's granted or requested ones are stored."""
     google.refresh_sends_scope = False
     credentials = obtain(google, alice, grant=[CALENDAR])
     if not has_granted_scopes:
@@ -166,7 +166,7 @@ def test_scopes_where_the_refresh_names_none(
 
 
 def test_scopes_that_nobody_names(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
-    """None are known then."""
+    """If neither the refresh nor the credentials state scopes, none are stored."""
     google.refresh_sends_scope = False
     credentials = copy_of(obtain(google, alice), granted_scopes=None, scopes=None)
 
@@ -174,14 +174,14 @@ def test_scopes_that_nobody_names(google: FakeGoogle, alice: FakeUser, anna: Any
 
 
 def copy_of(credentials: Credentials, **changes: Any) -> Credentials:
-    """Return credentials that differ in some of what they say."""
+    """Return a copy of credentials with some values changed."""
     names = ("token", "refresh_token", "id_token", "token_uri", "client_id", "client_secret")
     names = (*names, "scopes", "granted_scopes")
     return Credentials(**{name: getattr(credentials, name) for name in names} | changes)
 
 
 def test_expired_credentials_are_refreshed(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
-    """Only the refresh token counts."""
+    """Credentials whose access token has expired can be linked."""
     credentials = obtain(google, alice)
     google.expire_access_tokens()
     credentials.expiry = timezone.now().replace(tzinfo=None) - timedelta(days=1)
@@ -193,7 +193,7 @@ def test_expired_credentials_are_refreshed(google: FakeGoogle, alice: FakeUser, 
 
 
 def test_replaced_refresh_token_is_stored(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
-    """The one that was handed over is worth nothing any more."""
+    """If the provider rotates refresh tokens, the new one is stored."""
     google.rotates_refresh_tokens = True
     credentials = obtain(google, alice)
 
@@ -205,14 +205,14 @@ def test_replaced_refresh_token_is_stored(google: FakeGoogle, alice: FakeUser, a
 
 
 def test_id_token_of_the_flow_will_do(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
-    """Not every provider sends one with a refresh."""
+    """If the refresh returns no ID token, that of the credentials is used."""
     google.refresh_sends_id_token = False
 
     assert link_credentials(anna, obtain(google, alice)).sub == alice.sub
 
 
 def test_lost_account_works_again(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
-    """It stays the same row, with the label that it had."""
+    """Linking a lost account recovers it in the same row, with its label."""
     row = linked(anna, google, alice, status=Status.NEEDS_REAUTHORIZATION)
     GoogleAccount.objects.update(label="Home")
     google.revoke(alice)
@@ -226,7 +226,7 @@ def test_lost_account_works_again(google: FakeGoogle, alice: FakeUser, anna: Any
 
 
 def test_second_account_is_added(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
-    """The first one stays the default."""
+    """A second account is added, and the first one stays the default."""
     bob = google.add_user("bob@gmail.com")
     first = link_credentials(anna, obtain(google, alice))
 
@@ -238,7 +238,7 @@ def test_second_account_is_added(google: FakeGoogle, alice: FakeUser, anna: Any)
 def test_same_credentials_twice_are_one_link(
     google: FakeGoogle, alice: FakeUser, anna: Any
 ) -> None:
-    """A double click: nothing is ended, and nothing is there twice."""
+    """Linking the same credentials again keeps one link, and revokes nothing."""
     credentials = obtain(google, alice)
     first = link_credentials(anna, credentials)
 
@@ -253,7 +253,7 @@ def test_same_credentials_twice_are_one_link(
 def test_same_credentials_after_a_revocation(
     google: FakeGoogle, alice: FakeUser, anna: Any
 ) -> None:
-    """The link that they became is known to be lost."""
+    """If linked credentials were revoked since, linking them again marks the link as lost."""
     credentials = obtain(google, alice)
     link_credentials(anna, credentials)
     google.revoke(alice)
@@ -266,7 +266,7 @@ def test_same_credentials_after_a_revocation(
 
 
 def test_same_credentials_for_another_user(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
-    """Each has a link of their own, as through our pages."""
+    """Two users who link the same credentials have a link each, as through our pages."""
     credentials = obtain(google, alice)
     link_credentials(anna, credentials)
 
@@ -304,7 +304,7 @@ def robot(google: FakeGoogle) -> Any:
 def test_what_is_no_credentials(
     google: FakeGoogle, anna: Any, make: Callable[[FakeGoogle], Any], message: str
 ) -> None:
-    """The message says what to pass, and repeats no token."""
+    """Anything else is refused; the message says what to pass, and repeats no token."""
     with pytest.raises(TypeError, match=message) as error:
         link_credentials(anna, make(google))
 
@@ -315,7 +315,7 @@ def test_what_is_no_credentials(
 def test_credentials_of_an_account_that_is_linked(
     google: FakeGoogle, alice: FakeUser, anna: Any
 ) -> None:
-    """They are ours, and no flow's."""
+    """Credentials that ``credentials_for()`` has returned for a linked account are refused."""
     account = linked(anna, google, alice)
 
     with pytest.raises(TypeError, match="are a AccountCredentials"):
@@ -342,7 +342,7 @@ def test_who_can_have_no_link(
     error: type[Exception],
     message: str,
 ) -> None:
-    """It is said before Google is asked."""
+    """Only a saved and logged-in user can have a link; the credentials still work."""
     credentials = obtain(google, alice)
 
     with pytest.raises(error, match=message):
@@ -367,7 +367,7 @@ def test_label_that_cannot_be_one(
     error: type[Exception],
     message: str,
 ) -> None:
-    """As on the page for labels."""
+    """An invalid label is refused, as on the page for labels; the credentials still work."""
     credentials = obtain(google, alice)
 
     with pytest.raises(error, match=message):
@@ -379,7 +379,7 @@ def test_label_that_cannot_be_one(
 def test_credentials_without_a_refresh_token(
     google: FakeGoogle, alice: FakeUser, anna: Any
 ) -> None:
-    """The message says how to get one."""
+    """The error for credentials without a refresh token says how to get one."""
     credentials = obtain(google, alice)
 
     with pytest.raises(NoRefreshTokenError, match=r'access_type="offline", prompt="consent"'):
@@ -389,14 +389,14 @@ def test_credentials_without_a_refresh_token(
 
 
 def test_credentials_without_openid(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
-    """Nobody says whose they are, and Google is not asked for nothing."""
+    """Credentials without the scope openid are refused without a request."""
     credentials = obtain(google, alice, scopes=[CALENDAR])
 
     with pytest.raises(IDTokenError, match='add "openid" to the scopes of the flow'):
         link_credentials(anna, credentials)
 
     assert google.granted_scopes(alice)
-    assert len(google.requests_to("token")) == 1  # The flow's own.
+    assert len(google.requests_to("token")) == 1  # The flow's own request.
 
 
 @pytest.mark.matrix
@@ -412,7 +412,7 @@ def test_credentials_without_openid(google: FakeGoogle, alice: FakeUser, anna: A
 def test_credentials_of_another_client(
     google: FakeGoogle, alice: FakeUser, anna: Any, changes: dict[str, Any]
 ) -> None:
-    """A client id means nothing without its provider. Both are named, and neither is asked."""
+    """Credentials of another client or provider are refused, and the error names both."""
     credentials = obtain(google, alice)
     foreign = copy_of(credentials, **changes)
 
@@ -430,7 +430,7 @@ def test_credentials_of_another_client(
 def test_credentials_of_another_client_that_is_configured(
     google: FakeGoogle, alice: FakeUser, anna: Any, settings: Settings
 ) -> None:
-    """The message says which."""
+    """If the credentials belong to another client in the settings, the error names it."""
     other = google.add_client(redirect_uris=[CALLBACK])
     clients = {"default": google.client_settings(), "tasks": google.client_settings(other)}
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": clients}
@@ -441,13 +441,13 @@ def test_credentials_of_another_client_that_is_configured(
 
 
 def test_client_that_is_not_configured(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
-    """As everywhere."""
+    """A client that is not in the settings raises SettingsError."""
     with pytest.raises(SettingsError, match="There is no client 'reports'"):
         link_credentials(anna, obtain(google, alice), client="reports")
 
 
 def test_revoked_credentials(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
-    """The user has to consent anew: a view with our decorators sends them to do so."""
+    """Revoked credentials raise GrantLostError, from which our decorators ask for consent."""
     credentials = obtain(google, alice)
     google.revoke(alice)
 
@@ -462,7 +462,7 @@ def test_revoked_credentials(google: FakeGoogle, alice: FakeUser, anna: Any) -> 
 def test_client_that_google_refuses(
     google: FakeGoogle, alice: FakeUser, anna: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The operator reads it in the log, and the credentials are as good as before."""
+    """If Google refuses the client, an error is logged and the credentials still work."""
     credentials = obtain(google, alice)
     google.fail_next(endpoint="token", status=401, body={"error": "invalid_client"})
 
@@ -474,7 +474,7 @@ def test_client_that_google_refuses(
 
 
 def test_google_that_cannot_be_reached(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
-    """It may be tried again with the same credentials."""
+    """If Google is unavailable, the same credentials can be linked later."""
     credentials = obtain(google, alice)
     google.fail_next(endpoint="token", status=503)
 
@@ -489,7 +489,7 @@ def test_google_that_cannot_be_reached(google: FakeGoogle, alice: FakeUser, anna
 def test_signing_keys_that_cannot_be_fetched(
     google: FakeGoogle, alice: FakeUser, anna: Any, rotates: bool
 ) -> None:
-    """What was handed over works as before; what replaced it nobody else has, and it is ended."""
+    """Without signing keys, a rotated refresh token is revoked, and any other still works."""
     google.rotates_refresh_tokens = rotates
     credentials = obtain(google, alice)
     google.fail_next(endpoint="certs", status=503)
@@ -506,7 +506,7 @@ def test_signing_keys_that_cannot_be_fetched(
 def test_id_token_of_another_account(
     google: FakeGoogle, alice: FakeUser, anna: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A mixture is of nobody; the grant is ended."""
+    """If the ID tokens of flow and refresh belong to two accounts, the grant is revoked."""
     bob = google.add_user("bob@gmail.com")
     mixed = copy_of(obtain(google, alice), id_token=obtain(google, bob).id_token)
 
@@ -519,14 +519,14 @@ def test_id_token_of_another_account(
 
 
 def test_id_token_of_the_flow_that_is_none(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
-    """Google's own answer is what counts."""
+    """An invalid ID token in the credentials is ignored if the refresh returns one."""
     credentials = copy_of(obtain(google, alice), id_token="nonsense")
 
     assert link_credentials(anna, credentials).sub == alice.sub
 
 
 def test_forged_id_token(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
-    """It is verified whoever has brought it."""
+    """An ID token in the credentials is verified; if it is invalid, the grant is revoked."""
     google.refresh_sends_id_token = False
     google.tamper_next_id_token(claims={"aud": "another"})
     credentials = obtain(google, alice)
@@ -540,7 +540,7 @@ def test_forged_id_token(google: FakeGoogle, alice: FakeUser, anna: Any) -> None
 def test_account_of_another_organization(
     google: FakeGoogle, alice: FakeUser, anna: Any, configure: Callable[..., None]
 ) -> None:
-    """The flow may not have asked for ``hd``; the ID token is checked all the same."""
+    """HOSTED_DOMAIN is checked even if the flow did not request it with ``hd``."""
     configure(HOSTED_DOMAIN="example.com")
     credentials = obtain(google, alice)
 
@@ -553,7 +553,7 @@ def test_account_of_another_organization(
 def test_account_that_another_user_has_linked_is_spared(
     google: FakeGoogle, alice: FakeUser, anna: Any, configure: Callable[..., None]
 ) -> None:
-    """At Google its grant is the same: a failure must not end the link of somebody else."""
+    """If linking fails, a grant that another user's link shares is not revoked."""
     link_credentials(new_user("ben"), obtain(google, alice))
     configure(HOSTED_DOMAIN="example.com")
 
@@ -568,7 +568,7 @@ def test_account_that_another_user_has_linked_is_spared(
 def test_grant_that_cannot_be_stored_is_ended(
     google: FakeGoogle, alice: FakeUser, anna: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody else would know of it."""
+    """If the database fails, the grant is revoked."""
     skip_pauses(monkeypatch)
     credentials = obtain(google, alice)
 
@@ -581,7 +581,7 @@ def test_grant_that_cannot_be_stored_is_ended(
 def test_worker_that_is_stopped_ends_the_grant(
     google: FakeGoogle, alice: FakeUser, anna: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While it is found out whose the grant is: nobody else would know of it."""
+    """A worker that is stopped while it verifies the ID token revokes the grant."""
     credentials = obtain(google, alice)
 
     def stop(*args: Any, **options: Any) -> None:
@@ -596,7 +596,7 @@ def test_worker_that_is_stopped_ends_the_grant(
 
 
 def test_user_who_is_deleted_meanwhile(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
-    """It is ended as well, and the error says why."""
+    """If the user was deleted, the grant is revoked, and the error says why."""
     credentials = obtain(google, alice)
     user = get_user_model().objects.get(pk=anna.pk)
     anna.delete()
@@ -611,7 +611,7 @@ def test_user_who_is_deleted_meanwhile(google: FakeGoogle, alice: FakeUser, anna
 def test_grant_that_is_ended_in_the_same_moment(
     google: FakeGoogle, alice: FakeUser, anna: Any
 ) -> None:
-    """Another user unlinks the same account, and Google ends the grant of both."""
+    """If another user unlinks the account meanwhile, the new link is marked as lost."""
     other = linked(new_user("ben"), google, alice)
     credentials = obtain(google, alice)
 
@@ -628,7 +628,7 @@ def test_grant_that_is_ended_in_the_same_moment(
 def test_key_that_is_not_configured(
     google: FakeGoogle, alice: FakeUser, anna: Any, settings: Settings
 ) -> None:
-    """There is nowhere to store the answer, and nobody is asked for it."""
+    """Without an encryption key linking is refused, and the credentials still work."""
     credentials = obtain(google, alice)
     whole = settings.GOOGLE_LINK
     settings.GOOGLE_LINK = {**whole, "ENCRYPTION_KEYS": []}
@@ -641,7 +641,7 @@ def test_key_that_is_not_configured(
 
 
 def test_inside_a_transaction(google: FakeGoogle, alice: FakeUser, anna: Any) -> None:
-    """Were that undone, the grant would live on at Google and nobody could end it."""
+    """In a transaction linking is refused: after a rollback the grant could not be revoked."""
     credentials = obtain(google, alice)
 
     with transaction.atomic(), pytest.raises(RuntimeError, match="non_atomic_requests"):
@@ -653,7 +653,7 @@ def test_inside_a_transaction(google: FakeGoogle, alice: FakeUser, anna: Any) ->
 def test_link_is_logged(
     google: FakeGoogle, alice: FakeUser, anna: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without anything that is a secret."""
+    """The log mentions the account that was linked, but not the refresh token."""
     caplog.set_level(logging.DEBUG, "django_google_link")
     credentials = obtain(google, alice)
 
@@ -664,14 +664,14 @@ def test_link_is_logged(
 
 
 def obtain_elsewhere(google: FakeGoogle, who: FakeUser) -> Credentials:
-    """Go through a flow of the project's own at a provider that knows no OpenID."""
+    """Complete a flow of the project's own at a provider without OpenID Connect."""
     return obtain(google, who, scopes=["read", "write"])
 
 
 def test_provider_that_says_elsewhere_who_it_is(
     google: FakeGoogle, alice: FakeUser, anna: Any, settings: Settings
 ) -> None:
-    """Its userinfo endpoint is asked with the token that the refresh has brought."""
+    """Without OpenID Connect, the account is identified by the userinfo endpoint."""
     play_provider(google, settings, speaks_openid=False)
 
     account = link_credentials(anna, obtain_elsewhere(google, alice))
@@ -683,7 +683,7 @@ def test_provider_that_says_elsewhere_who_it_is(
 def test_id_token_of_a_provider_that_is_asked_elsewhere(
     google: FakeGoogle, alice: FakeUser, anna: Any, settings: Settings
 ) -> None:
-    """The settings say what counts; it may have another subject there."""
+    """If the settings say that userinfo identifies accounts, an ID token is ignored."""
     play_provider(google, settings, speaks_openid=False)
     id_token = jwt.encode({"sub": "another"}, "a key that has thirty-two bytes.")
 
@@ -695,7 +695,7 @@ def test_id_token_of_a_provider_that_is_asked_elsewhere(
 def test_provider_whose_endpoints_are_published(
     google: FakeGoogle, alice: FakeUser, anna: Any, settings: Settings
 ) -> None:
-    """The credentials name the token endpoint, and the settings the issuer alone."""
+    """If the settings contain only the issuer, discovery provides the token endpoint."""
     play_provider(google, settings)
     without(settings, "AUTHORIZATION_ENDPOINT", "TOKEN_ENDPOINT", "JWKS_URI")
 
@@ -707,7 +707,7 @@ def test_provider_whose_endpoints_are_published(
 def test_provider_that_does_not_say_who_it_is(
     google: FakeGoogle, alice: FakeUser, anna: Any, settings: Settings
 ) -> None:
-    """There is one link for each user, and the next takes its place."""
+    """If a provider does not identify accounts, each user has one link, which is replaced."""
     play_provider(google, settings, speaks_openid=False, IDENTITY="none")
     without(settings, "USERINFO_ENDPOINT", "SUBJECT_MEMBER")
     bob = google.add_user("bob@example.com")
@@ -723,7 +723,7 @@ def test_provider_that_does_not_say_who_it_is(
 def test_provider_that_gives_no_refresh_tokens(
     google: FakeGoogle, alice: FakeUser, anna: Any, settings: Settings
 ) -> None:
-    """The access token of the flow is stored, and the link ends with it."""
+    """Without refresh tokens the access token is stored, and the link expires with it."""
     play_provider(google, settings, speaks_openid=False, gives_refresh_tokens=False)
     credentials = obtain_elsewhere(google, alice)
 
@@ -741,7 +741,7 @@ def test_provider_that_gives_no_refresh_tokens(
 def test_access_token_that_has_expired(
     google: FakeGoogle, alice: FakeUser, anna: Any, settings: Settings, has_token: bool
 ) -> None:
-    """Nothing can be got for it, and it is not asked for whose it was."""
+    """Without refresh tokens, an expired or missing access token raises GrantLostError."""
     play_provider(google, settings, speaks_openid=False, gives_refresh_tokens=False)
     credentials = obtain_elsewhere(google, alice)
     if has_token:
@@ -759,7 +759,7 @@ def test_access_token_that_has_expired(
 def test_access_token_that_does_not_say_until_when(
     google: FakeGoogle, alice: FakeUser, anna: Any, settings: Settings
 ) -> None:
-    """The link lasts until an API refuses it."""
+    """Without refresh tokens, an access token without an expiry is stored without one."""
     play_provider(google, settings, speaks_openid=False, gives_refresh_tokens=False)
     credentials = obtain_elsewhere(google, alice)
     credentials.expiry = None
@@ -770,7 +770,7 @@ def test_access_token_that_does_not_say_until_when(
 def test_refresh_token_that_another_provider_should_have_given(
     google: FakeGoogle, alice: FakeUser, anna: Any, settings: Settings
 ) -> None:
-    """The message says what to do if it gives none."""
+    """The error for another provider says which setting to change if it issues none."""
     play_provider(google, settings, speaks_openid=False)
     credentials = copy_of(obtain_elsewhere(google, alice), refresh_token=None)
 
@@ -782,7 +782,7 @@ def test_refresh_token_that_another_provider_should_have_given(
 def test_grant_on_which_a_link_may_live_is_spared(
     google: FakeGoogle, alice: FakeUser, anna: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither can the outbox be written nor the link be looked up: it is said, and not ended."""
+    """If the database cannot tell whether a link uses the grant, it is logged, not revoked."""
     linked(anna, google, alice)
     credentials = obtain(google, alice)
     error = OperationalError("read only")

@@ -1,4 +1,4 @@
-"""The link history: an entry for whatever happens, by whom, in the same transaction."""
+"""The link history: an entry for each event, with its actor, in the same transaction."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def whole_history() -> str:
 def test_life_of_a_link_on_the_pages(
     browser: Client, google: FakeGoogle, alice: FakeUser, user: Any, shared_database: None
 ) -> None:
-    """Linked, labelled, made the default and unlinked by its user; revoked by Google."""
+    """Changes on the pages are recorded with the user, the revocation with the provider."""
     user = new_user()
     browser.force_login(user)
     link(browser, google, alice)
@@ -75,7 +75,7 @@ def test_life_of_a_link_on_the_pages(
 def test_history_holds_no_secret_and_no_address(
     browser: Client, google: FakeGoogle, alice: FakeUser, shared_database: None
 ) -> None:
-    """It outlives the link, and is then pseudonymous."""
+    """Entries outlive the link and contain no token, address, name or label."""
     browser.force_login(new_user())
     link(browser, google, alice)
     account = GoogleAccount.objects.get()
@@ -91,7 +91,7 @@ def test_history_holds_no_secret_and_no_address(
 
 
 def test_scopes_that_come_and_go(user: Any) -> None:
-    """By the user's consent, and by what a refresh says."""
+    """Scopes that a new consent adds or removes are recorded."""
     account = save(user, scopes=(*OPENID, CALENDAR), requested_scopes=[CALENDAR])
     save(user, scopes=(*OPENID, DRIVE), requested_scopes=[DRIVE])
 
@@ -108,7 +108,7 @@ def test_scopes_that_come_and_go(user: Any) -> None:
 def test_refresh_tells_of_scopes_in_the_providers_name(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """Nobody here has done that; a refresh as usual is no news."""
+    """Scopes that a refresh changes are recorded as the provider's doing; a refresh is not."""
     account = stale(user, google, alice)
     fresh_access_token(account)
     assert told() == []
@@ -122,7 +122,7 @@ def test_refresh_tells_of_scopes_in_the_providers_name(
 
 
 def test_loss_and_recovery(google: FakeGoogle, alice: FakeUser, user: Any) -> None:
-    """With the reason, once; a check finds out that it works again."""
+    """A loss is recorded once, with its reason, and so is the recovery by a check."""
     account = stale(user, google, alice)
     google.error_next("invalid_grant")
     with pytest.raises(GrantLostError):
@@ -139,14 +139,14 @@ def test_loss_and_recovery(google: FakeGoogle, alice: FakeUser, user: Any) -> No
 
 
 def test_damaged_token_is_not_the_providers_doing(user: Any) -> None:
-    """It was found out here."""
+    """A token that cannot be decrypted is recorded as the site's doing."""
     mark_lost(make_google_account(user), Reason.UNDECRYPTABLE)
 
     assert told() == [("lost", "site", {"reason": "undecryptable"})]
 
 
 def test_reassigned_link_is_in_the_history_of_both(user: Any, other_user: Any) -> None:
-    """Neither entry names the other one: one of them may be forgotten."""
+    """Reassigning a link is recorded for both users, and neither entry names the other."""
     account = save(user)
     account.reassign(other_user)
 
@@ -156,7 +156,7 @@ def test_reassigned_link_is_in_the_history_of_both(user: Any, other_user: Any) -
 
 
 def test_rolled_back_with_what_it_tells_of(user: Any) -> None:
-    """What did not happen is not told."""
+    """A rollback discards the entries as well."""
     with transaction.atomic():
         account = save(user)
         account.make_default()
@@ -169,7 +169,7 @@ def test_rolled_back_with_what_it_tells_of(user: Any) -> None:
 def test_view_with_a_fresh_token_writes_nothing(
     google: FakeGoogle, alice: FakeUser, user: Any, django_assert_num_queries: Any
 ) -> None:
-    """One query stays one query."""
+    """Returning a valid token records nothing: it takes one query."""
     account = linked(user, google, alice)
 
     with django_assert_num_queries(1):
@@ -179,7 +179,7 @@ def test_view_with_a_fresh_token_writes_nothing(
 @pytest.mark.matrix
 @pytest.mark.parametrize("count", [3, 130])
 def test_deleted_users_leave_an_entry_for_each_link(google: FakeGoogle, count: int) -> None:
-    """However many they are."""
+    """Deleting users records an entry for each link, for few users and for many."""
     accounts = [make_google_account(new_user(f"user-{n}"), sub=f"1{n}") for n in range(count)]
     owners = {account.pk: account.owner for account in accounts}
 
@@ -195,7 +195,7 @@ def test_deleted_users_leave_an_entry_for_each_link(google: FakeGoogle, count: i
 
 @pytest.mark.slow
 def test_history_of_many_takes_few_statements(google: FakeGoogle) -> None:
-    """A few for all of them, none for each."""
+    """The entries of 150 deleted accounts take three statements at most."""
     for n in range(150):
         make_google_account(new_user(f"user-{n}"), sub=f"1{n}")
 
@@ -210,7 +210,7 @@ def test_history_of_many_takes_few_statements(google: FakeGoogle) -> None:
 def test_revocation_that_a_new_link_calls_off(
     google: FakeGoogle, alice: FakeUser, shared_database: None
 ) -> None:
-    """It is given up, and told; what is only held while it is stored is nobody's revocation."""
+    """Linking the account again ends the pending revocation, which is recorded."""
     user = new_user()
     account = linked(user, google, alice)
     google.fail_next(endpoint="revoke")
@@ -228,7 +228,7 @@ def test_revocation_that_a_new_link_calls_off(
 def test_revocation_while_another_link_lives(
     google: FakeGoogle, alice: FakeUser, shared_database: None
 ) -> None:
-    """Nothing is revoked, and that is told."""
+    """If another link uses the grant, it is recorded that nothing is revoked."""
     first, second = new_user(), new_user("dora")
     account = linked(first, google, alice)
     linked(second, google, alice)
@@ -247,7 +247,7 @@ def test_revocation_while_another_link_lives(
 def test_revocation_that_is_given_up(
     google: FakeGoogle, alice: FakeUser, shared_database: None, damage: Any, reason: str
 ) -> None:
-    """With the reason, by the command that has found it out."""
+    """A revocation that is given up is recorded with the reason and the command."""
     account = linked(new_user(), google, alice)
     with google.failing(endpoint="revoke", status=503):
         account.unlink()
@@ -263,7 +263,7 @@ def test_revocation_that_is_given_up(
 def test_revocation_without_an_endpoint(
     google: FakeGoogle, alice: FakeUser, shared_database: None, configure: Any
 ) -> None:
-    """Nobody can be told."""
+    """Without a revocation endpoint it is recorded that nothing is revoked."""
     account = linked(new_user(), google, alice)
     configure(PROVIDER=None, REVOCATION_ENDPOINT=None)
 
@@ -275,7 +275,7 @@ def test_revocation_without_an_endpoint(
 def test_siblings_of_a_revoked_grant_are_told_of(
     google: FakeGoogle, alice: FakeUser, shared_database: None
 ) -> None:
-    """One answer of Google's is for all of them."""
+    """The revocation of a shared grant is recorded for each of its links."""
     accounts = [linked(new_user(f"user-{n}"), google, alice) for n in range(3)]
     with google.failing(endpoint="revoke", status=503):
         GoogleAccount.objects.all().delete()
@@ -289,7 +289,7 @@ def test_siblings_of_a_revoked_grant_are_told_of(
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 120])
 def test_rotation_of_keys(shared_database: None, settings: Settings, count: int) -> None:
-    """An entry for each row that it has written, with the id of the key."""
+    """google_link_rotate_keys records each row that it re-encrypts, with the key's id."""
     user = new_user()
     accounts = [make_google_account(user) for _ in range(count)]
     accounts.pop().delete()
@@ -308,7 +308,7 @@ def test_rotation_of_keys(shared_database: None, settings: Settings, count: int)
 
 
 def test_retired_scope(google: FakeGoogle, alice: FakeUser, shared_database: None) -> None:
-    """By the command, with the scope; the links of the grant are revoked."""
+    """google_link_scopes records the retired scope and the revocation of the grant."""
     account = linked(new_user(), google, alice, scopes=[CALENDAR, DRIVE])
 
     call_command(
@@ -322,7 +322,7 @@ def test_retired_scope(google: FakeGoogle, alice: FakeUser, shared_database: Non
 
 
 def test_outermost_actor_has_done_it(user: Any) -> None:
-    """A command that links for a user is still the command; afterwards nobody is acting."""
+    """The outermost actor is recorded, unless another is given; without one, the site."""
     account = save(user)
     with acting_as(ActorKind.COMMAND, "tidy"), acting_as(ActorKind.USER, user.pk):
         account.make_default()
@@ -338,7 +338,7 @@ def test_outermost_actor_has_done_it(user: Any) -> None:
 
 
 def test_old_entries_are_deleted(user: Any, settings: Settings) -> None:
-    """By the command that runs every night, after HISTORY_DAYS; by none, where there is no end."""
+    """google_link_refresh deletes entries after ``HISTORY_DAYS``; with None they stay."""
     save(user)
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HISTORY_DAYS": 30}
     with travel(days=29):
@@ -356,7 +356,7 @@ def test_old_entries_are_deleted(user: Any, settings: Settings) -> None:
 
 @pytest.mark.slow
 def test_many_old_entries_are_deleted_in_chunks(user: Any) -> None:
-    """All of them."""
+    """All old entries are deleted, even if there are more than in one chunk."""
     account = save(user)
     rows = [
         HistoryEntry(account_id=account.pk, event="linked", actor_kind="site") for _ in range(2500)

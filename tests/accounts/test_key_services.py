@@ -1,4 +1,4 @@
-"""What happens to links while a key service is away: nothing."""
+"""While a key service is unavailable, links stay as they are."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("key_service")]
 
 
 def is_as_it_was(account: GoogleAccount) -> bool:
-    """Return whether nothing of a row has changed."""
+    """Return whether a row is unchanged."""
     row = GoogleAccount.objects.get(pk=account.pk)
     return all(
         getattr(row, field.attname) == getattr(account, field.attname)
@@ -43,7 +43,7 @@ def is_as_it_was(account: GoogleAccount) -> bool:
 def test_refresh_without_the_key_of_its_tokens_asks_nobody(
     google: FakeGoogle, alice: FakeUser, user: Any, settings: Settings
 ) -> None:
-    """The account is as it was, and goes on by itself."""
+    """If the key cannot be unwrapped, nothing is requested or changed; later it works."""
     key = wrap()
     use_keys(settings, key)
     account = stale(user, google, alice)
@@ -67,7 +67,7 @@ def test_refresh_without_the_key_of_its_tokens_asks_nobody(
 def test_refresh_that_could_not_be_stored_asks_nobody(
     google: FakeGoogle, alice: FakeUser, user: Any, settings: Settings
 ) -> None:
-    """The new key cannot be had: a refresh token that is replaced at each use would be spent."""
+    """If the newest key is unavailable, no refresh is made that could not be stored."""
     key = wrap()
     use_keys(settings, key)
     account = stale(user, google, alice)
@@ -88,7 +88,7 @@ def test_refresh_that_could_not_be_stored_asks_nobody(
 def test_token_that_lives_serves_while_it_cannot_be_replaced(
     google: FakeGoogle, alice: FakeUser, user: Any, settings: Settings
 ) -> None:
-    """As it does while Google is away."""
+    """While the newest key is unavailable, a stored token is returned until it expires."""
     key = wrap()
     use_keys(settings, key)
     account = linked(user, google, alice, access_token_expires_at=in_seconds(60))
@@ -106,7 +106,7 @@ def test_token_that_lives_serves_while_it_cannot_be_replaced(
 def test_warm_process_asks_for_no_key(
     google: FakeGoogle, alice: FakeUser, user: Any, settings: Settings
 ) -> None:
-    """However many tokens it uses or renews."""
+    """A process that has unwrapped its key needs no key service to use or refresh tokens."""
     use_keys(settings, wrap())
     account = linked(user, google, alice)
     assert len(Safe.asked) == 1
@@ -126,7 +126,7 @@ def test_warm_process_asks_for_no_key(
 def test_nobody_is_sent_to_google_without_a_key(
     browser: Client, google: FakeGoogle, settings: Settings
 ) -> None:
-    """They see a page that says so."""
+    """If the key is unavailable, the user gets a page with status 503 instead of Google."""
     use_keys(settings, wrap())
     Safe.failure = ConnectionError(HUSH)
 
@@ -140,7 +140,7 @@ def test_nobody_is_sent_to_google_without_a_key(
 def test_code_is_not_used_without_a_key(
     browser: Client, google: FakeGoogle, alice: FakeUser, settings: Settings
 ) -> None:
-    """A worker that has just started takes what another one began."""
+    """If the key is unavailable in the callback, the authorization code is not exchanged."""
     use_keys(settings, wrap())
     back = google.consent(browser.get("/google/authorize/")["Location"], user=alice)
     use_keys(settings, wrap())
@@ -158,7 +158,7 @@ def test_code_is_not_used_without_a_key(
 
 @pytest.mark.usefixtures("shared_database")
 def test_unlinking_needs_no_key(google: FakeGoogle, alice: FakeUser, settings: Settings) -> None:
-    """The grant is ended when it can be read again."""
+    """Unlinking works without the key, and the grant is revoked when it is available again."""
     key = wrap()
     use_keys(settings, key)
     account = linked(new_user(), google, alice)
@@ -181,7 +181,7 @@ def test_unlinking_needs_no_key(google: FakeGoogle, alice: FakeUser, settings: S
 def test_rotation_from_a_plain_key_to_a_wrapped_one_and_back(
     google: FakeGoogle, alice: FakeUser, settings: Settings
 ) -> None:
-    """By the command, as from any key to any other."""
+    """google_link_rotate_keys re-encrypts from a plain key to a wrapped one, and back."""
     [plain] = settings.GOOGLE_LINK["ENCRYPTION_KEYS"]
     account = linked(new_user(), google, alice)
     token = token_of(account, "refresh_token")
@@ -199,7 +199,7 @@ def test_rotation_from_a_plain_key_to_a_wrapped_one_and_back(
 def test_rotation_leaves_what_cannot_be_unwrapped(
     google: FakeGoogle, alice: FakeUser, settings: Settings
 ) -> None:
-    """It is not damaged, and the command says that it is left."""
+    """Rotation skips rows whose key cannot be unwrapped, and says to keep all keys."""
     key = wrap()
     use_keys(settings, key)
     linked(new_user(), google, alice)
@@ -211,13 +211,13 @@ def test_rotation_leaves_what_cannot_be_unwrapped(
         call_command("google_link_rotate_keys", verbosity=0)
 
 
-# People
+# Admin
 
 
 def test_admin_says_why_a_token_cannot_be_read(
     google: FakeGoogle, alice: FakeUser, user: Any, settings: Settings, client: Client
 ) -> None:
-    """And not that its key is missing."""
+    """The admin says that the key could not be unwrapped, not that it is missing."""
     key = wrap()
     use_keys(settings, key)
     account = linked(user, google, alice)

@@ -1,4 +1,4 @@
-"""The lease: who may ask Google, how long others leave it alone, and what a transaction changes."""
+"""The lease: who may ask Google, how long the others wait, and refreshes in transactions."""
 
 from __future__ import annotations
 
@@ -52,38 +52,38 @@ def account(shared_database: None, google: FakeGoogle, alice: FakeUser) -> Googl
 
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Let time pass at once, and note how much of it."""
+    """Skip the pauses, and record their lengths."""
     return skip_pauses(monkeypatch)
 
 
 def row() -> GoogleAccount:
-    """Return the account as it stands in the database."""
+    """Return the account's row in the database."""
     return GoogleAccount.objects.get()
 
 
 def change(**values: Any) -> None:
-    """Write into the row, behind everybody's back."""
+    """Update the row directly, as another worker would."""
     GoogleAccount.objects.update(**values)
 
 
 def let_pass(**columns: timedelta) -> None:
-    """Let time pass for these columns alone."""
+    """Move these columns' times into the past."""
     before = row()
     change(**{name: getattr(before, name) - time for name, time in columns.items()})
 
 
 def asked(google: FakeGoogle) -> int:
-    """Return how often Google was asked for a token."""
+    """Return the number of token requests."""
     return len(google.requests_to("token"))
 
 
-# Whose turn it is
+# Who holds the lease
 
 
 def test_lease_is_held_during_the_request_and_given_back(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """It is there while Google is asked, and ends by itself some time after HTTP_TIMEOUT."""
+    """During the token request the row has a lease that expires soon after HTTP_TIMEOUT."""
     seen: list[Any] = []
 
     def now() -> float:
@@ -104,7 +104,7 @@ def test_lease_is_held_during_the_request_and_given_back(
 def test_caller_without_a_token_gives_up_when_the_lease_never_ends(
     google: FakeGoogle, account: GoogleAccount, no_waiting: list[float]
 ) -> None:
-    """A specific error that says "try again", and no deadlock."""
+    """After REFRESH_WAIT it gets RefreshUnavailableError; Google is not asked."""
     change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(200))
 
     with pytest.raises(RefreshUnavailableError, match="refresh_under_way"):
@@ -118,14 +118,14 @@ def test_caller_without_a_token_gives_up_when_the_lease_never_ends(
 def test_callers_of_one_process_wait_in_a_queue(
     google: FakeGoogle, account: GoogleAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of them looks for all; the others are not in its way, nor in the database's."""
+    """One thread polls the row; each of the others reads it only twice."""
     change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(200))
     looks: list[int] = []
     look = lease.read_state
 
     def counted(*args: Any) -> Any:
         looks.append(threading.get_ident())
-        if len(set(looks)) == 6 and len(looks) > 8:  # All have come, and one has looked again.
+        if len(set(looks)) == 6 and len(looks) > 8:  # All have read it, one polls.
             change(refresh_lease_expires_at=in_seconds(-1))
         return look(*args)
 
@@ -148,7 +148,7 @@ def test_callers_of_one_process_give_up_in_time(
     monkeypatch: pytest.MonkeyPatch,
     no_waiting: list[float],
 ) -> None:
-    """The queue is no longer than the wait for a lease."""
+    """The time in the queue counts towards REFRESH_WAIT, so they all give up together."""
     change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(200))
     together = threading.Barrier(4, timeout=20)
 
@@ -170,7 +170,7 @@ def test_callers_of_one_process_give_up_in_time(
 def test_caller_whose_turn_does_not_come_gives_up(
     google: FakeGoogle, account: GoogleAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever is at the head of the queue takes too long."""
+    """The thread ahead of it in the queue waits for Google longer than REFRESH_WAIT."""
     is_asked, may_answer = threading.Event(), threading.Event()
 
     def now() -> float:
@@ -193,7 +193,7 @@ def test_caller_whose_turn_does_not_come_gives_up(
 
 
 def test_caller_takes_a_lease_that_has_ended(google: FakeGoogle, account: GoogleAccount) -> None:
-    """Its owner is dead, or late."""
+    """An expired lease, whose owner was killed or is late, blocks nobody."""
     change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(-1))
 
     fresh_access_token(account)
@@ -203,7 +203,7 @@ def test_caller_takes_a_lease_that_has_ended(google: FakeGoogle, account: Google
 
 
 def test_clock_that_is_put_back_keeps_no_lease(google: FakeGoogle, account: GoogleAccount) -> None:
-    """Of a worker that has died: nobody is at work for an hour."""
+    """A dead worker's lease, which then seems to last for an hour, is ignored."""
     change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(3610))
 
     fresh_access_token(account)
@@ -215,7 +215,7 @@ def test_clock_that_is_put_back_keeps_no_lease(google: FakeGoogle, account: Goog
 def test_clock_that_is_put_back_lengthens_no_wait(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """Half a minute would be an hour and a half."""
+    """A failure dated in the future is ignored, since it would delay the retry by an hour."""
     change(
         refresh_failures=1,
         refresh_problem="unavailable",
@@ -231,7 +231,7 @@ def test_clock_that_is_put_back_lengthens_no_wait(
 def test_clock_that_is_put_back_hides_no_rejected_token(
     google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """It would count as new for an hour."""
+    """A forced refresh dated in the future does not prevent the next one."""
     account = linked(new_user(), google, alice)
     rejected = fresh_access_token(account).value
     change(refresh_forced_at=in_seconds(3600))
@@ -244,7 +244,7 @@ def test_clock_that_is_put_back_hides_no_rejected_token(
 def test_caller_whose_token_lives_never_waits(
     google: FakeGoogle, account: GoogleAccount, no_waiting: list[float]
 ) -> None:
-    """While another one refreshes, what is left of the old token serves."""
+    """While another worker refreshes, the unexpired token is returned at once."""
     change(
         access_token_expires_at=in_seconds(60),
         refresh_lease=account.pk,
@@ -259,7 +259,7 @@ def test_caller_whose_token_lives_never_waits(
 def test_request_is_over_before_its_lease(
     google: FakeGoogle, account: GoogleAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Though something else took long: another worker would send the same refresh token."""
+    """It times out early if taking the lease took long, so that no two requests overlap."""
     moved, right = [0.0], time.monotonic
     monkeypatch.setattr(time, "monotonic", lambda: right() + moved[0])
     google.delay = 1.3
@@ -275,7 +275,7 @@ def test_request_is_over_before_its_lease(
 def test_caller_does_not_wait_for_a_name(
     google: FakeGoogle, alice: FakeUser, account: GoogleAccount, settings: Settings
 ) -> None:
-    """With the token in its hands: that Google's keys are not to be had in time is noted."""
+    """If Google's keys arrive too late, the token is returned, and the name updated later."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 1.5}
     keys = transport.fetch(str(get_client().jwks_uri)).document
     alice.name, google.delay = "Alice Married", 0.7
@@ -297,14 +297,14 @@ if os.environ.get("TEST_DATABASE"):
     def test_row_that_is_locked_meanwhile_is_not_waited_for(
         google: FakeGoogle, account: GoogleAccount, is_answered: bool
     ) -> None:
-        """The caller has the token, or knows why not: the others are told when it is free."""
+        """A row lock delays neither the token nor the error; the lease is left to expire."""
         google.fail_next(0 if is_answered else 1)
         with ExitStack() as undo:
 
             def lock() -> None:
                 undo.enter_context(locked_elsewhere(GoogleAccount.objects.all()))
 
-            # The circuit is read, and written again where Google has failed.
+            # The circuit breaker is read, and written after a failure.
             failure = just_before("circuitbreaker", "circuitbreaker", act=lock)
             caught: Any = pytest.raises(RefreshUnavailableError, match="no_answer")
             with (
@@ -320,7 +320,7 @@ if os.environ.get("TEST_DATABASE"):
 def test_lease_that_was_lost_to_another_is_not_written_over(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """Late by more than a lease: the other one's answer counts."""
+    """A response after the lease has expired does not replace another worker's token."""
 
     def now() -> float:
         change(
@@ -348,7 +348,7 @@ def test_lease_that_was_lost_to_another_is_not_written_over(
 def test_lease_that_was_lost_to_another_is_not_given_back(
     google: FakeGoogle, account: GoogleAccount, fault: dict[str, Any], error: type[Exception]
 ) -> None:
-    """Late, and with no token: the other one is at work still, and what it says stands."""
+    """If another worker holds the lease by now, a failed refresh leaves the row unchanged."""
     taken: list[Any] = []
 
     def take() -> None:
@@ -370,7 +370,7 @@ def test_lease_that_was_lost_to_another_is_not_given_back(
 def test_loss_that_is_told_late_leaves_what_another_has_refreshed(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """The lease ran out, and whoever took it next has a token: the grant works."""
+    """A late invalid_grant does not end a grant that another worker has refreshed meanwhile."""
 
     def refresh_elsewhere() -> None:
         change(
@@ -390,7 +390,7 @@ def test_loss_that_is_told_late_leaves_what_another_has_refreshed(
 def test_damage_that_is_found_late_leaves_what_another_has_refreshed(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """A token that does not open counts as lost: by the row as it is, not as it was read."""
+    """An undecryptable refresh token ends no grant whose row has changed meanwhile."""
     whole = row().sealed_refresh_token
     change(sealed_refresh_token="damaged")
 
@@ -409,7 +409,7 @@ def test_damage_that_is_found_late_leaves_what_another_has_refreshed(
 
 
 def test_lease_that_another_takes_in_between(google: FakeGoogle, account: GoogleAccount) -> None:
-    """Both have seen that it was free; the slower one serves what still lives."""
+    """Both workers saw it free; the slower one returns the unexpired token."""
     change(access_token_expires_at=in_seconds(60))
 
     with just_before(
@@ -421,7 +421,7 @@ def test_lease_that_another_takes_in_between(google: FakeGoogle, account: Google
 
 
 def test_caller_that_will_not_wait(google: FakeGoogle, account: GoogleAccount) -> None:
-    """A command has other accounts to see to."""
+    """With wait=False, as google_link_refresh uses it, the error is raised at once."""
     change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(10))
 
     with pytest.raises(RefreshUnavailableError, match="refresh_under_way"):
@@ -434,7 +434,7 @@ def test_caller_that_will_not_wait(google: FakeGoogle, account: GoogleAccount) -
 def test_lease_of_a_row_that_has_changed_is_not_taken(
     account: GoogleAccount, monkeypatch: pytest.MonkeyPatch, column: str, has_row_locks: bool
 ) -> None:
-    """Between the look and the update another worker has done the work."""
+    """Since the row was read, another worker has renewed the grant or stored a token."""
     monkeypatch.setattr(connection.features, "has_select_for_update_skip_locked", has_row_locks)
     rows = GoogleAccount.objects.all()
     change(**{column: 7})
@@ -447,7 +447,7 @@ def test_lease_of_a_row_that_has_changed_is_not_taken(
 def test_worker_that_fails_in_any_way_gives_the_lease_back(
     google: FakeGoogle, account: GoogleAccount, settings: Settings
 ) -> None:
-    """The key is gone: an error of the operator's, and nobody has to wait for a lease to end."""
+    """Here the encryption key is missing: the row is as before, without a lease."""
     change(sealed_access_token="")
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "ENCRYPTION_KEYS": [OTHER_KEY]}
     before = table()
@@ -459,7 +459,7 @@ def test_worker_that_fails_in_any_way_gives_the_lease_back(
 
 
 def test_client_that_is_refused_leaves_no_trace(google: FakeGoogle, account: GoogleAccount) -> None:
-    """Nor does it make anybody wait when the operator has put it right."""
+    """The link is unchanged, and nobody has to wait once the client is corrected."""
     google.error_next("invalid_client", status=401)
     before = links()
 
@@ -473,7 +473,7 @@ def test_client_that_is_refused_leaves_no_trace(google: FakeGoogle, account: Goo
 def test_client_that_is_refused_leaves_what_still_lives(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """The operator has until the end of the hour."""
+    """While Google refuses the client, the unexpired token is returned."""
     change(access_token_expires_at=in_seconds(60))
     google.error_next("invalid_client", status=401)
 
@@ -482,7 +482,7 @@ def test_client_that_is_refused_leaves_what_still_lives(
 
 
 def test_clock_is_utc_on_mysql_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its CURRENT_TIMESTAMP would jump in spring."""
+    """UTC_TIMESTAMP is used, since CURRENT_TIMESTAMP changes with daylight saving time."""
     monkeypatch.setattr(connections["default"], "vendor", "mysql")
     compiler = connection.ops.compiler("SQLCompiler")(None, connections["default"], "default")
 
@@ -492,11 +492,11 @@ def test_clock_is_utc_on_mysql_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not params
 
 
-# How long Google is left alone
+# How long workers wait after a failure
 
 
 def test_outage_is_kept_in_the_row_and_honoured(google: FakeGoogle, account: GoogleAccount) -> None:
-    """Every worker learns of it, and when to try again."""
+    """The next caller does not ask Google again; both errors say when to retry."""
     google.fail_next()
     with pytest.raises(RefreshUnavailableError) as first:
         fresh_access_token(account)
@@ -512,10 +512,7 @@ def test_outage_is_kept_in_the_row_and_honoured(google: FakeGoogle, account: Goo
 
 @pytest.mark.slow
 def test_outage_of_an_hour(google: FakeGoogle, account: GoogleAccount) -> None:
-    """What the operators' paragraph tells: ever fewer requests, no account lost, then all is well.
-
-    However many requests come in, Google sees one after 30 seconds, 1 minute, 2, 4, 8, 16, 32.
-    """
+    """Google gets at most eight requests, at doubling intervals, and the link stays active."""
     google.fail_next(count=100)
     passed, delays = timedelta(), []
 
@@ -539,7 +536,7 @@ def test_outage_of_an_hour(google: FakeGoogle, account: GoogleAccount) -> None:
 def test_outage_never_backs_off_for_more_than_an_hour(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """However long it has lasted."""
+    """After ten failures the wait is an hour, plus at most 20 % of jitter."""
     change(refresh_failures=10)
     google.fail_next()
 
@@ -552,7 +549,7 @@ def test_outage_never_backs_off_for_more_than_an_hour(
 
 
 def test_outage_that_is_over_is_forgotten(google: FakeGoogle, account: GoogleAccount) -> None:
-    """The next failure starts at 30 seconds again."""
+    """A success resets the number of failures, so the next wait is 30 seconds again."""
     change(refresh_failures=7, refresh_retry_at=in_seconds(-1))
 
     fresh_access_token(account)
@@ -561,7 +558,7 @@ def test_outage_that_is_over_is_forgotten(google: FakeGoogle, account: GoogleAcc
 
 
 def test_outage_serves_what_still_lives(google: FakeGoogle, account: GoogleAccount) -> None:
-    """To the one who asked Google, and to all others while it is left alone."""
+    """All callers get the unexpired token; only the first one asks Google."""
     change(access_token_expires_at=in_seconds(60))
     google.fail_next()
 
@@ -574,7 +571,7 @@ def test_outage_serves_what_still_lives(google: FakeGoogle, account: GoogleAccou
 def test_new_consent_ends_the_back_off(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser
 ) -> None:
-    """The user has just been at Google."""
+    """Linking again resets the failures, the waiting time and the lease."""
     change(refresh_failures=7, refresh_retry_at=in_seconds(3000), refresh_lease=account.pk)
 
     save(account.user, alice.sub)
@@ -591,7 +588,7 @@ def test_refusal_that_says_nothing_of_the_grant_is_waited_out(
     caplog: pytest.LogCaptureFixture,
     error: str,
 ) -> None:
-    """Google is asked again after an hour at the earliest, and operators see why."""
+    """Google is asked again after an hour at the earliest, and the error is logged once."""
     google.error_next(error, count=10)
 
     for _ in range(3):
@@ -614,7 +611,7 @@ def test_refusal_that_says_nothing_of_the_grant_is_waited_out(
 def test_refusal_is_no_reason_to_hide_a_token_that_lives(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """Whoever uses it gets it, and whoever counts sees why no other came."""
+    """Callers get the unexpired token, together with the error that Google returned."""
     change(access_token_expires_at=in_seconds(60))
     google.error_next("access_denied")
 
@@ -630,7 +627,7 @@ def test_refusal_is_no_reason_to_hide_a_token_that_lives(
 def test_error_that_passes_is_an_outage(
     google: FakeGoogle, account: GoogleAccount, error: str
 ) -> None:
-    """Whatever the status it comes with."""
+    """Errors that mean "try later" count as an outage, even with status 400."""
     google.error_next(error)
 
     with pytest.raises(RefreshUnavailableError, match=error):
@@ -643,7 +640,7 @@ def test_error_that_passes_is_an_outage(
 def test_lease_is_not_taken_by_who_looked_before_the_failure(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """What another has found out is not found out again."""
+    """Another worker's failure has set a retry time since the row was read."""
     google.fail_next()
     seen = row()
     with pytest.raises(RefreshUnavailableError):
@@ -666,11 +663,11 @@ def test_account_without_a_refresh_token_is_told_apart(
     assert asked(google) == 0
 
 
-# An API that says 401
+# An API that responds with 401
 
 
 def test_rejected_token_is_replaced_once_a_minute(google: FakeGoogle, alice: FakeUser) -> None:
-    """It looked fresh: the next rejected one is served as it is, until the minute is over."""
+    """Until the minute is over, the new token is returned even if the API rejects it too."""
     account = linked(new_user(), google, alice)
 
     first = fresh_access_token(account, rejected=account.unseal_token("access_token")).value
@@ -686,7 +683,7 @@ def test_rejected_token_is_replaced_once_a_minute(google: FakeGoogle, alice: Fak
 def test_rejected_token_is_replaced_by_what_another_worker_has(
     google: FakeGoogle, alice: FakeUser
 ) -> None:
-    """The stored one is not the one that failed."""
+    """If the stored token is not the rejected one, it is returned without asking Google."""
     account = linked(new_user(), google, alice)
 
     token = fresh_access_token(account, rejected=Secret("ya29.older")).value
@@ -698,19 +695,19 @@ def test_rejected_token_is_replaced_by_what_another_worker_has(
 def test_rejected_token_that_has_expired_is_no_forced_refresh(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """It was due anyway; the minute is for those that looked fresh."""
+    """It was due for a refresh anyway, so the next rejected token can be replaced at once."""
     fresh_access_token(account, rejected=account.unseal_token("access_token"))
 
     assert row().refresh_forced_at is None
 
 
-# Inside somebody's transaction
+# Inside the caller's transaction
 
 
 def test_in_a_transaction_the_token_is_stored_with_it(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """One request; what comes after the commit finds the token."""
+    """After the commit the next caller gets the same token, and Google is not asked again."""
     with transaction.atomic():
         token = fresh_access_token(account).value
 
@@ -719,7 +716,7 @@ def test_in_a_transaction_the_token_is_stored_with_it(
 
 
 def test_in_a_transaction_a_lease_is_heeded(google: FakeGoogle, account: GoogleAccount) -> None:
-    """Another worker is at it: what still lives serves."""
+    """While another worker refreshes, the unexpired token is returned."""
     change(
         access_token_expires_at=in_seconds(60),
         refresh_lease=account.pk,
@@ -736,7 +733,7 @@ def test_in_a_transaction_a_lease_is_heeded(google: FakeGoogle, account: GoogleA
 def test_in_a_transaction_that_sees_nothing_new_nobody_waits(
     google: FakeGoogle, account: GoogleAccount, level: str, no_waiting: list[float]
 ) -> None:
-    """What another worker fetches would never arrive there: the caller is told why."""
+    """Another worker's token would stay invisible there, so the error is raised at once."""
     change(refresh_lease=account.pk, refresh_lease_expires_at=in_seconds(200))
     hint = "try again after it, or set REFRESH_USING"
 
@@ -754,7 +751,7 @@ def test_in_a_transaction_that_sees_nothing_new_nobody_waits(
 def test_in_a_transaction_an_outage_writes_nothing(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """The row would stay locked for as long as the caller likes."""
+    """Otherwise the row would stay locked until the caller's transaction ends."""
     google.fail_next()
     before = table()
 
@@ -768,7 +765,7 @@ def test_in_a_transaction_an_outage_writes_nothing(
 def test_in_a_transaction_a_loss_that_is_told_late_leaves_a_renewed_grant(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser
 ) -> None:
-    """There is no lease to tell by: that the user has just linked again is told by the version."""
+    """Without a lease, the version of the grant shows that the user has linked again."""
     google.error_next("invalid_grant")
 
     with (
@@ -784,7 +781,7 @@ def test_in_a_transaction_a_loss_that_is_told_late_leaves_a_renewed_grant(
 def test_in_a_transaction_an_answer_that_is_late_leaves_a_renewed_grant(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser
 ) -> None:
-    """What the former grant has brought is not stored over the new one."""
+    """The old grant's access token does not overwrite that of the new grant."""
     with (
         transaction.atomic(),
         just_before('"refreshed_at" =', act=lambda: save(account.user, alice.sub)),
@@ -797,7 +794,7 @@ def test_in_a_transaction_an_answer_that_is_late_leaves_a_renewed_grant(
 def test_second_connection_keeps_the_token_of_a_transaction_that_fails(
     google: FakeGoogle, account: GoogleAccount, settings: Settings
 ) -> None:
-    """And the signal of it is sent, as it did happen."""
+    """After a rollback the token is still stored, and token_refreshed has been sent."""
     with second_connection(settings), heard() as news, transaction.atomic():
         token = fresh_access_token(account).value
         transaction.set_rollback(True)
@@ -809,7 +806,7 @@ def test_second_connection_keeps_the_token_of_a_transaction_that_fails(
 def test_second_connection_is_for_transactions_alone(
     google: FakeGoogle, account: GoogleAccount, settings: Settings
 ) -> None:
-    """Elsewhere there is no need of one."""
+    """Outside a transaction the connection that REFRESH_USING names is not opened."""
     with second_connection(settings):
         fresh_access_token(account)
         assert connections["apart"].connection is None
@@ -818,7 +815,7 @@ def test_second_connection_is_for_transactions_alone(
 def test_second_connection_does_not_see_a_row_that_is_not_committed(
     google: FakeGoogle, alice: FakeUser, settings: Settings
 ) -> None:
-    """Then the first one has to do."""
+    """An account created in the same transaction is refreshed on the first connection."""
     with second_connection(settings), transaction.atomic():
         account = linked(new_user(), google, alice, access_token="")
         assert fresh_access_token(account).value
@@ -838,7 +835,7 @@ def test_second_connection_that_cannot_work_is_found(
     value: Any,
     message: str,
 ) -> None:
-    """By a check, and at run time."""
+    """An unknown alias, a wrong type or an SQLite alias raises ImproperlyConfigured."""
     monkeypatch.setitem(
         connections.settings, "lite", {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
     )
@@ -848,13 +845,13 @@ def test_second_connection_that_cannot_work_is_found(
         fresh_access_token(account)
 
 
-# The time that a request may take
+# How long a request may take
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("headers", [True, False], ids=["headers", "body"])
 def test_answer_that_drips_is_cut_off(settings: Settings, headers: bool) -> None:
-    """HTTP_TIMEOUT is for all of it, though each byte comes in time."""
+    """HTTP_TIMEOUT limits the whole response, even if each byte arrives in time."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 0.2}
 
     with dripping(headers=headers) as url, pytest.raises(RefreshUnavailableError, match="timeout"):

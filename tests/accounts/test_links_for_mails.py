@@ -1,4 +1,4 @@
-"""Addresses where a user links, made without a request: for mails and tasks."""
+"""``authorize_url``: signed links made without a request, for e-mails and tasks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SITE = "http://testserver"
 
 
 def test_link_in_a_mail(google: FakeGoogle, alice: FakeUser, browser: Client, user: Any) -> None:
-    """The user follows it, and comes back to where the mail says."""
+    """The user follows it, gives consent, and is redirected to ``return_url``."""
     url = authorize_url(user, site=SITE, scopes=[DRIVE], return_url="/home/")
     assert url.startswith(f"{SITE}/google/authorize/?")
 
@@ -33,7 +33,7 @@ def test_link_in_a_mail(google: FakeGoogle, alice: FakeUser, browser: Client, us
 
 
 def test_account_that_is_to_be_linked_again(google: FakeGoogle, user: Any) -> None:
-    """With all that it has been granted, through its own client."""
+    """It names the account and its client, and requires the configured and granted scopes."""
     account = make_google_account(user, scopes=[DRIVE], sub="42", status="needs_reauthorization")
 
     wanted = authorize_request_of(authorize_url(user, site=f"{SITE}/", account=account), user)
@@ -48,7 +48,7 @@ def test_account_that_is_to_be_linked_again(google: FakeGoogle, user: Any) -> No
 def test_other_site(
     google: FakeGoogle, browser: Client, user: Any, settings: Any, host: str
 ) -> None:
-    """It works on the site that it was made for, and nowhere else."""
+    """The link works only on the host that it was made for."""
     settings.ALLOWED_HOSTS = ["*"]
     signed = query_of(authorize_url(user, site=SITE))
 
@@ -58,7 +58,7 @@ def test_other_site(
 
 
 def test_other_user(google: FakeGoogle, user: Any, other_user: Any) -> None:
-    """A mail that is passed on links nothing."""
+    """A forwarded link is refused for another user."""
     client = Client()
     client.force_login(other_user)
 
@@ -75,7 +75,7 @@ def test_other_user(google: FakeGoogle, user: Any, other_user: Any) -> None:
 def test_lifetime(
     google: FakeGoogle, browser: Client, user: Any, max_age: int | None, days: float, works: bool
 ) -> None:
-    """A day, or as long as it was made for."""
+    """A link is valid for a day, or for ``max_age``."""
     lifetime = {} if max_age is None else {"max_age": timedelta(days=max_age)}
     with freeze_time("2026-11-26") as clock:
         url = authorize_url(user, site=SITE, **lifetime)
@@ -92,13 +92,13 @@ def test_lifetime(
     "site", ["", "testserver", "//testserver", f"{SITE}/x", "ftp://testserver"]
 )
 def test_site_that_is_none(google: FakeGoogle, user: Any, site: str) -> None:
-    """It says what to give."""
+    """The error says that ``site`` is a scheme and a host."""
     with pytest.raises(ValueError, match="scheme and host"):
         authorize_url(user, site=site)
 
 
 @pytest.mark.parametrize("days", [0, -1, 31])
 def test_lifetime_that_cannot_be(google: FakeGoogle, user: Any, days: int) -> None:
-    """Not for ever, and not never."""
+    """``max_age`` has to be positive, and at most 30 days."""
     with pytest.raises(ValueError, match="at most 30 days"):
         authorize_url(user, site=SITE, max_age=timedelta(days=days))

@@ -1,4 +1,4 @@
-"""Two who write a user's links at the same moment: nobody waits in a circle, and one is default."""
+"""Two workers that write a user's links at the same time: no deadlock, no second default."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LAST_KEY = uuid.UUID(int=2**128 - 1)
 
 
 def make_last(account: GoogleAccount) -> GoogleAccount:
-    """Let this account come after all others in the order of the keys."""
+    """Give this account the greatest primary key, and return it."""
     token = account.unseal_token("refresh_token")
     assert token
     GoogleAccount.objects.filter(pk=account.pk).update(id=LAST_KEY)
@@ -41,21 +41,21 @@ def make_last(account: GoogleAccount) -> GoogleAccount:
 
 
 def defaults_of(user: Any) -> list[str]:
-    """Return the subjects of the accounts that are a user's default."""
+    """Return the subjects of a user's default accounts."""
     rows = GoogleAccount.objects.filter(user=user, is_default=True)
     return sorted(rows.values_list("sub", flat=True))
 
 
 def link_and_make_default(user: Any, sub: str) -> None:
-    """Do what a user does who changes to another account."""
+    """Link an account, and make it the default."""
     save(user, sub).make_default()
 
 
 def test_unlinking_beside_a_link_that_is_made_the_default() -> None:
-    """It promotes the one that is left, which the other one has locked."""
+    """Both workers lock the remaining account, in an order that cannot deadlock."""
     user = new_user()
     old = make_last(make_google_account(user, sub="old"))
-    # What is left is read, and promoted then.
+    # Next, the remaining account is read and made the default.
     unlinking = Racer(old.unlink, stops_before=("SELECT", '"is_default"', "LIMIT 2"))
     unlinking.wait_until_stopped()
     linking = Racer(lambda: link_and_make_default(user, "new"))
@@ -68,7 +68,7 @@ def test_unlinking_beside_a_link_that_is_made_the_default() -> None:
 
 
 def test_unlinking_beside_a_new_link() -> None:
-    """What is linked while the only other account goes is the default."""
+    """An account that is linked while the only other one is unlinked becomes the default."""
     user = new_user()
     old = make_google_account(user, sub="old")
     unlinking = Racer(old.unlink, stops_before=("DELETE", "googleaccount"))
@@ -83,7 +83,7 @@ def test_unlinking_beside_a_new_link() -> None:
 
 
 def test_two_first_links() -> None:
-    """One of them is the default, also where no constraint says so."""
+    """Only one becomes the default, also on a database without partial unique constraints."""
     user = new_user()
     first = Racer(lambda: save(user, "1"), stops_before=("UPDATE", '"is_default" = '))
     first.wait_until_stopped()
@@ -97,7 +97,7 @@ def test_two_first_links() -> None:
 
 
 def test_two_first_links_of_one_account() -> None:
-    """It is linked once, and renewed once."""
+    """One worker creates the link, and the other one renews it."""
     user = new_user()
     first = Racer(lambda: save(user, "1"), stops_before=("UPDATE", '"is_default" = '))
     first.wait_until_stopped()
@@ -112,7 +112,7 @@ def test_two_first_links_of_one_account() -> None:
 
 
 def test_moved_to_a_user_who_links_for_the_first_time() -> None:
-    """What comes beside it is not the default one as well."""
+    """Only the account that the user links becomes the default, not the reassigned one."""
     anna, ben = new_user("anna"), new_user("ben")
     moved = make_google_account(anna, sub="moved")
     linking = Racer(lambda: save(ben, "linked"), stops_before=("UPDATE", '"is_default" = '))
@@ -128,7 +128,7 @@ def test_moved_to_a_user_who_links_for_the_first_time() -> None:
 
 
 def test_moved_to_a_user_who_links_the_same_account() -> None:
-    """Who comes second finds the row, and renews it."""
+    """Linking renews the reassigned row instead of creating a second one."""
     anna, ben = new_user("anna"), new_user("ben")
     moved = make_google_account(anna, sub="same")
     moving = Racer(lambda: moved.reassign(ben), stops_before=("UPDATE", '"user_id" = '))
@@ -147,12 +147,12 @@ def test_moved_to_a_user_who_links_the_same_account() -> None:
     "TEST_ISOLATION" in os.environ, reason="The caller's own transaction would lose the race."
 )
 def test_moving_beside_a_new_link_that_is_made_the_default() -> None:
-    """It does not lock the new account after another one with a greater key."""
+    """Reassigning does not lock the new account after one with a greater key."""
     anna, ben = new_user("anna"), new_user("ben")
     old = make_last(make_google_account(anna, sub="old"))
 
     def move() -> None:
-        with transaction.atomic():  # Here a deadlock would not be repeated.
+        with transaction.atomic():  # Here a deadlock would not be retried.
             old.reassign(ben)
 
     linking = Racer(lambda: save(anna, "new"), stops_before=("INSERT", "googleaccount"))
@@ -173,7 +173,7 @@ def test_moving_beside_a_new_link_that_is_made_the_default() -> None:
 
 
 def test_moving_to_a_user_who_unlinks_the_only_account() -> None:
-    """What is moved becomes the default."""
+    """The reassigned account becomes the default."""
     anna, ben = new_user("anna"), new_user("ben")
     moved = make_google_account(anna, sub="moved")
     other = make_google_account(ben, sub="other")
@@ -187,7 +187,7 @@ def test_moving_to_a_user_who_unlinks_the_only_account() -> None:
 
 
 def test_deleting_a_user_who_links() -> None:
-    """The order is that of the cascade: the accounts first, and then their user."""
+    """Linking locks in the order of the cascade: the accounts first, and then their user."""
     user = new_user()
     make_google_account(user, sub="old")
     deleting = Racer(get_user_model().objects.get().delete, stops_before=("DELETE", "_user"))
@@ -228,14 +228,14 @@ def test_deleting_a_user_whose_accounts_another_one_locks() -> None:
 
 
 def hold(account: GoogleAccount) -> None:
-    """Lock a row, and write it then."""
+    """Lock a row, and then update it."""
     with transaction.atomic():
         GoogleAccount.objects.select_for_update().get(pk=account.pk)
         GoogleAccount.objects.filter(pk=account.pk).update(label="held")
 
 
 def test_unlinking_waits_for_nothing_that_was_not_there() -> None:
-    """A row that a script has added, and has locked, is left as it is: it might wait for us."""
+    """A row that a script has added and locked is left alone, since waiting could deadlock."""
     user = new_user()
     old = make_google_account(user, sub="old")
     unlinking = Racer(old.unlink, stops_before=("SELECT", '"is_default"', "LIMIT 2"))
@@ -253,11 +253,11 @@ def test_unlinking_waits_for_nothing_that_was_not_there() -> None:
 
 @pytest.mark.skipif(
     os.environ.get("TEST_DATABASE") != "postgresql",
-    reason="Elsewhere nobody refers to a user who is locked.",
+    reason="PostgreSQL only",
 )
 @pytest.mark.skipif("TEST_ISOLATION" in os.environ, reason="A snapshot does not see the new row.")
 def test_link_that_was_added_without_a_lock_is_renewed() -> None:
-    """A script may do so in the last moment; in the caller's transaction nothing is repeated."""
+    """A script inserts it just before us, and a caller's transaction is not retried."""
     user = new_user()
 
     def add() -> None:

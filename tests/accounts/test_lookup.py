@@ -21,13 +21,13 @@ pytestmark = pytest.mark.django_db
 
 
 def columns_of(account: GoogleAccount) -> dict[str, Any]:
-    """Return the value of each column, without what Django keeps beside them."""
+    """Return the values of all columns, without Django's own state."""
     return {field.attname: getattr(account, field.attname) for field in account._meta.fields}
 
 
 @pytest.mark.parametrize("use_tz", [True, False])
 def test_rows_are_what_django_reads(user: Any, settings: Settings, use_tz: bool) -> None:
-    """Keys, times, scopes and flags, whatever the database keeps them as."""
+    """The values and their types are those that the ORM returns, with and without USE_TZ."""
     settings.USE_TZ = use_tz
     now = timezone.now()
     account = make_google_account(user, scopes=[CALENDAR, DRIVE], access_token="ya29.stored")
@@ -49,7 +49,7 @@ def test_rows_are_what_django_reads(user: Any, settings: Settings, use_tz: bool)
 
 
 def test_row_is_a_row_like_any_other(user: Any) -> None:
-    """It can be saved, and read again."""
+    """It can be saved, and refreshed from the database."""
     make_google_account(user)
 
     [row] = linked_accounts(user, client="default")
@@ -62,7 +62,7 @@ def test_row_is_a_row_like_any_other(user: Any) -> None:
 
 
 def test_default_account_comes_first(user: Any, other_user: Any) -> None:
-    """Then those that were linked earlier; nobody else's, and no other client's."""
+    """The others follow in the order of linking; other users and clients are left out."""
     first, second, third = (make_google_account(user) for _ in range(3))
     make_google_account(user, client="other")
     make_google_account(other_user)
@@ -81,7 +81,7 @@ def test_default_account_comes_first(user: Any, other_user: Any) -> None:
     ids=["access_token", "authorized_session", "build_service"],
 )
 def test_account_is_judged_once(google: FakeGoogle, user: Any, call: Callable[[Any], Any]) -> None:
-    """However many functions a call goes through."""
+    """The scopes are checked once per call, however many functions it goes through."""
     account = make_google_account(user, scopes=[CALENDAR], access_token="ya29.stored")
 
     for owner in (user, account):

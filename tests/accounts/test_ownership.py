@@ -285,7 +285,7 @@ def test_last_account_that_is_left_is_nobodys_choice(user: Any) -> None:
 
 
 def test_last_account_that_is_left_stays_its_users_choice(user: Any) -> None:
-    """If it was the chosen default before."""
+    """If it was the chosen default before, it stays so."""
     other = make_google_account(user, sub="1")
     make_google_account(user, sub="2", is_chosen_default=True)
 

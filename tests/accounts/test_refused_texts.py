@@ -1,4 +1,4 @@
-"""Tables that do not take every character, and databases that compare without case."""
+"""Character sets that cannot store every name, and databases that ignore case."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ needs_mysql = pytest.mark.skipif(connection.vendor != "mysql", reason="needs MyS
 
 @pytest.fixture(params=NAMES)
 def charset(request: pytest.FixtureRequest, shared_database: None) -> Iterator[str]:
-    """Names are kept in an older character set, for the time of a test."""
+    """Store names in an older character set during the test."""
     table = GoogleAccount._meta.db_table
     change = f"ALTER TABLE {table} MODIFY name varchar(200) CHARACTER SET {{}} NOT NULL"
     with connection.cursor() as cursor:
@@ -42,7 +42,7 @@ def charset(request: pytest.FixtureRequest, shared_database: None) -> Iterator[s
 
 @needs_mysql
 def test_name_in_an_older_character_set(charset: str) -> None:
-    """Linked without what cannot be kept, and again, and without a 500."""
+    """Linking, the first time and again, drops the characters that cannot be stored."""
     name, kept = NAMES[charset]
     user = new_user()
 
@@ -58,7 +58,7 @@ def test_name_in_an_older_character_set(charset: str) -> None:
 def test_name_of_a_refresh_in_an_older_character_set(
     google: FakeGoogle, alice: FakeUser, charset: str
 ) -> None:
-    """The token is good, whatever the account is called by now."""
+    """The token is refreshed, and the new name stored without those characters."""
     account = stale(new_user(), google, alice)
     alice.name = NAMES[charset][0]
 
@@ -71,7 +71,7 @@ def test_name_of_a_refresh_in_an_older_character_set(
 @pytest.mark.matrix
 @pytest.mark.parametrize("error", REFUSALS, ids=lambda error: type(error).__name__)
 def test_refused_text_is_left_out(error: Exception) -> None:
-    """Once refused, the same is tried with fewer characters; nobody is kept from linking."""
+    """If the database refuses a text, the account is linked without those characters."""
 
     def refuse() -> None:
         raise error
@@ -90,7 +90,7 @@ def test_refused_text_is_left_out(error: Exception) -> None:
 
 
 def test_subjects_that_differ_in_case_are_two() -> None:
-    """OpenID Connect Core section 2: they are case sensitive."""
+    """OpenID Connect Core section 2: subjects are case-sensitive."""
     user = new_user()
 
     first, second = save(user, "abC"), save(user, "aBC")
@@ -106,7 +106,7 @@ def test_subjects_that_differ_in_case_are_two() -> None:
 def test_refused_name_does_not_hurt_a_refresh(
     google: FakeGoogle, alice: FakeUser, error: Exception
 ) -> None:
-    """The token is stored by then."""
+    """The token is returned, and the name stored without the refused characters."""
     account = stale(new_user(), google, alice)
     alice.name = "Zoë 😀"
 
@@ -123,7 +123,7 @@ def test_refused_name_does_not_hurt_a_refresh(
 def test_identity_that_cannot_be_saved_does_not_hurt_a_refresh(
     google: FakeGoogle, alice: FakeUser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is followed at the next one."""
+    """The failure is logged, the token returned, and the stored address kept."""
     account = stale(new_user(), google, alice)
     alice.email = "renamed@gmail.com"
 
@@ -142,7 +142,7 @@ def test_identity_that_cannot_be_saved_does_not_hurt_a_refresh(
 def test_identity_follows_each_refresh(
     google: FakeGoogle, alice: FakeUser, certs: int, unknown_provider: None
 ) -> None:
-    """Address and name; where the keys are away the token is good all the same."""
+    """Without Google's keys the address is not updated, but the token is returned."""
     account = stale(new_user(), google, alice)
     alice.email, alice.name = "renamed@gmail.com", "Alice Renamed"
     if certs != 200:
@@ -157,7 +157,7 @@ def test_identity_follows_each_refresh(
 def test_identity_of_another_is_not_followed(
     google: FakeGoogle, alice: FakeUser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """OpenID Connect Core section 12.2."""
+    """An ID token with another subject is ignored (OpenID Connect Core section 12.2)."""
     account = stale(new_user(), google, alice)
     google.tamper_next_id_token(claims={"sub": "999", "email": "eve@gmail.com"})
 

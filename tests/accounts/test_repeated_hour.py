@@ -1,4 +1,4 @@
-"""Without ``USE_TZ``: the hour that comes twice in autumn, and the one that spring leaves out."""
+"""Without ``USE_TZ``: the hour that daylight saving time repeats, and the one that it skips."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.support.databases import new_user
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
-# Where clocks are put back or forward, and when.
+# Time zones, and when their clocks change.
 CHANGES = [
     ("Europe/Berlin", datetime(2026, 10, 25, 1, tzinfo=UTC)),
     ("Europe/Berlin", datetime(2027, 3, 28, 1, tzinfo=UTC)),
@@ -45,19 +45,19 @@ At = Callable[[float], AbstractContextManager[Any]]
 
 @pytest.fixture(params=CHANGES, ids=[f"{zone} {when:%B}" for zone, when in CHANGES])
 def change(request: pytest.FixtureRequest, settings: Settings) -> datetime:
-    """When clocks are changed in the site's time zone."""
+    """The moment when the clocks change in the site's time zone."""
     settings.USE_TZ = False
     settings.TIME_ZONE, when = request.param
-    # A connection tells PostgreSQL the zone when it is opened.
+    # Django tells PostgreSQL the time zone when it opens a connection.
     connections.close_all()
     return when
 
 
 @pytest.fixture
 def at(change: datetime) -> Iterator[At]:
-    """Return a function that is there so many minutes after the change.
+    """Return a function that travels to so many minutes after the change.
 
-    SQLite has the clock of this process. Others have their own, which the kit alone moves with it.
+    SQLite uses this process's clock. Others have their own, which only ``travel`` moves.
     """
 
     def at(minutes: float) -> Any:
@@ -72,7 +72,7 @@ def at(change: datetime) -> Iterator[At]:
 
 @pytest.mark.matrix
 def test_token_lives_for_an_hour(at: At, google: FakeGoogle, alice: FakeUser) -> None:
-    """It is served until then, and no longer, whatever the clock on the wall says."""
+    """It is returned until it expires, and then refreshed, whatever the local time is."""
     with at(-20):
         account = linked(
             new_user(),
@@ -97,7 +97,7 @@ def test_token_lives_for_an_hour(at: At, google: FakeGoogle, alice: FakeUser) ->
 @pytest.mark.matrix
 @pytest.mark.parametrize("minutes", [-0.1, 0.1, 20])
 def test_failure_is_waited_out(at: At, google: FakeGoogle, alice: FakeUser, minutes: float) -> None:
-    """For half a minute, and not for an hour more."""
+    """The wait is half a minute, and not an hour longer."""
     with at(minutes):
         account = linked(
             new_user(),
@@ -121,7 +121,7 @@ def test_failure_is_waited_out(at: At, google: FakeGoogle, alice: FakeUser, minu
 @pytest.mark.matrix
 @pytest.mark.parametrize("minutes", [-0.1, 0.1])
 def test_lease_ends(at: At, google: FakeGoogle, alice: FakeUser, minutes: float) -> None:
-    """Nobody else asks meanwhile, and after it somebody does."""
+    """It cannot be taken while another caller holds it, and can be after it has expired."""
     rows = GoogleAccount.objects.all()
     with at(minutes):
         account = linked(new_user(), google, alice)
@@ -137,7 +137,7 @@ def test_lease_ends(at: At, google: FakeGoogle, alice: FakeUser, minutes: float)
 
 @pytest.mark.matrix
 def test_command_refreshes_what_is_due(at: At, google: FakeGoogle, alice: FakeUser) -> None:
-    """What expires within so many minutes, and nothing else."""
+    """Only tokens that expire within the given minutes are refreshed."""
 
     def refresh() -> str:
         output = io.StringIO()
@@ -156,7 +156,7 @@ def test_command_refreshes_what_is_due(at: At, google: FakeGoogle, alice: FakeUs
 def test_history_is_in_order(
     at: At, google: FakeGoogle, alice: FakeUser, settings: Settings
 ) -> None:
-    """By its times as well, and each entry is kept for as long as the settings say."""
+    """Entries sort by their times, and are deleted after ``HISTORY_DAYS``."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HISTORY_DAYS": 30}
     moments = (-40, -20, 1, 20, 45)
     with at(-41):
@@ -178,7 +178,7 @@ def test_history_is_in_order(
 
 @pytest.mark.matrix
 def test_spent_state_is_remembered(at: At, settings: Settings) -> None:
-    """For longer than it would have been good for, and no hour more."""
+    """It is kept for twice ``STATE_MAX_AGE``, and not for an hour longer."""
     longest = settings.GOOGLE_LINK.get("STATE_MAX_AGE", 600) * 2 / 60
     with at(-5):
         spent_states.spend_state("state", owner="1")
@@ -190,7 +190,7 @@ def test_spent_state_is_remembered(at: At, settings: Settings) -> None:
 
 @pytest.mark.matrix
 def test_moments_come_back_as_they_were(at: At, google: FakeGoogle, alice: FakeUser) -> None:
-    """From the database, a pickle, and sums; and they are as naive as Django's."""
+    """Times survive the database, pickling and arithmetic, and are naive as Django's are."""
     with at(0):
         account = linked(new_user(), google, alice)
         now = clock.now()
@@ -209,7 +209,7 @@ def test_moments_come_back_as_they_were(at: At, google: FakeGoogle, alice: FakeU
 
 
 def test_naive_times_of_others(settings: Settings) -> None:
-    """They are taken for the site's, on either side."""
+    """Plain naive times are compared and subtracted as times of the site's time zone."""
     settings.USE_TZ, settings.TIME_ZONE = False, "Europe/Berlin"
     plain = datetime(2026, 6, 1, 12)
     moment: Any = LocalTime.of(plain)
@@ -229,7 +229,7 @@ def test_naive_times_of_others(settings: Settings) -> None:
 
 
 def test_database_has_the_column_of_any_other_time() -> None:
-    """No migration names the field, so that it can go without one."""
+    """Migrations do not name the class of the field, so it can be removed without one."""
     field = GoogleAccount._meta.get_field("last_used_at")
 
     assert field.deconstruct()[1] == "django.db.models.DateTimeField"

@@ -1,4 +1,4 @@
-"""What stands alone and has lost a race is done again: the same comes of it, and is told once."""
+"""Transactions that lost a race are retried: with the same result, and signals sent once."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
 
 class Psycopg2Error(Exception):
-    """What psycopg2 names as the cause."""
+    """An error of psycopg2, which has ``pgcode``."""
 
     pgcode = "40001"
 
 
 class OtherError(Exception):
-    """What psycopg names as the cause of something else."""
+    """An error of psycopg that is no lost race."""
 
     sqlstate = "23505"
 
 
 def caused_by(cause: Exception) -> OperationalError:
-    """Return Django's error for one of the driver's."""
+    """Return Django's error for an error of the driver."""
     error = OperationalError(str(cause))
     error.__cause__ = cause
     return error
@@ -78,12 +78,12 @@ def caused_by(cause: Exception) -> OperationalError:
     ids=str,
 )
 def test_lost_races_are_told_from_other_errors(error: Exception, is_lost: bool) -> None:
-    """By SQL's codes, by MySQL's numbers, by SQLite's words."""
+    """By SQLSTATE, by MySQL's error number, or by SQLite's message."""
     assert is_lost_race(error) is is_lost
 
 
 def two_accounts() -> tuple[GoogleAccount, GoogleAccount]:
-    """Return two accounts of one user, of which the first is the default."""
+    """Return two accounts of one user; the first is the default."""
     user = new_user()
     return make_google_account(user, sub="1"), make_google_account(user, sub="2")
 
@@ -94,7 +94,7 @@ def unlink() -> Callable[[], Any]:
 
 
 def make_default() -> Callable[[], Any]:
-    """Choose the other account."""
+    """Make the other account the default."""
     _, other = two_accounts()
 
     def choose() -> bool:
@@ -105,7 +105,7 @@ def make_default() -> Callable[[], Any]:
 
 
 def reassign() -> Callable[[], Any]:
-    """Move an account to another user."""
+    """Reassign an account to another user."""
     account, _ = two_accounts()
     ben = new_user("ben")
 
@@ -117,13 +117,13 @@ def reassign() -> Callable[[], Any]:
 
 
 def lose() -> Callable[[], Any]:
-    """Note that a grant is dead."""
+    """Mark a grant as lost."""
     account, _ = two_accounts()
     return lambda: mark_lost(account, Reason.REVOKED)
 
 
 def rename() -> Callable[[], Any]:
-    """Follow an ID token."""
+    """Store the identity of an ID token."""
     account, _ = two_accounts()
 
     def follow() -> str:
@@ -134,7 +134,7 @@ def rename() -> Callable[[], Any]:
 
 
 def revoke() -> Callable[[], Any]:
-    """Tell Google to end two grants of one account, of which one settles the other."""
+    """Revoke two tokens of one account; the first revocation settles the second."""
     keys = [
         enqueue_token(get_client(), "1", Secret(token), owner="1").pk for token in ("1//a", "1//b")
     ]
@@ -142,19 +142,19 @@ def revoke() -> Callable[[], Any]:
 
 
 def revoke_at_once() -> Callable[[], Any]:
-    """Do as the admin does."""
+    """Revoke a token at once, as the admin does."""
     pending = enqueue_token(get_client(), "1", Secret("1//a"), owner="1")
     return lambda: process_now(pending)
 
 
 def rotate() -> Callable[[], Any]:
-    """Encrypt with the newest key."""
+    """Re-encrypt an account's tokens with the newest key."""
     account, _ = two_accounts()
     return lambda: reseal_row(account)
 
 
 def spend() -> Callable[[], Any]:
-    """Take a state, and note where it led."""
+    """Spend a state, and record where it led."""
 
     def use() -> bool:
         is_first = spend_state("abc", owner="1")
@@ -165,7 +165,7 @@ def spend() -> Callable[[], Any]:
 
 
 def forget_states() -> Callable[[], Any]:
-    """Delete what is too old."""
+    """Delete old states."""
     for number in range(3):
         SpentState.objects.create(digest=str(number), owner="1", spent_at=in_seconds(-9999))
     return delete_old_states
@@ -186,7 +186,7 @@ ACTS = [
 
 
 def read_tables() -> tuple[Any, ...]:
-    """Return what stands in the tables, but for keys and times."""
+    """Return the contents of the tables, without keys and times."""
     accounts = GoogleAccount.objects.order_by("sub").values_list(
         "user__username", "sub", "name", "status", "is_default", "is_chosen_default", "label"
     )
@@ -196,7 +196,7 @@ def read_tables() -> tuple[Any, ...]:
 
 
 def clear() -> None:
-    """Leave nothing that was there."""
+    """Delete all rows."""
     get_user_model().objects.all().delete()
     PendingRevocation.objects.all().delete()
     SpentState.objects.all().delete()
@@ -210,7 +210,7 @@ def test_race_that_is_lost_at_any_statement_changes_nothing(
     caplog: pytest.LogCaptureFixture,
     prepare: Callable[[], Callable[[], Any]],
 ) -> None:
-    """Statement by statement: the result, the tables, the signals and the log are the same."""
+    """Whichever statement fails, the result, tables, signals and log are the same."""
     caplog.set_level("INFO", "django_google_link")
     key = settings.GOOGLE_LINK["ENCRYPTION_KEYS"]
 
@@ -251,7 +251,7 @@ def test_label_that_has_lost_a_race_is_stored() -> None:
 
 
 def test_what_was_to_be_told_of_an_attempt_that_failed_is_dropped() -> None:
-    """A signal is bound to the transaction, which was rolled back."""
+    """Signals of attempts that were rolled back are not sent."""
     account, _ = two_accounts()
     attempts: list[int] = []
 
@@ -270,7 +270,7 @@ def test_what_was_to_be_told_of_an_attempt_that_failed_is_dropped() -> None:
 def test_race_that_took_longer_than_patience_is_run_once_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """MySQL waits 50 seconds for a lock before it says so."""
+    """MySQL reports a lock timeout only after 50 seconds; there is still one retry."""
     skip_pauses(monkeypatch)
     attempts: list[int] = []
 
@@ -286,7 +286,7 @@ def test_race_that_took_longer_than_patience_is_run_once_more(
 
 
 def test_identity_that_is_not_stored_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An object of the caller's says what stands in the database."""
+    """If saving fails, the caller's object keeps the stored values."""
     skip_pauses(monkeypatch)
     account, _ = two_accounts()
 
@@ -297,7 +297,7 @@ def test_identity_that_is_not_stored_is_not_shown(monkeypatch: pytest.MonkeyPatc
 
 
 def test_transaction_of_a_connection_without_autocommit_is_the_callers() -> None:
-    """It began with the first statement, and what the caller did in it would be lost."""
+    """It is not retried, since the rollback would undo the caller's statements as well."""
     attempts: list[int] = []
 
     def work() -> None:
@@ -318,7 +318,7 @@ def test_transaction_of_a_connection_without_autocommit_is_the_callers() -> None
 
 
 def test_connection_that_is_not_open_has_no_transaction() -> None:
-    """It is opened by the first attempt."""
+    """Before the connection is opened, no work of the caller's could be lost by a retry."""
     connection.close()
 
     assert not is_in_callers_transaction("default")

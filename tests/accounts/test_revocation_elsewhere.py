@@ -1,4 +1,4 @@
-"""What is unlinked at a provider that has no revocation endpoint."""
+"""Unlinking at a provider without a revocation endpoint."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_provider_without_revocation_endpoint_is_said_to_have_none(
     configure: Callable[..., None],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """No default of Google's is sent the token; it is given up, and the log says where it lives."""
+    """The token is sent nowhere; the log says where the grant is still valid."""
     configure(PROVIDER=None, REVOCATION_ENDPOINT=None)
     account = linked(user, google, alice)
     account.unlink()

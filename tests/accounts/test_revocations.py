@@ -1,4 +1,4 @@
-"""What is unlinked here ends at Google: however it was deleted, and whatever went wrong."""
+"""Deleting a link revokes its grant at Google, however it is deleted and whatever fails."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def make_due() -> None:
     PendingRevocation.objects.update(retry_at=in_seconds(-1))
 
 
-# Whatever deletes an account
+# Ways to delete an account
 
 
 def by_unlinking(account: GoogleAccount) -> None:
@@ -107,7 +107,7 @@ def test_deletion_revokes_at_once(
     alice: FakeUser,
     delete: Callable[[GoogleAccount], None],
 ) -> None:
-    """With the refresh token, in the body of a POST."""
+    """The refresh token is sent in the body of a POST."""
     token = account.unseal_token("refresh_token")
 
     with heard() as news:
@@ -252,7 +252,7 @@ def test_failure_is_waited_out(
     assert (pending.attempts, asked(google)) == (0, 1)
     assert pending.last_error
     with pytest.raises(CommandError, match="could not be revoked yet"):
-        run()  # At once: the short attempt was none of its own.
+        run()  # At once: the attempt while unlinking does not count.
     pending.refresh_from_db()
     assert (pending.attempts, asked(google)) == (1, 2)
     assert timedelta(seconds=45) < pending.retry_at - timezone.now() < timedelta(seconds=75)
@@ -307,7 +307,7 @@ def test_revocation_is_given_up_when_google_has_forgotten(
 
 
 def test_revocation_is_not_given_up_before(google: FakeGoogle, account: GoogleAccount) -> None:
-    """A day less than half a year, and the grant may still be valid."""
+    """Before that, the grant may still be valid, so the revocation stays pending."""
     google.fail_next(2, endpoint="revoke")
     account.unlink()
     PendingRevocation.objects.update(created_at=timezone.now() - timedelta(days=189))
@@ -355,7 +355,7 @@ def test_access_token_whose_hour_is_over_ends_nothing(
     assert "is revoked" not in caplog.text
 
 
-# Grants that others live on
+# Grants that several links share
 
 
 def test_shared_grant_is_spared_until_the_last_link_goes(
@@ -427,11 +427,11 @@ def test_new_link_cancels_the_revocation(
     assert PendingRevocation.objects.get().sub != alice.sub
 
 
-# Many at once, and those that die
+# Concurrent attempts, and workers that are killed
 
 
 def test_attempts_at_the_same_time_ask_once(google: FakeGoogle, account: GoogleAccount) -> None:
-    """Commands on several machines, and the worker that deleted the link."""
+    """Of five workers, such as commands on several machines, one asks Google."""
     google.fail_next(endpoint="revoke")
     account.unlink()
     make_due()
@@ -524,7 +524,7 @@ def test_command_takes_many(google: FakeGoogle, account: GoogleAccount, alice: F
 def test_command_that_is_interrupted(
     google: FakeGoogle, account: GoogleAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C loses nothing."""
+    """Ctrl-C ends it with exit code 130."""
     GoogleAccount.objects.all().delete()
 
     def interrupted(outcomes: Any, total: int) -> Any:
@@ -544,7 +544,7 @@ def test_command_with_options_that_cannot_work() -> None:
         run(workers=0)
 
 
-# Around it
+# Commit hooks, replicas and other providers
 
 
 def test_failure_after_the_commit_is_not_the_users(
@@ -689,7 +689,7 @@ def test_link_of_a_former_client_elsewhere_waits(
 def test_link_at_another_provider_is_of_another_grant(
     google: FakeGoogle, alice: FakeUser, configure: Callable[..., None], settings: Settings
 ) -> None:
-    """With the same client id and subject, it neither cancels nor spares."""
+    """With the same client ID and subject, it neither cancels nor prevents the revocation."""
     client = google.add_client(client_id="daybook")
     configure(CLIENT_ID=client.client_id, CLIENT_SECRET=client.client_secret, PROVIDER=None)
     default = settings.GOOGLE_LINK["CLIENTS"]["default"]
@@ -740,7 +740,7 @@ def test_new_link_leaves_the_former_clients_revocation(
     assert google.granted_scopes(alice, changed)
 
 
-# Providers at which each token is of its own
+# Providers that revoke each token separately
 
 
 def test_elsewhere_each_token_is_revoked(
@@ -763,13 +763,13 @@ def test_elsewhere_each_token_is_revoked(
 
     assert run() == "       1 revoked\n       0 left\n"
     assert asked(google) == before + 2
-    check_grant(other)  # It lives on.
+    check_grant(other)  # It is still valid.
 
 
 def test_one_yes_settles_what_waited_before_it(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser
 ) -> None:
-    """At Google it ends the grant of all of them."""
+    """At Google one token revokes the whole grant, so the other revocations are deleted."""
     other = linked(new_user("dora"), google, alice)
     GoogleAccount.objects.filter(pk__in=[account.pk, other.pk]).delete()
     assert PendingRevocation.objects.count() == 2
@@ -783,7 +783,7 @@ def test_one_yes_settles_what_waited_before_it(
 def test_a_token_that_is_unknown_settles_only_itself(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser
 ) -> None:
-    """The next one is tried."""
+    """The token of the other row is still sent."""
     dead = linked(new_user("dora"), google, alice, refresh_token="1//x", access_token="ya29.x")
     GoogleAccount.objects.filter(pk__in=[account.pk, dead.pk]).delete()
 

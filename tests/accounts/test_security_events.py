@@ -1,4 +1,4 @@
-"""What becomes of links when Google sends security events."""
+"""How Google's security events affect links."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_lost_link_asks_for_consent(
 
 
 def test_prefix_of_several_tokens_is_asked_about(tell: Callable[..., None], user: Any) -> None:
-    """Any of them may be meant."""
+    """Any of them may be meant, so all their grants are checked."""
     accounts = [
         of_last_year(make_google_account(user, refresh_token=TOKEN[:16] + str(n))) for n in range(2)
     ]
@@ -130,7 +130,7 @@ def test_prefix_of_several_tokens_is_asked_about(tell: Callable[..., None], user
 def test_hash_of_a_token_that_several_rows_hold(
     tell: Callable[..., None], user: Any, other_user: Any
 ) -> None:
-    """All of them are lost."""
+    """The links of all these rows are lost."""
     accounts = [
         of_last_year(make_google_account(owner, sub="42", refresh_token=TOKEN))
         for owner in (user, other_user)
@@ -146,7 +146,7 @@ def test_hash_of_a_token_that_several_rows_hold(
 def test_hash_in_another_spelling(
     tell: Callable[..., None], google: FakeGoogle, user: Any, spelling: str
 ) -> None:
-    """Base64 has several spellings."""
+    """URL-safe and unpadded Base64 are accepted as well."""
     # A token whose hash has a character in which the alphabets differ.
     token = next(
         token
@@ -211,7 +211,7 @@ def test_token_revoked_of_an_account_alone(
 def test_token_and_account_have_to_agree(
     tell: Callable[..., None], google: FakeGoogle, user: Any
 ) -> None:
-    """If the event names both."""
+    """If the event names both, the link has to match both."""
     account = of_last_year(make_google_account(user, sub="42", refresh_token=TOKEN))
     subject = subject_of(google, TOKEN)
 
@@ -290,7 +290,7 @@ def test_token_of_another_project(
 def test_subject_is_compared_to_the_letter(
     tell: Callable[..., None], google: FakeGoogle, user: Any
 ) -> None:
-    """Also on MySQL."""
+    """Subjects are compared case-sensitively, also on MySQL."""
     accounts = [of_last_year(make_google_account(user, sub=sub)) for sub in ("abc", "ABC")]
     subject = {"subject_type": "id_token_claims", "sub": "ABC", "email": "alice@gmail.com"}
 
@@ -443,7 +443,7 @@ def test_subject_of_another_kind(
 def test_signal_names_no_token(
     tell: Callable[..., None], user: Any, django_capture_on_commit_callbacks: Capture
 ) -> None:
-    """Not even by its prefix."""
+    """The payload of the signal contains not even the prefix."""
     of_last_year(make_google_account(user, refresh_token=TOKEN))
     with heard() as news, django_capture_on_commit_callbacks(execute=True):
         tell("token-revoked", refresh_token=TOKEN, algorithm="prefix")
@@ -546,7 +546,7 @@ def test_token_that_was_revoked_before_the_last_link_is_asked_about(
 def test_event_about_as_old_as_the_link_is_asked_about(
     tell: Callable[..., None], alice: FakeUser, user: Any, event: str, seconds: int
 ) -> None:
-    """Clocks may differ by a minute."""
+    """Clocks may differ by a minute, so the grant is checked."""
     account = make_google_account(user, sub=alice.sub)
 
     tell(event, user=alice, issued_at=time.time() + seconds)
@@ -575,7 +575,7 @@ def test_event_that_google_has_refuted_since_is_asked_about(
 def test_event_that_is_older_than_what_is_remembered_is_asked_about(
     tell: Callable[..., None], google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
-    """It may have been applied before."""
+    """It may have been applied before, so the grant is checked."""
     account = of_last_year(linked(user, google, alice))
     GoogleAccount.objects.update(refreshed_at=None)
 
@@ -593,7 +593,7 @@ def test_link_is_lost_once(
     user: Any,
     django_capture_on_commit_callbacks: Capture,
 ) -> None:
-    """However many events say so."""
+    """Only the first of several events ends it and sends ``authorization_lost``."""
     account = of_last_year(linked(user, google, alice))
     with heard() as news, django_capture_on_commit_callbacks(execute=True):
         for event in ("tokens-revoked", "tokens-revoked", "account-disabled"):
@@ -621,7 +621,7 @@ def test_link_that_is_lost_is_not_asked_about(
 def test_events_are_forgotten_when_they_cannot_come_again(
     tell: Callable[..., None], alice: FakeUser
 ) -> None:
-    """After half a year."""
+    """They are deleted after half a year."""
     tell("sessions-revoked", user=alice)
     with travel(days=REMEMBERED.days - 1):
         assert delete_old_events() == 0
@@ -697,7 +697,7 @@ if os.environ.get("TEST_DATABASE"):
     def test_answer_to_a_refresh_in_a_transaction_is_dropped(
         google: FakeGoogle, alice: FakeUser, receiver: None
     ) -> None:
-        """Also without a lease."""
+        """In a transaction no lease is taken, and the response is dropped all the same."""
         account = of_last_year(
             linked(new_user(), google, alice, access_token_expires_at=in_seconds(-60))
         )

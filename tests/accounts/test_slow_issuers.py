@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Event
+from threading import Event, get_ident
 
 import pytest
 from django.db import connections, transaction
@@ -41,20 +41,22 @@ def accounts(shared_database: None, google: FakeGoogle, alice: FakeUser) -> list
 
 
 @contextmanager
-def hanging(google: FakeGoogle) -> Iterator[None]:
-    """Let no token request be answered within this block."""
-    may_answer = Event()
+def hanging(google: FakeGoogle) -> Iterator[Callable[[], None]]:
+    """Answer no token request within this block; yield a function that answers the first."""
+    # By thread of the server, which serves a connection.
+    may_answer: dict[int, Event] = {}
 
     def now() -> float:
-        assert may_answer.wait(30)
+        assert may_answer.setdefault(get_ident(), Event()).wait(30)
         return time.time()
 
     google.now = now
     try:
-        yield
+        yield lambda: next(iter(may_answer.values())).set()
     finally:
         google.now = time.time
-        may_answer.set()
+        for event in may_answer.values():
+            event.set()
 
 
 @contextmanager
@@ -128,7 +130,7 @@ def test_slow_request_counts_until_it_is_answered(
 def test_slow_request_that_times_out_is_not_counted_again(
     google: FakeGoogle, accounts: list[GoogleAccount], settings: Settings
 ) -> None:
-    """However often one account is slow, it is no outage."""
+    """Timeouts of a single account do not open the circuit."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 1.5}
     with hanging(google):
         assert attempt(accounts[0]) == "timeout"
@@ -139,6 +141,25 @@ def test_slow_request_that_times_out_is_not_counted_again(
     assert read_failures() == 6
     assert not is_open()
     assert attempt(accounts[1]) == "token"
+
+
+def test_issuer_that_is_slow_but_responds_stays_available(
+    google: FakeGoogle, accounts: list[GoogleAccount]
+) -> None:
+    """Requests do not count as slow once another one has taken as long and was answered."""
+    with workers() as ask:
+        with hanging(google) as answer_first:
+            first = ask(accounts[0])
+            time.sleep(0.7)
+            waiting = [ask(accounts[1]), ask(accounts[2])]
+            until(lambda: read_failures() == 3)
+            answer_first()
+            assert first.result() == "token"
+            time.sleep(1)
+            assert read_failures() == 0
+            assert not is_open()
+            assert not any(request.done() for request in waiting)
+        assert [request.result() for request in waiting] == ["token", "token"]
 
 
 def test_probe_that_is_slow_is_still_the_only_one(
@@ -162,7 +183,7 @@ def test_probe_that_is_slow_is_still_the_only_one(
 def test_caller_in_a_transaction_counts_for_its_process(
     google: FakeGoogle, accounts: list[GoogleAccount], settings: Settings
 ) -> None:
-    """Nothing may be written there."""
+    """In a transaction, the circuit that all workers share is not written."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 1.5}
     with hanging(google), transaction.atomic():
         assert attempt(accounts[0]) == "timeout"
@@ -175,7 +196,7 @@ def test_caller_in_a_transaction_counts_for_its_process(
 def test_slow_probe_of_a_process_is_the_only_one(
     google: FakeGoogle, accounts: list[GoogleAccount], settings: Settings
 ) -> None:
-    """Also once it is slow."""
+    """Other callers do not ask the issuer, even after a second without a response."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 3}
     with hanging(google), workers() as ask:
         with transaction.atomic():

@@ -46,7 +46,7 @@ def with_lifetime(seconds: float, pk: uuid.UUID | None = None) -> GoogleAccount:
     )
 
 
-# Tokens that live for minutes
+# Tokens with a lifetime of minutes
 
 
 @pytest.mark.matrix
@@ -113,7 +113,7 @@ def test_token_of_an_hour_is_fresh_for_google_auth_as_ever(
     assert credentials.valid is (state is TokenState.FRESH)
 
 
-# Tokens that came together
+# Tokens issued at the same time
 
 
 def test_tokens_that_came_together_do_not_end_together() -> None:
@@ -146,7 +146,7 @@ def test_leeway_is_never_below_what_google_auth_calls_expired() -> None:
         assert leeway >= min(timedelta(seconds=225), timedelta(seconds=lifetime / 2))
 
 
-# A database that takes nothing
+# A database that accepts no writes
 
 
 def test_token_serves_while_the_database_is_read_only(

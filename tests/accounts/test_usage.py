@@ -77,7 +77,7 @@ def unused(user: Any = None) -> GoogleAccount:
 @pytest.mark.urls(__name__)
 @pytest.mark.parametrize("url", ["/view/", "/plain/"])
 def test_view_writes_it_after_the_response(client: Client, url: str) -> None:
-    """With one statement."""
+    """During the view nothing is written; after the response the time is stored."""
     account = unused()
     client.force_login(account.user)
 
@@ -101,7 +101,7 @@ def test_async_view_writes_it_after_the_response(async_client: AsyncClient) -> N
 
 
 def test_written_once_an_hour(django_assert_num_queries: DjangoAssertNumQueries) -> None:
-    """However often a task uses the account."""
+    """Further uses within the hour do not write it."""
     account = unused()
     for _ in range(1000):
         services.access_token(account)
@@ -162,7 +162,7 @@ def test_database_that_is_read_only_does_no_harm() -> None:
 
 
 def test_credentials_that_refresh_themselves(google: FakeGoogle, alice: FakeUser) -> None:
-    """A task may keep credentials for days."""
+    """Each refresh of a task's credentials counts as a use."""
     account = stale(new_user(), google, alice)
     GoogleAccount.objects.update(last_used_at=None)
     credentials = services.credentials_for(account)
@@ -187,7 +187,7 @@ def test_upkeep_is_no_use(google: FakeGoogle, alice: FakeUser) -> None:
 
 
 def test_process_remembers_some_links_and_not_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its memory is bounded."""
+    """Its memory is bounded, and the use of every link is still recorded."""
     monkeypatch.setattr(usage, "MOST_REMEMBERED", 2)
     user = new_user()
     accounts = [save(user, str(n)) for n in range(5)]

@@ -1,1 +1,1 @@
-"""What happens when many workers do the same at the same second: real processes, real databases."""
+"""Many workers doing the same at the same moment, in real processes on real databases."""

@@ -1,4 +1,4 @@
-"""Fifty calls at once in an async view, under uvicorn in a process of its own."""
+"""Fifty concurrent API calls in an async view, served by uvicorn in another process."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def site(google: FakeGoogle) -> Iterator[str]:
 
 @pytest.fixture
 def account(google: FakeGoogle, alice: FakeUser) -> GoogleAccount:
-    """An account with the Calendar."""
+    """Alice's account, which has granted the calendar scope."""
     return linked(new_user(), google, alice)
 
 
 def visit(site: str, user: Any) -> Any:
-    """Return what the view says to its user."""
+    """Open the view as this user, and return the status codes of its API calls."""
     browser = Client()
     browser.force_login(user)
     cookies = {name: morsel.value for name, morsel in browser.cookies.items()}
@@ -67,7 +67,7 @@ def visit(site: str, user: Any) -> Any:
 def test_calls_are_on_their_way_at_once(
     site: str, google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """The API answers when all have come, and another page meanwhile."""
+    """The API responds once all fifty have arrived; another page is served meanwhile."""
     everybody = Barrier(CALLS)
     pages: list[str] = []
 
@@ -86,7 +86,7 @@ def test_calls_are_on_their_way_at_once(
 def test_refresh_does_not_block_the_event_loop(
     site: str, google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """Google is asked once for all, and another page answers while it thinks."""
+    """One token request serves all fifty calls, and another page is served meanwhile."""
     google.answer("/calendar/v3/calendars/primary/events", {"items": []})
     GoogleAccount.objects.update(access_token_expires_at=in_seconds(-60))
     pages: list[str] = []
@@ -106,7 +106,7 @@ def test_refresh_does_not_block_the_event_loop(
 def test_refused_calls_ask_for_one_token(
     site: str, google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """All fifty were refused, each with an object of its own."""
+    """Fifty calls that get 401, each with an object of its own, cause one token request."""
     google.answer("/calendar/v3/calendars/primary/events", {"items": []})
     google.expire_access_tokens()
 

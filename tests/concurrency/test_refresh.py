@@ -1,4 +1,4 @@
-"""One account, many workers."""
+"""One account that many processes use at the same time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def account(shared_database: None, google: FakeGoogle, alice: FakeUser) -> Googl
 
 
 def asked(google: FakeGoogle) -> int:
-    """Return how often Google was asked for a token."""
+    """Return the number of token requests."""
     return len(google.requests_to("token"))
 
 
@@ -56,7 +56,7 @@ def test_callers_at_expiry_ask_google_once(google: FakeGoogle, account: GoogleAc
 def test_callers_before_expiry_do_not_wait(
     google: FakeGoogle, alice: FakeUser, settings: Settings
 ) -> None:
-    """A token that still lives serves, while one of them fetches the next."""
+    """All but one get the unexpired token, while that one refreshes it."""
     account = linked(new_user(), google, alice, access_token_expires_at=in_seconds(120))
     old = token_of(account, "access_token")
     google.delay = 2
@@ -65,7 +65,7 @@ def test_callers_before_expiry_do_not_wait(
 
     assert {result.error for result in results} == {None}
     assert asked(google) == 1
-    # Who had waited would have the new one as well.
+    # A caller that had waited would have the new token too.
     values = Counter(result.value for result in results)
     assert values == {old: 11, token_of(account, "access_token"): 1}
 
@@ -73,7 +73,7 @@ def test_callers_before_expiry_do_not_wait(
 def test_worker_that_is_killed_leaves_its_turn_to_others(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """SIGKILL in the middle of the request: after the lease, one of the others asks, once."""
+    """SIGKILL during the token request: after the lease has expired, one other refreshes."""
     google.delay = 5
     killed = Worker("fresh", account)
 
@@ -81,7 +81,7 @@ def test_worker_that_is_killed_leaves_its_turn_to_others(
         until(lambda: asked(google))
         os.kill(killed.process.pid, signal.SIGKILL)
         google.delay = 0
-        # The rest of the lease's time has passed, but for a second.
+        # Let the lease expire in a second.
         leased = GoogleAccount.objects.exclude(refresh_lease=None)
         assert leased.update(refresh_lease_expires_at=in_seconds(1))
         results = results_of(*[Worker("fresh", account, threads=2) for _ in range(2)])
@@ -94,7 +94,7 @@ def test_worker_that_is_killed_leaves_its_turn_to_others(
 def test_process_that_is_forked_during_a_refresh_gets_tokens(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """It does not wait for a thread that it does not have."""
+    """The child does not wait for a thread that only its parent has."""
     google.delay = 1
 
     [result] = results_of(Worker("fresh_in_a_fork", account))
@@ -106,7 +106,7 @@ def test_process_that_is_forked_during_a_refresh_gets_tokens(
 def test_processes_that_are_forked_beside_threads_do_not_hang(
     account: GoogleAccount,
 ) -> None:
-    """Whatever one of those threads was about."""
+    """At the fork, another thread may be using the process's circuit breaker."""
     [result] = results_of(Worker("probe_in_forks", account))
 
     assert (result.value, result.error) == ("True", None)
@@ -115,7 +115,7 @@ def test_processes_that_are_forked_beside_threads_do_not_hang(
 def test_worker_that_is_told_to_stop_leaves_its_turn_at_once(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """SIGINT, as at a deployment: nobody waits for a lease to end."""
+    """SIGINT, as in a deployment: the lease is released, so nobody waits for it to expire."""
     google.delay = 1
     stopped = Worker("fresh", account)
 
@@ -130,7 +130,7 @@ def test_worker_that_is_told_to_stop_leaves_its_turn_at_once(
 def test_consent_renewed_meanwhile_survives(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser
 ) -> None:
-    """The answer to the old grant is not written over the new one."""
+    """The response for the old grant does not overwrite the new one."""
     google.delay = 0.5
     worker = Worker("fresh", account)
 
@@ -148,7 +148,7 @@ def test_consent_renewed_meanwhile_survives(
 def test_account_that_goes_meanwhile_stays_gone(
     google: FakeGoogle, account: GoogleAccount, gone: str
 ) -> None:
-    """An error that a view can answer, and nothing that comes back from the dead."""
+    """NotLinkedError is raised, and the deleted row is not created again."""
     google.delay = 0.5
     worker = Worker("fresh", account)
 
@@ -164,7 +164,7 @@ def test_account_that_goes_meanwhile_stays_gone(
 
 
 def test_grant_that_is_dead_is_known_once(google: FakeGoogle, account: GoogleAccount) -> None:
-    """One request for all; everybody else reads it in the row."""
+    """One token request finds the loss, and all other callers read it from the row."""
     google.error_next("invalid_grant", count=100)
     google.delay = 0.1
 
@@ -176,7 +176,7 @@ def test_grant_that_is_dead_is_known_once(google: FakeGoogle, account: GoogleAcc
 
 
 def test_outage_is_not_a_storm(google: FakeGoogle, account: GoogleAccount) -> None:
-    """Of 1,000 calls while the token endpoint says 503 it sees one; the account is unharmed."""
+    """While the token endpoint returns 503, 1,000 calls send one request; the link is kept."""
     google.fail_next(status=503, count=1000)
     before = token_of(account, "refresh_token")
 
@@ -194,7 +194,7 @@ def test_outage_is_not_a_storm(google: FakeGoogle, account: GoogleAccount) -> No
 def test_client_that_is_refused_changes_no_account(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser
 ) -> None:
-    """A secret that was rotated at Google and not here: every call fails, no row is touched."""
+    """With an outdated client secret every call fails, and no link is changed."""
     linked(new_user("dora"), google, alice, access_token_expires_at=in_seconds(-60))
     google.error_next("invalid_client", status=401, count=1000)
     before = links()
@@ -223,7 +223,7 @@ def test_api_that_always_says_401_is_not_a_storm(google: FakeGoogle, alice: Fake
 def test_transaction_that_is_rolled_back_loses_the_token_and_nothing_else(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
-    """The next caller gets another."""
+    """The next caller gets another token, which is stored."""
     [result] = results_of(Worker("fresh_then_rolled_back", account))
     assert result.error is None
     assert token_of(account, "access_token") != result.value
@@ -237,7 +237,7 @@ def test_transaction_that_is_rolled_back_loses_the_token_and_nothing_else(
 def test_worker_that_is_killed_while_it_revokes_loses_nothing(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser
 ) -> None:
-    """SIGKILL after the link is gone and before Google has answered: the command tells Google."""
+    """SIGKILL before Google has responded: the command repeats the revocation."""
     google.fail_next(endpoint="revoke", delay=5)
     killed = Worker("unlink", account)
 
@@ -253,7 +253,7 @@ def test_worker_that_is_killed_while_it_revokes_loses_nothing(
 
 
 def count_statements_of_unlinking(google: FakeGoogle) -> int:
-    """Unlink an account here, and return how many statements that takes."""
+    """Unlink an account in this process, and return the number of statements."""
     account = linked(new_user("first"), google, google.add_user("first@gmail.com"))
     statements: list[str] = []
 
@@ -267,8 +267,8 @@ def count_statements_of_unlinking(google: FakeGoogle) -> int:
 
 
 def test_worker_that_is_killed_at_any_step_of_unlinking_loses_nothing(google: FakeGoogle) -> None:
-    """SIGKILL before each statement: the link is still there, or its grant ends at Google."""
-    # The last one comes to its end, however often it loses a race before.
+    """SIGKILL before each statement: either the link is kept, or its grant is revoked."""
+    # The last worker is never killed, however often it loses a race and retries.
     numbers = [*range(1, count_statements_of_unlinking(google) + 1), 10**6]
     owners = [google.add_user(f"user{n}@gmail.com") for n in numbers]
     accounts = [linked(new_user(f"user{n}"), google, who) for n, who in enumerate(owners, start=1)]
@@ -290,7 +290,7 @@ def test_worker_that_is_killed_at_any_step_of_unlinking_loses_nothing(google: Fa
 def test_commands_on_several_machines_share_the_work(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser
 ) -> None:
-    """Three of them on 60 accounts: 60 token requests, and none that is left."""
+    """Three of them refresh 60 accounts with 60 token requests, and leave none out."""
     for n in range(59):
         linked(account.user, google, alice, sub=str(n), access_token_expires_at=in_seconds(-60))
     google.delay = 0.02
@@ -305,7 +305,7 @@ def test_commands_on_several_machines_share_the_work(
 def test_command_that_is_killed_is_run_again(
     google: FakeGoogle, account: GoogleAccount, alice: FakeUser
 ) -> None:
-    """SIGKILL in the middle: nothing is lost but what was under way."""
+    """After SIGKILL, only the requests that were under way are sent again."""
     for n in range(39):
         linked(account.user, google, alice, sub=str(n), access_token_expires_at=in_seconds(-60))
     google.delay = 0.1
@@ -314,7 +314,7 @@ def test_command_that_is_killed_is_run_again(
     with working(killed):
         until(lambda: asked(google) >= 8)
         os.kill(killed.process.pid, signal.SIGKILL)
-    # The leases of what was under way end by themselves: that time is over.
+    # Let the leases of the killed process expire.
     leased = GoogleAccount.objects.filter(refresh_lease_expires_at__gt=in_seconds(0))
     leased.update(refresh_lease_expires_at=in_seconds(-1))
     [result] = results_of(Worker("command", account))
@@ -335,7 +335,7 @@ if os.environ.get("TEST_DATABASE"):
     }
 
     def activity() -> list[tuple[Any, ...]]:
-        """Return the state of every other session in this database, and of its transaction."""
+        """Return the state of every other session, and when its transaction began."""
         with connection.cursor() as cursor:
             cursor.execute(ACTIVITY[connection.vendor])
             return list(cursor.fetchall())
@@ -343,7 +343,7 @@ if os.environ.get("TEST_DATABASE"):
     def test_slow_endpoint_holds_no_transaction_open(
         google: FakeGoogle, account: GoogleAccount
     ) -> None:
-        """While Google takes its time, the workers' sessions are idle and the row is free."""
+        """During the token request, the worker's session is idle and the row is not locked."""
         google.delay = 1
         worker = Worker("fresh", account)
 
@@ -361,7 +361,7 @@ if os.environ.get("TEST_DATABASE"):
     def test_clocks_that_disagree(
         google: FakeGoogle, account: GoogleAccount, skews: tuple[int, ...]
     ) -> None:
-        """Minutes fast or slow, they agree on whose turn it is, and on how long to back off."""
+        """Workers whose clocks differ by minutes agree on the lease and on the waiting time."""
         google.delay = 0.2
 
         results = results_of(*[Worker("fresh", account, threads=2, skew=skew) for skew in skews])
@@ -383,7 +383,7 @@ if os.environ.get("TEST_DATABASE"):
     def test_second_connection_keeps_what_a_transaction_loses(
         google: FakeGoogle, account: GoogleAccount, settings: Settings
     ) -> None:
-        """The token is there, and Google is asked once, however many roll back."""
+        """The token is stored, and Google asked once, although every transaction rolls back."""
         set_key(settings, REFRESH_USING="apart")
 
         results = results_of(
@@ -400,7 +400,7 @@ if os.environ.get("TEST_DATABASE"):
     def test_second_connection_keeps_the_news_of_a_dead_grant(
         google: FakeGoogle, account: GoogleAccount, settings: Settings
     ) -> None:
-        """A view that fails in its transaction has said so all the same."""
+        """The loss of the grant is stored, although the transaction is rolled back."""
         set_key(settings, REFRESH_USING="apart")
         google.error_next("invalid_grant")
 
@@ -412,7 +412,7 @@ if os.environ.get("TEST_DATABASE"):
     def test_second_connection_never_waits_for_the_first(
         google: FakeGoogle, account: GoogleAccount, settings: Settings
     ) -> None:
-        """A view that has locked the row itself gets an error, and is not stuck for ever."""
+        """A transaction that has locked the row itself gets an error instead of a deadlock."""
         set_key(settings, REFRESH_USING="apart", HTTP_TIMEOUT=1)
 
         [result] = results_of(Worker("fresh_while_locked", account, aliases=["apart"]))

@@ -1,4 +1,4 @@
-"""The ticket of a front end, completed by two processes in the same instant."""
+"""The ticket of a front end, completed by two processes at the same time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("shared_database")]
 def test_ticket_is_completed_by_one_of_two_processes(
     google: FakeGoogle, configure: Callable[..., None], alice: FakeUser, delay: float
 ) -> None:
-    """Google is asked once for each; the other one is told what came of it, by its word."""
+    """Each code is exchanged once; the other process gets ``ticket_used`` and the account."""
     configure(FRONT_END_REDIRECT_URIS=[PAGE])
     google.client.redirect_uris.append(PAGE)
     google.delay = delay

@@ -1,4 +1,4 @@
-"""Many who write the links of two users at the same moment, in any order: nobody sees an error."""
+"""Threads that write two users' links at the same time, in random order: no errors."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ SUBS = ("1", "2", "3")
 
 
 class Writer:
-    """A thread that does what comes to its mind, which is the same at each run.
+    """A thread that performs random operations, which are the same in each run.
 
     Args:
-        number: what it draws from.
-        users: whose links it writes.
+        number: the seed of its random choices.
+        users: the users whose links it writes.
     """
 
     def __init__(self, number: int, users: list[Any]) -> None:
@@ -43,7 +43,7 @@ class Writer:
         ]
 
     def __call__(self) -> None:
-        """Act so many times."""
+        """Perform ``ACTS`` operations."""
         for _ in range(ACTS):
             self._random.choice(self._acts)()
 
@@ -52,7 +52,7 @@ class Writer:
         run_durably(lambda: save(user, sub), using="default")
 
     def _act(self, act: Callable[[GoogleAccount], object]) -> None:
-        """Do this with one of the accounts, if there is any."""
+        """Perform an operation on one of the accounts, if there are any."""
         if rows := list(GoogleAccount.objects.order_by("user_id", "sub")):
             act(self._random.choice(rows))
 
@@ -68,14 +68,14 @@ class Writer:
         ]
 
     def _reassign(self, account: GoogleAccount) -> None:
-        # It may have gone meanwhile, or be linked there as well.
+        # It may have been deleted meanwhile, or the receiver has linked it too.
         with suppress(GoogleAccount.DoesNotExist, ValueError):
             account.reassign(self._random.choice(self._users))
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_writers_of_the_same_links(google: FakeGoogle, seed: int) -> None:
-    """At their end each user has one default at the most, and each token opens."""
+    """Afterwards each user has at most one default, and every token can be decrypted."""
     users = [new_user("anna"), new_user("ben")]
 
     at_once(*[Writer(100 * seed + number, users) for number in range(THREADS)])

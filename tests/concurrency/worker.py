@@ -1,8 +1,8 @@
-"""One worker process: does what it is told, when it is told, and says what came of it.
+"""A worker process: waits for the start signal, makes the calls, and prints their results.
 
 The order is a JSON object in the first argument. ``databases`` and ``google_link`` are settings;
-``call`` names one of the functions here; ``threads`` make it at once, ``times`` in a row each;
-``skew`` is the number of seconds by which this worker's clock is fast.
+``call`` names one of the functions here, which each of ``threads`` threads calls ``times``
+times; ``skew`` is the number of seconds by which this worker's clock is fast.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def fresh(account: str) -> str:
 
 
 def seconds_left(account: str) -> str:
-    """Return for how many seconds Google is left alone, as a task would reckon it."""
+    """Return the seconds until the next attempt, by this worker's clock; or a token."""
     from django.utils import timezone
 
     from django_google_link.exceptions import RefreshUnavailableError
@@ -50,7 +50,7 @@ def seconds_left(account: str) -> str:
 
 
 def fresh_then_rolled_back(account: str) -> str:
-    """Get a fresh access token in a transaction that comes to nothing."""
+    """Get a fresh access token in a transaction that is rolled back."""
     from django.db import transaction
 
     with transaction.atomic():
@@ -71,10 +71,10 @@ def fresh_while_locked(account: str) -> str:
 
 
 def fresh_in_a_fork(account: str) -> str:
-    """Get a fresh access token in a process that is forked while a thread gets one."""
+    """Get a fresh access token in a process that is forked while a thread refreshes."""
     from django_google_link.models import GoogleAccount
 
-    # What it needs is imported: a fork in the middle of an import is Python's own trouble.
+    # Import what it needs first: a fork during an import may deadlock in Python itself.
     GoogleAccount.objects.get(pk=account).unseal_token("refresh_token")
     thread = threading.Thread(target=attempt, args=[fresh])
     thread.start()
@@ -85,7 +85,7 @@ def fresh_in_a_fork(account: str) -> str:
 
 
 def probe_in_forks(account: str) -> str:
-    """Ask for turns in processes that are forked while a thread asks for turns as well."""
+    """Take the breaker's probe in forked processes, while threads take it as well."""
     from django_google_link.accounts.process_breaker import give_probe_back, take_probe
 
     def take_and_give_back() -> str:
@@ -111,13 +111,13 @@ def probe_in_forks(account: str) -> str:
 
 
 def _in_a_fork(call: Callable[[], str]) -> str:
-    """Return what a call returns in a process that is forked for it; nothing, if it hangs."""
+    """Return a call's result from a forked process, or an empty string if it hangs."""
     from django.db import connections
 
     connections.close_all()
     reader, writer = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Of a fork beside threads.
+        warnings.simplefilter("ignore", DeprecationWarning)  # fork() with threads
         pid = os.fork()
     if not pid:
         try:
@@ -134,7 +134,7 @@ def _in_a_fork(call: Callable[[], str]) -> str:
 
 
 def unlink(account: str) -> str:
-    """Unlink the account, as its user would; die at the statement of the number in the order."""
+    """Unlink the account; kill this process before the order's statement ``die_at``."""
     from django.db import connection
 
     from django_google_link.models import GoogleAccount
@@ -146,7 +146,7 @@ def unlink(account: str) -> str:
             os.kill(os.getpid(), signal.SIGKILL)
         return execute(*args)
 
-    # What a database is told when its connection opens is no step of unlinking.
+    # Statements that set up the connection are not part of unlinking.
     connection.ensure_connection()
     with connection.execute_wrapper(die):
         GoogleAccount.objects.get(pk=account).unlink()
@@ -154,7 +154,7 @@ def unlink(account: str) -> str:
 
 
 def get(account: str) -> str:
-    """Call an API whose address is in the order, as a view would."""
+    """Call the API at the order's ``url``, as a view would."""
     from django_google_link.models import GoogleAccount
     from django_google_link.services import authorized_session
 
@@ -163,7 +163,7 @@ def get(account: str) -> str:
 
 
 def complete_links(_account: str) -> str:
-    """Bring back what Google has sent, as a front end does; return each answer, as JSON."""
+    """Complete links as a front end does, and return the responses as JSON."""
     from django.contrib.auth import get_user_model
     from django.test import Client
 
@@ -186,7 +186,7 @@ def command(account: str) -> str:
 
 
 def attempt(call: Callable[[str], str]) -> list[dict[str, Any]]:
-    """Make the calls of one thread, and note how each went."""
+    """Make the calls of one thread, and return the result or error of each."""
     from django.db import connections
 
     results = []
@@ -202,14 +202,14 @@ def attempt(call: Callable[[str], str]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Get ready, wait for the word, and work."""
+    """Print "ready", wait for the start signal, make the calls and print the results."""
     from tests import settings as base
 
     values = {name: value for name, value in vars(base).items() if name.isupper()}
     values |= {"DATABASES": ORDER["databases"], "GOOGLE_LINK": ORDER["google_link"]}
     settings.configure(**values)
     django.setup()
-    # A shell lets what it starts in the background ignore the signal.
+    # Shells have their background processes ignore SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from tests.support.clocks import clock_ahead
 
@@ -217,7 +217,7 @@ def main() -> None:
     with ThreadPoolExecutor(ORDER["threads"]) as pool, clock_ahead(skew):
         print("ready", flush=True)
         sys.stdin.readline()
-        if ORDER["threads"] == 1:  # Signals reach the main thread alone.
+        if ORDER["threads"] == 1:  # Signals reach only the main thread.
             results = [attempt(call)]
         else:
             results = list(pool.map(lambda _: attempt(call), range(ORDER["threads"])))

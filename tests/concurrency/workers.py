@@ -1,4 +1,4 @@
-"""Start worker processes, let them loose at the same moment, and gather what came of it."""
+"""Start worker processes, have them work at the same moment, and collect their results."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _DATABASE_KEYS = ("ENGINE", "NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS
 
 @dataclass(frozen=True)
 class Result:
-    """How one call went: its value, or the name and text of its error."""
+    """The result of one call: its value, or the name and text of its error."""
 
     value: str | None
     error: str | None
 
 
 class Worker:
-    """A process that waits for the word.
+    """A process that waits for the start signal.
 
     Args:
         call: the name of a function in ``worker.py``.
-        account: which it is called with, if that needs one.
-        aliases: of further connections to the same database.
+        account: the account to call it with, if it needs one.
+        aliases: further aliases for the same database.
         options: the rest of the order.
     """
 
@@ -62,17 +62,17 @@ class Worker:
         )
 
     def wait_until_ready(self) -> None:
-        """Return as soon as it waits for the word."""
+        """Wait until it is ready for the start signal."""
         assert self._stdout.readline() == "ready\n"
 
     def start(self) -> None:
-        """Give the word."""
+        """Send the start signal."""
         stdin = cast("IO[str]", self.process.stdin)
         stdin.write("\n")
         stdin.flush()
 
     def results(self) -> list[Result]:
-        """Wait until it has done its work, and return what came of it."""
+        """Wait until it has finished, and return its results."""
         found = [
             Result(result.get("value"), result.get("error"))
             for result in json.loads(self._stdout.read())
@@ -81,7 +81,7 @@ class Worker:
         return found
 
     def close(self) -> None:
-        """End it in any case."""
+        """Kill it if it is still running."""
         self.process.kill()
         self.process.communicate()
 
@@ -92,7 +92,7 @@ class Worker:
 
 @contextmanager
 def working(*workers: Worker) -> Iterator[None]:
-    """Let all these workers loose at once, and end them afterwards."""
+    """Start all these workers at once, and kill them afterwards."""
     try:
         for worker in workers:
             worker.wait_until_ready()
@@ -105,12 +105,12 @@ def working(*workers: Worker) -> Iterator[None]:
 
 
 def results_of(*workers: Worker) -> list[Result]:
-    """Let all these workers loose at once, and return the results of all."""
+    """Start all these workers at once, and return the results of all."""
     with working(*workers):
         return [result for worker in workers for result in worker.results()]
 
 
 def database_settings() -> dict[str, Any]:
-    """Return what another process needs to find this test's database."""
+    """Return the settings with which another process connects to this test's database."""
     current = connections["default"].settings_dict
     return {name: current[name] for name in _DATABASE_KEYS} | {"NAME": str(current["NAME"])}

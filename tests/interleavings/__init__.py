@@ -1,1 +1,1 @@
-"""Two operations at once, in every order that matters."""
+"""Two concurrent operations, in every order of their steps that matters."""

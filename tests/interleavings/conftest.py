@@ -1,4 +1,4 @@
-"""What came of all schedules, told in the end: several processes may have run them."""
+"""A summary of all schedules at the end of the run, even if several processes ran them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ COUNTS = ("schedules", "deadlocks", "errors of the caller's own", "right answers
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print what each test has counted, and the sums."""
+    """Print the counts of each test, and their sums."""
     counted = [
         (report.nodeid.partition("[")[2].rstrip("]"), dict(report.user_properties))
         for outcome in ("passed", "failed")

@@ -1,4 +1,4 @@
-"""What the two workers do, whom it concerns, and which errors are right answers."""
+"""The workers' operations, whom they concern, and which errors are right answers."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from tests.interleavings.world import Consent, World
 
 Link = tuple[str, str]
 
-#: Whether what needs no transaction of its own is done in one of the caller's, as a view is with
-#: ``ATOMIC_REQUESTS``. Then deadlocks are the caller's.
+#: Whether operations on a link run in a transaction of the caller's, as in a view with
+#: ``ATOMIC_REQUESTS``. Then it is the caller who has to retry after a deadlock.
 IN_TRANSACTION = os.environ.get("ATOMIC") == "yes"
-#: The operations that bring a consent back from Google: their view opens no transaction.
+#: The operations that complete an authorization; their view opens no transaction.
 LINKING = frozenset({"link", "relink", "link+default"})
-#: How often a caller tries again what has lost against others.
+#: How often a caller attempts what has lost a race.
 _MOST_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Role:
-    """Whom a worker's operation concerns.
+    """The links and users that a worker's operation concerns.
 
     Attributes:
-        link: the account that is linked anew, unlinked, made default, reassigned, refreshed or
-            sealed anew.
-        new: the link that ``link`` makes.
-        receiver: who gets what is reassigned.
+        link: the link that is renewed, unlinked, made default, reassigned, refreshed or
+            re-encrypted.
+        new: the link that the operation ``link`` creates.
+        receiver: the user to whom a link is reassigned.
         deleted: the user who is deleted.
     """
 
@@ -49,7 +49,7 @@ class Role:
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """What is linked in the beginning, and the roles of both workers."""
+    """The links at the start, and the roles of both workers."""
 
     links: tuple[Link, ...]
     roles: tuple[Role, Role]
@@ -57,11 +57,11 @@ class Scenario:
 
 @dataclass(frozen=True, kw_only=True)
 class Act:
-    """An operation, made ready for one schedule.
+    """An operation that is prepared for one schedule.
 
     Attributes:
         call: what the worker does.
-        consent: what was brought back from Google, if it links.
+        consent: the consent that it completes, if it links.
     """
 
     call: Callable[[], Any]
@@ -69,7 +69,7 @@ class Act:
 
 
 SCENARIOS = {
-    # Both workers have the same account of a user's two.
+    # Both workers have the same one of a user's two accounts.
     "same": Scenario(
         links=(("anna", "g1"), ("anna", "g2")),
         roles=(
@@ -77,7 +77,7 @@ SCENARIOS = {
             Role(link=("anna", "g1"), new=("anna", "g3"), receiver="carl", deleted="anna"),
         ),
     ),
-    # Each has another account of the same user.
+    # Each worker has a different account of the same user.
     "siblings": Scenario(
         links=(("anna", "g1"), ("anna", "g2")),
         roles=(
@@ -85,7 +85,7 @@ SCENARIOS = {
             Role(link=("anna", "g2"), new=("anna", "g4"), receiver="ben", deleted="anna"),
         ),
     ),
-    # Both have the only account of a user.
+    # Both workers have the only account of a user.
     "single": Scenario(
         links=(("anna", "g1"),),
         roles=(
@@ -93,7 +93,7 @@ SCENARIOS = {
             Role(link=("anna", "g1"), new=("anna", "g4"), receiver="ben", deleted="ben"),
         ),
     ),
-    # A user who has linked nothing links, and is given, a first account.
+    # A user without links links a first account, and is assigned one.
     "newcomer": Scenario(
         links=(("ben", "g1"), ("ben", "g2")),
         roles=(
@@ -101,7 +101,7 @@ SCENARIOS = {
             Role(link=("ben", "g2"), new=("anna", "g4"), receiver="anna", deleted="anna"),
         ),
     ),
-    # Two users have linked the same Google account, and further ones link it.
+    # Two users have linked the same Google account, and others link it.
     "shared": Scenario(
         links=(("anna", "g1"), ("ben", "g1")),
         roles=(
@@ -113,17 +113,17 @@ SCENARIOS = {
 
 
 def prepare_link(world: World, role: Role) -> Act:
-    """A further account is linked."""
+    """Link another account."""
     return _complete(world.consent(*role.new))
 
 
 def prepare_relink(world: World, role: Role) -> Act:
-    """An account is linked once more."""
+    """Link the same account again."""
     return _complete(world.consent(*role.link))
 
 
 def prepare_link_and_default(world: World, role: Role) -> Act:
-    """A further account is linked, and made the default at once."""
+    """Link another account, and make it the default at once."""
     act = prepare_link(world, role)
 
     def call() -> Any:
@@ -135,33 +135,33 @@ def prepare_link_and_default(world: World, role: Role) -> Act:
 
 
 def prepare_unlink(world: World, role: Role) -> Act:
-    """An account is unlinked."""
+    """Unlink an account."""
     return _on_row(world, role, lambda row: row.unlink())
 
 
 def prepare_default(world: World, role: Role) -> Act:
-    """An account is made the default."""
+    """Make an account the default."""
     return _on_row(world, role, lambda row: row.make_default())
 
 
 def prepare_reassign(world: World, role: Role) -> Act:
-    """An account is moved to another user."""
+    """Reassign an account to another user."""
     receiver = world.user(role.receiver)
     return _on_row(world, role, lambda row: row.reassign(receiver))
 
 
 def prepare_refresh(world: World, role: Role) -> Act:
-    """An access token is replaced before it expires."""
+    """Refresh an access token before it expires."""
     return _on_row(world, role, lambda row: refresh_account(row, leeway=timedelta(hours=2)))
 
 
 def prepare_rotate(world: World, role: Role) -> Act:
-    """The tokens of an account are sealed with the newest key."""
+    """Re-encrypt the tokens of an account with the newest key."""
     return _on_row(world, role, reseal_row)
 
 
 def prepare_delete(world: World, role: Role) -> Act:
-    """A user is deleted: again, where it was the caller's own statement that lost a race."""
+    """Delete a user, and retry if a statement of the caller's own lost a race."""
     users = get_user_model()._base_manager.filter(pk=world.user(role.deleted).pk)
 
     def delete() -> Any:
@@ -172,7 +172,7 @@ def prepare_delete(world: World, role: Role) -> Act:
 
 
 def _call_as_caller(world: World, call: Callable[[], Any]) -> Any:
-    """Do what is the caller's own transaction, and again where that has lost against others."""
+    """Run a transaction of the caller's own, and retry it if it lost a race."""
     for _ in range(_MOST_ATTEMPTS - 1):
         try:
             return call()
@@ -194,7 +194,7 @@ def _on_row(world: World, role: Role, act: Callable[[GoogleAccount], Any]) -> Ac
     rows = GoogleAccount.objects.filter(pk=world.key_of(role.link))
 
     def call() -> Any:
-        # As a view does it, which says 404 where there is none.
+        # Like a view, which responds with 404 if there is no such row.
         row = rows.first()
         return row and act(row)
 
@@ -221,22 +221,22 @@ OPERATIONS: dict[str, Callable[[World, Role], Act]] = {
 
 
 def is_right_answer(name: str, error: BaseException, *, beside: str) -> bool:
-    """Return whether an error says what is true.
+    """Return whether an error is correct in view of the other operation.
 
     Args:
-        name: of the operation that has raised it.
-        beside: the name of the other operation.
+        name: the operation that raised it.
+        beside: the other operation.
     """
     if name in LINKING:
-        if isinstance(error, StateError):  # The user is gone.
+        if isinstance(error, StateError):  # The user was deleted.
             return beside == "delete"
-        # The code has ended with the grant, which the other one had revoked.
+        # The code became invalid when the other operation revoked the grant.
         is_code = isinstance(error, TokenEndpointError) and error.error == "invalid_grant"
         return is_code and beside in {"unlink", "delete"}
     if name == "reassign":
-        if isinstance(error, GoogleAccount.DoesNotExist):  # Or it is another's by now.
+        if isinstance(error, GoogleAccount.DoesNotExist):  # deleted or reassigned
             return beside in {"unlink", "delete", "reassign"}
-        # In a transaction of the caller's it is at the commit that the database says so.
+        # In a transaction of the caller's, the database raises this at the commit.
         is_caller_told = IN_TRANSACTION and isinstance(error, IntegrityError)
         if is_caller_told or isinstance(error, get_user_model().DoesNotExist):
             return beside == "delete"
@@ -245,18 +245,18 @@ def is_right_answer(name: str, error: BaseException, *, beside: str) -> bool:
 
 
 def may_take_link_away(name: str, linked_by: str) -> bool:
-    """Return whether an operation may undo a link that the other worker makes.
+    """Return whether an operation may remove a link that the other worker creates.
 
     Args:
-        name: of the operation.
-        linked_by: the name of the one that links. A new link only goes with its user.
+        name: the operation that may remove it.
+        linked_by: the operation that links. A new link is only deleted with its user.
     """
     return name == "delete" or (linked_by == "relink" and name in {"unlink", "reassign"})
 
 
 def _has_lost_race(error: DatabaseError) -> bool:
-    """Return whether a statement of the caller's own lost against others.
+    """Return whether a statement of the caller's own lost a race.
 
-    A deadlock, a serialization failure, or a row that refers to the user and was not there before.
+    That is a deadlock, a serialization failure, or a new row that refers to the user.
     """
     return getattr(error.__cause__, "sqlstate", "") in {"40P01", "40001", "23503"}

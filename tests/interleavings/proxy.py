@@ -1,4 +1,4 @@
-"""What stands between the workers and Google, and holds each request until it may go on."""
+"""A proxy between the workers and Google, which holds each request until it is released."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _SIZE = 65_536
 
 @contextmanager
 def holding_proxy(port: int, hold: Callable[[str], None]) -> Iterator[str]:
-    """Hand every request on to a server on this machine, and return the address to use instead.
+    """Forward every request to a server on this machine, and yield the proxy's address.
 
     Args:
-        port: of that server.
-        hold: called with the method and the path before a request is handed on. There is one to a
-            connection.
+        port: the port of that server.
+        hold: called with the method and the path before a request is forwarded. Each connection
+            has one request.
     """
 
     class Handler(BaseRequestHandler):
@@ -48,7 +48,7 @@ def holding_proxy(port: int, hold: Callable[[str], None]) -> Iterator[str]:
 
 
 def _read_request(client: socket.socket) -> bytes:
-    """Return a whole request; nothing, if the client leaves first."""
+    """Return a whole request, or nothing if the client disconnects first."""
     request = b""
     while True:
         head, end, body = request.partition(b"\r\n\r\n")
@@ -62,7 +62,7 @@ def _read_request(client: socket.socket) -> bytes:
 
 
 def _relay(server: socket.socket, client: socket.socket) -> None:
-    """Hand on what the server says, until one of them has enough."""
+    """Forward the response, until one side closes its connection."""
     while True:
         ready, _, _ = select.select([server, client], [], [])
         if client in ready and not client.recv(_SIZE):

@@ -1,9 +1,9 @@
-"""Two workers that stop at each of their steps, and go on when they are told to.
+"""Two workers that stop before each of their steps, and continue when they are told to.
 
-A worker is a thread with a PostgreSQL connection. It stops before each statement that another one
-could notice, before COMMIT and ROLLBACK, and before each request to Google. One of them moves at a
-time. Who waits for a lock is seen in ``pg_blocking_pids``; then the other one moves, as it does
-when one sleeps: whoever sleeps waits for somebody.
+A worker is a thread with a PostgreSQL connection. It stops before each statement that the
+other one could notice, before COMMIT and ROLLBACK, and before each request to Google. One of
+them runs at a time. The other one runs when ``pg_blocking_pids`` shows that the first waits
+for a lock; also when the first sleeps, since it then waits for the other one.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from typing import Any
 
 from django.db import connection, connections
 
-#: Seconds between two looks at who waits for whom.
+#: Seconds between two checks of whether a worker waits for a lock.
 _LOOK = 0.002
-#: Looks after which a worker that says nothing is stuck: half a minute.
+#: Checks after which a worker that reports nothing is stuck: half a minute.
 _MOST_LOOKS = 15_000
-#: Moves after which two workers wait for one another for ever.
+#: Turns after which two workers are taken to wait for each other forever.
 _MOST_MOVES = 2_000
 
 
-class Stuck(Exception):  # noqa: N818  nothing that our code could catch as an error of its own
-    """A worker neither goes on nor waits for a lock."""
+class Stuck(Exception):  # noqa: N818  no error of the package
+    """A worker neither continues nor waits for a lock."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Step:
     Attributes:
         worker: 0 or 1.
         label: the statement, or the request.
-        may_switch: whether the other worker could move in its place.
+        may_switch: whether the other worker could run instead.
     """
 
     worker: int
@@ -50,14 +50,14 @@ class Step:
 
 @dataclass(kw_only=True)
 class Run:
-    """How one schedule went.
+    """The steps and results of one schedule.
 
     Attributes:
         before: the steps until the first switch.
-        after: those that followed.
+        after: the steps after it.
         results: what the operations returned.
         errors: what they raised.
-        deadlocks: how often PostgreSQL had to end one.
+        deadlocks: how many deadlocks PostgreSQL had to resolve.
     """
 
     before: list[Step] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Run:
     deadlocks: int = 0
 
     def describe(self) -> list[str]:
-        """Return each step, and how both operations have ended."""
+        """Return each step, and how both operations ended."""
         steps = [f"{step.worker + 1}: {step.label}" for step in (*self.before, *self.after)]
         ends = zip(self.results, self.errors, strict=True)
         return steps + [
@@ -77,12 +77,12 @@ class Run:
 
 
 class Worker(threading.Thread):
-    """A thread that does what it is given, step by step.
+    """A thread that runs the operations it is given, step by step.
 
     Args:
         number: 0 or 1.
-        events: where it says that it has stopped, and why.
-        tables: a statement that names none of them is nothing that the other worker could notice.
+        events: receives a report of each stop, and its reason.
+        tables: the other worker cannot notice a statement that names none of them.
     """
 
     def __init__(self, number: int, events: Queue[Any], tables: tuple[str, ...]) -> None:
@@ -98,17 +98,17 @@ class Worker(threading.Thread):
         self._orders: Queue[Callable[[], Any] | None] = Queue()
 
     def order(self, operation: Callable[[], Any] | None) -> None:
-        """Give it an operation, which it begins when it is its turn; ``None`` is the end of all."""
+        """Give it an operation to begin when it gets the turn; ``None`` ends the thread."""
         self.is_done = self.is_waiting = False
         self._orders.put(operation)
 
     def stop(self, kind: str, label: str = "") -> None:
-        """Wait for the next turn. Called by whichever thread does the worker's work."""
+        """Report a stop, and wait for the next turn; called by the thread that works."""
         self._events.put((self, kind, label))
         self.turn.acquire()
 
     def run(self) -> None:
-        """Do what is ordered, until the end."""
+        """Run the operations that it is given, until ``None``."""
         own: Any = connections["default"]
         own.ensure_connection()
         own._commit = self._stopping("COMMIT", own._commit)
@@ -142,29 +142,29 @@ class Worker(threading.Thread):
         if threading.current_thread() is not self:
             return act()
         self.stop("step", label)
-        # What is tried again may have a connection of its own, and so another process.
+        # A retry may use a new connection, and so another PostgreSQL process.
         self.pid = connections["default"].connection.info.backend_pid
         self.is_at_statement = True
         try:
             return act()
         finally:
             self.is_at_statement = False
-            if self.is_waiting:  # The other one was given the turn meanwhile.
+            if self.is_waiting:  # The other one got the turn meanwhile.
                 self.stop("released")
 
     def _is_noticed(self, sql: str) -> bool:
-        """Return whether another worker could notice a statement, or be noticed by it.
+        """Return whether a statement could affect the other worker, or be affected by it.
 
-        To make or to release a savepoint locks nothing and frees nothing.
+        Creating or releasing a savepoint neither takes nor releases locks.
         """
         return sql.startswith("ROLLBACK TO") or any(table in sql for table in self._tables)
 
 
 class Scheduler:
-    """Lets two workers move by turns.
+    """Lets two workers take turns.
 
     Args:
-        tables: those that the operations share.
+        tables: the tables that the operations share.
     """
 
     def __init__(self, *, tables: tuple[str, ...]) -> None:
@@ -176,7 +176,7 @@ class Scheduler:
             worker.start()
 
     def close(self) -> None:
-        """End the workers. One that is stuck must not keep its locks: all would wait for them."""
+        """End the workers; terminate the connection of a stuck one, which may hold locks."""
         for worker in self._workers:
             if worker.is_done:
                 worker.order(None)
@@ -186,7 +186,7 @@ class Scheduler:
                 cursor.execute("SELECT pg_terminate_backend(%s)", [worker.pid])
 
     def hold(self, label: str) -> None:
-        """Let the worker that moves stop here: called for it by the thread that has its request."""
+        """Stop the running worker; called by the proxy's thread that has its request."""
         if self._moving:
             self._moving.stop("step", label)
 
@@ -208,15 +208,15 @@ class Scheduler:
     def run(
         self, operations: list[Callable[[], Any]], *, first: int, second: int | None = None
     ) -> Run:
-        """Let both do their operation: the first worker until a switch, then the other.
+        """Run both operations: worker 1 until the first switch, then the other one.
 
         Args:
             operations: one for each worker.
             first: the step of worker 1 before which the other one gets the turn, from 1.
-            second: the step, counted from there on, before which they change once more.
+            second: the step, counted from there on, before which they switch again.
 
         Raises:
-            Stuck: when nobody goes on. The workers are of no use afterwards.
+            Stuck: when neither worker continues. They cannot be used afterwards.
         """
         run = Run()
         for worker, operation in zip(self._workers, operations, strict=True):
@@ -253,7 +253,7 @@ class Scheduler:
         raise Stuck("They wait for one another for ever.")
 
     def _move(self, worker: Worker, run: Run) -> tuple[str, Any, Worker]:
-        """Let a worker go on, and return why it has stopped. After a deadlock, who was let go."""
+        """Let a worker continue; return why it stopped, and which worker is to continue."""
         other = self._workers[1 - worker.number]
         worker.is_waiting = False
         self._moving = worker
@@ -271,14 +271,14 @@ class Scheduler:
                 return "blocked", "", worker
             if who is worker:
                 return kind, what, worker
-            other.is_waiting = False  # What it waited for is free: it has stopped behind it.
+            other.is_waiting = False  # It got its lock, and has stopped again.
         raise Stuck(describe_stack(worker))
 
     def _may_move(self, worker: Worker) -> bool:
         return not (worker.is_done or self._is_still_waiting(worker))
 
     def _is_still_waiting(self, worker: Worker) -> bool:
-        """Return whether a worker waits for a lock, as soon as that is sure."""
+        """Return whether a worker waits for a lock, once that is certain."""
         other = self._workers[1 - worker.number]
         for _ in range(_MOST_LOOKS):
             if not worker.is_waiting:
@@ -298,7 +298,7 @@ class Scheduler:
         raise Stuck(describe_stack(worker))
 
     def _await_end_of_deadlock(self) -> Worker:
-        """Return the worker whose statement has come to an end."""
+        """Return the worker whose statement has ended."""
         worker: Worker
         worker, _, _ = self._events.get(timeout=30)
         worker.is_waiting = False
@@ -317,6 +317,6 @@ def _shorten(sql: str) -> str:
 
 
 def describe_stack(worker: Worker) -> str:
-    """Return where a worker is at this moment."""
+    """Return the stack of a worker at this moment."""
     frame = sys._current_frames().get(worker.ident or 0)
     return f"{worker.name} does not go on:\n" + "".join(traceback.format_stack(frame)[-8:])

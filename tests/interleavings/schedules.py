@@ -1,4 +1,4 @@
-"""Schedules of two operations: run, enumerated, drawn at random, and named to be run again."""
+"""Schedules of two operations: running, enumerating, sampling and naming them."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from tests.interleavings.operations import (
 from tests.interleavings.scheduler import Run, Scheduler, Stuck
 from tests.interleavings.world import World
 
-#: A switch that never comes: the workers take turns one after the other.
+#: A switch that never happens: worker 2 begins when worker 1 has finished.
 NEVER = 10**6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Two operations, and where the workers change.
+    """Two operations, and the steps at which the workers switch.
 
     Attributes:
         scenario: one of ``SCENARIOS``.
-        names: of the operations of worker 1 and worker 2.
+        names: the operations of worker 1 and worker 2.
         first: the step of worker 1 before which worker 2 gets the turn, from 1.
-        second: the step, counted from there on, before which they change once more, if they do.
+        second: the step, counted from there on, before which they switch again, if they do.
     """
 
     scenario: str
@@ -44,7 +44,7 @@ class Schedule:
 
     @classmethod
     def parse(cls, text: str) -> Schedule:
-        """Return the schedule that is named so."""
+        """Return the schedule with this name."""
         scenario, one, other, first, *second = text.split(",")
         return cls(
             scenario=scenario,
@@ -56,14 +56,14 @@ class Schedule:
 
 @dataclass(kw_only=True)
 class Tally:
-    """What came of many schedules.
+    """The results of many schedules.
 
     Attributes:
         schedules: how many were run.
-        deadlocks: how many of them PostgreSQL had to end.
-        callers_own: how many errors were the caller's own, who then did it again.
-        right_answers: how many errors said what is true, such as that the user is gone.
-        faults: what must not be, and the schedules that have shown it.
+        deadlocks: how many deadlocks PostgreSQL had to resolve.
+        callers_own: how many errors were the caller's own, who then retried.
+        right_answers: how many errors were correct, such as that the user was deleted.
+        faults: what must not happen, and the schedules in which it did.
     """
 
     schedules: int = 0
@@ -73,7 +73,7 @@ class Tally:
     faults: dict[str, list[Schedule]] = field(default_factory=dict)
 
     def add(self, other: Tally) -> None:
-        """Add what came of others."""
+        """Add the results of other schedules."""
         self.schedules += other.schedules
         self.deadlocks += other.deadlocks
         self.callers_own += other.callers_own
@@ -82,7 +82,7 @@ class Tally:
             self.faults.setdefault(fault, []).extend(schedules)
 
     def counts(self) -> dict[str, int]:
-        """Return all of it in numbers."""
+        """Return the counts by their names."""
         return {
             "schedules": self.schedules,
             "deadlocks": self.deadlocks,
@@ -92,7 +92,7 @@ class Tally:
         }
 
     def describe_faults(self) -> list[str]:
-        """Return each kind of fault, how often it came, and how to see one again."""
+        """Return each kind of fault, its count, and the command that repeats one."""
         return [
             f'{len(schedules)} × {fault}: make interleavings ONLY="{schedules[0]}"'
             for fault, schedules in sorted(self.faults.items())
@@ -100,11 +100,11 @@ class Tally:
 
 
 class Interleavings:
-    """Runs schedules, and tells what came of them.
+    """Runs schedules, and tallies their results.
 
     Args:
-        world: in which they are run.
-        scheduler: that has the workers.
+        world: the users and links on which they run.
+        scheduler: runs the two workers.
     """
 
     def __init__(self, world: World, scheduler: Scheduler) -> None:
@@ -113,7 +113,7 @@ class Interleavings:
         self._scheduler = scheduler
 
     def run(self, schedule: Schedule) -> Run:
-        """Run a schedule, and note what was wrong."""
+        """Run a schedule, and add its result to the tally."""
         scenario = SCENARIOS[schedule.scenario]
         self._world.begin(scenario.links)
         acts = [
@@ -129,7 +129,7 @@ class Interleavings:
         faults = [*self._judge_errors(schedule, run), *self._find_lost_links(schedule, run, acts)]
         faults += self._world.find_faults()
         if run.deadlocks and "delete" not in schedule.names and not IN_TRANSACTION:
-            # Nobody has noticed, since it was done once more: but all of ours lock in one order.
+            # A retry has hidden it, but our operations should all lock in one order.
             faults.append("a deadlock")
         self.tally.add(
             Tally(
@@ -146,19 +146,19 @@ class Interleavings:
         return run
 
     def run_all(self, scenario: str, names: tuple[str, str]) -> None:
-        """Run two operations through every order of their steps with at most two switches."""
+        """Run two operations in every order of their steps with at most two switches."""
         for first in range(1, NEVER):
             run = self.run(Schedule(scenario=scenario, names=names, first=first))
             if len(run.before) < first:
-                return  # Worker 1 had come to its end.
+                return  # Worker 1 finished before the switch.
             for second in _list_second_switches(run):
                 self.run(Schedule(scenario=scenario, names=names, first=first, second=second))
 
     def run_some(self, scenario: str, names: tuple[str, str], random: Random) -> None:
-        """Run two operations through some of these orders.
+        """Run two operations in some of these orders.
 
         Args:
-            random: by which they are drawn.
+            random: chooses them.
         """
         steps = len(self.run(Schedule(scenario=scenario, names=names, first=NEVER)).before)
         for first in random.sample(range(1, steps + 1), min(_FIRST_DRAWN, steps)):
@@ -175,7 +175,7 @@ class Interleavings:
                 yield f"{name} raised {type(error).__name__}: {str(error).splitlines()[0]:.150}"
 
     def _find_lost_links(self, schedule: Schedule, run: Run, acts: list[Act]) -> Iterator[str]:
-        """What a user was told to be linked is linked, unless the other worker took it away."""
+        """Yield acknowledged links that are missing, unless the other worker removed them."""
         for name, other, act, result, error in zip(
             schedule.names,
             reversed(schedule.names),
@@ -187,21 +187,21 @@ class Interleavings:
             if act.consent is None or error is not None or may_take_link_away(other, name):
                 continue
             if isinstance(result, PendingAuthorization):
-                # The other one has ended the grant in the same moment: nothing was acknowledged.
+                # If the other one ended the grant meanwhile, nothing was acknowledged.
                 if other not in {"unlink", "delete"}:
                     yield f"{name} asks for consent again"
             elif not self._world.has_link(act.consent.user, act.consent.holder):
                 yield f"what {name} has acknowledged is not linked"
 
 
-#: How many first switches of two operations, and how many second ones of each, CI looks at.
+#: How many first switches of two operations, and second ones of each of these, CI runs.
 _FIRST_DRAWN, _SECOND_DRAWN = 2, 1
 
 
 def _list_second_switches(run: Run) -> Iterator[int]:
-    """Yield where the workers can change once more.
+    """Yield the steps before which the workers can switch again.
 
-    Not before worker 2 has done anything: that would be no switch at all.
+    Not before the first step of worker 2: that would be no switch at all.
     """
     for number, step in enumerate(run.after, start=1):
         if step.may_switch and (number, step.worker) != (1, 1):

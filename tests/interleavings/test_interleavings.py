@@ -1,8 +1,9 @@
-"""Every two operations, through every order of their steps with at most two switches.
+"""Every pair of operations, in every order of their steps with at most two switches.
 
-``make interleavings`` runs all of them; CI runs some, the same each time. A single one is run again
-by the name that a failure gives it: ``make interleavings ONLY="same,link,unlink,3,5"``; all of two
-operations by ``ONLY="same,link,unlink"``.
+``make interleavings`` runs all schedules; CI runs a sample, the same each time. To repeat a
+single one, pass the name that its failure shows:
+``make interleavings ONLY="same,link,unlink,3,5"``. All schedules of a pair are run with
+``ONLY="same,link,unlink"``.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ on_postgresql = pytest.mark.skipif(
 )
 pytestmark = [pytest.mark.processes, on_postgresql, pytest.mark.usefixtures("shared_database")]
 
-#: ``make interleavings`` runs all schedules; CI some.
+#: ``make interleavings`` runs all schedules; CI a sample.
 WHOLE = os.environ.get("LONG") == "whole"
 ONLY = os.environ.get("ONLY", "")
 
 
 @pytest.fixture
 def interleavings(google: FakeGoogle, settings: Settings) -> Iterator[Interleavings]:
-    """Two workers, whose requests to Google are held until they may go on."""
+    """Two workers, whose requests to Google are held until the scheduler releases them."""
     google.always_sends_refresh_token = True
     scheduler = Scheduler(tables=TABLES)
     port = int(google.url.rpartition(":")[2])
@@ -55,7 +56,7 @@ def interleavings(google: FakeGoogle, settings: Settings) -> Iterator[Interleavi
             scheduler.close()
 
 
-@pytest.mark.skipif(bool(ONLY), reason="One is asked for.")
+@pytest.mark.skipif(bool(ONLY), reason="ONLY names one.")
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_no_order_of_two_operations_does_harm(
@@ -64,7 +65,7 @@ def test_no_order_of_two_operations_does_harm(
     scenario: str,
     name: str,
 ) -> None:
-    """No error for a user, one default, no grant unknown here, none that is dead and in use."""
+    """No error for a user, no second default, no orphaned grant, no dead link marked active."""
     random = Random(f"{scenario},{name}")
     for other in OPERATIONS:
         if WHOLE:
@@ -78,11 +79,11 @@ def test_no_order_of_two_operations_does_harm(
     assert interleavings.tally.describe_faults() == []
 
 
-@pytest.mark.skipif(not ONLY, reason="All are asked for.")
+@pytest.mark.skipif(not ONLY, reason="ONLY names none.")
 def test_what_is_asked_for(
     interleavings: Interleavings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The two operations that are named; or one schedule of theirs, step by step."""
+    """All schedules of the pair that ``ONLY`` names; or a single schedule, step by step."""
     scenario, *names = ONLY.split(",")[:3]
     if ONLY.count(",") == 2:
         interleavings.run_all(scenario, (names[0], names[1]))

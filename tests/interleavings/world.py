@@ -1,4 +1,4 @@
-"""What is there before two operations begin, and what must hold afterwards."""
+"""The state before two operations begin, and what must hold afterwards."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ from tests.support.urls import query_of
 SCOPES = (*IDENTITY_SCOPES, CALENDAR)
 USERS = ("anna", "ben", "carl", "dora")
 HOLDERS = ("g1", "g2", "g3", "g4")
-#: Of these the workers could notice something in one another.
+#: The tables through which the workers can affect each other.
 TABLES = tuple(
     f'"{model._meta.db_table}"'
     for model in (*apps.get_app_config("google_link").get_models(), get_user_model())
 )
-#: The first link has a key behind those of all others, the second one before them: locks that are
-#: not taken in the order of the keys are taken in another one than somebody else takes them.
+#: The first link has the greatest key, and the second one the smallest. So locks that are not
+#: taken in the order of the keys are taken in different orders, and can deadlock.
 _KEYS = (2**128 - 1, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Consent:
-    """What a user brings back from Google."""
+    """What a user's browser brings back from Google."""
 
     user: Any
     holder: FakeUser
@@ -53,14 +53,14 @@ class Consent:
 
 
 class World:
-    """Four users, four Google accounts, and who has linked which.
+    """Four users, four Google accounts, and the links between them.
 
     Args:
-        google: where the accounts are.
-        old_key: which has sealed the tokens, and is not the newest.
+        google: the server that has the accounts.
+        old_key: the key that has sealed the tokens, which is not the newest.
 
     Attributes:
-        callers_own: how often a statement of a caller's own has lost against the other worker.
+        callers_own: how often a statement of the caller's own has lost a race.
     """
 
     def __init__(self, google: FakeGoogle, old_key: Key) -> None:
@@ -72,7 +72,7 @@ class World:
         self._users: dict[str, Any] = {}
 
     def begin(self, links: Iterable[tuple[str, str]]) -> None:
-        """Forget all that was, and link these users to these Google accounts."""
+        """Reset everything, and link these users to these Google accounts."""
         for holder in self._holders.values():
             self.google.remove_user(holder)
         self.google.clear_requests()
@@ -89,7 +89,7 @@ class World:
         GoogleAccount.objects.bulk_create(self._rows.values())
 
     def user(self, name: str) -> Any:
-        """Return a user as it was in the beginning."""
+        """Return a user as created at the start."""
         return self._users[name]
 
     def key_of(self, link: tuple[str, str]) -> Any:
@@ -99,7 +99,7 @@ class World:
     def consent(self, user: str, holder: str) -> Consent:
         """Let a user give consent at Google, and return what the browser brings back."""
         owner, who = self._users[user], self._holders[holder]
-        # What is granted by then Google does not ask again: that saves its page.
+        # Google shows no consent page for scopes that are granted already, which saves time.
         self.google.grant(who, SCOPES)
         pending = PendingAuthorization(
             user=str(owner.pk),
@@ -115,7 +115,7 @@ class World:
         return Consent(user=owner, holder=who, pending=pending, code=Secret(query_of(back)["code"]))
 
     def find_faults(self) -> list[str]:
-        """Return what must not be."""
+        """Return what must not be the case, in the tables or at Google."""
         rows = list(GoogleAccount.objects.order_by("pk"))
         outbox = list(PendingRevocation.objects.order_by("pk"))
         faults = [*self._find_defaults(rows), *_find_tokens([*rows, *outbox])]
@@ -176,7 +176,7 @@ class World:
         ]
 
     def _find_dead(self, rows: list[GoogleAccount]) -> list[str]:
-        # Without a revocation nothing has died.
+        # Without a revocation, every grant is still valid.
         if not self.google.requests_to("revoke"):
             return []
         return [
@@ -189,7 +189,7 @@ class World:
         try:
             token = row.unseal_token("refresh_token")
         except GoogleLinkError:
-            return True  # That is another fault.
+            return True  # _find_tokens reports it.
         client = self.google.client
         form = {
             "grant_type": "refresh_token",

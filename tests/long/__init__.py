@@ -1,1 +1,1 @@
-"""What takes long: a bounded part of it in CI, all of it by ``make long``."""
+"""Long tests: CI runs a bounded part of them, and ``make long`` all."""

@@ -1,4 +1,4 @@
-"""Users who do everything at once, in many threads, and what they were told."""
+"""Users who do everything at once, in many threads, and a record of what they were told."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _PACKAGE = str(Path(django_google_link.__file__).parent)
 _USERS, _HOLDERS = 12, 12
 _SCOPES = ((CALENDAR,), (CALENDAR, TASKS), (CALENDAR, DRIVE))
 _MOST_REDIRECTS = 4
-#: What a refresh and a rotation may say while nothing is wrong with Google or with the keys.
+#: The outcomes of a refresh and of a rotation while Google and the keys work.
 _FINE = {
     RefreshOutcome.REFRESHED,
     RefreshOutcome.SHARED,
@@ -49,11 +49,11 @@ _FINE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A link that was made, or taken away, between two moments.
+    """A link that was created or removed between two moments.
 
     Attributes:
         user: the primary key of its user.
-        sub: of the Google account; ``None`` for all of this user.
+        sub: the subject of the Google account; ``None`` for all links of this user.
         begun: the number of the moment before.
         ended: the number of the moment after.
     """
@@ -68,12 +68,12 @@ class Chaos:
     """Users with their browsers, an operator who rotates keys, and an application that deletes.
 
     Args:
-        google: where the accounts are.
-        seed: by which each thread draws what it does.
+        google: the server that has the accounts.
+        seed: the seed of each thread's random choices.
     """
 
     def __init__(self, google: FakeGoogle, *, seed: int) -> None:
-        self.done: Counter[str] = Counter()  # by operation; "refused" is an answer as well
+        self.done: Counter[str] = Counter()  # by operation, or "refused"
         self.errors: Counter[str] = Counter()
         self.callers_own = 0
         self.holders = [google.add_user(f"holder{n}@gmail.com") for n in range(_HOLDERS)]
@@ -88,7 +88,7 @@ class Chaos:
         self._stopped = threading.Event()
 
     def run(self, *, threads: int, seconds: float) -> None:
-        """Let so many threads work for so long."""
+        """Let this many threads work for this many seconds."""
         workers = [threading.Thread(target=self._work, args=[n]) for n in range(threads)]
         timer = threading.Timer(seconds, self._stopped.set)
         for worker in (timer, *workers):
@@ -97,7 +97,7 @@ class Chaos:
             worker.join()
 
     def list_acknowledged(self) -> list[Change]:
-        """Return the links that users were told of, and that nobody has taken away since."""
+        """Return the links that were acknowledged to users and not removed since."""
         return [
             made
             for made in self._made
@@ -110,7 +110,7 @@ class Chaos:
         ]
 
     def list_useless(self) -> list[str]:
-        """Return what is wrong with any link: Google is asked for a token of each."""
+        """Return the faults of all links; for each, Google is asked for a token."""
         links = {(row.user_id, row.sub): row for row in GoogleAccount.objects.all()}
         missing = {
             f"{made.sub} of {made.user} is not linked"
@@ -120,7 +120,7 @@ class Chaos:
         return [*missing, *filter(None, map(_find_fault, links.values()))]
 
     def list_orphans(self) -> list[str]:
-        """Return the grants that live at Google, and that nobody here knows."""
+        """Return the accounts whose grants are valid at Google and unknown here."""
         known = set(GoogleAccount.objects.values_list("sub", flat=True))
         return [
             holder.email
@@ -291,7 +291,7 @@ class Chaos:
         try:
             user.delete()
         except DatabaseError:
-            # Whoever deletes is the caller: it is their own statement that has lost against others.
+            # Here the caller deletes, and a statement of the caller's own has lost a race.
             self.callers_own += 1
         finally:
             self._note_taken(key, None, begun)
@@ -313,7 +313,7 @@ def _find_fault(row: GoogleAccount) -> str:
 
 
 def _find_place(error: BaseException) -> str:
-    """Return where in the package an error comes from; empty for a statement of Django's own."""
+    """Return where in the package an error was raised; empty if outside of it."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if frame.filename.startswith(_PACKAGE)]
     return f"{Path(ours[-1].filename).name}, {ours[-1].name}" if ours else ""

@@ -1,9 +1,10 @@
-"""A worker that links accounts, each in a process of its own, and dies where it is told to.
+"""A worker that links accounts, each in a forked process that is killed where it is told.
 
 The order is a JSON object in the first argument: ``databases`` and ``google_link`` are settings.
-Each line of the standard input is one attempt: whose it is (``user``, ``sub``), and at which
-statement of the callback the process is killed (``die_at``), before or after it (``after``). Each
-line of the standard output says how it went: ``linked``, ``killed``, or what went wrong.
+Each line of the standard input is one attempt: the ``user`` and the ``sub`` to link, and the
+statement of the callback at which the process is killed (``die_at``), before or after it
+(``after``). Each line of the standard output has its outcome, ``linked``, ``killed`` or an
+error, and the number of statements.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ ORDER: dict[str, Any] = json.loads(sys.argv[1])
 
 
 def link(attempt: dict[str, Any], report: int) -> str:
-    """Go through the flow, and be killed in the callback at the statement that is named."""
+    """Go through the flow; kill this process at the attempt's statement of the callback."""
     from django.contrib.auth import get_user_model
     from django.db import connection
     from django.test import Client
@@ -54,7 +55,7 @@ def link(attempt: dict[str, Any], report: int) -> str:
 
 
 def attempt_in_process(attempt: dict[str, Any]) -> str:
-    """Make one attempt in a process of its own; say how it went, after how many statements."""
+    """Make one attempt in a forked process; return its outcome and number of statements."""
     report, write = os.pipe()
     process = os.fork()
     if not process:

@@ -1,4 +1,4 @@
-"""Everything at once: nobody sees an error, and what users were told is so."""
+"""All operations at once, in many threads: no user sees an error, and no link is lost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.databases import file_database
 
 pytestmark = pytest.mark.processes
 
-#: ``make long`` goes on for a minute on each database; CI for a few seconds.
+#: ``make long`` runs for a minute on each database; CI for a few seconds.
 SECONDS = 60 if os.environ.get("LONG") == "whole" else 4
 THREADS = 8
 SEED = 14
@@ -35,7 +35,7 @@ else:
 
     @pytest.fixture
     def busy_database(db: None, tmp_path: Path) -> Iterator[None]:
-        """A file that threads share, opened as Django advises where many write."""
+        """A file that threads share, with the options that Django advises for many writers."""
         with file_database(tmp_path / "db.sqlite3", transaction_mode="IMMEDIATE", timeout=30):
             yield
 
@@ -57,7 +57,7 @@ def test_chaos_does_no_harm(
         **settings.GOOGLE_LINK,
         "ENCRYPTION_KEYS": [*settings.GOOGLE_LINK["ENCRYPTION_KEYS"], OTHER_KEY],
     }
-    # Sessions in a table are Django's own rows, and its own errors.
+    # Sessions in a table would add rows and errors of Django's own.
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
     google.max_refresh_tokens = 10**6
     chaos = Chaos(google, seed=SEED)

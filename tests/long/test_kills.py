@@ -1,4 +1,4 @@
-"""A worker that dies while it links: nothing lives on at Google that nobody here knows of."""
+"""A worker that is killed while it links: no grant at Google is orphaned."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.databases import new_user
 
 pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("shared_database")]
 
-#: ``make long`` kills at each statement; CI at some.
+#: ``make long`` kills it at each statement; CI at some of them.
 WHOLE = os.environ.get("LONG") == "whole"
 
 
@@ -52,14 +52,14 @@ class Linker:
         return outcome
 
     def close(self) -> None:
-        """End it."""
+        """Kill the process."""
         self._process.kill()
         self._process.communicate()
 
 
 @contextmanager
 def linking() -> Iterator[Linker]:
-    """Start a linker, and end it."""
+    """Run a linker, and kill it at the end."""
     linker = Linker()
     try:
         yield linker
@@ -68,7 +68,7 @@ def linking() -> Iterator[Linker]:
 
 
 def revoke_pending() -> None:
-    """Run the command as if the time had come for all that waits."""
+    """Run the command at a time when all pending revocations are due."""
     with travel(days=2):
         call_command("google_link_revoke_pending", stdout=io.StringIO())
 
@@ -76,7 +76,7 @@ def revoke_pending() -> None:
 def test_worker_that_is_killed_while_it_links_orphans_nothing(
     google: FakeGoogle, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Before and after each statement of the callback."""
+    """It is killed before or after each statement of the callback view."""
     with linking() as linker:
         someone = google.add_user("first@gmail.com")
         whole = linker.attempt(user=new_user("first").pk, sub=someone.sub, die_at=0, after=False)
@@ -114,6 +114,6 @@ def test_worker_that_is_killed_while_it_links_orphans_nothing(
             f" {linked} linked, {len(alive)} grants alive at Google and unknown here,"
             f" lost between the answer and the first write: {lost}"
         )
-    # Between Google's answer and the first write nothing can be done.
+    # Between Google's response and the first write, a kill leaves nothing to recover from.
     assert len(lost) <= 2
     assert len(alive) == len(lost)

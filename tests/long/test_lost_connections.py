@@ -1,4 +1,4 @@
-"""A database that ends connections all the time: what users were told is linked is linked."""
+"""A database that keeps ending connections: every acknowledged link is stored."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ on_postgresql = pytest.mark.skipif(
 )
 pytestmark = [pytest.mark.processes, on_postgresql, pytest.mark.usefixtures("shared_database")]
 
-#: ``make long`` goes on for a minute. The fake's page of consent lists all accounts: with those of
-#: one long round it would take longer than a connection lives.
+#: ``make long`` runs for a minute, in several rounds: the fake's consent page lists all
+#: accounts, and with those of one long round it would take longer than a connection lasts.
 ROUNDS = 10 if os.environ.get("LONG") == "whole" else 1
 #: Seconds.
 DURATION = 6
@@ -35,7 +35,7 @@ LINKERS = 3
 
 
 def end_connections(stopped: threading.Event) -> int:
-    """End every connection to this database but this one, again and again."""
+    """End all other connections to this database, repeatedly; return how many."""
     ended = 0
     with connection.cursor() as cursor:
         while not stopped.wait(EVERY):
@@ -49,10 +49,10 @@ def end_connections(stopped: threading.Event) -> int:
 
 
 def link_once(google: FakeGoogle, user: Any, someone: FakeUser, codes: dict[str, str]) -> bool:
-    """Go through the flow, and return whether the user was told that it has worked.
+    """Go through the flow, and return whether the user was told that it succeeded.
 
     Args:
-        codes: gets the code that Google has given, by the account.
+        codes: receives the authorization code, by the subject of the account.
     """
     browser = Client(raise_request_exception=False)
     try:
@@ -75,7 +75,7 @@ def link_once(google: FakeGoogle, user: Any, someone: FakeUser, codes: dict[str,
 def test_links_outlive_lost_connections(
     google: FakeGoogle, capsys: pytest.CaptureFixture[str], turn: int
 ) -> None:
-    """Each acknowledged link gets a token, and nothing lives at Google that nobody here knows."""
+    """Each acknowledged link gets a token, and no grant at Google is orphaned."""
     people: list[tuple[Any, FakeUser]] = [
         (new_user(f"user{number}"), google.add_user(f"user{number}@gmail.com"))
         for number in range(40 * DURATION)
@@ -87,7 +87,7 @@ def test_links_outlive_lost_connections(
     lock = threading.Lock()
 
     def work() -> None:
-        # On a busy machine no link may have come to its end before the last connection was lost.
+        # On a busy machine, all attempts may fail while connections are being ended.
         while not (stopped.is_set() and told):
             with lock:
                 pair = next(queue, None)
@@ -110,7 +110,7 @@ def test_links_outlive_lost_connections(
     tokens = [access_token(user) for user in told]
     with travel(days=2):
         call_command("google_link_revoke_pending", stdout=io.StringIO())
-    # Where the code was not used, nobody has got anything.
+    # If the code was not exchanged, nobody has received a token.
     used = {request.form.get("code") for request in google.requests_to("token")}
     unknown = [
         someone.email

@@ -1,4 +1,4 @@
-"""Calls of a worker that lives for days: neither descriptors nor memory grow."""
+"""Many API calls in one long-lived worker: neither descriptors nor memory grow."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ pytestmark = [
     pytest.mark.usefixtures("shared_database"),
 ]
 
-#: ``make long`` makes them all.
+#: ``make long`` makes 20,000 calls; CI a few hundred.
 CALLS = 20_000 if os.environ.get("LONG") == "whole" else 400
-#: Calls before anything is counted: libraries are loaded, and what is kept is there.
+#: Calls before the first measurement, which load libraries and fill pools and caches.
 WARM_UP = 200
 AT_ONCE = 50
 
@@ -40,27 +40,27 @@ Calls = Callable[[GoogleAccount, str, int], None]
 
 
 def call_by_service(account: GoogleAccount, url: str, count: int) -> None:
-    """A service for each call, as in a view."""
+    """Build a service for each call, as in a view."""
     for _ in range(count):
         build_service(account, "calendar", "v3").events().list(calendarId="primary").execute()
 
 
 def call_by_session(account: GoogleAccount, url: str, count: int) -> None:
-    """A session for each call."""
+    """Use a session for each call."""
     for _ in range(count):
         with authorized_session(account) as session:
             session.get(url).raise_for_status()
 
 
 def call_by_httpx(account: GoogleAccount, url: str, count: int) -> None:
-    """One client."""
+    """Use one client for all calls."""
     with httpx.Client() as client:
         for _ in range(count):
             client.get(url, auth=httpx_auth(account)).raise_for_status()
 
 
 def call_by_async_httpx(account: GoogleAccount, url: str, count: int) -> None:
-    """One client, and some calls at once."""
+    """Use one client for all calls, some of them concurrent."""
 
     async def call() -> None:
         async with httpx.AsyncClient() as client:
@@ -79,7 +79,7 @@ def server(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[HostileServer]:
-    """An API that speaks https and keeps connections."""
+    """An HTTPS API that keeps connections open."""
     certificate, key = write_certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
@@ -111,7 +111,7 @@ def measure_memory() -> int:
 def test_nothing_grows(
     server: HostileServer, capsys: pytest.CaptureFixture[str], calls: Calls
 ) -> None:
-    """But for what the allocator does by itself."""
+    """No descriptor is left open, and memory grows by less than 16 MB."""
     account = make_google_account(new_user(), access_token="ya29.x")
     url = f"{server.url}/calendar/v3/calendars/primary/events"
     calls(account, url, WARM_UP)
@@ -122,7 +122,7 @@ def test_nothing_grows(
     )
 
     for _ in range(CALLS // WARM_UP):
-        # The server remembers each request, and is in this process.
+        # The server is in this process, and keeps each request.
         server.requests.clear()
         calls(account, url, WARM_UP)
 
@@ -132,6 +132,6 @@ def test_nothing_grows(
             f"\n{calls.__name__}: {CALLS} calls, {opened} connections, "
             f"{count_descriptors() - descriptors:+} descriptors, {more / 2**20:+.1f} MB"
         )
-    # The server's own are closed in its threads.
+    # The server's threads close their connections a moment later.
     until(lambda: count_descriptors() <= descriptors)
     assert more < 16 * 2**20

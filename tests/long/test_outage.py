@@ -1,4 +1,4 @@
-"""An outage of Google, lived through by a site: it costs few requests, and ends with Google's."""
+"""A site during an outage of Google: it sends few requests, and recovers soon after it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ on_postgresql = pytest.mark.skipif(
 )
 pytestmark = [pytest.mark.processes, on_postgresql, pytest.mark.usefixtures("shared_database")]
 
-#: ``make long`` has an hour and 10,000 accounts.
+#: ``make long`` simulates an hour with 10,000 accounts.
 WHOLE = os.environ.get("LONG") == "whole"
 ACCOUNTS, VIEWS, MINUTES = (10_000, 3, 60) if WHOLE else (200, 0.5, 12)
-#: Seconds. What a worker that waits for Google takes is more than a slow machine does.
+#: Seconds. Waiting for Google has to take longer than a page on a slow machine.
 TURNS, HTTP_TIMEOUT = (90, 10.0) if WHOLE else (25, 2.0)
 
 
@@ -28,7 +28,7 @@ TURNS, HTTP_TIMEOUT = (90, 10.0) if WHOLE else (25, 2.0)
 def test_outage_costs_two_requests_a_minute(
     google: FakeGoogle, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    """Whatever the number of accounts; and half a minute after its end all works again."""
+    """For any number of accounts; within 45 seconds of its end all of them work again."""
     site = Site(google, accounts=ACCOUNTS, views=VIEWS)
     report = site.live_through(FAULTS[name], minutes=MINUTES)
 
@@ -58,7 +58,7 @@ def test_outage_costs_two_requests_a_minute(
 def test_page_beside_is_served_meanwhile(
     google: FakeGoogle, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Four workers, a Google that hangs, and a user a second who needs a token."""
+    """Four workers keep serving it while Google hangs and a user a second needs a token."""
     tokens = google.grant(google.add_user("alice@gmail.com"), ["openid"])
     keys = make_accounts(tokens.refresh_token, tokens.access_token, [-60] * TURNS)
     google.delay = 6 * HTTP_TIMEOUT
