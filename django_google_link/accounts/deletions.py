@@ -99,7 +99,7 @@ class _Going:
         if self._is_read:
             known = _lock_all([account.pk for account in self._accounts], using=using)
         else:
-            known = _lock_selected(self._accounts)
+            known = _lock_owned(self._accounts)
         found = _move_tokens(known, using=using, attempts_now=self._attempts_now, is_with_user=True)
         if self._is_read:
             return 0
@@ -164,11 +164,14 @@ def _write_first(using: str) -> None:
         GoogleAccount.objects.using(using).filter(pk=uuid.UUID(int=0)).update(grant_version=0)
 
 
-def _lock_selected(rows: GoogleAccountQuerySet) -> list[Any]:
-    """Lock accounts that are not selected by primary key."""
-    if connections[rows.db].vendor == "mysql":  # It locks in the order of the index it uses.
-        return _lock_all(list(rows.values_list("pk", flat=True)), using=rows.db)
-    return _lock(rows)
+def _lock_owned(rows: GoogleAccountQuerySet) -> list[Any]:
+    """Lock the accounts of some users."""
+    if connections[rows.db].vendor != "mysql":
+        return _lock(rows)
+    # MySQL would lock them in the order of the index it uses.
+    owners = dict(rows.values_list("pk", "user_id"))
+    locked = _lock_all(list(owners), using=rows.db)
+    return [known for known in locked if known[1] == owners[known[0]]]
 
 
 def _lock_all(keys: list[uuid.UUID], *, using: str) -> list[Any]:

@@ -227,6 +227,23 @@ def test_deleting_a_user_whose_accounts_another_one_locks() -> None:
     assert GoogleAccount.objects.count() == 10
 
 
+@pytest.mark.skipif(
+    "TEST_ISOLATION" in os.environ, reason="The caller's own transaction would lose the race."
+)
+def test_deleting_a_user_whose_account_is_moved_meanwhile() -> None:
+    """It stays with its new user."""
+    anna, ben = new_user("anna"), new_user("ben")
+    moved = make_google_account(anna, sub="moved")
+    deleting = Racer(anna.delete, stops_before=("SELECT", "googleaccount", "FOR UPDATE"))
+    deleting.wait_until_stopped()
+
+    moved.reassign(ben)
+    deleting.result()
+
+    assert GoogleAccount.objects.get().user == ben
+    assert not PendingRevocation.objects.exists()
+
+
 def hold(account: GoogleAccount) -> None:
     """Lock a row, and then update it."""
     with transaction.atomic():
