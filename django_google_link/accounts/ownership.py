@@ -56,12 +56,12 @@ def make_default(account: GoogleAccount) -> None:
     rows = GoogleAccount.objects.using(using).filter(user_id=account.user_id, client=account.client)
 
     def choose() -> bool:
-        locked = lock_in_one_order(rows)
-        if not _find_link(account, locked):
+        if not _find_link(account, lock_in_one_order(rows)):
             return False
-        # By primary key: otherwise MySQL locks other rows as well.
+        # By primary key: otherwise MySQL locks other rows as well. They are listed again, because
+        # another worker may have added one while this one waited for the locks.
         every = GoogleAccount.objects.using(using)
-        others = every.filter(pk__in=[row.pk for row in locked])
+        others = every.filter(pk__in=list(rows.values_list("pk", flat=True)))
         others.update(is_default=False, is_chosen_default=False)
         every.filter(pk=account.pk).update(is_default=True, is_chosen_default=True)
         history.record(account, HistoryEvent.MADE_DEFAULT, using=using)
@@ -109,7 +109,8 @@ def _move(account: GoogleAccount, user: AbstractBaseUser, *, using: str) -> Goog
         raise GoogleAccount.DoesNotExist(f"The account {account.pk} no longer exists.")
     if row.user_id == user.pk:
         return row
-    theirs = [other.sub for other in locked if other.user_id == user.pk and other != row]
+    # Listed again: another worker may have added one while this one waited for the locks.
+    theirs = list(rows.filter(user_id=user.pk).values_list("sub", flat=True))
     if row.sub in theirs:
         raise ValueError("This user has already linked the same Google account: unlink it first.")
     former, values = row.user_id, _seal_for(row, user)

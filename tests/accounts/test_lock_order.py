@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from django_google_link.models import GoogleAccount, PendingRevocation
 from django_google_link.testing.accounts import make_google_account
@@ -24,6 +26,10 @@ pytestmark = [
         not os.environ.get("TEST_DATABASE"), reason="SQLite has one writer at a time."
     ),
 ]
+
+at_read_committed = pytest.mark.skipif(
+    "TEST_ISOLATION" in os.environ, reason="The caller's own transaction would lose the race."
+)
 
 LAST_KEY = uuid.UUID(int=2**128 - 1)
 
@@ -80,6 +86,62 @@ def test_unlinking_beside_a_new_link() -> None:
     linking.result()
 
     assert defaults_of(user) == ["new"]
+
+
+@pytest.mark.parametrize(
+    "transactions", [nullcontext, pytest.param(transaction.atomic, marks=at_read_committed)]
+)
+def test_making_default_beside_a_new_default(transactions: Callable[[], Any]) -> None:
+    """The account that is chosen last is the only default, also in a transaction of the caller."""
+    user = new_user()
+    old = make_google_account(user, sub="old")
+
+    def link() -> None:
+        with transaction.atomic():
+            link_and_make_default(user, "new")
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 42")
+
+    def choose() -> None:
+        with transactions():
+            old.make_default()
+
+    linking = Racer(link, stops_before=("SELECT 42",))
+    linking.wait_until_stopped()
+    choosing = Racer(choose)
+    choosing.wait_until_done_or_waiting()
+
+    linking.result()
+    choosing.result()
+
+    assert defaults_of(user) == ["old"]
+
+
+@at_read_committed
+def test_moved_in_a_transaction_beside_a_new_link_of_the_same_account() -> None:
+    """The caller gets the message, rather than an error of the database."""
+    anna, ben = new_user("anna"), new_user("ben")
+    moved = make_google_account(anna, sub="same")
+    make_google_account(ben, sub="other")
+
+    def link() -> None:
+        with transaction.atomic():
+            save(ben, "same")
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 42")
+
+    def move() -> None:
+        with transaction.atomic():
+            moved.reassign(ben)
+
+    linking = Racer(link, stops_before=("SELECT 42",))
+    linking.wait_until_stopped()
+    moving = Racer(move)
+    moving.wait_until_done_or_waiting()
+
+    linking.result()
+    with pytest.raises(ValueError, match="has already linked the same Google account"):
+        moving.result()
 
 
 def test_two_first_links() -> None:
@@ -143,9 +205,7 @@ def test_moved_to_a_user_who_links_the_same_account() -> None:
     assert defaults_of(ben) == ["same"]
 
 
-@pytest.mark.skipif(
-    "TEST_ISOLATION" in os.environ, reason="The caller's own transaction would lose the race."
-)
+@at_read_committed
 def test_moving_beside_a_new_link_that_is_made_the_default() -> None:
     """Reassigning does not lock the new account after one with a greater key."""
     anna, ben = new_user("anna"), new_user("ben")
