@@ -287,9 +287,7 @@ def test_deleting_a_user_whose_accounts_another_one_locks() -> None:
     assert GoogleAccount.objects.count() == 10
 
 
-@pytest.mark.skipif(
-    "TEST_ISOLATION" in os.environ, reason="The caller's own transaction would lose the race."
-)
+@at_read_committed
 def test_deleting_a_user_whose_account_is_moved_meanwhile() -> None:
     """It stays with its new user."""
     anna, ben = new_user("anna"), new_user("ben")
