@@ -37,6 +37,7 @@ from . import process_breaker
 from .database import database_now, database_now_expression, lease_duration
 from .database_errors import DATABASE_FAILURES, is_lost_race
 from .failures import OUTAGES, judge_failure
+from .lease import CLOCK_TOLERANCE
 from .locks import write_unless_locked
 from .process_breaker import FAILURES_TO_OPEN, PROBE_INTERVAL, is_plausible_wait, longest_wait
 from .transactions import is_in_callers_transaction, run_alone, run_durably
@@ -359,7 +360,7 @@ def match_waiting(*, using: str) -> Q:
     now = database_now(rows)
     # As for one account: see lease.read_state.
     waiting = Q(refresh_retry_at__gt=now) & (
-        Q(refresh_failed_at=None) | Q(refresh_failed_at__lte=now)
+        Q(refresh_failed_at=None) | Q(refresh_failed_at__lte=now + CLOCK_TOLERANCE)
     )
     known = rows.annotate(now=database_now_expression(rows))
     for circuit in known.exclude(opened_at=None, closed_at=None):

@@ -29,6 +29,9 @@ from .transactions import run_alone, run_durably, run_in_transaction
 #: API that answers every request with 401 does not cause a refresh each time.
 FORCED_REFRESH_INTERVAL = timedelta(minutes=1)
 
+#: On SQLite the time is read before the query, which may see what another worker writes meanwhile.
+CLOCK_TOLERANCE = timedelta(minutes=1)
+
 # Seconds: the first wait and the longest. The longer values stay above an hour after jitter.
 _FAILURE_BACKOFF = (30, 3600)
 _REFUSAL_BACKOFF = (4500, 4500)
@@ -76,14 +79,15 @@ def read_state(rows: GoogleAccountQuerySet, pk: uuid.UUID) -> RefreshState | Non
     lease_ends_at, retry_at = account.refresh_lease_expires_at, account.refresh_retry_at
     is_leased = not is_past(lease_ends_at) and lease_ends_at <= account.now + longest_lease()
     # A failure in the future dates from before the clock was set back: ignore the waiting time.
-    has_to_wait = not is_past(retry_at) and is_past(account.refresh_failed_at)
-    forced_at = account.refresh_forced_at
+    latest = account.now + CLOCK_TOLERANCE
+    failed_at, forced_at = account.refresh_failed_at, account.refresh_forced_at
+    has_to_wait = not is_past(retry_at) and (failed_at is None or failed_at <= latest)
     return RefreshState(
         account=account,
         is_leased=is_leased,
         retry_at=clock.now() + (retry_at - account.now) if has_to_wait else None,
         was_forced=bool(
-            forced_at and is_past(forced_at) and not is_past(forced_at + FORCED_REFRESH_INTERVAL)
+            forced_at and forced_at <= latest and not is_past(forced_at + FORCED_REFRESH_INTERVAL)
         ),
     )
 

@@ -18,6 +18,7 @@ from pytest_django import Settings
 
 from django_google_link.accounts import database, lease
 from django_google_link.accounts.access_tokens import fresh_access_token
+from django_google_link.accounts.circuit_breaker import match_waiting
 from django_google_link.conf.clients import get_client
 from django_google_link.exceptions import (
     ClientMisconfiguredError,
@@ -239,6 +240,29 @@ def test_clock_that_is_put_back_hides_no_rejected_token(
     assert fresh_access_token(account, rejected=rejected).value != rejected
 
     assert asked(google) == 1
+
+
+def test_failure_during_the_read_is_waited_out(google: FakeGoogle, account: GoogleAccount) -> None:
+    """SQLite gets the time with the query, which may see what is written a moment later."""
+    change(refresh_failed_at=in_seconds(5), refresh_retry_at=in_seconds(35))
+
+    with pytest.raises(RefreshUnavailableError, match="backing_off"):
+        fresh_access_token(account)
+
+    assert GoogleAccount.objects.filter(match_waiting(using="default")).exists()
+    assert asked(google) == 0
+
+
+def test_forced_refresh_during_the_read_is_not_repeated(
+    google: FakeGoogle, alice: FakeUser
+) -> None:
+    """The new token is returned, as to any caller that comes later."""
+    account = linked(new_user(), google, alice)
+    token = fresh_access_token(account).value
+    change(refresh_forced_at=in_seconds(5))
+
+    assert fresh_access_token(account, rejected=token).value == token
+    assert asked(google) == 0
 
 
 def test_caller_whose_token_lives_never_waits(
