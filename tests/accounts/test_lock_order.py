@@ -263,6 +263,7 @@ def test_deleting_a_user_who_links() -> None:
     assert PendingRevocation.objects.count() == 1
 
 
+@at_read_committed
 def test_deleting_a_user_whose_accounts_another_one_locks() -> None:
     """Both lock them by primary key, not in the order of an index by subject."""
     user = new_user()
