@@ -24,7 +24,7 @@ from django_google_link.exceptions import (
 )
 from django_google_link.models import CircuitBreaker, GoogleAccount
 from django_google_link.testing import FakeGoogle, FakeUser, travel
-from tests.support.accounts import linked
+from tests.support.accounts import attempt, linked
 from tests.support.databases import at_once, new_user
 from tests.support.failing import refusing
 from tests.support.times import in_seconds
@@ -46,15 +46,6 @@ def link_many(google: FakeGoogle, alice: FakeUser, count: int) -> list[GoogleAcc
         linked(user, google, alice, sub=str(n), access_token_expires_at=in_seconds(-60))
         for n in range(count)
     ]
-
-
-def attempt(account: GoogleAccount) -> str:
-    """Return a caller's token or error."""
-    try:
-        fresh_access_token(account)
-    except TokenEndpointError as error:
-        return error.error
-    return "token"
 
 
 def attempt_each(accounts: list[GoogleAccount]) -> list[str]:

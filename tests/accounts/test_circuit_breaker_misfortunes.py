@@ -25,7 +25,7 @@ from django_google_link.exceptions import (
 )
 from django_google_link.models import CircuitBreaker, GoogleAccount
 from django_google_link.testing import FakeGoogle, FakeUser, travel
-from tests.support.accounts import linked
+from tests.support.accounts import attempt, linked
 from tests.support.clocks import clock_ahead
 from tests.support.databases import new_user, second_connection
 from tests.support.races import locked_elsewhere
@@ -46,15 +46,6 @@ def accounts(shared_database: None, google: FakeGoogle, alice: FakeUser) -> list
         assert [attempt(account) for account in accounts[:5]] == ["no_answer"] * 5
     google.clear_requests()
     return accounts
-
-
-def attempt(account: GoogleAccount) -> str:
-    """Return a caller's token or error."""
-    try:
-        fresh_access_token(account)
-    except TokenEndpointError as error:
-        return error.error
-    return "token"
 
 
 def asked(google: FakeGoogle) -> int:

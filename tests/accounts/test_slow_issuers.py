@@ -14,11 +14,9 @@ from django.db import connections, transaction
 from pytest_django import Settings
 
 from django_google_link.accounts import process_breaker
-from django_google_link.accounts.access_tokens import fresh_access_token
-from django_google_link.exceptions import TokenEndpointError
 from django_google_link.models import CircuitBreaker, GoogleAccount
 from django_google_link.testing import FakeGoogle, FakeUser, travel
-from tests.support.accounts import linked
+from tests.support.accounts import attempt, linked
 from tests.support.databases import new_user
 from tests.support.slow_servers import silent
 from tests.support.times import in_seconds, until
@@ -71,15 +69,6 @@ def workers() -> Iterator[Callable[[GoogleAccount], Future[str]]]:
                 connections.close_all()
 
         yield lambda account: pool.submit(run, account)
-
-
-def attempt(account: GoogleAccount) -> str:
-    """Return a caller's token or error."""
-    try:
-        fresh_access_token(account)
-    except TokenEndpointError as error:
-        return error.error
-    return "token"
 
 
 def read_failures() -> int:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from django_google_link.accounts.access_tokens import fresh_access_token
 from django_google_link.accounts.grants import save_grant
 from django_google_link.conf.clients import get_client
+from django_google_link.exceptions import TokenEndpointError
 from django_google_link.models import GoogleAccount
 from django_google_link.oauth.endpoints import TokenResponse
 from django_google_link.oauth.id_token import Identity
@@ -90,3 +92,12 @@ def token_of(account: GoogleAccount, name: Any) -> str | None:
     """Return a token as stored in the database."""
     secret = GoogleAccount.objects.get(pk=account.pk).unseal_token(name)
     return secret.reveal() if secret else None
+
+
+def attempt(account: GoogleAccount) -> str:
+    """Ask for an access token; return "token", or the code of the error."""
+    try:
+        fresh_access_token(account)
+    except TokenEndpointError as error:
+        return error.error
+    return "token"
