@@ -6,11 +6,14 @@ import os
 import re
 import shlex
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import django
 import pytest
+from django.apps import apps
+from django.contrib.admin import site
 from django.core.management import get_commands, load_command_class
 from django.template import engines
 from django.urls import path
@@ -44,9 +47,23 @@ def runnable(page: Path) -> list[str]:
     ]
 
 
+@pytest.fixture
+def own_admin() -> Iterator[None]:
+    """The admin has the app's own pages again, whatever a guide has registered instead."""
+    models = apps.get_app_config("google_link").get_models()
+    registered = {
+        model: type(site.get_model_admin(model)) for model in models if site.is_registered(model)
+    }
+    yield
+    for model, model_admin in registered.items():
+        site.unregister(model)
+        site.register(model, model_admin)
+
+
 @pytest.mark.matrix
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in ELSEWHERE], ids=name_of)
 @pytest.mark.django_db
+@pytest.mark.usefixtures("own_admin")
 def test_python_runs(
     page: Path,
     google: FakeGoogle,
