@@ -125,10 +125,11 @@ def test_callers_of_one_process_wait_in_a_queue(
     look = lease.read_state
 
     def counted(*args: Any) -> Any:
-        looks.append(threading.get_ident())
         if len(set(looks)) == 6 and len(looks) > 8:  # All have read it, one polls.
             change(refresh_lease_expires_at=in_seconds(-1))
-        return look(*args)
+        state = look(*args)
+        looks.append(threading.get_ident())
+        return state
 
     monkeypatch.setattr(lease, "read_state", counted)
 
