@@ -21,10 +21,11 @@ locks the rows it scans in another index. A transaction that still loses a race 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from django.contrib.auth import get_user_model
-from django.db import connections, router
+from django.db import connections, router, transaction
 from django.db.models import QuerySet
 
 from ..models import GoogleAccount, GoogleAccountQuerySet
@@ -46,6 +47,24 @@ def lock_in_one_order(rows: GoogleAccountQuerySet) -> list[GoogleAccount]:
     keys = sorted(rows.values_list("pk", flat=True))
     locked = GoogleAccount.objects.using(rows.db).filter(pk__in=keys).select_for_update()
     return list(locked.order_by("pk"))
+
+
+def lock_whole_set(rows: GoogleAccountQuerySet) -> list[GoogleAccount]:
+    """Lock all these rows like :func:`lock_in_one_order`, also those that are added meanwhile.
+
+    Another worker may add one while this one waits. Locking it after the others could deadlock, so
+    their locks are released first, with the savepoint (but not by MySQL).
+    """
+    while True:
+        with suppress(_IncompleteError), transaction.atomic(using=rows.db):
+            locked = lock_in_one_order(rows)
+            if not set(rows.values_list("pk", flat=True)) <= {row.pk for row in locked}:
+                raise _IncompleteError
+            return locked
+
+
+class _IncompleteError(Exception):
+    """A row was added before all others were locked."""
 
 
 def lock_links(rows: GoogleAccountQuerySet, *, user_id: Any) -> list[GoogleAccount]:

@@ -22,7 +22,7 @@ from ..models import (
 )
 from ..signals import send_on_commit
 from . import history, lease
-from .locks import is_locked, lock_in_one_order, lock_links
+from .locks import is_locked, lock_in_one_order, lock_links, lock_whole_set
 from .transactions import run_alone, run_in_transaction
 
 if TYPE_CHECKING:
@@ -56,12 +56,12 @@ def make_default(account: GoogleAccount) -> None:
     rows = GoogleAccount.objects.using(using).filter(user_id=account.user_id, client=account.client)
 
     def choose() -> bool:
-        if not _find_link(account, lock_in_one_order(rows)):
+        locked = lock_whole_set(rows)
+        if not _find_link(account, locked):
             return False
-        # By primary key: otherwise MySQL locks other rows as well. They are listed again, because
-        # another worker may have added one while this one waited for the locks.
+        # By primary key: otherwise MySQL locks other rows as well.
         every = GoogleAccount.objects.using(using)
-        others = every.filter(pk__in=list(rows.values_list("pk", flat=True)))
+        others = every.filter(pk__in=[row.pk for row in locked])
         others.update(is_default=False, is_chosen_default=False)
         every.filter(pk=account.pk).update(is_default=True, is_chosen_default=True)
         history.record(account, HistoryEvent.MADE_DEFAULT, using=using)

@@ -118,6 +118,35 @@ def test_making_default_beside_a_new_default(transactions: Callable[[], Any]) ->
 
 
 @at_read_committed
+def test_making_default_beside_an_account_that_is_added() -> None:
+    """An account that is added before the others are locked is locked in order with them."""
+    user = new_user()
+    old = make_last(make_google_account(user, sub="old"))
+    added: list[GoogleAccount] = []
+
+    def add() -> None:
+        added.extend(at_once(lambda: save(user, "new")))
+
+    def choose_old() -> None:
+        with transaction.atomic(), just_before("FOR UPDATE", act=add):
+            old.make_default()  # Here a deadlock would not be repeated.
+
+    def choose_new() -> None:
+        with transaction.atomic():
+            added[0].make_default()
+
+    choosing_old = Racer(choose_old, stops_before=("UPDATE", '"is_default" = '))
+    choosing_old.wait_until_stopped()
+    choosing_new = Racer(choose_new)
+    choosing_new.wait_until_done_or_waiting()
+
+    choosing_old.result()
+    choosing_new.result()
+
+    assert defaults_of(user) == ["new"]
+
+
+@at_read_committed
 def test_moved_in_a_transaction_beside_a_new_link_of_the_same_account() -> None:
     """The caller gets the message, rather than an error of the database."""
     anna, ben = new_user("anna"), new_user("ben")
