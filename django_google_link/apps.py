@@ -13,10 +13,11 @@ class GoogleLinkConfig(AppConfig):
         from django.apps import apps
         from django.db.models.signals import pre_delete
 
-        from . import checks  # noqa: F401  checks register themselves
         from .accounts import deletions, usage
+        from .checks import register_checks
         from .models import GoogleAccount
 
+        register_checks()
         usage.connect_signals()
         # Deleting through a proxy model sends the signal with the proxy as its sender.
         for model in apps.get_models():

@@ -87,12 +87,22 @@ def test_libraries_are_imported_late(code: str) -> None:
 
 @pytest.mark.slow
 def test_what_speaks_to_google_is_imported_late() -> None:
-    """A process that starts loads the models, the checks and the admin, and nothing below them."""
+    """A process that starts loads the models and the admin, and nothing below them."""
     modules = loaded(SETUP)
 
     rooms = {name.split(".")[1] for name in modules if name.startswith("django_google_link.")}
-    assert {"admin", "checks", "models"} <= rooms
+    assert {"admin", "models"} <= rooms
     assert rooms.isdisjoint(ROOMS_OF_REQUESTS)
+
+
+@pytest.mark.slow
+def test_checks_are_imported_when_they_run() -> None:
+    """A server runs none of them."""
+    checks = "django_google_link.checks."
+    run = f"{SETUP}\nfrom django.core.checks import run_checks\nrun_checks()"
+
+    assert not [name for name in loaded(SETUP) if name.startswith(checks)]
+    assert f"{checks}settings" in loaded(run)
 
 
 @pytest.mark.slow

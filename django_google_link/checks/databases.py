@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from django.core.checks import CheckMessage, Tags, register
+from django.core.checks import CheckMessage
 from django.db import DatabaseError, connections, router
 from django.utils.timezone import get_default_timezone
 
@@ -21,13 +21,11 @@ from .messages import warning
 _READ_COMMITTED = 'Set "isolation_level" to read committed in the OPTIONS of the database.'
 
 
-@register(Tags.database)
 def check_isolation(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Check that a transaction sees the tokens that other workers store."""
     return [message for alias in databases or () for message in _check_database(alias)]
 
 
-@register(Tags.database)
 def check_driver(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Check that times come from the database with all that they say.
 

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.apps import apps
-from django.core.checks import CheckMessage, Tags, register
+from django.core.checks import CheckMessage
 from django.http.request import validate_host
 
 from ..conf.clients import OAuthClient, list_clients
@@ -26,7 +26,6 @@ _UNSHARED_CACHES = frozenset(
 )
 
 
-@register(Tags.security, deploy=True)
 def check_deployment(**kwargs: Any) -> list[CheckMessage]:
     """Check what matters only in production."""
     return [

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
-from django.core.checks import CheckMessage, Tags, register
+from django.core.checks import CheckMessage
 from django.shortcuts import resolve_url
 from django.urls import (
     NoReverseMatch,
@@ -36,7 +36,6 @@ _CONSENT = "django_google_link.middleware.ConsentRequiredMiddleware"
 _URLCONF = "django_google_link.urls"
 
 
-@register(Tags.urls)
 def check_installation(**kwargs: Any) -> list[CheckMessage]:
     """Check the app's URLs and the middleware and session cookie that its pages need."""
     return [

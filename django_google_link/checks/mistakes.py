@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from django.core.checks import CheckMessage, Tags, register
+from django.core.checks import CheckMessage
 from django.views.decorators.debug import sensitive_variables
 
 from ..conf.clients import OAuthClient, list_clients
@@ -48,7 +48,6 @@ _SECRET_MISTAKES = (
 _CONSUMER_DOMAINS = frozenset({"gmail.com", "googlemail.com"})
 
 
-@register(Tags.security)
 def check_mistakes(**kwargs: Any) -> list[CheckMessage]:
     """Check for values that are valid but cannot be intended."""
     return [

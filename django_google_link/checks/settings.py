@@ -9,7 +9,7 @@ from itertools import chain
 from keyword import iskeyword
 from typing import Any
 
-from django.core.checks import CheckMessage, Tags, register
+from django.core.checks import CheckMessage
 from django.http import HttpRequest
 
 from ..conf import clients, front_ends, service_accounts
@@ -47,7 +47,6 @@ _SETTINGS = (
 )
 
 
-@register(Tags.security)
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     """Check that every key of ``GOOGLE_LINK`` is valid."""
     try:
@@ -186,7 +185,6 @@ def _check_extras() -> Iterator[CheckMessage]:
             yield _make_message(make_missing_extra(service))
 
 
-@register(Tags.security, deploy=True)
 def check_wrapped_keys(**kwargs: Any) -> list[CheckMessage]:
     """Check that this process can unwrap each wrapped key."""
     wrapped = _read_wrapped_keys()

@@ -6,14 +6,13 @@ from collections.abc import Collection
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.core.checks import CheckMessage, Tags, register
+from django.core.checks import CheckMessage
 
 from ..conf.django import django_conf
 from ..models import GoogleAccount
 from .messages import error
 
 
-@register(Tags.models)
 def check_tables_of_tenants(**kwargs: Any) -> list[CheckMessage]:
     """Check that tenants do not share links unless they share users."""
     users, links = get_user_model()._meta.app_config.name, GoogleAccount._meta.app_config.name

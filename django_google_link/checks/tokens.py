@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from django.core.checks import CheckMessage, Tags, register
+from django.core.checks import CheckMessage
 from django.db import DatabaseError, router
 
 from ..encryption.keyring import list_configured_keys
@@ -13,7 +13,6 @@ from ..models import GoogleAccount
 from .messages import warning
 
 
-@register(Tags.database)
 def check_stored_keys(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Check that every key that stored tokens need is configured."""
     if not list_configured_keys():

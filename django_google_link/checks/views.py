@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from django.core.checks import CheckMessage, Tags, register
+from django.core.checks import CheckMessage
 
 from ..conf.clients import get_client
 from ..conf.django import django_conf
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ..web.view_scopes import ViewScopes
 
 
-@register(Tags.urls)
 def check_views(**kwargs: Any) -> list[CheckMessage]:
     """Check the options of decorators, mixins and permissions."""
     # Imported late: a process that only starts does not need it.
