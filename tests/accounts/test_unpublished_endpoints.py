@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from pytest_django import Settings
 
+from django_google_link.accounts.access_tokens import fresh_access_token
 from django_google_link.conf.clients import get_client
-from django_google_link.exceptions import RefreshUnavailableError
-from django_google_link.models import GoogleAccount
-from django_google_link.oauth.metadata import with_endpoints
+from django_google_link.exceptions import ClientMisconfiguredError, RefreshUnavailableError
+from django_google_link.models import CircuitBreaker, GoogleAccount
+from django_google_link.oauth.metadata import forget_metadata, with_endpoints
 from django_google_link.oauth.published import read_document
 from django_google_link.testing import FakeGoogle, FakeUser, travel
 from tests.support.accounts import attempt, linked
@@ -50,6 +53,50 @@ def unpublished(google: FakeGoogle, **fault: Any) -> Iterator[None]:
         yield
 
 
+def is_open() -> bool:
+    """Return whether the circuit is open for all workers."""
+    return CircuitBreaker.objects.exclude(opened_at=None).exists()
+
+
+def test_process_without_the_endpoints_stops_no_other(
+    google: FakeGoogle, accounts: list[GoogleAccount]
+) -> None:
+    """It learns when to try again; no circuit opens, and no account waits."""
+    with unpublished(google):
+        assert {attempt(account) for account in accounts[:6]} == {"metadata_unavailable"}
+        with pytest.raises(RefreshUnavailableError) as caught:
+            fresh_access_token(accounts[6])
+
+    retry_at = caught.value.retry_at
+    assert retry_at
+    assert timedelta() < retry_at - timezone.now() <= timedelta(seconds=10)
+    assert not is_open()
+    failing = GoogleAccount.objects.exclude(refresh_failing_since=None)
+    assert failing.count() == 7
+    assert not failing.exclude(refresh_retry_at=None, refresh_lease=None).exists()
+    forget_metadata()  # Another process.
+    assert [attempt(account) for account in accounts] == ["token"] * 8
+    assert not failing.exists()
+
+
+def test_missing_metadata_does_not_end_an_outage(
+    google: FakeGoogle, accounts: list[GoogleAccount]
+) -> None:
+    """The token endpoint was not asked, and the probe remains for a process that can make one."""
+    with google.failing():
+        assert {attempt(account) for account in accounts[:5]} == {"no_answer"}
+    forget_metadata()
+
+    with travel(seconds=31):
+        with unpublished(google, status=404), pytest.raises(ClientMisconfiguredError):
+            fresh_access_token(accounts[6])
+        assert is_open()
+        forget_metadata()  # Another process.
+        assert attempt(accounts[7]) == "token"
+
+    assert not is_open()
+
+
 @pytest.mark.slow
 def test_one_caller_waits_for_newer_metadata(
     google: FakeGoogle,
@@ -57,7 +104,7 @@ def test_one_caller_waits_for_newer_metadata(
     settings: Settings,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The others use the old metadata."""
+    """The others use the old metadata; and the token endpoint does not count as slow."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 3}
     with_endpoints(get_client())
     google.clear_requests()
@@ -69,7 +116,8 @@ def test_one_caller_waits_for_newer_metadata(
         assert at_once(*calls) == ["token"] * 3
         assert len(google.requests_to("discovery")) == 1
 
-    assert caplog.text.count("The metadata of ") == 1
+    [record] = [record for record in caplog.records if record.levelname != "INFO"]
+    assert record.getMessage().startswith("The metadata of ")
 
 
 @pytest.fixture
