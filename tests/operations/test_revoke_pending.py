@@ -19,6 +19,7 @@ from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 from tests.support.accounts import linked, save
 from tests.support.databases import at_once, new_user
+from tests.support.providers import other_issuer
 from tests.support.times import in_seconds
 from tests.support.workers import just_before
 
@@ -205,10 +206,7 @@ def test_google_that_is_down_is_left_alone(google: FakeGoogle) -> None:
 
 def test_provider_that_is_down_stops_no_other(google: FakeGoogle, settings: Settings) -> None:
     """Only its own revocations are left to the next run, however many of them are older."""
-    with FakeGoogle() as other:
-        clients = settings.GOOGLE_LINK["CLIENTS"]
-        clients = {**clients, "other": {**other.client_settings(), "SCOPES": ["openid"]}}
-        settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": clients}
+    with other_issuer(settings) as other:
         user, ben = new_user(), other.add_user("ben@gmail.com")
         for n in range(10):
             make_google_account(user, sub=str(n))
