@@ -41,6 +41,8 @@ logger = logging.getLogger("django_google_link")
 
 #: Seconds: the least for a request that begins late, and what is left for storing its response.
 _LEAST_TIME, _TIME_TO_STORE = 1, 2
+#: Seconds for the issuer's keys. Short: the token is stored, and a new name can wait.
+_TIME_FOR_KEYS = 2
 
 
 def take_turn(rows: GoogleAccountQuerySet, row: GoogleAccount) -> RefreshTurn | None:
@@ -146,7 +148,8 @@ class RefreshTurn:
             problem = error
             self.give_back()
         if response.id_token and client.identity == "id_token" and not problem:
-            with limited(max(started + conf.http_timeout - time.monotonic(), _LEAST_TIME)):
+            remaining = max(started + conf.http_timeout - time.monotonic(), _LEAST_TIME)
+            with limited(min(remaining, _TIME_FOR_KEYS)):
                 follow_identity(client, row, response.id_token)
         expires_at = response.access_token_expires_at
         return AccessToken(

@@ -195,7 +195,7 @@ def follow_identity(client: OAuthClient, row: GoogleAccount, id_token: Secret) -
     if claimed is None or (claimed.sub == row.sub and has_identity(row, claimed)):
         return
     try:
-        identity = verify_id_token(client, id_token, nonce=None)
+        identity = verify_id_token(client, id_token, nonce=None, rests=True)
     except (IDTokenError, RefreshUnavailableError) as error:
         logger.warning(
             "The ID token in a refresh of the account %s cannot be used: %s", row.pk, error

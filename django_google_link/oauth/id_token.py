@@ -46,7 +46,9 @@ class Identity:
     hosted_domain: str
 
 
-def verify_id_token(client: OAuthClient, id_token: Secret, *, nonce: str | None) -> Identity:
+def verify_id_token(
+    client: OAuthClient, id_token: Secret, *, nonce: str | None, rests: bool = False
+) -> Identity:
     """Validate an ID token and return the account that it identifies.
 
     Args:
@@ -54,6 +56,7 @@ def verify_id_token(client: OAuthClient, id_token: Secret, *, nonce: str | None)
         id_token: the ID token from the token endpoint.
         nonce: the nonce of the authorization request; ``None`` for the response to a refresh, which
             has none (OpenID Connect Core section 12.2).
+        rests: whether to fail immediately if a request for the issuer's keys has just failed.
 
     Raises:
         IDTokenError: if the token is invalid.
@@ -64,7 +67,7 @@ def verify_id_token(client: OAuthClient, id_token: Secret, *, nonce: str | None)
     client = with_endpoints(client)
     if client.jwks_uri is None:
         raise IDTokenError("The ID token cannot be verified: the client has no JWKS_URI.")
-    key = _find_signing_key(client, client.jwks_uri, id_token)
+    key = _find_signing_key(client, client.jwks_uri, id_token, rests=rests)
     try:
         claims = jwt.decode(
             id_token.reveal(),
@@ -176,7 +179,9 @@ def _read_address(value: object) -> str:
     return text if text.startswith("https://") and len(text) <= 1000 else ""
 
 
-def _find_signing_key(client: OAuthClient, jwks_uri: str, id_token: Secret) -> PyJWK:
+def _find_signing_key(
+    client: OAuthClient, jwks_uri: str, id_token: Secret, *, rests: bool
+) -> PyJWK:
     import jwt
 
     try:
@@ -186,7 +191,7 @@ def _find_signing_key(client: OAuthClient, jwks_uri: str, id_token: Secret) -> P
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in _choose_algorithms(client):
         raise IDTokenError("The ID token is signed with an algorithm not accepted of its issuer.")
-    key = find_signing_key(jwks_uri, header.get("kid"), algorithm=algorithm)
+    key = find_signing_key(jwks_uri, header.get("kid"), algorithm=algorithm, rests=rests)
     if key is None:
         raise IDTokenError("The ID token is signed with a key that its issuer does not publish.")
     return key
