@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce, NullIf
@@ -362,8 +362,7 @@ def match_waiting(*, using: str) -> Q:
     waiting = Q(refresh_retry_at__gt=now) & (
         Q(refresh_failed_at=None) | Q(refresh_failed_at__lte=now + CLOCK_TOLERANCE)
     )
-    known = rows.annotate(now=database_now_expression(rows))
-    for circuit in known.exclude(opened_at=None, closed_at=None):
+    for circuit in rows.exclude(opened_at=None, closed_at=None):
         # MySQL's "=" ignores case; Django's endswith is case-sensitive there as well.
         same = Q(issuer=circuit.issuer, issuer__endswith=circuit.issuer)
         theirs = same & Q(refresh_problem__in=OUTAGES)
@@ -375,14 +374,9 @@ def match_waiting(*, using: str) -> Q:
     return waiting
 
 
-def _find_own_trouble(row: Any) -> datetime:
-    """Return the time before which an account must have started failing to be an exception.
-
-    It is by this worker's clock, as the accounts' failures are; the outage is recorded by the
-    database's clock.
-    """
-    open_for: timedelta = row.now - row.opened_at
-    return clock.now() - open_for - _OWN_TROUBLE
+def _find_own_trouble(row: CircuitBreaker) -> datetime:
+    """Return the time before which an account must have started failing to be an exception."""
+    return cast("datetime", row.opened_at) - _OWN_TROUBLE
 
 
 def _make_error(retry_at: datetime) -> RefreshUnavailableError:

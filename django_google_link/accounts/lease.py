@@ -147,7 +147,7 @@ def give_back(
         is_failing: whether the refresh failed for a reason that is neither the account's nor
             Google's; the next one need not wait.
     """
-    since = account.refresh_failing_since or (clock.now() if is_failing else None)
+    since = account.refresh_failing_since or (database_now(rows) if is_failing else None)
     values = {
         "refresh_lease": None,
         "refresh_lease_expires_at": None,
@@ -179,7 +179,7 @@ def back_off(
         "refresh_lease": None,
         "refresh_lease_expires_at": None,
         "refresh_failures": min(account.refresh_failures + 1, 10),
-        "refresh_failing_since": account.refresh_failing_since or clock.now(),  # shown to operators
+        "refresh_failing_since": account.refresh_failing_since or database_now(rows),
         "refresh_retry_at": database_now(rows) + delay,
         "refresh_problem": problem,
         "refresh_error": describe_failure(error),

@@ -94,6 +94,17 @@ def test_worker_whose_clock_is_slow_takes_no_outage_for_an_accounts_own(
             assert attempt(accounts[0]) == "token"
 
 
+def test_worker_whose_clock_is_fast_uses_what_others_found_failing_as_a_probe(
+    accounts: list[GoogleAccount],
+) -> None:
+    """Accounts that failed in the outage do not seem to have failed long before it."""
+    with clock_of_this_worker(days=1):
+        assert attempt(accounts[0]) == "provider_unavailable"
+        with travel(seconds=31):
+            GoogleAccount.objects.update(refresh_retry_at=in_seconds(9000))
+            assert attempt(accounts[0]) == "token"
+
+
 @pytest.mark.slow
 def test_clock_that_is_put_back_stops_nobody(
     accounts: list[GoogleAccount], google: FakeGoogle
