@@ -25,6 +25,7 @@ from ..exceptions import (
 )
 from ..models import GoogleAccount, GoogleAccountQuerySet
 from ..oauth import endpoints
+from ..oauth.metadata import with_endpoints
 from ..oauth.transport import limited
 from ..secret import Secret
 from . import lease
@@ -94,8 +95,8 @@ class RefreshTurn:
         except TokenEndpointError as error:
             if circuit.is_entered:
                 self._back_off(error)
-            else:  # The provider was not asked: this is no failure of the account.
-                self.give_back()
+            else:  # The token endpoint was not asked: another worker need not wait.
+                self.give_back(is_failing=not circuit.is_open)
             raise
         except BaseException:  # Also when the worker is told to stop.
             self.give_back()
@@ -120,10 +121,14 @@ class RefreshTurn:
             refresh_token = cast("Secret", row.unseal_token("refresh_token"))
             # A response that could not be encrypted might rotate the stored refresh token.
             keyring.require_key()
-            circuit.enter()
             started = time.monotonic()
-            with circuit.watch(str(row.pk)), limited(self._find_time_limit(started)):
-                response = endpoints.refresh(client, refresh_token=refresh_token, kind=kind)
+            with limited(self._find_time_limit(started)):
+                # Other workers may know the endpoints: whether the issuer publishes them at the
+                # moment says nothing about its token endpoint.
+                client = with_endpoints(client)
+                circuit.enter()
+                with circuit.watch(str(row.pk)):
+                    response = endpoints.refresh(client, refresh_token=refresh_token, kind=kind)
         except (GrantLostError, TokenUndecryptableError) as error:
             if not note_loss(row, error.reason, guard=guard):
                 return None

@@ -100,24 +100,33 @@ def forget_metadata() -> None:
 def _get_metadata(issuer: str) -> Metadata:
     known, now = _cache.get(issuer), clock.timestamp()
     if known is None or not known.asked_at <= now < known.ask_at:
-        known = _look_again(issuer, known, now)
-        with _cache_lock:
-            if len(_cache) >= _MOST:
-                _cache.clear()
-            _cache[issuer] = known
+        # Leave time for the request for which the metadata is needed.
+        limit = conf.http_timeout / 2
+        if known and (known.problem or now < known.stale_at):
+            # Other callers do not wait meanwhile.
+            _remember(issuer, replace(known, asked_at=now, ask_at=now + limit))
+        known = _look_again(issuer, known, limit)
+        _remember(issuer, known)
     if known.metadata is not None and now < known.stale_at:
         return known.metadata
-    raise _copy_error(cast("TokenEndpointError", known.problem))
+    raise _copy_error(cast("TokenEndpointError", known.problem), retry_at=known.ask_at)
 
 
-def _look_again(issuer: str, known: _Known | None, now: float) -> _Known:
+def _remember(issuer: str, known: _Known) -> None:
+    with _cache_lock:
+        if len(_cache) >= _MOST:
+            _cache.clear()
+        _cache[issuer] = known
+
+
+def _look_again(issuer: str, known: _Known | None, limit: float) -> _Known:
     """Return the issuer's present metadata, or the previous one if it cannot be fetched."""
     try:
-        # Leave time for the request for which the metadata is needed.
-        with limited(conf.http_timeout / 2):
+        with limited(limit):
             metadata, age = _fetch_metadata(issuer)
     except TokenEndpointError as problem:
         logger.warning("The metadata of %s cannot be used: %s", issuer, problem)
+        now = clock.timestamp()
         return _Known(
             metadata=known.metadata if known else None,
             problem=problem,
@@ -125,6 +134,7 @@ def _look_again(issuer: str, known: _Known | None, now: float) -> _Known:
             ask_at=now + _PAUSE,
             stale_at=known.stale_at if known else now,
         )
+    now = clock.timestamp()
     return _Known(
         metadata=metadata,
         problem=None,
@@ -134,9 +144,12 @@ def _look_again(issuer: str, known: _Known | None, now: float) -> _Known:
     )
 
 
-def _copy_error(problem: TokenEndpointError) -> TokenEndpointError:
+def _copy_error(problem: TokenEndpointError, *, retry_at: float) -> TokenEndpointError:
     """Return the same error without the traceback of the caller that caused it."""
-    return type(problem)(problem.error, problem.error_description, problem.status)
+    error = type(problem)(problem.error, problem.error_description, problem.status)
+    if isinstance(error, RefreshUnavailableError):
+        error.retry_at = clock.from_timestamp(retry_at)
+    return error
 
 
 def _fetch_metadata(issuer: str) -> tuple[Metadata, int]:

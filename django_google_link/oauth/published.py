@@ -132,7 +132,8 @@ def _fetch_and_keep(url: str, problem: str, read: Callable[[Answer], Any], *, re
             if content is None:
                 raise RefreshUnavailableError(problem, status=answer.status)
     except RefreshUnavailableError:
-        _failed_at[url] = now
+        # It may have taken longer than the rest.
+        _failed_at[url] = clock.timestamp()
         raise
     max_age = read_max_age(answer, default=_DEFAULT_AGE)
     _cache[url] = _Cached(content, now, now + max_age)
