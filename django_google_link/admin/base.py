@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -39,6 +40,8 @@ MOST_AT_ONCE = 100
 MOST_SECONDS = 20
 #: The most rows that a message names; of more it states the number.
 _MOST_NAMES = 3
+#: The consecutive failures after which a provider is not asked again by an action.
+_MOST_FAILURES = 3
 
 
 class ShortPaginator(Paginator):  # type: ignore[type-arg]
@@ -174,15 +177,17 @@ class LinkAdmin(ReadOnlyAdmin):
             action: takes a row and returns an outcome.
             name: the name of the action, for the admin's log.
             event: recorded in the link's history, if the action records nothing itself.
-            failures: outcomes caused by the provider rather than the row: three in a row end the
-                action.
+            failures: outcomes caused by the provider rather than the row: after three in a row, its
+                other rows are skipped.
             answers: what an outcome means for a row, if its label does not say so.
         """
         if self.too_many(request, queryset):
             return
-        told, left, patience = dict[str, list[str]](), queryset.count(), 3
+        told, left, failed = dict[str, list[str]](), queryset.count(), Counter[str]()
         until = time.monotonic() + MOST_SECONDS
         for row in queryset:
+            if failed[row.issuer] == _MOST_FAILURES:
+                continue
             outcome = action(row)
             answer = answers.get(outcome, str(outcome.label))
             told.setdefault(answer, []).append(str(row))
@@ -190,9 +195,9 @@ class LinkAdmin(ReadOnlyAdmin):
             if event:
                 using = router.db_for_write(type(row))
                 history.record(row, event, using=using, outcome=outcome.value)
-            patience = patience - 1 if outcome in failures else 3
+            failed[row.issuer] = failed[row.issuer] + 1 if outcome in failures else 0
             left -= 1
-            if not patience or time.monotonic() > until:
+            if time.monotonic() > until:
                 break
         for answer, rows in told.items():
             self.message_user(request, f"{answer} ({self._name_rows(rows)})")

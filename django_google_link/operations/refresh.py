@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Generator, Iterator
 from datetime import timedelta
 
@@ -71,6 +72,16 @@ WIDESPREAD = frozenset(
         RefreshOutcome.UNSTORED,
         RefreshOutcome.REFUSED,
         RefreshOutcome.UNREADABLE,
+    }
+)
+
+#: Outcomes of requests to which the issuer has responded.
+_ANSWERED = frozenset(
+    {
+        RefreshOutcome.REFRESHED,
+        RefreshOutcome.LOST,
+        RefreshOutcome.DENIED,
+        RefreshOutcome.FORBIDDEN,
     }
 )
 
@@ -159,33 +170,68 @@ class _Run:
 
     def __init__(self, leeway: timedelta, workers: int) -> None:
         self.stopped = threading.Event()
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._leeway = leeway
         self._refused: set[tuple[str, str, str]] = set()
         # This many consecutive failures indicate a problem of the issuer, whose other accounts are
         # skipped.
         self._patience = max(3 * workers, FAILURES_TO_OPEN)
-        self._failures: dict[str, int] = {}
+        # By issuer.
+        self._failures: Counter[str] = Counter()
+        self._under_way: Counter[str] = Counter()
+        self._answers: Counter[str] = Counter()
 
     def process(self, account: GoogleAccount) -> RefreshOutcome:
         """Refresh an account."""
         if (account.client, account.issuer, account.client_id) in self._refused:
             return RefreshOutcome.REFUSED
-        if self._failures.get(account.issuer, 0) >= self._patience:
+        if self._failures[account.issuer] >= self._patience:
             return RefreshOutcome.UNREACHABLE
-        outcome = refresh_account(account, leeway=self._leeway)
+        answers = self._answers[account.issuer]
+        outcome = self._refresh(account)
+        if outcome == RefreshOutcome.UNREACHABLE and self._is_answered(account.issuer, answers):
+            # It may have been held back by an outage that is over, as another account has shown.
+            outcome = self._refresh(account)
         self._learn_from(outcome, account)
         return outcome
 
+    def _refresh(self, account: GoogleAccount) -> RefreshOutcome:
+        with self._changed:
+            self._under_way[account.issuer] += 1
+        outcome = None
+        try:
+            outcome = refresh_account(account, leeway=self._leeway)
+            return outcome
+        finally:
+            with self._changed:
+                self._under_way[account.issuer] -= 1
+                if outcome in _ANSWERED:
+                    self._answers[account.issuer] += 1
+                    self._failures[account.issuer] = 0
+                self._changed.notify_all()
+
+    def _is_answered(self, issuer: str, before: int) -> bool:
+        """Return whether the issuer has answered; wait for the requests that are under way.
+
+        Args:
+            issuer: the issuer.
+            before: the number of answers so far.
+        """
+
+        def is_answered() -> bool:
+            return self._answers[issuer] > before
+
+        with self._changed:
+            self._changed.wait_for(lambda: is_answered() or not self._under_way[issuer])
+            return is_answered()
+
     def _learn_from(self, outcome: RefreshOutcome, account: GoogleAccount) -> None:
-        with self._lock:
+        with self._changed:
             if outcome == RefreshOutcome.REFUSED:
                 # Per client id: links of a former client id may be refused while others work.
                 self._refused.add((account.client, account.issuer, account.client_id))
             if outcome == RefreshOutcome.UNREACHABLE:
-                self._failures[account.issuer] = self._failures.get(account.issuer, 0) + 1
-            elif outcome == RefreshOutcome.REFRESHED:
-                self._failures.pop(account.issuer, None)
+                self._failures[account.issuer] += 1
 
 
 def _judge_failure(error: Exception, account: GoogleAccount) -> RefreshOutcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from functools import cache, partial
@@ -37,8 +38,8 @@ def due_revocations(*, using: str | None = None) -> models.QuerySet[PendingRevoc
 def revoke_pending(*, workers: int) -> Generator[RevocationOutcome, None, None]:
     """Attempt the revocations that are due, with one request per grant; yield each row's outcome.
 
-    Any number of processes may do so at the same time. If Google repeatedly cannot be reached, the
-    rest is left to the next run.
+    Any number of processes may do so at the same time. If an issuer repeatedly cannot be reached,
+    the rest of its revocations is left to the next run.
 
     Args:
         workers: the number of threads, each with its own database connection.
@@ -63,24 +64,27 @@ class _Run:
     def __init__(self, workers: int) -> None:
         self.stopped = threading.Event()
         self._lock = threading.Lock()
-        # This many consecutive failures indicate a problem of the provider: stop.
-        self._failures_left = self._patience = 3 * workers
+        # This many consecutive failures indicate a problem of the issuer, whose other revocations
+        # are skipped.
+        self._patience = 3 * workers
+        self._failures: Counter[str] = Counter()
 
-    def process(self, pk: uuid.UUID) -> list[RevocationOutcome]:
+    def process(self, grant: tuple[str, uuid.UUID]) -> list[RevocationOutcome]:
         """Attempt to revoke a grant."""
+        issuer, pk = grant
+        if self._failures[issuer] >= self._patience:
+            return []
         outcomes = process_grant(pk)
         with self._lock:
             if RevocationOutcome.UNREACHABLE in outcomes:
-                self._failures_left -= 1
+                self._failures[issuer] += 1
             elif RevocationOutcome.REVOKED in outcomes:
-                self._failures_left = self._patience
-            if not self._failures_left:
-                self.stopped.set()
+                self._failures[issuer] = 0
         return outcomes
 
 
-def _list_grants() -> Iterator[uuid.UUID]:
-    """Yield a due revocation of each grant, the longest waiting first.
+def _list_grants() -> Iterator[tuple[str, uuid.UUID]]:
+    """Yield the issuer and a due revocation of each grant, the longest waiting first.
 
     They are read in chunks, to limit memory use. If a grant comes up again in a later chunk,
     nothing of it is due any more.
@@ -90,10 +94,10 @@ def _list_grants() -> Iterator[uuid.UUID]:
     columns = rows.values_list("retry_at", "pk", "issuer", "client_id", "sub")
     chunk: list[Any] = run_alone(partial(list, columns[:_CHUNK]), using=rows.db)
     while chunk:
-        grants: dict[Any, uuid.UUID] = {}
+        grants: dict[Any, tuple[str, uuid.UUID]] = {}
         for _, pk, issuer, client_id, sub in chunk:
             is_shared = sub and is_google(issuer)
-            grants.setdefault((issuer, client_id, sub) if is_shared else pk, pk)
+            grants.setdefault((issuer, client_id, sub) if is_shared else pk, (issuer, pk))
         yield from grants.values()
         last, pk, *_ = chunk[-1]
         later = Q(retry_at__gt=last) | Q(retry_at=last, pk__gt=pk)

@@ -28,6 +28,7 @@ from django_google_link.testing import FakeGoogle, FakeUser, travel
 from tests.support.accounts import attempt, linked
 from tests.support.clocks import clock_ahead
 from tests.support.databases import new_user, second_connection
+from tests.support.providers import other_issuer
 from tests.support.races import locked_elsewhere
 from tests.support.times import in_seconds
 
@@ -293,10 +294,7 @@ def test_other_issuer_never_waits(
     accounts: list[GoogleAccount], google: FakeGoogle, settings: Settings
 ) -> None:
     """The open circuit of one issuer does not affect accounts of another."""
-    with FakeGoogle() as other:
-        clients = settings.GOOGLE_LINK["CLIENTS"]
-        clients = {**clients, "other": {**other.client_settings(), "SCOPES": ["openid"]}}
-        settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": clients}
+    with other_issuer(settings) as other:
         bob = other.add_user("bob@gmail.com")
         tokens = other.grant(bob, ["openid", "email", "profile"])
         theirs = linked(

@@ -37,6 +37,7 @@ from django_google_link.testing.accounts import make_google_account
 from tests.support.accounts import linked, token_of
 from tests.support.constants import OTHER_KEY
 from tests.support.databases import new_user
+from tests.support.providers import other_issuer
 from tests.support.tables import table
 from tests.support.times import in_seconds
 from tests.support.workers import just_before
@@ -524,6 +525,25 @@ def test_action_stops_when_google_is_down(
     assert "4 were not processed." in page
     assert GoogleAccount.objects.filter(status=Status.ACTIVE).count() == 7
     assert len(history()) == 3
+
+
+@pytest.mark.slow
+def test_provider_that_is_down_stops_no_other(
+    desk: Client, google: FakeGoogle, alice: FakeUser, settings: Settings
+) -> None:
+    """Only its own rows are left, also when they come first."""
+    user = new_user()
+    with other_issuer(settings) as other:
+        ben = other.add_user("ben@gmail.com")
+        oldest = linked(user, other, ben, client="other", email=ben.email)
+        accounts = [linked(user, google, alice, sub=str(n)) for n in range(5)]
+
+        with google.failing():
+            page = act(desk, "check_now", *accounts, oldest)
+
+    assert f"{UNUSABLE.capitalize()} (3 Google accounts)" in page
+    assert "The grant is still valid (ben@gmail.com)" in page
+    assert "2 were not processed." in page
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections import Counter
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -21,9 +22,9 @@ from django_google_link.operations.refresh import (
     list_due_accounts,
     refresh_accounts,
 )
-from django_google_link.testing import FakeGoogle, FakeUser
+from django_google_link.testing import FakeGoogle, FakeUser, travel
 from django_google_link.testing.accounts import make_google_account
-from tests.support.accounts import linked
+from tests.support.accounts import linked, stale
 from tests.support.chunks import use_small_chunks
 from tests.support.constants import OTHER_KEY
 from tests.support.databases import new_user
@@ -236,6 +237,40 @@ def test_command_goes_on_when_google_answers_in_between(
     assert "16 refreshed" in failed("4 of the accounts", expiring_within=0, workers=1)
 
     assert asked(google) == 20
+
+
+@pytest.mark.slow
+def test_command_after_an_outage_refreshes_all(google: FakeGoogle, alice: FakeUser) -> None:
+    """Accounts that were held back while one was the probe are refreshed once it has succeeded."""
+    google.refresh_sends_id_token = False
+    link_many(30, google, alice)
+    with google.failing():
+        failed("30 of the accounts", expiring_within=10, workers=1)
+    google.delay = 0.1
+
+    with travel(seconds=40):
+        assert run(expiring_within=10, workers=4) == "      30 refreshed\n"
+    assert asked(google) == 5 + 30
+
+
+def test_command_goes_on_when_google_refuses_others_in_between(google: FakeGoogle) -> None:
+    """A lost grant is an answer as well: several accounts that are throttled stop nobody."""
+    users = [google.add_user(f"user{number}@gmail.com") for number in range(14)]
+    rows = [stale(new_user(user.email), google, user) for user in users]
+    in_turn = [google.user_with(row.email) for row in sorted(rows, key=lambda row: row.pk)]
+
+    with ExitStack() as faults:
+        for lost in in_turn[::2]:
+            google.revoke(lost)
+        for throttled in in_turn[1::2]:
+            faults.enter_context(google.failing(user=throttled, status=429))
+        said = failed("7 of the accounts", expiring_within=10, workers=1)
+
+    assert said.splitlines() == [
+        "       7 lost: their users have to link again",
+        "       7 postponed: no usable response from the provider",
+    ]
+    assert GoogleAccount.objects.filter(refresh_problem="throttled").count() == 7
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.utils import timezone
+from pytest_django import Settings
 
 from django_google_link.accounts.revocations import RevocationOutcome, process_grant
 from django_google_link.models import GoogleAccount, PendingRevocation
@@ -18,6 +19,7 @@ from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 from tests.support.accounts import linked, save
 from tests.support.databases import at_once, new_user
+from tests.support.providers import other_issuer
 from tests.support.times import in_seconds
 from tests.support.workers import just_before
 
@@ -200,6 +202,23 @@ def test_google_that_is_down_is_left_alone(google: FakeGoogle) -> None:
     assert asked(google) == 3
     now = timezone.now() + timedelta(seconds=1)
     assert PendingRevocation.objects.filter(retry_at__lte=now).count() == 7
+
+
+def test_provider_that_is_down_stops_no_other(google: FakeGoogle, settings: Settings) -> None:
+    """Only its own revocations are left to the next run, however many of them are older."""
+    with other_issuer(settings) as other:
+        user, ben = new_user(), other.add_user("ben@gmail.com")
+        for n in range(10):
+            make_google_account(user, sub=str(n))
+        linked(user, other, ben, client="other")
+        GoogleAccount.objects.all().delete()
+        PendingRevocation.objects.filter(client="default").update(retry_at=in_seconds(-60))
+
+        with google.failing(endpoint="revoke"):
+            assert run(workers=1) == {RevocationOutcome.UNREACHABLE: 3, REVOKED: 1}
+
+    assert asked(google) == 3
+    assert PendingRevocation.objects.count() == 10
 
 
 @pytest.mark.slow

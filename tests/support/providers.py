@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pytest_django import Settings
@@ -33,6 +35,16 @@ def play_provider(
     own = {**google.client_settings(client), "SCOPES": ["read", "write"], **keys}
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": {**clients, name: own}}
     return client
+
+
+@contextmanager
+def other_issuer(settings: Settings) -> Iterator[FakeGoogle]:
+    """Serve another issuer, and configure the client ``other`` there."""
+    with FakeGoogle() as google:
+        clients = settings.GOOGLE_LINK["CLIENTS"]
+        clients = {**clients, "other": {**google.client_settings(), "SCOPES": ["openid"]}}
+        settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "CLIENTS": clients}
+        yield google
 
 
 def without(settings: Settings, *keys: str) -> None:
