@@ -10,7 +10,7 @@ from typing import Any, cast
 from django.db.models import Count, Min
 from django.db.models.functions import Left
 
-from ..accounts.circuit_breaker import list_open_circuits
+from ..accounts.shared_breaker import list_open_circuits
 from ..conf import clock
 from ..conf.settings import list_configured_clients
 from ..encryption.format import FORMAT, PREFIX_LENGTH
