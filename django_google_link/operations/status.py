@@ -163,7 +163,7 @@ def _count_endings(using: str | None) -> Endings:
 
 
 def _group_by_problem(failing: Any) -> dict[str, Backlog]:
-    """Return the failing refreshes by problem; "client" if it is not the provider's."""
+    """Return the failing refreshes by problem; "client" if the account has none."""
     rows = failing.order_by("refresh_problem").values_list("refresh_problem")
     counted = rows.annotate(total=Count("*"), since=Min("refresh_failing_since"))
     return {
