@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -181,12 +180,14 @@ class LinkAdmin(ReadOnlyAdmin):
                 other rows are skipped.
             answers: what an outcome means for a row, if its label does not say so.
         """
+        from ..operations.patience import Patience
+
         if self.too_many(request, queryset):
             return
-        told, left, failed = dict[str, list[str]](), queryset.count(), Counter[str]()
+        told, left, patience = dict[str, list[str]](), queryset.count(), Patience(_MOST_FAILURES)
         until = time.monotonic() + MOST_SECONDS
         for row in queryset:
-            if failed[row.issuer] == _MOST_FAILURES:
+            if patience.is_over(row.issuer):
                 continue
             outcome = action(row)
             answer = answers.get(outcome, str(outcome.label))
@@ -195,7 +196,10 @@ class LinkAdmin(ReadOnlyAdmin):
             if event:
                 using = router.db_for_write(type(row))
                 history.record(row, event, using=using, outcome=outcome.value)
-            failed[row.issuer] = failed[row.issuer] + 1 if outcome in failures else 0
+            if outcome in failures:
+                patience.count_failure(row.issuer)
+            else:
+                patience.note_answer(row.issuer)
             left -= 1
             if time.monotonic() > until:
                 break

@@ -44,6 +44,7 @@ from ..secret import Secret
 from .import_sources import Candidate, Source
 from .outcomes import find_outcome
 from .parallel import in_parallel
+from .patience import Patience
 
 logger = logging.getLogger("django_google_link")
 
@@ -122,8 +123,12 @@ def import_tokens(
         workers: the number of threads, each with its own database connection.
     """
 
+    patience = Patience(3 * workers)
+
     def process(candidate: Candidate) -> ImportOutcome:
-        outcome, reason = _import_candidate(candidate, client=client, dry_run=dry_run)
+        outcome, reason = _import_candidate(
+            candidate, client=client, dry_run=dry_run, patience=patience
+        )
         if reason:
             logger.warning("%s was not imported: %s", candidate.name, reason)
         if wipe and not dry_run and outcome in {ImportOutcome.IMPORTED, ImportOutcome.LINKED}:
@@ -146,7 +151,7 @@ def _wipe_source(candidate: Candidate, outcome: ImportOutcome) -> ImportOutcome:
 
 @sensitive_variables()
 def _import_candidate(
-    candidate: Candidate, *, client: str | None, dry_run: bool
+    candidate: Candidate, *, client: str | None, dry_run: bool, patience: Patience
 ) -> tuple[ImportOutcome, str]:
     if candidate.problem:
         return ImportOutcome.UNREADABLE, candidate.problem
@@ -158,20 +163,34 @@ def _import_candidate(
     if oauth_client is None:
         reason = _explain_foreign(candidate)
         return ImportOutcome.FOREIGN, reason
-    return _try_to_link(candidate, oauth_client, candidate.refresh_token, dry_run=dry_run)
+    return _try_to_link(
+        candidate, oauth_client, candidate.refresh_token, dry_run=dry_run, patience=patience
+    )
 
 
 @sensitive_variables()
 def _try_to_link(
-    candidate: Candidate, client: OAuthClient, refresh_token: Secret, *, dry_run: bool
+    candidate: Candidate,
+    client: OAuthClient,
+    refresh_token: Secret,
+    *,
+    dry_run: bool,
+    patience: Patience,
 ) -> tuple[ImportOutcome, str]:
     try:
         known = _find_reason_to_skip(candidate, client, candidate.sub)
         if known or dry_run:
             return known or ImportOutcome.EXPECTED, ""
-        return _link_account(candidate, client, refresh_token), ""
+        if patience.is_over(client.issuer):
+            return ImportOutcome.UNREACHABLE, ""
+        outcome, reason = _link_account(candidate, client, refresh_token), ""
     except GoogleLinkError as error:
-        return find_outcome(error, _FAILURES), str(error)
+        outcome, reason = find_outcome(error, _FAILURES), str(error)
+    if outcome == ImportOutcome.UNREACHABLE:
+        patience.count_failure(client.issuer)
+    else:
+        patience.note_answer(client.issuer)
+    return outcome, reason
 
 
 def _find_client(candidate: Candidate, name: str | None) -> OAuthClient | None:

@@ -33,6 +33,7 @@ from ..exceptions import (
 from ..models import GoogleAccount, GoogleAccountQuerySet, Status
 from .outcomes import find_outcome
 from .parallel import in_parallel
+from .patience import Patience
 
 logger = logging.getLogger("django_google_link")
 
@@ -173,11 +174,8 @@ class _Run:
         self._changed = threading.Condition()
         self._leeway = leeway
         self._refused: set[tuple[str, str, str]] = set()
-        # This many consecutive failures indicate a problem of the issuer, whose other accounts are
-        # skipped.
-        self._patience = max(3 * workers, FAILURES_TO_OPEN)
+        self._patience = Patience(max(3 * workers, FAILURES_TO_OPEN))
         # By issuer.
-        self._failures: Counter[str] = Counter()
         self._under_way: Counter[str] = Counter()
         self._answers: Counter[str] = Counter()
 
@@ -185,7 +183,7 @@ class _Run:
         """Refresh an account."""
         if (account.client, account.issuer, account.client_id) in self._refused:
             return RefreshOutcome.REFUSED
-        if self._failures[account.issuer] >= self._patience:
+        if self._patience.is_over(account.issuer):
             return RefreshOutcome.UNREACHABLE
         answers = self._answers[account.issuer]
         outcome = self._refresh(account)
@@ -207,7 +205,7 @@ class _Run:
                 self._under_way[account.issuer] -= 1
                 if outcome in _ANSWERED:
                     self._answers[account.issuer] += 1
-                    self._failures[account.issuer] = 0
+                    self._patience.note_answer(account.issuer)
                 self._changed.notify_all()
 
     def _is_answered(self, issuer: str, before: int) -> bool:
@@ -226,12 +224,11 @@ class _Run:
             return is_answered()
 
     def _learn_from(self, outcome: RefreshOutcome, account: GoogleAccount) -> None:
-        with self._changed:
-            if outcome == RefreshOutcome.REFUSED:
-                # Per client id: links of a former client id may be refused while others work.
-                self._refused.add((account.client, account.issuer, account.client_id))
-            if outcome == RefreshOutcome.UNREACHABLE:
-                self._failures[account.issuer] += 1
+        if outcome == RefreshOutcome.REFUSED:
+            # Per client id: links of a former client id may be refused while others work.
+            self._refused.add((account.client, account.issuer, account.client_id))
+        if outcome == RefreshOutcome.UNREACHABLE:
+            self._patience.count_failure(account.issuer)
 
 
 def _judge_failure(error: Exception, account: GoogleAccount) -> RefreshOutcome:

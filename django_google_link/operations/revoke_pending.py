@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from functools import cache, partial
@@ -25,6 +24,7 @@ from ..accounts.transactions import run_alone
 from ..conf.clients import is_google_issuer
 from ..models import PendingRevocation
 from .parallel import in_parallel
+from .patience import Patience
 
 _CHUNK = 500
 
@@ -63,23 +63,18 @@ class _Run:
 
     def __init__(self, workers: int) -> None:
         self.stopped = threading.Event()
-        self._lock = threading.Lock()
-        # This many consecutive failures indicate a problem of the issuer, whose other revocations
-        # are skipped.
-        self._patience = 3 * workers
-        self._failures: Counter[str] = Counter()
+        self._patience = Patience(3 * workers)
 
     def process(self, grant: tuple[str, uuid.UUID]) -> list[RevocationOutcome]:
         """Attempt to revoke a grant."""
         issuer, pk = grant
-        if self._failures[issuer] >= self._patience:
+        if self._patience.is_over(issuer):
             return []
         outcomes = process_grant(pk)
-        with self._lock:
-            if RevocationOutcome.UNREACHABLE in outcomes:
-                self._failures[issuer] += 1
-            elif RevocationOutcome.REVOKED in outcomes:
-                self._failures[issuer] = 0
+        if RevocationOutcome.UNREACHABLE in outcomes:
+            self._patience.count_failure(issuer)
+        elif RevocationOutcome.REVOKED in outcomes:
+            self._patience.note_answer(issuer)
         return outcomes
 
 

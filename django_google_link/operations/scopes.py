@@ -17,12 +17,15 @@ from ..accounts.retirement import list_grant, list_unrevoked, retire_grant
 from ..accounts.revocations import RevocationOutcome
 from ..exceptions import RefreshUnavailableError
 from ..models import GoogleAccount, GoogleAccountQuerySet, PendingRevocation, Reason, Status
+from .patience import Patience
 from .revoke_pending import process_now
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
 _CHUNK = 500
+#: The consecutive failures after which revocations are left to google_link_revoke_pending.
+_MOST_FAILURES = 3
 
 
 class RetirementOutcome(TextChoices):
@@ -75,13 +78,16 @@ def retire_scope(
         scope: the scope that is no longer used.
         needed: the scopes that the site still uses.
     """
+    patience = Patience(_MOST_FAILURES)
     for account in _list_granted(scope):
         pending = retire_grant(account, scope, needed=needed)
         if pending is None:
             yield RetirementOutcome.SHARED
-        elif _revoke(pending):
+        elif not patience.is_over(account.issuer) and _revoke(pending):
+            patience.note_answer(account.issuer)
             yield RetirementOutcome.RETIRED
         else:
+            patience.count_failure(account.issuer)
             yield RetirementOutcome.POSTPONED
 
 

@@ -9,6 +9,7 @@ import pickle
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -516,6 +517,41 @@ def test_what_may_go_better_is_postponed(
 
     run("allauth")
     assert_linked(anna, alice)
+
+
+def in_allauth_for_each(google: FakeGoogle, count: int) -> list[FakeUser]:
+    """Store a refresh token for each of some users, and return their Google accounts."""
+    users = [google.add_user(f"user{number}@gmail.com") for number in range(count)]
+    for user in users:
+        in_allauth(new_user(user.email), user.sub, google.grant(user, OPENID).refresh_token)
+    return users
+
+
+@pytest.mark.slow
+def test_provider_that_does_not_respond_is_not_asked_for_each(google: FakeGoogle) -> None:
+    """After three failures in a row the others are postponed, because each might time out."""
+    in_allauth_for_each(google, 8)
+
+    with google.failing(status=503):
+        said = failed("8 were not imported", "allauth", "--workers", 1)
+
+    assert "8 postponed: the provider could not be reached" in said
+    assert len(google.requests_to("token")) == 3
+    assert "8 imported" in run("allauth")
+
+
+@pytest.mark.slow
+def test_provider_that_responds_in_between_is_asked_for_all(google: FakeGoogle) -> None:
+    """Only failures in a row say something about the provider."""
+    users = in_allauth_for_each(google, 8)
+
+    with ExitStack() as faults:
+        for user in (*users[:2], *users[3:5], *users[6:]):
+            faults.enter_context(google.failing(user=user, status=503))
+        said = failed("6 were not imported", "allauth", "--workers", 1)
+
+    assert "2 imported" in said
+    assert len(google.requests_to("token")) == 8
 
 
 @pytest.mark.matrix

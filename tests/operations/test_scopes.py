@@ -462,6 +462,26 @@ def test_google_is_down(browser: Client, google: FakeGoogle, alice: FakeUser) ->
     assert GoogleAccount.objects.get().is_active
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("shared_database")
+def test_provider_that_does_not_respond_is_not_asked_for_each(google: FakeGoogle) -> None:
+    """All links are retired; after three failures, the other revocations are left pending."""
+    for number in range(5):
+        user = google.add_user(f"user{number}@gmail.com")
+        linked(new_user(user.email), google, user, scopes=[DRIVE])
+
+    with (
+        google.failing(endpoint="revoke"),
+        pytest.raises(CommandError, match="google_link_revoke_pending"),
+    ):
+        run(urlconf=Few, retire=DRIVE)
+
+    assert len(google.requests_to("revoke")) == 3
+    assert GoogleAccount.objects.filter(status_reason="retired").count() == 5
+    call_command("google_link_revoke_pending", stdout=io.StringIO())
+    assert not PendingRevocation.objects.exists()
+
+
 @pytest.mark.usefixtures("shared_database")
 def test_stopped_and_run_again(
     google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
