@@ -174,12 +174,14 @@ def back_off(
     problem = judge_failure(error)
     is_refused = problem == RefreshProblem.REFUSED
     first, longest = _REFUSAL_BACKOFF if is_refused else _FAILURE_BACKOFF
+    # If nobody was asked before, that was no trouble of this account's own.
+    since = account.refresh_failing_since if account.refresh_problem else None
     delay = backoff(account.refresh_failures, first=first, longest=longest)
     values = {
         "refresh_lease": None,
         "refresh_lease_expires_at": None,
         "refresh_failures": min(account.refresh_failures + 1, 10),
-        "refresh_failing_since": account.refresh_failing_since or database_now(rows),
+        "refresh_failing_since": since or database_now(rows),
         "refresh_retry_at": database_now(rows) + delay,
         "refresh_problem": problem,
         "refresh_error": describe_failure(error),

@@ -39,14 +39,7 @@ def lock_in_one_order(rows: GoogleAccountQuerySet) -> list[GoogleAccount]:
 
     A common order prevents deadlocks.
     """
-    # SQLite has no row locks: the transaction has to begin with a write, even if it matches
-    # nothing.
-    if not connections[rows.db].features.has_select_for_update:
-        rows.filter(grant_version=0).update(grant_version=0)
-    # By primary key: MySQL locks in the order of the index it uses.
-    keys = sorted(rows.values_list("pk", flat=True))
-    locked = GoogleAccount.objects.using(rows.db).filter(pk__in=keys).select_for_update()
-    return list(locked.order_by("pk"))
+    return _lock_by_key(rows, _list_keys(rows))
 
 
 def lock_whole_set(rows: GoogleAccountQuerySet) -> list[GoogleAccount]:
@@ -57,14 +50,30 @@ def lock_whole_set(rows: GoogleAccountQuerySet) -> list[GoogleAccount]:
     """
     while True:
         with suppress(_IncompleteError), transaction.atomic(using=rows.db):
-            locked = lock_in_one_order(rows)
-            if not set(rows.values_list("pk", flat=True)) <= {row.pk for row in locked}:
+            keys = _list_keys(rows)
+            locked = _lock_by_key(rows, keys)
+            # Compared with what was listed: a snapshot may list rows that no longer exist.
+            if not set(_list_keys(rows)) <= set(keys):
                 raise _IncompleteError
             return locked
 
 
 class _IncompleteError(Exception):
     """A row was added before all others were locked."""
+
+
+def _list_keys(rows: GoogleAccountQuerySet) -> list[Any]:
+    # SQLite has no row locks: the transaction has to begin with a write, even if it matches
+    # nothing.
+    if not connections[rows.db].features.has_select_for_update:
+        rows.filter(grant_version=0).update(grant_version=0)
+    return sorted(rows.values_list("pk", flat=True))
+
+
+def _lock_by_key(rows: GoogleAccountQuerySet, keys: list[Any]) -> list[GoogleAccount]:
+    # By primary key: MySQL locks in the order of the index it uses.
+    locked = GoogleAccount.objects.using(rows.db).filter(pk__in=keys).select_for_update()
+    return list(locked.order_by("pk"))
 
 
 def lock_links(rows: GoogleAccountQuerySet, *, user_id: Any) -> list[GoogleAccount]:

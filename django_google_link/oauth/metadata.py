@@ -61,6 +61,10 @@ class _Known:
     ask_at: float
     stale_at: float
 
+    def is_useless(self, now: float) -> bool:
+        """Return whether it is neither metadata that may be used nor a reason why there is none."""
+        return self.problem is None and now >= self.stale_at
+
 
 _cache: dict[str, _Known] = {}
 _cache_lock = threading.Lock()
@@ -99,7 +103,7 @@ def forget_metadata() -> None:
 
 def _get_metadata(issuer: str) -> Metadata:
     known, now = _cache.get(issuer), clock.timestamp()
-    if known is None or not known.asked_at <= now < known.ask_at:
+    if known is None or not known.asked_at <= now < known.ask_at or known.is_useless(now):
         # Leave time for the request for which the metadata is needed.
         limit = conf.http_timeout / 2
         if known and (known.problem or now < known.stale_at):

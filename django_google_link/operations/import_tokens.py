@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from django.contrib.auth import get_user_model
@@ -183,14 +184,27 @@ def _try_to_link(
             return known or ImportOutcome.EXPECTED, ""
         if patience.is_over(client.issuer):
             return ImportOutcome.UNREACHABLE, ""
-        outcome, reason = _link_account(candidate, client, refresh_token), ""
+        with _watching(client.issuer, patience):
+            return _link_account(candidate, client, refresh_token), ""
     except GoogleLinkError as error:
-        outcome, reason = find_outcome(error, _FAILURES), str(error)
-    if outcome == ImportOutcome.UNREACHABLE:
-        patience.count_failure(client.issuer)
-    else:
-        patience.note_answer(client.issuer)
-    return outcome, reason
+        return find_outcome(error, _FAILURES), str(error)
+
+
+@contextmanager
+def _watching(issuer: str, patience: Patience) -> Iterator[None]:
+    """Count a request without a response. An error may concern this token alone, and is quick."""
+    try:
+        yield
+    except RefreshUnavailableError as error:
+        if error.status is None:
+            patience.count_failure(issuer)
+        else:
+            patience.note_answer(issuer)
+        raise
+    except GoogleLinkError:
+        patience.note_answer(issuer)
+        raise
+    patience.note_answer(issuer)
 
 
 def _find_client(candidate: Candidate, name: str | None) -> OAuthClient | None:

@@ -203,13 +203,16 @@ class _Run:
         finally:
             with self._changed:
                 self._under_way[account.issuer] -= 1
-                if outcome in _ANSWERED:
+                # Without a refresh token, nobody was asked.
+                if outcome in _ANSWERED and not account.without_refresh_token:
                     self._answers[account.issuer] += 1
                     self._patience.note_answer(account.issuer)
                 self._changed.notify_all()
 
     def _is_answered(self, issuer: str, before: int) -> bool:
         """Return whether the issuer has answered; wait for the requests that are under way.
+
+        It is false once the run is stopped.
 
         Args:
             issuer: the issuer.
@@ -221,7 +224,7 @@ class _Run:
 
         with self._changed:
             self._changed.wait_for(lambda: is_answered() or not self._under_way[issuer])
-            return is_answered()
+            return is_answered() and not self.stopped.is_set()
 
     def _learn_from(self, outcome: RefreshOutcome, account: GoogleAccount) -> None:
         if outcome == RefreshOutcome.REFUSED:
@@ -246,7 +249,7 @@ def _judge_failure(error: Exception, account: GoogleAccount) -> RefreshOutcome:
 
 def _from_random_start(accounts: GoogleAccountQuerySet) -> Iterator[GoogleAccount]:
     """Yield each account once, starting at a random place."""
-    rows = accounts.only("pk", "client", "issuer", "client_id")
+    rows = accounts.only("pk", "client", "issuer", "client_id", "without_refresh_token")
     start = uuid.uuid4()
     for part in (rows.filter(pk__gte=start), rows.filter(pk__lt=start)):
         for chunk in in_chunks(part, size=_CHUNK):

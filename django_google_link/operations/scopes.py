@@ -83,6 +83,8 @@ def retire_scope(
         pending = retire_grant(account, scope, needed=needed)
         if pending is None:
             yield RetirementOutcome.SHARED
+        elif not pending:
+            yield RetirementOutcome.RETIRED
         elif not patience.is_over(account.issuer) and _revoke(pending):
             patience.note_answer(account.issuer)
             yield RetirementOutcome.RETIRED

@@ -574,6 +574,23 @@ def test_outage_never_backs_off_for_more_than_an_hour(
     assert row().refresh_failures == 10
 
 
+def test_outage_is_told_from_what_was_wrong_before(
+    google: FakeGoogle, account: GoogleAccount
+) -> None:
+    """The account was not failing by itself if its client was refused, or had no endpoints."""
+    change(refresh_failing_since=in_seconds(-3600))
+
+    with google.failing(), pytest.raises(RefreshUnavailableError):
+        fresh_access_token(account)
+    first = row().refresh_failing_since
+    assert first > in_seconds(-60)
+
+    let_pass(refresh_retry_at=timedelta(hours=1))
+    with google.failing(), pytest.raises(RefreshUnavailableError):
+        fresh_access_token(account)
+    assert row().refresh_failing_since == first
+
+
 def test_outage_that_is_over_is_forgotten(google: FakeGoogle, account: GoogleAccount) -> None:
     """A success resets the number of failures, so the next wait is 30 seconds again."""
     change(refresh_failures=7, refresh_retry_at=in_seconds(-1))

@@ -146,6 +146,22 @@ def test_making_default_beside_an_account_that_is_added() -> None:
     assert defaults_of(user) == ["new"]
 
 
+@pytest.mark.skipif(os.environ.get("TEST_DATABASE") != "mysql", reason="MySQL only")
+def test_making_default_beside_an_account_that_only_a_snapshot_lists() -> None:
+    """On MySQL, a transaction still lists what another one has deleted, but cannot lock it."""
+    user = new_user()
+    chosen, deleted = make_google_account(user, sub="1"), make_google_account(user, sub="2")
+    with connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")  # of the next one
+
+    with transaction.atomic():
+        assert GoogleAccount.objects.count() == 2
+        at_once(deleted.unlink)
+        chosen.make_default()
+
+    assert defaults_of(user) == ["1"]
+
+
 @at_read_committed
 def test_moved_in_a_transaction_beside_a_new_link_of_the_same_account() -> None:
     """The caller gets the message, rather than an error of the database."""

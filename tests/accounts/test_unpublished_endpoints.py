@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any
@@ -22,7 +23,7 @@ from tests.support.accounts import attempt, linked
 from tests.support.databases import at_once, new_user
 from tests.support.providers import play_provider, without
 from tests.support.servers import served
-from tests.support.times import in_seconds
+from tests.support.times import in_seconds, until
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
@@ -118,6 +119,27 @@ def test_one_caller_waits_for_newer_metadata(
 
     [record] = [record for record in caplog.records if record.levelname != "INFO"]
     assert record.getMessage().startswith("The metadata of ")
+
+
+@pytest.mark.slow
+def test_metadata_that_becomes_too_old_during_a_request(
+    google: FakeGoogle, accounts: list[GoogleAccount], settings: Settings
+) -> None:
+    """Another caller then makes its own."""
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 60}
+    client = get_client()
+    with_endpoints(client)
+
+    with (
+        travel(hours=24, minutes=59, seconds=40),
+        unpublished(google, delay=1),
+        ThreadPoolExecutor(1) as pool,
+    ):
+        early = pool.submit(with_endpoints, client)
+        until(lambda: len(google.requests_to("discovery")) == 2)
+        with travel(seconds=25), pytest.raises(RefreshUnavailableError):
+            with_endpoints(client)
+        assert early.result().token_endpoint == f"{google.url}/token"
 
 
 @pytest.fixture

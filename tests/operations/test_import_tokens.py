@@ -532,7 +532,7 @@ def test_provider_that_does_not_respond_is_not_asked_for_each(google: FakeGoogle
     """After three failures in a row the others are postponed, because each might time out."""
     in_allauth_for_each(google, 8)
 
-    with google.failing(status=503):
+    with google.failing(drop=True):
         said = failed("8 were not imported", "allauth", "--workers", 1)
 
     assert "8 postponed: the provider could not be reached" in said
@@ -541,17 +541,43 @@ def test_provider_that_does_not_respond_is_not_asked_for_each(google: FakeGoogle
 
 
 @pytest.mark.slow
-def test_provider_that_responds_in_between_is_asked_for_all(google: FakeGoogle) -> None:
+@pytest.mark.parametrize("fault", [{"drop": True}, {"status": 500}], ids=["nothing", "HTTP 500"])
+def test_provider_that_responds_in_between_is_asked_for_all(
+    google: FakeGoogle, fault: dict[str, Any]
+) -> None:
     """Only failures in a row say something about the provider."""
     users = in_allauth_for_each(google, 8)
 
     with ExitStack() as faults:
         for user in (*users[:2], *users[3:5], *users[6:]):
-            faults.enter_context(google.failing(user=user, status=503))
+            faults.enter_context(google.failing(user=user, **fault))
         said = failed("6 were not imported", "allauth", "--workers", 1)
 
     assert "2 imported" in said
     assert len(google.requests_to("token")) == 8
+
+
+def test_grants_that_make_a_provider_fail_stop_no_others(google: FakeGoogle) -> None:
+    """The first ones may do so each time: the rest would never be imported."""
+    users = in_allauth_for_each(google, 5)
+
+    with ExitStack() as faults:
+        for user in users[:4]:
+            faults.enter_context(google.failing(user=user, status=500))
+        assert "1 imported" in failed("4 were not imported", "allauth", "--workers", 1)
+
+
+def test_provider_that_refuses_others_in_between_is_asked_for_all(google: FakeGoogle) -> None:
+    """A refusal is a response as well."""
+    users = in_allauth_for_each(google, 5)
+    google.revoke(users[2])
+
+    with ExitStack() as faults:
+        for user in (*users[:2], *users[3:]):
+            faults.enter_context(google.failing(user=user, drop=True))
+        failed("4 were not imported", "allauth", "--workers", 1)
+
+    assert len(google.requests_to("token")) == 5
 
 
 @pytest.mark.matrix

@@ -29,7 +29,7 @@ from tests.support.chunks import use_small_chunks
 from tests.support.constants import OTHER_KEY
 from tests.support.databases import new_user
 from tests.support.tables import links, table
-from tests.support.times import in_seconds
+from tests.support.times import in_seconds, until
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
 
@@ -271,6 +271,44 @@ def test_command_goes_on_when_google_refuses_others_in_between(google: FakeGoogl
         "       7 postponed: no usable response from the provider",
     ]
     assert GoogleAccount.objects.filter(refresh_problem="throttled").count() == 7
+
+
+def test_command_takes_no_lost_link_for_an_answer(google: FakeGoogle, alice: FakeUser) -> None:
+    """Without a refresh token, nobody was asked."""
+    links = link_many(12, google, alice)
+    without = sorted(account.pk for account in links)[::3]
+    values = {"sealed_refresh_token": "", "without_refresh_token": True}
+    GoogleAccount.objects.filter(pk__in=without).update(**values)
+
+    with google.failing(status=429):
+        failed("of the accounts", expiring_within=10, workers=1)
+
+    assert asked(google) == 5
+
+
+@pytest.mark.slow
+def test_command_that_fails_makes_no_second_attempts(
+    google: FakeGoogle, alice: FakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an outage held back is left to the next run, although Google answers just now."""
+    google.refresh_sends_id_token = False
+    link_many(40, google, alice)
+    with google.failing():
+        failed("40 of the accounts", expiring_within=10, workers=1)
+    google.delay = 0.5
+    chunks: list[bool] = []
+
+    def fail() -> None:
+        chunks.append(True)
+        if len(chunks) == 2:
+            until(lambda: asked(google) == 6)
+            raise DatabaseError("the disk is full")
+
+    use_small_chunks(monkeypatch, refresh, 3, after_reading=fail)
+    with travel(seconds=40), pytest.raises(DatabaseError, match="the disk is full"):
+        run(expiring_within=10, workers=4)
+
+    assert asked(google) == 6
 
 
 @pytest.mark.slow

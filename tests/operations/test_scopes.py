@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -480,6 +481,23 @@ def test_provider_that_does_not_respond_is_not_asked_for_each(google: FakeGoogle
     assert GoogleAccount.objects.filter(status_reason="retired").count() == 5
     call_command("google_link_revoke_pending", stdout=io.StringIO())
     assert not PendingRevocation.objects.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("shared_database")
+def test_lost_links_need_no_provider(google: FakeGoogle) -> None:
+    """They are retired while it does not respond, which their number does not hide."""
+    users = [google.add_user(f"user{number}@gmail.com") for number in range(9)]
+    links = [linked(new_user(user.email), google, user, scopes=[DRIVE]) for user in users]
+    lost = sorted(account.pk for account in links)[::2]
+    values = {"status": Status.NEEDS_REAUTHORIZATION, "sealed_refresh_token": ""}
+    GoogleAccount.objects.filter(pk__in=lost).update(sealed_access_token="", **values)
+
+    with google.failing(endpoint="revoke"):
+        outcomes = Counter(engine.retire_scope(DRIVE, needed=[]))
+
+    assert outcomes == {"retired": 5, "postponed": 4}
+    assert len(google.requests_to("revoke")) == 3
 
 
 @pytest.mark.usefixtures("shared_database")
