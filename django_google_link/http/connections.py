@@ -220,7 +220,7 @@ class _Kept:
         """
         has_rest = isinstance(self.sock, ssl.SSLSocket) and self.sock.pending() > 0
         is_connected: bool = self.is_connected  # type: ignore[attr-defined]
-        is_recent = time.monotonic() - self.idle_since < MOST_SECONDS_IDLE
+        is_recent = 0 <= time.monotonic() - self.idle_since < MOST_SECONDS_IDLE
         return is_recent and is_connected and not has_rest
 
     def request(

@@ -7,10 +7,12 @@ import os
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from freezegun import freeze_time
 from urllib3.exceptions import HTTPError
 
 from django_google_link.http.pool import process_pool, send_request, start_anew
@@ -528,13 +530,15 @@ def test_connections_that_are_kept_are_bounded(server: HostileServer) -> None:
     until(lambda: server.open_connections == 64)
 
 
+@pytest.mark.parametrize("clock", [nullcontext, freeze_time], ids=["", "frozen"])
 def test_idle_connections_are_dropped(
-    server: HostileServer, monkeypatch: pytest.MonkeyPatch
+    server: HostileServer, monkeypatch: pytest.MonkeyPatch, clock: Callable[[], Any]
 ) -> None:
-    """By whoever makes a request next, wherever to."""
+    """By whoever makes a request next, wherever to; also after a test with a frozen clock."""
     with hostile_server() as other:
-        for one in (server, other):
-            send_request("GET", f"{one.url}/1", body=None, headers={}, timeout=5)
+        with clock():
+            for one in (server, other):
+                send_request("GET", f"{one.url}/1", body=None, headers={}, timeout=5)
         monkeypatch.setattr("django_google_link.http.connections.MOST_SECONDS_IDLE", 0)
         monkeypatch.setattr("django_google_link.http.pool.SECONDS_BETWEEN_SWEEPS", 0)
 
