@@ -39,6 +39,7 @@ def lock_in_one_order(rows: GoogleAccountQuerySet) -> list[GoogleAccount]:
 
     A common order prevents deadlocks.
     """
+    _begin_with_a_write(rows)
     return _lock_by_key(rows, _list_keys(rows))
 
 
@@ -48,6 +49,7 @@ def lock_whole_set(rows: GoogleAccountQuerySet) -> list[GoogleAccount]:
     Another worker may add one while this one waits. Locking it after the others could deadlock, so
     their locks are released first, with the savepoint (but not by MySQL).
     """
+    _begin_with_a_write(rows)
     while True:
         with suppress(_IncompleteError), transaction.atomic(using=rows.db):
             keys = _list_keys(rows)
@@ -62,11 +64,13 @@ class _IncompleteError(Exception):
     """A row was added before all others were locked."""
 
 
-def _list_keys(rows: GoogleAccountQuerySet) -> list[Any]:
-    # SQLite has no row locks: the transaction has to begin with a write, even if it matches
-    # nothing.
+def _begin_with_a_write(rows: GoogleAccountQuerySet) -> None:
+    """Lock the database of SQLite, which has no row locks, by a write that matches nothing."""
     if not connections[rows.db].features.has_select_for_update:
         rows.filter(grant_version=0).update(grant_version=0)
+
+
+def _list_keys(rows: GoogleAccountQuerySet) -> list[Any]:
     return sorted(rows.values_list("pk", flat=True))
 
 
