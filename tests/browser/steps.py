@@ -33,6 +33,16 @@ def allow(page: Page, *, account: str = ANNA, without: str | None = None) -> Non
     page.get_by_role("button", name="Allow").click()
 
 
+def wait_until_closed(popup: Page) -> None:
+    """Wait for a popup to close. Its event may come before one waits for it: it is asked."""
+    app = popup.context.pages[0]
+    for _ in range(100):
+        if popup.is_closed():
+            return
+        app.wait_for_timeout(100)
+    raise AssertionError(f"The popup is still open: {popup.url}")
+
+
 def link(page: Page, account: str = ANNA) -> None:
     """Link a Google account on the connections page."""
     page.goto("/google/")

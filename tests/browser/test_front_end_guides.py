@@ -17,7 +17,7 @@ from pytest_django.live_server_helper import LiveServer
 import django_google_link
 from django_google_link.models import GoogleAccount
 from django_google_link.testing import FakeGoogle, FakeUser, travel
-from tests.browser.steps import allow, expect
+from tests.browser.steps import allow, expect, wait_until_closed
 from tests.documentation.pages import block_with
 
 if TYPE_CHECKING:
@@ -297,8 +297,56 @@ def test_end_of_patience(page: Page) -> None:
 
     page.get_by_role("button", name="cancel").click()
 
-    if not popup.is_closed():
-        popup.wait_for_event("close")
+    wait_until_closed(popup)
+
+
+STOP_WAITING = """async () => {
+    const { googleLink } = await import("/google.js");
+    const stopAfter = async (delay) => {
+        const signal = AbortSignal.timeout(delay);
+        return googleLink.link({ way: "popup", signal }).catch((error) => error.name);
+    };
+    const said = [];
+    for (let delay = 5; delay <= 150; delay += 5) said.push(await stopAfter(delay));
+    return said;
+}"""
+
+
+def test_end_of_patience_while_the_popup_is_on_its_way(page: Page) -> None:
+    """The popup closes whenever the wait ends: also at the moment when it reaches Google."""
+    assert set(page.evaluate(STOP_WAITING)) == {"TimeoutError"}
+
+    for popup in page.context.pages[1:]:
+        wait_until_closed(popup)
+
+
+LINK_ANOTHER = """async () => {
+    const { googleLink } = await import("/google.js");
+    globalThis.waiting = new AbortController();
+    googleLink.link({ way: "popup", add: true, signal: waiting.signal }).catch((error) => {
+        document.querySelector("#notice").textContent = error.name;
+    });
+}"""
+
+
+def test_end_of_patience_while_the_link_is_completed(page: Page, google: FakeGoogle) -> None:
+    """Google would have to ask once more: the popup closes instead."""
+    allow(press(page, "link"), account="alice@gmail.com")
+    expect(page.get_by_role("status")).to_have_text("alice@gmail.com is linked.")
+    grant_elsewhere(google, google.add_user("bob@gmail.com"))
+
+    def stop_waiting(route: Any) -> None:
+        page.evaluate("waiting.abort()")
+        route.continue_()
+
+    page.route("**/links/complete/", stop_waiting)
+    with page.expect_popup() as opened:
+        page.evaluate(LINK_ANOTHER)
+    allow(opened.value, account="bob@gmail.com")
+
+    wait_until_closed(opened.value)
+    expect(page.get_by_role("status")).to_have_text("AbortError")
+    assert GoogleAccount.objects.get().email == "alice@gmail.com"
 
 
 def test_ticket_that_has_expired(page: Page) -> None:

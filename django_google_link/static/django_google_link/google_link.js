@@ -71,6 +71,8 @@ const NOBODY_ANSWERS = 3000;
 const LAST_WORDS = 3000;
 /** Milliseconds that a popup waits for the page that opened it to complete the link. */
 const COMPLETED_BY = 60_000;
+/** Milliseconds between stopping a popup's navigation and closing it. */
+const CLOSE_AFTER = 100;
 /** Milliseconds between two checks whether a popup is closed. */
 const LOOK_EVERY = 100;
 /** How many checks must have found a popup on another origin before it is reported as closed. */
@@ -175,7 +177,7 @@ export class GoogleLink {
       if (popup?.closed) throw new GoogleLinkError("popup_closed", "The popup was closed.");
       return await (popup ? this.#linkInPopup(popup, link, signal) : leaveFor(link));
     } catch (error) {
-      popup?.close();
+      if (popup) closePopup(popup);
       throw error;
     }
   }
@@ -234,8 +236,9 @@ export class GoogleLink {
         return linked;
       } catch (error) {
         const next = findNext(error);
-        if (!next) {
+        if (!next || signal?.aborted) {
           reply({ state: answer.state, then: "close" });
+          signal?.throwIfAborted();
           throw error;
         }
         link = requireOwnPage(next);
@@ -446,6 +449,21 @@ function watchPopup(popup, onClosed) {
       clearTimeout(lastWords);
     },
   };
+}
+
+/**
+ * Chromium ignores that a popup is closed at the moment when it reaches another site, and then keeps
+ * it open. Its navigation is therefore stopped, or has been completed, before it is closed.
+ *
+ * @param {Window} popup
+ */
+function closePopup(popup) {
+  try {
+    popup.stop();
+  } catch {
+    // It is on another site.
+  }
+  setTimeout(() => popup.close(), CLOSE_AFTER);
 }
 
 /** @param {Window} popup */
