@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from random import uniform
 from typing import Any
@@ -77,6 +78,18 @@ def backoff(failures: int, *, first: int, longest: int) -> timedelta:
 def lease_duration() -> timedelta:
     """Return how long one worker may claim a row: longer than its request can take."""
     return timedelta(seconds=conf.http_timeout + 5)
+
+
+def sort_keys(keys: Iterable[uuid.UUID], *, using: str) -> list[uuid.UUID]:
+    """Return primary keys in the order in which the database sorts them.
+
+    MariaDB compares the groups of a UUID from the last to the first, other databases from the
+    first to the last: https://mariadb.com/kb/en/uuid-data-type/.
+    """
+    connection = connections[using]
+    if connection.vendor != "mysql" or not connection.features.has_native_uuid_field:
+        return sorted(keys)
+    return sorted(keys, key=lambda key: str(key).split("-")[::-1])
 
 
 def split_keys(keys: list[Any]) -> Iterator[list[Any]]:

@@ -28,7 +28,7 @@ from ..models import (
     MomentField,
     PendingRevocation,
 )
-from .database import database_now, insert_selected, split_keys
+from .database import database_now, insert_selected, sort_keys, split_keys
 from .history import list_same_owners, record_selected
 from .outbox import enqueue_accounts
 
@@ -177,7 +177,8 @@ def _lock_owned(rows: GoogleAccountQuerySet) -> list[Any]:
 def _lock_all(keys: list[uuid.UUID], *, using: str) -> list[Any]:
     """Lock the accounts with these primary keys, as far as they still exist."""
     rows = GoogleAccount.objects.using(using)
-    return [known for part in split_keys(sorted(keys)) for known in _lock(rows.filter(pk__in=part))]
+    parts = split_keys(sort_keys(keys, using=using))
+    return [known for part in parts for known in _lock(rows.filter(pk__in=part))]
 
 
 def _lock(rows: GoogleAccountQuerySet) -> list[Any]:

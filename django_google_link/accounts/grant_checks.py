@@ -15,7 +15,7 @@ from django.db import router
 from django.db.models import Q, QuerySet
 
 from ..models import GoogleAccount, GrantCheck
-from .database import database_now
+from .database import database_now, sort_keys
 from .locks import delete_in_one_order
 from .transactions import run_in_transaction
 
@@ -33,7 +33,7 @@ def request_checks(keys: Iterable[uuid.UUID], *, using: str) -> None:
         using: the database alias.
     """
     rows = GrantCheck.objects.using(using)
-    for key in sorted(keys):
+    for key in sort_keys(keys, using=using):
         row = rows.filter(pk=key)
         if not row.update(requested_at=database_now(row)):
             rows.create(account_id=key, requested_at=database_now(row))

@@ -71,7 +71,7 @@ def _begin_with_a_write(rows: GoogleAccountQuerySet) -> None:
 
 
 def _list_keys(rows: GoogleAccountQuerySet) -> list[Any]:
-    return sorted(rows.values_list("pk", flat=True))
+    return list(rows.values_list("pk", flat=True))
 
 
 def _lock_by_key(rows: GoogleAccountQuerySet, keys: list[Any]) -> list[GoogleAccount]:

@@ -37,7 +37,7 @@ from ..oauth.metadata import with_endpoints
 from ..oauth.transport import limited
 from ..secret import Secret
 from . import history
-from .database import backoff, database_now, lease_duration, split_keys
+from .database import backoff, database_now, lease_duration, sort_keys, split_keys
 from .ended_grants import announced_end
 from .outbox import announce_end, list_siblings, read_outbox
 from .transactions import run_alone, run_in_transaction
@@ -157,7 +157,8 @@ def _claim_due(keys: list[uuid.UUID], *, using: str) -> list[uuid.UUID]:
     """
     rows, now = read_outbox(using), database_now(read_outbox(using))
     # Every worker writes the same row first: the second one waits, and finds none due.
-    if not rows.filter(pk=min(keys)).update(attempts=F("attempts")):
+    first, *_ = sort_keys(keys, using=using)
+    if not rows.filter(pk=first).update(attempts=F("attempts")):
         return []
     due: list[uuid.UUID] = []
     for chunk in split_keys(keys):

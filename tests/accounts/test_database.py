@@ -21,7 +21,7 @@ from django.db import (
 )
 
 from django_google_link.accounts import lease
-from django_google_link.accounts.database import backoff, in_chunks
+from django_google_link.accounts.database import backoff, in_chunks, sort_keys
 from django_google_link.accounts.database_errors import is_refused_text, may_pass
 from django_google_link.accounts.locks import is_locked, lock_free_rows, lock_in_one_order
 from django_google_link.accounts.transactions import (
@@ -178,6 +178,13 @@ def test_chunks_hold_all_rows_once() -> None:
     values = list(in_chunks(every.values("pk"), size=3))
     assert values == [[{"pk": row.pk} for row in part] for part in (rows[:3], rows[3:])]
     assert list(in_chunks(every.none(), size=2)) == []
+
+
+def test_keys_are_sorted_as_the_database_sorts_them() -> None:
+    """MariaDB begins with the last group of a UUID."""
+    rows = rows_of(12)
+
+    assert sort_keys({row.pk for row in rows}, using="default") == [row.pk for row in rows]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,6 +28,8 @@ from tests.support.signals import connected, heard
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("google")]
 
 MANY = 130
+
+_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 def make_many(count: int = MANY) -> list[GoogleAccount]:
@@ -229,6 +233,26 @@ def test_nothing_is_read_in_the_transaction_before_it_is_locked(delete: Callable
         assert "lock" in kinds
     else:  # Django itself may have read whole rows before its transaction.
         assert kinds.index("UPDATE") == (1 if "sealed" in found[0] else 0)
+
+
+@pytest.mark.skipif(not os.environ.get("TEST_DATABASE"), reason="SQLite has no row locks.")
+@pytest.mark.parametrize("delete", [by_a_queryset_of_users, by_a_queryset])
+def test_more_than_fit_into_one_statement_are_locked_in_order(delete: Callable[[], Any]) -> None:
+    """The order is that in which the database sorts them, as in all other transactions."""
+    account = make_google_account(new_user(), access_token="", refresh_token="")
+    account.is_default = False
+    values = {
+        field.attname: getattr(account, field.attname) for field in account._meta.concrete_fields
+    }
+    further = [values | {"id": uuid.uuid4(), "sub": f"1{number}"} for number in range(1000)]
+    GoogleAccount.objects.bulk_create(GoogleAccount(**each) for each in further)
+    keys = list(GoogleAccount.objects.order_by("pk").values_list("pk", flat=True))
+    with CaptureQueriesContext(connection) as captured:
+        delete()
+
+    locking = [query["sql"] for query in captured if "FOR UPDATE" in query["sql"]]
+    named = [{uuid.UUID(text) for text in re.findall(_UUID, sql)} for sql in locking]
+    assert named[-1] <= {keys[-1]}
 
 
 @pytest.mark.parametrize("delete", [by_a_queryset_of_users, by_a_queryset])

@@ -488,8 +488,9 @@ def test_provider_that_does_not_respond_is_not_asked_for_each(google: FakeGoogle
 def test_lost_links_need_no_provider(google: FakeGoogle) -> None:
     """They are retired while it does not respond, which their number does not hide."""
     users = [google.add_user(f"user{number}@gmail.com") for number in range(9)]
-    links = [linked(new_user(user.email), google, user, scopes=[DRIVE]) for user in users]
-    lost = sorted(account.pk for account in links)[::2]
+    for user in users:
+        linked(new_user(user.email), google, user, scopes=[DRIVE])
+    lost = list(GoogleAccount.objects.order_by("pk").values_list("pk", flat=True)[::2])
     values = {"status": Status.NEEDS_REAUTHORIZATION, "sealed_refresh_token": ""}
     GoogleAccount.objects.filter(pk__in=lost).update(sealed_access_token="", **values)
 
