@@ -70,6 +70,7 @@ def loaded(code: str) -> set[str]:
     return set(result.stdout.split())
 
 
+@pytest.mark.slow
 def test_start_does_not_look_for_installed_packages() -> None:
     """It would take as long as all other imports of ours together."""
     assert "importlib.metadata" not in loaded(SETUP)

@@ -519,6 +519,7 @@ def server(shared_database: None) -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.slow
 @pytest.mark.matrix
 @pytest.mark.parametrize("url", [*OF_DJANGO, *OF_DRF])
 def test_every_kind_under_uvicorn(

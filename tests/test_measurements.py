@@ -124,6 +124,7 @@ def test_receiver_that_fails_disturbs_nobody(google: FakeGoogle, alice: FakeUser
         assert fresh_access_token(account).is_new
 
 
+@pytest.mark.slow
 def test_waits_of_callers(google: FakeGoogle, alice: FakeUser, settings: Any) -> None:
     """Of those who find a token that is good nobody waits."""
     account = stale(new_user(), google, alice)
@@ -166,6 +167,7 @@ def test_revocations(google: FakeGoogle, alice: FakeUser) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_service_accounts(google: FakeGoogle, settings: Any) -> None:
     """By the name that they have in the settings."""
     key = google.service_account_info(google.add_service_account())

@@ -595,6 +595,7 @@ def test_authorized_session_goes_where_the_apis_are(
         session.get(f"{google.url}/v1/people/me")
 
 
+@pytest.mark.slow
 def test_authorized_session_refused_by_the_api_refreshes_and_retries(
     calendar: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:
@@ -961,6 +962,7 @@ def test_build_service_creates_the_methods_of_an_api_once(
         assert service.new_batch_http_request is not first.events
 
 
+@pytest.mark.slow
 def test_nested_collections_of_a_copied_client(
     google: FakeGoogle, alice: FakeUser, user: Any
 ) -> None:

@@ -442,6 +442,7 @@ def test_host_that_nobody_knows(account: GoogleAccount) -> None:
         authorized_http(account).request("https://nowhere.invalid/1")
 
 
+@pytest.mark.slow
 @pytest.mark.matrix
 @pytest.mark.parametrize("by", ["setting", "attribute"])
 def test_api_that_does_not_answer(

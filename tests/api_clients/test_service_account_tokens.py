@@ -358,6 +358,7 @@ def test_token_is_not_taken_to_an_emulator(
     assert access_token(REPORTS, scopes=[CALENDAR]) != first
 
 
+@pytest.mark.slow
 def test_callers_at_the_same_time_ask_once(
     google: FakeGoogle, with_key: Callable[..., None]
 ) -> None:
@@ -496,6 +497,7 @@ def test_cache_that_is_down_is_done_without(
     assert "cannot store access tokens of service accounts: ConnectionError" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.matrix
 @pytest.mark.parametrize("backend", ["BrokenCache", "MuteCache"])
 def test_cache_that_is_down_makes_nobody_wait(

@@ -197,6 +197,7 @@ def test_stream_that_is_read_to_its_end(api: HostileServer, account: GoogleAccou
     assert api.connections == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["setting", "keyword", "position"])
 def test_api_that_does_not_answer(
     user: Any, google: FakeGoogle, settings: Settings, configure: Callable[..., None], by: str

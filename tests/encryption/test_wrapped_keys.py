@@ -153,6 +153,7 @@ def test_failing_key_leaves_the_others_alone(settings: Settings) -> None:
         seal(Secret("token"), BINDING)
 
 
+@pytest.mark.slow
 def test_slow_service_is_waited_for_as_long_as_the_settings_say(settings: Settings) -> None:
     """The first callers wait; a late response is used, and not requested again."""
     use_keys(settings, wrap(), HTTP_TIMEOUT=0.1)

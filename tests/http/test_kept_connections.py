@@ -120,6 +120,7 @@ CONTRADICTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.matrix
 @pytest.mark.parametrize("data", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
 def test_connection_is_not_kept_after_an_answer_without_a_clear_end(
@@ -510,6 +511,7 @@ def test_hundred_threads(
     assert server.connections < 1000
 
 
+@pytest.mark.slow
 def test_connections_that_are_kept_are_bounded(server: HostileServer) -> None:
     """A hundred calls at once open what they need, and leave no more than is kept."""
     together = threading.Barrier(100)

@@ -244,6 +244,7 @@ def test_contexts_are_bounded(
         assert response.json() == {"id": str(number)}
 
 
+@pytest.mark.slow
 def test_what_one_session_trusts_is_not_trusted_by_others(
     server: HostileServer, certificate: tuple[Path, Path], account: GoogleAccount
 ) -> None:
@@ -262,6 +263,7 @@ def test_what_one_session_trusts_is_not_trusted_by_others(
     assert server.connections == 2
 
 
+@pytest.mark.slow
 @pytest.mark.matrix
 @pytest.mark.parametrize("is_pair", [True, False])
 def test_client_certificate_is_one_session_s(
@@ -331,6 +333,7 @@ def test_proxy_of_the_environment_is_used(
     assert proxy.targets == [f"127.0.0.1:{server.port}"]
 
 
+@pytest.mark.slow
 @pytest.mark.matrix
 @every_caller
 def test_proxy_that_speaks_tls_is_used(
@@ -390,6 +393,7 @@ def test_emulator_is_not_reached_through_a_proxy(
     assert proxy.connections == 0
 
 
+@pytest.mark.slow
 def test_proxy_and_its_login_are_part_of_a_connection(
     server: HostileServer,
     certificate: tuple[Path, Path],

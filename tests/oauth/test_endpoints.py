@@ -185,6 +185,7 @@ def test_google_out_of_reach_is_unavailability(google: FakeGoogle) -> None:
     assert caught.value.__suppress_context__
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_slow_answer_is_unavailability(google: FakeGoogle, configure: Callable[..., None]) -> None:
     """No caller waits much longer than HTTP_TIMEOUT."""
@@ -194,6 +195,7 @@ def test_slow_answer_is_unavailability(google: FakeGoogle, configure: Callable[.
             refresh()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_dripping_answer_is_unavailability(
     google: FakeGoogle, configure: Callable[..., None]

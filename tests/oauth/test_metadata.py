@@ -404,6 +404,7 @@ def publisher() -> Iterator[Any]:
         server.server_close()
 
 
+@pytest.mark.slow
 @pytest.mark.matrix
 @pytest.mark.parametrize("slash", ["", "/"])
 @pytest.mark.usefixtures("unknown_provider")

@@ -189,6 +189,7 @@ DRIPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.matrix
 @pytest.mark.usefixtures("impatient", "any_thread")
 @pytest.mark.parametrize(("start", "drop"), DRIPS.values(), ids=DRIPS)
@@ -205,6 +206,7 @@ def test_answer_that_drips_ends_at_the_deadline(
     assert_nothing_goes_on()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "is_sent"), [("http", True), ("https", False)])
 def test_slow_request_is_reported_while_it_goes_on(
     settings: Settings, scheme: str, is_sent: bool
@@ -223,6 +225,7 @@ def test_slow_request_is_reported_while_it_goes_on(
     assert reports == [is_sent]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(("delay", "after"), [(0, 0.15), (10, 0.5)])
 def test_other_requests_are_not_reported(google: FakeGoogle, delay: float, after: float) -> None:
@@ -236,6 +239,7 @@ def test_other_requests_are_not_reported(google: FakeGoogle, delay: float, after
     assert not reports
 
 
+@pytest.mark.slow
 def test_limit_may_grow_while_a_request_waits(google: FakeGoogle) -> None:
     """What is slow is decided when the limit has passed."""
     reports: list[bool] = []
@@ -283,6 +287,7 @@ def test_server_that_says_nothing(scheme: str) -> None:
     assert_nothing_goes_on()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_nothing_is_sent_after_the_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

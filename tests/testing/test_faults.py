@@ -304,6 +304,7 @@ def test_slow_answer(app, tokens):
     assert app.refresh(tokens.refresh_token).status_code == 200
 
 
+@pytest.mark.slow
 def test_delay(app, tokens):
     """Each token request takes longer by the delay; other requests do not."""
     app.google.delay = 0.2
