@@ -452,8 +452,10 @@ function watchPopup(popup, onClosed) {
 }
 
 /**
- * Chromium ignores that a popup is closed at the moment when it reaches another site, and then keeps
- * it open. Its navigation is therefore stopped, or has been completed, before it is closed.
+ * Close a popup, even if it is on its way to another site.
+ *
+ * Chromium ignores close() at the moment when a popup reaches another site. The navigation is
+ * therefore stopped, and given time to end, before the popup is closed.
  *
  * @param {Window} popup
  */
@@ -461,7 +463,8 @@ function closePopup(popup) {
   try {
     popup.stop();
   } catch {
-    // It is on another site.
+    popup.close(); // It has reached the other site, whose windows cannot be stopped.
+    return;
   }
   setTimeout(() => popup.close(), CLOSE_AFTER);
 }
