@@ -149,7 +149,7 @@ def test_list_shows_what_an_operator_needs(desk: Client, account: GoogleAccount)
     """The list shows account, user, status, scopes, and when it was linked and last used."""
     GoogleAccount.objects.update(
         granted_scopes=["openid", "email", f"{SCOPES}calendar.readonly", "notes:read"],
-        linked_at=now().replace(2026, 2, 3),
+        linked_at=now().replace(2026, 2, 3, 12),
         last_used_at=None,
     )
 
@@ -183,7 +183,7 @@ def test_list_names_a_few_scopes(desk: Client, account: GoogleAccount) -> None:
 
 def test_list_tells_that_refreshing_fails(desk: Client, account: GoogleAccount) -> None:
     """The list shows failing refreshes of active links."""
-    GoogleAccount.objects.update(refresh_failing_since=now().replace(2026, 2, 3))
+    GoogleAccount.objects.update(refresh_failing_since=now().replace(2026, 2, 3, 12))
 
     row = desk.get(reverse(ACCOUNTS)).content.decode()
 

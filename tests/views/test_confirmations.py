@@ -252,9 +252,9 @@ def test_pages_of_a_mounted_site_lead_to_its_root(
 def test_accounts_page_has_dates(browser: Client, google: FakeGoogle, user: Any) -> None:
     """When each was linked, and last used, if it was."""
     make_google_account(user)
-    GoogleAccount.objects.update(linked_at=clock.now().replace(2026, 2, 3), last_used_at=None)
+    GoogleAccount.objects.update(linked_at=clock.now().replace(2026, 2, 3, 12), last_used_at=None)
     unused = browser.get("/google/").content.decode()
-    GoogleAccount.objects.update(last_used_at=clock.now().replace(2026, 4, 5))
+    GoogleAccount.objects.update(last_used_at=clock.now().replace(2026, 4, 5, 12))
 
     used = browser.get("/google/").content.decode()
 
