@@ -139,7 +139,7 @@ def test_issuer_that_is_slow_but_responds_stays_available(
     with workers() as ask:
         with hanging(google) as answer_first:
             first = ask(accounts[0])
-            time.sleep(0.7)
+            time.sleep(0.9)
             waiting = [ask(accounts[1]), ask(accounts[2])]
             until(lambda: read_failures() == 3)
             answer_first()
@@ -203,7 +203,7 @@ def test_issuer_that_answers_slowly_is_stopped_once(
     google: FakeGoogle, accounts: list[GoogleAccount], caplog: pytest.LogCaptureFixture
 ) -> None:
     """After its first answers, it is known to work."""
-    google.delay = 1.3
+    google.delay = 1.9
     with workers() as ask:
         for _ in range(3):
             asked = [ask(account) for account in accounts[:3]]

@@ -118,7 +118,7 @@ def test_popup_that_is_blocked(chromium: Browser, demo: Demo, api: Api) -> None:
 
     page.reload()
     # Each look at the page would count as a click of its user.
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(4000)
 
     expect_notice(page, "Your browser has blocked the window.")
     page.get_by_role("button", name="Link in this window").click()
@@ -385,6 +385,7 @@ def test_opener_policy(cut_off: Page) -> None:
     expect_notice(page, "Continue in Google’s window.")
     page.get_by_role("button", name="Stop waiting for Google").click()
     expect_notice(page, "Nothing was linked.")
+    page.wait_for_timeout(1000)  # It may be closing.
     if not popup.is_closed():
         popup.get_by_role("button", name="Cancel").click()
         expect_notice(popup, "No page is waiting for this response")

@@ -102,7 +102,7 @@ def test_task_comes_back_when_google_is_down(
 
     result = count_events(worker, account.user)
 
-    until(lambda: result.state == "RETRY")
+    until(lambda: result.state == "RETRY", seconds=60)
     account.refresh_from_db()
     assert account.status == Status.ACTIVE
 
