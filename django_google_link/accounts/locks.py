@@ -11,10 +11,11 @@
 6. checks of grants, by primary key.
 
 Code that adds or removes an account, or changes which one is the default, locks 2 or all of 3; code
-that writes a single row locks only that. Django's cascade deletes a user's accounts by primary key,
-and then the user: for a user who has accounts, only their rows are locked. A row needed out of
-order is locked only if it is free. Rows are locked and written by primary key alone: MySQL also
-locks the rows it scans in another index. A transaction that still loses a race is repeated: see
+that writes a single row locks only that. Primary keys are in the order of the database: see
+:func:`.database.sort_keys`. Django's cascade deletes a user's accounts by primary key, and then the
+user: for a user who has accounts, only their rows are locked. A row needed out of order is locked
+only if it is free. Rows are locked and written by primary key alone: MySQL also locks the rows it
+scans in another index. A transaction that still loses a race is repeated: see
 :func:`.transactions.run_in_transaction`.
 """
 

@@ -19,10 +19,12 @@ from django.db import (
     connection,
     transaction,
 )
+from django.test.utils import CaptureQueriesContext
 
 from django_google_link.accounts import lease
 from django_google_link.accounts.database import backoff, in_chunks, sort_keys
 from django_google_link.accounts.database_errors import is_refused_text, may_pass
+from django_google_link.accounts.grant_checks import request_checks
 from django_google_link.accounts.locks import is_locked, lock_free_rows, lock_in_one_order
 from django_google_link.accounts.transactions import (
     open_transaction,
@@ -185,6 +187,17 @@ def test_keys_are_sorted_as_the_database_sorts_them() -> None:
     rows = rows_of(12)
 
     assert sort_keys({row.pk for row in rows}, using="default") == [row.pk for row in rows]
+
+
+def test_checks_of_grants_are_written_in_that_order() -> None:
+    """One by one, as another transaction locks them."""
+    keys = [row.pk for row in rows_of(8)]
+
+    with transaction.atomic(), CaptureQueriesContext(connection) as captured:
+        request_checks(reversed(keys), using="default")
+
+    added = [query["sql"].replace("-", "") for query in captured if "INSERT" in query["sql"]]
+    assert [key for sql in added for key in keys if key.hex in sql] == keys
 
 
 @pytest.mark.parametrize(

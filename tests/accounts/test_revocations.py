@@ -14,13 +14,18 @@ from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection, connections, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
 from django_google_link.accounts import revocations
 from django_google_link.accounts.access_tokens import check_grant
 from django_google_link.accounts.lost_grants import mark_lost
-from django_google_link.accounts.revocations import RevocationOutcome, process_pending
+from django_google_link.accounts.revocations import (
+    RevocationOutcome,
+    process_grant,
+    process_pending,
+)
 from django_google_link.conf.clients import get_revoking_client
 from django_google_link.conf.providers import DEFAULT_ENDPOINTS, GOOGLE_ISSUER
 from django_google_link.models import GoogleAccount, PendingRevocation, Reason, Status
@@ -388,6 +393,20 @@ def test_shared_grant_whose_links_go_together_is_revoked(
 
     assert google.granted_scopes(alice) is None
     assert not PendingRevocation.objects.exists()
+
+
+def test_first_revocation_of_a_grant_is_claimed_first(google: FakeGoogle, alice: FakeUser) -> None:
+    """The first as the database sorts them, because other transactions lock it first."""
+    for number in range(8):
+        linked(new_user(f"user-{number}"), google, alice)
+    GoogleAccount.objects.all().delete()
+    first, *_, last = PendingRevocation.objects.order_by("pk")
+
+    with CaptureQueriesContext(connection) as captured:
+        process_grant(last.pk)
+
+    claims = [query["sql"].replace("-", "") for query in captured if "UPDATE" in query["sql"]]
+    assert first.pk.hex in claims[0]
 
 
 def test_dead_link_does_not_spare_a_grant(
