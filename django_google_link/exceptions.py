@@ -117,9 +117,9 @@ class ConsentRequiredError(GoogleLinkError):
 
 @cache
 def _make_refresh_error(cls: Any) -> Any:
-    from google.auth.exceptions import RefreshError
+    from google.auth import exceptions
 
-    return type(cls.__name__, (cls, RefreshError), {"__module__": cls.__module__})
+    return type(cls.__name__, (cls, exceptions.RefreshError), {"__module__": cls.__module__})
 
 
 class NotLinkedError(ConsentRequiredError):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
+
+import django_google_link
 
 ROOT = Path(__file__).parent.parent
 
@@ -27,17 +32,42 @@ HEAVY = {
 SETUP = "import django_google_link, django; django.setup()"
 
 # Of ours these need a library at once, and so are imported late themselves.
-EVERYTHING = """
+LATE = {"authorized_http", "connections", "contrib", "credentials", "discovery"}
+LATE |= {"google_auth", "httpx_auth", "key", "sessions", "testing"}
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(Path(django_google_link.__file__).parent.rglob("*.py"))
+}
+LATE_MODULES = {name for name in MODULES if not LATE.isdisjoint(name.split("."))}
+EVERYTHING = f"""
 from importlib import import_module
-from pathlib import Path
+for name in {sorted(MODULES.keys() - LATE_MODULES)!r}:
+    import_module(name)
+"""
 
-root = Path(django_google_link.__file__).parent
-for path in root.rglob("*.py"):
-    rooms = path.relative_to(root.parent).with_suffix("").parts
-    late = {"authorized_http", "connections", "contrib", "credentials", "discovery"}
-    late |= {"google_auth", "httpx_auth", "key", "sessions", "testing"}
-    if late.isdisjoint(rooms):
-        import_module(".".join(rooms).removesuffix(".__init__"))
+# Sleeping whenever a module is looked for lets the other threads go on at the same point.
+IMPORT_AT_ONCE = """
+import sys, threading, time, traceback
+
+class Pause:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        time.sleep(0.001)
+
+def run(statement):
+    everybody.wait()
+    exec(statement)
+
+failed = []
+threading.excepthook = lambda args: failed.append(traceback.format_exception(args.exc_value))
+sys.meta_path.insert(0, Pause)
+everybody = threading.Barrier(len(STATEMENTS))
+threads = [threading.Thread(target=run, args=[statement]) for statement in STATEMENTS]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert not failed, "".join(failed[0])
 """
 
 WRITE_AUTHORIZATION_URL = """
@@ -120,3 +150,38 @@ def test_testing_kit_is_imported_late() -> None:
     modules = loaded("import django_google_link.testing")
 
     assert modules.isdisjoint({"jinja2", "joserfc", "werkzeug"})
+
+
+def list_late_imports() -> Iterator[str]:
+    """Yield how libraries are imported by functions, by late modules of ours, and by others."""
+    for name in MODULES.keys() - LATE_MODULES:
+        tree = ast.parse(MODULES[name].read_text())
+        for function in ast.walk(tree):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield from (
+                    ast.unparse(node)
+                    for node in ast.walk(function)
+                    if isinstance(node, ast.Import | ast.ImportFrom)
+                    and not HEAVY.isdisjoint(ast.unparse(node).replace(".", " ").split())
+                )
+    yield from (
+        f"import {name}"
+        for name in LATE_MODULES
+        if {"contrib", "testing"}.isdisjoint(name.split("."))
+    )
+    for name in ("google.auth", "google_auth_oauthlib", "requests", "urllib3"):
+        yield f"import {name}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_threads_may_import_the_libraries_at_once(seed: int) -> None:
+    """Otherwise Python would report a deadlock, if one thread imports a package whose module
+    another thread has begun to import. So a late import names the package first: ``from urllib3
+    import util``."""
+    statements = sorted(set(list_late_imports()))
+    Random(seed).shuffle(statements)
+
+    loaded(f"{SETUP}\nSTATEMENTS = {statements!r}\n{IMPORT_AT_ONCE}")
+
+    assert "from urllib3 import util" in statements

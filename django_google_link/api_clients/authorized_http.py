@@ -190,12 +190,12 @@ class PooledHttp:
     def _send(
         self, uri: str, method: str, body: Any, headers: Mapping[str, str]
     ) -> tuple[httplib2.Response, bytes]:
-        from urllib3.exceptions import DecodeError
+        from urllib3 import exceptions
 
         timeout = conf.api_timeout if self.timeout is None else self.timeout
         try:
             answer = send_request(method, uri, body=body, headers=headers, timeout=timeout)
-        except DecodeError:
+        except exceptions.DecodeError:
             raise httplib2.FailedToDecompressContent(
                 "The response could not be decompressed.", httplib2.Response({"status": "500"}), b""
             ) from None

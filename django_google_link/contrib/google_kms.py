@@ -17,7 +17,7 @@ from google.api_core.exceptions import (
     NotFound,
     Unauthorized,
 )
-from google.auth.exceptions import DefaultCredentialsError
+from google.auth import exceptions
 from google.cloud.kms_v1 import KeyManagementServiceClient
 
 from ..encryption.key_services import KeyService
@@ -77,7 +77,7 @@ class GoogleKeyService(KeyService):
 
     def explain(self, error: Exception) -> tuple[str, str]:
         """Return the class of Google's error, and what to do about it."""
-        if isinstance(error, DefaultCredentialsError):
+        if isinstance(error, exceptions.DefaultCredentialsError):
             return (
                 "has no credentials",
                 "Give this machine default credentials: see "

@@ -31,18 +31,18 @@ def describe_failure(error: BaseException) -> str:
 
 def is_time_out(error: BaseException) -> bool:
     """Return whether the failure is a timeout."""
-    from urllib3.exceptions import TimeoutError as HTTPTimeoutError
+    from urllib3 import exceptions as urllib3
 
     cause, _ = _find_cause(error)
-    return isinstance(cause, TimeoutError | HTTPTimeoutError)
+    return isinstance(cause, TimeoutError | urllib3.TimeoutError)
 
 
 def is_connect_time_out(error: BaseException) -> bool:
     """Return whether connecting timed out, which may be due to this machine's network."""
-    from urllib3.exceptions import ConnectTimeoutError
+    from urllib3 import exceptions as urllib3
 
     cause, _ = _find_cause(error)
-    return isinstance(cause, ConnectTimeoutError)
+    return isinstance(cause, urllib3.ConnectTimeoutError)
 
 
 def to_os_error(error: BaseException) -> OSError:
@@ -82,6 +82,6 @@ def _find_cause(error: BaseException) -> tuple[BaseException, bool]:
 
 def list_failures() -> tuple[type[BaseException], ...]:
     """Return the exceptions that sending a request or reading a response may raise."""
-    from urllib3.exceptions import HTTPError
+    from urllib3 import exceptions as urllib3
 
-    return (HTTPError, HTTPException, OSError)
+    return (urllib3.HTTPError, HTTPException, OSError)

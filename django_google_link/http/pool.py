@@ -48,10 +48,10 @@ class ProcessPool:
             RouteError: if the proxy or the certificates cannot be used.
             urllib3.exceptions.LocationValueError: if the URL has no host.
         """
-        from urllib3.util import parse_url
+        from urllib3 import util
 
         self._sweep()
-        parts = parse_url(url)
+        parts = util.parse_url(url)
         key = (parts.scheme, parts.host, parts.port, route)
         with self._lock:
             host = self._hosts.get(key)
@@ -155,12 +155,12 @@ def send_request(
         http.client.HTTPException: if the response is invalid.
         OSError: if no connection can be made; a ``RouteError`` if that is due to configuration.
     """
-    from urllib3.util import parse_url
+    from urllib3 import util
 
     host = process_pool().find_host(url, find_route(url))
     answer: BaseHTTPResponse = host.urlopen(
         method,
-        parse_url(url).request_uri,
+        util.parse_url(url).request_uri,
         body=body,
         headers=headers,
         retries=False,

@@ -70,14 +70,14 @@ def find_route(
 def _find_proxy(url: str, proxies: Mapping[str, str] | None) -> str | None:
     from urllib.request import getproxies
 
-    from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
+    from requests import utils
 
     if not proxies and not getproxies():
         return None  # Evaluating NO_PROXY takes longer than everything else here.
 
-    proxy = select_proxy(url, {**get_environ_proxies(url), **(proxies or {})})
+    proxy = utils.select_proxy(url, {**utils.get_environ_proxies(url), **(proxies or {})})
     try:
-        return str(prepend_scheme_if_needed(proxy, "http")) if proxy else None  # type: ignore[no-untyped-call]
+        return str(utils.prepend_scheme_if_needed(proxy, "http")) if proxy else None  # type: ignore[no-untyped-call]
     except ValueError:  # It quotes the URL with the credentials.
         raise RouteError("The URL of the proxy is not valid.") from None
 

@@ -47,7 +47,7 @@ def write_authorization_url(
         RefreshUnavailableError: if the issuer's metadata is needed but cannot be fetched.
         ClientMisconfiguredError: if the metadata is missing or unusable.
     """
-    from google_auth_oauthlib.flow import Flow
+    from google_auth_oauthlib import flow as library
 
     client = with_endpoints(client)
     params = choose_params(
@@ -58,7 +58,7 @@ def write_authorization_url(
         include_granted_scopes=include_granted_scopes,
     )
     asked = client.scope_separator.join(scopes)
-    flow = Flow.from_client_config(
+    flow = library.Flow.from_client_config(
         {
             "web": {
                 "client_id": client.client_id,

@@ -230,7 +230,7 @@ def _make_timeout(seconds: float) -> Any:
     Connecting times out before the whole request does, so that an unreachable server can be told
     from one that accepts the connection but does not respond.
     """
-    from urllib3.util import Timeout
+    from urllib3 import Timeout
 
     return Timeout(connect=seconds / 2, read=seconds)
 
