@@ -26,6 +26,7 @@ from django.db.models import Q
 from ..conf import clock
 from ..conf.settings import conf
 from ..exceptions import GoogleLinkError, RefreshUnavailableError
+from ..http.pool import load_libraries
 from ..models import CircuitBreaker, GoogleAccount, RefreshProblem
 from ..oauth.transport import reporting_slowness
 from . import process_breaker
@@ -122,6 +123,7 @@ class Circuit:
         Args:
             account: the account it is made for, as text.
         """
+        load_libraries()  # The issuer is not slow because this process has just started.
         self._started_at = time.monotonic()
         report = partial(self._record_slowness, account)
         try:

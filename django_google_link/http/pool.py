@@ -122,6 +122,13 @@ def process_pool() -> ProcessPool:
     return _Process.pool
 
 
+def load_libraries() -> None:
+    """Import what a request needs: in a process that starts, it may take longer than a server."""
+    from requests import utils  # noqa: F401
+
+    from . import connections  # noqa: F401
+
+
 @sensitive_variables()
 def send_request(
     method: str,

@@ -28,7 +28,7 @@ from ..http.failures import (
     is_time_out,
     list_failures,
 )
-from ..http.pool import send_request
+from ..http.pool import load_libraries, send_request
 from ..secret import Secret, cut_frames
 
 _MAX_BYTES = 1_000_000
@@ -130,6 +130,7 @@ def request(
     Raises:
         RefreshUnavailableError: if no complete response arrived within the time limit.
     """
+    load_libraries()
     now = time.monotonic()
     seconds = min(timeout or conf.http_timeout, conf.http_timeout, _deadline.get() - now)
     seconds = max(seconds, _SHORTEST_TIMEOUT)

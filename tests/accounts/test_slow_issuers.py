@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event, get_ident
 
 import pytest
@@ -283,3 +287,42 @@ def test_connection_that_is_slow_for_two_workers_is_an_outage(
         assert attempt(accounts[1]) == "provider_unavailable"
         assert not waiting.done()
         assert waiting.result() == "timeout"
+
+
+# A process that has just started, in which the first request imports its libraries.
+STARTING = """
+import sys, time
+import django
+django.setup()
+from django_google_link.accounts import process_breaker
+from django_google_link.accounts.circuit_breaker import Circuit
+from django_google_link.accounts.shared_breaker import SharedBreaker
+from django_google_link.oauth.transport import fetch
+
+class Pause:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        time.sleep(0.02)
+
+sys.meta_path.insert(0, Pause)
+circuit = Circuit("it", shared=SharedBreaker("it", using="default", row=None))
+with circuit.watch("1"):
+    fetch(sys.argv[1])
+assert "requests" in sys.modules
+print(circuit._counted_as, process_breaker.find_slow_answer("it"))
+"""
+
+
+def test_process_that_starts_slowly_has_no_slow_issuer(google: FakeGoogle) -> None:
+    """Its first request imports the libraries, which takes seconds on a busy machine."""
+    run = subprocess.run(
+        [sys.executable, "-c", STARTING, f"{google.url}/.well-known/openid-configuration"],
+        cwd=Path(__file__).parent.parent.parent,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert run.stdout.split() == ["None", "0"]
