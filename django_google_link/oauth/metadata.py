@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -67,7 +66,6 @@ class _Known:
 
 
 _cache: dict[str, _Known] = {}
-_cache_lock = threading.Lock()
 
 
 def with_endpoints(client: OAuthClient) -> OAuthClient:
@@ -117,10 +115,9 @@ def _get_metadata(issuer: str) -> Metadata:
 
 
 def _remember(issuer: str, known: _Known) -> None:
-    with _cache_lock:
-        if len(_cache) >= _MOST:
-            _cache.clear()
-        _cache[issuer] = known
+    if len(_cache) >= _MOST:
+        _cache.clear()
+    _cache[issuer] = known
 
 
 def _look_again(issuer: str, known: _Known | None, limit: float) -> _Known:
@@ -130,6 +127,8 @@ def _look_again(issuer: str, known: _Known | None, limit: float) -> _Known:
             metadata, age = _fetch_metadata(issuer)
     except TokenEndpointError as problem:
         logger.warning("The metadata of %s cannot be used: %s", issuer, problem)
+        # Another caller may have fetched it meanwhile.
+        known = _cache.get(issuer, known)
         now = clock.timestamp()
         return _Known(
             metadata=known.metadata if known else None,

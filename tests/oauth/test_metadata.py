@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,6 +32,7 @@ from tests.support.constants import CALLBACK
 from tests.support.flow import link
 from tests.support.https_servers import served_securely, write_certificate
 from tests.support.providers import START, play_provider, without
+from tests.support.times import until
 
 ENDPOINTS = ("AUTHORIZATION_ENDPOINT", "TOKEN_ENDPOINT", "REVOCATION_ENDPOINT", "JWKS_URI")
 
@@ -243,6 +245,21 @@ def test_failure_is_remembered_for_a_moment(google: FakeGoogle, issuer: str) -> 
         with_endpoints(get_client())
     with travel(seconds=22):
         assert with_endpoints(get_client()).token_endpoint == f"{issuer}/token"
+
+
+def test_failure_does_not_replace_what_another_caller_has_fetched(
+    google: FakeGoogle, issuer: str, settings: Settings
+) -> None:
+    """Of two callers who ask for the first time, one may get no response."""
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 2}
+    google.fail_next(1, endpoint="discovery", status=503, delay=5)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(with_endpoints, get_client())
+        until(lambda: asked(google))
+        with_endpoints(get_client())
+
+        assert waiting.result().token_endpoint == f"{issuer}/token"
+    assert with_endpoints(get_client()).token_endpoint == f"{issuer}/token"
 
 
 def test_what_was_known_serves_while_the_issuer_is_away(
