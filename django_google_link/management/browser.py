@@ -18,9 +18,11 @@ def open_browser(url: str) -> Callable[[], None]:
     ``webbrowser`` waits for a browser in the terminal, and for one that ``BROWSER`` names. That
     browser in turn waits for our response, so it is opened in another thread.
     """
+    # Before the other thread: webbrowser looks for browsers once, and not in two threads at once.
+    takes_terminal = _takes_terminal()
     thread = threading.Thread(target=_open, args=[url], daemon=True)
     thread.start()
-    return thread.join if _takes_terminal() else do_nothing
+    return thread.join if takes_terminal else do_nothing
 
 
 def _open(url: str) -> None:
