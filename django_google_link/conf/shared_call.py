@@ -107,9 +107,19 @@ class SharedCall(Generic[T]):
         with self._lock:
             if self._run is None or not self._run.stands():
                 run = _Run()
-                Thread(target=self._execute, args=(run, check), daemon=True).start()
+                self._start(run, check)
                 self._run = run
             return self._run
+
+    def _start(self, run: _Run, check: Callable[[T], object] | None) -> None:
+        try:
+            Thread(target=self._execute, args=(run, check), daemon=True).start()
+        except RuntimeError:  # At the limit of threads, or while the interpreter is shutting down.
+            raise KeyServiceError(
+                "E072",
+                f"{self._subject} was not called, because no thread could be started.",
+                hint="Check how many threads this process may have; the next use tries again.",
+            ) from None
 
     @sensitive_variables()
     def _execute(self, run: _Run, check: Callable[[T], object] | None) -> None:

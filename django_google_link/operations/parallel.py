@@ -66,12 +66,13 @@ def _work_in_threads(
             results.put(None)
 
     with ThreadPoolExecutor(workers, "google-link") as pool:
-        jobs = [pool.submit(_bind_to_caller(run)) for _ in range(workers)]
         try:
+            jobs = [pool.submit(_bind_to_caller(run)) for _ in range(workers)]
             yield from _feed(tasks, results, things, workers=workers, stopped=stopped)
         finally:
             stopped.set()
-            for _ in jobs:
+            # Also if not all of them could be started.
+            for _ in range(workers):
                 tasks.put(None)
     for job in jobs:
         job.result()

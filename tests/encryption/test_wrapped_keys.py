@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -151,6 +152,22 @@ def test_failing_key_leaves_the_others_alone(settings: Settings) -> None:
     assert unseal(sealed, BINDING).reveal() == "token"
     with pytest.raises(KeyServiceError):
         seal(Secret("token"), BINDING)
+
+
+def test_service_that_no_thread_can_call(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a limit of the machine the error says so, and the next use tries again."""
+    use_keys(settings, wrap())
+
+    def refuse(thread: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Thread, "start", refuse)
+        with pytest.raises(KeyServiceError, match="no thread could be started"):
+            require_key()
+    assert use_token() == "token"
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from threading import Event, current_thread
 from typing import Any
@@ -149,3 +151,18 @@ def test_nothing_is_begun_once_it_is_stopped() -> None:
     for workers in (1, 3):
         done = list(in_parallel(str, iter(range(9)), workers=workers, stopped=stopped))
         assert len(done) == 0
+
+
+def test_threads_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a limit of the machine the work ends with an error, and does not hang."""
+    submit, started = ThreadPoolExecutor.submit, itertools.count()
+
+    def refuse_third(*args: Any) -> Any:
+        if next(started) == 3:  # The first looks whether other threads see the same rows.
+            raise RuntimeError("can't start new thread")
+        return submit(*args)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", refuse_third)
+
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        list(in_parallel(str, iter(range(9)), workers=4, stopped=Event()))
