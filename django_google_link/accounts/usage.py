@@ -7,6 +7,7 @@ failure are made at the next use.
 
 from __future__ import annotations
 
+import os
 import uuid
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -38,8 +39,18 @@ class _Link(NamedTuple):
     pk: uuid.UUID
 
 
+class _Process:
+    lock = Lock()
+
+
+def _start_anew() -> None:
+    """Replace the lock after a fork: its holder does not exist in the child process."""
+    _Process.lock = Lock()
+
+
+os.register_at_fork(after_in_child=_start_anew)
+
 _this_thread = local()
-_lock = Lock()
 _noted: dict[_Link, datetime] = {}
 # Pending updates, with the thread that serves the request; 0 for those noted in an event loop,
 # which uses many threads.
@@ -60,7 +71,7 @@ def note_use(account: GoogleAccount) -> None:
     if not _is_due(_noted.get(link), now):
         return
     is_deferred = in_event_loop or getattr(_this_thread, "is_serving", False)
-    with _lock:
+    with _Process.lock:
         if len(_noted) >= MOST_REMEMBERED:
             _noted.clear()
             _pending.clear()
@@ -81,7 +92,7 @@ def connect_signals() -> None:
 
 def forget_uses() -> None:
     """Discard all noted uses: in tests, they concern links of the previous test."""
-    with _lock:
+    with _Process.lock:
         _noted.clear()
         _pending.clear()
 
@@ -94,7 +105,7 @@ def begin_request(**kwargs: Any) -> None:
 def finish_request(**kwargs: Any) -> None:
     """Write pending updates (``request_finished``)."""
     _this_thread.is_serving = False
-    with _lock:
+    with _Process.lock:
         # Another thread may serve another tenant, whose rows are not visible here.
         due = {one for one in _pending if one[0] in {0, get_ident()}}
         _pending.difference_update(due)

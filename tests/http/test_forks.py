@@ -125,3 +125,47 @@ def test_forked_process_makes_the_call_that_was_under_way() -> None:
         timeout=60,
         check=True,
     )
+
+
+# A master that forks while one of its threads notes the use of a link.
+NOTING = """
+import os, threading, uuid
+import django
+django.setup()
+from django_google_link.accounts import usage
+from django_google_link.models import GoogleAccount
+
+class Pending(set):
+    def add(self, link):
+        begun.set()
+        over.wait()
+
+begun, over = threading.Event(), threading.Event()
+usage._pending = Pending()
+
+def note():
+    usage.begin_request()
+    usage.note_use(GoogleAccount(pk=uuid.uuid4()))
+
+noting = threading.Thread(target=note)
+noting.start()
+begun.wait()
+pid = os.fork()
+over.set()
+usage.forget_uses()
+if not pid:
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+noting.join()
+"""
+
+
+def test_forked_process_can_note_uses() -> None:
+    """The thread that held the lock is in the other one."""
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", NOTING],
+        cwd=ROOT,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
+        timeout=20,
+        check=True,
+    )
