@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import get_ident
+from threading import local
 
 
 @contextmanager
@@ -15,27 +15,28 @@ def mute_loggers(*names: str) -> Iterator[None]:
     Args:
         names: the names of the loggers, whose modules have been imported.
     """
-    loggers = [logger for name in names for logger in _list_loggers(name)]
-    mute = _OtherThreads(get_ident())
-    for logger in loggers:
-        logger.addFilter(mute)
+    # Never removed: another thread may be going through the filters of the same logger.
+    for logger in (logger for name in names for logger in _list_loggers(name)):
+        logger.addFilter(_mute)
+    was_muted, _this_thread.is_muted = getattr(_this_thread, "is_muted", False), True
     try:
         yield
     finally:
-        for logger in loggers:
-            logger.removeFilter(mute)
+        _this_thread.is_muted = was_muted
 
 
-class _OtherThreads(logging.Filter):
-    """A filter that passes records of other threads."""
+_this_thread = local()
 
-    def __init__(self, thread: int) -> None:
-        super().__init__()
-        self._thread = thread
+
+class _Mute(logging.Filter):
+    """A filter that drops records of the threads that are muted."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the record is from another thread."""
-        return get_ident() != self._thread
+        """Return whether this thread is not muted."""
+        return not getattr(_this_thread, "is_muted", False)
+
+
+_mute = _Mute()
 
 
 def _list_loggers(name: str) -> list[logging.Logger]:
