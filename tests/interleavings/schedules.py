@@ -195,7 +195,7 @@ class Interleavings:
 
 
 #: How many first switches of two operations, and second ones of each of these, CI runs.
-_FIRST_DRAWN, _SECOND_DRAWN = 2, 1
+_FIRST_DRAWN, _SECOND_DRAWN = 1, 1
 
 
 def _list_second_switches(run: Run) -> Iterator[int]:
