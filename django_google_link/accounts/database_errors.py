@@ -17,8 +17,8 @@ DATABASE_FAILURES = (DatabaseError, InterfaceError, ObjectDoesNotExist, UnicodeE
 # PostgreSQL's SQLSTATEs: serialization failure, deadlock detected, lock not available.
 _LOST_RACE_STATES = frozenset({"40001", "40P01", "55P03"})
 # MariaDB: record has changed since the snapshot. Both: lock wait timeout, deadlock. MySQL: rolled
-# back by group replication at commit.
-_MYSQL_LOST_RACES = frozenset({(1020,), (1205,), (1213,), (3101,)})
+# back by group replication at commit, lock not available.
+_MYSQL_LOST_RACES = frozenset({(1020,), (1205,), (1213,), (3101,), (3572,)})
 # mysqlclient raises it as an OperationalError.
 _MYSQL_INCORRECT_STRING = 1366
 

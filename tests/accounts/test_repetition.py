@@ -67,6 +67,7 @@ def caused_by(cause: Exception) -> OperationalError:
         (OperationalError(1205, "Lock wait timeout exceeded"), True),
         (OperationalError(1020, "Record has changed since last read"), True),
         (OperationalError(3101, "Plugin instructed the server to rollback"), True),
+        (OperationalError(3572, "lock(s) could not be acquired immediately and NOWAIT"), True),
         (OperationalError("database is locked"), True),
         (OperationalError("database table is locked: google_link_googleaccount"), True),
         (caused_by(OtherError()), False),
