@@ -7,15 +7,19 @@ with no way to revoke it.
 
 from __future__ import annotations
 
+import itertools
 import logging
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import cached_property
 from typing import TypeVar
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, router
+from django.db.models import QuerySet
 from django.views.decorators.debug import sensitive_variables
 
 from ..conf.clients import OAuthClient
@@ -27,7 +31,7 @@ from ..oauth.transport import limited
 from ..secret import Secret
 from . import outbox, revocations
 from .database_errors import DATABASE_FAILURES
-from .transactions import run_durably
+from .transactions import PATIENCE, is_in_callers_transaction, open_transaction, run_durably
 
 logger = logging.getLogger("django_google_link")
 
@@ -40,12 +44,12 @@ _OUTBOX_PATIENCE = 1
 @sensitive_variables()
 def hold_grant(
     client: OAuthClient, sub: str, token: Secret, *, owner: str, is_linked: bool
-) -> PendingRevocation:
+) -> HeldGrant:
     """Record a response in the outbox before anything else is done with it.
 
     If the worker dies before the response is stored, the entry stays in the outbox and
     ``google_link_revoke_pending`` revokes the grant. Storing the response deletes the entry in the
-    same transaction; so does :func:`release_grant`.
+    same transaction: see :meth:`HeldGrant.storing`.
 
     Args:
         client: the OAuth client to which the tokens were issued.
@@ -58,28 +62,91 @@ def hold_grant(
         GrantNotStoredError: when the outbox cannot be written. The grant is revoked then.
     """
     with end_grant_on_failure(client, sub, token, owner=owner, is_linked=is_linked):
-        return run_durably(
-            lambda: outbox.enqueue_token(
-                client, sub, token, owner=owner, delay=timedelta(seconds=2 * conf.state_max_age)
-            ),
-            using=router.db_for_write(PendingRevocation),
+        delay = timedelta(seconds=2 * conf.state_max_age)
+        return HeldGrant(
+            _enqueue_once(client, sub, token, owner=owner, delay=delay, patience=PATIENCE)
         )
 
 
-def release_grant(held: PendingRevocation) -> None:
-    """Delete the outbox entry of a grant that has been stored or otherwise settled."""
-    outbox.read_outbox(held._state.db).filter(pk=held.pk).delete()
+@sensitive_variables()
+def _enqueue_once(
+    client: OAuthClient,
+    sub: str,
+    token: Secret,
+    *,
+    owner: str,
+    delay: timedelta,
+    patience: float,
+) -> PendingRevocation:
+    """Put a token into the outbox, where a second entry would end a grant that is then stored."""
+    key, attempts = uuid.uuid4(), itertools.count()
+
+    def enqueue() -> PendingRevocation:
+        # An attempt may have been committed although the connection was lost.
+        known = outbox.read_outbox().filter(pk=key).first() if next(attempts) else None
+        return known or outbox.enqueue_token(client, sub, token, owner=owner, key=key, delay=delay)
+
+    return run_durably(enqueue, using=router.db_for_write(PendingRevocation), patience=patience)
 
 
-def release_in_the_end(held: PendingRevocation | None) -> None:
-    """Release a grant however its response was handled: only a worker that dies leaves the entry.
+class HeldGrant:
+    """A grant that is in the outbox while its response is handled.
 
-    If the database fails here as well, ``google_link_revoke_pending`` finds the entry, and spares a
-    grant that an active link uses.
+    Args:
+        entry: the outbox entry.
+    """
+
+    def __init__(self, entry: PendingRevocation) -> None:
+        self.pk = entry.pk
+        self._using = str(entry._state.db)
+        self._is_unconfirmed = False
+
+    @contextmanager
+    def storing(self, *, using: str) -> Iterator[None]:
+        """Open the transaction in which the grant is stored, and delete the entry in it.
+
+        Args:
+            using: the database alias.
+        """
+        # The end of the caller's transaction decides over both.
+        is_callers = is_in_callers_transaction(self._using) or using != self._using
+        with open_transaction(using):
+            yield
+            self.release()
+            self._is_unconfirmed = not is_callers
+        self._is_unconfirmed = False
+
+    @cached_property
+    def may_be_stored(self) -> bool:
+        """Whether a transaction may have been committed although it seemed to fail.
+
+        A connection may be lost before it confirms. The entry tells, once the database responds: it
+        is there exactly if the grant was not stored, and ``google_link_revoke_pending`` revokes it.
+        """
+        if not self._is_unconfirmed:
+            return False
+        try:
+            return not self._read().exists()
+        except DATABASE_FAILURES:
+            return True
+
+    def release(self) -> None:
+        """Delete the outbox entry of a grant that has been stored or otherwise settled."""
+        self._read().delete()
+
+    def _read(self) -> QuerySet[PendingRevocation]:
+        return outbox.read_outbox(self._using).filter(pk=self.pk)
+
+
+def release_in_the_end(held: HeldGrant | None) -> None:
+    """Release a grant however its response was handled, unless it may be stored.
+
+    A worker that dies leaves the entry as well. If the database fails here,
+    ``google_link_revoke_pending`` finds the entry, and spares a grant that an active link uses.
     """
     with suppress(*DATABASE_FAILURES):
-        if held:
-            release_grant(held)
+        if held and not held.may_be_stored:
+            held.release()
 
 
 @sensitive_variables()
@@ -91,6 +158,7 @@ def store_answer(
     owner: str,
     token: Secret | None,
     is_linked: bool,
+    held: HeldGrant | None = None,
 ) -> Result:
     """Store a response of the token endpoint, retrying after transient database errors.
 
@@ -100,14 +168,20 @@ def store_answer(
 
     The other arguments, and the errors, are those of :func:`end_grant_on_failure`.
     """
-    with end_grant_on_failure(client, sub, token, owner=owner, is_linked=is_linked):
+    with end_grant_on_failure(client, sub, token, owner=owner, is_linked=is_linked, held=held):
         return run_durably(store, using=router.db_for_write(GoogleAccount))
 
 
 @contextmanager
 @sensitive_variables()
 def end_grant_on_failure(
-    client: OAuthClient, sub: str, token: Secret | None, *, owner: str, is_linked: bool
+    client: OAuthClient,
+    sub: str,
+    token: Secret | None,
+    *,
+    owner: str,
+    is_linked: bool,
+    held: HeldGrant | None = None,
 ) -> Iterator[None]:
     """Revoke a grant if anything goes wrong while its response is handled.
 
@@ -117,6 +191,7 @@ def end_grant_on_failure(
         token: the token that represents the grant; ``None`` if the grant remains usable as before.
         owner: the primary key of the user, as text.
         is_linked: whether an active link used the same grant before.
+        held: the same grant in the outbox. If it may be stored, it is not revoked.
 
     Raises:
         GrantNotStoredError: in place of a database error.
@@ -125,7 +200,7 @@ def end_grant_on_failure(
         yield
         return
     except BaseException as error:  # Also when the worker is told to stop.
-        if token:
+        if token and not (held and held.may_be_stored):
             end_grant(client, sub, token, owner=owner, is_linked=is_linked)
         if not isinstance(error, DATABASE_FAILURES):
             raise
@@ -170,10 +245,8 @@ def end_grant(
         delay: how long to wait before revoking. Linking the same account meanwhile cancels it.
     """
     try:
-        pending = run_durably(
-            lambda: outbox.enqueue_token(client, sub, token, owner=owner, delay=delay),
-            using=router.db_for_write(PendingRevocation),
-            patience=_OUTBOX_PATIENCE,
+        pending = _enqueue_once(
+            client, sub, token, owner=owner, delay=delay, patience=_OUTBOX_PATIENCE
         )
     except (*DATABASE_FAILURES, ImproperlyConfigured) as error:
         logger.error("The outbox could not be written: %s", type(error).__name__)

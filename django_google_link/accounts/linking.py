@@ -31,15 +31,15 @@ from ..exceptions import (
     OtherAccountError,
     StateError,
 )
-from ..models import ActorKind, GoogleAccount, PendingRevocation
+from ..models import ActorKind, GoogleAccount
 from ..oauth.authorization_response import check_issuer, exchange_code, identify_user
 from ..secret import Secret
 from .access_tokens import check_grant
 from .answers import (
+    HeldGrant,
     end_grant,
     end_grant_on_failure,
     hold_grant,
-    release_grant,
     release_in_the_end,
     store_answer,
 )
@@ -50,7 +50,7 @@ from .grants import save_grant
 from .history import acting_as
 from .labels import store_label
 from .revocations import has_living_link
-from .transactions import open_transaction, run_durably
+from .transactions import run_durably
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -163,7 +163,7 @@ def _turn_into_link(
     pending: PendingAuthorization,
     answer: TokenResponse,
     *,
-    held: PendingRevocation,
+    held: HeldGrant,
     request: HttpRequest | None,
 ) -> GoogleAccount | PendingAuthorization:
     identity = _identify_account(client, pending, answer)
@@ -337,7 +337,7 @@ def store_grant(
     owner: str,
     requested_scopes: Iterable[str],
     is_linked: bool,
-    held: PendingRevocation,
+    held: HeldGrant,
     request: HttpRequest | None = None,
     label: str = "",
 ) -> GoogleAccount:
@@ -361,13 +361,12 @@ def store_grant(
     """
 
     def save() -> GoogleAccount:
-        with open_transaction(_choose_database()):
+        with held.storing(using=_choose_database()):
             account = save_grant(
                 user, client, identity, answer, requested_scopes=requested_scopes, request=request
             )
             if label:
                 store_label(account, label)
-            release_grant(held)
         return account
 
     # Without a new refresh token, the stored one still represents the grant.
@@ -379,7 +378,13 @@ def store_grant(
             using=_choose_database(),
         )
     account = store_answer(
-        save, client=client, sub=identity.sub, owner=owner, token=token, is_linked=is_linked
+        save,
+        client=client,
+        sub=identity.sub,
+        owner=owner,
+        token=token,
+        is_linked=is_linked,
+        held=held,
     )
     logger.info("The account %s was linked.", account.pk)
     return account

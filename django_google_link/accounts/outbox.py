@@ -62,7 +62,13 @@ def _copy_tokens(accounts: Iterable[GoogleAccount], *, using: str) -> list[Pendi
 
 @sensitive_variables()
 def enqueue_token(
-    client: OAuthClient, sub: str, token: Secret, *, owner: str, delay: timedelta = timedelta()
+    client: OAuthClient,
+    sub: str,
+    token: Secret,
+    *,
+    owner: str,
+    key: uuid.UUID,
+    delay: timedelta = timedelta(),
 ) -> PendingRevocation:
     """Put a token that is not stored in an account into the outbox.
 
@@ -71,9 +77,10 @@ def enqueue_token(
         sub: the subject identifier of the account; empty if it could not be verified.
         token: the refresh token or the access token of the grant.
         owner: the primary key of the user, as text.
+        key: the primary key of the entry.
         delay: how long to wait before revoking. Linking the same account meanwhile cancels it.
     """
-    rows, key = read_outbox(), uuid.uuid4()
+    rows = read_outbox()
     pending = PendingRevocation(
         pk=key,
         account_id=key,

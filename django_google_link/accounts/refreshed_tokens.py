@@ -21,7 +21,6 @@ from ..models import (
     REFRESH_TOKEN_FIELDS,
     GoogleAccount,
     GoogleAccountQuerySet,
-    PendingRevocation,
     Reason,
 )
 from ..oauth.endpoints import TokenResponse
@@ -29,9 +28,9 @@ from ..oauth.id_token import read_unverified_identity, verify_id_token
 from ..secret import Secret
 from . import history, lease
 from .answers import (
+    HeldGrant,
     end_grant,
     hold_grant,
-    release_grant,
     release_in_the_end,
     store_answer,
 )
@@ -43,7 +42,7 @@ from .locks import write_unless_locked
 from .lost_grants import mark_lost
 from .news import announce_ending, record_news, send_news
 from .token_fields import TOKEN_FIELDS, apply_refresh
-from .transactions import is_in_callers_transaction, open_transaction
+from .transactions import is_in_callers_transaction
 
 logger = logging.getLogger("django_google_link")
 
@@ -77,10 +76,9 @@ def store_refresh(
     if token is None:
         return _store_access_token(client, row, response, guard=guard, is_forced=is_forced)
 
-    def store(held: PendingRevocation) -> bool:
-        with open_transaction(guard.db):
+    def store(held: HeldGrant) -> bool:
+        with held.storing(using=guard.db):
             is_stored = save_refresh(row, response, guard=guard, is_forced=is_forced)
-            release_grant(held)
         rows = GoogleAccount.objects.using(guard.db).filter(pk=row.pk)
         if not is_stored and not is_held(token, rows):
             # Another worker has written the row, and no stored token would end this grant.
@@ -100,7 +98,8 @@ def store_refresh(
             is_linked=True,
         )
     except BaseException as error:
-        _give_up_grant(client, row, token, guard=guard)
+        if not (held and held.may_be_stored):
+            _give_up_grant(client, row, token, guard=guard)
         release_in_the_end(held)
         if not isinstance(error, GrantNotStoredError):
             raise

@@ -15,10 +15,10 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
 from ..accounts.answers import (
+    HeldGrant,
     end_grant,
     end_grant_on_failure,
     hold_grant,
-    release_grant,
     release_in_the_end,
 )
 from ..accounts.grants import is_held, save_grant
@@ -36,7 +36,7 @@ from ..exceptions import (
     TokenUndecryptableError,
     UserinfoError,
 )
-from ..models import GoogleAccount, GoogleAccountQuerySet, PendingRevocation, Reason
+from ..models import GoogleAccount, GoogleAccountQuerySet, Reason
 from ..oauth import endpoints
 from ..oauth.authorization_response import identify_user
 from ..oauth.endpoints import TokenResponse
@@ -275,7 +275,7 @@ def _find_reason_to_skip(
     client: OAuthClient,
     sub: str,
     *,
-    held: PendingRevocation | None = None,
+    held: HeldGrant | None = None,
 ) -> ImportOutcome | None:
     """Return the outcome if what is stored about the account takes precedence over the candidate.
 
@@ -315,7 +315,7 @@ def _link_account(
     sub = candidate.sub or response.unverified_sub
     held = hold_grant(client, sub, replaced, owner=owner, is_linked=False) if replaced else None
     try:
-        with end_grant_on_failure(client, sub, replaced, owner=owner, is_linked=False):
+        with end_grant_on_failure(client, sub, replaced, owner=owner, is_linked=False, held=held):
             identity = _identify_account(candidate, client, response)
             outcome = _store_answer(candidate, client, identity, response, refresh_token, held=held)
         if replaced and not is_held(replaced, _list_accounts(candidate, client, identity.sub)):
@@ -333,7 +333,7 @@ def _store_answer(
     response: TokenResponse,
     refresh_token: Secret,
     *,
-    held: PendingRevocation | None,
+    held: HeldGrant | None,
 ) -> ImportOutcome:
     kept = response.refresh_token or refresh_token
     user = get_user_model()(pk=candidate.user_id)
@@ -345,7 +345,7 @@ def _store_answer(
         if known:
             return known
         row = _find_account(candidate, client, identity.sub)
-        with transaction.atomic(using=using):
+        with held.storing(using=using) if held else transaction.atomic(using=using):
             account = save_grant(
                 user,
                 client,
@@ -354,8 +354,6 @@ def _store_answer(
                 requested_scopes=(),
                 seen=row.grant_version if row else 0,
             )
-            if held:
-                release_grant(held)
         is_ours = account.unseal_token("refresh_token") == kept
         return ImportOutcome.IMPORTED if is_ours else ImportOutcome.LINKED
 

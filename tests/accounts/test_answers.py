@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import (
     DataError,
     IntegrityError,
@@ -28,6 +31,7 @@ from django_google_link.accounts.revocations import process_pending
 from django_google_link.conf.clients import get_client
 from django_google_link.exceptions import (
     GoogleLinkError,
+    GrantLostError,
     GrantNotStoredError,
     IDTokenError,
     OtherAccountError,
@@ -41,7 +45,8 @@ from django_google_link.testing import FakeGoogle, FakeUser, travel
 from tests.support.accounts import linked, stale
 from tests.support.constants import CALENDAR, CALLBACK, DRIVE, OPENID, OTHER_KEY
 from tests.support.databases import new_user
-from tests.support.failing import FOR_EVER, failing, refusing
+from tests.support.failing import FOR_EVER, failing, refusing, unconfirmed
+from tests.support.providers import play_provider
 from tests.support.signals import heard
 from tests.support.times import in_seconds, skip_pauses
 from tests.support.urls import query_of
@@ -255,6 +260,130 @@ def test_refresh_that_keeps_the_refresh_token(google: FakeGoogle, kind: str, cou
         return lambda: fresh_access_token(account)
 
     assert at_every_statement(google, kind, count, arrange) == 0
+
+
+# Commits that are not confirmed
+
+
+@pytest.fixture
+def rotating(configure: Callable[..., None], google: FakeGoogle) -> None:
+    """A provider other than Google, which replaces refresh tokens."""
+    configure(PROVIDER=None)
+    google.rotates_refresh_tokens = True
+
+
+def find_revocations(google: FakeGoogle) -> int:
+    """Run the command an hour later; return how often a revocation was requested."""
+    with travel(hours=1):
+        call_command("google_link_revoke_pending", stdout=io.StringIO())
+    assert not PendingRevocation.objects.exists()
+    return len(google.requests_to("revoke"))
+
+
+@pytest.mark.usefixtures("rotating")
+def test_refresh_is_noted_once(google: FakeGoogle, alice: FakeUser, user: Any) -> None:
+    """A second entry in the outbox would end the grant that is stored."""
+    account = stale(user, google, alice)
+
+    with unconfirmed("INSERT", "pendingrevocation"):
+        assert fresh_access_token(account).is_new
+
+    assert find_revocations(google) == 0
+    with travel(hours=2):
+        assert fresh_access_token(account).is_new
+
+
+def test_link_is_noted_once(
+    google: FakeGoogle, alice: FakeUser, user: Any, settings: Settings
+) -> None:
+    """A second entry in the outbox would end the grant that is stored."""
+    play_provider(google, settings)
+    authorization = authorized(user, google, alice)
+
+    with unconfirmed("INSERT", "pendingrevocation"):
+        account = complete(user, authorization)
+
+    assert find_revocations(google) == 0
+    with travel(hours=2):
+        assert fresh_access_token(account).is_new
+
+
+@pytest.mark.usefixtures("rotating")
+@pytest.mark.parametrize("refused", [None, ""])
+def test_refresh_whose_commit_is_not_confirmed(
+    google: FakeGoogle, alice: FakeUser, user: Any, refused: str | None
+) -> None:
+    """What may be stored is not revoked, whether or not the database can be asked at once."""
+    account = stale(user, google, alice)
+
+    with (
+        suppress(RefreshUnavailableError),
+        unconfirmed("UPDATE", "sealed_refresh_token", refused=refused),
+    ):
+        fresh_access_token(account)
+
+    assert find_revocations(google) == 0
+    with travel(hours=2):
+        assert fresh_access_token(account).is_new
+
+
+@pytest.mark.usefixtures("rotating")
+@pytest.mark.parametrize("refused", [None, ""])
+def test_refresh_that_is_not_committed(
+    google: FakeGoogle, alice: FakeUser, user: Any, refused: str | None
+) -> None:
+    """It is stored by another attempt; or else the command revokes it."""
+    account = stale(user, google, alice)
+
+    with (
+        suppress(RefreshUnavailableError),
+        unconfirmed("UPDATE", "sealed_refresh_token", is_committed=False, refused=refused),
+    ):
+        fresh_access_token(account)
+
+    is_gone = refused is not None
+    assert find_revocations(google) == is_gone
+    with travel(hours=2), suppress(GrantLostError):
+        assert fresh_access_token(account).is_new
+    account.refresh_from_db()
+    assert account.is_active != is_gone
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+@pytest.mark.parametrize("refused", [None, ""])
+def test_link_whose_commit_is_not_confirmed(
+    google: FakeGoogle, alice: FakeUser, user: Any, refused: str | None, is_committed: bool
+) -> None:
+    """The user is told that it failed, and is linked if it was stored; or else it is revoked."""
+    authorization = authorized(user, google, alice)
+
+    with (
+        suppress(GrantNotStoredError),
+        unconfirmed("INSERT", "googleaccount", is_committed=is_committed, refused=refused),
+    ):
+        complete(user, authorization)
+
+    is_lost = refused is not None and not is_committed
+    assert find_revocations(google) == is_lost
+    assert GoogleAccount.objects.exists() != is_lost
+    if not is_lost:
+        assert_works(user)
+
+
+def test_link_of_which_the_outbox_says_that_it_is_not_stored(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """It is revoked at once, as after any other failure."""
+    authorization = authorized(user, google, alice)
+
+    with (
+        pytest.raises(GrantNotStoredError),
+        unconfirmed("INSERT", "googleaccount", is_committed=False, refused="INSERT"),
+    ):
+        complete(user, authorization)
+
+    assert not PendingRevocation.objects.exists()
+    assert google.granted_scopes(alice) is None
 
 
 # Responses that cannot be attributed to an account

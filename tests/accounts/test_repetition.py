@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -137,14 +138,15 @@ def rename() -> Callable[[], Any]:
 def revoke() -> Callable[[], Any]:
     """Revoke two tokens of one account; the first revocation settles the second."""
     keys = [
-        enqueue_token(get_client(), "1", Secret(token), owner="1").pk for token in ("1//a", "1//b")
+        enqueue_token(get_client(), "1", Secret(token), owner="1", key=uuid.uuid4()).pk
+        for token in ("1//a", "1//b")
     ]
     return lambda: [process_pending(key) for key in keys]
 
 
 def revoke_at_once() -> Callable[[], Any]:
     """Revoke a token at once, as the admin does."""
-    pending = enqueue_token(get_client(), "1", Secret("1//a"), owner="1")
+    pending = enqueue_token(get_client(), "1", Secret("1//a"), owner="1", key=uuid.uuid4())
     return lambda: process_now(pending)
 
 

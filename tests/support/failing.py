@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from django.db import OperationalError, connection
 
 FOR_EVER = 10**6
@@ -57,6 +58,55 @@ def refusing(error: BaseException, *words: str, count: int = FOR_EVER) -> Iterat
         return execute(sql, *args)
 
     with connection.execute_wrapper(refuse):
+        yield
+
+
+class _Line:
+    """A connection that is lost before it confirms what it has written."""
+
+    def __init__(self, *words: str, is_committed: bool, refused: str | None) -> None:
+        self._words = words
+        self._is_committed = is_committed
+        self._refused = refused
+        self._commit = connection.commit
+        self._is_due = self._is_lost = False
+
+    def execute(self, execute: Any, sql: str, *args: Any) -> Any:
+        """Execute a statement; lose the connection after the one that was waited for."""
+        if self._is_lost and self._refused is not None and self._refused in sql:
+            raise OperationalError("could not connect to server")
+        result = execute(sql, *args)
+        self._is_due = self._is_due or all(word in sql for word in self._words)
+        if not connection.in_atomic_block:
+            self._lose()
+        return result
+
+    def commit(self) -> None:
+        """Commit, if it is committed, and lose the connection."""
+        if self._is_committed or not self._is_due:
+            self._commit()
+        self._lose()
+
+    def _lose(self) -> None:
+        if self._is_due and not self._is_lost:
+            self._is_lost = True
+            raise OperationalError("server closed the connection unexpectedly")
+
+
+@contextmanager
+def unconfirmed(
+    *words: str, is_committed: bool = True, refused: str | None = None
+) -> Iterator[None]:
+    """Lose the connection when what a statement has written would be confirmed.
+
+    Args:
+        words: of the statement.
+        is_committed: whether it takes effect nevertheless.
+        refused: a word of the statements that fail from then on; empty for all.
+    """
+    line = _Line(*words, is_committed=is_committed, refused=refused)
+    with pytest.MonkeyPatch.context() as patch, connection.execute_wrapper(line.execute):
+        patch.setattr(connection, "commit", line.commit)
         yield
 
 
