@@ -308,6 +308,9 @@ class NoRefreshTokenError(GoogleLinkError):
 class GrantNotStoredError(GoogleLinkError):
     """The grant could not be stored, and was revoked at Google. The log says why.
 
+    If the database was lost before it confirmed the commit, the grant may have been stored, and is
+    not revoked; if it was not stored, ``google_link_revoke_pending`` revokes it.
+
     Args:
         user_is_gone: whether the reason is that the user was deleted in the meantime.
     """
