@@ -83,7 +83,7 @@ class _Line:
 
     def commit(self) -> None:
         """Commit, if it is committed, and lose the connection."""
-        if self._is_committed or not self._is_due:
+        if self._is_committed or self._is_lost or not self._is_due:
             self._commit()
         self._lose()
 
