@@ -29,8 +29,8 @@ from .database_errors import DATABASE_FAILURES
 from .lost_grants import note_loss
 from .refresh_turns import RefreshTurn, take_turn
 from .stored_tokens import AccessToken, choose_leeway, stored_access_token
-from .tenants import bring_tenant
-from .transactions import is_in_callers_transaction, sees_other_commits
+from .tenants import read_selection, select
+from .transactions import close_if_lost, is_in_callers_transaction, sees_other_commits
 from .waiting_queues import find_queue
 
 logger = logging.getLogger("django_google_link")
@@ -310,10 +310,20 @@ class _AccessTokenRequest:
             raise GrantLostError(reason=row.status_reason, account=row)
 
     def _read_state(self) -> None:
-        state = lease.read_state(self._rows, self._account.pk)
+        state = self._find_state()
         if state is None:
             raise NotLinkedError
         self._state = state
+
+    def _find_state(self) -> lease.RefreshState | None:
+        default = _query_accounts()
+        if self._rows.db != default.db:
+            try:
+                return lease.read_state(self._rows, self._account.pk)
+            except DATABASE_FAILURES as error:
+                _give_up_connection(self._rows.db, error)
+                self._rows = default
+        return lease.read_state(self._rows, self._account.pk)
 
 
 def _explain_hindrance(error: Exception) -> TokenEndpointError:
@@ -336,13 +346,33 @@ def _make_waiting_error(row: GoogleAccount, retry_at: datetime) -> TokenEndpoint
 
 def _choose_rows(account: GoogleAccount) -> GoogleAccountQuerySet:
     """Return all accounts, on a connection where a rollback does not undo a refresh."""
-    default = GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
-    if conf.refresh_using is None or not is_in_callers_transaction(default.db):
+    default, second = _query_accounts(), conf.refresh_using
+    if second in {None, default.db} or not is_in_callers_transaction(default.db):
         return default
-    bring_tenant(using=default.db, to=conf.refresh_using)
-    apart = GoogleAccount.objects.using(conf.refresh_using)
-    # A row that the caller's transaction has created is not visible on another connection.
-    return apart if apart.filter(pk=account.pk).exists() else default
+    # Read before the second connection is tried: errors of the caller's own are the caller's.
+    selection = read_selection(using=default.db)
+    apart = GoogleAccount.objects.using(second)
+    try:
+        select(selection, using=apart.db)
+        # A row that the caller's transaction has created is not visible on another connection.
+        return apart if apart.filter(pk=account.pk).exists() else default
+    except DATABASE_FAILURES as error:
+        _give_up_connection(apart.db, error)
+        return default
+
+
+def _query_accounts() -> GoogleAccountQuerySet:
+    return GoogleAccount.objects.using(router.db_for_write(GoogleAccount))
+
+
+def _give_up_connection(using: str, error: Exception) -> None:
+    """Log that the second connection fails, and let the next call open it again."""
+    logger.warning(
+        "The connection %s for refreshes inside transactions cannot be used: %s",
+        using,
+        type(error).__name__,
+    )
+    close_if_lost(using)
 
 
 def _choose_pause(waited: float) -> float:

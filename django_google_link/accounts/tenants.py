@@ -31,6 +31,19 @@ class _Tenant:
     include_public: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which rows a connection sees.
+
+    Args:
+        tenant: what django-tenants stores on the connection, if it is used.
+        role_and_path: the role and the search path; only on PostgreSQL.
+    """
+
+    tenant: _Tenant | None
+    role_and_path: tuple[str, str] | None
+
+
 #: By the alias of the database.
 Tenants = Mapping[str, _Tenant]
 
@@ -90,28 +103,39 @@ def acting_for(tenants: Tenants) -> Iterator[None]:
             _set_tenant(connection, tenant)
 
 
-def bring_tenant(*, using: str, to: str) -> None:
-    """Select the tenant of one connection on another connection to the same database.
+def read_selection(*, using: str) -> Selection:
+    """Return the tenant of a connection, and on PostgreSQL its role and search path.
 
-    On PostgreSQL the role and the search path are copied as well, however they were set. Other
-    session settings, on which policies may depend, have names that are not known here.
+    Other session settings, on which policies may depend, have names that are not known here.
 
     Args:
-        using: the database alias of the connection on which the tenant is selected.
-        to: the alias of the other connection.
+        using: the database alias.
     """
-    source, target = connections[using], connections[to]
-    if all(hasattr(one, "set_tenant") for one in (source, target)):
-        _set_tenant(target, _read_tenant(source))
-    if source.vendor != "postgresql":
-        return
-    with source.cursor() as cursor:
+    connection = connections[using]
+    tenant = _read_tenant(connection) if hasattr(connection, "set_tenant") else None
+    if connection.vendor != "postgresql":
+        return Selection(tenant=tenant, role_and_path=None)
+    with connection.cursor() as cursor:
         cursor.execute("SELECT current_setting('role'), current_setting('search_path')")
-        role, path = cursor.fetchone()
-    with target.cursor() as cursor:
+        return Selection(tenant=tenant, role_and_path=cursor.fetchone())
+
+
+def select(selection: Selection, *, using: str) -> None:
+    """Select a tenant, role and search path on another connection to the same database.
+
+    Args:
+        selection: as read from the first connection, however it was made there.
+        using: the database alias of the other connection.
+    """
+    connection = connections[using]
+    if selection.tenant and hasattr(connection, "set_tenant"):
+        _set_tenant(connection, selection.tenant)
+    if selection.role_and_path is None:
+        return
+    with connection.cursor() as cursor:
         cursor.execute(
             "SELECT set_config('role', %s, false), set_config('search_path', %s, false)",
-            [role, path],
+            selection.role_and_path,
         )
 
 

@@ -74,12 +74,12 @@ def run_durably(
             is_late = time.monotonic() - started > patience and not is_second_due
             if is_late or not is_passing(error):
                 raise
-        _close_if_lost(using)
+        close_if_lost(using)
         time.sleep(pause * uniform(0.5, 1))  # noqa: S311  jitter, not a secret
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _close_if_lost(using: str) -> None:
+def close_if_lost(using: str) -> None:
     """Close an unusable connection, so that the next query opens a new one.
 
     A connection that is merely old is kept: it may have a role or search path set.
