@@ -34,7 +34,7 @@ from .database import database_now
 from .failures import OUTAGES, judge_failure
 from .lease import CLOCK_TOLERANCE
 from .process_breaker import PROBE_INTERVAL
-from .shared_breaker import SharedBreaker, list_past_outages, read_shared_breaker
+from .shared_breaker import SharedBreaker, list_past_outages, match_issuer, read_shared_breaker
 
 #: An account that had been failing for this long before the outage keeps its own wait, and is not
 #: used as a probe.
@@ -217,9 +217,7 @@ def match_waiting(*, using: str) -> Q:
         Q(refresh_failed_at=None) | Q(refresh_failed_at__lte=now + CLOCK_TOLERANCE)
     )
     for row in list_past_outages(using=using):
-        # MySQL's "=" ignores case; Django's endswith is case-sensitive there as well.
-        same = Q(issuer=row.issuer, issuer__endswith=row.issuer)
-        theirs = same & Q(refresh_problem__in=OUTAGES)
+        theirs = match_issuer(row.issuer) & Q(refresh_problem__in=OUTAGES)
         if row.opened_at:
             own = Q(refresh_failing_since__lt=_find_own_trouble(row))
             waiting &= ~theirs | own

@@ -13,7 +13,8 @@ from typing import Any
 from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce, NullIf
 
-from ..models import CircuitBreaker
+from ..conf.clients import list_clients
+from ..models import CircuitBreaker, GoogleAccount, Status
 from .database import database_now, database_now_expression, lease_duration
 from .database_errors import DATABASE_FAILURES, is_lost_race
 from .locks import write_unless_locked
@@ -214,14 +215,32 @@ def read_shared_breaker(issuer: str, *, using: str) -> SharedBreaker:
 
 
 def list_open_circuits(*, using: str | None = None) -> list[CircuitBreaker]:
-    """Return the circuits that are open."""
+    """Return the open circuits of the issuers that active accounts need.
+
+    Only an answer closes a circuit, and a provider that is gone is not asked again.
+    """
     rows = CircuitBreaker.objects.using(using) if using else CircuitBreaker.objects.all()
-    return list(rows.exclude(opened_at=None).order_by("issuer"))
+    opened = rows.exclude(opened_at=None).order_by("issuer")
+    return [row for row in opened if _is_needed(row.issuer, using=using)]
 
 
 def list_past_outages(*, using: str) -> list[CircuitBreaker]:
     """Return the rows of issuers that are or were unavailable."""
     return list(CircuitBreaker.objects.using(using).exclude(opened_at=None, closed_at=None))
+
+
+def match_issuer(issuer: str) -> Q:
+    """Return the condition for accounts of an issuer, compared to the letter."""
+    # MySQL's "=" ignores case; Django's endswith is case-sensitive there as well.
+    return Q(issuer=issuer, issuer__endswith=issuer)
+
+
+def _is_needed(issuer: str, *, using: str | None) -> bool:
+    """Return whether an active account's client asks this issuer."""
+    # An account's tokens are sent only to the issuer of its client, and clients have an index.
+    clients = [client.name for client in list_clients() if client.issuer == issuer]
+    active = GoogleAccount.objects.using(using).filter(client__in=clients, status=Status.ACTIVE)
+    return active.filter(match_issuer(issuer)).exists()
 
 
 def _query_row(issuer: str, *, using: str) -> QuerySet[CircuitBreaker]:

@@ -14,9 +14,10 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from django_google_link.accounts.access_tokens import fresh_access_token
 from django_google_link.accounts.lost_grants import mark_lost
+from django_google_link.conf.clients import get_client
 from django_google_link.encryption.keyring import key_ids
 from django_google_link.exceptions import ClientMisconfiguredError
-from django_google_link.models import GoogleAccount, PendingRevocation
+from django_google_link.models import CircuitBreaker, GoogleAccount, PendingRevocation, Status
 from django_google_link.testing import FakeGoogle, FakeUser
 from django_google_link.testing.accounts import make_google_account
 from tests.support.accounts import linked
@@ -193,3 +194,54 @@ def test_status_does_not_mind_a_lost_account_that_was_checked_in_vain(user: Any)
     GoogleAccount.objects.update(refresh_failing_since=ago(hours=2))
 
     assert "Failing refreshes: 0" in run(check=True)
+
+
+def open_circuit(issuer: str) -> None:
+    """Let an issuer have been unavailable for two hours."""
+    CircuitBreaker.objects.create(
+        digest=issuer[:64], issuer=issuer, opened_at=ago(hours=2), retry_at=ago(hours=1)
+    )
+
+
+def test_status_knows_an_outage(
+    user: Any, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    """One query more tells whether an account is concerned."""
+    make_google_account(user)
+    issuer = get_client().issuer
+    open_circuit(issuer)
+
+    with django_assert_num_queries(7):
+        assert f"No response from {issuer} since 20" in run()
+
+    assert problems().startswith(f"The issuer {issuer} has not responded since 20")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"issuer": "https://elsewhere.example"},
+        {"issuer": "HTTPS://ACCOUNTS.GOOGLE.COM"},
+        {"status": Status.NEEDS_REAUTHORIZATION},
+    ],
+)
+def test_status_does_not_mind_an_issuer_that_no_active_account_needs(
+    user: Any, change: dict[str, str]
+) -> None:
+    """Nobody asks it again, so its circuit stays open; issuers are told apart to the letter."""
+    make_google_account(user)
+    open_circuit(get_client().issuer)
+    GoogleAccount.objects.update(**change)
+
+    assert "No response" not in run(check=True)
+
+
+def test_status_does_not_mind_a_provider_that_is_gone(
+    user: Any, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    """Its client has been removed from the settings, and its links have been deleted."""
+    make_google_account(user)
+    open_circuit("https://gone.example")
+
+    with django_assert_num_queries(6):
+        assert "No response" not in run(check=True)
