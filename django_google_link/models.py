@@ -690,7 +690,7 @@ class SpentState(models.Model):
     # states, the session remembers them.
     client = models.CharField(max_length=100, blank=True, editable=False)
     declined = models.JSONField(default=list, editable=False)
-    # Empty until the exchange has finished.
+    # Where the exchange led. Until it has finished, a random value: that of the call that spent it.
     location = models.TextField(blank=True, editable=False)
     is_finished = models.BooleanField(default=False, editable=False)
     spent_at = MomentField(default=timezone.now, editable=False, db_index=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+import uuid
 from collections.abc import Iterable
 from datetime import timedelta
 
@@ -51,16 +52,22 @@ def spend_state(state: str, *, owner: str, client: str = "", durable: bool = Fal
     Raises:
         RuntimeError: inside the caller's transaction, if ``durable`` is set.
     """
-    rows = _query_states()
+    rows, digest = _query_states(), digest_state(state)
+    # If the connection ends during the commit, only this tells our row from another caller's.
+    call = uuid.uuid4().hex
 
     def spend() -> bool:
         try:
             with transaction.atomic(using=rows.db, durable=durable):
                 rows.create(
-                    digest=digest_state(state), owner=owner, client=client, spent_at=clock.now()
+                    digest=digest,
+                    owner=owner,
+                    client=client,
+                    location=call,
+                    spent_at=clock.now(),
                 )
         except IntegrityError:
-            return False
+            return rows.filter(digest=digest, location=call).exists()
         return True
 
     if not durable:

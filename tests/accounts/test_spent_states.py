@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import time
 from datetime import timedelta
 
 import pytest
 from django.core.management import call_command
 from django.db import OperationalError
+from freezegun import freeze_time
 from pytest_django import Settings
 
 from django_google_link.accounts.spent_states import (
@@ -20,7 +22,7 @@ from django_google_link.conf import clock
 from django_google_link.models import SpentState
 from django_google_link.testing import travel
 from tests.support.databases import at_once
-from tests.support.failing import FOR_EVER, failing
+from tests.support.failing import FOR_EVER, failing, unconfirmed
 from tests.support.times import skip_pauses
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_database")]
@@ -94,6 +96,47 @@ def test_state_is_spent_after_a_moment_of_trouble(monkeypatch: pytest.MonkeyPatc
 
     with failing(OperationalError("deadlock"), count=2):
         assert spend_state("abc", owner="1")
+
+
+@pytest.mark.parametrize("durable", [False, True], ids=["state", "ticket"])
+def test_state_is_spent_although_the_acknowledgement_was_lost(
+    monkeypatch: pytest.MonkeyPatch, durable: bool
+) -> None:
+    """The second attempt finds the row of the first; to all others the state is spent."""
+    skip_pauses(monkeypatch)
+
+    with unconfirmed("INSERT", "spentstate"):
+        assert spend_state("abc", owner="1", durable=durable)
+
+    assert not spend_state("abc", owner="1", durable=durable)
+    assert SpentState.objects.count() == 1
+
+
+def test_state_that_another_caller_spends_before_the_second_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is not taken for this caller's, even if both began at the same moment."""
+    taken = []
+
+    def spend_elsewhere(seconds: float) -> None:
+        taken.extend(at_once(lambda: spend_state("abc", owner="1")))
+
+    monkeypatch.setattr(time, "sleep", spend_elsewhere)
+    with freeze_time(clock.now()), failing(OperationalError("server closed the connection")):
+        assert not spend_state("abc", owner="1")
+
+    assert taken == [True]
+
+
+def test_location_is_told_only_when_the_exchange_has_finished(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Until then the column contains something else."""
+    skip_pauses(monkeypatch)
+    spend_state("abc", owner="1")
+
+    assert SpentState.objects.get().location
+    assert await_location("abc", owner="1") == ""
 
 
 def test_old_states_are_forgotten(settings: Settings) -> None:
