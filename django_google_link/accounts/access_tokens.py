@@ -29,7 +29,7 @@ from .database_errors import DATABASE_FAILURES
 from .lost_grants import note_loss
 from .refresh_turns import RefreshTurn, take_turn
 from .stored_tokens import AccessToken, choose_leeway, stored_access_token
-from .tenants import read_selection, select
+from .tenants import apply_selection, read_selection
 from .transactions import close_if_lost, is_in_callers_transaction, sees_other_commits
 from .waiting_queues import find_queue
 
@@ -353,7 +353,7 @@ def _choose_rows(account: GoogleAccount) -> GoogleAccountQuerySet:
     selection = read_selection(using=default.db)
     apart = GoogleAccount.objects.using(second)
     try:
-        select(selection, using=apart.db)
+        apply_selection(selection, using=apart.db)
         # A row that the caller's transaction has created is not visible on another connection.
         return apart if apart.filter(pk=account.pk).exists() else default
     except DATABASE_FAILURES as error:

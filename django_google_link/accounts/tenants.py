@@ -120,8 +120,8 @@ def read_selection(*, using: str) -> Selection:
         return Selection(tenant=tenant, role_and_path=cursor.fetchone())
 
 
-def select(selection: Selection, *, using: str) -> None:
-    """Select a tenant, role and search path on another connection to the same database.
+def apply_selection(selection: Selection, *, using: str) -> None:
+    """Apply a tenant, role and search path to another connection to the same database.
 
     Args:
         selection: as read from the first connection, however it was made there.
