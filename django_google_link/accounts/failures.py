@@ -17,8 +17,8 @@ def judge_failure(error: TokenEndpointError) -> RefreshProblem:
     """Return what a failed refresh indicates.
 
     Args:
-        error: raised by ``endpoints.refresh``: no response, an unusable one, or an error other than
-            ``invalid_grant``.
+        error: raised or returned by ``endpoints.refresh``: no response, an unusable one, or an
+            error other than ``invalid_grant``.
     """
     if not isinstance(error, RefreshUnavailableError):
         return RefreshProblem.REFUSED

@@ -337,6 +337,8 @@ def _turn_into_link(
 def _identify_account(
     client: OAuthClient, credentials: Credentials, answer: TokenResponse
 ) -> Identity:
+    if answer.problem:
+        raise answer.problem
     identity = identify_user(client, answer, nonce=None)
     handed = _read_id_token(credentials)
     if handed and client.identity == "id_token":

@@ -113,6 +113,8 @@ def take(rows: GoogleAccountQuerySet, account: GoogleAccount) -> uuid.UUID | Non
         pk=account.pk,
         grant_version=account.grant_version,
         sealed_access_token=account.sealed_access_token,
+        # It may be all that was stored of a response inside a transaction.
+        sealed_refresh_token=account.sealed_refresh_token,
         # Another caller may have failed meanwhile, and set a new retry time.
         refresh_retry_at=account.refresh_retry_at,
     )

@@ -131,6 +131,11 @@ class RefreshTurn:
                 circuit.enter()
                 with circuit.watch(str(row.pk)):
                     response = endpoints.refresh(client, refresh_token=refresh_token, kind=kind)
+                    if response.problem:
+                        # The stored refresh token is void if there is another one.
+                        if response.refresh_token not in (None, refresh_token):
+                            store_refresh(client, row, response, guard=guard, is_forced=is_forced)
+                        raise response.problem
         except (GrantLostError, TokenUndecryptableError) as error:
             if not note_loss(row, error.reason, guard=guard):
                 return None

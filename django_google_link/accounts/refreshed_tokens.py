@@ -41,7 +41,7 @@ from .identities import has_identity, save_identity
 from .locks import write_unless_locked
 from .lost_grants import mark_lost
 from .news import announce_ending, record_news, send_news
-from .token_fields import TOKEN_FIELDS, apply_refresh
+from .token_fields import ROTATION_FIELDS, TOKEN_FIELDS, apply_refresh, apply_rotation
 from .transactions import is_in_callers_transaction
 
 logger = logging.getLogger("django_google_link")
@@ -61,7 +61,7 @@ def store_refresh(
     Args:
         client: the OAuth client that made the request.
         row: as it was read before the attempt.
-        response: the token response.
+        response: the token response; one with a problem has to contain a refresh token.
         guard: the row, while this caller may write it; see ``lease.rows_still_ours``.
         is_forced: whether the stored access token looked fresh.
 
@@ -112,6 +112,8 @@ def save_refresh(
 ) -> bool:
     """Store the response to a refresh, unless the grant was renewed or the row deleted since.
 
+    Of a response that cannot be used, only the refresh token is stored.
+
     To be called in a transaction, which a database error ends.
 
     Args:
@@ -124,6 +126,8 @@ def save_refresh(
         Whether it was stored.
     """
     row = copy(row)  # A second attempt has to start from the same row.
+    if response.problem:
+        return _save_rotation(row, response, guard=guard)
     news = apply_refresh(row, response)
     values = {name: getattr(row, name) for name in TOKEN_FIELDS}
     if not response.refresh_token:
@@ -140,6 +144,18 @@ def save_refresh(
         send_news(row, [(signals.token_refreshed, {}), *news], using=guard.db)
         announce_ending(row, using=guard.db)
     return bool(stored)
+
+
+@sensitive_variables()
+def _save_rotation(
+    row: GoogleAccount, response: TokenResponse, *, guard: GoogleAccountQuerySet
+) -> bool:
+    """Store the refresh token of a response; return whether the row was ours to write.
+
+    The lease is kept: the caller has yet to note the failure in the row.
+    """
+    apply_rotation(row, response)
+    return bool(guard.update(**{name: getattr(row, name) for name in ROTATION_FIELDS}))
 
 
 @sensitive_variables()

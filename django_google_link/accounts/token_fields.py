@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .news import News
 
 IDENTITY_FIELDS = ("email", "email_verified", "name", "picture", "hosted_domain")
+ROTATION_FIELDS = (*REFRESH_TOKEN_FIELDS, "refresh_token_expires_at")
 TOKEN_FIELDS = (
     *REFRESH_TOKEN_FIELDS,
     "without_refresh_token",
@@ -71,6 +72,12 @@ def apply_refresh(account: GoogleAccount, response: TokenResponse) -> News:
     _apply_refresh_token(account, response, carries=frozenset(account.refresh_token_scopes))
     _apply_access_token(account, response, is_whole=True)
     return [*_apply_scopes(account, granted), *_recover_status(account)]
+
+
+@sensitive_variables()
+def apply_rotation(account: GoogleAccount, response: TokenResponse) -> None:
+    """Set the refresh token of a row to that of a response which cannot be used otherwise."""
+    _apply_refresh_token(account, response, carries=frozenset(account.refresh_token_scopes))
 
 
 def apply_identity(account: GoogleAccount, identity: Identity) -> None:

@@ -83,8 +83,8 @@ class TokenResponse:
     """A successful response of the token endpoint (RFC 6749 section 5.1).
 
     ``scopes`` is ``None`` if the response has no ``scope``: the granted scopes are the requested
-    ones. ``problem`` says why the response cannot be used, in which case the caller has to revoke
-    the grant.
+    ones. ``problem`` says why the response cannot be used. Its tokens may be valid all the same:
+    the caller has to store the refresh token or to revoke the grant.
     """
 
     access_token: Secret
@@ -139,6 +139,9 @@ def exchange_code(
 def refresh(client: OAuthClient, *, refresh_token: Secret, kind: str = "refresh") -> TokenResponse:
     """Fetch a fresh access token (RFC 6749 section 6) for all granted scopes: no scope is sent.
 
+    For a successful response that cannot be used, ``problem`` is set instead of raised: its refresh
+    token may have replaced the one that was sent.
+
     Args:
         kind: the kind of refresh, for monitoring.
 
@@ -149,9 +152,7 @@ def refresh(client: OAuthClient, *, refresh_token: Secret, kind: str = "refresh"
         TokenEndpointError: for any other error, which says nothing about the grant.
     """
     try:
-        response = _request_token(
-            client, kind, grant_type="refresh_token", refresh_token=refresh_token
-        )
+        return _request_token(client, kind, grant_type="refresh_token", refresh_token=refresh_token)
     except _InvalidGrantError as error:
         if error.subtype in SESSION_POLICY_SUBTYPES:
             raise GrantLostError(
@@ -161,9 +162,6 @@ def refresh(client: OAuthClient, *, refresh_token: Secret, kind: str = "refresh"
                 reason="session_policy",
             ) from None
         raise GrantLostError(reason="revoked") from None
-    if response.problem:
-        raise response.problem
-    return response
 
 
 @sensitive_variables()

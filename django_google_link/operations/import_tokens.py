@@ -310,12 +310,14 @@ def _link_account(
     owner = GoogleAccount(user_id=candidate.user_id).owner
     response = endpoints.refresh(client, refresh_token=refresh_token)
     # A rotated token replaces the one in the source, and must be stored or revoked. Without
-    # rotation, the token in the source remains valid.
-    replaced = response.refresh_token
+    # rotation, the token in the source remains valid, even if the response repeats it.
+    replaced = None if response.refresh_token == refresh_token else response.refresh_token
     sub = candidate.sub or response.unverified_sub
     held = hold_grant(client, sub, replaced, owner=owner, is_linked=False) if replaced else None
     try:
         with end_grant_on_failure(client, sub, replaced, owner=owner, is_linked=False, held=held):
+            if response.problem:
+                raise response.problem
             identity = _identify_account(candidate, client, response)
             outcome = _store_answer(candidate, client, identity, response, refresh_token, held=held)
         if replaced and not is_held(replaced, _list_accounts(candidate, client, identity.sub)):

@@ -503,6 +503,26 @@ def test_signing_keys_that_cannot_be_fetched(
         assert_untouched(google, credentials)
 
 
+@pytest.mark.matrix
+@pytest.mark.parametrize("rotates", [True, False])
+def test_answer_that_cannot_be_used(
+    google: FakeGoogle, alice: FakeUser, anna: Any, configure: Callable[..., None], rotates: bool
+) -> None:
+    """If it contains a rotated refresh token, that is revoked; any other still works."""
+    configure(PROVIDER=None)
+    google.rotates_refresh_tokens = rotates
+    credentials = obtain(google, alice)
+    google.tamper_next_response(fields={"token_type": "mac"})
+
+    with pytest.raises(RefreshUnavailableError, match="unsupported_token_type"):
+        link_credentials(anna, credentials)
+
+    if rotates:
+        assert_ended(google, alice)
+    else:
+        assert_untouched(google, credentials)
+
+
 def test_id_token_of_another_account(
     google: FakeGoogle, alice: FakeUser, anna: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -119,14 +119,6 @@ def test_refused_client_is_our_misconfiguration(
         {"status": 400, "body": []},
         {"status": 400, "body": {"error": ["x"]}},
         {"status": 400, "body": {"error": "temporarily_unavailable"}},
-        {"status": 200, "body": "ok"},
-        {"status": 200, "body": ["access_token"]},
-        {"status": 200, "body": {}},
-        {"status": 200, "body": {"access_token": ""}},
-        {"status": 200, "body": {"access_token": 5}},
-        {"status": 200, "body": {"access_token": "x", "token_type": "DPoP"}},
-        {"status": 200, "body": b"\xff\xfe"},
-        {"status": 200, "body": "[" * 100_000},
         {"status": 200, "body": "x" * 1_500_000},
         {"status": 204},
         {"status": 301, "headers": {"Location": "/token"}},
@@ -141,6 +133,29 @@ def test_answer_without_sense_is_unavailability(google: FakeGoogle, fault: dict[
 
     with pytest.raises(RefreshUnavailableError):
         refresh()
+
+    assert len(google.requests_to("token")) == 1
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"access_token": "x", "token_type": "DPoP"},
+        {},
+        {"access_token": ""},
+        {"access_token": 5},
+        "ok",
+        ["access_token"],
+        b"\xff\xfe",
+        "[" * 100_000,
+    ],
+)
+def test_success_without_a_usable_token_is_returned(google: FakeGoogle, body: Any) -> None:
+    """It is unavailability as well, but a refresh token in it has to be taken care of."""
+    google.fail_next(status=200, body=body)
+
+    assert isinstance(refresh().problem, RefreshUnavailableError)
 
     assert len(google.requests_to("token")) == 1
 

@@ -59,6 +59,17 @@ def refresh_token(google: FakeGoogle, alice: FakeUser) -> str:
     return google.grant(alice, [*OPENID, CALENDAR]).refresh_token
 
 
+@pytest.fixture
+def other_source(
+    google: FakeGoogle, configure: Callable[..., None], refresh_token: str, tmp_path: Path
+) -> tuple[Any, ...]:
+    """A file with the token of a provider other than Google, as arguments of the command."""
+    configure(PROVIDER=None)
+    path = tmp_path / "token.json"
+    path.write_text(oauth2client_credentials(google, refresh_token).to_json())
+    return ("files", "--user", "anna", path)
+
+
 def run(*arguments: Any, **options: Any) -> str:
     """Run the command; return its output."""
     out = io.StringIO()
@@ -182,6 +193,32 @@ def test_token_that_was_replaced_outlives_a_worker_that_dies(
 
     assert waiting == [Secret("1//rotated")]
     assert not PendingRevocation.objects.exists()
+
+
+def test_token_that_was_replaced_by_an_answer_of_no_other_use(
+    google: FakeGoogle, alice: FakeUser, anna: Any, other_source: tuple[Any, ...]
+) -> None:
+    """The new token is revoked: nothing is known about it."""
+    google.rotates_refresh_tokens = True
+    google.tamper_next_response(fields={"token_type": "mac"})
+
+    assert "1 postponed" in failed("1 were not imported", *other_source)
+
+    assert google.granted_scopes(alice) is None
+    assert not GoogleAccount.objects.exists()
+    assert not PendingRevocation.objects.exists()
+
+
+def test_token_that_is_repeated_by_an_answer_of_no_other_use(
+    google: FakeGoogle, anna: Any, refresh_token: str, other_source: tuple[Any, ...]
+) -> None:
+    """Some providers send the token that was used: it can be imported later."""
+    google.tamper_next_response(fields={"token_type": "mac", "refresh_token": refresh_token})
+    failed("1 were not imported", *other_source)
+
+    assert "1 imported" in run(*other_source)
+
+    assert not google.requests_to("revoke")
 
 
 def test_allauth_knows_its_client(
