@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from random import uniform
 from typing import TypeVar
 
 from django.core.exceptions import ObjectDoesNotExist
-from django.db import DatabaseError, IntegrityError, InterfaceError, connections, transaction
+from django.db import DatabaseError, Error, IntegrityError, InterfaceError, connections, transaction
 
 from .database_errors import is_lost_race, may_pass
 
@@ -86,7 +86,9 @@ def close_if_lost(using: str) -> None:
     """
     connection = connections[using]
     if connection.connection is not None and not connection.is_usable():
-        connection.close()
+        # PyMySQL refuses to close a connection twice.
+        with suppress(Error):
+            connection.close()
 
 
 def run_in_transaction(
