@@ -106,18 +106,14 @@ def test_failure_of_the_callers_own_connection_is_the_callers(
         fresh_access_token(account)
 
 
-def test_second_connection_that_is_the_first(
-    account: GoogleAccount, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_second_connection_that_is_the_first(account: GoogleAccount, settings: Settings) -> None:
     """If the alias names the caller's own connection, its errors are the caller's as well."""
     settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "REFRESH_USING": "default"}
     # SQLite is refused.
     default = {**connections.settings["default"], "ENGINE": "another"}
-    monkeypatch.setitem(connections.settings, "default", default)
 
-    with (
-        transaction.atomic(),
-        failing(OperationalError("ours")),
-        pytest.raises(OperationalError, match="ours"),
-    ):
-        fresh_access_token(account)
+    # The fixture would undo it only after the database is another one again.
+    with pytest.MonkeyPatch.context() as patch, transaction.atomic():
+        patch.setitem(connections.settings, "default", default)
+        with failing(OperationalError("ours")), pytest.raises(OperationalError, match="ours"):
+            fresh_access_token(account)
