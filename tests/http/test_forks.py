@@ -160,6 +160,7 @@ noting.join()
 """
 
 
+@pytest.mark.slow
 def test_forked_process_can_note_uses() -> None:
     """The thread that held the lock is in the other one."""
     subprocess.run(

@@ -17,6 +17,7 @@ open_browser("https://example.org/")()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", ["", "BROWSER"])
 def test_browser_in_the_terminal_is_waited_for(tmp_path: Path, variable: str) -> None:
     """It is found on the path, or named by BROWSER, and in the terminal until its user quits."""
