@@ -25,12 +25,13 @@ from django.views.decorators.debug import sensitive_variables
 from ..conf.clients import OAuthClient
 from ..conf.settings import conf
 from ..exceptions import GoogleLinkError, GrantNotStoredError
-from ..models import GoogleAccount, PendingRevocation
+from ..models import PendingRevocation
 from ..oauth import endpoints
 from ..oauth.transport import limited
 from ..secret import Secret
 from . import outbox, revocations
 from .database_errors import DATABASE_FAILURES
+from .locks import write_unless_locked
 from .transactions import PATIENCE, is_in_callers_transaction, open_transaction, run_durably
 
 logger = logging.getLogger("django_google_link")
@@ -43,13 +44,13 @@ _OUTBOX_PATIENCE = 1
 
 @sensitive_variables()
 def hold_grant(
-    client: OAuthClient, sub: str, token: Secret, *, owner: str, is_linked: bool
+    client: OAuthClient, sub: str, token: Secret, *, owner: str, is_linked: bool, using: str
 ) -> HeldGrant:
     """Record a response in the outbox before anything else is done with it.
 
     If the worker dies before the response is stored, the entry stays in the outbox and
     ``google_link_revoke_pending`` revokes the grant. Storing the response deletes the entry in the
-    same transaction: see :meth:`HeldGrant.storing`.
+    same transaction: see :meth:`HeldGrant.store`.
 
     Args:
         client: the OAuth client to which the tokens were issued.
@@ -57,6 +58,7 @@ def hold_grant(
         token: the token that represents the grant.
         owner: the primary key of the user, as text.
         is_linked: whether an active link used the same grant before.
+        using: the database alias, where the response is stored as well.
 
     Raises:
         GrantNotStoredError: when the outbox cannot be written. The grant is revoked then.
@@ -64,7 +66,9 @@ def hold_grant(
     with end_grant_on_failure(client, sub, token, owner=owner, is_linked=is_linked):
         delay = timedelta(seconds=2 * conf.state_max_age)
         return HeldGrant(
-            _enqueue_once(client, sub, token, owner=owner, delay=delay, patience=PATIENCE)
+            _enqueue_once(
+                client, sub, token, owner=owner, delay=delay, using=using, patience=PATIENCE
+            )
         )
 
 
@@ -76,6 +80,7 @@ def _enqueue_once(
     *,
     owner: str,
     delay: timedelta,
+    using: str,
     patience: float,
 ) -> PendingRevocation:
     """Put a token into the outbox, where a second entry would end a grant that is then stored."""
@@ -83,10 +88,12 @@ def _enqueue_once(
 
     def enqueue() -> PendingRevocation:
         # An attempt may have been committed although the connection was lost.
-        known = outbox.read_outbox().filter(pk=key).first() if next(attempts) else None
-        return known or outbox.enqueue_token(client, sub, token, owner=owner, key=key, delay=delay)
+        known = outbox.read_outbox(using).filter(pk=key).first() if next(attempts) else None
+        return known or outbox.enqueue_token(
+            client, sub, token, owner=owner, key=key, delay=delay, using=using
+        )
 
-    return run_durably(enqueue, using=router.db_for_write(PendingRevocation), patience=patience)
+    return run_durably(enqueue, using=using, patience=patience)
 
 
 class HeldGrant:
@@ -98,40 +105,43 @@ class HeldGrant:
 
     def __init__(self, entry: PendingRevocation) -> None:
         self.pk = entry.pk
+        self.is_stored = False
         self._using = str(entry._state.db)
-        self._is_unconfirmed = False
+        self._is_committing = False
 
-    @contextmanager
-    def storing(self, *, using: str) -> Iterator[None]:
-        """Open the transaction in which the grant is stored, and delete the entry in it.
+    def store(self, work: Callable[[], Result]) -> Result:
+        """Do work in a transaction. If it stores the grant, the entry is deleted in the same one.
 
         Args:
-            using: the database alias.
+            work: stores the grant, and returns a false value if it did not.
         """
-        # The end of the caller's transaction decides over both.
-        is_callers = is_in_callers_transaction(self._using) or using != self._using
-        with open_transaction(using):
-            yield
-            self.release()
-            self._is_unconfirmed = not is_callers
-        self._is_unconfirmed = False
+        # The end of the caller's transaction decides, and that is not awaited here.
+        is_callers = is_in_callers_transaction(self._using)
+        with open_transaction(self._using):
+            result = work()
+            if result:
+                self._read().delete()
+                self._is_committing = not is_callers
+        self.is_stored = self.is_stored or bool(result and not is_callers)
+        return result
 
     @cached_property
     def may_be_stored(self) -> bool:
-        """Whether a transaction may have been committed although it seemed to fail.
+        """Whether the grant is stored, or a commit that seemed to fail may have taken effect.
 
         A connection may be lost before it confirms. The entry tells, once the database responds: it
-        is there exactly if the grant was not stored, and ``google_link_revoke_pending`` revokes it.
+        is gone if the grant was stored; if not, ``google_link_revoke_pending`` revokes it.
         """
-        if not self._is_unconfirmed:
-            return False
+        if self.is_stored or not self._is_committing:
+            return self.is_stored
         try:
-            return not self._read().exists()
+            # The commit may still be under way, without us: the entry is locked then.
+            return not write_unless_locked(self._read(), self._read().exists)
         except DATABASE_FAILURES:
             return True
 
     def release(self) -> None:
-        """Delete the outbox entry of a grant that has been stored or otherwise settled."""
+        """Delete the outbox entry of a grant that is settled."""
         self._read().delete()
 
     def _read(self) -> QuerySet[PendingRevocation]:
@@ -158,6 +168,7 @@ def store_answer(
     owner: str,
     token: Secret | None,
     is_linked: bool,
+    using: str,
     held: HeldGrant | None = None,
 ) -> Result:
     """Store a response of the token endpoint, retrying after transient database errors.
@@ -165,11 +176,12 @@ def store_answer(
     Args:
         store: stores the response in a transaction of its own.
         token: the token that represents the grant and would be lost; ``None`` if nothing would be.
+        using: the database alias.
 
     The other arguments, and the errors, are those of :func:`end_grant_on_failure`.
     """
     with end_grant_on_failure(client, sub, token, owner=owner, is_linked=is_linked, held=held):
-        return run_durably(store, using=router.db_for_write(GoogleAccount))
+        return run_durably(store, using=using)
 
 
 @contextmanager
@@ -246,7 +258,13 @@ def end_grant(
     """
     try:
         pending = _enqueue_once(
-            client, sub, token, owner=owner, delay=delay, patience=_OUTBOX_PATIENCE
+            client,
+            sub,
+            token,
+            owner=owner,
+            delay=delay,
+            using=router.db_for_write(PendingRevocation),
+            patience=_OUTBOX_PATIENCE,
         )
     except (*DATABASE_FAILURES, ImproperlyConfigured) as error:
         logger.error("The outbox could not be written: %s", type(error).__name__)

@@ -307,7 +307,14 @@ def _turn_into_link(
     token = answer.refresh_token or answer.access_token
     owner = str(user.pk)
     is_linked = GoogleAccount.objects.for_user(user, client=client.name).exists()
-    held = hold_grant(client, answer.unverified_sub, token, owner=owner, is_linked=is_linked)
+    held = hold_grant(
+        client,
+        answer.unverified_sub,
+        token,
+        owner=owner,
+        is_linked=is_linked,
+        using=router.db_for_write(GoogleAccount),
+    )
     try:
         try:
             identity = _identify_account(client, credentials, answer)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.db import router
@@ -124,6 +125,7 @@ def complete_authorization(
         answer.refresh_token or answer.access_token,
         owner=pending.user,
         is_linked=pending.is_further,
+        using=_choose_database(),
     )
     try:
         with acting_as(ActorKind.USER, user.pk):
@@ -361,12 +363,11 @@ def store_grant(
     """
 
     def save() -> GoogleAccount:
-        with held.storing(using=_choose_database()):
-            account = save_grant(
-                user, client, identity, answer, requested_scopes=requested_scopes, request=request
-            )
-            if label:
-                store_label(account, label)
+        account = save_grant(
+            user, client, identity, answer, requested_scopes=requested_scopes, request=request
+        )
+        if label:
+            store_label(account, label)
         return account
 
     # Without a new refresh token, the stored one still represents the grant.
@@ -378,12 +379,13 @@ def store_grant(
             using=_choose_database(),
         )
     account = store_answer(
-        save,
+        partial(held.store, save),
         client=client,
         sub=identity.sub,
         owner=owner,
         token=token,
         is_linked=is_linked,
+        using=_choose_database(),
         held=held,
     )
     logger.info("The account %s was linked.", account.pk)

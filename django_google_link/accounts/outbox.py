@@ -68,6 +68,7 @@ def enqueue_token(
     *,
     owner: str,
     key: uuid.UUID,
+    using: str,
     delay: timedelta = timedelta(),
 ) -> PendingRevocation:
     """Put a token that is not stored in an account into the outbox.
@@ -78,9 +79,10 @@ def enqueue_token(
         token: the refresh token or the access token of the grant.
         owner: the primary key of the user, as text.
         key: the primary key of the entry.
+        using: the database alias.
         delay: how long to wait before revoking. Linking the same account meanwhile cancels it.
     """
-    rows = read_outbox()
+    rows = read_outbox(using)
     pending = PendingRevocation(
         pk=key,
         account_id=key,

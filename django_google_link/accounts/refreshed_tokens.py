@@ -76,9 +76,10 @@ def store_refresh(
     if token is None:
         return _store_access_token(client, row, response, guard=guard, is_forced=is_forced)
 
+    save = partial(save_refresh, row, response, guard=guard, is_forced=is_forced)
+
     def store(held: HeldGrant) -> bool:
-        with held.storing(using=guard.db):
-            is_stored = save_refresh(row, response, guard=guard, is_forced=is_forced)
+        is_stored = held.store(save)
         rows = GoogleAccount.objects.using(guard.db).filter(pk=row.pk)
         if not is_stored and not is_held(token, rows):
             # Another worker has written the row, and no stored token would end this grant.
@@ -88,7 +89,7 @@ def store_refresh(
     held = None
     try:
         # The stored refresh token was rotated: no link depends on it.
-        held = hold_grant(client, row.sub, token, owner=row.owner, is_linked=False)
+        held = hold_grant(client, row.sub, token, owner=row.owner, is_linked=False, using=guard.db)
         return store_answer(
             partial(store, held),
             client=client,
@@ -96,13 +97,15 @@ def store_refresh(
             owner=row.owner,
             token=None,
             is_linked=True,
+            using=guard.db,
         )
     except BaseException as error:
         if not (held and held.may_be_stored):
             _give_up_grant(client, row, token, guard=guard)
-        release_in_the_end(held)
         if not isinstance(error, GrantNotStoredError):
             raise
+    finally:
+        release_in_the_end(held)
     raise RefreshUnavailableError("not_stored")
 
 
@@ -185,6 +188,7 @@ def _store_access_token(
         owner=row.owner,
         token=None,
         is_linked=True,
+        using=guard.db,
     )
 
 

@@ -313,7 +313,10 @@ def _link_account(
     # rotation, the token in the source remains valid, even if the response repeats it.
     replaced = None if response.refresh_token == refresh_token else response.refresh_token
     sub = candidate.sub or response.unverified_sub
-    held = hold_grant(client, sub, replaced, owner=owner, is_linked=False) if replaced else None
+    held = None
+    if replaced:
+        using = router.db_for_write(GoogleAccount)
+        held = hold_grant(client, sub, replaced, owner=owner, is_linked=False, using=using)
     try:
         with end_grant_on_failure(client, sub, replaced, owner=owner, is_linked=False, held=held):
             if response.problem:
@@ -347,7 +350,8 @@ def _store_answer(
         if known:
             return known
         row = _find_account(candidate, client, identity.sub)
-        with held.storing(using=using) if held else transaction.atomic(using=using):
+
+        def save() -> bool:
             account = save_grant(
                 user,
                 client,
@@ -356,7 +360,13 @@ def _store_answer(
                 requested_scopes=(),
                 seen=row.grant_version if row else 0,
             )
-        is_ours = account.unseal_token("refresh_token") == kept
+            return account.unseal_token("refresh_token") == kept
+
+        if held:
+            is_ours = held.store(save)
+        else:
+            with transaction.atomic(using=using):
+                is_ours = save()
         return ImportOutcome.IMPORTED if is_ours else ImportOutcome.LINKED
 
     return run_durably(store, using=using)

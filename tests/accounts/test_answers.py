@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -10,17 +11,20 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.db import (
+    DEFAULT_DB_ALIAS,
     DataError,
     IntegrityError,
     InterfaceError,
     InternalError,
     OperationalError,
     connections,
+    transaction,
 )
+from django.db.models import F
 from pytest_django import Settings
 
 from django_google_link.accounts.access_tokens import fresh_access_token
-from django_google_link.accounts.answers import end_grant
+from django_google_link.accounts.answers import end_grant, hold_grant
 from django_google_link.accounts.authorization_requests import (
     PendingAuthorization,
     start_authorization,
@@ -44,13 +48,14 @@ from django_google_link.services import access_token
 from django_google_link.testing import FakeGoogle, FakeUser, travel
 from tests.support.accounts import linked, stale
 from tests.support.constants import CALENDAR, CALLBACK, DRIVE, OPENID, OTHER_KEY
-from tests.support.databases import new_user
+from tests.support.databases import new_user, second_connection
 from tests.support.failing import FOR_EVER, failing, refusing, unconfirmed
 from tests.support.providers import play_provider
+from tests.support.races import locked_elsewhere
 from tests.support.signals import heard
 from tests.support.times import in_seconds, skip_pauses
 from tests.support.urls import query_of
-from tests.support.workers import just_before
+from tests.support.workers import during_refresh, just_before
 
 pytestmark = [
     pytest.mark.django_db,
@@ -318,7 +323,7 @@ def test_refresh_whose_commit_is_not_confirmed(
 
     with (
         suppress(RefreshUnavailableError),
-        unconfirmed("UPDATE", "sealed_refresh_token", refused=refused),
+        unconfirmed("UPDATE", "refresh_token_prefix_digest", refused=refused),
     ):
         fresh_access_token(account)
 
@@ -337,7 +342,7 @@ def test_refresh_that_is_not_committed(
 
     with (
         suppress(RefreshUnavailableError),
-        unconfirmed("UPDATE", "sealed_refresh_token", is_committed=False, refused=refused),
+        unconfirmed("UPDATE", "refresh_token_prefix_digest", is_committed=False, refused=refused),
     ):
         fresh_access_token(account)
 
@@ -384,6 +389,57 @@ def test_link_of_which_the_outbox_says_that_it_is_not_stored(
 
     assert not PendingRevocation.objects.exists()
     assert google.granted_scopes(alice) is None
+
+
+@pytest.mark.usefixtures("rotating")
+def test_refresh_of_a_row_that_is_not_ours_any_more(
+    google: FakeGoogle, alice: FakeUser, user: Any
+) -> None:
+    """Its token is stored nowhere, even if that commit is not confirmed."""
+    account = stale(user, google, alice)
+
+    def relink() -> None:
+        GoogleAccount.objects.update(grant_version=F("grant_version") + 1)
+
+    with (
+        during_refresh(google, relink),
+        unconfirmed("UPDATE", "refresh_token_prefix_digest", refused=""),
+        pytest.raises(RefreshUnavailableError),
+    ):
+        fresh_access_token(account)
+
+    assert len(google.requests_to("revoke")) + find_revocations(google)
+
+
+@pytest.mark.usefixtures("rotating")
+def test_refresh_over_another_connection_whose_commit_is_not_confirmed(
+    google: FakeGoogle, alice: FakeUser, user: Any, settings: Settings
+) -> None:
+    """The outbox is written by the connection that stores the token, and tells of it."""
+    account = stale(user, google, alice)
+
+    with second_connection(settings):
+        with transaction.atomic():
+            with unconfirmed("UPDATE", "refresh_token_prefix_digest", using="apart"):
+                assert fresh_access_token(account).value
+            transaction.set_rollback(True)
+
+        assert find_revocations(google) == 0
+        with travel(hours=2):
+            assert fresh_access_token(account).is_new
+
+
+@pytest.mark.skipif(os.environ.get("TEST_DATABASE") != "postgresql", reason="needs NOWAIT")
+def test_commit_that_is_still_under_way(user: Any) -> None:
+    """Until it has ended, its entry is locked, and the grant may be stored."""
+    held = hold_grant(
+        get_client(), "1", Secret("1//a"), owner="1", is_linked=False, using=DEFAULT_DB_ALIAS
+    )
+    with suppress(OperationalError), unconfirmed("DELETE", is_committed=False):
+        held.store(lambda: True)
+
+    with locked_elsewhere(PendingRevocation.objects.all()):
+        assert held.may_be_stored
 
 
 # Responses that cannot be attributed to an account

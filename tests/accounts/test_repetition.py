@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    IntegrityError,
+    OperationalError,
+    connection,
+    transaction,
+)
 from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
@@ -124,6 +130,14 @@ def lose() -> Callable[[], Any]:
     return lambda: mark_lost(account, Reason.REVOKED)
 
 
+def enqueue(token: str) -> PendingRevocation:
+    """Put a token into the outbox."""
+    key = uuid.uuid4()
+    return enqueue_token(
+        get_client(), "1", Secret(token), owner="1", key=key, using=DEFAULT_DB_ALIAS
+    )
+
+
 def rename() -> Callable[[], Any]:
     """Store the identity of an ID token."""
     account, _ = two_accounts()
@@ -137,16 +151,13 @@ def rename() -> Callable[[], Any]:
 
 def revoke() -> Callable[[], Any]:
     """Revoke two tokens of one account; the first revocation settles the second."""
-    keys = [
-        enqueue_token(get_client(), "1", Secret(token), owner="1", key=uuid.uuid4()).pk
-        for token in ("1//a", "1//b")
-    ]
+    keys = [enqueue(token).pk for token in ("1//a", "1//b")]
     return lambda: [process_pending(key) for key in keys]
 
 
 def revoke_at_once() -> Callable[[], Any]:
     """Revoke a token at once, as the admin does."""
-    pending = enqueue_token(get_client(), "1", Secret("1//a"), owner="1", key=uuid.uuid4())
+    pending = enqueue("1//a")
     return lambda: process_now(pending)
 
 

@@ -294,6 +294,8 @@ STARTING = """
 import sys, time
 import django
 django.setup()
+from django.conf import settings
+settings.GOOGLE_LINK["HTTP_TIMEOUT"] = 30  # A request is slow after three seconds.
 from django_google_link.accounts import process_breaker
 from django_google_link.accounts.circuit_breaker import Circuit
 from django_google_link.accounts.shared_breaker import SharedBreaker
@@ -302,7 +304,7 @@ from django_google_link.oauth.transport import fetch
 class Pause:
     @staticmethod
     def find_spec(name, path=None, target=None):
-        time.sleep(0.02)
+        time.sleep(0.04)
 
 sys.meta_path.insert(0, Pause)
 circuit = Circuit("it", shared=SharedBreaker("it", using="default", row=None))

@@ -247,12 +247,13 @@ def test_failure_is_remembered_for_a_moment(google: FakeGoogle, issuer: str) -> 
         assert with_endpoints(get_client()).token_endpoint == f"{issuer}/token"
 
 
+@pytest.mark.slow
 def test_failure_does_not_replace_what_another_caller_has_fetched(
     google: FakeGoogle, issuer: str, settings: Settings
 ) -> None:
     """Of two callers who ask for the first time, one may get no response."""
-    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 2}
-    google.fail_next(1, endpoint="discovery", status=503, delay=5)
+    settings.GOOGLE_LINK = {**settings.GOOGLE_LINK, "HTTP_TIMEOUT": 6}
+    google.fail_next(1, endpoint="discovery", status=503, delay=8)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(with_endpoints, get_client())
         until(lambda: asked(google))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, connections
 
 FOR_EVER = 10**6
 
@@ -64,7 +64,10 @@ def refusing(error: BaseException, *words: str, count: int = FOR_EVER) -> Iterat
 class _Line:
     """A connection that is lost before it confirms what it has written."""
 
-    def __init__(self, *words: str, is_committed: bool, refused: str | None) -> None:
+    def __init__(
+        self, connection: Any, words: tuple[str, ...], *, is_committed: bool, refused: str | None
+    ) -> None:
+        self._connection = connection
         self._words = words
         self._is_committed = is_committed
         self._refused = refused
@@ -77,7 +80,7 @@ class _Line:
             raise OperationalError("could not connect to server")
         result = execute(sql, *args)
         self._is_due = self._is_due or all(word in sql for word in self._words)
-        if not connection.in_atomic_block:
+        if not self._connection.in_atomic_block:
             self._lose()
         return result
 
@@ -95,7 +98,10 @@ class _Line:
 
 @contextmanager
 def unconfirmed(
-    *words: str, is_committed: bool = True, refused: str | None = None
+    *words: str,
+    is_committed: bool = True,
+    refused: str | None = None,
+    using: str = DEFAULT_DB_ALIAS,
 ) -> Iterator[None]:
     """Lose the connection when what a statement has written would be confirmed.
 
@@ -103,10 +109,12 @@ def unconfirmed(
         words: of the statement.
         is_committed: whether it takes effect nevertheless.
         refused: a word of the statements that fail from then on; empty for all.
+        using: the database alias.
     """
-    line = _Line(*words, is_committed=is_committed, refused=refused)
-    with pytest.MonkeyPatch.context() as patch, connection.execute_wrapper(line.execute):
-        patch.setattr(connection, "commit", line.commit)
+    wrapper: Any = connections[using]
+    line = _Line(wrapper, words, is_committed=is_committed, refused=refused)
+    with pytest.MonkeyPatch.context() as patch, wrapper.execute_wrapper(line.execute):
+        patch.setattr(wrapper, "commit", line.commit)
         yield
 
 
