@@ -11,15 +11,13 @@ import itertools
 import logging
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
-from functools import cached_property
 from typing import TypeVar
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, router
-from django.db.models import QuerySet
 from django.views.decorators.debug import sensitive_variables
 
 from ..conf.clients import OAuthClient
@@ -31,8 +29,8 @@ from ..oauth.transport import limited
 from ..secret import Secret
 from . import outbox, revocations
 from .database_errors import DATABASE_FAILURES
-from .locks import write_unless_locked
-from .transactions import PATIENCE, is_in_callers_transaction, open_transaction, run_durably
+from .held_grants import HeldGrant
+from .transactions import PATIENCE, run_durably
 
 logger = logging.getLogger("django_google_link")
 
@@ -94,69 +92,6 @@ def _enqueue_once(
         )
 
     return run_durably(enqueue, using=using, patience=patience)
-
-
-class HeldGrant:
-    """A grant that is in the outbox while its response is handled.
-
-    Args:
-        entry: the outbox entry.
-    """
-
-    def __init__(self, entry: PendingRevocation) -> None:
-        self.pk = entry.pk
-        self.is_stored = False
-        self._using = str(entry._state.db)
-        self._is_committing = False
-
-    def store(self, work: Callable[[], Result]) -> Result:
-        """Do work in a transaction. If it stores the grant, the entry is deleted in the same one.
-
-        Args:
-            work: stores the grant, and returns a false value if it did not.
-        """
-        # The end of the caller's transaction decides, and that is not awaited here.
-        is_callers = is_in_callers_transaction(self._using)
-        with open_transaction(self._using):
-            result = work()
-            if result:
-                self._read().delete()
-                self._is_committing = not is_callers
-        self.is_stored = self.is_stored or bool(result and not is_callers)
-        return result
-
-    @cached_property
-    def may_be_stored(self) -> bool:
-        """Whether the grant is stored, or a commit that seemed to fail may have taken effect.
-
-        A connection may be lost before it confirms. The entry tells, once the database responds: it
-        is gone if the grant was stored; if not, ``google_link_revoke_pending`` revokes it.
-        """
-        if self.is_stored or not self._is_committing:
-            return self.is_stored
-        try:
-            # The commit may still be under way, without us: the entry is locked then.
-            return not write_unless_locked(self._read(), self._read().exists)
-        except DATABASE_FAILURES:
-            return True
-
-    def release(self) -> None:
-        """Delete the outbox entry of a grant that is settled."""
-        self._read().delete()
-
-    def _read(self) -> QuerySet[PendingRevocation]:
-        return outbox.read_outbox(self._using).filter(pk=self.pk)
-
-
-def release_in_the_end(held: HeldGrant | None) -> None:
-    """Release a grant however its response was handled, unless it may be stored.
-
-    A worker that dies leaves the entry as well. If the database fails here,
-    ``google_link_revoke_pending`` finds the entry, and spares a grant that an active link uses.
-    """
-    with suppress(*DATABASE_FAILURES):
-        if held and not held.may_be_stored:
-            held.release()
 
 
 @sensitive_variables()

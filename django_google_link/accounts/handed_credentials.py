@@ -38,9 +38,10 @@ from ..oauth.metadata import with_endpoints
 from ..scopes import parse_scopes
 from ..secret import Secret
 from .access_tokens import check_grant
-from .answers import end_grant, hold_grant, release_in_the_end
+from .answers import end_grant, hold_grant
 from .ended_grants import note_moment
 from .grants import is_held
+from .held_grants import release_in_the_end
 from .labels import clean_label, store_label
 from .linking import is_alive, store_grant
 

@@ -37,17 +37,16 @@ from ..oauth.authorization_response import check_issuer, exchange_code, identify
 from ..secret import Secret
 from .access_tokens import check_grant
 from .answers import (
-    HeldGrant,
     end_grant,
     end_grant_on_failure,
     hold_grant,
-    release_in_the_end,
     store_answer,
 )
 from .authorization_requests import PendingAuthorization
 from .database_errors import DATABASE_FAILURES
 from .ended_grants import has_ended_since, note_moment
 from .grants import save_grant
+from .held_grants import HeldGrant, release_in_the_end
 from .history import acting_as
 from .labels import store_label
 from .revocations import has_living_link

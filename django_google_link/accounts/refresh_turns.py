@@ -12,7 +12,7 @@ from typing import cast
 from django.views.decorators.debug import sensitive_variables
 
 from ..conf import clock
-from ..conf.clients import get_issuing_client
+from ..conf.clients import OAuthClient, get_issuing_client
 from ..conf.settings import conf
 from ..encryption import keyring
 from ..exceptions import (
@@ -25,6 +25,7 @@ from ..exceptions import (
 )
 from ..models import GoogleAccount, GoogleAccountQuerySet
 from ..oauth import endpoints
+from ..oauth.endpoints import TokenResponse
 from ..oauth.metadata import with_endpoints
 from ..oauth.transport import limited
 from ..secret import Secret
@@ -129,13 +130,7 @@ class RefreshTurn:
                 # moment says nothing about its token endpoint.
                 client = with_endpoints(client)
                 circuit.enter()
-                with circuit.watch(str(row.pk)):
-                    response = endpoints.refresh(client, refresh_token=refresh_token, kind=kind)
-                    if response.problem:
-                        # The stored refresh token is void if there is another one.
-                        if response.refresh_token not in (None, refresh_token):
-                            store_refresh(client, row, response, guard=guard, is_forced=is_forced)
-                        raise response.problem
+                response = self._request(client, refresh_token, circuit, guard=guard, kind=kind)
         except (GrantLostError, TokenUndecryptableError) as error:
             if not note_loss(row, error.reason, guard=guard):
                 return None
@@ -164,6 +159,30 @@ class RefreshTurn:
             is_new=True,
             problem=problem,
         )
+
+    @sensitive_variables()
+    def _request(
+        self,
+        client: OAuthClient,
+        refresh_token: Secret,
+        circuit: Circuit,
+        *,
+        guard: GoogleAccountQuerySet,
+        kind: str,
+    ) -> TokenResponse:
+        """Return a response that can be used. Of any other, a new refresh token is stored."""
+        response = None
+        try:
+            with circuit.watch(str(self.row.pk)):
+                response = endpoints.refresh(client, refresh_token=refresh_token, kind=kind)
+                if response.problem:
+                    raise response.problem
+                return response
+        except TokenEndpointError:
+            # The stored refresh token is void if there is another one.
+            if response and response.refresh_token not in (None, refresh_token):
+                store_refresh(client, self.row, response, guard=guard, is_forced=False)
+            raise
 
     def _find_time_limit(self, now: float) -> float:
         """Return the seconds for the request: another worker may ask once the lease expires."""

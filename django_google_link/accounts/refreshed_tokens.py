@@ -28,15 +28,14 @@ from ..oauth.id_token import read_unverified_identity, verify_id_token
 from ..secret import Secret
 from . import history, lease
 from .answers import (
-    HeldGrant,
     end_grant,
     hold_grant,
-    release_in_the_end,
     store_answer,
 )
 from .database import database_now
 from .database_errors import DATABASE_FAILURES
 from .grants import is_held
+from .held_grants import HeldGrant, release_in_the_end
 from .identities import has_identity, save_identity
 from .locks import write_unless_locked
 from .lost_grants import mark_lost

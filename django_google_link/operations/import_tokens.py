@@ -15,13 +15,12 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
 from ..accounts.answers import (
-    HeldGrant,
     end_grant,
     end_grant_on_failure,
     hold_grant,
-    release_in_the_end,
 )
 from ..accounts.grants import is_held, save_grant
+from ..accounts.held_grants import HeldGrant, release_in_the_end
 from ..accounts.outbox import read_outbox
 from ..accounts.transactions import run_durably
 from ..conf.clients import OAuthClient, get_client

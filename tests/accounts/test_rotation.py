@@ -143,6 +143,21 @@ def test_new_refresh_token_of_a_replaced_grant_is_revoked(
     assert attempt(account) == "token"
 
 
+@pytest.mark.slow
+def test_time_for_revoking_it_does_not_count(
+    google: FakeGoogle, alice: FakeUser, account: GoogleAccount
+) -> None:
+    """The token endpoint has answered at once: it is not slow."""
+    newer = google.grant(alice, [*OPENID, CALENDAR]).refresh_token
+    google.fail_next(endpoint="revoke", status=503, delay=1.5)
+    spoil_next(google)
+
+    with during_refresh(google, lambda: save(account.user, alice.sub, refresh_token=Secret(newer))):
+        assert attempt(account) == "unsupported_token_type"
+
+    assert CircuitBreaker.objects.get().failures == 1
+
+
 def test_new_refresh_token_that_cannot_be_stored_is_revoked(
     google: FakeGoogle, account: GoogleAccount
 ) -> None:
